@@ -1,0 +1,2 @@
+class ErrorCodeProperties:
+    code: str

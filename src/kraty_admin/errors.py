@@ -1,0 +1,211 @@
+"""The errors that leave the SDK.
+
+    KratyError
+    ├── KratyServerError            the server answered, but not with a result
+    │   └── KratyResponseError      it answered 2xx with a body that is not a result
+    ├── KratyNetworkError           no whole answer arrived
+    ├── KratyClosedError            the client was used after close()
+    └── WebhookVerificationError    a webhook is not genuine, not fresh or not an event
+
+Bad arguments raise `TypeError` or `ValueError` before anything is sent.
+
+Errors are plain values: they pickle, copy and cross process boundaries with all
+their fields, and they hold no connection, request or response object, so a
+worker that ships one to another process ships no key with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal, TypeVar
+
+import attrs
+from kraty_server_api.errors import ErrorCodeProperties
+
+__all__ = [
+    "CallInfo",
+    "KratyClosedError",
+    "KratyError",
+    "KratyNetworkError",
+    "KratyResponseError",
+    "KratyServerError",
+    "WebhookVerificationError",
+    "WebhookVerificationReason",
+]
+
+_E = TypeVar("_E", bound="KratyError")
+
+RAW_BODY_LIMIT: Final = 8192
+"""How many bytes of a body an error keeps: enough for the head of an HTML error page."""
+
+
+class KratyError(Exception):
+    """The base of every error that the SDK raises on its own account."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+        """What went wrong, without any secret."""
+
+    def __reduce__(self) -> tuple[Callable[..., KratyError], tuple[object, ...]]:
+        # The default calls the class with `self.args`, which cannot carry
+        # keyword-only fields.
+        return _rebuild, (type(self), self.args, self.__dict__.copy())
+
+
+def _rebuild(cls: type[_E], args: tuple[object, ...], fields: dict[str, object]) -> _E:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(fields)
+    return error
+
+
+class KratyClosedError(KratyError):
+    """The client was used after it had been closed."""
+
+
+@attrs.frozen(kw_only=True)
+class CallInfo:
+    """Which call failed, and how far it had come."""
+
+    operation: str = ""
+    """The method that was called, such as `wallet.credit`."""
+    method: str = ""
+    """The HTTP method."""
+    url: str = ""
+    """The URL, which never holds a secret."""
+    idempotency_key: str | None = None
+    """The key that every attempt carried; `None` for a read."""
+    attempts: int = 1
+    """How many attempts were made."""
+    ambiguous: bool = False
+    """Whether the call may have taken effect although it failed."""
+    request_id: str | None = None
+    """The server's id of its last answer, where it sent one."""
+
+
+class _CallError(KratyError):
+    """What `KratyServerError` and `KratyNetworkError` have in common."""
+
+    def __init__(self, message: str, *, call: CallInfo | None = None) -> None:
+        super().__init__(message)
+        self.call = call or CallInfo()
+
+    @property
+    def idempotency_key(self) -> str | None:
+        """The key that every attempt carried; `None` for a read.
+
+        Repeat a failed call with this key and it takes effect once at most.
+        """
+        return self.call.idempotency_key
+
+    @property
+    def attempts(self) -> int:
+        """How many attempts were made."""
+        return self.call.attempts
+
+    @property
+    def ambiguous(self) -> bool:
+        """Whether the call may have taken effect although it failed.
+
+        True when any attempt ended without a definite answer: the connection
+        broke once the request was on its way, a 408 or 5xx came back, or a 2xx
+        could not be read. Repeat such a call with `idempotency_key`.
+        """
+        return self.call.ambiguous
+
+    @property
+    def request_id(self) -> str | None:
+        """The server's id of its last answer, where it sent one."""
+        return self.call.request_id
+
+    def __str__(self) -> str:
+        call = self.call
+        facts = [call.operation or f"{call.method} {call.url}".strip()]
+        if call.attempts > 1:
+            facts.append(f"{call.attempts} attempts")
+        if call.ambiguous:
+            facts.append("may have taken effect")
+        if call.idempotency_key is not None:
+            facts.append(f"idempotency key {call.idempotency_key!r}")
+        if call.request_id is not None:
+            facts.append(f"request id {call.request_id!r}")
+        known = ", ".join(filter(None, facts))
+        return f"{self.message} ({known})" if known else self.message
+
+
+class KratyNetworkError(_CallError):
+    """No whole answer arrived: connecting, sending or receiving failed, or time ran out."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        original_cause: BaseException | None = None,
+        call: CallInfo | None = None,
+    ) -> None:
+        super().__init__(message, call=call)
+        self.original_cause = original_cause
+        """The underlying exception, such as `httpx.ConnectTimeout`, detached from
+        the request that it was raised for."""
+
+
+class KratyServerError(ErrorCodeProperties, _CallError):
+    """The server answered with something other than a result.
+
+    Every answer that is not 2xx raises this, documented or not. Test for a known
+    code with its property (`err.is_not_found`), for any other with `err.is_code`.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        status: int,
+        details: Any = None,
+        headers: Mapping[str, str] | None = None,
+        raw_body: bytes = b"",
+        retry_after: float | None = None,
+        call: CallInfo | None = None,
+    ) -> None:
+        super().__init__(message, call=call)
+        self.code = code
+        """The error's code, such as `not_found`; a code that this version does not
+        know comes through as it is."""
+        self.status = status
+        """The HTTP status."""
+        self.details = details
+        """What the server said besides, as parsed JSON; `None` for nothing."""
+        self.headers: dict[str, str] = dict(headers or {})
+        """The answer's headers, with names in lower case."""
+        self.raw_body = raw_body[:RAW_BODY_LIMIT]
+        """The start of the body as it came."""
+        self.retry_after = retry_after
+        """How many seconds the server asked to wait, if it asked."""
+
+    def __str__(self) -> str:
+        return f"{self.status} {self.code}: {super().__str__()}"
+
+
+class KratyResponseError(KratyServerError):
+    """The server answered 2xx, but its body is not the result that was promised.
+
+    The call has most likely taken effect: it is always `ambiguous`, and repeating
+    it with `idempotency_key` is safe. `code` is `invalid_response`.
+    """
+
+
+WebhookVerificationReason = Literal[
+    "missing_header", "malformed_header", "no_match", "too_old", "too_new", "invalid_payload"
+]
+"""Why a webhook was refused."""
+
+
+class WebhookVerificationError(KratyError):
+    """A webhook is not genuine, not fresh or not an event."""
+
+    def __init__(self, message: str, *, reason: WebhookVerificationReason) -> None:
+        super().__init__(message)
+        self.reason: WebhookVerificationReason = reason
+        """Why it was refused, for logs and metrics; tell the sender nothing but 401."""
