@@ -1,0 +1,313 @@
+"""The build step: the contract and the surface become `generated/`.
+
+    python codegen/generate.py                    regenerate
+    python codegen/generate.py --spec PATH|URL    adopt another contract, then regenerate
+    python codegen/generate.py --check            fail if `generated/` is not what would come out
+
+openapi-python-client parses the contract and renders our templates; `views.py` decides
+what they see. The output is a function of the inputs alone, so that a check is a comparison
+of bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib.metadata
+import json
+import os
+import shutil
+import sys
+import tempfile
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+import httpx
+import openapi_python_client
+from openapi_python_client.config import Config, ConfigFile, MetaType
+from openapi_python_client.parser import GeneratorData
+from openapi_python_client.parser.errors import GeneratorError
+from openapi_python_client.strings import safe_for_docstring
+from ruamel.yaml import YAML
+
+from views import Json, PackageView, SurfaceError, check_surface, package_view, raw_operations
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+MANIFEST: Final = "MANIFEST.json"
+GENERATOR: Final = f"openapi-python-client {importlib.metadata.version('openapi-python-client')}"
+LINE: Final = 100
+
+
+@attrs.frozen
+class Layout:
+    """Where a build step reads and writes; the golden test has one of its own."""
+
+    contract: Path
+    surface: Path
+    output: Path
+    package: str
+    root: Path = ROOT
+
+    def inputs(self) -> list[Path]:
+        """Every file that the output depends on."""
+        templates = sorted((ROOT / "codegen" / "templates").iterdir())
+        scripts = [ROOT / "codegen" / name for name in ("config.yaml", "generate.py", "views.py")]
+        return [self.contract, self.surface, *scripts, *templates]
+
+    def label(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
+
+
+KRATY: Final = Layout(
+    contract=ROOT / "openapi.server.json",
+    surface=ROOT / "codegen" / "surface.yaml",
+    output=ROOT / "generated",
+    package="kraty_server_api",
+)
+
+
+def docstring(value: str, indent: int, hang: int = 0) -> str:
+    """Text for a docstring: escaped, and filled to the line length.
+
+    Args:
+        value: The text; blank lines part paragraphs.
+        indent: The column at which it starts.
+        hang: How much further in the following lines are.
+    """
+    margin = " " * (indent + hang)
+    paragraphs = [
+        textwrap.fill(
+            " ".join(paragraph.split()),
+            width=LINE,
+            initial_indent=" " * (indent + 3) if hang == 0 else " " * indent,
+            subsequent_indent=margin,
+            break_long_words=False,
+            break_on_hyphens=False,
+        ).strip()
+        for paragraph in safe_for_docstring(value).strip().split("\n\n")
+    ]
+    text = f"\n\n{margin}".join(paragraphs)
+    return f"{text} " if text.endswith('"') else text
+
+
+class KratyProject(openapi_python_client.Project):
+    """openapi-python-client with our layout: a module per kind of thing, facades by resource."""
+
+    def __init__(self, view: PackageView, data: GeneratorData, config: Config) -> None:
+        super().__init__(
+            openapi=data, config=config, custom_template_path=ROOT / "codegen" / "templates"
+        )
+        self.view = view
+        self.env.filters["docstring"] = docstring
+        self.env.globals.update(generator=GENERATOR)
+
+    def build(self) -> Sequence[GeneratorError]:
+        """Render every module and run the post hooks.
+
+        Returns:
+            What the generator complains about.
+        """
+        view = self.view
+        self._render("__init__.py", "package_init.py.jinja", title=view.title)
+        self._render("types.py", "types.py.jinja")
+        self._render("decoding.py", "decoding.py.jinja")
+        self._render("checks.py", "checks.py.jinja")
+        codes, doc = view.error_codes, view.error_codes_doc
+        self._render("errors.py", "errors.py.jinja", codes=codes, doc=doc)
+        self._render("models.py", "models.py.jinja", models=view.models, enums=view.enums)
+        self._render("params.py", "params.py.jinja", params=view.params, enums=view.params_enums)
+        for folder in ("operations", "resources"):
+            self._render(f"{folder}/__init__.py", "_header.jinja")
+        for tag in sorted({operation.tag for operation in view.operations}):
+            rows = [operation for operation in view.operations if operation.tag == tag]
+            self._render(f"operations/{tag}.py", "operations.py.jinja", tag=tag, operations=rows)
+        for resource in view.resources:
+            self._render(f"resources/{resource.name}.py", "resource.py.jinja", resource=resource)
+        (self.package_dir / "py.typed").touch()
+        self._run_post_hooks()
+        return self._get_errors()
+
+    def _render(self, path: str, template: str, **values: object) -> None:
+        target = self.package_dir / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(self.env.get_template(template).render(**values), encoding="utf-8")
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, by path; compiled Python aside."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+def _load_yaml(path: Path) -> Any:
+    return YAML(typ="safe", pure=True).load(path)  # pyright: ignore[reportUnknownMemberType]  # ruamel leaves its stream untyped
+
+
+def generate(layout: Layout, target: Path, contract_bytes: bytes) -> None:
+    """Write the whole output for a contract into an empty folder.
+
+    Raises:
+        SurfaceError: The contract and the surface do not fit together, or the
+            generator cannot read the contract.
+    """
+    contract: Json = json.loads(contract_bytes)
+    surface: Json = _load_yaml(layout.surface)
+    check_surface(contract, surface)
+    package = target / layout.package
+    package.mkdir(parents=True)
+    config = Config.from_sources(
+        ConfigFile.load_from_path(ROOT / "codegen" / "config.yaml"),
+        MetaType("none"),
+        layout.contract,
+        "utf-8",
+        True,
+        package,
+    )
+    data = GeneratorData.from_dict(contract, config=config)
+    if isinstance(data, GeneratorError):
+        raise SurfaceError([_message(data)])
+    errors = KratyProject(package_view(contract, surface, data), data, config).build()
+    if errors:
+        raise SurfaceError(_message(error) for error in errors)
+    # The emulator validates requests against the very contract that the code came from.
+    (package / layout.contract.name).write_bytes(contract_bytes)
+    inputs = {layout.label(path): path.read_bytes() for path in layout.inputs()}
+    inputs[layout.label(layout.contract)] = contract_bytes
+    manifest = {
+        "command": "make regen",
+        "generator": GENERATOR,
+        "inputs": {name: _digest(data) for name, data in inputs.items()},
+        "files": {name: _digest(data) for name, data in _files(target).items()},
+    }
+    (target / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+
+
+def _message(error: GeneratorError) -> str:
+    return f"{error.header}: {error.detail}"
+
+
+def differences(layout: Layout, expected: Mapping[str, bytes]) -> Iterator[str]:
+    """Each file of the output that is not as it should be, and why."""
+    actual = _files(layout.output)
+    try:
+        manifest: Json = json.loads(actual.get(MANIFEST, b""))
+        inputs: dict[str, str] = manifest["inputs"]
+        listed: dict[str, str] = manifest["files"]
+    except (ValueError, KeyError, TypeError):
+        yield f"{MANIFEST}: missing or unreadable"
+        inputs, listed = {}, {}
+    for path in layout.inputs():
+        name = layout.label(path)
+        if inputs and inputs.get(name) != _digest(path.read_bytes()):
+            yield f"{name}: changed without regenerating"
+    for name in sorted({*expected, *actual, *listed} - {MANIFEST}):
+        if name not in actual:
+            yield f"{name}: missing from {layout.label(layout.output)}"
+        elif name not in expected:
+            yield f"{name}: not listed, the build step does not write it"
+        elif listed and listed.get(name) != _digest(actual[name]):
+            yield f"{name}: edited by hand"
+        elif actual[name] != expected[name]:
+            yield f"{name}: out of date"
+    if actual.get(MANIFEST) != expected[MANIFEST]:
+        yield f"{MANIFEST}: out of date"
+
+
+def unhandled(contract: Json) -> Iterator[str]:
+    """Each operation that the emulator does not serve, and the reverse."""
+    from kraty_admin.emulator._operations import HANDLERS
+
+    known = {operation["operationId"] for _, _, operation in raw_operations(contract)}
+    for name in sorted(known - set(HANDLERS)):
+        yield f"emulator: no handler for operation {name}"
+    for name in sorted(set(HANDLERS) - known):
+        yield f"emulator: handler {name} has no operation"
+
+
+def check(layout: Layout) -> list[str]:
+    """What is wrong with the output on disk, a line each; nothing if it is what would come out."""
+    contract_bytes = layout.contract.read_bytes()
+    causes: list[str] = []
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            generate(layout, Path(folder), contract_bytes)
+            causes += differences(layout, _files(Path(folder)))
+        except SurfaceError as error:
+            causes += error.causes
+    return causes
+
+
+def regenerate(layout: Layout, contract_bytes: bytes) -> int:
+    """Replace the output; nothing on disk changes unless all of it could be made.
+
+    Returns:
+        How many files there are.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        generate(layout, Path(folder), contract_bytes)
+        if contract_bytes != layout.contract.read_bytes():
+            layout.contract.write_bytes(contract_bytes)
+        for name in _files(layout.output):
+            (layout.output / name).unlink()
+        shutil.copytree(folder, layout.output, dirs_exist_ok=True)
+        return len(_files(layout.output))
+
+
+def _fetch(spec: str) -> bytes:
+    """A contract from a path or URL, in this project's layout of JSON."""
+    if spec.startswith(("http://", "https://")):
+        raw = httpx.get(spec, follow_redirects=True).raise_for_status().content
+    else:
+        raw = Path(spec).read_bytes()
+    document: Json = json.loads(raw)
+    from openapi_spec_validator import validate
+
+    validate(document)
+    return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument("--spec", metavar="PATH|URL", help="adopt this contract first")
+    parser.add_argument("--check", action="store_true", help="fail if anything has drifted")
+    options = parser.parse_args(argv)
+    # The post hooks call ruff by name: the one that belongs to this Python.
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    if options.check:
+        causes = [*check(KRATY), *unhandled(json.loads(KRATY.contract.read_bytes()))]
+        for cause in causes:
+            print(f"drift: {cause}", file=sys.stderr)
+        if causes:
+            print("run `make regen`, or mend what is named above", file=sys.stderr)
+            return 1
+        print(f"no drift: {len(_files(KRATY.output))} files match {KRATY.contract.name}")
+        return 0
+    try:
+        contract = _fetch(options.spec) if options.spec else KRATY.contract.read_bytes()
+        count = regenerate(KRATY, contract)
+    except SurfaceError as error:
+        for cause in error.causes:
+            print(f"regen: {cause}", file=sys.stderr)
+        return 1
+    except Exception as error:
+        if not options.spec:
+            raise
+        print(f"regen: cannot adopt {options.spec}: {error}", file=sys.stderr)
+        return 1
+    print(f"wrote {count} files to {KRATY.label(KRATY.output)}/")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
