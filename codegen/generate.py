@@ -102,7 +102,6 @@ class KratyProject(openapi_python_client.Project):
         )
         self.view = view
         self.env.filters["docstring"] = docstring
-        self.env.globals.update(generator=GENERATOR)
 
     def build(self) -> Sequence[GeneratorError]:
         """Render every module and run the post hooks.
@@ -119,8 +118,8 @@ class KratyProject(openapi_python_client.Project):
         self._render("errors.py", "errors.py.jinja", codes=codes, doc=doc)
         self._render("models.py", "models.py.jinja", models=view.models, enums=view.enums)
         self._render("params.py", "params.py.jinja", params=view.params, enums=view.params_enums)
-        for folder in ("operations", "resources"):
-            self._render(f"{folder}/__init__.py", "_header.jinja")
+        self._render("operations/__init__.py", "_header.jinja")
+        self._render("resources/__init__.py", "resources_init.py.jinja", resources=view.resources)
         for tag in sorted({operation.tag for operation in view.operations}):
             rows = [operation for operation in view.operations if operation.tag == tag]
             self._render(f"operations/{tag}.py", "operations.py.jinja", tag=tag, operations=rows)
@@ -133,7 +132,9 @@ class KratyProject(openapi_python_client.Project):
     def _render(self, path: str, template: str, **values: object) -> None:
         target = self.package_dir / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(self.env.get_template(template).render(**values), encoding="utf-8")
+        target.write_text(
+            self.env.get_template(template).render(generator=GENERATOR, **values), encoding="utf-8"
+        )
 
 
 def _digest(data: bytes) -> str:

@@ -9,11 +9,10 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import attrs
 
-__all__ = ["AsyncCall", "Call", "Model", "Operation", "ResponseInfo"]
+__all__ = ["AsyncCall", "Call", "Model", "Operation", "ResponseInfo", "attach"]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
-M = TypeVar("M", bound="Model")
 
 
 @attrs.frozen(kw_only=True)
@@ -59,10 +58,9 @@ class Model(dict[str, Any]):
         """
         return self._replayed
 
-    def _with_http(self: M, http: ResponseInfo, replayed: bool | None) -> M:
+    def _attach(self, http: ResponseInfo, replayed: bool | None) -> None:
         self._http = http
         self._replayed = replayed
-        return self
 
     def _read(self, key: str, decode: Callable[[Any], T]) -> T:
         value = self.get(key)
@@ -84,6 +82,11 @@ class Model(dict[str, Any]):
             # Kept, so that what is read by attribute and by key is one object.
             self[key] = decoded
         return decoded
+
+
+def attach(model: Model, http: ResponseInfo, replayed: bool | None) -> None:
+    """Give a result what is known of its call; beside the dict, not in it."""
+    model._attach(http, replayed)  # pyright: ignore[reportPrivateUsage]  # wire names rule out a public method
 
 
 def replayed_by_status(status: int, data: Mapping[str, Any]) -> bool | None:
@@ -122,6 +125,8 @@ class Operation(Generic[T]):
     """Tells from status and result whether the key had been seen before."""
     timeout: float | None = None
     """Seconds per phase of an attempt, where the client's default is too short."""
+    may_be_empty: bool = False
+    """Whether an answer without a body is a result too, read as an empty object."""
 
 
 class Call(Protocol):

@@ -16,10 +16,12 @@ worker that ships one to another process ships no key with it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, TypeVar
 
 import attrs
+
 from kraty_server_api.errors import ErrorCodeProperties
 
 __all__ = [
@@ -37,6 +39,10 @@ _E = TypeVar("_E", bound="KratyError")
 
 RAW_BODY_LIMIT: Final = 8192
 """How many bytes of a body an error keeps: enough for the head of an HTML error page."""
+
+
+DETAILS_LIMIT: Final = 300
+"""How many characters of the server's details an error's text shows; `details` holds all."""
 
 
 class KratyError(Exception):
@@ -149,6 +155,11 @@ class KratyNetworkError(_CallError):
         """The underlying exception, such as `httpx.ConnectTimeout`, detached from
         the request that it was raised for."""
 
+    @property
+    def cause_name(self) -> str:
+        """The name of the underlying exception, for logs and metrics."""
+        return type(self.original_cause).__name__
+
 
 class KratyServerError(ErrorCodeProperties, _CallError):
     """The server answered with something other than a result.
@@ -185,7 +196,13 @@ class KratyServerError(ErrorCodeProperties, _CallError):
         """How many seconds the server asked to wait, if it asked."""
 
     def __str__(self) -> str:
-        return f"{self.status} {self.code}: {super().__str__()}"
+        text = f"{self.status} {self.code}: {super().__str__()}"
+        if self.details is None:
+            return text
+        # What is lacking, and of what, is what one wants to know of a conflict.
+        details = json.dumps(self.details, ensure_ascii=False, default=repr)
+        shown = details if len(details) <= DETAILS_LIMIT else f"{details[:DETAILS_LIMIT]}…"
+        return f"{text}: {shown}"
 
 
 class KratyResponseError(KratyServerError):

@@ -1,0 +1,418 @@
+"""The clients: options, lifecycle and the resources. What a call does is in `_exchange.py`."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from random import random
+from types import TracebackType
+from typing import Any, Final, Generic, NoReturn, TypeVar
+from urllib.parse import unquote
+
+import httpx
+
+from kraty_server_api.decoding import is_object
+from kraty_server_api.resources import AsyncResources, Resources
+from kraty_server_api.types import Model, Operation
+
+from ._exchange import Exchange
+from ._idempotency import FIELD, mint_key, stamp
+from ._json import encode
+from ._retry import RetryBudget, RetryConfig
+from ._sender import AsyncSender, Hook, Owned, Sender
+from ._settings import Settings, Target, make_settings, make_target, proxy_for
+from .errors import KratyClosedError
+
+__all__ = ["KratyAdmin", "KratyAdminAsync"]
+
+T = TypeVar("T")
+P = TypeVar("P", Sender, AsyncSender)
+C = TypeVar("C", bound="_Client[Any]")
+S = TypeVar("S", bound="KratyAdmin")
+A = TypeVar("A", bound="KratyAdminAsync")
+
+# As many idle connections as open ones: with fewer, a busy pool closes and opens all the time.
+_LIMITS: Final = httpx.Limits(max_connections=100, max_keepalive_connections=100)
+
+DEFAULT_RETRY_BUDGET: Final = 100
+
+
+class _Client(Generic[P]):
+    """What both clients have in common: everything but performing a call."""
+
+    _target: Target
+    _settings: Settings
+    _budget: RetryBudget
+    _generate_key: Callable[[], str]
+    _sender: P
+    _closed: bool
+    _parent: _Client[P] | None
+
+    def _set_up(
+        self,
+        *,
+        api_key: str | None,
+        base_url: str | None,
+        timeout: float | httpx.Timeout | None,
+        deadline: float | None,
+        retry: RetryConfig | None,
+        retry_budget: int | None,
+        generate_idempotency_key: Callable[[], str] | None,
+        on_request: Hook | None,
+    ) -> None:
+        if retry_budget is not None and (
+            not isinstance(retry_budget, int) or isinstance(retry_budget, bool) or retry_budget < 0  # pyright: ignore[reportUnnecessaryIsInstance]  # callers err
+        ):
+            raise ValueError("retry_budget must be an int of at least 0, or None for no limit")
+        if generate_idempotency_key is not None and not callable(generate_idempotency_key):
+            raise TypeError("generate_idempotency_key must be callable")
+        self._settings = make_settings(
+            timeout=timeout, deadline=deadline, retry=retry, on_request=on_request
+        )
+        self._target = make_target(api_key, base_url)
+        self._budget = RetryBudget(retry_budget)
+        self._generate_key = generate_idempotency_key or mint_key
+        self._closed = False
+        self._parent = None
+
+    def with_options(
+        self: C,
+        *,
+        timeout: float | httpx.Timeout | None = None,
+        deadline: float | None = None,
+        retry: RetryConfig | None = None,
+        on_request: Hook | None = None,
+    ) -> C:
+        """A client with other options on the same connections and retry budget.
+
+        This client stays as it is, also when the other one is closed.
+
+        Args:
+            timeout: Seconds for each phase of an attempt.
+            deadline: Seconds for a whole call; `math.inf` for none.
+            retry: When and how often to try again.
+            on_request: Called after each attempt.
+
+        Raises:
+            TypeError, ValueError: An argument does not fit.
+        """
+        settings = make_settings(
+            self._settings, timeout=timeout, deadline=deadline, retry=retry, on_request=on_request
+        )
+        other = object.__new__(type(self))
+        other._target = self._target
+        other._settings = settings
+        other._budget = self._budget
+        other._generate_key = self._generate_key
+        other._sender = self._sender
+        other._closed = False
+        other._parent = self
+        return other
+
+    def _exchange(self, operation: Operation[T]) -> Exchange[T]:
+        """Check, stamp and freeze a call, before anything is sent."""
+        if self.is_closed:
+            raise KratyClosedError(f"this {type(self).__name__} is closed")
+        body, key = stamp(operation.method, operation.body, self._generate_key)
+        settings = self._settings
+        return Exchange(
+            operation,
+            url=self._target.root + operation.path,
+            body=None if body is None else encode(body),
+            idempotency_key=key,
+            retry=settings.retry,
+            budget=self._budget,
+            timeout=settings.timeout_of(operation.timeout).as_dict(),
+            ends_at=time.monotonic() + settings.deadline,
+            random=random,
+        )
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the client, or the one that it was derived from, has been closed."""
+        return self._closed or (self._parent is not None and self._parent.is_closed)
+
+    @property
+    def base_url(self) -> str:
+        """Where the API is, without `/server/v1`."""
+        return self._target.origin
+
+    def __repr__(self) -> str:
+        key = f"{self._target.key_prefix}.***" if self._target.key_prefix else "***"
+        state = " closed" if self.is_closed else ""
+        return f"<{type(self).__name__} {self._target.origin} key={key}{state}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"a {type(self).__name__} holds a secret and open connections, so it does not pickle; "
+            "make one per process"
+        )
+
+
+class KratyAdmin(_Client[Sender], Resources):
+    """A client of Kraty's server API for one game.
+
+    Make one and keep it: it holds a pool of connections, is safe to use from many
+    threads, and gives each forked process connections of its own. Close it when done,
+    or use it as a context manager.
+
+    Args:
+        api_key: A `server_integration` key. Default: `KRATY_SERVER_KEY` in the environment.
+        base_url: Where the API is, without `/server/v1`. Default: `KRATY_BASE_URL` in the
+            environment, or else `https://api.kraty.io`. `http://` only for loopback.
+        timeout: Seconds for each phase of an attempt (connecting, sending, receiving,
+            waiting for a connection), or an `httpx.Timeout` to set them one by one.
+            Default: 15, and 60 for `migrate`.
+        deadline: Seconds for a whole call, its attempts and waits together. Default: 120;
+            `math.inf` for none.
+        retry: When and how often to try again.
+        retry_budget: How many retries may be spent before calls succeed again, over all
+            threads: one that succeeds gives one back. `None` for no limit.
+        http_client: A client of your own, with its proxies, hooks and transports. It is
+            not closed with this one. Its authentication and redirects are not used.
+        generate_idempotency_key: Makes the key of a write that is given none. Default: a
+            random UUID.
+        on_request: Called with a `RequestInfo` after each attempt. What it raises is
+            logged and goes no further.
+
+    Raises:
+        TypeError, ValueError: An argument does not fit, or the environment names a proxy
+            or a CA file that cannot be used.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        timeout: float | httpx.Timeout | None = None,
+        deadline: float | None = None,
+        retry: RetryConfig | None = None,
+        retry_budget: int | None = DEFAULT_RETRY_BUDGET,
+        http_client: httpx.Client | None = None,
+        generate_idempotency_key: Callable[[], str] | None = None,
+        on_request: Hook | None = None,
+    ) -> None:
+        self._set_up(
+            api_key=api_key,
+            base_url=base_url,
+            timeout=timeout,
+            deadline=deadline,
+            retry=retry,
+            retry_budget=retry_budget,
+            generate_idempotency_key=generate_idempotency_key,
+            on_request=on_request,
+        )
+        if http_client is not None and not isinstance(http_client, httpx.Client):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers err
+            raise TypeError(f"http_client must be an httpx.Client, not {_kind(http_client)}")
+        self._sender = Sender(
+            self._target.headers, http_client or _own(httpx.HTTPTransport, self._target)
+        )
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Mapping[str, Any] | None = None,
+        query: Mapping[str, str | int | float | bool | None] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Any:
+        """Call an endpoint that this version has no method for.
+
+        With the same retries, idempotency keys and errors as any other call.
+
+        Args:
+            method: `GET`, `POST`, `PUT`, `PATCH` or `DELETE`.
+            path: The path below `/server/v1`, with its ids percent-encoded, such as
+                `/leaderboards/weekly/score`.
+            body: The JSON body in wire names. POST, PUT and PATCH get an
+                `idempotencyKey` in it if there is none.
+            query: Parameters of the query; those that are `None` are left out.
+            idempotency_key: The key, if it is not in the body.
+
+        Returns:
+            What the answer holds in `data`, or else the whole answer: a dict with `.http`
+            and `.replayed` where it is an object. An empty dict if there is no body.
+
+        Raises:
+            TypeError, ValueError: An argument does not fit; nothing was sent.
+            KratyServerError: The server refused or failed.
+            KratyNetworkError: No whole answer arrived.
+        """
+        return self._call(_raw_operation(method, path, body, query, idempotency_key))
+
+    def close(self) -> None:
+        """Close the connections; calls after this raise `KratyClosedError`. Safe to repeat."""
+        if not self._closed and self._parent is None:
+            self._sender.close()
+        self._closed = True
+
+    def __enter__(self: S) -> S:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _call(self, operation: Operation[T], /) -> T:
+        return self._sender.perform(self._exchange(operation), self._settings.on_request)
+
+
+class KratyAdminAsync(_Client[AsyncSender], AsyncResources):
+    """A client of Kraty's server API for one game, for asyncio.
+
+    The twin of `KratyAdmin`: the same arguments, resources and methods, to be awaited.
+    Make one per event loop and keep it. Close it with `await close()`, or use it as an
+    asynchronous context manager.
+
+    Args:
+        api_key: See `KratyAdmin`, as for all that follow.
+        base_url: Where the API is.
+        timeout: Seconds for each phase of an attempt.
+        deadline: Seconds for a whole call.
+        retry: When and how often to try again.
+        retry_budget: How many retries may be spent before calls succeed again.
+        http_client: An `httpx.AsyncClient` of your own.
+        generate_idempotency_key: Makes the key of a write that is given none.
+        on_request: A plain function, called after each attempt.
+
+    Raises:
+        TypeError, ValueError: An argument does not fit.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        timeout: float | httpx.Timeout | None = None,
+        deadline: float | None = None,
+        retry: RetryConfig | None = None,
+        retry_budget: int | None = DEFAULT_RETRY_BUDGET,
+        http_client: httpx.AsyncClient | None = None,
+        generate_idempotency_key: Callable[[], str] | None = None,
+        on_request: Hook | None = None,
+    ) -> None:
+        self._set_up(
+            api_key=api_key,
+            base_url=base_url,
+            timeout=timeout,
+            deadline=deadline,
+            retry=retry,
+            retry_budget=retry_budget,
+            generate_idempotency_key=generate_idempotency_key,
+            on_request=on_request,
+        )
+        if http_client is not None and not isinstance(http_client, httpx.AsyncClient):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers err
+            raise TypeError(f"http_client must be an httpx.AsyncClient, not {_kind(http_client)}")
+        self._sender = AsyncSender(
+            self._target.headers, http_client or _own(httpx.AsyncHTTPTransport, self._target)
+        )
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Mapping[str, Any] | None = None,
+        query: Mapping[str, str | int | float | bool | None] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Any:
+        """Call an endpoint that this version has no method for; see `KratyAdmin.request`."""
+        return await self._call(_raw_operation(method, path, body, query, idempotency_key))
+
+    async def close(self) -> None:
+        """Close the connections; calls after this raise `KratyClosedError`. Safe to repeat."""
+        closing = not self._closed and self._parent is None
+        self._closed = True
+        if closing:
+            await self._sender.aclose()
+
+    async def __aenter__(self: A) -> A:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def _call(self, operation: Operation[T], /) -> T:
+        return await self._sender.perform(self._exchange(operation), self._settings.on_request)
+
+
+X = TypeVar("X", httpx.HTTPTransport, httpx.AsyncHTTPTransport)
+
+
+def _own(kind: type[X], target: Target) -> Owned[X]:
+    """A transport of our own: one pool, one SSL context, the environment's proxy and CAs."""
+    proxy = proxy_for(target.origin)
+
+    def make() -> X:
+        try:
+            return kind(limits=_LIMITS, proxy=proxy)
+        except (OSError, ImportError) as error:
+            raise ValueError(
+                f"the environment's proxy, SSL_CERT_FILE or SSL_CERT_DIR cannot be used: {error}"
+            ) from error
+
+    return Owned(make)
+
+
+_PATH: Final = re.compile(r"/[!-~]*")
+
+
+def _raw_operation(
+    method: str,
+    path: str,
+    body: Mapping[str, Any] | None,
+    query: Mapping[str, str | int | float | bool | None] | None,
+    idempotency_key: str | None,
+) -> Operation[Any]:
+    from kraty_server_api import checks
+
+    verb = checks.one_of("method", method, ("GET", "POST", "PUT", "PATCH", "DELETE"))
+    target = checks.string("path", path)
+    if not _PATH.fullmatch(target) or "?" in target or "#" in target or "//" in target:
+        raise ValueError("path must begin with / and be percent-encoded, without a query")
+    if any(unquote(segment) in (".", "..") for segment in target.split("/")):
+        raise ValueError("path must hold no . or .. segment")
+    wire: dict[str, Any] | None = None
+    if body is not None:
+        if verb in ("GET", "DELETE"):
+            raise ValueError(f"body must be left out of a {verb}")
+        wire = dict(checks.mapping("body", body))
+    if idempotency_key is not None:
+        if verb in ("GET", "DELETE"):
+            raise ValueError(f"idempotency_key must be left out of a {verb}")
+        key = checks.string("idempotency_key", idempotency_key, min_length=1)
+        if wire is not None and wire.get(FIELD, key) != key:
+            raise ValueError("idempotency_key differs from the body's idempotencyKey")
+        wire = {**(wire or {}), FIELD: key}
+    return Operation(
+        name=f"request {verb} {path}",
+        method=str(verb),
+        path=target + checks.query(query or {}),
+        body=wire,
+        result=_unwrapped,
+        enveloped=False,
+        may_be_empty=True,
+    )
+
+
+def _unwrapped(payload: dict[str, Any]) -> Any:
+    data = payload["data"] if payload.keys() == {"data"} else payload
+    return Model(data) if is_object(data) else data
+
+
+def _kind(value: object) -> str:
+    kind = type(value)
+    return f"{kind.__module__}.{kind.__qualname__}"

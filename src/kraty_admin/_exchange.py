@@ -1,0 +1,309 @@
+"""One call, without I/O: attempts and their outcomes, and what to do next.
+
+A sender asks `begin()` for the limits of an attempt, performs it, hands the outcome to
+`advance()` and does what that returns: sleep and begin again, return, or raise. Clock
+and randomness are passed in, so every decision can be tested with plain calls.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Generic, TypeAlias, TypeVar
+
+import attrs
+import httpx
+
+from kraty_server_api.decoding import is_object
+from kraty_server_api.types import Model, Operation, ResponseInfo, attach
+
+from ._retry import RetryBudget, RetryConfig, backoff, is_retryable_status, retry_after
+from .errors import (
+    CallInfo,
+    KratyNetworkError,
+    KratyResponseError,
+    KratyServerError,
+)
+from .telemetry import RequestInfo
+
+__all__ = ["Done", "Exchange", "Failure", "Limits", "Outcome", "Raise", "Reply", "Sleep", "Step"]
+
+T = TypeVar("T")
+
+
+@attrs.frozen
+class Reply:
+    """An attempt that was answered."""
+
+    status: int
+    headers: Mapping[str, str]
+    """Names in lower case."""
+    body: bytes = attrs.field(repr=False)
+
+
+@attrs.frozen
+class Failure:
+    """An attempt that was not."""
+
+    cause: Exception
+
+
+Outcome: TypeAlias = Reply | Failure
+
+
+@attrs.frozen
+class Limits:
+    """How long an attempt may take."""
+
+    phases: Mapping[str, float | None]
+    """Seconds for `connect`, `read`, `write` and `pool`, as httpx names them."""
+    ends_at: float
+    """When the call's deadline is, on the clock that `begin` was given."""
+
+
+@attrs.frozen
+class Sleep:
+    """Wait so many seconds, then begin another attempt."""
+
+    seconds: float
+
+
+@attrs.frozen
+class Done(Generic[T]):
+    """The call has a result."""
+
+    result: T
+
+
+@attrs.frozen
+class Raise:
+    """The call has failed for good."""
+
+    error: KratyServerError | KratyNetworkError
+
+
+Step: TypeAlias = Sleep | Done[T] | Raise
+
+# Failures before anything was sent: the call certainly had no effect.
+_NOT_SENT: Final = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+)
+
+# A deadline that is nearly over still needs a timeout above zero.
+_SHORTEST: Final = 0.001
+
+
+class Exchange(Generic[T]):
+    """The course of one call."""
+
+    def __init__(
+        self,
+        operation: Operation[T],
+        *,
+        url: str,
+        body: bytes | None,
+        idempotency_key: str | None,
+        retry: RetryConfig,
+        budget: RetryBudget,
+        timeout: Mapping[str, float | None],
+        ends_at: float,
+        random: Callable[[], float],
+    ) -> None:
+        self.method = operation.method
+        self.url = url
+        self.body = body
+        self._operation = operation
+        self._key = idempotency_key
+        self._retry = retry
+        self._budget = budget
+        self._timeout = timeout
+        self._ends_at = ends_at
+        self._random = random
+        self._attempts = 0
+        self._ambiguous = False
+        self._problem: str | None = None
+
+    def begin(self, now: float) -> Limits:
+        """Count an attempt, and say how long it may take."""
+        self._attempts += 1
+        left = max(self._ends_at - now, _SHORTEST)
+        phases = {
+            phase: left if seconds is None else min(seconds, left)
+            for phase, seconds in self._timeout.items()
+        }
+        return Limits(phases, self._ends_at)
+
+    def advance(self, outcome: Outcome, *, now: float, wall: float) -> Step[T]:
+        """Decide what follows from an attempt's outcome.
+
+        Args:
+            outcome: How the attempt ended.
+            now: Seconds on the clock that `begin` was given.
+            wall: Seconds since the epoch.
+        """
+        if isinstance(outcome, Failure):
+            return self._after_failure(outcome.cause, now)
+        if 200 <= outcome.status <= 299:
+            try:
+                result = self._result(outcome)
+            except (ValueError, RecursionError) as problem:
+                # Its effect stands, so asking again under the same key is how to
+                # learn the result.
+                self._ambiguous = True
+                error = self._response_error(outcome, str(problem))
+                return self._again_or_raise(error, now, asked=None)
+            self._budget.give_back()
+            return Done(result)
+        return self._after_refusal(outcome, now, wall)
+
+    def describe(self, outcome: Outcome, step: Step[T], duration_ms: float) -> RequestInfo:
+        """An attempt for the telemetry hook."""
+        reply = outcome if isinstance(outcome, Reply) else None
+        return RequestInfo(
+            method=self.method,
+            url=self.url,
+            attempt=self._attempts,
+            idempotency_key=self._key,
+            duration_ms=duration_ms,
+            status=reply.status if reply else None,
+            ok=isinstance(step, Done),
+            operation=self._operation.name,
+            error=None if isinstance(step, Done) else self._problem,
+            will_retry=isinstance(step, Sleep),
+            retry_in=step.seconds if isinstance(step, Sleep) else None,
+            request_id=reply.headers.get("x-request-id") if reply else None,
+        )
+
+    def _after_failure(self, cause: Exception, now: float) -> Step[T]:
+        if not isinstance(cause, _NOT_SENT):
+            self._ambiguous = True
+        detached = _detached(cause)
+        error = KratyNetworkError(
+            f"no answer: {type(cause).__name__}: {cause}".rstrip(": "),
+            original_cause=detached,
+            call=self._call(None),
+        )
+        error.__cause__ = detached
+        return self._again_or_raise(error, now, asked=None)
+
+    def _after_refusal(self, reply: Reply, now: float, wall: float) -> Step[T]:
+        if reply.status == 408 or reply.status >= 500:
+            self._ambiguous = True
+        asked = retry_after(reply.status, reply.headers, wall)
+        payload = _parse(reply.body)
+        code = _code(payload)
+        envelope: Mapping[str, Any] = payload["error"] if code is not None else {}
+        message = envelope.get("message")
+        error = KratyServerError(
+            message
+            if isinstance(message, str) and message
+            else f"the server answered {reply.status} without saying why",
+            code=code or "internal_error",
+            status=reply.status,
+            details=envelope.get("details"),
+            headers=reply.headers,
+            raw_body=reply.body,
+            retry_after=asked,
+            call=self._call(reply),
+        )
+        if error.is_idempotency_conflict or not is_retryable_status(reply.status):
+            self._problem = error.code
+            return Raise(error)
+        return self._again_or_raise(error, now, asked=asked)
+
+    def _again_or_raise(
+        self, error: KratyServerError | KratyNetworkError, now: float, *, asked: float | None
+    ) -> Step[T]:
+        self._problem = error.code if isinstance(error, KratyServerError) else error.cause_name
+        if self._attempts >= self._retry.attempts:
+            return Raise(error)
+        if asked is not None and asked > self._retry.max_retry_after:
+            return Raise(error)
+        wait = max(backoff(self._retry, self._attempts, self._random), asked or 0.0)
+        if now + wait >= self._ends_at or not self._budget.take():
+            return Raise(error)
+        return Sleep(wait)
+
+    def _result(self, reply: Reply) -> T:
+        operation = self._operation
+        if not reply.body and operation.may_be_empty:
+            payload: object = {}
+        else:
+            payload = json.loads(reply.body)
+        if operation.enveloped:
+            payload = payload.get("data") if is_object(payload) else None
+        if not is_object(payload):
+            raise ValueError("it is not an object")
+        result = operation.result(payload)
+        if isinstance(result, Model):
+            attach(result, self._info(reply), operation.replayed(reply.status, payload))
+        return result
+
+    def _info(self, reply: Reply) -> ResponseInfo:
+        return ResponseInfo(
+            status=reply.status,
+            headers=reply.headers,
+            request_id=reply.headers.get("x-request-id"),
+            attempts=self._attempts,
+            idempotency_key=self._key,
+        )
+
+    def _call(self, reply: Reply | None) -> CallInfo:
+        return CallInfo(
+            operation=self._operation.name,
+            method=self.method,
+            url=self.url,
+            idempotency_key=self._key,
+            attempts=self._attempts,
+            # A read takes no effect, however it ends.
+            ambiguous=self._ambiguous and self._key is not None,
+            request_id=reply.headers.get("x-request-id") if reply else None,
+        )
+
+    def _response_error(self, reply: Reply, problem: str) -> KratyResponseError:
+        return KratyResponseError(
+            f"the server answered {reply.status} with a body that is not a result: {problem}",
+            code="invalid_response",
+            status=reply.status,
+            headers=reply.headers,
+            raw_body=reply.body,
+            call=self._call(reply),
+        )
+
+
+def _parse(body: bytes) -> Any:
+    """The JSON of an error's body; `None` for anything else."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _code(payload: object) -> str | None:
+    """The code of an error envelope; `None` if it is none."""
+    error = payload.get("error") if is_object(payload) else None
+    code = error.get("code") if is_object(error) else None
+    return code if isinstance(code, str) and code else None
+
+
+def _detached(cause: Exception) -> Exception:
+    """The same failure without what it refers to.
+
+    An httpx exception holds its request, and its traceback holds frames that do. Both
+    carry the key, and neither can be relied on to pickle.
+    """
+    if isinstance(cause, OSError):
+        return _nearest(cause, "builtins")(*cause.args)
+    if isinstance(cause, httpx.RequestError):
+        return _nearest(cause, "httpx")(str(cause))
+    return httpx.HTTPError(f"{type(cause).__name__}: {cause}")
+
+
+def _nearest(cause: Exception, module: str) -> type[Exception]:
+    """The most specific class of an exception that comes from this module."""
+    # Somebody's own subclass may need more than a message.
+    return next(kind for kind in type(cause).__mro__ if kind.__module__ == module)

@@ -1,0 +1,156 @@
+"""JSON as ECMAScript's `JSON.stringify` prints it, byte for byte.
+
+The server compares bodies to tell a repeat from a conflict, and services in other
+languages share its keys, so the same value must always become the same bytes. The
+standard library's encoder prints floats in another way, lets NaN through and keeps
+integer-like keys where they stand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from json.encoder import encode_basestring
+from math import isfinite
+from typing import Any, TypeGuard
+
+__all__ = ["encode"]
+
+
+class _NotJsonError(Exception):
+    """A value that JSON cannot hold; `path` grows as the recursion unwinds."""
+
+    def __init__(self, problem: str, error: type[TypeError | ValueError]) -> None:
+        super().__init__(problem)
+        self.error = error
+        self.path: list[str] = []
+
+
+def encode(body: Mapping[str, Any]) -> bytes:
+    """The bytes of a body.
+
+    Raises:
+        TypeError, ValueError: It holds what JSON cannot; the message names where.
+    """
+    out: list[str] = []
+    try:
+        _object(body, out)
+    except _NotJsonError as problem:
+        where = "".join(reversed(problem.path)).lstrip(".")
+        raise problem.error(f"{where} {problem}") from None
+    except RecursionError:
+        raise ValueError("the body is nested too deeply, or holds itself") from None
+    return "".join(out).encode()
+
+
+def _write(value: object, out: list[str]) -> None:
+    if isinstance(value, str):
+        out.append(_string(value))
+    elif value is None:
+        out.append("null")
+    elif isinstance(value, bool):
+        out.append("true" if value else "false")
+    elif isinstance(value, int):
+        out.append(_int(value))
+    elif isinstance(value, float):
+        out.append(_float(value))
+    elif _is_mapping(value):
+        _object(value, out)
+    elif _is_array(value):
+        _array(value, out)
+    else:
+        raise _NotJsonError(f"is a {type(value).__name__}, which JSON cannot hold", TypeError)
+
+
+def _is_mapping(value: object) -> TypeGuard[Mapping[Any, Any]]:
+    return isinstance(value, Mapping)
+
+
+def _is_array(value: object) -> TypeGuard[list[Any] | tuple[Any, ...]]:
+    return isinstance(value, list | tuple)
+
+
+def _object(value: Mapping[Any, Any], out: list[str]) -> None:
+    separator = "{"
+    for key, item in _in_order(value):
+        if not isinstance(key, str):
+            raise _NotJsonError(f"has a {type(key).__name__} for a key, not a str", TypeError)
+        try:
+            out.append(f"{separator}{_string(key)}:")
+            _write(item, out)
+        except _NotJsonError as problem:
+            problem.path.append(f".{key!a}" if not key.isidentifier() else f".{key}")
+            raise
+        separator = ","
+    out.append("{}" if separator == "{" else "}")
+
+
+def _array(value: list[Any] | tuple[Any, ...], out: list[str]) -> None:
+    separator = "["
+    for index, item in enumerate(value):
+        out.append(separator)
+        try:
+            _write(item, out)
+        except _NotJsonError as problem:
+            problem.path.append(f"[{index}]")
+            raise
+        separator = ","
+    out.append("[]" if separator == "[" else "]")
+
+
+def _in_order(value: Mapping[Any, Any]) -> Iterable[tuple[Any, Any]]:
+    """The items as an ECMAScript object holds them: array indices first, ascending."""
+    indices = [key for key in value if _is_index(key)]
+    if not indices:
+        return value.items()
+    first = {key: value[key] for key in sorted(indices, key=int)}
+    return (first | {key: item for key, item in value.items() if key not in first}).items()
+
+
+def _is_index(key: object) -> bool:
+    if not isinstance(key, str) or not key[:1].isdigit() or len(key) > 10:
+        return False
+    if not (key.isascii() and key.isdigit()):
+        return False
+    return str(int(key)) == key and int(key) < 2**32 - 1
+
+
+def _string(value: str) -> str:
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise _NotJsonError(
+                "holds a lone surrogate, which UTF-8 cannot hold", ValueError
+            ) from None
+    return encode_basestring(value)
+
+
+def _int(value: int) -> str:
+    try:
+        return int.__repr__(value)
+    except ValueError:
+        raise _NotJsonError("is an int of too many digits", ValueError) from None
+
+
+def _float(value: float) -> str:
+    """ECMAScript's `Number::toString`: shortest digits, exponents only beyond 1e-7 and 1e21."""
+    if not isfinite(value):
+        raise _NotJsonError(f"is {value}, which JSON cannot hold", ValueError)
+    if value == 0:
+        return "0"
+    sign, digits, exponent = Decimal(float.__repr__(value)).as_tuple()
+    assert isinstance(exponent, int)  # noqa: S101 -- finite, for the type checkers
+    text = "".join(map(str, digits))
+    point = len(text) + exponent
+    text = text.rstrip("0")
+    if len(text) <= point <= 21:
+        number = text + "0" * (point - len(text))
+    elif 0 < point <= 21:
+        number = f"{text[:point]}.{text[point:]}"
+    elif -6 < point <= 0:
+        number = f"0.{'0' * -point}{text}"
+    else:
+        mantissa = f"{text[0]}.{text[1:]}" if len(text) > 1 else text
+        number = f"{mantissa}e{'+' if point > 0 else '-'}{abs(point - 1)}"
+    return f"-{number}" if sign else number

@@ -1,0 +1,141 @@
+"""When to try again, and after how long. Clock and randomness come from outside."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Mapping
+from datetime import timezone
+from email.utils import parsedate_to_datetime
+from math import isfinite
+
+import attrs
+
+__all__ = ["RetryBudget", "RetryConfig", "backoff", "is_retryable_status", "retry_after"]
+
+
+def _finite(instance: object, attribute: attrs.Attribute[float], value: object) -> None:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"{attribute.name} must be a number, not {type(value).__name__}")
+    if not isfinite(value) or value < 0:
+        raise ValueError(f"{attribute.name} must be finite and not negative")
+
+
+def _count(instance: object, attribute: attrs.Attribute[int], value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{attribute.name} must be an int, not {type(value).__name__}")
+    if value < 1:
+        raise ValueError(f"{attribute.name} must be at least 1, the first call included")
+
+
+def _share(instance: object, attribute: attrs.Attribute[float], value: float) -> None:
+    _finite(instance, attribute, value)
+    if value > 1:
+        raise ValueError(f"{attribute.name} must be at most 1")
+
+
+@attrs.frozen
+class RetryConfig:
+    """How a call that failed for the moment is tried again.
+
+    Tried again are 408, 425, 429 and 5xx answers, answers that cannot be read, and
+    network errors; never an idempotency conflict, and never after a cancellation.
+    The wait before attempt n+1 is `initial_delay * 2 ** (n - 1)` seconds, at most
+    `max_delay`, spread by `jitter`, and never shorter than the server asks.
+    """
+
+    attempts: int = attrs.field(default=4, validator=_count)
+    """How often a call is tried at most, the first time included; 1 for never again."""
+    initial_delay: float = attrs.field(default=0.2, validator=_finite)
+    """Seconds before the second attempt."""
+    max_delay: float = attrs.field(default=10.0, validator=_finite)
+    """Seconds that a wait grows to at most, unless the server asks for more."""
+    jitter: float = attrs.field(default=0.2, validator=_share)
+    """How far a wait is spread, as a part of itself: 0.2 for 80 % to 120 %."""
+    max_retry_after: float = attrs.field(default=60.0, validator=_finite)
+    """Seconds that the server may ask to wait; beyond, the error is raised at once."""
+
+
+def is_retryable_status(status: int) -> bool:
+    """Whether an answer with this status may be another one a moment later."""
+    return status in (408, 425, 429) or 500 <= status <= 599
+
+
+def backoff(config: RetryConfig, attempt: int, random: Callable[[], float]) -> float:
+    """Seconds to wait after this attempt, counted from 1.
+
+    Args:
+        config: The caller's wishes.
+        attempt: The attempt that failed.
+        random: Draws from 0 to 1.
+    """
+    # The exponent is bounded because a float is not: 2.0 ** 1024 overflows.
+    delay = min(config.initial_delay * 2.0 ** min(attempt - 1, 64), config.max_delay)
+    return delay * (1 - config.jitter + 2 * config.jitter * random())
+
+
+# Not float(): that also takes "1_0", "inf" and digits of other scripts.
+_SECONDS = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,15})?", re.ASCII)
+
+
+def retry_after(status: int, headers: Mapping[str, str], wall: float) -> float | None:
+    """How many seconds the server asks to wait; `None` if it does not, or not readably.
+
+    Args:
+        status: The answer's status.
+        headers: The answer's headers, names in lower case.
+        wall: Seconds since the epoch, for dates in an answer that has no date of its own.
+    """
+    asked = headers.get("retry-after")
+    if asked is None and status == 429:
+        # Only here: elsewhere the window's end says nothing about when to try again.
+        asked = headers.get("ratelimit-reset")
+    if asked is None:
+        return None
+    asked = asked.strip()
+    if _SECONDS.fullmatch(asked):
+        return float(asked)
+    moment = _date(asked)
+    if moment is None:
+        return None
+    # The server's own clock, where it tells it: ours may be wrong.
+    now = _date(headers.get("date", ""))
+    return max(0.0, moment - (wall if now is None else now))
+
+
+def _date(value: str) -> float | None:
+    try:
+        moment = parsedate_to_datetime(value)
+        # A zone of -0000 is UTC too, but comes without one.
+        return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
+    except (TypeError, ValueError, OverflowError, IndexError):
+        return None
+
+
+class RetryBudget:
+    """How many retries a client may spend, so that an outage does not multiply its load.
+
+    A retry costs one, a call that succeeds gives one back. When nothing is left, calls
+    still are tried once, and the first successes refill the budget.
+    """
+
+    def __init__(self, capacity: int | None) -> None:
+        self._capacity = capacity
+        self._left = capacity or 0
+        self._lock = threading.Lock()
+
+    def take(self) -> bool:
+        """Whether another retry may be spent, and if so, spends it."""
+        if self._capacity is None:
+            return True
+        with self._lock:
+            if self._left <= 0:
+                return False
+            self._left -= 1
+            return True
+
+    def give_back(self) -> None:
+        """A call has succeeded."""
+        if self._capacity is not None:
+            with self._lock:
+                self._left = min(self._left + 1, self._capacity)
