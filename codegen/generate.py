@@ -27,10 +27,13 @@ from typing import Any, Final
 import attrs
 import httpx
 import openapi_python_client
+import openapi_spec_validator
+from jsonschema.exceptions import ValidationError
 from openapi_python_client.config import Config, ConfigFile, MetaType
 from openapi_python_client.parser import GeneratorData
 from openapi_python_client.parser.errors import GeneratorError
 from openapi_python_client.strings import safe_for_docstring
+from openapi_spec_validator.exceptions import OpenAPIError
 from ruamel.yaml import YAML
 
 from views import Json, PackageView, SurfaceError, check_surface, package_view, raw_operations
@@ -49,7 +52,6 @@ class Layout:
     surface: Path
     output: Path
     package: str
-    root: Path = ROOT
 
     def inputs(self) -> list[Path]:
         """Every file that the output depends on."""
@@ -58,7 +60,8 @@ class Layout:
         return [self.contract, self.surface, *scripts, *templates]
 
     def label(self, path: Path) -> str:
-        return path.relative_to(self.root).as_posix()
+        """How messages and the manifest name a file."""
+        return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name
 
 
 KRATY: Final = Layout(
@@ -66,6 +69,13 @@ KRATY: Final = Layout(
     surface=ROOT / "codegen" / "surface.yaml",
     output=ROOT / "generated",
     package="kraty_server_api",
+)
+# A contract that takes every branch of the templates; what comes of it is tested.
+GOLDEN: Final = Layout(
+    contract=ROOT / "tests" / "golden" / "contract.json",
+    surface=ROOT / "tests" / "golden" / "surface.yaml",
+    output=ROOT / "tests" / "golden" / "generated",
+    package="golden_api",
 )
 
 
@@ -264,16 +274,22 @@ def regenerate(layout: Layout, contract_bytes: bytes) -> int:
         return len(_files(layout.output))
 
 
-def _fetch(spec: str) -> bytes:
-    """A contract from a path or URL, in this project's layout of JSON."""
-    if spec.startswith(("http://", "https://")):
-        raw = httpx.get(spec, follow_redirects=True).raise_for_status().content
-    else:
-        raw = Path(spec).read_bytes()
-    document: Json = json.loads(raw)
-    from openapi_spec_validator import validate
+def fetch(spec: str) -> bytes:
+    """A contract from a path or URL, laid out as this project keeps it.
 
-    validate(document)
+    Raises:
+        SurfaceError: It cannot be read, or is no valid OpenAPI document.
+    """
+    try:
+        if spec.startswith(("http://", "https://")):
+            raw = httpx.get(spec, follow_redirects=True).raise_for_status().content
+        else:
+            raw = Path(spec).read_bytes()
+        document: Json = json.loads(raw)
+        openapi_spec_validator.validate(document)
+    except (OSError, ValueError, httpx.HTTPError, ValidationError, OpenAPIError) as error:
+        reason = str(error).partition("\n")[0]
+        raise SurfaceError([f"cannot adopt {spec}: {reason}"]) from error
     return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
 
 
@@ -286,7 +302,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # The post hooks call ruff by name: the one that belongs to this Python.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     if options.check:
-        causes = [*check(KRATY), *unhandled(json.loads(KRATY.contract.read_bytes()))]
+        causes = [*check(KRATY), *check(GOLDEN)]
+        causes += unhandled(json.loads(KRATY.contract.read_bytes()))
         for cause in causes:
             print(f"drift: {cause}", file=sys.stderr)
         if causes:
@@ -295,16 +312,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"no drift: {len(_files(KRATY.output))} files match {KRATY.contract.name}")
         return 0
     try:
-        contract = _fetch(options.spec) if options.spec else KRATY.contract.read_bytes()
+        contract = fetch(options.spec) if options.spec else KRATY.contract.read_bytes()
         count = regenerate(KRATY, contract)
+        regenerate(GOLDEN, GOLDEN.contract.read_bytes())
     except SurfaceError as error:
         for cause in error.causes:
             print(f"regen: {cause}", file=sys.stderr)
-        return 1
-    except Exception as error:
-        if not options.spec:
-            raise
-        print(f"regen: cannot adopt {options.spec}: {error}", file=sys.stderr)
         return 1
     print(f"wrote {count} files to {KRATY.label(KRATY.output)}/")
     return 0

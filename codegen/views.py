@@ -71,6 +71,7 @@ class FieldView:
     doc: str
     required: bool = True
     decoder: str = ""
+    is_union: bool = False
     is_identifier: bool = True
 
 
@@ -428,8 +429,9 @@ def _check(contract: Json, schema: Json, name: str, label: str) -> str:
     kind = kinds[0] if len(kinds) == 1 else None
     allowed = [schema["const"]] if "const" in schema else schema.get("enum")
     if allowed is not None:
-        values = ", ".join(literal(value) for value in allowed if value is not None)
-        return f"_checks.one_of({label}, {name}, ({values},))"
+        values = [literal(value) for value in allowed if value is not None]
+        comma = "," if len(values) == 1 else ""
+        return f"_checks.one_of({label}, {name}, ({', '.join(values)}{comma}))"
     match kind, schema.get("format"):
         case "string", "date-time":
             return f"_checks.timestamp({label}, {name})"
@@ -458,6 +460,9 @@ def _check(contract: Json, schema: Json, name: str, label: str) -> str:
         case "object", _:
             return f"_checks.mapping({label}, {name})"
         case _:
+            branches = [resolve(contract, b) for b in schema.get("oneOf", schema.get("anyOf", []))]
+            if branches and all(branch.get("type") == "object" for branch in branches):
+                return f"_checks.mapping({label}, {name})"
             return name
 
 
@@ -632,6 +637,7 @@ def _model(model: ModelProperty, types: Types) -> ModelView:
                 doc=_doc(prop) or f"The wire's `{_wire(prop)}`.",
                 required=required,
                 decoder=decoder,
+                is_union=decoder.startswith("decoding.as_tagged"),
             )
         )
     return ModelView(model.class_info.name, _doc(model) or "An object of the contract.", fields)
@@ -695,15 +701,11 @@ def package_view(contract: Json, surface: Json, data: GeneratorData) -> PackageV
     named = {str(model.class_info.name): model for model in data.models}
     results = [_result(endpoint)[0] for endpoint in endpoints.values()]
     bodies = [body.prop for endpoint in endpoints.values() for body in endpoint.bodies]
-    body_names = {body.class_info.name for body in bodies if isinstance(body, ModelProperty)}
+    fields = [f for body in bodies if isinstance(body, ModelProperty) for f in _fields(body)]
     models, result_enums = _reachable([*results, *_webhook_models(contract, data)], named)
-    dicts, body_enums = _reachable(bodies, named)
+    dicts, body_enums = _reachable(fields, named)
     params = [
-        model
-        for model in data.models
-        if model.class_info.name in dicts
-        and model.class_info.name not in body_names
-        and not _is_map(model)
+        model for model in data.models if model.class_info.name in dicts and not _is_map(model)
     ]
     parameters = [
         prop for e in endpoints.values() for prop in [*e.query_parameters, *e.path_parameters]

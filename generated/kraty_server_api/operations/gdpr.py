@@ -24,13 +24,7 @@ def delete_player(
     _body: dict[str, Any] = {}
     if reason is not None:
         _body["reason"] = _checks.one_of(
-            "reason",
-            reason,
-            (
-                "gdpr_erasure",
-                "studio_request",
-                "test",
-            ),
+            "reason", reason, ("gdpr_erasure", "studio_request", "test")
         )
     if idempotency_key is not None:
         _body["idempotencyKey"] = _checks.string("idempotency_key", idempotency_key, min_length=1)

@@ -36,23 +36,9 @@ def create_grant(
     _path = "/players/" + _checks.path_segment("external_player_id", external_player_id) + "/grants"
     _body: dict[str, Any] = {}
     _body["idempotencyKey"] = _checks.string("idempotency_key", idempotency_key, min_length=1)
-    _body["kind"] = _checks.one_of(
-        "kind",
-        kind,
-        (
-            "reward",
-            "crate",
-        ),
-    )
+    _body["kind"] = _checks.one_of("kind", kind, ("reward", "crate"))
     _body["entries"] = _checks.array("entries", entries, min_items=1)
-    _body["sourceKind"] = _checks.one_of(
-        "source_kind",
-        source_kind,
-        (
-            "api",
-            "admin",
-        ),
-    )
+    _body["sourceKind"] = _checks.one_of("source_kind", source_kind, ("api", "admin"))
     if expires_at is not None:
         _body["expiresAt"] = _checks.timestamp("expires_at", expires_at)
     if source_ref_id is not None:

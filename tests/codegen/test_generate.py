@@ -1,0 +1,254 @@
+"""The build step: deterministic output, and a check that sees every kind of drift."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("openapi_python_client", reason="the generator needs Python 3.11")
+
+from generate import GOLDEN, KRATY, ROOT, Layout, check, fetch, main, regenerate, unhandled
+from views import SurfaceError, python_name
+
+
+@pytest.fixture
+def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
+    """A copy of the golden contract with its output, to be broken."""
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    shutil.copytree(GOLDEN.contract.parent, tmp_path / "golden")
+    golden = tmp_path / "golden"
+    copy = Layout(
+        contract=golden / "contract.json",
+        surface=golden / "surface.yaml",
+        output=golden / "generated",
+        package="golden_api",
+    )
+    regenerate(copy, copy.contract.read_bytes())
+    assert check(copy) == []
+    return copy
+
+
+def edit(path: Path, change: Callable[[Any], None]) -> None:
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+@pytest.mark.parametrize("seed", ["1", "2"])
+def test_nothing_has_drifted_whatever_the_hash_seed(seed: str) -> None:
+    """The committed output is what comes out, under any order of sets."""
+    done = subprocess.run(
+        [sys.executable, "codegen/generate.py", "--check"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONHASHSEED": seed},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("no drift: ")
+
+
+def test_every_generated_module_names_the_command_that_makes_it() -> None:
+    """A reader who opens a generated file learns where it comes from."""
+    modules = [*KRATY.output.rglob("*.py"), *GOLDEN.output.rglob("*.py")]
+    assert len(modules) > 30
+    assert [path for path in modules if "`make regen`" not in path.read_text()[:100]] == []
+
+
+def test_regenerating_twice_changes_nothing(layout: Layout) -> None:
+    """The output is a function of the inputs."""
+    before = files(layout.output)
+    regenerate(layout, layout.contract.read_bytes())
+    assert files(layout.output) == before
+
+
+def _summary(contract: Any) -> None:
+    contract["paths"]["/plain"]["get"]["summary"] = "Another summary."
+
+
+def _extra_operation(contract: Any) -> None:
+    contract["paths"]["/plain"]["post"] = {
+        **contract["paths"]["/plain"]["get"],
+        "operationId": "postPlain",
+    }
+
+
+def _lost_operation(contract: Any) -> None:
+    del contract["paths"]["/plain"]
+
+
+def test_a_changed_contract_is_drift(layout: Layout) -> None:
+    """A contract that was changed without regenerating is named, with what it makes stale."""
+    edit(layout.contract, _summary)
+    assert check(layout) == [
+        "contract.json: changed without regenerating",
+        "golden_api/contract.json: out of date",
+        "golden_api/operations/first.py: out of date",
+        "golden_api/resources/things.py: out of date",
+        "MANIFEST.json: out of date",
+    ]
+
+
+def test_a_changed_surface_is_drift(layout: Layout) -> None:
+    """A surface that was changed without regenerating is named."""
+    layout.surface.write_text(layout.surface.read_text().replace("things.plain", "things.simple"))
+    assert check(layout)[0] == "surface.yaml: changed without regenerating"
+
+
+def test_an_edited_file_is_drift(layout: Layout) -> None:
+    """One byte in a generated file is enough."""
+    path = layout.output / "golden_api" / "models.py"
+    path.write_text(path.read_text() + "\n")
+    assert check(layout) == ["golden_api/models.py: edited by hand"]
+
+
+def test_a_missing_file_is_drift(layout: Layout) -> None:
+    """A generated file that is gone is named."""
+    (layout.output / "golden_api" / "py.typed").unlink()
+    assert check(layout) == [f"golden_api/py.typed: missing from {layout.output.name}"]
+
+
+def test_an_unlisted_file_is_drift(layout: Layout) -> None:
+    """A file that the build step does not write does not hide among those it does."""
+    (layout.output / "golden_api" / "extra.py").write_text("")
+    assert check(layout) == ["golden_api/extra.py: not listed, the build step does not write it"]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"inputs": {}, "files": {}}'], ids=repr)
+def test_a_spoilt_manifest_is_drift(layout: Layout, content: str) -> None:
+    """A truncated or emptied manifest never passes."""
+    (layout.output / "MANIFEST.json").write_text(content)
+    assert check(layout)[-1] == "MANIFEST.json: out of date"
+
+
+def test_an_operation_without_a_row_is_drift(layout: Layout) -> None:
+    """A new operation needs a place on the surface."""
+    edit(layout.contract, _extra_operation)
+    assert check(layout) == ["operation postPlain has no row in surface.yaml"]
+
+
+def test_a_row_without_an_operation_is_drift(layout: Layout) -> None:
+    """A row outlives no operation."""
+    edit(layout.contract, _lost_operation)
+    assert check(layout) == ["surface.yaml: row getPlain has no operation"]
+
+
+def test_an_operation_that_the_emulator_does_not_serve_is_drift() -> None:
+    """The emulator keeps up with the contract, and the reverse."""
+    contract = json.loads(KRATY.contract.read_bytes())
+    assert list(unhandled(contract)) == []
+    contract["paths"]["/ping"]["get"]["operationId"] = "knock"
+    assert list(unhandled(contract)) == [
+        "emulator: no handler for operation knock",
+        "emulator: handler ping has no operation",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "cause"),
+    [
+        ("things.plain", "plain", "surface.yaml: getPlain: method must be <resource>.<method>"),
+        ("things.plain", "stuff.plain", "surface.yaml: getPlain: no such resource: stuff"),
+        ("things.plain", "things.read", "surface.yaml: readThing: things.read is getPlain already"),
+        ("replayed: applied", "replay: applied", "surface.yaml: putThing: unknown setting replay"),
+    ],
+    ids=["no resource", "unknown resource", "taken", "unknown setting"],
+)
+def test_a_wrong_row_is_named(layout: Layout, old: str, new: str, cause: str) -> None:
+    """A mistake in the surface says where it is."""
+    layout.surface.write_text(layout.surface.read_text().replace(old, new, 1))
+    assert check(layout)[0].startswith(cause)
+
+
+def test_a_contract_that_does_not_fit_changes_nothing(layout: Layout) -> None:
+    """Adopting is all or nothing: a failure leaves contract and output as they were."""
+    contract = layout.contract.read_bytes()
+    before = files(layout.output)
+    document = json.loads(contract)
+    _extra_operation(document)
+    with pytest.raises(SurfaceError):
+        regenerate(layout, json.dumps(document).encode())
+    assert layout.contract.read_bytes() == contract
+    assert files(layout.output) == before
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    """A server that hands out the contract, minified."""
+    body = json.dumps(json.loads(KRATY.contract.read_bytes())).encode()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- its name
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/spec.json"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_contract_is_adopted_from_a_url_or_path(url: str) -> None:
+    """Wherever it comes from, it is laid out as this project keeps it."""
+    expected = KRATY.contract.read_bytes()
+    assert fetch(url) == expected
+    assert fetch(str(KRATY.contract)) == expected
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"openapi": "3.1.0"}', b"\xff"], ids=repr)
+def test_what_is_no_contract_is_not_adopted(
+    tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A wrong file is refused in one line, and nothing is touched."""
+    spec = tmp_path / "spec.json"
+    spec.write_bytes(content)
+    before = files(KRATY.output)
+    assert main(["--spec", str(spec)]) == 1
+    assert capsys.readouterr().err.startswith(f"regen: cannot adopt {spec}: ")
+    assert files(KRATY.output) == before
+
+
+@pytest.mark.parametrize(
+    ("wire", "taken", "name"),
+    [
+        ("createdAt", (), "created_at"),
+        ("items", (), "items_"),
+        ("class", (), "class_"),
+        ("from", (), "from_"),
+        ("http", (), "http_"),
+        ("fooBar", ("foo_bar",), "foo_bar_"),
+        ("1st", (), "field_1st"),
+        ("", (), "field"),
+        ("$$", (), "field"),
+    ],
+    ids=repr,
+)
+def test_names_collide_with_nothing(wire: str, taken: tuple[str, ...], name: str) -> None:
+    """A wire name becomes a property name that nothing else has."""
+    assert python_name(wire, taken) == name

@@ -1,0 +1,275 @@
+"""What the templates make of a contract that takes every branch of them."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from datetime import date, datetime, timezone
+from typing import Any
+
+import pytest
+from golden_api import models
+from golden_api.errors import ERROR_CODES, ErrorCodeProperties
+from golden_api.operations import class_, first
+from golden_api.resources import AsyncResources, Resources
+from golden_api.types import Operation
+
+MOMENT = datetime(2026, 6, 8, 12, tzinfo=timezone.utc)
+
+
+def everything() -> dict[str, Any]:
+    """A full wire object."""
+    return {
+        "text": "t",
+        "count": 1,
+        "ratio": 0.5,
+        "flag": True,
+        "moment": "2026-06-08T12:00:00Z",
+        "day": "2026-06-08",
+        "id": "3f2b8f0e-0000-4000-8000-000000000000",
+        "anything": [1],
+        "colour": "red",
+        "level": 2,
+        "tag": "everything",
+        "version": 1,
+        "pet": {"kind": "cat", "lives": 9},
+        "pets": [{"kind": "hound"}, {"kind": "fish"}, {"kind": ["odd"]}, 7],
+        "shape": {"shape": "Circle", "radius": 1.5},
+        "grid": [[1, 2], [3]],
+        "moments": ["2026-06-08T12:00:00Z", None],
+        "by_name": {"tom": {"kind": "cat", "lives": 9}},
+        "days_by_name": {"d": "2026-06-08"},
+        "lists_by_name": {"l": [{"kind": "dog", "name": "rex"}]},
+        "counts": {"c": 1},
+        "free": {"x": [1]},
+        "closed": {},
+        "nullable_text": None,
+        "nullable_moment": "2026-06-08T12:00:00Z",
+        "nullable_list": ["a"],
+        "maybe_items": ["a", None],
+        "nullable_colour": "violet",
+        "nullable_pet": {"kind": "dog"},
+        "inline": {"deep": {"deeper": "green"}},
+        "inline_enum": "a",
+        "tree": {"name": "root", "children": [{"name": "leaf", "children": []}], "parent": None},
+        "scalar": 3,
+        "mixed": {"kind": "cat"},
+        "ping": {"pong": {"ping": {}}},
+        "derived": {"id": "i", "extra": 2},
+        "hostile": {"items": "i", "keys": "k", "class": "c", "from": "f", "fooBar": "1"},
+        "bare": {"any": 1},
+    }
+
+
+@pytest.fixture
+def model() -> models.Everything:
+    """The same as a model."""
+    return models.Everything(everything())
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("text", "t"),
+        ("count", 1),
+        ("ratio", 0.5),
+        ("flag", True),
+        ("moment", MOMENT),
+        ("day", date(2026, 6, 8)),
+        ("id", "3f2b8f0e-0000-4000-8000-000000000000"),
+        ("anything", [1]),
+        ("colour", "red"),
+        ("level", 2),
+        ("tag", "everything"),
+        ("version", 1),
+        ("grid", [[1, 2], [3]]),
+        ("moments", [MOMENT, None]),
+        ("days_by_name", {"d": date(2026, 6, 8)}),
+        ("counts", {"c": 1}),
+        ("free", {"x": [1]}),
+        ("closed", {}),
+        ("nullable_text", None),
+        ("nullable_moment", MOMENT),
+        ("nullable_list", ["a"]),
+        ("maybe_items", ["a", None]),
+        ("nullable_colour", "violet"),
+        ("inline_enum", "a"),
+        ("scalar", 3),
+        ("mixed", {"kind": "cat"}),
+        ("bare", {"any": 1}),
+    ],
+)
+def test_a_field_is_read_as_its_type(model: models.Everything, name: str, expected: object) -> None:
+    """Every kind of field has a property that decodes it."""
+    assert getattr(model, name) == expected
+
+
+def test_objects_become_models_in_place(model: models.Everything) -> None:
+    """What is read by attribute and by key is one object, at every depth."""
+    assert type(model.pet) is models.Cat
+    assert model.pet is model["pet"]
+    assert [type(pet) for pet in model.pets] == [models.Dog, dict, dict, int]
+    assert model.pets is model["pets"]
+    assert type(model.shape) is models.Circle
+    assert model.by_name["tom"].lives == 9
+    assert model.by_name is model["by_name"]
+    assert (model.lists_by_name or {})["l"][0].name == "rex"
+    assert type(model.nullable_pet) is models.Dog
+    assert model.tree.children[0].name == "leaf"
+    assert model.tree.parent is None
+    assert type(model.ping and model.ping.pong and model.ping.pong.ping) is models.Ping
+    assert model.derived is not None
+    assert (model.derived.id, model.derived.extra) == ("i", 2)
+    assert model.inline is not None
+    assert model.inline.deep is not None
+    assert model.inline.deep.deeper == "green"
+    assert model == everything()
+    assert json.loads(json.dumps(model)) == everything()
+    assert pickle.loads(pickle.dumps(model)) == everything()
+
+
+def test_fields_that_collide_have_an_underscore(model: models.Everything) -> None:
+    """Dict methods, keywords and the names of others stay what they are."""
+    hostile = model.hostile
+    assert (hostile.items_, hostile.keys_, hostile.class_, hostile.from_) == ("i", "k", "c", "f")
+    assert (hostile.foo_bar, hostile.foo_bar_, hostile.foo_bar__) == ("1", None, None)
+    assert next(iter(hostile.items())) == ("items", "i")
+    assert hostile.get("class") == "c"
+
+
+def test_a_field_that_lacks_raises_when_it_is_read() -> None:
+    """Decoding cannot fail; reading what is not there says so."""
+    empty = models.Everything()
+    with pytest.raises(AttributeError, match="Everything: 'text' is missing"):
+        _ = empty.text
+    with pytest.raises(AttributeError, match="Cat: 'lives' is null"):
+        _ = models.Cat(lives=None).lives
+    with pytest.raises(ValueError, match="Everything: 'moment': "):
+        _ = models.Everything(moment="soon").moment
+    assert empty.shape is None
+    assert empty.anything is None
+
+
+def create(**arguments: Any) -> dict[str, Any]:
+    """The body of a call with these arguments besides the required ones."""
+    given: dict[str, Any] = {"rows": [], "text": "abc", "amount": 1, "moment": MOMENT, **arguments}
+    return class_.create_body(**given).body or {}
+
+
+def test_a_body_holds_its_fields_in_the_contracts_order() -> None:
+    """Defaults are sent, what is left out is not."""
+    assert list(create(nil="n", idempotency_key="k")) == [
+        *("idempotencyKey", "text", "amount", "colour", "moment", "rows", "nil", "kind"),
+    ]
+    assert create()["moment"] == "2026-06-08T12:00:00.000Z"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"text": "a"}, ValueError, "text must not have fewer than 2 characters"),
+        ({"text": "a" * 11}, ValueError, "text must have at most 10 characters, not 11"),
+        ({"text": "ABC"}, ValueError, "text must match '^[a-z]+$'"),
+        ({"text": 5}, TypeError, "text must be a str, not int"),
+        ({"ratio": 1.5}, ValueError, "ratio must be from 0 to 1; this number is too large"),
+        ({"ratio": -1}, ValueError, "ratio must be from 0 to 1; this number is too small"),
+        ({"ratio": float("nan")}, ValueError, "ratio must be finite"),
+        ({"ratio": True}, TypeError, "ratio must be an int or a float, not bool"),
+        ({"flag": 1}, TypeError, "flag must be a bool, not int"),
+        ({"colour": "blue"}, ValueError, "colour must be one of ['red', 'green']"),
+        ({"level": 4}, ValueError, "level must be one of [1, 2, 3]"),
+        ({"level": True}, TypeError, "level must be one of [1, 2, 3], not bool"),
+        ({"day": MOMENT}, TypeError, "day must be a date, not datetime"),
+        ({"day": 1}, TypeError, "day must be a date or a string, not int"),
+        ({"day": "2026-6-8"}, ValueError, "day must be a date such as '2026-06-08'"),
+        ({"names": []}, ValueError, "names must not be empty"),
+        ({"names": list("abcd")}, ValueError, "names must hold at most 3 items, not 4"),
+        ({"names": "abc"}, TypeError, "names must be a list, not str"),
+        ({"names": ["a", ""]}, ValueError, "names[1] must not be empty"),
+        ({"names": ["a", 1]}, TypeError, "names[1] must be a str, not int"),
+        ({"rows": [1, 2, 3]}, ValueError, "rows must hold at most 2 items, not 3"),
+        ({"metadata": []}, TypeError, "metadata must be a dict, not list"),
+        ({"pet": "cat"}, TypeError, "pet must be a dict, not str"),
+        ({"class_": 1}, TypeError, "class_ must be a str, not int"),
+        (
+            {"moment": datetime(2026, 6, 8)},  # noqa: DTZ001 -- naive on purpose
+            ValueError,
+            "moment must be an aware datetime, such as datetime.now(timezone.utc)",
+        ),
+        ({"moment": 5}, TypeError, "moment must be a datetime or an RFC 3339 string, not int"),
+        (
+            {"moment": "2026-06-08"},
+            ValueError,
+            "moment must be an RFC 3339 time with an offset: '2026-06-08T12:00:00Z'",
+        ),
+    ],
+    ids=str,
+)
+def test_a_wrong_argument_is_named(
+    arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    """Each bound of the contract is checked, and the message says which."""
+    with pytest.raises(error) as caught:
+        create(**arguments)
+    assert str(caught.value) == message
+
+
+def test_dict_arguments_pass_untouched() -> None:
+    """A bad row is for the server to judge."""
+    row = {"nonsense": object()}
+    assert create(rows=(row,), row=row, pet={"kind": "fish"})["rows"][0] is row
+
+
+def test_paths_and_queries_are_escaped() -> None:
+    """Ids and parameters arrive as they were given."""
+    operation = first.read_thing("a/b ü", 7, needed="&=", flag=False, from_="x+y", colour="red")
+    assert operation.path == (
+        "/things/a%2Fb%20%C3%BC/sub/7?flag=false&colour=red&from=x%2By&needed=%26%3D"
+    )
+    assert (operation.method, operation.body, operation.name) == ("GET", None, "things.read")
+    with pytest.raises(ValueError, match="number must be at least 1"):
+        first.read_thing("a", 0, needed="x")
+
+
+def test_operations_say_what_the_surface_says() -> None:
+    """Envelope, replay rule and timeout come with the operation."""
+    created = class_.create_body([], text="abc", amount=1, moment=MOMENT)
+    assert (created.timeout, created.enveloped) == (60, True)
+    assert (created.replayed(200, {}), created.replayed(201, {})) == (True, False)
+    put = class_.put_thing("a", 1)
+    assert (put.body, put.method, put.name) == ({}, "PUT", "odd_bodies.put")
+    assert [put.replayed(200, {"applied": applied}) for applied in (True, False, "odd")] == [
+        *(False, True, None),
+    ]
+    assert first.get_plain().enveloped is False
+    assert first.get_plain().replayed(200, {}) is None
+
+
+def test_facades_hand_operations_on() -> None:
+    """Sync and async twins describe the same call."""
+
+    class Client(Resources):
+        def _call(self, operation: Operation[Any], /) -> Any:
+            return operation
+
+    class AsyncClient(AsyncResources):
+        async def _call(self, operation: Operation[Any], /) -> Any:
+            return operation
+
+    sync: Any = Client().things.read("a", 1, needed="x")
+    coroutine = AsyncClient().things.read("a", 1, needed="x")
+    with pytest.raises(StopIteration) as stopped:
+        coroutine.send(None)
+    assert stopped.value.value == sync == first.read_thing("a", 1, needed="x")
+    client = Client()
+    assert client.odd_bodies is client.odd_bodies
+
+
+def test_error_codes_have_properties() -> None:
+    """A code that is no identifier still has one."""
+    assert frozenset({"not_found", "odd-code", "class"}) == ERROR_CODES
+    error = ErrorCodeProperties()
+    error.code = "odd-code"
+    assert (error.is_odd_code, error.is_class, error.is_not_found) == (True, False, False)
+    error.code = "brand_new"
+    assert (error.is_code("brand_new"), error.is_code("odd-code")) == (True, False)

@@ -1,0 +1,761 @@
+"""Webhooks: what passes, what is refused and why, and which mistakes raise."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import hmac
+import json
+import pickle
+import subprocess
+import sys
+import time
+import traceback
+from datetime import datetime, timedelta, timezone
+from typing import Any, Final, get_args
+
+import httpx
+import pytest
+from fastapi import FastAPI, HTTPException, Request
+
+from kraty_admin.errors import KratyError, WebhookVerificationError, WebhookVerificationReason
+from kraty_admin.webhooks import construct_event, sign_webhook, verify_webhook
+from kraty_server_api.models import WebhookEvent
+
+SECRET: Final = "whsec_test_a"
+OTHER_SECRET: Final = "whsec_test_b"
+CANARY: Final = "whsec_canary_7c1d"
+T: Final = 1780920000
+NOW: Final = datetime(2026, 6, 8, 12, tzinfo=timezone.utc)
+BODY: Final = (
+    b'{"id":"evt_01","eventName":"grant.created","studioId":"st_1","gameId":"game_1",'
+    b'"occurredAt":"2026-06-08T12:00:00.000Z","deliveryAttempt":1,'
+    b'"data":{"grantId":"gr_1","note":"Zo\xc3\xab \xe2\x9c\x93"}}'
+)
+V1: Final = "3f9081582799ebdd9620ea5282a62a64af7fd726b62afb866c51adef986ec535"
+HEADER: Final = f"t={T},v1={V1}"
+
+ALL_REASONS: Final[tuple[WebhookVerificationReason, ...]] = get_args(WebhookVerificationReason)
+
+
+def reason_for(**changes: Any) -> WebhookVerificationReason | None:
+    """Why the delivery is refused, after seeing that both functions agree on it."""
+    delivery: dict[str, Any] = {
+        "raw_body": BODY,
+        "signature_header": HEADER,
+        "secret": SECRET,
+        "now": NOW,
+        **changes,
+    }
+    reason: WebhookVerificationReason | None = None
+    try:
+        construct_event(**delivery)
+    except WebhookVerificationError as err:
+        reason = err.reason
+    assert (reason in (None, "invalid_payload")) is verify_webhook(**delivery)
+    return reason
+
+
+class TestKnownAnswers:
+    """The hex digits come from `openssl dgst -sha256 -hmac <secret>`, fed with
+    `<t>.<body>`, and from Node's `crypto.createHmac`; the two agreed on each."""
+
+    @pytest.mark.parametrize(
+        ("secret", "t", "body", "v1"),
+        [
+            pytest.param(SECRET, "1780920000", BODY, V1, id="an event"),
+            pytest.param(
+                SECRET,
+                "1780920000",
+                b"",
+                "27a05905a3c4a34dc6bcd6bd1c0741fc5a16232ed10cb37171e36bd694cfacb6",
+                id="an empty body",
+            ),
+            pytest.param(
+                SECRET,
+                "1780920000",
+                b"\xff\xfe\x00\xc3\x28",
+                "0f793db3ad708d567c621cc0656ab6592d2d9581271945f5daca62b4c908fa3b",
+                id="a body that is not UTF-8",
+            ),
+            pytest.param(
+                "ключ-✓",
+                "1780920000",
+                b"{}",
+                "85f2d5f1b8cd627d0bc65b1839dc6461c1f600cbcf06604a47a0f6791333d2f9",
+                id="a secret that is not ASCII",
+            ),
+            pytest.param(
+                "k" * 100,
+                "1780920000",
+                b"{}",
+                "f682ab2907fd6d820792bd709bf074e4fd14e0f3aa8e81fdfbc1fb661dc7843a",
+                id="a secret longer than a hash block",
+            ),
+            pytest.param(
+                SECRET,
+                "001780920000",
+                b"{}",
+                "6146e0cae09954ea081e962f35c2dd411b4457dec06752be0a6e2c6ba97cc7e8",
+                id="a time with leading zeros",
+            ),
+            pytest.param(
+                SECRET,
+                "0",
+                b"{}",
+                "e068a024517264b7e052cdb94865252b3af542b42fd127ce6d7d66f160783d2a",
+                id="the epoch",
+            ),
+        ],
+    )
+    def test_verify_and_sign(self, secret: str, t: str, body: bytes, v1: str) -> None:
+        """Signatures of other implementations pass, and ours are the same."""
+        assert True is verify_webhook(
+            raw_body=body,
+            signature_header=f"t={t},v1={v1}",
+            secret=secret,
+            now=datetime.fromtimestamp(int(t), timezone.utc),
+        )
+        if t == str(int(t)):  # which is how we write it
+            header = sign_webhook(raw_body=body, secret=secret, timestamp=int(t))
+            assert f"t={t},v1={v1}" == header
+
+    def test_digits_are_signed_as_sent(self) -> None:
+        """A signature over `t` without its zeros does not fit `t` with them."""
+        assert "no_match" == reason_for(signature_header=f"t=00{T},v1={V1}")
+
+
+class TestAge:
+    """The window, whose two bounds belong to it."""
+
+    @pytest.mark.parametrize(
+        ("seconds", "expected"),
+        [
+            pytest.param(0, None, id="now"),
+            pytest.param(299, None, id="299 old"),
+            pytest.param(300, None, id="300 old"),
+            pytest.param(300.999999, None, id="within the 300th second"),
+            pytest.param(301, "too_old", id="301 old"),
+            pytest.param(10**9, "too_old", id="decades old"),
+            pytest.param(-59, None, id="59 ahead"),
+            pytest.param(-59.5, None, id="59.5 ahead"),
+            pytest.param(-60, None, id="60 ahead"),
+            pytest.param(-60.000001, "too_new", id="a microsecond over 60 ahead"),
+            pytest.param(-61, "too_new", id="61 ahead"),
+            pytest.param(-(10**9), "too_new", id="decades ahead"),
+        ],
+    )
+    def test_default_window(self, seconds: float, expected: str | None) -> None:
+        """By default a delivery may be 300 seconds old and 60 ahead."""
+        assert expected == reason_for(now=NOW + timedelta(seconds=seconds))
+
+    @pytest.mark.parametrize(
+        ("tolerance", "seconds", "expected"),
+        [
+            pytest.param(0, 0, None, id="0 allows 0"),
+            pytest.param(0, 1, "too_old", id="0 refuses 1"),
+            pytest.param(0, -60, None, id="0 leaves the bound ahead alone"),
+            pytest.param(0.5, 1, "too_old", id="a half refuses 1"),
+            pytest.param(1.5, 1, None, id="one and a half allows 1"),
+            pytest.param(86_400, 86_400, None, id="a day allows a day"),
+            pytest.param(86_400, 86_401, "too_old", id="a day refuses a second more"),
+            pytest.param(86_400, -61, "too_new", id="a day does not widen the bound ahead"),
+            pytest.param(float("inf"), 10**9, None, id="infinity allows all"),
+            pytest.param(10**400, 10**9, None, id="an int beyond any float"),
+        ],
+    )
+    def test_tolerance(self, tolerance: float, seconds: int, expected: str | None) -> None:
+        """The tolerance moves the bound behind, never the one ahead."""
+        now = NOW + timedelta(seconds=seconds)
+        assert expected == reason_for(tolerance_seconds=tolerance, now=now)
+
+    @pytest.mark.parametrize("hours", [-11, 0, 14])
+    def test_time_zones(self, hours: int) -> None:
+        """`now` means the same instant in every time zone."""
+        zone = timezone(timedelta(hours=hours))
+        at_bound = (NOW + timedelta(seconds=300)).astimezone(zone)
+        assert [None, "too_old"] == [
+            reason_for(now=at_bound),
+            reason_for(now=at_bound + timedelta(seconds=1)),
+        ]
+
+    @pytest.mark.parametrize(
+        ("clock", "expected"),
+        [
+            pytest.param(T + 300.9, True, id="in time"),
+            pytest.param(T + 301.0, False, id="too late"),
+        ],
+    )
+    def test_system_clock(
+        self, monkeypatch: pytest.MonkeyPatch, clock: float, expected: bool
+    ) -> None:
+        """Without `now` the system's clock decides."""
+        monkeypatch.setattr(time, "time", lambda: clock)
+        assert expected is verify_webhook(raw_body=BODY, signature_header=HEADER, secret=SECRET)
+
+    @pytest.mark.parametrize(
+        ("extreme", "expected"),
+        [
+            pytest.param(NOW.replace(year=1, month=1, day=1, hour=0), "too_new", id="first day"),
+            pytest.param(NOW.replace(year=9999, month=12, day=31), "too_old", id="last day"),
+        ],
+    )
+    @pytest.mark.parametrize("hours", [-14, 14])
+    def test_extreme_clocks(self, extreme: datetime, expected: str, hours: int) -> None:
+        """The first and the last day are days like others, in every time zone."""
+        zone = timezone(timedelta(hours=hours))
+        assert expected == reason_for(now=extreme.replace(tzinfo=zone))
+
+    @pytest.mark.parametrize("t", [0, T - 301, T + 61, 999_999_999_999])
+    def test_age_is_not_told_without_the_secret(self, t: int) -> None:
+        """A forger sees the same answer whatever time he claims."""
+        assert "no_match" == reason_for(signature_header=f"t={t},v1={V1}")
+
+
+class TestRotation:
+    """Several secrets, several signatures."""
+
+    both = f"t={T},v1={'0' * 64},v1={V1}"
+
+    @pytest.mark.parametrize(
+        ("header", "secret", "expected"),
+        [
+            pytest.param(HEADER, [OTHER_SECRET, SECRET], None, id="second secret of a list"),
+            pytest.param(HEADER, (SECRET, OTHER_SECRET), None, id="first secret of a tuple"),
+            pytest.param(HEADER, [SECRET, SECRET], None, id="a secret twice"),
+            pytest.param(HEADER, [OTHER_SECRET], "no_match", id="only the other secret"),
+            pytest.param(HEADER, OTHER_SECRET, "no_match", id="the other secret"),
+            pytest.param(HEADER, list(SECRET), "no_match", id="the letters of the secret"),
+            pytest.param(HEADER, SECRET + "\n", "no_match", id="a newline after the secret"),
+            pytest.param(HEADER, " " + SECRET, "no_match", id="a space before the secret"),
+            pytest.param(HEADER, SECRET.upper(), "no_match", id="the secret in capitals"),
+            pytest.param(HEADER, SECRET[6:], "no_match", id="the secret without its prefix"),
+            pytest.param(both, SECRET, None, id="second v1"),
+            pytest.param(f"t={T},v1={V1},v1={'0' * 64}", SECRET, None, id="first v1"),
+            pytest.param(both, [OTHER_SECRET, SECRET], None, id="second of both"),
+            pytest.param(both, OTHER_SECRET, "no_match", id="two v1, neither fits"),
+            pytest.param(f"v1={V1},v1={'0' * 64},t={T}", SECRET, None, id="t last"),
+        ],
+    )
+    def test_any_pair(self, header: str, secret: Any, expected: str | None) -> None:
+        """One secret that made one of the signatures is enough."""
+        assert expected == reason_for(signature_header=header, secret=secret)
+
+    def test_every_pair_is_compared(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A match ends nothing early, and each comparison takes constant time."""
+        pairs: list[tuple[Any, Any]] = []
+        compare = hmac.compare_digest
+
+        def counting(a: Any, b: Any) -> bool:
+            pairs.append((a, b))
+            return compare(a, b)
+
+        monkeypatch.setattr(hmac, "compare_digest", counting)
+        signatures = [V1, "0" * 64, "1" * 64]
+        header = ",".join([f"t={T}", *(f"v1={v1}" for v1 in signatures)])
+        assert verify_webhook(
+            raw_body=BODY, signature_header=header, secret=[SECRET, OTHER_SECRET], now=NOW
+        )
+        other = sign_webhook(raw_body=BODY, secret=OTHER_SECRET, timestamp=T).partition("v1=")[2]
+        assert [(own, v1) for own in (V1, other) for v1 in signatures] == pairs
+
+
+class TestBody:
+    """The bytes are what counts."""
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            pytest.param(BODY, id="bytes"),
+            pytest.param(BODY.decode(), id="str"),
+            pytest.param(bytearray(BODY), id="bytearray"),
+            pytest.param(memoryview(BODY), id="memoryview"),
+            pytest.param(memoryview(BODY[::-1])[::-1], id="memoryview with a stride"),
+        ],
+    )
+    def test_types(self, body: Any) -> None:
+        """Every way to hold the bytes does."""
+        assert None is reason_for(raw_body=body)
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            pytest.param(json.dumps(json.loads(BODY)), id="re-serialised"),
+            pytest.param(
+                json.dumps(json.loads(BODY), separators=(",", ":")), id="with escapes, no spaces"
+            ),
+            pytest.param(BODY + b"\n", id="a newline more"),
+            pytest.param(BODY[:-1], id="a byte less"),
+            pytest.param(b"\xef\xbb\xbf" + BODY, id="a byte order mark more"),
+            pytest.param(b"", id="empty"),
+            pytest.param(BODY.decode("latin-1"), id="decoded wrongly"),
+            pytest.param("\ud800", id="a lone surrogate"),
+            pytest.param(BODY.decode() + "\udcff", id="a lone surrogate more"),
+        ],
+    )
+    def test_other_bytes(self, body: str | bytes) -> None:
+        """Another writing of the same event does not pass."""
+        assert "no_match" == reason_for(raw_body=body)
+
+    def test_invalid_utf8(self) -> None:
+        """Bytes that are not UTF-8, rightly signed, are genuine, though no event."""
+        body = b'{"id":"\xff"}'
+        header = sign_webhook(raw_body=body, secret=SECRET, timestamp=T)
+        assert verify_webhook(raw_body=body, signature_header=header, secret=SECRET, now=NOW)
+        assert "invalid_payload" == reason_for(raw_body=body, signature_header=header)
+
+
+def digits(zero: int) -> str:
+    """The right time in the digits of another script, which `int` and `\\d` take."""
+    return "".join(chr(zero + int(digit)) for digit in str(T))
+
+
+HEADERS: Final[list[Any]] = [
+    # What passes.
+    pytest.param(HEADER, None, id="as sent"),
+    pytest.param(f"  t={T} , v1={V1}  ", None, id="spaces around fields"),
+    pytest.param(f"\tt={T}\t,\tv1={V1}\t", None, id="tabs around fields"),
+    pytest.param(f"v0={V1},{HEADER},v2=x", None, id="other schemes"),
+    pytest.param(f"{HEADER},v1=zz", None, id="a broken v1 besides"),
+    pytest.param(f"{HEADER},v1=é", None, id="a v1 beyond ASCII besides"),
+    pytest.param(f"{HEADER},T={T},V1=0", None, id="names in capitals besides"),
+    pytest.param(f",{HEADER},", None, id="empty fields"),
+    pytest.param(f"{HEADER},{'x' * (4095 - len(HEADER))}", None, id="4,096 characters"),
+    # No header.
+    pytest.param(None, "missing_header", id="None"),
+    pytest.param("", "missing_header", id="empty"),
+    pytest.param(b"", "missing_header", id="empty bytes"),
+    # No usable t.
+    pytest.param(" ", "malformed_header", id="a space"),
+    pytest.param(",,,,", "malformed_header", id="commas"),
+    pytest.param("=,=", "malformed_header", id="equals signs"),
+    pytest.param("\ud800", "malformed_header", id="a lone surrogate"),
+    pytest.param(f"v1={V1}", "malformed_header", id="t missing"),
+    pytest.param(f"t,v1={V1}", "malformed_header", id="t without a value"),
+    pytest.param(f"t=,v1={V1}", "malformed_header", id="t empty"),
+    pytest.param(f"T={T},v1={V1}", "malformed_header", id="t in capitals"),
+    pytest.param(f"{T},v1={V1}", "malformed_header", id="t unnamed"),
+    pytest.param(f"{HEADER},t={T}", "malformed_header", id="t twice"),
+    pytest.param(f"t=x,{HEADER}", "malformed_header", id="t twice, once broken"),
+    pytest.param(f"{HEADER},t=", "malformed_header", id="t twice, once empty"),
+    pytest.param(f"{HEADER}, {HEADER}", "malformed_header", id="two headers joined"),
+    pytest.param(f"t=+{T},v1={V1}", "malformed_header", id="t with a plus"),
+    pytest.param(f"t=-{T},v1={V1}", "malformed_header", id="t negative"),
+    pytest.param(f"t={T}.0,v1={V1}", "malformed_header", id="t with a fraction"),
+    pytest.param("t=1e9,v1=" + V1, "malformed_header", id="t with an exponent"),
+    pytest.param("t=0x6a26,v1=" + V1, "malformed_header", id="t in hex"),
+    pytest.param(f"t= 12_3 ,v1={V1}", "malformed_header", id="t with an underscore"),
+    pytest.param(f"t= {T},v1={V1}", "malformed_header", id="a space after t="),
+    pytest.param(f"t ={T},v1={V1}", "malformed_header", id="a space before ="),
+    pytest.param(f"t=={T},v1={V1}", "malformed_header", id="two equals signs"),
+    pytest.param(f"t={T};v1={V1}", "malformed_header", id="a semicolon for the comma"),
+    pytest.param(f"t={'1' * 13},v1={V1}", "malformed_header", id="13 digits"),
+    pytest.param(f"t={'1' * 400},v1={V1}", "malformed_header", id="400 digits"),
+    pytest.param(f"t={'1' * 4000},v1={V1}", "malformed_header", id="4,000 digits"),
+    pytest.param(f"t={digits(0x0660)},v1={V1}", "malformed_header", id="Arabic-Indic digits"),
+    pytest.param(f"t={digits(0xFF10)},v1={V1}", "malformed_header", id="full-width digits"),
+    pytest.param(f"t=178092000²,v1={V1}", "malformed_header", id="superscript digits"),
+    pytest.param(f"t=nan,v1={V1}", "malformed_header", id="NaN"),
+    # No usable v1.
+    pytest.param(f"t={T}", "malformed_header", id="v1 missing"),
+    pytest.param(f"t={T},v1", "malformed_header", id="v1 without a value"),
+    pytest.param(f"t={T},v1=", "malformed_header", id="v1 empty"),
+    pytest.param(f"t={T},v0={V1},v2={V1}", "malformed_header", id="only other schemes"),
+    pytest.param(f"t={T},V1={V1}", "malformed_header", id="v1 named in capitals"),
+    pytest.param(f"t={T},v1={V1.upper()}", "malformed_header", id="v1 in capitals"),
+    pytest.param(f"t={T},v1={V1[:-1]}", "malformed_header", id="63 digits"),
+    pytest.param(f"t={T},v1={V1}0", "malformed_header", id="65 digits"),
+    pytest.param(f"t={T},v1=0x{V1[2:]}", "malformed_header", id="v1 with 0x"),
+    pytest.param(f"t={T},v1={V1[:32]} {V1[32:]}", "malformed_header", id="a space within v1"),
+    pytest.param(f"t={T},v1= {V1}", "malformed_header", id="a space after v1="),
+    pytest.param(f"t={T},v1={' '.join(V1)}", "malformed_header", id="spaces between digits"),
+    pytest.param(f'"t={T}","v1={V1}"', "malformed_header", id="in quotes"),
+    pytest.param(f"t={T},v1={'é' * 64}", "malformed_header", id="v1 beyond Latin"),
+    pytest.param(f"t={T},v1={V1[:-1]}\uff15", "malformed_header", id="v1 with a full-width digit"),
+    pytest.param(f"t={T},v1={V1[:-1]}\ud835", "malformed_header", id="v1 with a lone surrogate"),
+    # Whitespace and control characters that `strip`, `$` or `int` would let through.
+    pytest.param(f"{HEADER}\n", "malformed_header", id="LF at the end"),
+    pytest.param(f"{HEADER}\r\n", "malformed_header", id="CR LF at the end"),
+    pytest.param(f"\n{HEADER}", "malformed_header", id="LF at the start"),
+    pytest.param(f"t={T}\n,v1={V1}", "malformed_header", id="LF after t"),
+    pytest.param(
+        f"{HEADER},x=\r\nSet-Cookie: a", "malformed_header", id="CR LF in a further field"
+    ),
+    pytest.param(f"{HEADER},\x00", "malformed_header", id="NUL in a further field"),
+    pytest.param(f"t={T},v1={V1}\x00", "malformed_header", id="NUL after v1"),
+    pytest.param(f"t={T}\x00,v1={V1}", "malformed_header", id="NUL after t"),
+    pytest.param(f"{HEADER}\x1f", "malformed_header", id="a separator at the end"),
+    pytest.param(f"{HEADER}\x7f", "malformed_header", id="DEL at the end"),
+    pytest.param(f"{HEADER}\x0b", "malformed_header", id="a vertical tab at the end"),
+    pytest.param(f"{HEADER}\xa0", "malformed_header", id="a no-break space at the end"),
+    pytest.param(f"{HEADER}\u2028", "malformed_header", id="a line separator at the end"),
+    pytest.param(f"\ufeff{HEADER}", "malformed_header", id="a byte order mark"),
+    # Size.
+    pytest.param(
+        f"{HEADER},{'x' * (4096 - len(HEADER))}", "malformed_header", id="4,097 characters"
+    ),
+    pytest.param(HEADER + f",v1={V1}" * 100_000, "malformed_header", id="7 MB of signatures"),
+    pytest.param("," * 10**6, "malformed_header", id="a million commas"),
+    pytest.param(b"\xff" * 10**6, "malformed_header", id="a million bytes"),
+    # Bytes.
+    pytest.param(HEADER.encode(), None, id="bytes as sent"),
+    pytest.param(HEADER.encode() + b",v1=\xff", None, id="bytes with a broken v1 besides"),
+    pytest.param(b"\xff\xfe", "malformed_header", id="bytes that are not UTF-8"),
+    pytest.param(HEADER.encode() + b"\xff", "malformed_header", id="v1 with a stray byte"),
+    pytest.param(HEADER.encode("utf-16"), "malformed_header", id="UTF-16"),
+    # Neither text nor bytes, as a framework may give a header that was sent twice.
+    pytest.param([HEADER], "malformed_header", id="a list"),
+    pytest.param(T, "malformed_header", id="a number"),
+    pytest.param(object(), "malformed_header", id="an object"),
+    # Well-formed.
+    pytest.param(f"t={T},v1={'0' * 64}", "no_match", id="zeros"),
+    pytest.param(f"t={T},v1={V1[:-1]}4", "no_match", id="last digit wrong"),
+    pytest.param(f"t={T},v1=4{V1[1:]}", "no_match", id="first digit wrong"),
+    pytest.param(f"t={T},v1={V1[::-1]}", "no_match", id="reversed"),
+    pytest.param(f"t={T + 1},v1={V1}", "no_match", id="a second later"),
+    pytest.param(f"t={'9' * 12},v1={V1}", "no_match", id="12 digits"),
+]
+
+
+@pytest.mark.parametrize(("header", "expected"), HEADERS)
+def test_header(header: Any, expected: str | None) -> None:
+    """A header passes, or is refused for the documented reason."""
+    assert expected == reason_for(signature_header=header)
+
+
+@pytest.mark.parametrize("code", [*range(0x20), 0x7F], ids=lambda code: f"{code:#04x}")
+def test_control_characters(code: int) -> None:
+    """Of the control characters only the tab may occur, even where nothing is read."""
+    expected = None if chr(code) == "\t" else "malformed_header"
+    assert expected == reason_for(signature_header=f"{HEADER},x={chr(code)}y")
+
+
+class TestEvent:
+    """What `construct_event` makes of a genuine delivery."""
+
+    @staticmethod
+    def deliver(body: str | bytes) -> Any:
+        return construct_event(
+            raw_body=body,
+            signature_header=sign_webhook(raw_body=body, secret=SECRET, timestamp=T),
+            secret=SECRET,
+            now=NOW,
+        )
+
+    def test_typed(self) -> None:
+        """The event is the delivered object, and has typed properties."""
+        event = construct_event(raw_body=BODY, signature_header=HEADER, secret=SECRET, now=NOW)
+        assert json.loads(BODY) == event
+        assert WebhookEvent is type(event)
+        assert ("evt_01", "grant.created", "st_1", "game_1", NOW, 1) == (
+            event.id,
+            event.event_name,
+            event.studio_id,
+            event.game_id,
+            event.occurred_at,
+            event.delivery_attempt,
+        )
+        assert {"grantId": "gr_1", "note": "Zoë ✓"} == event.data
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            pytest.param(b"{}", id="empty object"),
+            pytest.param(b' \n{"id": "evt_1"}\t', id="whitespace around"),
+            pytest.param(b'{"eventName":"season.rolled"}', id="unknown event"),
+            pytest.param(b'{"id":null,"data":[],"items":1,"extra":{"a":1}}', id="odd fields"),
+            pytest.param(b'{"id":"\\ud800"}', id="an escaped lone surrogate"),
+            pytest.param(b'{"n":1e999}', id="a number beyond a double"),
+            pytest.param('{"id":"Zoë"}', id="str"),
+        ],
+    )
+    def test_tolerant(self, body: str | bytes) -> None:
+        """Unknown, odd and absent fields pass."""
+        assert json.loads(body) == self.deliver(body)
+
+    def test_duplicate_names(self) -> None:
+        """Of two fields with one name the last counts, as in JavaScript."""
+        assert {"id": "b"} == self.deliver(b'{"id":"a","id":"b"}')
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            pytest.param(b"", id="empty"),
+            pytest.param(b" ", id="blank"),
+            pytest.param(b"not json", id="text"),
+            pytest.param(b"[]", id="array"),
+            pytest.param(b'"{}"', id="string"),
+            pytest.param(b"1", id="number"),
+            pytest.param(b"null", id="null"),
+            pytest.param(BODY[:-1], id="truncated"),
+            pytest.param(BODY + b"{}", id="two objects"),
+            pytest.param(b"{'id':1}", id="single quotes"),
+            pytest.param(b'{"n":NaN}', id="NaN"),
+            pytest.param(b'{"n":-Infinity}', id="minus infinity"),
+            pytest.param(b'{"id":"\n"}', id="a raw newline in a string"),
+            pytest.param(b'{"id":"\xff"}', id="not UTF-8"),
+            pytest.param(b'{"id":"\xed\xa0\x80"}', id="an encoded surrogate"),
+            pytest.param(b"\xef\xbb\xbf{}", id="byte order mark"),
+            pytest.param("{}".encode("utf-16"), id="UTF-16"),
+            pytest.param("{}".encode("utf-32-le"), id="UTF-32"),
+            pytest.param(b"\x00", id="NUL"),
+            pytest.param(b'{"a":' * 200_000 + b"1" + b"}" * 200_000, id="nested too deeply"),
+            pytest.param(b'{"a":' + b"[" * 200_000, id="opened too often"),
+            pytest.param(
+                b'{"n":' + b"9" * 100_000 + b"}",
+                id="a number of 100,000 digits",
+                marks=pytest.mark.skipif(
+                    not hasattr(sys, "get_int_max_str_digits"), reason="no limit on this Python"
+                ),
+            ),
+        ],
+    )
+    def test_invalid_payload(self, body: bytes) -> None:
+        """A genuine body that is no JSON object is refused as such, and by nothing else."""
+        with pytest.raises(WebhookVerificationError) as caught:
+            self.deliver(body)
+        assert "invalid_payload" == caught.value.reason
+
+    def test_forged_body_is_not_parsed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nothing reaches the JSON parser before the signature has been found right."""
+
+        def parse(*_: object, **__: object) -> object:
+            raise AssertionError("parsed")
+
+        monkeypatch.setattr(json, "loads", parse)
+        assert "no_match" == reason_for(raw_body=b'{"a":' * 200_000)
+
+    def test_models_load_lazily(self) -> None:
+        """Verifying loads none of the generated models."""
+        program = (
+            "import sys; from kraty_admin.webhooks import verify_webhook;"
+            "verify_webhook(raw_body=b'', signature_header='t=1,v1=' + '0' * 64, secret='s');"
+            "print('kraty_server_api.models' in sys.modules)"
+        )
+        ran = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        )
+        assert "False" == ran.stdout.strip()
+
+
+class TestSign:
+    """`sign_webhook`, whose signatures `TestKnownAnswers` covers."""
+
+    @pytest.mark.parametrize(
+        ("timestamp", "expected"),
+        [
+            pytest.param(T, T, id="seconds"),
+            pytest.param(NOW, T, id="datetime"),
+            pytest.param(NOW + timedelta(seconds=0.999999), T, id="datetime cut to seconds"),
+            pytest.param(NOW.astimezone(timezone(timedelta(hours=9))), T, id="another time zone"),
+            pytest.param(0, 0, id="the epoch"),
+            pytest.param(999_999_999_999, 999_999_999_999, id="12 digits"),
+            pytest.param(None, 2_000_000_000, id="the system's clock"),
+        ],
+    )
+    def test_timestamp(
+        self, monkeypatch: pytest.MonkeyPatch, timestamp: Any, expected: int
+    ) -> None:
+        """The timestamp is written in whole seconds, and what it signs verifies then."""
+        monkeypatch.setattr(time, "time", lambda: 2_000_000_000.75)
+        header = sign_webhook(raw_body=BODY, secret=SECRET, timestamp=timestamp)
+        assert header.startswith(f"t={expected},v1=")
+        monkeypatch.setattr(time, "time", lambda: float(expected))
+        assert verify_webhook(raw_body=BODY, signature_header=header, secret=SECRET)
+
+    @pytest.mark.parametrize(
+        ("changes", "expected"),
+        [
+            pytest.param({"timestamp": -1}, ValueError, id="before the epoch"),
+            pytest.param({"timestamp": 10**12}, ValueError, id="13 digits"),
+            pytest.param(
+                {"timestamp": datetime(1969, 1, 1, tzinfo=timezone.utc)}, ValueError, id="1969"
+            ),
+            pytest.param({"timestamp": NOW.replace(tzinfo=None)}, ValueError, id="naive"),
+            pytest.param({"timestamp": True}, TypeError, id="a bool"),
+            pytest.param({"timestamp": 1.5}, TypeError, id="a float"),
+            pytest.param({"timestamp": "1"}, TypeError, id="a str"),
+            pytest.param({"secret": ""}, ValueError, id="empty secret"),
+            pytest.param({"secret": [SECRET]}, TypeError, id="several secrets"),
+            pytest.param({"raw_body": {}}, TypeError, id="a dict"),
+            pytest.param({"raw_body": "\ud800"}, ValueError, id="a lone surrogate"),
+        ],
+    )
+    def test_mistakes(self, changes: dict[str, Any], expected: type[Exception]) -> None:
+        """What cannot be signed raises."""
+        arguments: dict[str, Any] = {"raw_body": BODY, "secret": SECRET, **changes}
+        with pytest.raises(expected):
+            sign_webhook(**arguments)
+
+
+MISTAKES: Final[list[Any]] = [
+    pytest.param({"secret": ""}, ValueError, "empty", id="empty secret"),
+    pytest.param({"secret": " \n"}, ValueError, "empty", id="blank secret"),
+    pytest.param({"secret": []}, ValueError, "at least one", id="empty list"),
+    pytest.param({"secret": ()}, ValueError, "at least one", id="empty tuple"),
+    pytest.param({"secret": [CANARY, ""]}, ValueError, "empty", id="a list with an empty secret"),
+    pytest.param({"secret": ["", CANARY]}, ValueError, "empty", id="empty secret first"),
+    pytest.param({"secret": CANARY + "\udcff"}, ValueError, "UTF-8", id="lone surrogate"),
+    pytest.param({"secret": None}, TypeError, "NoneType", id="no secret"),
+    pytest.param({"secret": CANARY.encode()}, TypeError, "int", id="secret in bytes"),
+    pytest.param({"secret": b""}, ValueError, "at least one", id="empty secret in bytes"),
+    pytest.param({"secret": [CANARY.encode()]}, TypeError, "bytes", id="list of bytes"),
+    pytest.param({"secret": [CANARY, None]}, TypeError, "NoneType", id="list with None"),
+    pytest.param({"secret": {CANARY}}, TypeError, "set", id="set of secrets"),
+    pytest.param({"secret": {CANARY: 1}}, TypeError, "dict", id="dict of secrets"),
+    pytest.param({"secret": 1}, TypeError, "int", id="secret that is a number"),
+    pytest.param({"tolerance_seconds": -1}, ValueError, "zero", id="negative tolerance"),
+    pytest.param({"tolerance_seconds": -0.1}, ValueError, "zero", id="tolerance below zero"),
+    pytest.param({"tolerance_seconds": float("nan")}, ValueError, "zero", id="NaN tolerance"),
+    pytest.param({"tolerance_seconds": float("-inf")}, ValueError, "zero", id="-inf tolerance"),
+    pytest.param({"tolerance_seconds": True}, TypeError, "bool", id="tolerance True"),
+    pytest.param({"tolerance_seconds": "300"}, TypeError, "str", id="tolerance in text"),
+    pytest.param({"tolerance_seconds": None}, TypeError, "NoneType", id="tolerance None"),
+    pytest.param({"now": NOW.replace(tzinfo=None)}, ValueError, "time zone", id="naive now"),
+    pytest.param({"now": T}, TypeError, "int", id="now in seconds"),
+    pytest.param({"now": NOW.date()}, TypeError, "date", id="now a date"),
+    pytest.param({"raw_body": json.loads(BODY)}, TypeError, "raw bytes", id="parsed body"),
+    pytest.param({"raw_body": None}, TypeError, "raw bytes", id="no body"),
+    pytest.param({"raw_body": [1, 2]}, TypeError, "raw bytes", id="body in a list"),
+    pytest.param({"raw_body": 5}, TypeError, "raw bytes", id="body a number"),
+]
+
+
+@pytest.mark.parametrize("function", [verify_webhook, construct_event])
+@pytest.mark.parametrize("header", [HEADER, "junk", None], ids=["right", "broken", "missing"])
+@pytest.mark.parametrize(("changes", "expected", "says"), MISTAKES)
+def test_mistakes_of_the_receiver(
+    function: Any, header: str | None, changes: dict[str, Any], expected: type[Exception], says: str
+) -> None:
+    """A misconfigured receiver hears of it on every delivery, without its secret."""
+    arguments = {"raw_body": BODY, "secret": CANARY, "now": NOW, **changes}
+    with pytest.raises(expected, match=says) as caught:
+        function(signature_header=header, **arguments)
+    assert type(caught.value) is expected
+    assert None is caught.value.__context__
+    assert CANARY not in f"{caught.value} {caught.value!r} {caught.value.args}"
+
+
+REFUSALS: Final[list[Any]] = [
+    pytest.param({"signature_header": None}, "missing_header", id="missing_header"),
+    pytest.param({"signature_header": "t=1"}, "malformed_header", id="malformed_header"),
+    pytest.param({"secret": CANARY}, "no_match", id="no_match"),
+    pytest.param({"now": NOW + timedelta(hours=1)}, "too_old", id="too_old"),
+    pytest.param({"now": NOW - timedelta(hours=1)}, "too_new", id="too_new"),
+    pytest.param(
+        {
+            "raw_body": b"[",
+            "signature_header": sign_webhook(raw_body=b"[", secret=SECRET, timestamp=T),
+        },
+        "invalid_payload",
+        id="invalid_payload",
+    ),
+]
+
+
+class TestError:
+    """`WebhookVerificationError` as `construct_event` raises it."""
+
+    @staticmethod
+    def refusal(changes: dict[str, Any]) -> WebhookVerificationError:
+        arguments: dict[str, Any] = {
+            "raw_body": BODY,
+            "signature_header": HEADER,
+            "secret": [SECRET, OTHER_SECRET],
+            "now": NOW,
+        }
+        with pytest.raises(WebhookVerificationError) as caught:
+            construct_event(**{**arguments, **changes})
+        return caught.value
+
+    def test_all_reasons_are_covered(self) -> None:
+        """The cases below are all the reasons there are."""
+        assert set(ALL_REASONS) == {case.values[1] for case in REFUSALS}
+
+    @pytest.mark.parametrize(("changes", "reason"), REFUSALS)
+    def test_fields(self, changes: dict[str, Any], reason: str) -> None:
+        """It says what is wrong, in a word and in a sentence."""
+        error = self.refusal(changes)
+        assert isinstance(error, KratyError)
+        assert reason == error.reason
+        assert str(error) == error.message != ""
+
+    @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+    @pytest.mark.parametrize(("changes", "reason"), REFUSALS)
+    def test_pickle(self, changes: dict[str, Any], reason: str, protocol: int) -> None:
+        """It pickles with all its fields."""
+        error = self.refusal(changes)
+        again = pickle.loads(pickle.dumps(error, protocol))
+        assert (type(error), reason, error.message, str(error)) == (
+            type(again),
+            again.reason,
+            again.message,
+            str(again),
+        )
+
+    @pytest.mark.parametrize("copying", [copy.copy, copy.deepcopy])
+    def test_copy(self, copying: Any) -> None:
+        """It copies with all its fields."""
+        again = copying(self.refusal({"signature_header": None}))
+        assert "missing_header" == again.reason
+
+    @pytest.mark.parametrize(("changes", "reason"), REFUSALS)
+    def test_secret_stays_out(self, changes: dict[str, Any], reason: str) -> None:
+        """Neither the error nor the locals of our frames show the secret."""
+        # One secret to look for; all but one case need the one that signed.
+        changes = {"secret": SECRET, **changes}
+        error = self.refusal(changes)
+        assert error.__traceback__ is not None
+        within_pytest = error.__traceback__.tb_next
+        report = traceback.TracebackException(
+            type(error), error, within_pytest, capture_locals=True
+        )
+        shown = "".join(report.format())
+        assert "signature_header" in shown  # so locals were captured
+        assert changes["secret"] not in shown + repr(error) + repr(vars(error))
+        assert reason == error.reason
+
+    @pytest.mark.parametrize(("changes", "reason"), REFUSALS)
+    def test_not_chained(self, changes: dict[str, Any], reason: str) -> None:
+        """No parser's error, which would hold the body, hangs on it."""
+        error = self.refusal(changes)
+        assert (None, None, reason) == (error.__cause__, error.__context__, error.reason)
+
+
+def receiver() -> FastAPI:
+    """The receiver of the documentation."""
+    app = FastAPI()
+
+    @app.post("/kraty/webhook")
+    async def kraty_webhook(request: Request) -> dict[str, bool]:  # pyright: ignore[reportUnusedFunction]
+        try:
+            event = construct_event(
+                raw_body=await request.body(),
+                signature_header=request.headers.get("x-signature"),
+                secret=SECRET,
+            )
+        except WebhookVerificationError:
+            raise HTTPException(status_code=401) from None
+        return {"ok": event["id"] == "evt_01"}
+
+    return app
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        pytest.param({"X-Signature": sign_webhook(raw_body=BODY, secret=SECRET)}, 200, id="right"),
+        pytest.param({"X-Signature": HEADER.replace("3f", "3e")}, 401, id="forged"),
+        pytest.param({"X-Signature": b"t=1,v1=\xff\xc3"}, 401, id="beyond ASCII"),
+        pytest.param({}, 401, id="missing"),
+    ],
+)
+def test_fastapi(headers: dict[str, Any], expected: int) -> None:
+    """The documented receiver answers 200 or 401, never 500."""
+
+    async def deliver() -> httpx.Response:
+        transport = httpx.ASGITransport(app=receiver(), raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://studio") as client:
+            return await client.post("/kraty/webhook", content=BODY, headers=headers)
+
+    assert expected == asyncio.run(deliver()).status_code
