@@ -3,27 +3,67 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 UV := uv==0.13.8
+REDOCLY := @redocly/cli@2.77.0
+# What needs the generator is checked as the Python that it needs.
+PY311 := --python-version 3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test
+.PHONY: help setup demo test check lint types check-drift lint-contract matrix regen compare bench
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
 
 $(BIN)/uv:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "kraty-admin needs Python 3.10 or later: make PYTHON=/path/to/python3.x")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(UV)'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "kraty-admin needs Python 3.10 or later: make PYTHON=/path/to/python3 ...")'
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(UV)'
 
 $(VENV)/.runtime: pyproject.toml | $(BIN)/uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[emulator]'
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[emulator]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[emulator]' --group dev
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[emulator]' --group dev
 	@touch $@ $(VENV)/.runtime
 
 setup: $(VENV)/.dev ## install everything into .venv
 
-test: $(VENV)/.dev ## run every test
-	$(BIN)/python -m pytest
+demo: $(VENV)/.runtime ## a purchase against a local Kraty
+	@$(BIN)/python examples/purchase_flow.py
+
+test: $(VENV)/.dev ## every test, on one Python
+	@$(BIN)/python -m pytest --numprocesses 2
+
+check: lint types check-drift lint-contract ## all that CI checks besides the tests
+
+lint: $(VENV)/.dev ## ruff
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+
+types: $(VENV)/.dev ## mypy and pyright, both strict
+	@$(BIN)/mypy
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		&& $(BIN)/mypy $(PY311) codegen tests/codegen \
+		|| echo 'SKIPPED mypy on codegen/: the generator needs Python 3.11'
+	@if command -v node >/dev/null; then $(BIN)/pyright --warnings; \
+		else echo 'SKIPPED pyright: it needs Node'; fi
+
+check-drift: $(VENV)/.dev ## fail if contract, surface, generated code or emulator have drifted apart
+	@$(BIN)/python codegen/generate.py --check
+
+lint-contract: $(VENV)/.dev ## is the contract valid OpenAPI?
+	@$(BIN)/python -m openapi_spec_validator openapi.server.json
+	@if command -v npx >/dev/null; then npx --yes $(REDOCLY) lint openapi.server.json; \
+		else echo 'SKIPPED redocly lint: it needs Node'; fi
+
+matrix: $(VENV)/.dev ## the tests against the wheel, on each Python that is there
+	@$(BIN)/python .ci/matrix.py
+
+regen: $(VENV)/.dev ## regenerate; SPEC=<path or URL> adopts another contract first
+	@$(BIN)/python codegen/generate.py $(if $(SPEC),--spec '$(SPEC)')
+
+compare: $(VENV)/.dev ## what changed from OLD to NEW, and what of it breaks callers
+	@$(BIN)/python codegen/compare.py '$(OLD)' '$(NEW)'
+
+bench: $(VENV)/.dev ## cost of a call and of the import, as ratios
+	@for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done

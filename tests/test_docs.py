@@ -1,0 +1,487 @@
+"""Every Python block of the README and of docs/ runs as it is printed, and type-checks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import attrs
+import httpx
+import pytest
+
+from kraty_admin import (
+    KratyAdmin,
+    KratyNetworkError,
+    KratyServerError,
+    RetryConfig,
+    sign_webhook,
+)
+from kraty_admin.emulator import Emulator
+
+ROOT = Path(__file__).parent.parent
+
+
+@attrs.frozen
+class Block:
+    """A Python block, by page, heading and place below it."""
+
+    page: str
+    name: str
+    code: str
+    line: int
+
+
+def blocks() -> Iterator[Block]:
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        heading, count = "", 0
+        text = path.read_text(encoding="utf-8")
+        for match in re.finditer(r"^#+ ([^\n]+)$|^```python\n(.*?)^```$", text, re.M | re.S):
+            if match[1]:
+                heading, count = match[1], 0
+            else:
+                count += 1
+                line = text.count("\n", 0, match.start()) + 1
+                yield Block(path.name, f"{heading} {count}", match[2], line)
+
+
+BLOCKS = list(blocks())
+
+
+class Recorder:
+    """Stands for a function or object of the reader's own, and remembers its calls."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
+        self.calls.append(("", args, kwargs))
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *args, **kwargs: self.calls.append((name, args, kwargs))
+
+
+@attrs.define
+class Reader:
+    """What a reader of the page has at hand when they come to a block."""
+
+    emulator: Emulator
+    kraty: KratyAdmin
+    names: dict[str, Any]
+
+    def run(self, block: Block) -> dict[str, Any]:
+        """Run a block as it is printed; returns what it has defined."""
+        source = compile("\n" * block.line + block.code, str(ROOT / block.page), "exec")
+        exec(source, self.names)
+        return self.names
+
+
+@pytest.fixture
+def reader(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Reader]:
+    with Emulator() as emulator:
+        monkeypatch.setenv("KRATY_SERVER_KEY", emulator.api_key)
+        monkeypatch.setenv("KRATY_BASE_URL", emulator.base_url)
+        monkeypatch.setenv("KRATY_WEBHOOK_SECRET", "whsec_docs")
+        monkeypatch.chdir(tmp_path)
+        with KratyAdmin() as kraty, contextlib.ExitStack() as stack:
+            # As one who reads on, having run the imports of the first block.
+            names: dict[str, Any] = {"kraty": kraty, "KratyAdmin": KratyAdmin, "json": json}
+            names["os"] = __import__("os")
+            reader = Reader(emulator, kraty, names)
+            yield reader
+            for value in names.values():
+                if isinstance(value, KratyAdmin):
+                    stack.callback(value.close)
+
+
+def block_named(page: str, name: str) -> Block:
+    found = [block for block in BLOCKS if (block.page, block.name) == (page, name)]
+    assert len(found) == 1, (page, name)
+    return found[0]
+
+
+Check = Callable[[Reader, Block], None]
+CHECKS: dict[tuple[str, str], Check] = {}
+
+
+def checks(page: str, name: str) -> Callable[[Check], Check]:
+    """Register how a block is run, and what must be true afterwards."""
+
+    def register(check: Check) -> Check:
+        CHECKS[page, name] = check
+        return check
+
+    return register
+
+
+def test_every_block_has_a_check() -> None:
+    """No block escapes, and no check outlives its block."""
+    assert sorted(CHECKS) == sorted((block.page, block.name) for block in BLOCKS)
+
+
+@pytest.mark.parametrize(
+    "block", [pytest.param(block, id=f"{block.page} {block.name}") for block in BLOCKS]
+)
+def test_a_block_runs_as_printed(reader: Reader, block: Block) -> None:
+    """What the page shows works, and does what it says."""
+    CHECKS[block.page, block.name](reader, block)
+
+
+@checks("sdk.md", "Quickstart 1")
+def _(reader: Reader, block: Block) -> None:
+    names = reader.run(block)
+    assert reader.emulator.balance("player_42", "gold") == 1000
+    assert reader.emulator.quantity("player_42", "starter_chest") == 2
+    assert reader.emulator.quantity("player_42", "legendary_box") == 2
+    assert names["kraty"].is_closed
+
+
+@checks("sdk.md", "Quickstart 2")
+def _(reader: Reader, block: Block) -> None:
+    names = reader.run(block)
+    assert reader.emulator.balance("player_42", "gold") == 500
+    assert names["kraty"].is_closed
+
+
+@checks("sdk.md", "Resources 1")
+def _(reader: Reader, block: Block) -> None:
+    reader.run(block)
+    assert sorted(reader.kraty.__dict__.keys() & set(block.code.replace(".", " ").split())) == [
+        *("grants", "health", "inventory", "lobbies", "migrate", "players", "wallet"),
+    ]
+
+
+@checks("sdk.md", "Idempotency 1")
+def _(reader: Reader, block: Block) -> None:
+    alert = Recorder()
+    reader.names.update(receipt_id="r_1", alert_ops=alert)
+    reader.run(block)
+    reader.run(block)
+    assert reader.emulator.balance("p", "gold") == 500
+    assert alert.calls == []
+    reader.names["receipt_id"] = "r_2"
+    reader.kraty.wallet.credit("p", "gold", amount=1, idempotency_key="r_2")
+    reader.run(block)
+    assert alert.calls == [("", (), {"receipt_id": "r_2"})]
+
+
+@checks("sdk.md", "Grants 1")
+def _(reader: Reader, block: Block) -> None:
+    reader.names["receipt_body"] = "MIIT"
+    names = reader.run(block)
+    assert names["grant"].contents.entries[1].currency_key == "gems"
+    assert reader.emulator.balance("player_42", "gems") == 50
+
+
+@checks("sdk.md", "Grants 2")
+def _(reader: Reader, block: Block) -> None:
+    reader.names["receipt_body"] = "MIIT"
+    reader.run(block_named("sdk.md", "Grants 1"))
+    reader.run(block)
+    (grant,) = reader.kraty.players.get("player_42").recent_grants
+    assert (grant.status, grant.acked_by) == ("claimed", "server_api")
+    assert reader.emulator.balance("player_42", "gold") == 500
+
+
+@checks("sdk.md", "Items 1")
+def _(reader: Reader, block: Block) -> None:
+    reader.run(block)
+    assert reader.emulator.quantity("player_42", "health_potion") == 0
+    assert len(reader.emulator.ledger("player_42")) == 2
+
+
+@checks("sdk.md", "Currencies 1")
+def _(reader: Reader, block: Block) -> None:
+    reader.run(block)
+    assert reader.emulator.balance("p", "gold") == 400
+
+
+@checks("sdk.md", "Lobbies 1")
+def _(reader: Reader, block: Block) -> None:
+    names = reader.run(block)
+    assert names["lobby"].participant_count == 3
+
+
+@checks("sdk.md", "Lobbies 2")
+def _(reader: Reader, block: Block) -> None:
+    names = reader.run(block_named("sdk.md", "Lobbies 1"))
+    names["lobby_id"] = names["lobby"]["id"]
+    reader.run(block)
+    assert names["lobby"].mode == "lobby_matched"
+
+
+@checks("sdk.md", "Players 1")
+def _(reader: Reader, block: Block) -> None:
+    reader.kraty.wallet.credit("player_42", "gold", amount=5)
+    names = reader.run(block)
+    assert names["snap"].wallet[0].balance == 5
+
+
+@checks("sdk.md", "Players 2")
+def _(reader: Reader, block: Block) -> None:
+    assert reader.run(block)["out"]["status"] == "no_op_never_existed"
+    reader.kraty.wallet.credit("player_42", "gold", amount=5)
+    assert reader.run(block)["out"]["status"] == "erased"
+
+
+@checks("sdk.md", "Players 3")
+def _(reader: Reader, block: Block) -> None:
+    with pytest.raises(KratyServerError) as caught:
+        reader.run(block)
+    assert caught.value.is_not_found
+    reader.kraty.wallet.credit("player_42", "gold", amount=5)
+    reader.run(block)
+    exported = json.loads(Path("player-42-export.json").read_text())
+    assert exported["player"]["externalPlayerId"] == "player_42"
+
+
+@checks("sdk.md", "Players 4")
+def _(reader: Reader, block: Block) -> None:
+    reader.kraty.wallet.credit("player_42", "gold", amount=5)
+    reader.run(block)
+    assert reader.kraty.players.unban("player_42").applied is False
+
+
+@checks("sdk.md", "Bulk import 1")
+def _(reader: Reader, block: Block) -> None:
+    reader.run(block)
+    assert reader.emulator.balance("p_1", "gold") == 1500
+    assert reader.emulator.quantity("p_1", "starter_chest") == 1
+    assert reader.run(block)["out"]["skipped"] == 2
+
+
+@checks("sdk.md", "Bulk import 2")
+def _(reader: Reader, block: Block) -> None:
+    rows: list[dict[str, str]] = [
+        {"externalPlayerId": f"p_{n}", "idempotencyKey": f"p_{n}"} for n in range(1500)
+    ]
+    del rows[1200]["externalPlayerId"]
+    collect = Recorder()
+    reader.names.update(all_players=rows, collect_for_retry=collect)
+    assert reader.run(block)["out"]["applied"] == 499
+    assert collect.calls[0][1][0][0]["rowIndex"] == 200
+
+
+@checks("sdk.md", "Retries 1")
+def _(reader: Reader, block: Block) -> None:
+    kraty = reader.run(block)["kraty"]
+    assert kraty is not reader.kraty
+    assert kraty.base_url == reader.emulator.base_url
+
+
+class Elided:
+    """A client whose `grants.create` knows what the `...` of the page stands for."""
+
+    def __init__(self, failure: KratyServerError | KratyNetworkError) -> None:
+        self.failure = failure
+        self.grants = self
+
+    def create(self, external_player_id: str, rest: object) -> None:
+        assert (external_player_id, rest) == ("player_42", ...)
+        raise self.failure
+
+
+@checks("sdk.md", "Errors 1")
+def _(reader: Reader, block: Block) -> None:
+    # `...` leaves arguments out, so what is run is how the errors are told apart.
+    codes = ["idempotency_conflict", "not_found", "forbidden", "rate_limited", "conflict"]
+    failures: list[KratyServerError | KratyNetworkError] = [
+        KratyServerError("no", code=code, status=400) for code in codes
+    ]
+    failures.append(KratyNetworkError("no", original_cause=OSError("down")))
+    for failure in failures:
+        reader.names["kraty"] = Elided(failure)
+        reader.run(block)
+
+
+def deliver(app: Any, body: bytes, headers: dict[str, str]) -> httpx.Response:
+    async def post() -> httpx.Response:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://receiver") as client:
+            return await client.post("/kraty/webhook", content=body, headers=headers)
+
+    return asyncio.run(post())
+
+
+def receives(app: Any) -> None:
+    """A receiver takes what is signed and refuses what is not."""
+    body = json.dumps({"id": "evt_1", "eventName": "grant.created", "data": {}}).encode()
+    header = sign_webhook(raw_body=body, secret="whsec_docs")
+    assert deliver(app, body, {"X-Signature": header}).status_code == 200
+    assert deliver(app, body + b" ", {"X-Signature": header}).status_code == 401
+    forged = sign_webhook(raw_body=body, secret="whsec_other")
+    assert deliver(app, body, {"X-Signature": forged}).status_code == 401
+
+
+@checks("sdk.md", "Webhooks 1")
+def _(reader: Reader, block: Block) -> None:
+    receives(reader.run(block)["app"])
+
+
+@checks("sdk.md", "Telemetry 1")
+def _(reader: Reader, block: Block) -> None:
+    metrics = Recorder()
+    reader.names["metrics"] = metrics
+    kraty = reader.run(block)["kraty"]
+    once = kraty.with_options(retry=RetryConfig(attempts=1))
+    with pytest.raises(KratyServerError):
+        once.health.ping()  # the page's key is "..."
+    url = f"kraty_server.{reader.emulator.base_url}/server/v1/ping"
+    assert [call[1][0] for call in metrics.calls] == [url, "kraty_server.error.401"]
+
+
+@checks("sdk.md", "Async 1")
+def _(reader: Reader, block: Block) -> None:
+    fulfil = reader.run(block)["fulfill_iap"]
+    asyncio.run(fulfil(SimpleNamespace(player_id="p", id="r_1")))
+    assert reader.emulator.balance("p", "gold") == 500
+
+
+@checks("sdk.md", "Async 2")
+def _(reader: Reader, block: Block) -> None:
+    assert asyncio.run(reader.run(block)["fulfil"]("p", "r_1")) == 500
+
+
+@checks("README.md", "Use 1")
+def _(reader: Reader, block: Block) -> None:
+    # The page's key is made up, and the emulator says so.
+    with pytest.raises(KratyServerError, match="unauthenticated"):
+        reader.run(block)
+    code = block.code.replace("krt_live_a1b2.secret", reader.emulator.api_key)
+    reader.run(attrs.evolve(block, code=code))
+    assert reader.emulator.balance("player_42", "gold") == 500
+
+
+@checks("README.md", "Once per receipt 1")
+def _(reader: Reader, block: Block) -> None:
+    fulfil = reader.run(block)["fulfil"]
+    assert [fulfil(reader.kraty, "p", "r_1"), fulfil(reader.kraty, "p", "r_1")] == [500, 500]
+    with pytest.raises(KratyServerError) as caught:
+        fulfil(reader.kraty, "q", "r_1")
+    assert caught.value.is_idempotency_conflict
+
+
+@checks("README.md", "Once per receipt 2")
+def _(reader: Reader, block: Block) -> None:
+    def commit_then_drop(request: httpx.Request) -> httpx.Response:
+        httpx.request(request.method, request.url, headers=request.headers, content=request.content)
+        raise httpx.ReadError("dropped")
+
+    later: dict[str, str] = {}
+    transport = httpx.MockTransport(commit_then_drop)
+    with httpx.Client(transport=transport) as http_client:
+        kraty = KratyAdmin(http_client=http_client, retry=RetryConfig(attempts=1))
+        reader.run(block)["credit"](kraty, "p", later)
+    for key, player_id in later.items():
+        reader.kraty.wallet.credit(player_id, "gold", amount=500, idempotency_key=key)
+    assert (list(later.values()), reader.emulator.balance("p", "gold")) == (["p"], 500)
+
+
+@checks("README.md", "Webhooks 1")
+def _(reader: Reader, block: Block) -> None:
+    names = reader.run(block)
+    receives(names["app"])
+    assert names["handled"] == {"evt_1"}
+
+
+@checks("README.md", "More 1")
+def _(reader: Reader, block: Block) -> None:
+    reader.run(block)
+    assert [seen.path for seen in reader.emulator.requests] == ["/server/v1/ping"]
+
+
+@checks("README.md", "More 2")
+def _(reader: Reader, block: Block) -> None:
+    reader.run(block)
+    assert reader.emulator.balance("player_42", "gold") == 500
+
+
+@checks("README.md", "More 3")
+def _(reader: Reader, block: Block) -> None:
+    reader.run(block)
+
+
+# What a reader has at hand, for the type checkers.
+READER = """\
+import json as json
+import os as os
+from typing import Any, Protocol
+from kraty_admin import KratyAdmin as KratyAdmin
+class Metrics(Protocol):
+    def timing(self, name: str, value: float) -> None: ...
+    def increment(self, name: str) -> None: ...
+def alert_ops(*, receipt_id: str) -> None: ...
+def collect_for_retry(failures: Any) -> None: ...
+def some_metrics() -> Metrics: ...
+kraty = KratyAdmin()
+grant = kraty.grants.create("p", idempotency_key="k", entries=[])
+metrics = some_metrics()
+all_players: list[dict[str, Any]] = []
+elided: dict[str, Any] = {}
+receipt_id = receipt_body = lobby_id = ""
+"""
+# What a block of sdk.md takes from there: `kraty`, unless it is listed here.
+TAKES = {
+    "Quickstart 1": "",
+    "Quickstart 2": "KratyAdmin, os",
+    "Idempotency 1": "alert_ops, kraty, receipt_id",
+    "Grants 1": "kraty, receipt_body",
+    "Grants 2": "grant, kraty",
+    "Lobbies 2": "kraty, lobby_id",
+    "Players 3": "json, kraty",
+    "Bulk import 2": "all_players, collect_for_retry, kraty",
+    "Retries 1": "",
+    "Errors 1": "elided, kraty",
+    "Webhooks 1": "",
+    "Telemetry 1": "KratyAdmin, metrics",
+    "Async 2": "",
+}
+# Blocks that leave functions without types, as a page may.
+UNTYPED = {"Bulk import 2", "Webhooks 1", "Telemetry 1", "Async 1"}
+RELAXED = """\
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls
+# pyright: basic
+"""
+
+
+def checked(block: Block) -> str:
+    """A block as a module that a type checker can judge."""
+    if block.page == "README.md":
+        return block.code
+    code = block.code.replace('create("player_42", ...)', 'create("player_42", **elided)')
+    names = TAKES.get(block.name, "kraty")
+    imports = f"from reader import {names}\n" if names else ""
+    return (RELAXED if block.name in UNTYPED else "") + imports + code
+
+
+@pytest.mark.types
+@pytest.mark.parametrize("checker", ["mypy", "pyright"])
+def test_the_blocks_type_check(tmp_path: Path, checker: str) -> None:
+    """Strictly, but for functions that the page leaves without types."""
+    if checker == "pyright" and shutil.which("node") is None:
+        pytest.skip("pyright needs Node")
+    (tmp_path / "reader.pyi").write_text(READER, encoding="utf-8")
+    for number, block in enumerate(BLOCKS):
+        (tmp_path / f"block_{number}.py").write_text(checked(block), encoding="utf-8")
+    settings = {
+        "typeCheckingMode": "strict",
+        "reportUnusedExpression": False,  # a page shows what there is
+        "reportUnusedFunction": False,
+        "reportRedeclaration": False,
+        "reportUnknownMemberType": True,
+    }
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps(settings))
+    command = {
+        "mypy": [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "."],
+        "pyright": [sys.executable, "-m", "pyright", "--pythonpath", sys.executable],
+    }[checker]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
