@@ -1,0 +1,65 @@
+"""A local Kraty for tests and development.
+
+    from kraty_admin.emulator import Emulator
+
+    with Emulator() as kraty:
+        print(kraty.base_url, kraty.api_key)
+
+It serves every operation of the contract, keeps ledgers and idempotency keys in
+SQLite, and refuses what the contract refuses. `python -m kraty_admin.emulator`
+runs one from the command line. It needs the extra `kraty-admin[emulator]`.
+
+It is written from the public documents, not from the platform's code. What it
+chooses where they are silent is listed in `kraty_admin.emulator._operations`; take
+nothing in that list for a promise of the platform.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._platform import Clock, EventSink, SeenRequest
+    from ._server import Emulator
+    from ._state import LedgerEntry
+    from ._world import DEFAULT_WORLD, ApiKey, Event, Game, World
+
+__all__ = [
+    "DEFAULT_WORLD",
+    "ApiKey",
+    "Clock",
+    "Emulator",
+    "Event",
+    "EventSink",
+    "Game",
+    "LedgerEntry",
+    "SeenRequest",
+    "World",
+]
+
+# Loaded on first use: the modules that need nothing but the core, such as the table
+# of handlers, can then be imported where the extra is not installed.
+_HOMES = {
+    "DEFAULT_WORLD": "_world",
+    "ApiKey": "_world",
+    "Clock": "_platform",
+    "Emulator": "_server",
+    "Event": "_world",
+    "EventSink": "_platform",
+    "Game": "_world",
+    "LedgerEntry": "_state",
+    "SeenRequest": "_platform",
+    "World": "_world",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,275 @@
+"""Routes and validators, made from the OpenAPI contract.
+
+The router knows no path but those of the contract, and every limit that a request
+is held to stands there: this module holds none of its own.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any, Final, cast
+from urllib.parse import parse_qsl, unquote_to_bytes, urlsplit
+
+import attrs
+import jsonschema_rs
+
+from ._errors import EmulatedError, Problem, invalid
+
+__all__ = ["Contract", "Route", "load_contract"]
+
+_METHODS: Final = ("get", "put", "post", "delete", "patch")
+
+_PROBLEM_LIMIT: Final = 100
+"""How many problems are reported: enough to mend a request, too few to drown in."""
+
+
+class _Checker:
+    """A schema of the contract, ready to hold values against."""
+
+    def __init__(self, schema: Mapping[str, Any], components: Mapping[str, Any]) -> None:
+        # References point into the contract, so its components come along. `mask`
+        # keeps the offending value out of the message: it may be huge, or personal.
+        self._validator = jsonschema_rs.Draft202012Validator(
+            {"allOf": [schema], "components": components}, validate_formats=True, mask="value"
+        )
+
+    def problems(self, value: Any) -> list[Problem]:
+        try:
+            if self._validator.is_valid(value):
+                return []
+            found: list[Problem] = []
+            for error in self._validator.iter_errors(value):
+                steps = list(error.instance_path)
+                message = error.message
+                # "required" is reported at the object that lacks the property.
+                missing: Any = getattr(error.kind, "property", None)
+                if isinstance(missing, str):
+                    steps.append(missing)
+                    message = "value is missing"
+                found.append({"path": _pointer(steps), "message": message})
+                if len(found) == _PROBLEM_LIMIT:
+                    break
+        except ValueError as error:
+            # Older versions of the validator give up on deep nesting.
+            return [{"path": "", "message": str(error)}]
+        return found
+
+
+def _pointer(steps: Sequence[str | int]) -> str:
+    """`entries[0].amount`"""
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
+    return text.removeprefix(".")
+
+
+@attrs.frozen(kw_only=True)
+class Route:
+    """An operation of the contract."""
+
+    operation_id: str
+    method: str
+    template: tuple[str, ...]
+    """The path's segments; a parameter's stands in braces."""
+    enveloped: bool
+    """Whether the result is wrapped in `data`."""
+    body_required: bool
+    parameters: _Checker
+    """Checks path and query together."""
+    integers: frozenset[str]
+    """The parameters that are integers."""
+    body: _Checker | None
+    """Checks the body, without the rows of a batch."""
+    row: _Checker | None
+    """Checks one row of a batch."""
+
+    def match(self, segments: Sequence[str]) -> dict[str, str] | None:
+        """The path's parameters, or `None` if this is another operation's path."""
+        if len(segments) != len(self.template):
+            return None
+        found: dict[str, str] = {}
+        for part, segment in zip(self.template, segments, strict=True):
+            if part.startswith("{"):
+                if not segment:
+                    return None
+                found[part[1:-1]] = segment
+            elif part != segment:
+                return None
+        return found
+
+    def read_query(self, query: str) -> dict[str, Any]:
+        """The query's values; what should be an integer and looks like one is one."""
+        return {
+            name: int(text)
+            if name in self.integers and re.fullmatch(r"-?[0-9]{1,18}", text)
+            else text
+            for name, text in parse_qsl(query, keep_blank_values=True)
+        }
+
+    def problems(
+        self, path: Mapping[str, str], query: Mapping[str, Any], body: Any
+    ) -> list[Problem]:
+        """What does not fit; the rows of a batch are left out."""
+        found = self.parameters.problems({**query, **path})
+        if self.body is not None:
+            found += self.body.problems(body)
+        return found
+
+    def row_problems(self, row: Any) -> list[Problem]:
+        """What does not fit in one row of a batch."""
+        return [] if self.row is None else self.row.problems(row)
+
+
+class Contract:
+    """The contract, as a router and a validator."""
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self.document: Mapping[str, Any] = _by_discriminator(document)
+        """The contract, with a tagged choice written as one case per tag."""
+        base: str = self.document["servers"][0]["url"]
+        self._prefix = urlsplit(base).path
+        self.routes: tuple[Route, ...] = tuple(
+            self._route(path, method, item[method], item.get("parameters", []))
+            for path, item in self.document["paths"].items()
+            for method in _METHODS
+            if method in item
+        )
+        """Every operation, in the contract's order."""
+
+    def find(self, method: str, raw_path: bytes) -> tuple[Route, dict[str, str]]:
+        """The operation that a request asks for, and its path's parameters.
+
+        Args:
+            raw_path: The path as it was sent. Decoded paths will not do: a player
+                whose id holds a slash would be somebody else's address.
+
+        Raises:
+            EmulatedError: There is none, or none with this method.
+        """
+        try:
+            # Splitting comes before decoding, so an escaped slash is no separator.
+            segments = [unquote_to_bytes(part).decode() for part in raw_path.split(b"/")]
+        except UnicodeDecodeError:
+            raise invalid([{"path": "", "message": "the path is not UTF-8"}]) from None
+        prefix = self._prefix.split("/")
+        if segments[: len(prefix)] != prefix:
+            raise EmulatedError("not_found", f"Every path is under {self._prefix}.")
+        rest = segments[len(prefix) :]
+        matches = [
+            (route, found) for route in self.routes if (found := route.match(rest)) is not None
+        ]
+        if not matches:
+            raise EmulatedError("not_found", "There is no such path.")
+        for route, found in matches:
+            if route.method == method:
+                return route, found
+        # The contract has no code for this, and its codes are all that clients know.
+        raise EmulatedError(
+            "not_found",
+            f"This path does not take {method}.",
+            status=405,
+            headers={"Allow": ", ".join(sorted({route.method for route, _ in matches}))},
+        )
+
+    def _route(
+        self, path: str, method: str, operation: Mapping[str, Any], shared: Sequence[Any]
+    ) -> Route:
+        parameters = [self._resolve(each) for each in (*shared, *operation.get("parameters", []))]
+        parameters = [each for each in parameters if each["in"] in ("path", "query")]
+        request = self._resolve(operation.get("requestBody", {}))
+        body, row = self._split_rows(_json_schema(request))
+        return Route(
+            operation_id=operation["operationId"],
+            method=method.upper(),
+            template=tuple(path.removeprefix("/").split("/")),
+            enveloped=self._is_enveloped(operation),
+            body_required=request.get("required", False),
+            parameters=self._checker(
+                {
+                    "properties": {each["name"]: each["schema"] for each in parameters},
+                    "required": [each["name"] for each in parameters if each.get("required")],
+                }
+            ),
+            integers=frozenset(
+                each["name"]
+                for each in parameters
+                if self._resolve(each["schema"]).get("type") == "integer"
+            ),
+            body=None if body is None else self._checker(body),
+            row=None if row is None else self._checker(row),
+        )
+
+    def _split_rows(self, schema: Any) -> tuple[Any, Any]:
+        """A batch's schema without that of its rows, and that of its rows.
+
+        A bad row is a failure of that row, never of the batch.
+        """
+        body = self._resolve(schema or {})
+        rows = body.get("properties", {}).get("rows", {})
+        if "items" not in rows:
+            return schema, None
+        bare = {key: value for key, value in rows.items() if key != "items"}
+        return {**body, "properties": {**body["properties"], "rows": bare}}, rows["items"]
+
+    def _is_enveloped(self, operation: Mapping[str, Any]) -> bool:
+        return any(
+            "data" in self._resolve(_json_schema(self._resolve(response))).get("properties", {})
+            for status, response in operation["responses"].items()
+            if status.startswith("2")
+        )
+
+    def _checker(self, schema: Mapping[str, Any]) -> _Checker:
+        return _Checker(schema, self.document["components"])
+
+    def _resolve(self, node: Any) -> Any:
+        while "$ref" in node:
+            target: Any = self.document
+            for step in node["$ref"].removeprefix("#/").split("/"):
+                target = target[step]
+            node = target
+        return node
+
+
+def _json_schema(holder: Mapping[str, Any]) -> Any:
+    return holder.get("content", {}).get("application/json", {}).get("schema")
+
+
+def _by_discriminator(node: Any) -> Any:
+    """Write a tagged `oneOf` as one `if`/`then` per tag.
+
+    It means the same, but a problem is then reported where it is, in the case that
+    the tag names, and not as "fits none of the cases".
+    """
+    if isinstance(node, list):
+        return [_by_discriminator(each) for each in cast("Sequence[Any]", node)]
+    if not isinstance(node, dict):
+        return node
+    plain: dict[str, Any] = {
+        key: _by_discriminator(value) for key, value in cast("dict[str, Any]", node).items()
+    }
+    if "oneOf" not in plain or "mapping" not in plain.get("discriminator", {}):
+        return plain
+    del plain["oneOf"]
+    tag, mapping = plain["discriminator"]["propertyName"], plain["discriminator"]["mapping"]
+    return {
+        **plain,
+        "type": "object",
+        "required": [tag],
+        "properties": {tag: {"enum": list(mapping)}},
+        "allOf": [
+            {
+                "if": {"required": [tag], "properties": {tag: {"const": value}}, "type": "object"},
+                "then": {"$ref": reference},
+            }
+            for value, reference in mapping.items()
+        ],
+    }
+
+
+@functools.cache
+def load_contract() -> Contract:
+    """The contract that this package was built from."""
+    raw = (files("kraty_server_api") / "openapi.server.json").read_bytes()
+    return Contract(json.loads(raw))

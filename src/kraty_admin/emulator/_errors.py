@@ -1,0 +1,80 @@
+"""What the emulator refuses, and how it says so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypedDict
+
+__all__ = ["STATUS", "EmulatedError", "Problem", "idempotency_conflict", "invalid"]
+
+STATUS: Final[Mapping[str, int]] = {
+    "unauthenticated": 401,
+    "session_invalid": 401,
+    "forbidden": 403,
+    "tenant_mismatch": 403,
+    "player_banned": 403,
+    "not_found": 404,
+    "validation_failed": 400,
+    "invalid_metric": 400,
+    "unknown_item": 400,
+    "conflict": 409,
+    "idempotency_conflict": 409,
+    "event_disabled": 409,
+    "rate_limited": 429,
+    "internal_error": 500,
+}
+"""The status that goes with each code, where the operation has no other."""
+
+
+class Problem(TypedDict):
+    """A place in a request that does not fit the contract."""
+
+    path: str
+    message: str
+
+
+class EmulatedError(Exception):
+    """A refusal. Raised inside a transaction, it leaves nothing behind."""
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        details: Any = None,
+        *,
+        status: int | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        """One of the contract's codes."""
+        self.message = message
+        """What went wrong, for people."""
+        self.details = details
+        """What else is known, as JSON; `None` for nothing."""
+        self.status = STATUS[code] if status is None else status
+        """The HTTP status."""
+        self.headers: Mapping[str, str] = {} if headers is None else headers
+        """Headers that belong to this refusal alone, such as `Retry-After`."""
+
+    def envelope(self) -> dict[str, Any]:
+        """The body of the answer."""
+        error: dict[str, Any] = {"code": self.code, "message": self.message}
+        if self.details is not None:
+            error["details"] = self.details
+        return {"error": error}
+
+
+def invalid(problems: Sequence[Problem]) -> EmulatedError:
+    """The request does not fit the contract, or itself."""
+    shown = [f"{each['path']}: {each['message']}".lstrip(": ") for each in problems[:3]]
+    if len(problems) > len(shown):
+        shown.append("...")
+    return EmulatedError("validation_failed", "; ".join(shown), {"fields": list(problems)})
+
+
+def idempotency_conflict(key: str) -> EmulatedError:
+    """The key belongs to another request."""
+    return EmulatedError(
+        "idempotency_conflict", f"The idempotency key {key} was used for another request."
+    )

@@ -1,0 +1,61 @@
+"""JSON as the platform reads and writes it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Final, cast
+
+__all__ = ["MAX_SAFE_INTEGER", "dump", "fingerprint", "parse", "text_member"]
+
+MAX_SAFE_INTEGER: Final = 2**53 - 1
+"""The largest integer that every JSON reader holds exactly, and the ceiling of a balance."""
+
+_SAFE_DIGITS: Final = len(str(MAX_SAFE_INTEGER))
+
+
+def parse(raw: bytes) -> Any:
+    """Read a body.
+
+    Numbers come out as JavaScript has them: `500`, `500.0` and `5e2` are the same
+    integer, and what no double can hold exactly is a float.
+
+    Raises:
+        ValueError: It is not JSON, or not JSON that can be written again.
+    """
+    try:
+        value = json.loads(raw.decode(), parse_int=_integer, parse_float=_number)
+        # Lone surrogates, infinities and runaway nesting pass the reader, but not this.
+        dump(value)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    return value
+
+
+def dump(value: Any) -> bytes:
+    """Write an answer: no spaces, UTF-8."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def fingerprint(value: Any) -> str:
+    """A hash that is equal for equal JSON, whatever its spacing and the order of its keys."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def text_member(value: Any, name: str) -> str | None:
+    """The string of that name in an object; `None` for anything else."""
+    member = cast("dict[str, Any]", value).get(name) if isinstance(value, dict) else None
+    return member if isinstance(member, str) else None
+
+
+def _integer(digits: str) -> int | float:
+    # The length first: `int` refuses thousands of digits, `float` does not.
+    if len(digits) <= _SAFE_DIGITS + 1 and abs(number := int(digits)) <= MAX_SAFE_INTEGER:
+        return number
+    return _number(digits)
+
+
+def _number(text: str) -> int | float:
+    number = float(text)
+    return int(number) if number.is_integer() and abs(number) <= MAX_SAFE_INTEGER else number

@@ -1,0 +1,178 @@
+"""The command, as a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from kraty_admin.cli import main
+from kraty_admin.emulator import Emulator
+
+PATIENCE = 30
+"""Seconds after which a process that should be quick has failed."""
+
+
+@contextmanager
+def command(*arguments: str) -> Generator[tuple[subprocess.Popen[str], dict[str, str]], None, None]:
+    """The emulator in a process, ready, and what it said."""
+    process = subprocess.Popen(
+        [sys.executable, "-W", "error", "-m", "kraty_admin.emulator", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    watchdog = threading.Timer(PATIENCE, process.kill)
+    watchdog.start()
+    try:
+        assert process.stdout is not None
+        yield process, json.loads(process.stdout.readline())
+    finally:
+        process.kill()
+        process.communicate()
+        watchdog.cancel()
+        watchdog.join()
+
+
+def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "kraty_admin.emulator", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+        **options,
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_says_where_it_is_and_stops_when_told(number: signal.Signals) -> None:
+    """One line of JSON when it answers, the log elsewhere, and status 0 at the end."""
+    with command("--port", "0") as (process, ready):
+        assert set(ready) == {"base_url", "api_key"}
+        headers = {"Authorization": f"Bearer {ready['api_key']}"}
+        url = f"{ready['base_url']}/server/v1/ping"
+        assert httpx.get(url, headers=headers, trust_env=False).json()["ok"] is True
+        process.send_signal(number)
+        out, err = process.communicate()
+    assert process.returncode == 0
+    assert out == ""
+    assert "GET /server/v1/ping 200" in err
+    assert ready["api_key"] not in err
+    assert "Traceback" not in err
+
+
+def test_a_taken_port_is_one_clear_line() -> None:
+    """And status 1."""
+    with Emulator() as emulator:
+        done = run("--port", emulator.base_url.rpartition(":")[2])
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("The emulator cannot start: ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["missing/kraty.sqlite3", "notes.txt"])
+def test_a_bad_database_is_one_clear_line(tmp_path: Path, name: str) -> None:
+    """And status 1."""
+    (tmp_path / "notes.txt").write_text("not a database" * 100)
+    done = run("--port", "0", "--database", name, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("The emulator cannot start: ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("port", ["-1", "65536", "http", "٤٠١٠"])
+def test_a_port_is_a_number(capsys: pytest.CaptureFixture[str], port: str) -> None:
+    """Asked for wrongly: status 2 and the reason."""
+    with pytest.raises(SystemExit) as stopped:
+        main(["emulator", f"--port={port}"])
+    assert stopped.value.code == 2
+    assert "is not a port" in capsys.readouterr().err
+
+
+def test_a_command_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
+    """The help names them."""
+    with pytest.raises(SystemExit) as stopped:
+        main([])
+    assert stopped.value.code == 2
+    assert "COMMAND" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("package", ["starlette", "uvicorn", "jsonschema_rs"])
+def test_without_the_extra_it_says_what_to_install(package: str) -> None:
+    """One line and status 2, whichever part is missing."""
+    code = (
+        "import sys\n"
+        f"sys.modules[{package!r}] = None\n"
+        "from kraty_admin.cli import main\n"
+        "sys.exit(main(['emulator']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "The emulator is an extra: pip install 'kraty-admin[emulator]'\n"
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="nothing to kill with")
+def test_a_kill_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    """SIGKILL under load: every acknowledged credit is there, every other once at most."""
+    database = str(tmp_path / "kraty.sqlite3")
+    acknowledged: list[str] = []
+    enough = threading.Event()
+
+    def load(ready: dict[str, str], worker: int) -> None:
+        headers = {"Authorization": f"Bearer {ready['api_key']}"}
+        with httpx.Client(headers=headers, trust_env=False, timeout=PATIENCE) as http:
+            for number in range(100_000):
+                key = f"{worker}:{number}"
+                body = {"amount": 1, "idempotencyKey": key}
+                try:
+                    http.post(f"{ready['base_url']}{PATH}", json=body).raise_for_status()
+                except httpx.TransportError:
+                    return
+                acknowledged.append(key)
+                if len(acknowledged) >= 300:
+                    enough.set()
+
+    with command("--port", "0", "--database", database) as (process, ready):
+        workers = [threading.Thread(target=load, args=(ready, number)) for number in range(4)]
+        for worker in workers:
+            worker.start()
+        drain = threading.Thread(target=process.stderr.read) if process.stderr else None
+        if drain is not None:
+            drain.start()
+        assert enough.wait(PATIENCE)
+        os.kill(process.pid, signal.SIGKILL)
+        for worker in workers:
+            worker.join(PATIENCE)
+        if drain is not None:
+            drain.join(PATIENCE)
+
+    with Emulator(database=database) as emulator:
+        keys = [entry.idempotency_key for entry in emulator.ledger("alice")]
+        assert set(acknowledged) <= set(keys)
+        assert len(set(keys)) == len(keys)
+        assert len(keys) <= len(acknowledged) + len(workers)
+        assert emulator.balance("alice", "gold") == len(keys)
+        repeat = {"amount": 1, "idempotencyKey": acknowledged[-1]}
+        answer = httpx.post(
+            f"{emulator.base_url}{PATH}",
+            json=repeat,
+            headers={"Authorization": f"Bearer {emulator.api_key}"},
+            trust_env=False,
+        )
+        assert answer.json()["data"]["applied"] is False
+
+
+PATH = "/server/v1/players/alice/wallet/gold/credit"

@@ -1,0 +1,456 @@
+"""What holds for every operation: routes, keys, bodies, errors, headers, events."""
+
+from __future__ import annotations
+
+import logging
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from kraty_admin.emulator._contract import Contract, load_contract
+from kraty_admin.emulator._json import fingerprint, parse
+from kraty_admin.emulator._operations import HANDLERS, REPLAYED_AS_UNAPPLIED, SELF_KEYED
+from kraty_admin.emulator._platform import Platform, Request
+from kraty_admin.emulator._state import State
+from kraty_admin.emulator._world import DEFAULT_WORLD, ApiKey, Game, World
+
+from .testkit import CONTRACT, NOON, SERVER_KEY, Api, Clock, Ids, validator
+
+OPERATIONS = {
+    operation["operationId"]: (method.upper(), path)
+    for path, item in CONTRACT["paths"].items()
+    for method, operation in item.items()
+}
+
+PATHS = [pytest.param(method, path, id=name) for name, (method, path) in OPERATIONS.items()]
+
+
+def fill(path: str) -> str:
+    """An address for a path of the contract."""
+    return re.sub(r"\{(\w+)\}", lambda match: "game_1" if match[1] == "gameId" else "x", path)
+
+
+# --- routes ----------------------------------------------------------------
+
+
+def test_every_operation_of_the_contract_has_a_handler() -> None:
+    """Neither more nor fewer."""
+    assert set(HANDLERS) == set(OPERATIONS)
+    assert set(OPERATIONS) >= SELF_KEYED | REPLAYED_AS_UNAPPLIED
+
+
+@pytest.mark.parametrize(("method", "path"), PATHS)
+def test_every_path_of_the_contract_has_a_route(method: str, path: str) -> None:
+    """The router finds each operation at its own address."""
+    route, found = load_contract().find(method, b"/server/v1" + fill(path).encode())
+    assert OPERATIONS[route.operation_id] == (method, path)
+    assert list(found) == re.findall(r"\{(\w+)\}", path)
+
+
+@pytest.mark.parametrize(("method", "path"), PATHS)
+def test_another_method_is_not_allowed(api: Api, method: str, path: str) -> None:
+    """The answer says which methods are."""
+    refused = api.send("PATCH", fill(path))
+    assert refused.error == (405, "not_found")
+    assert refused.headers["Allow"] == method
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(b"/", id="root"),
+        pytest.param(b"/server/v1", id="base"),
+        pytest.param(b"/server/v1/", id="base with a slash"),
+        pytest.param(b"/server/v1/nothing", id="unknown"),
+        pytest.param(b"/server/v1/ping/", id="trailing slash"),
+        pytest.param(b"/server/v1/players/", id="empty id"),
+        pytest.param(b"/server/v2/ping", id="other version"),
+        pytest.param(b"/ping", id="no base"),
+        pytest.param(b"//server/v1/ping", id="double slash"),
+    ],
+)
+def test_other_paths_are_not_found(api: Api, path: bytes) -> None:
+    """The answer is an envelope all the same."""
+    answer = api.platform.answer(Request(method="GET", path=path))
+    assert answer.status == 404
+    assert parse(answer.body)["error"]["code"] == "not_found"
+
+
+def test_a_path_must_be_utf8(api: Api) -> None:
+    """Bytes that are no text name nobody."""
+    assert api.get("/players/%ff").error == (400, "validation_failed")
+
+
+def test_an_operation_without_a_handler_is_an_error(clock: Clock) -> None:
+    """A contract that is ahead of the emulator breaks that one call only."""
+    new = {**CONTRACT["paths"]["/ping"]["get"], "operationId": "brandNew"}
+    document = {**CONTRACT, "paths": {**CONTRACT["paths"], "/new": {"get": new}}}
+    state = State(":memory:")
+    api = Api(Platform(state, contract=Contract(document), clock=clock), [])
+    assert api.get("/new").error == (501, "internal_error")
+    assert api.get("/ping").status == 200
+    state.close()
+
+
+# --- keys ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        pytest.param("", id="missing"),
+        pytest.param("Bearer", id="no key"),
+        pytest.param("Bearer ", id="empty key"),
+        pytest.param("Bearer krt_emulator_game1.other", id="wrong secret"),
+        pytest.param("Bearer krt_emulator_game1", id="prefix only"),
+        pytest.param(f"Basic {SERVER_KEY}", id="other scheme"),
+        pytest.param(SERVER_KEY, id="no scheme"),
+    ],
+)
+@pytest.mark.parametrize(("method", "path"), PATHS)
+def test_a_key_is_needed(api: Api, method: str, path: str, authorization: str) -> None:
+    """Everywhere, and before anything else is looked at."""
+    answer = api.platform.answer(
+        Request(
+            method=method,
+            path=b"/server/v1" + fill(path).encode(),
+            authorization=authorization,
+            body=b"{",
+        )
+    )
+    assert answer.status == 401
+    assert parse(answer.body)["error"]["code"] == "unauthenticated"
+
+
+def test_the_scheme_is_written_either_way(api: Api) -> None:
+    """Schemes have no case."""
+    for scheme in ("bearer", "BEARER"):
+        request = Request(
+            method="GET", path=b"/server/v1/ping", authorization=f"{scheme} {SERVER_KEY}"
+        )
+        assert api.platform.answer(request).status == 200
+
+
+def test_no_answer_and_no_repr_holds_a_secret(api: Api) -> None:
+    """Only the prefix is shown."""
+    assert "not-a-secret" not in repr(DEFAULT_WORLD)
+    assert "not-a-secret" not in str(api.get("/ping"))
+
+
+def test_a_world_hangs_together() -> None:
+    """A key needs its game."""
+    key = ApiKey(id="k", token="a.b", game_id="elsewhere")
+    with pytest.raises(ValueError, match="elsewhere"):
+        World(games=[Game(id="game")], keys=[key])
+    with pytest.raises(ValueError, match="a game and a key"):
+        World(games=[Game(id="game")], keys=[])
+
+
+# --- bodies ----------------------------------------------------------------
+
+CREDIT = "/players/alice/wallet/gold/credit"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"", id="none"),
+        pytest.param(b"{", id="cut off"),
+        pytest.param(b'{"amount":1} {}', id="two"),
+        pytest.param(b'{"amount":1,"x":NaN}', id="NaN"),
+        pytest.param(b'{"amount":1,"x":Infinity}', id="Infinity"),
+        pytest.param(b'{"amount":1,"x":1e400}', id="beyond a double"),
+        pytest.param(b'{"amount":1' + b"0" * 5000 + b"}", id="5000 digits"),
+        pytest.param(b'{"amount":1,"reason":"\xff"}', id="not UTF-8"),
+        pytest.param(b'{"amount":1,"reason":"\\ud800"}', id="half a surrogate pair"),
+        pytest.param(b'{"amount":1,"x":' + b"[" * 100_000, id="nested too deeply"),
+        pytest.param(b"amount=1", id="form"),
+    ],
+)
+def test_a_body_must_be_json(api: Api, body: bytes) -> None:
+    """What cannot be read, or not be written again, is refused."""
+    assert api.post(CREDIT, body).error == (400, "validation_failed")
+
+
+@pytest.mark.parametrize("body", [b"[]", b"null", b"5", b'"text"'])
+def test_a_body_must_be_an_object(api: Api, body: bytes) -> None:
+    """Also where it may be left out."""
+    assert api.post(CREDIT, body).error == (400, "validation_failed")
+    assert api.post("/players/alice/unban", body).error == (400, "validation_failed")
+
+
+def test_depth_alone_is_no_offence(api: Api) -> None:
+    """What can be kept is kept, on every version of the validator."""
+    nested: dict[str, Any] = {}
+    for _ in range(100):
+        nested = {"in": nested}
+    entry = {"type": "item", "itemKey": "health_potion", "quantity": 1, "parameters": nested}
+    body = {"idempotencyKey": "r1", "entries": [entry]}
+    assert api.post("/players/alice/grants", body).data["contents"]["entries"] == [entry]
+
+
+def test_a_number_too_long_for_an_integer_is_a_float(api: Api) -> None:
+    """As it is in JavaScript; where it may be anything, it is no mistake."""
+    entry = {"type": "item", "itemKey": "health_potion", "quantity": 1}
+    body = {"idempotencyKey": "r", "entries": [{**entry, "parameters": {"seed": 10**30}}]}
+    made = api.post("/players/alice/grants", body).data
+    assert made["contents"]["entries"][0]["parameters"] == {"seed": 1e30}
+
+
+def test_problems_are_named_in_the_entry_that_has_them(api: Api) -> None:
+    """A tagged choice is judged by its tag, and by nothing else where that is wrong."""
+    entries = [
+        {"type": "currency", "currencyKey": "gold", "amount": 0},
+        {"type": "item", "itemKey": ""},
+        {"type": "horse"},
+        {},
+        5,
+    ]
+    refused = api.post("/players/alice/grants", {"idempotencyKey": "", "entries": entries})
+    assert refused.fields["entries[1].quantity"] == "value is missing"
+    assert set(refused.fields) == {
+        "entries[0].amount",
+        "entries[1].itemKey",
+        "entries[1].quantity",
+        "entries[2].type",
+        "entries[3].type",
+        "entries[4]",
+        "idempotencyKey",
+    }
+
+
+def test_the_problems_of_a_huge_request_are_cut_short(api: Api) -> None:
+    """Enough to mend it, and not the request once more."""
+    refused = api.post("/players/alice/grants", {"idempotencyKey": "r", "entries": [5] * 1000})
+    assert len(refused.fields) == 100
+    assert len(refused.body["error"]["message"]) < 300
+
+
+def test_a_tag_chooses_as_the_contract_says() -> None:
+    """Judging an entry by its tag accepts and refuses what the contract does."""
+    route, _ = load_contract().find("POST", b"/server/v1/players/x/grants")
+    written = validator("#/components/schemas/CreateGrantRequest")
+    currency = {"type": "currency", "currencyKey": "gold", "amount": 1}
+    entries: list[object] = [
+        currency,
+        {**currency, "more": 1},
+        {**currency, "type": "item"},
+        {**currency, "amount": 1.5},
+        {"type": "item", "itemKey": "x", "quantity": 1, "parameters": {}},
+        {"type": "item", "itemKey": "x", "quantity": 1, "parameters": 1},
+        {"type": "crate", "crateItemKey": "x", "quantity": 1},
+        {"type": "crate", "itemKey": "x", "quantity": 1},
+        {"type": None},
+        {},
+        [],
+        None,
+    ]
+    for entry in entries:
+        body = {"idempotencyKey": "r", "entries": [entry]}
+        assert (not route.problems({"externalId": "x"}, {}, body)) == written.is_valid(body), entry
+
+
+# --- headers ---------------------------------------------------------------
+
+
+def test_every_answer_has_an_id_and_a_budget(api: Api) -> None:
+    """Also one to a stranger; ids are never the same."""
+    replies = [api.get("/ping"), api.get("/ping", key="no.key"), api.get("/nowhere")]
+    assert [reply.status for reply in replies] == [200, 401, 404]
+    assert len({reply.headers["X-Request-Id"] for reply in replies}) == 3
+    assert {reply.headers["RateLimit-Limit"] for reply in replies} == {"600000"}
+
+
+def test_a_budget_is_per_key_and_minute(clock: Clock) -> None:
+    """Past it, calls are refused until the minute is over; others are not concerned."""
+    state = State(":memory:")
+    api = Api(Platform(state, clock=clock, requests_per_minute=2), [])
+    clock.advance(42.5)
+    remaining = [api.get("/ping").headers["RateLimit-Remaining"] for _ in range(2)]
+    assert remaining == ["1", "0"]
+    refused = api.post(CREDIT, {"amount": 1, "idempotencyKey": "k"})
+    assert refused.error == (429, "rate_limited")
+    assert {name: refused.headers[name] for name in ("Retry-After", "RateLimit-Reset")} == {
+        "Retry-After": "18",
+        "RateLimit-Reset": "18",
+    }
+    assert api.get("/ping", key=DEFAULT_WORLD.keys[2].token).status == 200
+    clock.advance(17.5)
+    assert api.post(CREDIT, {"amount": 1, "idempotencyKey": "k"}).data["applied"] is True
+    state.close()
+
+
+def test_a_budget_is_positive() -> None:
+    """With none, nothing could ever be answered."""
+    state = State(":memory:")
+    with pytest.raises(ValueError, match="at least 1"):
+        Platform(state, requests_per_minute=0)
+    state.close()
+
+
+# --- what was seen ---------------------------------------------------------
+
+
+def test_the_newest_thousand_requests_are_kept(api: Api) -> None:
+    """Refused ones and unreadable ones too, and then no more of them."""
+    api.post("/players/alice/unban", b"{")
+    (seen,) = api.platform.seen()
+    assert (seen.method, seen.path) == ("POST", "/server/v1/players/alice/unban")
+    assert (seen.body, seen.json, seen.idempotency_key) == (b"{", None, None)
+    for _ in range(1000):
+        api.platform.answer(api.request("GET", "/ping"))
+    assert [seen.method for seen in api.platform.seen()] == ["GET"] * 1000
+
+
+# --- events and failures ---------------------------------------------------
+
+
+def test_events_are_told_after_the_commit(clock: Clock) -> None:
+    """Who hears of a change can look it up."""
+    state = State(":memory:")
+    seen: list[tuple[str, int]] = []
+
+    def sink(name: str, data: Mapping[str, Any]) -> None:
+        seen.append((name, len(state.ledger("game_1"))))
+
+    api = Api(Platform(state, clock=clock, sink=sink), [])
+    api.post(CREDIT, {"amount": 5})
+    assert seen == [("player.registered", 1), ("wallet.changed", 1)]
+    state.close()
+
+
+def test_what_an_event_holds(api: Api) -> None:
+    """Who, what and by how much."""
+    api.post(CREDIT, {"amount": 5, "reason": "iap", "sourceRefId": "r1"})
+    player = api.get("/players/alice").data["player"]["id"]
+    who = {"playerId": player, "externalPlayerId": "alice"}
+    assert api.events == [
+        ("player.registered", who),
+        (
+            "wallet.changed",
+            {
+                **who,
+                "economyKey": "gold",
+                "balance": 5,
+                "delta": 5,
+                "reason": "iap",
+                "sourceRefId": "r1",
+            },
+        ),
+    ]
+
+
+def test_a_sink_that_fails_changes_nothing(caplog: pytest.LogCaptureFixture, clock: Clock) -> None:
+    """The call is committed; the failure is logged, and the next event told."""
+    told: list[str] = []
+
+    def sink(name: str, data: Mapping[str, Any]) -> None:
+        told.append(name)
+        raise RuntimeError("deaf")
+
+    state = State(":memory:")
+    api = Api(Platform(state, clock=clock, sink=sink), [])
+    assert api.post(CREDIT, {"amount": 5}).data["balance"] == 5
+    assert told == ["player.registered", "wallet.changed"]
+    assert "The event sink failed at wallet.changed" in caplog.text
+    state.close()
+
+
+def test_a_replay_and_a_refusal_tell_nothing(api: Api) -> None:
+    """Nothing happened, so there is nothing to tell."""
+    api.post(CREDIT, {"amount": 5, "idempotencyKey": "r1"})
+    api.told()
+    api.post(CREDIT, {"amount": 5, "idempotencyKey": "r1"})
+    api.post("/players/bob/wallet/gold/debit", {"amount": 5})
+    assert api.told() == []
+
+
+def test_an_unexpected_failure_is_an_answer(
+    api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The caller gets an envelope, the log the reason, and the state stays as it was."""
+
+    def post(*args: object, **kwargs: object) -> None:
+        raise ZeroDivisionError("by design")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(api.platform.state, "post", post)
+        failed = api.post(CREDIT, {"amount": 5, "idempotencyKey": "r1"})
+    assert failed.error == (500, "internal_error")
+    assert "by design" not in str(failed.body)
+    assert "by design" in caplog.text
+    assert api.told() == []
+    assert api.post(CREDIT, {"amount": 5, "idempotencyKey": "r1"}).data["applied"] is True
+
+
+def test_the_log_names_the_call_and_no_key(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    """A line per request, with the id that the answer carries."""
+    with caplog.at_level(logging.INFO, "kraty_admin.emulator"):
+        reply = api.get("/ping")
+    expected = f"GET /server/v1/ping 200 {reply.headers['X-Request-Id']}"
+    assert caplog.messages == [expected]
+
+
+# --- determinism and independence ------------------------------------------
+
+
+def test_the_same_calls_give_the_same_bytes() -> None:
+    """With the same clock and the same ids, a run is repeatable to the byte."""
+
+    def run() -> list[object]:
+        state = State(":memory:")
+        platform = Platform(state, clock=lambda: NOON, new_uuid=Ids())
+        entries = [{"type": "currency", "currencyKey": "gold", "amount": 1}]
+        api = Api(platform, [])
+        replies: list[object] = [
+            api.post("/players/a/grants", {"idempotencyKey": "k", "entries": entries}),
+            api.post("/players/a/delete", {}),
+            api.get("/players/a"),
+        ]
+        state.close()
+        return replies
+
+    assert run() == run()
+
+
+def test_ids_come_from_outside(clock: Clock) -> None:
+    """So that a test can choose them."""
+    state = State(":memory:")
+    api = Api(Platform(state, clock=clock, new_uuid=lambda: UUID(int=7)), [])
+    assert api.get("/ping").headers["X-Request-Id"] == f"req_{7:032x}"
+    state.close()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        pytest.param({"a": 1, "b": [1, 2]}, {"b": [1, 2], "a": 1}, id="order of keys"),
+        pytest.param({"a": {"x": 1, "y": 2}}, {"a": {"y": 2, "x": 1}}, id="nested"),
+    ],
+)
+def test_equal_requests_have_equal_fingerprints(one: object, other: object) -> None:
+    """Spelling does not matter."""
+    assert fingerprint(one) == fingerprint(other)
+
+
+@pytest.mark.parametrize("other", [{"a": [2, 1]}, {"a": [1]}, {"a": ["1", "2"]}, {"b": [1, 2]}, {}])
+def test_other_requests_have_other_fingerprints(other: object) -> None:
+    """Meaning does."""
+    assert fingerprint({"a": [1, 2]}) != fingerprint(other)
+
+
+def test_the_table_of_handlers_needs_no_extra() -> None:
+    """It can be compared with the contract where neither server nor validator is there."""
+    code = (
+        "import sys\n"
+        "for name in ('starlette', 'uvicorn', 'jsonschema_rs'): sys.modules[name] = None\n"
+        "from kraty_admin.emulator._operations import HANDLERS\n"
+        "print(len(HANDLERS))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{len(OPERATIONS)}\n"

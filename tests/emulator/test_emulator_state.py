@@ -1,0 +1,207 @@
+"""All or nothing, and kept."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kraty_admin.emulator._platform import Platform
+from kraty_admin.emulator._state import State
+
+from .testkit import Api, Clock, dump
+
+CALLS = [
+    pytest.param(
+        "/players/carol/wallet/gold/credit", {"amount": 5, "idempotencyKey": "k"}, id="credit"
+    ),
+    pytest.param(
+        "/players/alice/wallet/gold/debit", {"amount": 5, "idempotencyKey": "k"}, id="debit"
+    ),
+    pytest.param(
+        "/players/carol/grants",
+        {
+            "idempotencyKey": "k",
+            "entries": [
+                {"type": "currency", "currencyKey": "gold", "amount": 5},
+                {"type": "item", "itemKey": "health_potion", "quantity": 5},
+            ],
+        },
+        id="grant",
+    ),
+    pytest.param("/players/bob/merge-into/alice", {"idempotencyKey": "k"}, id="merge"),
+    pytest.param("/players/alice/delete", {"idempotencyKey": "k"}, id="delete"),
+    pytest.param("/players/alice/ban", {"reason": "x", "idempotencyKey": "k"}, id="ban"),
+    pytest.param(
+        "/games/game_1/events/quick_brawl/lobbies",
+        {"key": "m", "externalPlayerIds": ["carol", "dave"], "idempotencyKey": "k"},
+        id="push",
+    ),
+    pytest.param(
+        "/migrate/wallet",
+        {
+            "rows": [
+                {
+                    "externalPlayerId": name,
+                    "economyKey": "gold",
+                    "amount": 5,
+                    "idempotencyKey": name,
+                }
+                for name in ("carol", "dave")
+            ]
+        },
+        id="migrate",
+    ),
+]
+
+
+class Brittle:
+    """A connection that breaks at one of its statements."""
+
+    def __init__(self, connection: sqlite3.Connection, breaks_at: int) -> None:
+        self._connection = connection
+        self._left = breaks_at
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+        self._count(sql)
+        return self._connection.execute(sql, *parameters)
+
+    def executemany(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+        self._count(sql)
+        return self._connection.executemany(sql, *parameters)
+
+    def _count(self, sql: str) -> None:
+        # Undoing is what is tested, so it works.
+        if not sql.startswith(("ROLLBACK", "RELEASE")):
+            self._left -= 1
+            if self._left == 0:
+                raise sqlite3.OperationalError("by design")
+
+
+def people(api: Api) -> None:
+    for name in ("alice", "bob"):
+        assert api.post(f"/players/{name}/wallet/gold/credit", {"amount": 100}).status == 200
+
+
+@pytest.mark.parametrize(("path", "body"), CALLS)
+def test_a_call_that_breaks_anywhere_leaves_nothing(
+    api: Api, path: str, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Break at each statement in turn, `COMMIT` included; at last it goes through."""
+    people(api)
+    api.told()
+    state = api.platform.state
+    connection = state._db  # pyright: ignore[reportPrivateUsage]
+    untouched = dump(state)
+    breaks = 0
+    status = 500
+    while status == 500:
+        assert dump(state) == untouched
+        assert api.told() == []
+        breaks += 1
+        monkeypatch.setattr(state, "_db", Brittle(connection, breaks))
+        status = api.platform.answer(api.request("POST", path, body)).status
+        monkeypatch.setattr(state, "_db", connection)
+    assert status in (200, 201)
+    assert breaks > 6
+    assert dump(state) != untouched
+
+
+def test_a_file_keeps_everything(tmp_path: Path, clock: Clock) -> None:
+    """Ledgers, grants, lobbies and keys are there after a restart."""
+    path = str(tmp_path / "kraty.sqlite3")
+    credit: tuple[str, dict[str, Any]] = (
+        "/players/alice/wallet/gold/credit",
+        {"amount": 5, "idempotencyKey": "k"},
+    )
+    grant: tuple[str, dict[str, Any]] = (
+        "/players/alice/grants",
+        {
+            "idempotencyKey": "k",
+            "entries": [{"type": "currency", "currencyKey": "gold", "amount": 1}],
+        },
+    )
+    lobby: tuple[str, dict[str, Any]] = (
+        "/games/game_1/events/quick_brawl/lobbies",
+        {"key": "m", "externalPlayerIds": ["alice"]},
+    )
+    first, second = State(path), None
+    api = Api(Platform(first, clock=clock), [])
+    made = [api.post(*call) for call in (credit, grant, lobby)]
+    before = dump(first)
+    first.close()
+    first.close()
+    try:
+        second = State(path)
+        assert dump(second) == before
+        api = Api(Platform(second, clock=clock), [])
+        assert api.post(*credit).data == {**made[0].data, "applied": False}
+        assert api.post(*grant).status == 200
+        assert api.post(*lobby).data == made[2].data
+        assert api.balance("alice") == 6
+    finally:
+        if second is not None:
+            second.close()
+
+
+def test_the_ledger_is_append_only(api: Api) -> None:
+    """Not even this package can change an amount, or drop a row."""
+    people(api)
+    connection = api.platform.state._db  # pyright: ignore[reportPrivateUsage]
+    for sql in ("UPDATE ledger SET delta = 1", "DELETE FROM ledger"):
+        with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+            connection.execute(sql)
+
+
+@pytest.mark.parametrize("amount", [-1, 2**53])
+def test_a_holding_stays_in_bounds(api: Api, amount: int) -> None:
+    """The table refuses what the rules should never ask for."""
+    people(api)
+    connection = api.platform.state._db  # pyright: ignore[reportPrivateUsage]
+    with pytest.raises(sqlite3.IntegrityError, match="CHECK"):
+        connection.execute("UPDATE holdings SET amount = ?", (amount,))
+
+
+def test_reset_forgets_everything(api: Api, clock: Clock) -> None:
+    """What is left is what a new database holds."""
+    fresh = dump(api.platform.state)
+    people(api)
+    api.post("/players/alice/wallet/gold/credit", {"amount": 1, "idempotencyKey": "k"})
+    api.platform.reset()
+    assert dump(api.platform.state) == fresh
+    assert api.platform.seen() == []
+    assert api.post(
+        "/players/alice/wallet/gold/credit", {"amount": 1, "idempotencyKey": "k"}
+    ).data == {"economyKey": "gold", "balance": 1, "applied": True}
+
+
+def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:
+    """A file that is not ours is refused, and not a byte of it changes."""
+    path = tmp_path / "theirs.sqlite3"
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE players (id)")
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="is not a database of this version"):
+        State(str(path))
+    assert path.read_bytes() == before
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    """So is one of another layout."""
+    path = tmp_path / "notes.txt"
+    path.write_text("not a database, but long enough to be mistaken for one" * 10)
+    with pytest.raises(sqlite3.DatabaseError):
+        State(str(path))
+    newer = tmp_path / "newer.sqlite3"
+    State(str(newer)).close()
+    connection = sqlite3.connect(newer)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(ValueError, match="is not a database of this version"):
+        State(str(newer))

@@ -1,0 +1,168 @@
+"""What the emulator's tests share: a platform without sockets, and a clock to turn."""
+
+from __future__ import annotations
+
+import functools
+import json
+from importlib.resources import files
+from typing import Any, Final
+from uuid import UUID
+
+import attrs
+import jsonschema_rs
+
+from kraty_admin.emulator._contract import load_contract
+from kraty_admin.emulator._platform import Answer, Platform, Request
+from kraty_admin.emulator._state import State
+from kraty_admin.emulator._world import DEFAULT_WORLD
+
+CONTRACT: Final[dict[str, Any]] = json.loads(
+    (files("kraty_server_api") / "openapi.server.json").read_bytes()
+)
+
+SERVER_KEY, CLIENT_KEY, OTHER_GAME_KEY = (key.token for key in DEFAULT_WORLD.keys)
+
+NOON = 1_780_920_000.0
+"""2026-06-08T12:00:00Z"""
+
+
+class Clock:
+    """A clock that stands still until it is turned."""
+
+    def __init__(self) -> None:
+        self.now = NOON
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class Ids:
+    """A source of ids that counts."""
+
+    def __init__(self) -> None:
+        self.made = 0
+
+    def __call__(self) -> UUID:
+        self.made += 1
+        return UUID(int=self.made)
+
+
+@attrs.frozen
+class Reply:
+    """An answer, parsed."""
+
+    status: int
+    body: Any
+    headers: dict[str, str]
+
+    @property
+    def data(self) -> Any:
+        """The result of a call that succeeded."""
+        assert self.status < 300, self.body
+        return self.body["data"]
+
+    @property
+    def error(self) -> tuple[int, str]:
+        """Status and code of a call that was refused."""
+        return self.status, self.body["error"]["code"]
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """The fields that failed validation, with their messages."""
+        return {each["path"]: each["message"] for each in self.body["error"]["details"]["fields"]}
+
+
+class Api:
+    """Calls a platform as a client would, and checks what no answer may break.
+
+    A success fits the contract's schema for it; a refusal fits the error schema and
+    leaves every table as it was.
+    """
+
+    def __init__(self, platform: Platform, events: list[tuple[str, dict[str, Any]]]) -> None:
+        self.platform = platform
+        self.events = events
+
+    def get(self, path: str, *, key: str = SERVER_KEY, query: str = "") -> Reply:
+        return self.send("GET", path, None, key=key, query=query)
+
+    def post(self, path: str, body: Any = None, *, key: str = SERVER_KEY) -> Reply:
+        return self.send("POST", path, body, key=key)
+
+    def send(
+        self, method: str, path: str, body: Any = None, *, key: str = SERVER_KEY, query: str = ""
+    ) -> Reply:
+        request = self.request(method, path, body, key=key, query=query)
+        before = dump(self.platform.state)
+        answer = self.platform.answer(request)
+        assert_fits_contract(request, answer)
+        if answer.status >= 300:
+            assert before == dump(self.platform.state), "a refusal changed something"
+        return Reply(answer.status, json.loads(answer.body), dict(answer.headers))
+
+    def request(
+        self, method: str, path: str, body: Any = None, *, key: str = SERVER_KEY, query: str = ""
+    ) -> Request:
+        """The request as it reaches the platform; bytes are sent as they are."""
+        if body is None:
+            body = b""
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return Request(
+            method=method,
+            path=b"/server/v1" + path.encode(),
+            query=query,
+            authorization=f"Bearer {key}",
+            body=raw,
+        )
+
+    def balance(self, player: str, currency: str = "gold") -> int:
+        """The balance that the profile shows; 0 for a player who is not known."""
+        return self._held(player, "wallet", "economyKey", currency, "balance")
+
+    def quantity(self, player: str, item: str = "health_potion") -> int:
+        """The quantity that the profile shows; 0 for a player who is not known."""
+        return self._held(player, "inventory", "itemKey", item, "quantity")
+
+    def deltas(self, player: str | None = None) -> list[tuple[str, int]]:
+        """The ledger of the first game, as keys and deltas."""
+        return [(entry.key, entry.delta) for entry in self.platform.state.ledger("game_1", player)]
+
+    def told(self) -> list[str]:
+        """The names of the events since the last time this was asked."""
+        names = [name for name, _ in self.events]
+        self.events.clear()
+        return names
+
+    def _held(self, player: str, section: str, key_field: str, key: str, field: str) -> int:
+        reply = self.get(f"/players/{player}")
+        if reply.status == 404:
+            return 0
+        held: dict[str, int] = {row[key_field]: row[field] for row in reply.data[section]}
+        return held.get(key, 0)
+
+
+def dump(state: State) -> str:
+    """Every row of every table."""
+    return "\n".join(state._db.iterdump())  # pyright: ignore[reportPrivateUsage]
+
+
+def assert_fits_contract(request: Request, answer: Answer) -> None:
+    """The answer is one that the contract describes, with that status."""
+    pointer = "#/components/schemas/ErrorResponse"
+    if answer.status < 300:
+        route, _ = load_contract().find(request.method, request.path)
+        path = "/" + "/".join(route.template)
+        response = CONTRACT["paths"][path][request.method.lower()]["responses"][str(answer.status)]
+        pointer = response["content"]["application/json"]["schema"]["$ref"]
+    validator(pointer).validate(json.loads(answer.body))
+
+
+@functools.cache
+def validator(pointer: str) -> jsonschema_rs.Draft202012Validator:
+    """A validator for a schema of the contract as it is written."""
+    return jsonschema_rs.Draft202012Validator(
+        {"allOf": [{"$ref": pointer}], "components": CONTRACT["components"]}, validate_formats=True
+    )
