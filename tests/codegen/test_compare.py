@@ -1,0 +1,1178 @@
+"""What changed between two contracts, and whom it breaks."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, cast
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from compare import PRESENCE, RULES, ContractError, compare, main
+
+SCRIPT = Path(__file__).parents[2] / "codegen" / "compare.py"
+
+Node = dict[str, Any]
+
+SENT = "BREAKS", "ok    "
+READ = "ok    ", "BREAKS"
+BOTH = "BREAKS", "BREAKS"
+NONE = "ok    ", "ok    "
+
+
+def ref(name: str) -> Node:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def json_body(schema: object, **more: object) -> Node:
+    return {"content": {"application/json": {"schema": schema}}, **more}
+
+
+def contract(operation: Node | None = None, *, path: str = "/things", **more: object) -> Node:
+    """Return a contract of one operation, `POST /things`."""
+    post = {"operationId": "make", **(operation or {})}
+    return {"openapi": "3.1.0", "paths": {path: {"post": post}}, **more}
+
+
+def exchanging(schema: object, **components: object) -> Node:
+    """Return a contract that both takes and returns the schema as field `x`."""
+    body = json_body({"type": "object", "properties": {"x": schema}})
+    operation = {"requestBody": body, "responses": {"200": body}}
+    return contract(operation, components={"schemas": components})
+
+
+def lines(old: Node, new: Node) -> list[str]:
+    return [str(change) for change in compare(old, new)]
+
+
+@attrs.frozen
+class Case:
+    """One edit of a schema; `changes` are (verdicts, step below `x`, message)."""
+
+    id: str
+    old: object
+    new: object
+    changes: list[tuple[tuple[str, str], str, str]]
+    components: Node = attrs.Factory(dict[str, Any])
+    new_components: Node | None = None
+
+    @property
+    def pair(self) -> tuple[Node, Node]:
+        after = self.components if self.new_components is None else self.new_components
+        return exchanging(self.old, **self.components), exchanging(self.new, **after)
+
+
+def bound(keyword: str, old: object, new: object, tight: str, loose: str) -> list[Case]:
+    """Return the tightening of a bound and its loosening."""
+    less = {"type": "string"} if old is None else {"type": "string", keyword: old}
+    more = {"type": "string", keyword: new}
+    return [
+        Case(f"{keyword} tightened", less, more, [(SENT, "", f"{keyword} {tight}")]),
+        Case(f"{keyword} loosened", more, less, [(NONE, "", f"{keyword} {loose}")]),
+    ]
+
+
+def fields(*required: str, **properties: object) -> Node:
+    return {"type": "object", "properties": properties, "required": list(required)}
+
+
+def tagged(tag: str, **properties: object) -> Node:
+    return fields("kind", kind={"const": tag}, **properties)
+
+
+INT: Node = {"type": "integer"}
+TEXT: Node = {"type": "string"}
+COIN, ITEM = tagged("coin", n=INT), tagged("item", n=INT)
+LIMITED: Node = {"type": "integer", "maximum": 5}
+TAGS = {"coin": "#/components/schemas/Coin", "item": "Item"}
+PLAIN_TAG = fields("kind", kind=TEXT, n=INT)
+
+
+def union(*options: object, word: str = "oneOf", mapping: object = None) -> Node:
+    discriminator = {"discriminator": {"propertyName": "kind", "mapping": mapping}}
+    return {word: list(options), **(discriminator if mapping else {})}
+
+
+CASES = [
+    # Fields.
+    Case("field added", fields(), fields(a=INT), [(NONE, ".a", "added")]),
+    Case("field removed", fields(a=INT), fields(), [(BOTH, ".a", "removed")]),
+    Case(
+        "required field added", fields(), fields("a", a=INT), [(SENT, ".a", "added and required")]
+    ),
+    Case("required field removed", fields("a", a=INT), fields(), [(BOTH, ".a", "removed")]),
+    Case("became required", fields(a=INT), fields("a", a=INT), [(SENT, ".a", "became required")]),
+    Case("became optional", fields("a", a=INT), fields(a=INT), [(READ, ".a", "became optional")]),
+    Case(
+        "required without a property",
+        fields(),
+        {"type": "object", "required": ["a"]},
+        [(SENT, ".a", "added and required")],
+    ),
+    Case(
+        "became read-only",
+        fields(a=INT),
+        fields(a={**INT, "readOnly": True}),
+        [(("BREAKS", ""), ".a", "removed")],
+    ),
+    Case(
+        "became write-only",
+        fields(a=INT),
+        fields(a={**INT, "writeOnly": True}),
+        [(("", "BREAKS"), ".a", "removed")],
+    ),
+    # Types.
+    Case("widened", INT, {"type": "number"}, [(READ, "", "type widened from integer to number")]),
+    Case("narrowed", {"type": "number"}, INT, [(SENT, "", "type narrowed from number to integer")]),
+    Case("another type", TEXT, LIMITED, [(BOTH, "", "type changed from string to integer")]),
+    Case(
+        "type added to a list",
+        {"type": ["string"]},
+        {"type": ["integer", "string"]},
+        [(READ, "", "type widened from string to integer or string")],
+    ),
+    Case("type given", {}, INT, [(SENT, "", "type narrowed from anything to integer")]),
+    Case("type dropped", INT, {}, [(READ, "", "type widened from integer to anything")]),
+    Case("null added", TEXT, {"type": ["string", "null"]}, [(READ, "", "became nullable")]),
+    Case("null removed", {"type": ["string", "null"]}, TEXT, [(SENT, "", "no longer nullable")]),
+    Case(
+        "null added by oneOf", TEXT, union(TEXT, {"type": "null"}), [(READ, "", "became nullable")]
+    ),
+    Case(
+        "null added by anyOf",
+        ref("Coin"),
+        union(ref("Coin"), {"type": "null"}, word="anyOf"),
+        [(READ, "", "became nullable")],
+        {"Coin": COIN},
+    ),
+    Case("null written otherwise", {"type": ["string", "null"]}, union(TEXT, {"type": "null"}), []),
+    Case(
+        "only null",
+        {"type": "null"},
+        TEXT,
+        [(SENT, "", "no longer nullable"), (READ, "", "type widened from null to string")],
+    ),
+    Case(
+        "date-time is a type",
+        {"type": "string", "format": "date-time"},
+        TEXT,
+        [(READ, "", "type widened from date-time to string")],
+    ),
+    Case(
+        "date-time demanded",
+        TEXT,
+        {"type": "string", "format": "date-time"},
+        [(SENT, "", "type narrowed from string to date-time")],
+    ),
+    Case(
+        "date-time became a date",
+        {"type": "string", "format": "date-time"},
+        {"type": "string", "format": "date"},
+        [(BOTH, "", "type changed from date-time to date")],
+    ),
+    Case(
+        "date became a uuid",
+        {"type": "string", "format": "date"},
+        {"type": "string", "format": "uuid"},
+        [(SENT, "", 'format "uuid" added'), (READ, "", "type widened from date to string")],
+    ),
+    Case("type left out", {"properties": {"a": INT}}, fields(a=INT), []),
+    Case("array left out", {"items": INT}, {"type": "array", "items": INT}, []),
+    # Values.
+    Case(
+        "enum value added",
+        {"enum": ["a"]},
+        {"enum": ["a", "b"]},
+        [(NONE, "", 'enum value "b" added')],
+    ),
+    Case(
+        "enum value removed",
+        {"enum": ["a", "b"]},
+        {"enum": ["b"]},
+        [(SENT, "", 'enum value "a" removed')],
+    ),
+    Case("enum reordered", {"enum": ["a", "b"]}, {"enum": ["b", "a"]}, []),
+    Case("enum added", TEXT, {**TEXT, "enum": ["a", "b"]}, [(SENT, "", 'limited to "a", "b"')]),
+    Case("enum dropped", {**TEXT, "enum": ["a"]}, TEXT, [(NONE, "", 'no longer limited to "a"')]),
+    Case(
+        "const changed", {"const": 1}, {"const": 2}, [(BOTH, "", "only value changed from 1 to 2")]
+    ),
+    Case("const became an enum", {"const": "a"}, {"enum": ["a"]}, []),
+    Case(
+        "true is not 1",
+        {"enum": [1, True]},
+        {"enum": [1]},
+        [
+            (SENT, "", "enum value true removed"),
+            (SENT, "", "type narrowed from boolean or integer to integer"),
+        ],
+    ),
+    Case(
+        "default changed",
+        {**INT, "default": 1},
+        {**INT, "default": 2},
+        [(NONE, "", "default changed from 1 to 2")],
+    ),
+    Case(
+        "default added", INT, {**INT, "default": 1}, [(NONE, "", "default changed from null to 1")]
+    ),
+    Case("deprecated", INT, {**INT, "deprecated": True}, [(NONE, "", "deprecated")]),
+    Case("undeprecated", {**INT, "deprecated": True}, INT, [(NONE, "", "no longer deprecated")]),
+    Case("wording", {**INT, "description": "a"}, {**INT, "title": "b", "examples": [1]}, []),
+    Case(
+        "null is no enum value",
+        {"enum": ["a", None]},
+        {"enum": ["a"]},
+        [(SENT, "", "no longer nullable")],
+    ),
+    # Bounds.
+    *bound("minimum", 1, 2, "raised from 1 to 2", "lowered from 2 to 1"),
+    *bound("maximum", 2, 1, "lowered from 2 to 1", "raised from 1 to 2"),
+    *bound("exclusiveMinimum", 0, 0.5, "raised from 0 to 0.5", "lowered from 0.5 to 0"),
+    *bound("exclusiveMaximum", 2, 1, "lowered from 2 to 1", "raised from 1 to 2"),
+    *bound("minLength", None, 1, "raised from 0 to 1", "lowered from 1 to 0"),
+    *bound("maxLength", None, 9, "9 added", "9 removed"),
+    *bound("minItems", 1, 2, "raised from 1 to 2", "lowered from 2 to 1"),
+    *bound("maxItems", 1000, 10, "lowered from 1000 to 10", "raised from 10 to 1000"),
+    *bound("minProperties", 1, 2, "raised from 1 to 2", "lowered from 2 to 1"),
+    *bound("maxProperties", 2, 1, "lowered from 2 to 1", "raised from 1 to 2"),
+    *bound("multipleOf", 0.1, 0.5, "raised from 0.1 to 0.5", "lowered from 0.5 to 0.1"),
+    *bound(
+        "uniqueItems",
+        None,
+        True,
+        "changed from false to true",
+        "changed from true to false",
+    ),
+    *bound("pattern", None, "^a$", '"^a$" added', '"^a$" removed'),
+    *bound("format", None, "uuid", '"uuid" added', '"uuid" removed'),
+    Case(
+        "other pattern",
+        {**TEXT, "pattern": "a"},
+        {**TEXT, "pattern": "b"},
+        [(SENT, "", 'pattern changed from "a" to "b"')],
+    ),
+    Case(
+        "other format",
+        {**TEXT, "format": "uri"},
+        {**TEXT, "format": "uuid"},
+        [(SENT, "", 'format changed from "uri" to "uuid"')],
+    ),
+    Case(
+        "other multiple",
+        {**INT, "multipleOf": 3},
+        {**INT, "multipleOf": 2},
+        [(SENT, "", "multipleOf lowered from 3 to 2")],
+    ),
+    Case("zero is the default", TEXT, {**TEXT, "minLength": 0}, []),
+    # Containers.
+    Case(
+        "items",
+        {"type": "array", "items": INT},
+        {"type": "array", "items": LIMITED},
+        [(SENT, "[]", "maximum 5 added")],
+    ),
+    Case(
+        "items given",
+        {"type": "array"},
+        {"type": "array", "items": INT},
+        [(SENT, "[]", "type narrowed from anything to integer")],
+    ),
+    Case(
+        "map",
+        {"additionalProperties": INT},
+        {"additionalProperties": LIMITED},
+        [(SENT, ".*", "maximum 5 added")],
+    ),
+    Case(
+        "map gone",
+        {"additionalProperties": INT},
+        {"additionalProperties": False},
+        [(BOTH, ".*", "removed")],
+    ),
+    Case(
+        "closed",
+        fields(),
+        {**fields(), "additionalProperties": False},
+        [(SENT, "", "fields other than the listed ones forbidden")],
+    ),
+    Case(
+        "closed late",
+        fields(),
+        {**fields(), "unevaluatedProperties": False},
+        [(SENT, "", "fields other than the listed ones forbidden")],
+    ),
+    Case(
+        "opened",
+        {**fields(), "additionalProperties": False},
+        fields(),
+        [(NONE, "", "fields other than the listed ones allowed")],
+    ),
+    Case("open said twice", fields(), {**fields(), "additionalProperties": {}}, []),
+    Case(
+        "unanalysed keyword",
+        INT,
+        {**INT, "not": {"const": 3}},
+        [(BOTH, "", "not changed, which has to be judged by hand")],
+    ),
+    Case(
+        "nothing is allowed", {}, False, [(BOTH, "", "not changed, which has to be judged by hand")]
+    ),
+    # Unions.
+    Case(
+        "branch added",
+        union(ref("Coin")),
+        union(ref("Coin"), ref("Item")),
+        [(NONE, "<Item>", "alternative added")],
+        {"Coin": COIN, "Item": ITEM},
+    ),
+    Case(
+        "branch removed",
+        union(ref("Coin"), ref("Item")),
+        union(ref("Item")),
+        [(SENT, "<Coin>", "alternative removed")],
+        {"Coin": COIN, "Item": ITEM},
+    ),
+    Case(
+        "branches reordered",
+        union(ref("Coin"), ref("Item")),
+        union(ref("Item"), ref("Coin")),
+        [],
+        {"Coin": COIN, "Item": ITEM},
+    ),
+    Case(
+        "scalar branch added",
+        TEXT,
+        union(TEXT, INT, word="anyOf"),
+        [(READ, "<#1>", "type widened from string to integer or string")],
+    ),
+    Case(
+        "shape became a union",
+        ref("Coin"),
+        union(ref("Coin"), ref("Item")),
+        [(READ, "<Item>", "alternative added to what was a single shape")],
+        {"Coin": COIN, "Item": ITEM},
+    ),
+    Case(
+        "paired by tag",
+        union(ref("Coin"), ref("Item"), mapping=TAGS),
+        union(ref("Item"), ref("Money"), mapping={"coin": "Money", "item": "Item"}),
+        [(SENT, "<coin>.n", "maximum 5 added")],
+        {"Coin": PLAIN_TAG, "Item": PLAIN_TAG, "Money": fields("kind", kind=TEXT, n=LIMITED)},
+    ),
+    Case(
+        "tag changed",
+        union(ref("Coin"), ref("Item"), mapping=TAGS),
+        union(ref("Coin"), ref("Item"), mapping={"gold": "Coin", "item": "Item"}),
+        [(BOTH, "<gold>.kind", 'only value changed from "coin" to "gold"')],
+        {"Coin": PLAIN_TAG, "Item": PLAIN_TAG},
+    ),
+    Case(
+        "paired by component",
+        union(ref("Coin"), ref("Item")),
+        union(ref("Item"), ref("Coin")),
+        [(SENT, "<Coin>.n", "maximum 5 added")],
+        {"Coin": fields(n=INT), "Item": ITEM},
+        {"Coin": fields(n=LIMITED), "Item": ITEM},
+    ),
+    Case(
+        "paired by constant",
+        union(COIN, ITEM),
+        union(ITEM, tagged("coin", n=LIMITED)),
+        [(SENT, "<coin>.n", "maximum 5 added")],
+    ),
+    Case(
+        "paired by equality",
+        union(fields(a=INT), fields(b=INT)),
+        union(fields(b=INT), fields(a=INT), fields(c=INT)),
+        [(NONE, "<#2>", "alternative added")],
+    ),
+    Case(
+        "paired by type",
+        union(TEXT, INT),
+        union(LIMITED, {**TEXT, "maxLength": 3}),
+        [(SENT, "<#0>", "maximum 5 added"), (SENT, "<#1>", "maxLength 3 added")],
+    ),
+    Case(
+        "paired by position",
+        union(INT, TEXT),
+        union({"type": "number"}, {"type": "string"}),
+        [(READ, "<#0>", "type widened from integer to number")],
+    ),
+    Case(
+        "another tag is another branch",
+        union(COIN, ITEM),
+        union(COIN, tagged("crate", n=INT)),
+        [(NONE, "<crate>", "alternative added"), (SENT, "<item>", "alternative removed")],
+    ),
+    Case("union of one is the schema", TEXT, union(TEXT), []),
+    Case(
+        "what stands around a union",
+        {**union(COIN, ITEM), "properties": {"a": INT}},
+        {**union(COIN, ITEM), "properties": {"a": LIMITED}},
+        [(SENT, "<coin>.a", "maximum 5 added"), (SENT, "<item>.a", "maximum 5 added")],
+    ),
+    Case(
+        "nullable shape became a union",
+        union(ref("Coin"), {"type": "null"}),
+        union(ref("Coin"), ref("Item"), {"type": "null"}),
+        [(READ, "<Item>", "alternative added to what was a single shape")],
+        {"Coin": COIN, "Item": ITEM},
+    ),
+    Case(
+        "scalar of two patterns",
+        TEXT,
+        union({**TEXT, "pattern": "a"}, {**TEXT, "pattern": "b"}),
+        [(SENT, "<#0>", 'pattern "a" added'), (NONE, "<#1>", "alternative added")],
+    ),
+    Case(
+        "several tags of one branch",
+        union(ref("Coin"), ref("Item"), mapping={"coin": "Coin", "gold": "Coin", "item": "Item"}),
+        union(
+            ref("Money"), ref("Item"), mapping={"gold": "Money", "coin": "Money", "item": "Item"}
+        ),
+        [(SENT, "<coin/gold>.n", "maximum 5 added")],
+        {"Coin": PLAIN_TAG, "Item": PLAIN_TAG, "Money": fields("kind", kind=TEXT, n=LIMITED)},
+    ),
+    Case(
+        "tags left to the names",
+        {**union(ref("Coin"), ref("Item")), "discriminator": {"propertyName": "kind"}},
+        union(ref("Coin"), ref("Item")),
+        [],
+        {"Coin": PLAIN_TAG, "Item": PLAIN_TAG},
+    ),
+    Case(
+        "an enum is no tag",
+        union(fields(k={"enum": ["a", "b"]}, n=INT), TEXT),
+        union(fields(k={"enum": ["a", "b"]}, n=LIMITED), TEXT),
+        [(SENT, "<#0>.n", "maximum 5 added")],
+    ),
+    # References and allOf.
+    Case("component moved inline", ref("Coin"), COIN, [], {"Coin": COIN}),
+    Case("component renamed", ref("Coin"), ref("Money"), [], {"Coin": COIN, "Money": COIN}),
+    Case(
+        "component changed",
+        ref("Coin"),
+        ref("Coin"),
+        [(SENT, ".n", "maximum 5 added")],
+        {"Coin": COIN},
+        {"Coin": tagged("coin", n=LIMITED)},
+    ),
+    Case("reference to a reference", ref("Alias"), COIN, [], {"Coin": COIN, "Alias": ref("Coin")}),
+    Case(
+        "words beside a reference",
+        ref("Coin"),
+        {**ref("Coin"), "required": ["n"]},
+        [(SENT, ".n", "became required")],
+        {"Coin": COIN},
+    ),
+    Case(
+        "allOf is its merge",
+        {"allOf": [fields("a", a=INT), fields(b=TEXT), {"maxProperties": 3}]},
+        {**fields("a", a=INT, b=TEXT), "maxProperties": 3},
+        [],
+    ),
+    Case(
+        "allOf takes what all allow",
+        {
+            "allOf": [
+                {
+                    "type": ["integer", "null"],
+                    "maximum": 5,
+                    "minimum": 1,
+                    "enum": [1, 2],
+                    "not": {"const": 7},
+                },
+                {
+                    "type": ["number", "string"],
+                    "maximum": 9,
+                    "minimum": 2,
+                    "enum": [2, 3],
+                    "not": {"const": 7},
+                },
+            ]
+        },
+        {"type": "integer", "maximum": 5, "minimum": 2, "enum": [2], "not": {"const": 7}},
+        [],
+    ),
+    Case(
+        "allOf of one field",
+        {"allOf": [fields(a={"minimum": 1}), fields(a=INT), fields(a=INT)]},
+        fields(a={"type": "integer", "minimum": 1}),
+        [],
+    ),
+    Case(
+        "allOf closes",
+        {"allOf": [fields(a=INT), {"additionalProperties": False}]},
+        {**fields(a=INT), "additionalProperties": False},
+        [],
+    ),
+    Case(
+        "allOf closes a map",
+        {"allOf": [{"additionalProperties": INT}, {"additionalProperties": False}]},
+        {"additionalProperties": False},
+        [],
+    ),
+    Case(
+        "allOf part added",
+        {"allOf": [ref("Coin")]},
+        {"allOf": [ref("Coin"), fields("m", m=INT)]},
+        [(SENT, ".m", "added and required")],
+        {"Coin": COIN},
+    ),
+]
+
+SIDES = [pytest.param(0, id="sent"), pytest.param(1, id="read")]
+ROOTS = "request body.x", "response 200.x"
+
+
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in CASES])
+def test_schema(case: Case, side: int) -> None:
+    """An edit of a schema is judged by what callers do with the value there."""
+    expected = [
+        f"{verdicts[side]}  make  {ROOTS[side]}{step}  {message}"
+        for verdicts, step, message in case.changes
+        if verdicts[side]
+    ]
+    found = [line for line in lines(*case.pair) if f"  {ROOTS[side]}" in line]
+    assert sorted(expected) == sorted(found)
+
+
+SCHEMES: Node = {"components": {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}}}
+BASIC: Node = {"components": {"securitySchemes": {"key": {"type": "http", "scheme": "basic"}}}}
+KEY: Node = {"security": [{"key": []}]}
+
+
+def parameter(where: str = "query", name: str = "limit", **more: object) -> Node:
+    return {"parameters": [{"in": where, "name": name, "schema": INT, **more}]}
+
+
+def answering(**responses: object) -> Node:
+    return contract(
+        {"responses": {name.removeprefix("_"): each for name, each in responses.items()}}
+    )
+
+
+def delivering(*names: str, body: object = True, headers: object = None) -> Node:
+    post: Node = {"requestBody": json_body(body, required=True)}
+    if headers is not None:
+        post["parameters"] = headers
+    return {"webhooks": {name: {"post": post} for name in names}}
+
+
+def with_headers(**headers: object) -> Node:
+    return answering(_200={"headers": headers})
+
+
+OK_200: Node = {"description": "fine"}
+TWO_PATHS: Node = {
+    "paths": {
+        "/a": {"get": {"operationId": "get_a"}},
+        "/b": {"delete": {}},
+    }
+}
+ONE_PATH: Node = {"paths": {"/a": {"get": {"operationId": "get_a"}}}}
+
+OPERATIONS: dict[str, tuple[Node, Node, list[str]]] = {
+    "removed": (TWO_PATHS, ONE_PATH, ["BREAKS  DELETE /b  operation  removed (DELETE /b)"]),
+    "added": (ONE_PATH, TWO_PATHS, ["ok      DELETE /b  operation  added (DELETE /b)"]),
+    "method and path": (
+        {"paths": {"/a": {"put": {"operationId": "a"}}}},
+        {"paths": {"/b": {"post": {"operationId": "a"}}}},
+        [
+            "BREAKS  a  operation  method changed from PUT to POST",
+            "BREAKS  a  operation  path changed from /a to /b",
+        ],
+    ),
+    "placeholder": (
+        contract(parameter("path", "id"), path="/things/{id}"),
+        contract(parameter("path", "thing"), path="/things/{thing}"),
+        ["ok      make  request path.id  placeholder renamed from id to thing"],
+    ),
+    "wording": (
+        contract({"summary": "a", "tags": ["a"], "x-a": 1}),
+        contract({"description": "b", "tags": ["b"]}),
+        [],
+    ),
+    "deprecated": (
+        contract(),
+        contract({"deprecated": True}),
+        ["ok      make  operation  deprecated"],
+    ),
+    # Arguments.
+    "argument added": (
+        contract(),
+        contract(parameter()),
+        ["ok      make  request query.limit  added"],
+    ),
+    "required argument added": (
+        contract(),
+        contract(parameter(required=True)),
+        ["BREAKS  make  request query.limit  added and required"],
+    ),
+    "argument removed": (
+        contract(parameter()),
+        contract(),
+        ["BREAKS  make  request query.limit  removed"],
+    ),
+    "argument became required": (
+        contract(parameter("header", "X-Key")),
+        contract(parameter("header", "x-key", required=True)),
+        ["BREAKS  make  request header.x-key  became required"],
+    ),
+    "argument became optional": (
+        contract(parameter(required=True)),
+        contract(parameter()),
+        ["ok      make  request query.limit  became optional"],
+    ),
+    "path arguments are always required": (
+        contract(parameter("path", "id"), path="/{id}"),
+        contract(parameter("path", "id", schema=LIMITED, required=True), path="/{id}"),
+        ["BREAKS  make  request path.id  maximum 5 added"],
+    ),
+    "argument deprecated": (
+        contract(parameter()),
+        contract(parameter(deprecated=True)),
+        ["ok      make  request query.limit  deprecated"],
+    ),
+    "argument with content": (
+        contract({"parameters": [{"in": "query", "name": "a", **json_body(INT)}]}),
+        contract({"parameters": [{"in": "query", "name": "a", **json_body(TEXT)}]}),
+        ["BREAKS  make  request query.a  type changed from integer to string"],
+    ),
+    "argument behind a reference": (
+        contract(
+            {"parameters": [{"$ref": "#/components/parameters/Limit"}]},
+            components={"parameters": {"Limit": parameter()["parameters"][0]}},
+        ),
+        contract(parameter()),
+        [],
+    ),
+    "operation overrides its path item": (
+        {"paths": {"/a": {**parameter(schema=TEXT), "get": parameter()}}},
+        {"paths": {"/a": {**parameter(), "get": {}}}},
+        [],
+    ),
+    "path item behind a reference": (
+        {
+            "paths": {"/a": {"$ref": "#/components/pathItems/A"}},
+            "components": {"pathItems": {"A": {"get": {}}}},
+        },
+        {"paths": {"/a": {"get": {}}}},
+        [],
+    ),
+    # Bodies.
+    "body added": (
+        contract(),
+        contract({"requestBody": json_body(INT)}),
+        ["ok      make  request body  added"],
+    ),
+    "required body added": (
+        contract(),
+        contract({"requestBody": json_body(INT, required=True)}),
+        ["BREAKS  make  request body  added and required"],
+    ),
+    "body became required": (
+        contract({"requestBody": json_body(INT)}),
+        contract({"requestBody": json_body(INT, required=True)}),
+        ["BREAKS  make  request body  became required"],
+    ),
+    "body became optional": (
+        contract({"requestBody": json_body(INT, required=True)}),
+        contract({"requestBody": json_body(INT)}),
+        ["ok      make  request body  became optional"],
+    ),
+    "body removed": (
+        contract({"requestBody": json_body(INT)}),
+        contract(),
+        ["BREAKS  make  request body  removed"],
+    ),
+    "media type sent": (
+        contract({"requestBody": {"content": {"text/csv": {}}}}),
+        contract({"requestBody": {"content": {"application/json; charset=utf-8": {}}}}),
+        [
+            "ok      make  request body (application/json)  media type added",
+            "BREAKS  make  request body (text/csv)  media type removed",
+        ],
+    ),
+    "media type read": (
+        answering(_200={"content": {"Text/CSV": {"schema": INT}, "application/json": {}}}),
+        answering(_200={"content": {"text/csv": {"schema": TEXT}, "text/html": {}}}),
+        [
+            "BREAKS  make  response 200 (application/json)  media type removed",
+            "BREAKS  make  response 200 (text/csv)  type changed from integer to string",
+            "ok      make  response 200 (text/html)  media type added",
+        ],
+    ),
+    "body behind a reference": (
+        contract(
+            {"requestBody": {"$ref": "#/components/requestBodies/B"}},
+            components={"requestBodies": {"B": json_body(INT)}},
+        ),
+        contract({"requestBody": json_body(INT)}),
+        [],
+    ),
+    # Responses.
+    "statuses": (
+        answering(_200=OK_200, _404=OK_200),
+        answering(_201=OK_200),
+        [
+            "BREAKS  make  response 200  removed",
+            "ok      make  response 201  added",
+            "ok      make  response 404  removed",
+        ],
+    ),
+    "header added": (
+        with_headers(),
+        with_headers(Total={"schema": INT}),
+        ["ok      make  response 200 header.total  added"],
+    ),
+    "header removed": (
+        with_headers(Total={"schema": INT}),
+        with_headers(),
+        ["BREAKS  make  response 200 header.total  removed"],
+    ),
+    "header changed": (
+        with_headers(Total={"schema": INT, "required": True}),
+        with_headers(total={"schema": {"type": "number"}}),
+        [
+            "BREAKS  make  response 200 header.total  became optional",
+            "BREAKS  make  response 200 header.total  type widened from integer to number",
+        ],
+    ),
+    "response behind a reference": (
+        contract(
+            {"responses": {"200": {"$ref": "#/components/responses/R"}}},
+            components={"responses": {"R": json_body(INT)}},
+        ),
+        answering(_200=json_body(TEXT)),
+        ["BREAKS  make  response 200  type changed from integer to string"],
+    ),
+    "envelope dropped": (
+        answering(_200=json_body(fields("data", data={"type": "array", "items": fields(a=INT)}))),
+        answering(_200=json_body({"type": "array", "items": fields(a=INT)})),
+        ["BREAKS  make  response 200  type changed from object to array"],
+    ),
+    "place inside an envelope": (
+        answering(_200=json_body(fields("data", data={"type": "array", "items": fields(a=INT)}))),
+        answering(_200=json_body(fields("data", data={"type": "array", "items": fields()}))),
+        ["BREAKS  make  response 200.data[].a  removed"],
+    ),
+    # Webhooks.
+    "webhook removed": (
+        delivering("a", "b"),
+        delivering("b"),
+        ["BREAKS  webhook a  operation  removed (POST a)"],
+    ),
+    "webhook added": (
+        delivering(),
+        delivering("a"),
+        ["ok      webhook a  operation  added (POST a)"],
+    ),
+    "webhook payload is read": (
+        delivering("a", body=fields("n", n=INT)),
+        delivering("a", body=fields(n=LIMITED, m=INT)),
+        [
+            "ok      webhook a  delivery body.m  added",
+            "BREAKS  webhook a  delivery body.n  became optional",
+            "ok      webhook a  delivery body.n  maximum 5 added",
+        ],
+    ),
+    "webhook header is read": (
+        delivering("a", headers=parameter("header", "X-Signature")["parameters"]),
+        delivering("a", headers=[]),
+        ["BREAKS  webhook a  delivery header.x-signature  removed"],
+    ),
+    # Security and servers.
+    "security added": (
+        contract(),
+        contract(KEY),
+        ['BREAKS  make  operation  security changed from [{}] to [{"key": []}]'],
+    ),
+    "security dropped": (
+        contract(**KEY),
+        contract({"security": []}, **KEY),
+        ['ok      make  operation  security changed from [{"key": []}] to [{}]'],
+    ),
+    "security alternative added": (
+        contract(KEY),
+        contract({"security": [{"key": []}, {"other": []}]}),
+        [
+            "ok      make  operation  security changed from "
+            '[{"key": []}] to [{"key": []}, {"other": []}]'
+        ],
+    ),
+    "scope added": (
+        contract({"security": [{"key": ["read"]}]}),
+        contract({"security": [{"key": ["read", "write"]}]}),
+        [
+            "BREAKS  make  operation  security changed from "
+            '[{"key": ["read"]}] to [{"key": ["read", "write"]}]'
+        ],
+    ),
+    "security alternative dropped": (
+        contract({"security": [{"key": []}, {"other": []}]}),
+        contract(KEY),
+        [
+            "BREAKS  make  operation  security changed from "
+            '[{"key": []}, {"other": []}] to [{"key": []}]'
+        ],
+    ),
+    "security of the whole contract": (contract(KEY), contract(**KEY), []),
+    "scheme added": (
+        contract(),
+        contract(**SCHEMES),
+        ["ok      (contract)  security scheme key  added"],
+    ),
+    "scheme removed": (
+        contract(**SCHEMES),
+        contract(),
+        ["ok      (contract)  security scheme key  removed"],
+    ),
+    "scheme changed": (
+        contract(**SCHEMES),
+        contract(**BASIC),
+        ["BREAKS  (contract)  security scheme key  changed"],
+    ),
+    "servers": (
+        contract(servers=[{"url": "https://a.example"}, {"url": "https://b.example"}]),
+        contract(servers=[{"url": "https://b.example"}, {"url": "https://c.example"}]),
+        [
+            "BREAKS  (contract)  server https://a.example  removed",
+            "ok      (contract)  server https://c.example  added",
+        ],
+    ),
+    "scheme described": (
+        contract(components={"securitySchemes": {"key": {"type": "http"}}}),
+        contract(components={"securitySchemes": {"key": {"type": "http", "description": "a"}}}),
+        [],
+    ),
+    "server left out": (contract(), contract(servers=[{"url": "/"}]), []),
+    "servers of a path item": (
+        {"paths": {"/a": {"get": {}}}},
+        {"paths": {"/a": {"get": {}, "servers": [{"url": "/v2"}]}}},
+        ["BREAKS  GET /a  server /  removed", "ok      GET /a  server /v2  added"],
+    ),
+    "servers of an operation": (
+        contract(servers=[{"url": "https://a.example"}]),
+        contract(
+            {"servers": [{"url": "https://b.example"}]}, servers=[{"url": "https://a.example"}]
+        ),
+        [
+            "BREAKS  make  server https://a.example  removed",
+            "ok      make  server https://b.example  added",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "expected"), OPERATIONS.values(), ids=OPERATIONS)
+def test_operation(old: Node, new: Node, expected: list[str]) -> None:
+    """A change around the schemas is listed at its operation, or at the contract."""
+    assert expected == lines(old, new)
+
+
+def test_every_rule_is_covered() -> None:
+    """Each kind of change that has a rule is produced by a case above, and no other."""
+    pairs = [case.pair for case in CASES] + [(old, new) for old, new, _ in OPERATIONS.values()]
+    found = {change.kind for old, new in pairs for change in compare(old, new)}
+    assert set(RULES) == found
+    assert set(PRESENCE.values()) <= set(RULES)
+
+
+def test_shared_schema_is_listed_at_each_place() -> None:
+    """A component in use in several places is judged and listed in each of them."""
+    pair = [
+        exchanging(fields(a=ref("Money"), b={"type": "array", "items": ref("Money")}), Money=money)
+        for money in (fields(n=INT), fields(n=LIMITED))
+    ]
+    expected = [
+        "BREAKS  make  request body.x.a.n  maximum 5 added",
+        "BREAKS  make  request body.x.b[].n  maximum 5 added",
+        "ok      make  response 200.x.a.n  maximum 5 added",
+        "ok      make  response 200.x.b[].n  maximum 5 added",
+    ]
+    assert expected == lines(*pair)
+
+
+RECURSIVE = [
+    pytest.param({"Node": fields(n="LEAF", next=ref("Node"))}, ["n"], id="itself"),
+    pytest.param(
+        {
+            "Node": fields(other=ref("Other"), list={"type": "array", "items": ref("Node")}),
+            "Other": {**fields(n="LEAF"), "additionalProperties": ref("Node")},
+        },
+        ["other.n"],
+        id="one another",
+    ),
+    pytest.param(
+        {"Node": {"oneOf": [fields(n="LEAF", next=ref("Node")), {"type": "null"}]}},
+        ["n"],
+        id="through oneOf",
+    ),
+    pytest.param(
+        {"Node": {"allOf": [fields(n="LEAF", next=ref("Node")), fields(next=ref("Node"))]}},
+        ["n"],
+        id="twice in allOf",
+    ),
+    pytest.param(
+        {
+            "Node": {"allOf": [ref("Left"), ref("Right")]},
+            "Left": fields(n="LEAF", next=ref("Left")),
+            "Right": fields(next=ref("Right"), back=ref("Node")),
+        },
+        ["n", "next.n"],
+        id="through allOf",
+    ),
+]
+
+
+@pytest.mark.parametrize(("components", "places"), RECURSIVE)
+def test_recursion_ends(components: Node, places: list[str]) -> None:
+    """A schema that contains itself is walked once along each way into it."""
+    text = json.dumps(components)
+    pair = [
+        exchanging(ref("Node"), **json.loads(text.replace('"LEAF"', json.dumps(leaf))))
+        for leaf in (INT, LIMITED)
+    ]
+    found = [change for change in compare(*pair) if change.breaking]
+    assert [f"request body.x.{place}" for place in places] == [each.location for each in found]
+
+
+BROKEN = [
+    pytest.param(ref("Gone"), "$ref #/components/schemas/Gone points at nothing", id="nowhere"),
+    pytest.param({"$ref": "other.json#/X"}, "$ref other.json#/X points at nothing", id="elsewhere"),
+    pytest.param(ref("Loop"), "$ref #/components/schemas/Loop leads back to itself", id="loop"),
+    pytest.param(
+        ref("Ring"), "$ref #/components/schemas/Ring leads back to itself", id="oneOf loop"
+    ),
+    pytest.param({"maximum": "5"}, 'maximum cannot be "5"', id="bound"),
+    pytest.param({"enum": "a"}, 'enum cannot be "a"', id="enum"),
+    pytest.param({"type": {}}, "type cannot be {}", id="type"),
+    pytest.param({"oneOf": {}}, "expected an array where there is {}", id="array"),
+    pytest.param(7, "expected an object where there is 7", id="object"),
+]
+
+
+@pytest.mark.parametrize(("schema", "message"), BROKEN)
+def test_malformed(schema: object, message: str) -> None:
+    """What cannot be read is refused by name instead of being passed over."""
+    loops: Node = {"Loop": ref("Loop"), "Ring": {"oneOf": [{"allOf": [ref("Ring")]}, INT]}}
+    broken = exchanging(schema, **loops)
+    with pytest.raises(ContractError) as caught:
+        compare(broken, broken)
+    assert message == str(caught.value)[: len(message)]
+
+
+def test_looping_parameter() -> None:
+    """References between parameters may not go in circles either."""
+    loop = {"$ref": "#/components/parameters/A"}
+    broken = contract({"parameters": [loop]}, components={"parameters": {"A": loop}})
+    with pytest.raises(ContractError, match="leads back to itself"):
+        compare(broken, broken)
+
+
+def test_ambiguous_operation() -> None:
+    """Two operations of one name cannot be told apart, which is said."""
+    same = {"operationId": "same"}
+    with pytest.raises(ContractError, match="two operations are called 'same'"):
+        compare({"paths": {"/a": {"get": same, "put": same}}}, {})
+
+
+def test_pointer_escapes() -> None:
+    """A reference may escape what JSON pointers and URIs reserve."""
+    plain = {**contract(parameter()), "x-odd": {"a/b~ c": parameter()["parameters"]}}
+    odd = copy.deepcopy(plain)
+    odd["paths"]["/things"]["post"]["parameters"] = [{"$ref": "#/x-odd/a~1b~0%20c/0"}]
+    assert not compare(odd, plain)
+
+
+def write(path: Path, document: object) -> str:
+    path.write_text(json.dumps(document), encoding="utf-8")
+    return str(path)
+
+
+OLD, NEW, BAD = contract(parameter()), contract({"deprecated": True, **parameter()}), contract()
+
+
+def test_cli_nothing_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Equal contracts are status 0 and the summary alone."""
+    old = write(tmp_path / "old.json", OLD)
+    expected = 0, "0 changes, 0 break callers\n"
+    assert expected == (main([old, old]), capsys.readouterr().out)
+
+
+def test_cli_nothing_breaks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Harmless changes are listed, and the status is 0."""
+    old, new = write(tmp_path / "old.json", OLD), write(tmp_path / "new.json", NEW)
+    expected = "ok      make  operation  deprecated\n1 changes, 0 break callers\n"
+    assert (0, expected) == (main([old, new]), capsys.readouterr().out)
+
+
+def test_cli_something_breaks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A change that breaks callers makes the status 1."""
+    old, new = write(tmp_path / "old.json", NEW), write(tmp_path / "new.json", BAD)
+    expected = (
+        "ok      make  operation  no longer deprecated\n"
+        "BREAKS  make  request query.limit  removed\n"
+        "2 changes, 1 break callers\n"
+    )
+    assert (1, expected) == (main([old, new]), capsys.readouterr().out)
+
+
+def test_cli_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same changes are available to scripts."""
+    old, new = write(tmp_path / "old.json", OLD), write(tmp_path / "new.json", BAD)
+    change = {
+        "operation": "make",
+        "location": "request query.limit",
+        "kind": "removed",
+        "message": "removed",
+        "breaking": True,
+    }
+    status = main([old, new, "--json"])
+    expected = {"changes": [change], "breaking": 1}
+    assert (1, expected) == (status, json.loads(capsys.readouterr().out))
+
+
+UNUSABLE = [
+    pytest.param([], "the following arguments are required: old, new", id="no arguments"),
+    pytest.param(["a", "b", "--yaml"], "unrecognized arguments: --yaml", id="unknown option"),
+    pytest.param(["gone.json", "gone.json"], "gone.json: No such file or directory", id="no file"),
+    pytest.param([".", "."], ".: Is a directory", id="a directory"),
+    pytest.param(["text.json", "ok.json"], "text.json: not JSON: ", id="not JSON"),
+    pytest.param(["bytes.json", "ok.json"], "bytes.json: not JSON: ", id="not UTF-8"),
+    pytest.param(
+        ["ok.json", "list.json"], "list.json: not an OpenAPI 3.1 contract", id="not an object"
+    ),
+    pytest.param(
+        ["v30.json", "ok.json"], "v30.json: not an OpenAPI 3.1 contract", id="OpenAPI 3.0"
+    ),
+    pytest.param(["ok.json", "broken.json"], "$ref #/x points at nothing", id="broken reference"),
+    pytest.param(["deep.json", "deep.json"], "the contract is nested too deeply", id="too deep"),
+]
+
+
+@pytest.mark.parametrize(("argv", "message"), UNUSABLE)
+def test_cli_unusable(
+    argv: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Arguments and files that cannot be used are status 2 and one line."""
+    monkeypatch.chdir(tmp_path)
+    Path("text.json").write_text("{", encoding="utf-8")
+    Path("bytes.json").write_bytes(b'{"openapi": "\xff"}')
+    Path("deep.json").write_text('{"a":' * 100_000 + "1" + "}" * 100_000, encoding="utf-8")
+    write(Path("ok.json"), OLD)
+    write(Path("list.json"), [])
+    write(Path("v30.json"), {**OLD, "openapi": "3.0.3"})
+    write(Path("broken.json"), contract({"parameters": [{"$ref": "#/x"}]}))
+    expected = f"compare.py: {message}"
+    status, output = main(argv), capsys.readouterr()
+    assert status == 2
+    assert not output.out
+    assert expected == output.err.splitlines()[0][: len(expected)]
+    assert len(output.err.splitlines()) == 1
+
+
+def test_cli_process(tmp_path: Path) -> None:
+    """The script runs by itself and passes its status on."""
+    old, new = write(tmp_path / "old.json", OLD), write(tmp_path / "new.json", BAD)
+    command = [sys.executable, str(SCRIPT), old, new]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    expected = "BREAKS  make  request query.limit  removed\n1 changes, 1 break callers\n"
+    assert (1, expected, "") == (ran.returncode, ran.stdout, ran.stderr)
+
+
+NAMES = st.sampled_from(["A", "B", "C"])
+TYPES: st.SearchStrategy[object] = st.sampled_from(["string", "integer", ["integer", "null"]])
+KEYWORDS: dict[str, st.SearchStrategy[object]] = {
+    "maximum": st.integers(0, 9),
+    "format": st.sampled_from(["date", "uuid"]),
+    "enum": st.lists(st.sampled_from(["a", 1, None, True]), max_size=3),
+    "default": st.none() | st.booleans(),
+}
+
+
+def typed(type_: object, keywords: Node) -> Node:
+    return {"type": type_, **keywords}
+
+
+def object_of(properties: Node, required: list[str]) -> Node:
+    return fields(*[name for name in required if name in properties], **properties)
+
+
+def objects(inner: st.SearchStrategy[object]) -> st.SearchStrategy[Node]:
+    names = st.sampled_from("abc")
+    properties = st.dictionaries(names, inner, max_size=3)
+    return st.builds(object_of, properties, st.lists(names, unique=True))
+
+
+def nested(inner: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
+    unions = st.sampled_from(["oneOf", "anyOf"])
+    return (
+        inner
+        | objects(inner)
+        | st.fixed_dictionaries({"type": st.just("array"), "items": inner})
+        | st.fixed_dictionaries({"type": st.just("object"), "additionalProperties": inner})
+        | st.dictionaries(unions, st.lists(inner, min_size=1, max_size=3), min_size=1, max_size=1)
+        | st.fixed_dictionaries({"allOf": st.lists(objects(inner), max_size=2)})
+    )
+
+
+SCALARS = st.builds(typed, TYPES, st.fixed_dictionaries({}, optional=KEYWORDS))
+LEAVES: st.SearchStrategy[object] = SCALARS | SCALARS | NAMES.map(ref) | st.just(True)
+SCHEMAS = nested(nested(LEAVES))
+# Components are objects, since one that is nothing but itself is refused.
+OBJECTS = objects(nested(LEAVES))
+CONTRACTS = st.builds(exchanging, SCHEMAS, A=OBJECTS, B=OBJECTS, C=OBJECTS)
+
+
+def reordered(value: object) -> Any:
+    if isinstance(value, dict):
+        pairs = cast("Node", value).items()
+        return {key: reordered(each) for key, each in reversed(pairs)}
+    return (
+        [reordered(each) for each in cast("list[object]", value)]
+        if isinstance(value, list)
+        else value
+    )
+
+
+@settings(deadline=None)
+@given(CONTRACTS)
+def test_nothing_changed(document: Node) -> None:
+    """A contract equals itself, however its keys are ordered."""
+    assert not compare(document, reordered(document))
+
+
+@settings(deadline=None)
+@given(CONTRACTS, NAMES, OBJECTS)
+def test_change_is_seen_from_both_sides(old: Node, name: str, component: Node) -> None:
+    """What differs going one way differs going back."""
+    new = copy.deepcopy(old)
+    new["components"]["schemas"][name] = component
+    assert bool(compare(old, new)) == bool(compare(new, old))
+
+
+@settings(deadline=None)
+@given(CONTRACTS, NAMES)
+def test_added_field_is_removed_by_going_back(old: Node, name: str) -> None:
+    """An optional field breaks nobody when it is added, and everybody when it is taken away."""
+    new = copy.deepcopy(old)
+    new["components"]["schemas"][name]["properties"]["fresh"] = INT
+    there, back = compare(old, new), compare(new, old)
+    assert [
+        attrs.evolve(change, kind="removed", message="removed", breaking=True) for change in there
+    ] == back
+    assert {(change.kind, change.breaking) for change in there} <= {("added", False)}
