@@ -28,12 +28,12 @@ import attrs
 import httpx
 import openapi_python_client
 import openapi_spec_validator
-from jsonschema.exceptions import ValidationError
 from openapi_python_client.config import Config, ConfigFile, MetaType
 from openapi_python_client.parser import GeneratorData
 from openapi_python_client.parser.errors import GeneratorError
 from openapi_python_client.strings import safe_for_docstring
 from openapi_spec_validator.exceptions import OpenAPIError
+from openapi_spec_validator.validation.exceptions import OpenAPIValidationError
 from ruamel.yaml import YAML
 
 from views import Json, PackageView, SurfaceError, check_surface, package_view, raw_operations
@@ -287,7 +287,7 @@ def fetch(spec: str) -> bytes:
             raw = Path(spec).read_bytes()
         document: Json = json.loads(raw)
         openapi_spec_validator.validate(document)
-    except (OSError, ValueError, httpx.HTTPError, ValidationError, OpenAPIError) as error:
+    except (OSError, ValueError, httpx.HTTPError, OpenAPIValidationError, OpenAPIError) as error:
         reason = str(error).partition("\n")[0]
         raise SurfaceError([f"cannot adopt {spec}: {reason}"]) from error
     return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
