@@ -460,7 +460,8 @@ def _check(contract: Json, schema: Json, name: str, label: str) -> str:
         case "object", _:
             return f"_checks.mapping({label}, {name})"
         case _:
-            branches = [resolve(contract, b) for b in schema.get("oneOf", schema.get("anyOf", []))]
+            options: list[Json] = schema.get("oneOf") or schema.get("anyOf") or []
+            branches = [resolve(contract, option) for option in options]
             if branches and all(branch.get("type") == "object" for branch in branches):
                 return f"_checks.mapping({label}, {name})"
             return name
