@@ -1,0 +1,490 @@
+"""The public surface: what is documented is there, and what is there is documented."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import json
+import pickle
+import pkgutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any, Final
+from unittest.mock import AsyncMock, create_autospec
+
+import attrs
+import pytest
+
+import kraty_admin
+import kraty_server_api
+from kraty_admin import (
+    KratyAdmin,
+    KratyAdminAsync,
+    KratyServerError,
+    RequestInfo,
+    RetryConfig,
+    construct_event,
+    derive_key,
+    fulfil_once,
+    sign_webhook,
+    verify_webhook,
+)
+from kraty_server_api.types import Model, ResponseInfo
+
+METHODS: Final = {
+    "grants.create": (
+        "(external_player_id, *, idempotency_key, entries, kind='reward', source_kind='api',"
+        " expires_at=None, source_ref_id=None, metadata=None)"
+    ),
+    "grants.ack": "(external_player_id, grant_id, *, idempotency_key=None)",
+    "inventory.grant": (
+        "(external_player_id, item_key, *, quantity, reason=None, source_ref_id=None,"
+        " idempotency_key=None)"
+    ),
+    "inventory.revoke": (
+        "(external_player_id, item_key, *, quantity, reason=None, source_ref_id=None,"
+        " idempotency_key=None)"
+    ),
+    "wallet.credit": (
+        "(external_player_id, economy_key, *, amount, reason=None, source_ref_id=None,"
+        " idempotency_key=None)"
+    ),
+    "wallet.debit": (
+        "(external_player_id, economy_key, *, amount, reason=None, source_ref_id=None,"
+        " idempotency_key=None)"
+    ),
+    "lobbies.push": (
+        "(game_id, event_key, *, key, external_player_ids, capacity=None, fill_bots=None,"
+        " metadata=None, idempotency_key=None)"
+    ),
+    "lobbies.read": "(game_id, lobby_id)",
+    "players.get": "(external_player_id, *, limit=None)",
+    "players.delete": "(external_player_id, *, reason=None, idempotency_key=None)",
+    "players.export": "(external_player_id)",
+    "players.ban": "(external_player_id, *, reason, idempotency_key=None)",
+    "players.unban": "(external_player_id, *, idempotency_key=None)",
+    "players.merge": ("(from_external_player_id, to_external_player_id, *, idempotency_key=None)"),
+    "migrate.players": "(rows, *, idempotency_key=None)",
+    "migrate.wallet": "(rows, *, idempotency_key=None)",
+    "migrate.inventory": "(rows, *, idempotency_key=None)",
+    "health.ping": "()",
+}
+RESOURCES: Final = {name.partition(".")[0] for name in METHODS}
+
+CLIENT: Final = {
+    "__init__": (
+        "(self, *, api_key=None, base_url=None, timeout=None, deadline=None, retry=None,"
+        " retry_budget=100, http_client=None, generate_idempotency_key=None, on_request=None)"
+    ),
+    "with_options": "(self, *, timeout=None, deadline=None, retry=None, on_request=None)",
+    "request": "(self, method, path, *, body=None, query=None, idempotency_key=None)",
+    "close": "(self)",
+}
+PROPERTIES: Final = {"base_url", "is_closed"}
+
+FUNCTIONS: Final[dict[Callable[..., Any], str]] = {
+    derive_key: "(*parts)",
+    fulfil_once: "(*parts, on_conflict)",
+    verify_webhook: "(*, raw_body, signature_header, secret, tolerance_seconds=300, now=None)",
+    construct_event: "(*, raw_body, signature_header, secret, tolerance_seconds=300, now=None)",
+    sign_webhook: "(*, raw_body, secret, timestamp=None)",
+}
+
+ERROR_CODES: Final = [
+    "unauthenticated",
+    "session_invalid",
+    "forbidden",
+    "tenant_mismatch",
+    "player_banned",
+    "not_found",
+    "validation_failed",
+    "invalid_metric",
+    "conflict",
+    "idempotency_conflict",
+    "event_disabled",
+    "rate_limited",
+    "internal_error",
+    "unknown_item",
+]
+
+
+@pytest.fixture(name="sync", scope="module")
+def make_sync() -> Iterator[KratyAdmin]:
+    """A client."""
+    with KratyAdmin(api_key="krt_test.secret", base_url="https://api.kraty.io") as kraty:
+        yield kraty
+
+
+@pytest.fixture(name="twin", scope="module")
+def make_twin() -> KratyAdminAsync:
+    """Its twin, which has connected to nothing that could be closed."""
+    return KratyAdminAsync(api_key="krt_test.secret", base_url="https://api.kraty.io")
+
+
+def operation_of(kraty: object, name: str) -> Any:
+    """The method that is called `name`, such as `wallet.credit`."""
+    for part in name.split("."):
+        kraty = getattr(kraty, part)
+    return kraty
+
+
+def public(names: Iterator[str] | list[str]) -> set[str]:
+    """Those of the names that do not begin with an underscore."""
+    return {name for name in names if not name.startswith("_")}
+
+
+def shape(function: Callable[..., Any]) -> str:
+    """A signature without its types: names, order, kinds and defaults."""
+    signature = inspect.signature(function)
+    bare = [
+        parameter.replace(annotation=parameter.empty) for parameter in signature.parameters.values()
+    ]
+    return str(signature.replace(parameters=bare, return_annotation=signature.empty))
+
+
+# --- Methods.
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_takes_the_documented_arguments(sync: KratyAdmin, name: str) -> None:
+    """Names, order, kinds and defaults of a method's arguments are those of the reference."""
+    assert METHODS[name] == shape(operation_of(sync, name))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_twin_of_a_method_is_its_equal(
+    sync: KratyAdmin, twin: KratyAdminAsync, name: str
+) -> None:
+    """Both have one signature, types included, and one text; only the twin's is awaited."""
+    method, awaited = operation_of(sync, name), operation_of(twin, name)
+
+    assert inspect.signature(method) == inspect.signature(awaited)
+    assert method.__doc__ == awaited.__doc__
+    assert inspect.iscoroutinefunction(awaited)
+    assert not inspect.iscoroutinefunction(method)
+
+
+def test_there_are_no_other_methods(sync: KratyAdmin, twin: KratyAdminAsync) -> None:
+    """Each resource has the methods of the reference and nothing else."""
+    for kraty in (sync, twin):
+        names = {
+            f"{resource}.{method}"
+            for resource in RESOURCES
+            for method in public(dir(getattr(kraty, resource)))
+        }
+        assert METHODS.keys() == names
+
+
+@pytest.mark.parametrize("client", [KratyAdmin, KratyAdminAsync])
+def test_there_are_no_other_attributes_of_a_client(client: type[object]) -> None:
+    """A client has its resources, its properties and its methods."""
+    assert RESOURCES | PROPERTIES | public(list(CLIENT)) == public(dir(client))
+
+
+@pytest.mark.parametrize("name", CLIENT)
+@pytest.mark.parametrize("client", [KratyAdmin, KratyAdminAsync])
+def test_a_client_takes_the_documented_options(client: type[object], name: str) -> None:
+    """The options of both clients are the same ones, all of them given by name."""
+    assert CLIENT[name] == shape(getattr(client, name))
+
+
+def test_the_twins_of_a_clients_methods_are_awaited() -> None:
+    """What does I/O is awaited, and what does not is called as ever."""
+    awaited = {
+        name for name in CLIENT if inspect.iscoroutinefunction(getattr(KratyAdminAsync, name))
+    }
+
+    assert {"request", "close"} == awaited
+    assert not any(inspect.iscoroutinefunction(getattr(KratyAdmin, name)) for name in CLIENT)
+
+
+@pytest.mark.parametrize("function", [pytest.param(each, id=each.__name__) for each in FUNCTIONS])
+def test_a_function_takes_the_documented_arguments(function: Callable[..., Any]) -> None:
+    """Names, order, kinds and defaults of a function's arguments are those of the reference."""
+    assert FUNCTIONS[function] == shape(function)
+
+
+def test_a_double_of_a_client_takes_what_the_client_takes(
+    sync: KratyAdmin, twin: KratyAdminAsync
+) -> None:
+    """A mock made of a client has its methods, refuses other arguments, and is awaited."""
+    double = create_autospec(sync)
+    double.wallet.credit("player_42", "gold", amount=500)
+
+    with pytest.raises(TypeError, match="economy_key"):
+        double.wallet.credit("player_42", amount=500)
+    with pytest.raises(AttributeError, match="mint"):
+        double.wallet.mint("player_42")
+    assert isinstance(create_autospec(twin).wallet.credit, AsyncMock)
+
+
+# --- Names.
+
+
+def test_everything_that_is_exposed_is_listed() -> None:
+    """`__all__` names what the package exposes besides its modules, in order and once."""
+    exposed = {
+        name
+        for name, value in vars(kraty_admin).items()
+        if not name.startswith("_") and not isinstance(value, ModuleType)
+    }
+
+    assert exposed | {"__version__"} == set(kraty_admin.__all__)
+    assert sorted(set(kraty_admin.__all__)) == kraty_admin.__all__
+
+
+@pytest.mark.parametrize("name", sorted(set(kraty_admin.__all__) - {"__version__"}))
+def test_what_is_exposed_says_where_to_import_it_from(name: str) -> None:
+    """Tracebacks, reprs and pickles name the package, not the module that keeps it."""
+    value = getattr(kraty_admin, name)
+
+    assert "kraty_admin" == value.__module__
+    assert value is pickle.loads(pickle.dumps(value))
+
+
+# --- Values.
+
+
+def fields(cls: type[attrs.AttrsInstance]) -> dict[str, Any]:
+    """A class's fields in order, with their defaults."""
+    return {field.name: field.default for field in attrs.fields(cls)}
+
+
+def test_retries_have_the_documented_defaults() -> None:
+    """Left alone, a call is tried four times, after 0.2 s at first and 10 s at most."""
+    expected = {
+        "attempts": 4,
+        "initial_delay": 0.2,
+        "max_delay": 10.0,
+        "jitter": 0.2,
+        "max_retry_after": 60.0,
+    }
+
+    assert expected == fields(RetryConfig)
+    assert list(expected.items()) == list(attrs.asdict(RetryConfig()).items())
+
+
+def test_a_request_info_has_the_documented_fields() -> None:
+    """The documented fields come first, and what was added later has defaults."""
+    documented = ["method", "url", "attempt", "idempotency_key", "duration_ms", "status", "ok"]
+    added = {
+        "operation": "",
+        "error": None,
+        "will_retry": False,
+        "retry_in": None,
+        "request_id": None,
+    }
+
+    assert dict.fromkeys(documented, attrs.NOTHING) | added == fields(RequestInfo)
+    assert [*documented, *added] == list(fields(RequestInfo))
+    assert RequestInfo("GET", "https://api.kraty.io", 1, None, 1.5, 200, True).ok
+
+
+@pytest.mark.parametrize("cls", [RetryConfig, RequestInfo, ResponseInfo])
+def test_values_do_not_change(cls: type[attrs.AttrsInstance]) -> None:
+    """Settings and reports are values: no field of theirs can be set."""
+    value = object.__new__(cls)
+
+    for name in fields(cls):
+        with pytest.raises(attrs.exceptions.FrozenInstanceError):
+            setattr(value, name, 1)
+
+
+# --- Error codes.
+
+
+@pytest.mark.parametrize("code", [*ERROR_CODES, "brand_new", ""])
+def test_a_code_has_a_property(code: str) -> None:
+    """Of all `is_` properties, that of the error's code alone is true; an unknown code has none."""
+    error = KratyServerError("no", code=code, status=400)
+    true = {name for name in public(dir(error)) if name.startswith("is_") and name != "is_code"}
+
+    assert {f"is_{each}" for each in ERROR_CODES} == true
+    assert {code} & set(ERROR_CODES) == {name[3:] for name in true if getattr(error, name)}
+    assert error.is_code(code)
+    assert not error.is_code("another")
+
+
+# --- Texts.
+
+
+ATTRIBUTES: Final = (FunctionType, classmethod, staticmethod, property, cached_property)
+
+
+def modules(package: ModuleType) -> Iterator[ModuleType]:
+    """A package and its public modules, but for those that need an extra."""
+    yield package
+    for info in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        name = info.name.rpartition(".")[2]
+        if name.startswith("_") or name == "emulator":
+            continue
+        module = importlib.import_module(info.name)
+        yield from modules(module) if info.ispkg else [module]
+
+
+def documented() -> Iterator[tuple[str, object]]:
+    """Whatever people can see: modules, classes, functions, methods and properties."""
+    ours = ("kraty_admin", "kraty_server_api")
+    for module in (*modules(kraty_admin), *modules(kraty_server_api)):
+        yield module.__name__, module
+        for name, value in vars(module).items():
+            where = f"{module.__name__}.{name}"
+            if name.startswith("_") or not str(getattr(value, "__module__", "")).startswith(ours):
+                continue
+            if isinstance(value, FunctionType | type):
+                yield where, value
+            for base in value.__mro__ if isinstance(value, type) else ():
+                for member, attribute in (
+                    vars(base).items() if base.__module__.startswith(ours) else ()
+                ):
+                    if not member.startswith("_") and isinstance(attribute, ATTRIBUTES):
+                        yield f"{where}.{member}", attribute
+
+
+def test_everything_public_has_a_text() -> None:
+    """Every public module, class, function, method and property has a docstring of its own."""
+    everything = dict(documented())
+
+    silent = [
+        where
+        for where, value in everything.items()
+        if not (vars(value).get("__doc__") if isinstance(value, type) else value.__doc__)
+    ]
+
+    assert [] == silent
+    assert 700 < len(everything)
+
+
+def is_text(node: ast.AST | None) -> bool:
+    """Whether a statement is a docstring."""
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
+
+
+def undescribed(tree: ast.Module) -> Iterator[str]:
+    """Fields of classes, and attributes that `__init__` sets, without a text below them."""
+    for cls in ast.walk(tree):
+        if not isinstance(cls, ast.ClassDef):
+            continue
+        init = [
+            node
+            for node in cls.body
+            if isinstance(node, ast.FunctionDef) and node.name == "__init__"
+        ]
+        for body in [cls.body, *(node.body for node in init)]:
+            for node, below in zip(body, [*body[1:], None], strict=True):
+                targets = (
+                    node.targets
+                    if isinstance(node, ast.Assign)
+                    else [node.target]
+                    if isinstance(node, ast.AnnAssign)
+                    else []
+                )
+                for target in targets:
+                    name = ast.unparse(target).removeprefix("self.")
+                    if not name.startswith("_") and not is_text(below):
+                        yield f"{cls.name}.{name}"
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "kraty_admin._retry",
+        "kraty_admin.errors",
+        "kraty_admin.telemetry",
+        "kraty_server_api.params",
+        "kraty_server_api.types",
+    ],
+)
+def test_every_public_field_has_a_text(module: str) -> None:
+    """Fields of the values that people get or give are described below their names."""
+    path = importlib.import_module(module).__file__
+    assert path is not None
+
+    assert [] == list(undescribed(ast.parse(Path(path).read_text(encoding="utf-8"))))
+
+
+def test_models_are_classes_of_their_own() -> None:
+    """Each model has a text of its own, not the one that it would inherit."""
+    from kraty_server_api import models
+
+    texts = [
+        value.__doc__
+        for value in vars(models).values()
+        if isinstance(value, type) and issubclass(value, Model)
+    ]
+
+    assert 26 < len(texts)
+    assert len(texts) == len(set(texts))
+
+
+# --- What an import loads.
+
+
+def modules_after(program: str) -> set[str]:
+    """The modules that a fresh Python has loaded after a program."""
+    code = f"{program}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
+    answer = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, check=True, timeout=60
+    )
+    names: list[str] = json.loads(answer.stdout)
+    return set(names)
+
+
+def of(names: set[str], *packages: str) -> set[str]:
+    """Those of the modules that belong to a package."""
+    return {name for name in names if any(f"{name}.".startswith(f"{each}.") for each in packages)}
+
+
+OPTIONAL: Final = (
+    "dateutil",
+    "fastapi",
+    "jsonschema_rs",
+    "opentelemetry",
+    "starlette",
+    "uvicorn",
+    "kraty_admin.bulk",
+    "kraty_admin.cli",
+    "kraty_admin.emulator",
+)
+
+
+def test_an_import_loads_no_extras_and_no_models() -> None:
+    """`import kraty_admin` loads neither extras nor what a first call will need."""
+    names = modules_after("import kraty_admin")
+    generated = of(names, "kraty_server_api")
+
+    assert "kraty_admin" in names
+    assert set() == of(names, *OPTIONAL)
+    assert set() == of(
+        names, "kraty_server_api.models", "kraty_server_api.params", "kraty_server_api.operations"
+    )
+    assert {"kraty_server_api.resources"} == of(generated, "kraty_server_api.resources")
+
+
+def test_a_resource_is_loaded_when_it_is_used() -> None:
+    """A first call loads its own resource and the models, and no parser of dates."""
+    names = modules_after(
+        """
+import httpx
+from kraty_admin import KratyAdmin
+answer = httpx.MockTransport(lambda request: httpx.Response(200, json={"data": {"balance": 5}}))
+with httpx.Client(transport=answer) as http:
+    kraty = KratyAdmin(api_key="krt_test.secret", http_client=http)
+    assert kraty.wallet.credit("player_42", "gold", amount=5).balance == 5
+"""
+    )
+
+    assert {"kraty_server_api.resources", "kraty_server_api.resources.wallet"} == of(
+        names, "kraty_server_api.resources"
+    )
+    assert "kraty_server_api.models" in names
+    assert set() == of(names, *OPTIONAL)

@@ -1,0 +1,87 @@
+"""What type checkers say of programs that use the SDK, and of the SDK itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+# Checkers take seconds to start and say the same under every Python.
+pytestmark = pytest.mark.types
+
+PROGRAMS: Final = Path(__file__).parent / "typing"
+
+needs_mypy: Final = pytest.mark.skipif(find_spec("mypy") is None, reason="mypy is not installed")
+needs_pyright: Final = pytest.mark.skipif(
+    find_spec("pyright") is None or shutil.which("node") is None,
+    reason="pyright is not installed, or node, which runs it, is not on PATH",
+)
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """A checker's answer, with the package as this Python has it installed."""
+    # Pyright looks for packages where the first Python on the path has them.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    return subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=PROGRAMS,
+        env={**os.environ, "PATH": path, "PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+        timeout=300,
+    )
+
+
+@needs_mypy
+def test_mypy_agrees_with_the_programs(tmp_path: Path) -> None:
+    """In strict mode, mypy takes each value for what it is and objects to each mistake."""
+    answer = run(
+        "mypy",
+        "--strict",
+        "--config-file=",
+        "--python-version=3.10",
+        f"--cache-dir={tmp_path}",
+        "--no-error-summary",
+        ".",
+    )
+
+    assert ("", "", 0) == (answer.stdout, answer.stderr, answer.returncode)
+
+
+@needs_pyright
+@pytest.mark.parametrize("python", ["3.10", "3.13"])
+def test_pyright_agrees_with_the_programs(python: str) -> None:
+    """In strict mode, pyright takes each value for what it is and objects to each mistake."""
+    answer = run(
+        "pyright", "--project=pyrightconfig.json", f"--pythonversion={python}", "--outputjson"
+    )
+
+    report: dict[str, Any] = json.loads(answer.stdout)
+    assert [] == report["generalDiagnostics"]
+    assert 2 == report["summary"]["filesAnalyzed"]
+    assert 0 == answer.returncode
+
+
+@needs_pyright
+@pytest.mark.parametrize("package", ["kraty_admin", "kraty_server_api"])
+def test_every_public_symbol_has_a_type(package: str) -> None:
+    """No public symbol of the package leaves its type to be inferred."""
+    answer = run("pyright", f"--verifytypes={package}", "--ignoreexternal", "--outputjson")
+
+    completeness: dict[str, Any] = json.loads(answer.stdout)["typeCompleteness"]
+    vague = {
+        symbol["name"]: [each["message"] for each in symbol["diagnostics"]]
+        for symbol in completeness["symbols"]
+        if symbol["isExported"] and symbol["diagnostics"]
+    }
+    assert {} == vague
+    assert 1 == completeness["completenessScore"]
+    assert 0 == answer.returncode
