@@ -20,8 +20,27 @@ from ._exchange import Exchange
 from ._idempotency import FIELD, mint_key, stamp
 from ._json import encode
 from ._retry import RetryBudget, RetryConfig
-from ._sender import AsyncSender, Hook, Owned, Sender
-from ._settings import Settings, Target, make_settings, make_target, proxy_for
+from ._sender import (
+    KEPT_FOR,
+    AsyncGate,
+    AsyncPool,
+    AsyncSender,
+    Gate,
+    Hook,
+    Owned,
+    Pool,
+    Sender,
+    SyncPool,
+)
+from ._settings import (
+    Secret,
+    Settings,
+    Target,
+    make_settings,
+    make_ssl_context,
+    make_target,
+    proxy_for,
+)
 from .errors import KratyClosedError
 
 __all__ = ["KratyAdmin", "KratyAdminAsync"]
@@ -32,8 +51,7 @@ C = TypeVar("C", bound="_Client[Any]")
 S = TypeVar("S", bound="KratyAdmin")
 A = TypeVar("A", bound="KratyAdminAsync")
 
-# As many idle connections as open ones: with fewer, a busy pool closes and opens all the time.
-_LIMITS: Final = httpx.Limits(max_connections=100, max_keepalive_connections=100)
+_CONNECTIONS: Final = 100
 
 DEFAULT_RETRY_BUDGET: Final = 100
 
@@ -47,12 +65,12 @@ class _Client(Generic[P]):
     _generate_key: Callable[[], str]
     _sender: P
     _closed: bool
-    _parent: _Client[P] | None
+    _derived: bool
 
     def _set_up(
         self,
         *,
-        api_key: str | None,
+        key: Secret,
         base_url: str | None,
         timeout: float | httpx.Timeout | None,
         deadline: float | None,
@@ -70,11 +88,11 @@ class _Client(Generic[P]):
         self._settings = make_settings(
             timeout=timeout, deadline=deadline, retry=retry, on_request=on_request
         )
-        self._target = make_target(api_key, base_url)
+        self._target = make_target(key, base_url)
         self._budget = RetryBudget(retry_budget)
         self._generate_key = generate_idempotency_key or mint_key
         self._closed = False
-        self._parent = None
+        self._derived = False
 
     def with_options(
         self: C,
@@ -86,7 +104,8 @@ class _Client(Generic[P]):
     ) -> C:
         """A client with other options on the same connections and retry budget.
 
-        This client stays as it is, also when the other one is closed.
+        This client stays as it is, also when the other one is closed. Closing this one
+        closes the other one too.
 
         Args:
             timeout: Seconds for each phase of an attempt.
@@ -106,14 +125,15 @@ class _Client(Generic[P]):
         other._budget = self._budget
         other._generate_key = self._generate_key
         other._sender = self._sender
-        other._closed = False
-        other._parent = self
+        other._closed = self._closed
+        other._derived = True
         return other
 
     def _exchange(self, operation: Operation[T]) -> Exchange[T]:
         """Check, stamp and freeze a call, before anything is sent."""
         if self.is_closed:
-            raise KratyClosedError(f"this {type(self).__name__} is closed")
+            what = "" if self._closed else ", or the client whose connections it uses,"
+            raise KratyClosedError(f"this {type(self).__name__}{what} is closed")
         body, key = stamp(operation.method, operation.body, self._generate_key)
         settings = self._settings
         return Exchange(
@@ -130,8 +150,8 @@ class _Client(Generic[P]):
 
     @property
     def is_closed(self) -> bool:
-        """Whether the client, or the one that it was derived from, has been closed."""
-        return self._closed or (self._parent is not None and self._parent.is_closed)
+        """Whether it has been closed, or what it sends its calls over."""
+        return self._closed or self._sender.is_closed
 
     @property
     def base_url(self) -> str:
@@ -139,6 +159,9 @@ class _Client(Generic[P]):
         return self._target.origin
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_sender"):
+            # Seen in tracebacks that show locals, if an argument was refused.
+            return f"<{type(self).__name__} in the making>"
         key = f"{self._target.key_prefix}.***" if self._target.key_prefix else "***"
         state = " closed" if self.is_closed else ""
         return f"<{type(self).__name__} {self._target.origin} key={key}{state}>"
@@ -194,8 +217,10 @@ class KratyAdmin(_Client[Sender], Resources):
         generate_idempotency_key: Callable[[], str] | None = None,
         on_request: Hook | None = None,
     ) -> None:
+        key = Secret(api_key)
+        del api_key  # a traceback that shows locals must not show it
         self._set_up(
-            api_key=api_key,
+            key=key,
             base_url=base_url,
             timeout=timeout,
             deadline=deadline,
@@ -206,9 +231,10 @@ class KratyAdmin(_Client[Sender], Resources):
         )
         if http_client is not None and not isinstance(http_client, httpx.Client):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers err
             raise TypeError(f"http_client must be an httpx.Client, not {_kind(http_client)}")
-        self._sender = Sender(
-            self._target.headers, http_client or _own(httpx.HTTPTransport, self._target)
-        )
+        if http_client is None:
+            self._sender = Sender(self._target.whole_headers, _sync_pool(self._target))
+        else:
+            self._sender = Sender(self._target.headers, http_client)
 
     def request(
         self,
@@ -245,7 +271,7 @@ class KratyAdmin(_Client[Sender], Resources):
 
     def close(self) -> None:
         """Close the connections; calls after this raise `KratyClosedError`. Safe to repeat."""
-        if not self._closed and self._parent is None:
+        if not self._closed and not self._derived:
             self._sender.close()
         self._closed = True
 
@@ -299,8 +325,10 @@ class KratyAdminAsync(_Client[AsyncSender], AsyncResources):
         generate_idempotency_key: Callable[[], str] | None = None,
         on_request: Hook | None = None,
     ) -> None:
+        key = Secret(api_key)
+        del api_key  # a traceback that shows locals must not show it
         self._set_up(
-            api_key=api_key,
+            key=key,
             base_url=base_url,
             timeout=timeout,
             deadline=deadline,
@@ -311,9 +339,10 @@ class KratyAdminAsync(_Client[AsyncSender], AsyncResources):
         )
         if http_client is not None and not isinstance(http_client, httpx.AsyncClient):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers err
             raise TypeError(f"http_client must be an httpx.AsyncClient, not {_kind(http_client)}")
-        self._sender = AsyncSender(
-            self._target.headers, http_client or _own(httpx.AsyncHTTPTransport, self._target)
-        )
+        if http_client is None:
+            self._sender = AsyncSender(self._target.whole_headers, _async_pool(self._target))
+        else:
+            self._sender = AsyncSender(self._target.headers, http_client)
 
     async def request(
         self,
@@ -328,11 +357,14 @@ class KratyAdminAsync(_Client[AsyncSender], AsyncResources):
         return await self._call(_raw_operation(method, path, body, query, idempotency_key))
 
     async def close(self) -> None:
-        """Close the connections; calls after this raise `KratyClosedError`. Safe to repeat."""
-        closing = not self._closed and self._parent is None
-        self._closed = True
-        if closing:
+        """Close the connections; calls after this raise `KratyClosedError`. Safe to repeat.
+
+        Raises:
+            KratyError: The client has connections in another event loop: close it there.
+        """
+        if not self._closed and not self._derived:
             await self._sender.aclose()
+        self._closed = True
 
     async def __aenter__(self: A) -> A:
         return self
@@ -349,22 +381,29 @@ class KratyAdminAsync(_Client[AsyncSender], AsyncResources):
         return await self._sender.perform(self._exchange(operation), self._settings.on_request)
 
 
-X = TypeVar("X", httpx.HTTPTransport, httpx.AsyncHTTPTransport)
+def _sync_pool(target: Target) -> Owned[SyncPool]:
+    options = _transport_options(target)
+    return Owned(lambda: Pool(lambda: httpx.HTTPTransport(**options()), Gate(_CONNECTIONS)))
 
 
-def _own(kind: type[X], target: Target) -> Owned[X]:
-    """A transport of our own: one pool, one SSL context, the environment's proxy and CAs."""
+def _async_pool(target: Target) -> Owned[AsyncPool]:
+    options = _transport_options(target)
+    return Owned(
+        lambda: Pool(lambda: httpx.AsyncHTTPTransport(**options()), AsyncGate(_CONNECTIONS))
+    )
+
+
+def _transport_options(target: Target) -> Callable[[], dict[str, Any]]:
+    """What a transport for one connection is made of.
+
+    Raises:
+        ValueError: The environment names a proxy or authorities that cannot be used.
+    """
     proxy = proxy_for(target.origin)
-
-    def make() -> X:
-        try:
-            return kind(limits=_LIMITS, proxy=proxy)
-        except (OSError, ImportError) as error:
-            raise ValueError(
-                f"the environment's proxy, SSL_CERT_FILE or SSL_CERT_DIR cannot be used: {error}"
-            ) from error
-
-    return Owned(make)
+    # Once per process: making it takes longer than many calls.
+    contexts = Owned(lambda: make_ssl_context(target.origin))
+    limits = httpx.Limits(max_connections=1, keepalive_expiry=KEPT_FOR)
+    return lambda: {"verify": contexts.get(), "limits": limits, "proxy": proxy}
 
 
 _PATH: Final = re.compile(r"/[!-~]*")
@@ -400,12 +439,23 @@ def _raw_operation(
     return Operation(
         name=f"request {verb} {path}",
         method=str(verb),
-        path=target + checks.query(query or {}),
+        path=target + _query(query),
         body=wire,
         result=_unwrapped,
         enveloped=False,
         may_be_empty=True,
     )
+
+
+def _query(query: Mapping[str, str | int | float | bool | None] | None) -> str:
+    from kraty_server_api import checks
+
+    if query is None:
+        return ""
+    for name, value in checks.mapping("query", query).items():
+        if not isinstance(value, str | int | float | None):
+            raise TypeError(f"query's {name} must be a str, a number or a bool, not {_kind(value)}")
+    return checks.query(query)
 
 
 def _unwrapped(payload: dict[str, Any]) -> Any:

@@ -14,10 +14,10 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 import attrs
 import httpx
 
-from kraty_server_api.decoding import is_object
+from kraty_server_api.decoding import is_array, is_object
 from kraty_server_api.types import Model, Operation, ResponseInfo, attach
 
-from ._retry import RetryBudget, RetryConfig, backoff, is_retryable_status, retry_after
+from ._retry import YEAR, RetryBudget, RetryConfig, backoff, is_retryable_status, retry_after
 from .errors import (
     CallInfo,
     KratyNetworkError,
@@ -88,6 +88,7 @@ Step: TypeAlias = Sleep | Done[T] | Raise
 _NOT_SENT: Final = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
+    httpx.InvalidURL,
     httpx.PoolTimeout,
     httpx.ProxyError,
     httpx.UnsupportedProtocol,
@@ -95,6 +96,10 @@ _NOT_SENT: Final = (
 
 # A deadline that is nearly over still needs a timeout above zero.
 _SHORTEST: Final = 0.001
+
+# Levels of an error's details that are kept. Far deeper ones parse, but an error that
+# holds them can be neither pickled nor copied.
+_DEEPEST: Final = 50
 
 
 class Exchange(Generic[T]):
@@ -126,11 +131,21 @@ class Exchange(Generic[T]):
         self._attempts = 0
         self._ambiguous = False
         self._problem: str | None = None
+        self._request_id: str | None = None
+        self._error: KratyServerError | KratyNetworkError | None = None
 
     def begin(self, now: float) -> Limits:
-        """Count an attempt, and say how long it may take."""
+        """Count an attempt, and say how long it may take.
+
+        Raises:
+            KratyServerError, KratyNetworkError: The wait before this attempt outlasted the
+                deadline, as it does in a process that is stopped for a while. What were
+                sent now could take effect after the caller has stopped reckoning with it.
+        """
+        if self._error is not None and now >= self._ends_at:
+            raise self._error
         self._attempts += 1
-        left = max(self._ends_at - now, _SHORTEST)
+        left = min(max(self._ends_at - now, _SHORTEST), YEAR)
         phases = {
             phase: left if seconds is None else min(seconds, left)
             for phase, seconds in self._timeout.items()
@@ -145,8 +160,10 @@ class Exchange(Generic[T]):
             now: Seconds on the clock that `begin` was given.
             wall: Seconds since the epoch.
         """
+        outcome = _seen(outcome)
         if isinstance(outcome, Failure):
             return self._after_failure(outcome.cause, now)
+        self._request_id = outcome.headers.get("x-request-id")
         if 200 <= outcome.status <= 299:
             try:
                 result = self._result(outcome)
@@ -162,6 +179,7 @@ class Exchange(Generic[T]):
 
     def describe(self, outcome: Outcome, step: Step[T], duration_ms: float) -> RequestInfo:
         """An attempt for the telemetry hook."""
+        outcome = _seen(outcome)
         reply = outcome if isinstance(outcome, Reply) else None
         return RequestInfo(
             method=self.method,
@@ -185,7 +203,7 @@ class Exchange(Generic[T]):
         error = KratyNetworkError(
             f"no answer: {type(cause).__name__}: {cause}".rstrip(": "),
             original_cause=detached,
-            call=self._call(None),
+            call=self._call(),
         )
         error.__cause__ = detached
         return self._again_or_raise(error, now, asked=None)
@@ -198,17 +216,18 @@ class Exchange(Generic[T]):
         code = _code(payload)
         envelope: Mapping[str, Any] = payload["error"] if code is not None else {}
         message = envelope.get("message")
+        details = envelope.get("details")
         error = KratyServerError(
             message
             if isinstance(message, str) and message
             else f"the server answered {reply.status} without saying why",
             code=code or "internal_error",
             status=reply.status,
-            details=envelope.get("details"),
+            details=details if _is_shallow(details, _DEEPEST) else None,
             headers=reply.headers,
             raw_body=reply.body,
             retry_after=asked,
-            call=self._call(reply),
+            call=self._call(),
         )
         if error.is_idempotency_conflict or not is_retryable_status(reply.status):
             self._problem = error.code
@@ -226,6 +245,7 @@ class Exchange(Generic[T]):
         wait = max(backoff(self._retry, self._attempts, self._random), asked or 0.0)
         if now + wait >= self._ends_at or not self._budget.take():
             return Raise(error)
+        self._error = error
         return Sleep(wait)
 
     def _result(self, reply: Reply) -> T:
@@ -252,7 +272,7 @@ class Exchange(Generic[T]):
             idempotency_key=self._key,
         )
 
-    def _call(self, reply: Reply | None) -> CallInfo:
+    def _call(self) -> CallInfo:
         return CallInfo(
             operation=self._operation.name,
             method=self.method,
@@ -260,8 +280,8 @@ class Exchange(Generic[T]):
             idempotency_key=self._key,
             attempts=self._attempts,
             # A read takes no effect, however it ends.
-            ambiguous=self._ambiguous and self._key is not None,
-            request_id=reply.headers.get("x-request-id") if reply else None,
+            ambiguous=self._ambiguous and self.method != "GET",
+            request_id=self._request_id,
         )
 
     def _response_error(self, reply: Reply, problem: str) -> KratyResponseError:
@@ -271,8 +291,24 @@ class Exchange(Generic[T]):
             status=reply.status,
             headers=reply.headers,
             raw_body=reply.body,
-            call=self._call(reply),
+            call=self._call(),
         )
+
+
+def _seen(outcome: Outcome) -> Outcome:
+    """The answer, where a hook of the caller's client has made an exception of it.
+
+    `raise_for_status()` is what such hooks do. Taken for a broken connection, a refusal
+    would be tried again.
+    """
+    if not isinstance(outcome, Failure) or not isinstance(outcome.cause, httpx.HTTPStatusError):
+        return outcome
+    response = outcome.cause.response
+    try:
+        body = response.content
+    except httpx.ResponseNotRead:
+        body = b""
+    return Reply(response.status_code, dict(response.headers), body)
 
 
 def _parse(body: bytes) -> Any:
@@ -290,6 +326,15 @@ def _code(payload: object) -> str | None:
     return code if isinstance(code, str) and code else None
 
 
+def _is_shallow(value: object, levels: int) -> bool:
+    """Whether objects and arrays are nested at most so many levels deep."""
+    if is_object(value):
+        value = list(value.values())
+    if not is_array(value):
+        return True
+    return levels > 0 and all(_is_shallow(item, levels - 1) for item in value)
+
+
 def _detached(cause: Exception) -> Exception:
     """The same failure without what it refers to.
 
@@ -297,7 +342,11 @@ def _detached(cause: Exception) -> Exception:
     carry the key, and neither can be relied on to pickle.
     """
     if isinstance(cause, OSError):
-        return _nearest(cause, "builtins")(*cause.args)
+        kind = _nearest(cause, "builtins")
+        if kind is type(cause) and isinstance(cause.errno, int):
+            return kind(cause.errno, str(cause.strerror))
+        # Not with its errno: those of ssl and socket mean something else.
+        return kind(str(cause))
     if isinstance(cause, httpx.RequestError):
         return _nearest(cause, "httpx")(str(cause))
     return httpx.HTTPError(f"{type(cause).__name__}: {cause}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import uuid
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -98,15 +99,18 @@ def fulfil_once(
 
     Args:
         parts: What names the fulfilment; see `derive_key`.
-        on_conflict: Called with the error before it is raised on.
+        on_conflict: A plain function, called with the error before it is raised on.
 
     Yields:
         The key to pass as `idempotency_key`.
 
     Raises:
         KratyServerError: Whatever the call raises, the conflict too.
-        TypeError, ValueError: See `derive_key`.
+        TypeError, ValueError: `on_conflict` is not a plain function; see also `derive_key`.
     """
+    # Now, not in the middle of a conflict.
+    if not callable(on_conflict) or inspect.iscoroutinefunction(on_conflict):
+        raise TypeError("on_conflict must be a plain function: nothing would await its result")
     key = derive_key(*parts)
     try:
         yield key

@@ -34,16 +34,17 @@ def encode(body: Mapping[str, Any]) -> bytes:
     """
     out: list[str] = []
     try:
-        _object(body, out)
+        _write(body, out, frozenset())
     except _NotJsonError as problem:
         where = "".join(reversed(problem.path)).lstrip(".")
-        raise problem.error(f"{where} {problem}") from None
+        raise problem.error(f"{where or 'the body'} {problem}") from None
     except RecursionError:
-        raise ValueError("the body is nested too deeply, or holds itself") from None
+        raise ValueError("the body is nested too deeply") from None
     return "".join(out).encode()
 
 
-def _write(value: object, out: list[str]) -> None:
+def _write(value: object, out: list[str], within: frozenset[int]) -> None:
+    """Append what a value prints as; `within` holds the ids of what surrounds it."""
     if isinstance(value, str):
         out.append(_string(value))
     elif value is None:
@@ -54,12 +55,14 @@ def _write(value: object, out: list[str]) -> None:
         out.append(_int(value))
     elif isinstance(value, float):
         out.append(_float(value))
+    elif id(value) in within:
+        raise _NotJsonError("holds itself", ValueError)
     elif _is_mapping(value):
-        _object(value, out)
+        _object(value, out, within | {id(value)})
     elif _is_array(value):
-        _array(value, out)
+        _array(value, out, within | {id(value)})
     else:
-        raise _NotJsonError(f"is a {type(value).__name__}, which JSON cannot hold", TypeError)
+        raise _NotJsonError(f"is of type {type(value).__name__}, which JSON lacks", TypeError)
 
 
 def _is_mapping(value: object) -> TypeGuard[Mapping[Any, Any]]:
@@ -70,14 +73,14 @@ def _is_array(value: object) -> TypeGuard[list[Any] | tuple[Any, ...]]:
     return isinstance(value, list | tuple)
 
 
-def _object(value: Mapping[Any, Any], out: list[str]) -> None:
+def _object(value: Mapping[Any, Any], out: list[str], within: frozenset[int]) -> None:
     separator = "{"
     for key, item in _in_order(value):
         if not isinstance(key, str):
-            raise _NotJsonError(f"has a {type(key).__name__} for a key, not a str", TypeError)
+            raise _NotJsonError(f"has a key of type {type(key).__name__}, not str", TypeError)
         try:
             out.append(f"{separator}{_string(key)}:")
-            _write(item, out)
+            _write(item, out, within)
         except _NotJsonError as problem:
             problem.path.append(f".{key!a}" if not key.isidentifier() else f".{key}")
             raise
@@ -85,12 +88,12 @@ def _object(value: Mapping[Any, Any], out: list[str]) -> None:
     out.append("{}" if separator == "{" else "}")
 
 
-def _array(value: list[Any] | tuple[Any, ...], out: list[str]) -> None:
+def _array(value: list[Any] | tuple[Any, ...], out: list[str], within: frozenset[int]) -> None:
     separator = "["
     for index, item in enumerate(value):
         out.append(separator)
         try:
-            _write(item, out)
+            _write(item, out, within)
         except _NotJsonError as problem:
             problem.path.append(f"[{index}]")
             raise
@@ -136,7 +139,7 @@ def _int(value: int) -> str:
 def _float(value: float) -> str:
     """ECMAScript's `Number::toString`: shortest digits, exponents only beyond 1e-7 and 1e21."""
     if not isfinite(value):
-        raise _NotJsonError(f"is {value}, which JSON cannot hold", ValueError)
+        raise _NotJsonError(f"is {value}, which JSON lacks", ValueError)
     if value == 0:
         return "0"
     sign, digits, exponent = Decimal(float.__repr__(value)).as_tuple()

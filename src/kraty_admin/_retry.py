@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Callable, Mapping
 from datetime import timezone
 from email.utils import parsedate_to_datetime
-from math import isfinite
+from typing import Final
 
 import attrs
 
-__all__ = ["RetryBudget", "RetryConfig", "backoff", "is_retryable_status", "retry_after"]
+__all__ = ["YEAR", "RetryBudget", "RetryConfig", "backoff", "is_retryable_status", "retry_after"]
+
+YEAR: Final = 86_400.0 * 365
+"""Seconds that stand for never: sleeps and sockets take neither infinity nor centuries."""
 
 
-def _finite(instance: object, attribute: attrs.Attribute[float], value: object) -> None:
+def _seconds(instance: object, attribute: attrs.Attribute[float], value: object) -> None:
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise TypeError(f"{attribute.name} must be a number, not {type(value).__name__}")
-    if not isfinite(value) or value < 0:
-        raise ValueError(f"{attribute.name} must be finite and not negative")
+    if not 0 <= value <= YEAR:
+        raise ValueError(f"{attribute.name} must be from 0 seconds to a year")
 
 
 def _count(instance: object, attribute: attrs.Attribute[int], value: object) -> None:
@@ -28,10 +30,11 @@ def _count(instance: object, attribute: attrs.Attribute[int], value: object) -> 
         raise ValueError(f"{attribute.name} must be at least 1, the first call included")
 
 
-def _share(instance: object, attribute: attrs.Attribute[float], value: float) -> None:
-    _finite(instance, attribute, value)
-    if value > 1:
-        raise ValueError(f"{attribute.name} must be at most 1")
+def _share(instance: object, attribute: attrs.Attribute[float], value: object) -> None:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"{attribute.name} must be a number, not {type(value).__name__}")
+    if not 0 <= value <= 1:
+        raise ValueError(f"{attribute.name} must be from 0 to 1")
 
 
 @attrs.frozen
@@ -46,13 +49,13 @@ class RetryConfig:
 
     attempts: int = attrs.field(default=4, validator=_count)
     """How often a call is tried at most, the first time included; 1 for never again."""
-    initial_delay: float = attrs.field(default=0.2, validator=_finite)
+    initial_delay: float = attrs.field(default=0.2, validator=_seconds)
     """Seconds before the second attempt."""
-    max_delay: float = attrs.field(default=10.0, validator=_finite)
+    max_delay: float = attrs.field(default=10.0, validator=_seconds)
     """Seconds that a wait grows to at most, unless the server asks for more."""
     jitter: float = attrs.field(default=0.2, validator=_share)
     """How far a wait is spread, as a part of itself: 0.2 for 80 % to 120 %."""
-    max_retry_after: float = attrs.field(default=60.0, validator=_finite)
+    max_retry_after: float = attrs.field(default=60.0, validator=_seconds)
     """Seconds that the server may ask to wait; beyond, the error is raised at once."""
 
 
@@ -74,8 +77,8 @@ def backoff(config: RetryConfig, attempt: int, random: Callable[[], float]) -> f
     return delay * (1 - config.jitter + 2 * config.jitter * random())
 
 
-# Not float(): that also takes "1_0", "inf" and digits of other scripts.
-_SECONDS = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,15})?", re.ASCII)
+# Not float() alone: that also takes "1_0", "inf" and digits of other scripts.
+_NUMBER: Final = re.compile(r"[0-9]+\.?[0-9]*|\.[0-9]+")
 
 
 def retry_after(status: int, headers: Mapping[str, str], wall: float) -> float | None:
@@ -86,21 +89,23 @@ def retry_after(status: int, headers: Mapping[str, str], wall: float) -> float |
         headers: The answer's headers, names in lower case.
         wall: Seconds since the epoch, for dates in an answer that has no date of its own.
     """
-    asked = headers.get("retry-after")
-    if asked is None and status == 429:
-        # Only here: elsewhere the window's end says nothing about when to try again.
-        asked = headers.get("ratelimit-reset")
-    if asked is None:
-        return None
-    asked = asked.strip()
-    if _SECONDS.fullmatch(asked):
-        return float(asked)
-    moment = _date(asked)
-    if moment is None:
-        return None
     # The server's own clock, where it tells it: ours may be wrong.
     now = _date(headers.get("date", ""))
-    return max(0.0, moment - (wall if now is None else now))
+    now = wall if now is None else now
+    asked = _wait(headers.get("retry-after", ""), now)
+    if asked is None and status == 429:
+        # Only here: elsewhere the window's end says nothing about when to try again.
+        asked = _wait(headers.get("ratelimit-reset", ""), now)
+    return asked
+
+
+def _wait(value: str, now: float) -> float | None:
+    value = value.strip()
+    if _NUMBER.fullmatch(value):
+        # Infinite for digits without end, which is longer than anybody waits.
+        return float(value)
+    moment = _date(value)
+    return None if moment is None else max(0.0, moment - now)
 
 
 def _date(value: str) -> float | None:
@@ -108,7 +113,7 @@ def _date(value: str) -> float | None:
         moment = parsedate_to_datetime(value)
         # A zone of -0000 is UTC too, but comes without one.
         return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
-    except (TypeError, ValueError, OverflowError, IndexError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 
@@ -119,23 +124,24 @@ class RetryBudget:
     still are tried once, and the first successes refill the budget.
     """
 
+    # Threads share it without a lock. A fork could inherit a lock that is held, and then
+    # no call of the child would ever return; without one, threads that collide at worst
+    # miscount by one.
+
     def __init__(self, capacity: int | None) -> None:
         self._capacity = capacity
         self._left = capacity or 0
-        self._lock = threading.Lock()
 
     def take(self) -> bool:
         """Whether another retry may be spent, and if so, spends it."""
         if self._capacity is None:
             return True
-        with self._lock:
-            if self._left <= 0:
-                return False
-            self._left -= 1
-            return True
+        if self._left <= 0:
+            return False
+        self._left -= 1
+        return True
 
     def give_back(self) -> None:
         """A call has succeeded."""
         if self._capacity is not None:
-            with self._lock:
-                self._left = min(self._left + 1, self._capacity)
+            self._left = min(self._left + 1, self._capacity)

@@ -1,17 +1,18 @@
 """The only I/O: performing an exchange over httpx, synchronously and asynchronously.
 
-Both twins read alike, on purpose: what differs is `await`.
+Both twins read alike, on purpose: what differs is `await`, and what event loops and the
+cancelling of tasks ask for.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import threading
 import time
-from collections.abc import Callable
-from typing import Final, Generic, TypeVar
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar
 
 import attrs
 import httpx
@@ -20,10 +21,29 @@ from ._exchange import Done, Exchange, Failure, Limits, Outcome, Reply, Sleep, S
 from .errors import KratyError
 from .telemetry import RequestInfo
 
-__all__ = ["AsyncSender", "Hook", "Sender"]
+if TYPE_CHECKING:
+    # At run time it is imported by what is asynchronous, when that is used: it would be
+    # a tenth of the time that importing the package takes.
+    import asyncio
+
+__all__ = [
+    "KEPT_FOR",
+    "AsyncGate",
+    "AsyncPool",
+    "AsyncSender",
+    "Gate",
+    "Headers",
+    "Hook",
+    "Owned",
+    "Pool",
+    "Sender",
+    "SyncPool",
+]
 
 T = TypeVar("T")
 C = TypeVar("C")
+G = TypeVar("G")
+E = TypeVar("E", bound=Exception)
 
 Hook = Callable[[RequestInfo], object]
 
@@ -31,10 +51,16 @@ Hook = Callable[[RequestInfo], object]
 # or an exception of the caller's own transport, is not ours to interpret.
 _FAILURES: Final = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError)
 
+# A phase that begins when the deadline is over still needs a timeout above zero.
+_SHORTEST: Final = 0.001
+
+KEPT_FOR: Final = 5.0
+"""Seconds after which an idle connection is not used again, as in httpx."""
+
 _log: Final = logging.getLogger("kraty_admin")
 
 
-@attrs.frozen(repr=False)
+@attrs.frozen(repr=False, eq=False)
 class Headers:
     """The headers of every request. They carry the key, so nothing shows them."""
 
@@ -43,6 +69,27 @@ class Headers:
 
     def of(self, body: bytes | None) -> httpx.Headers:
         return self.without_body if body is None else self.with_body
+
+
+class Phases(Mapping[str, float | None]):
+    """The timeouts of an attempt, by phase. The transport asks for each as it begins.
+
+    If they were fixed at the start, every phase could take as long as the whole call.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+
+    def __getitem__(self, phase: str) -> float | None:
+        seconds = self._limits.phases[phase]
+        left = max(self._limits.ends_at - time.monotonic(), _SHORTEST)
+        return left if seconds is None else min(seconds, left)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._limits.phases)
+
+    def __len__(self) -> int:
+        return len(self._limits.phases)
 
 
 class Body:
@@ -68,45 +115,144 @@ class Body:
 
 
 class Owned(Generic[C]):
-    """A transport that belongs to one process: a fork gets one of its own.
+    """What belongs to one process: a fork gets one of its own.
 
     Sharing a connection with the parent would cross answers between the two.
     """
 
     def __init__(self, make: Callable[[], C]) -> None:
         self._make = make
-        self._lock = threading.Lock()
-        self._pid = os.getpid()
-        self._transport = make()
-        self._inherited: list[C] = []
+        # By process, without a lock: a fork could inherit it from a thread that holds it.
+        # An ancestor's is kept, not closed: it still speaks over these connections.
+        self._each: dict[int, C] = {os.getpid(): make()}
 
     def get(self) -> C:
-        if self._pid != os.getpid():
-            with self._lock:
-                if self._pid != os.getpid():
-                    # Kept, not closed: the parent still speaks over these connections.
-                    self._inherited.append(self._transport)
-                    self._transport = self._make()
-                    self._pid = os.getpid()
-        return self._transport
+        mine = self.peek()
+        return self._each.setdefault(os.getpid(), self._make()) if mine is None else mine
+
+    def peek(self) -> C | None:
+        """This process's, if there is one yet."""
+        return self._each.get(os.getpid())
+
+
+class Gate:
+    """Lets so many calls in at a time; the others wait in line."""
+
+    def __init__(self, places: int) -> None:
+        self._places = threading.Semaphore(places)
+
+    def enter(self, seconds: float | None) -> None:
+        if not self._places.acquire(timeout=seconds):
+            raise httpx.PoolTimeout("no connection became free in time")
+
+    def leave(self) -> None:
+        self._places.release()
+
+
+class AsyncGate:
+    """Lets so many calls in at a time; the others wait in line."""
+
+    def __init__(self, places: int) -> None:
+        self._places = places
+        self._line: deque[asyncio.Future[None]] = deque()
+
+    async def enter(self, seconds: float | None) -> None:
+        if self._places:
+            self._places -= 1
+            return
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[None] = loop.create_future()
+        self._line.append(turn)
+        # Not `asyncio.wait_for`, which until 3.12 could lose a cancellation.
+        timer = None if seconds is None else loop.call_later(seconds, self._expire, turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self.leave()  # its turn had just come
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def leave(self) -> None:
+        while self._line:
+            turn = self._line.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._places += 1
+
+    def _expire(self, turn: asyncio.Future[None]) -> None:
+        if not turn.done():
+            turn.set_exception(httpx.PoolTimeout("no connection became free in time"))
+
+
+class Pool(Generic[C, G]):
+    """Connections, each in a transport of its own, that one call has to itself at a time.
+
+    One transport for all of them would do, but for what its pool does in httpcore: where
+    a call is cancelled at the wrong moment, it loses a connection for good, and whenever
+    a call comes or goes, it goes through all connections for each call that waits. Here
+    whatever went wrong goes with its transport, and nobody searches.
+    """
+
+    def __init__(self, make: Callable[[], C], gate: G) -> None:
+        self.gate = gate
+        """What calls have to pass before they take one."""
+        self._make = make
+        # Threads share it without a lock, since all that they do to it is atomic. The
+        # first is made at once, to find out whether it can be.
+        self._idle = deque([(time.monotonic(), make())])
+
+    def take(self) -> C:
+        """One for a call: the last that was used, which the server is likeliest to have kept."""
+        try:
+            return self._idle.pop()[1]
+        except IndexError:
+            return self._make()
+
+    def give_back(self, transport: C) -> None:
+        """Keep one after a call that has left it as it should be."""
+        self._idle.append((time.monotonic(), transport))
+
+    def idle(self, seconds: float) -> Iterator[C]:
+        """Those that nobody has used for so long, to be closed; they are no longer kept."""
+        while self._idle:
+            try:
+                since, transport = self._idle.popleft()
+            except IndexError:
+                return
+            if time.monotonic() - since < seconds:
+                self._idle.appendleft((since, transport))
+                return
+            yield transport
+
+
+SyncPool: TypeAlias = Pool[httpx.HTTPTransport, Gate]
+AsyncPool: TypeAlias = Pool[httpx.AsyncHTTPTransport, AsyncGate]
 
 
 class Sender:
     """Performs exchanges over a transport of its own, or over the caller's client."""
 
-    def __init__(self, headers: Headers, over: Owned[httpx.HTTPTransport] | httpx.Client) -> None:
+    def __init__(self, headers: Headers, over: Owned[SyncPool] | httpx.Client) -> None:
         self._headers = headers
         self._over = over
+        self._closed = False
+        self._process: int | None = None
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closed or (isinstance(self._over, httpx.Client) and self._over.is_closed)
 
     def perform(self, exchange: Exchange[T], hook: Hook | None) -> T:
         while True:
             started = time.monotonic()
             limits = exchange.begin(started)
-            outcome: Outcome
-            try:
-                outcome = self._attempt(exchange, limits)
-            except _FAILURES as cause:
-                outcome = Failure(cause)
+            outcome = self._attempt(exchange, limits)
             step = _settle(exchange, outcome, started, hook)
             if isinstance(step, Done):
                 return step.result
@@ -114,45 +260,73 @@ class Sender:
                 raise step.error
             time.sleep(step.seconds)
 
-    def _attempt(self, exchange: Exchange[T], limits: Limits) -> Reply:
-        if isinstance(self._over, httpx.Client):
-            request = _request_of(self._over, self._headers, exchange, limits)
-            response = self._over.send(request, auth=None, follow_redirects=False, stream=True)
-        else:
-            request = _request(self._headers, exchange, limits)
-            response = self._over.get().handle_request(request)
+    def _attempt(self, exchange: Exchange[T], limits: Limits) -> Outcome:
         try:
-            body = Body(limits.ends_at)
-            for chunk in response.iter_bytes():
-                body.add(chunk)
-            return Reply(response.status_code, dict(response.headers), body.whole())
+            if isinstance(self._over, httpx.Client):
+                return self._over_client(self._over, exchange, limits)
+            return self._over_own(self._over, exchange, limits)
+        except _FAILURES as cause:
+            return Failure(_without_frames(cause))
+        except (KeyboardInterrupt, SystemExit) as interruption:
+            raise interruption.with_traceback(None) from None  # see _without_frames
+
+    def _over_own(self, owned: Owned[SyncPool], exchange: Exchange[T], limits: Limits) -> Reply:
+        request = _request(self._headers, exchange, limits)
+        pool = owned.get()
+        pool.gate.enter(request.extensions["timeout"]["pool"])
+        try:
+            for expired in pool.idle(KEPT_FOR):
+                expired.close()
+            transport = pool.take()
+            try:
+                reply = _read(transport.handle_request(request), limits)
+            except BaseException:
+                transport.close()
+                raise
+            pool.give_back(transport)
         finally:
-            response.close()
+            pool.gate.leave()
+        if self._closed:
+            self.close()
+        return reply
+
+    def _over_client(self, client: httpx.Client, exchange: Exchange[T], limits: Limits) -> Reply:
+        self._process = _still(self._process)
+        if client.is_closed:
+            raise httpx.ConnectError("http_client was closed")
+        request = _request_of(client, self._headers, exchange, limits)
+        response = client.send(request, auth=None, follow_redirects=False, stream=True)
+        return _read(response, limits)
 
     def close(self) -> None:
+        self._closed = True
         if not isinstance(self._over, httpx.Client):
-            self._over.get().close()
+            pool = self._over.peek()
+            for transport in pool.idle(0.0) if pool is not None else ():
+                transport.close()
 
 
 class AsyncSender:
     """Performs exchanges over a transport of its own, or over the caller's client."""
 
-    def __init__(
-        self, headers: Headers, over: Owned[httpx.AsyncHTTPTransport] | httpx.AsyncClient
-    ) -> None:
+    def __init__(self, headers: Headers, over: Owned[AsyncPool] | httpx.AsyncClient) -> None:
         self._headers = headers
         self._over = over
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
+        self._process: int | None = None
+        self._loops: dict[int, asyncio.AbstractEventLoop] = {}
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closed or (isinstance(self._over, httpx.AsyncClient) and self._over.is_closed)
 
     async def perform(self, exchange: Exchange[T], hook: Hook | None) -> T:
+        import asyncio
+
         while True:
             started = time.monotonic()
             limits = exchange.begin(started)
-            outcome: Outcome
-            try:
-                outcome = await self._attempt(exchange, limits)
-            except _FAILURES as cause:
-                outcome = Failure(cause)
+            outcome = await self._attempt(exchange, limits)
             step = _settle(exchange, outcome, started, hook)
             if isinstance(step, Done):
                 return step.result
@@ -160,51 +334,100 @@ class AsyncSender:
                 raise step.error
             await asyncio.sleep(step.seconds)
 
-    async def _attempt(self, exchange: Exchange[T], limits: Limits) -> Reply:
-        if isinstance(self._over, httpx.AsyncClient):
-            request = _request_of(self._over, self._headers, exchange, limits)
-            response = await self._over.send(
-                request, auth=None, follow_redirects=False, stream=True
-            )
-        else:
-            request = _request(self._headers, exchange, limits)
-            response = await self._transport(self._over).handle_async_request(request)
-        try:
-            body = Body(limits.ends_at)
-            async for chunk in response.aiter_bytes():
-                body.add(chunk)
-            return Reply(response.status_code, dict(response.headers), body.whole())
-        finally:
-            await response.aclose()
+    async def _attempt(self, exchange: Exchange[T], limits: Limits) -> Outcome:
+        import asyncio
 
-    def _transport(self, owned: Owned[httpx.AsyncHTTPTransport]) -> httpx.AsyncHTTPTransport:
-        loop = asyncio.get_running_loop()
-        if self._loop is None:
-            self._loop = loop
-        elif self._loop is not loop:
+        try:
+            if isinstance(self._over, httpx.AsyncClient):
+                return await self._over_client(self._over, exchange, limits)
+            return await self._over_own(self._over, exchange, limits)
+        except _FAILURES as cause:
+            return Failure(_without_frames(cause))
+        except (asyncio.CancelledError, KeyboardInterrupt, SystemExit) as interruption:
+            raise interruption.with_traceback(None) from None  # see _without_frames
+
+    async def _over_own(
+        self, owned: Owned[AsyncPool], exchange: Exchange[T], limits: Limits
+    ) -> Reply:
+        if not self._is_at_home():
             # Its connections live in the first loop and would hang or crash in this one.
             raise KratyError(
                 "this KratyAdminAsync was first used in another event loop: make one per loop"
             )
-        return owned.get()
+        request = _request(self._headers, exchange, limits)
+        pool = owned.get()
+        await pool.gate.enter(request.extensions["timeout"]["pool"])
+        try:
+            for expired in pool.idle(KEPT_FOR):
+                await expired.aclose()
+            transport = pool.take()
+            try:
+                reply = await _read_async(await transport.handle_async_request(request), limits)
+            except BaseException:
+                await transport.aclose()
+                raise
+            pool.give_back(transport)
+        finally:
+            pool.gate.leave()
+        if self._closed:
+            await self.aclose()
+        return reply
+
+    async def _over_client(
+        self, client: httpx.AsyncClient, exchange: Exchange[T], limits: Limits
+    ) -> Reply:
+        self._process = _still(self._process)
+        if client.is_closed:
+            raise httpx.ConnectError("http_client was closed")
+        request = _request_of(client, self._headers, exchange, limits)
+        at_home = self._is_at_home()
+        try:
+            response = await client.send(request, auth=None, follow_redirects=False, stream=True)
+            return await _read_async(response, limits)
+        except RuntimeError as error:
+            if at_home:
+                raise
+            # How a connection fails whose loop has ended, after it has sent the request.
+            raise httpx.NetworkError(f"{error}; http_client was used in another loop") from None
+
+    def _is_at_home(self) -> bool:
+        """Whether this is the event loop that it was first used in."""
+        import asyncio
+
+        running = asyncio.get_running_loop()
+        return self._loops.setdefault(os.getpid(), running) is running
 
     async def aclose(self) -> None:
-        # In another loop its connections cannot be closed; they went with their own.
-        if not isinstance(self._over, httpx.AsyncClient) and self._loop in (
-            None,
-            asyncio.get_running_loop(),
-        ):
-            await self._over.get().aclose()
+        if isinstance(self._over, httpx.AsyncClient):
+            self._closed = True
+            return
+        at_home = self._is_at_home()
+        if not at_home and not self._loops[os.getpid()].is_closed():
+            raise KratyError("close this KratyAdminAsync in the event loop that it was used in")
+        self._closed = True
+        pool = self._over.peek()
+        for transport in pool.idle(0.0) if at_home and pool is not None else ():
+            await transport.aclose()
 
 
 def _request(headers: Headers, exchange: Exchange[T], limits: Limits) -> httpx.Request:
-    return httpx.Request(
+    """The request for a transport of our own, whose headers are whole but for the length.
+
+    Given `content` instead of a stream, httpx would work all of them out again, which is
+    a tenth of what a call costs.
+    """
+    body = exchange.body
+    request = httpx.Request(
         exchange.method,
         exchange.url,
-        headers=headers.of(exchange.body),
-        content=exchange.body,
-        extensions={"timeout": dict(limits.phases)},
+        headers=headers.of(body),
+        stream=httpx.ByteStream(body or b""),
+        extensions={"timeout": Phases(limits)},
     )
+    if body is not None:
+        request.headers["Content-Length"] = str(len(body))
+    request.read()  # so that `content` is there for whoever looks in
+    return request
 
 
 def _request_of(
@@ -219,8 +442,48 @@ def _request_of(
         exchange.url,
         headers=headers.of(exchange.body),
         content=exchange.body,
-        extensions={"timeout": dict(limits.phases)},
+        extensions={"timeout": Phases(limits)},
     )
+
+
+def _read(response: httpx.Response, limits: Limits) -> Reply:
+    try:
+        body = Body(limits.ends_at)
+        for chunk in response.iter_bytes():
+            body.add(chunk)
+        return Reply(response.status_code, dict(response.headers), body.whole())
+    finally:
+        response.close()
+
+
+async def _read_async(response: httpx.Response, limits: Limits) -> Reply:
+    try:
+        body = Body(limits.ends_at)
+        async for chunk in response.aiter_bytes():
+            body.add(chunk)
+        return Reply(response.status_code, dict(response.headers), body.whole())
+    finally:
+        await response.aclose()
+
+
+def _still(first: int | None) -> int:
+    """This process, which must be the first that has used the caller's client."""
+    process = os.getpid()
+    if first not in (None, process):
+        raise KratyError(
+            "http_client was first used in another process, and its connections would cross "
+            "answers with that one's: make one per process"
+        )
+    return process
+
+
+def _without_frames(error: E) -> E:
+    """The same failure, but not where it was raised.
+
+    Locals of the frames there hold the request as it is sent, with the key.
+    """
+    error.__traceback__ = error.__cause__ = error.__context__ = None
+    return error
 
 
 def _settle(exchange: Exchange[T], outcome: Outcome, started: float, hook: Hook | None) -> Step[T]:

@@ -5,18 +5,31 @@ from __future__ import annotations
 import ipaddress
 import os
 import platform
+import re
+import ssl
+from collections.abc import Mapping
+from importlib.util import find_spec
 from math import inf
+from pathlib import Path
 from typing import Final, NoReturn
 from urllib.request import getproxies, proxy_bypass
 
 import attrs
 import httpx
 
-from ._retry import RetryConfig
+from ._retry import YEAR, RetryConfig
 from ._sender import Headers, Hook
 from ._version import __version__
 
-__all__ = ["Settings", "Target", "make_settings", "make_target", "proxy_for"]
+__all__ = [
+    "Secret",
+    "Settings",
+    "Target",
+    "make_settings",
+    "make_ssl_context",
+    "make_target",
+    "proxy_for",
+]
 
 DEFAULT_BASE_URL: Final = "https://api.kraty.io"
 DEFAULT_TIMEOUT: Final = 15.0
@@ -24,7 +37,17 @@ DEFAULT_DEADLINE: Final = 120.0
 API_ROOT: Final = "/server/v1"
 
 
-@attrs.frozen(repr=False)
+@attrs.frozen(repr=False, eq=False)
+class Secret:
+    """A key, or a URL with a password. Held like this, no repr and no frame's locals show it."""
+
+    given: object
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret does not pickle")
+
+
+@attrs.frozen(repr=False, eq=False)
 class Target:
     """Where requests go and what they carry. Holds the key, so nothing shows it."""
 
@@ -35,12 +58,15 @@ class Target:
     key_prefix: str
     """The part of the key that may be shown."""
     headers: Headers
+    """What every request carries, for a client of the caller's to complete."""
+    whole_headers: Headers
+    """The same with the host, for a transport of our own."""
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a client holds a secret and open connections, so it does not pickle")
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False)
 class Settings:
     """What may differ from call to call."""
 
@@ -76,7 +102,7 @@ def make_settings(
         raise TypeError("on_request must be a plain function: nothing would await its result")
     return Settings(
         timeout=base.timeout if timeout is None else _timeout(timeout),
-        deadline=base.deadline if deadline is None else _seconds("deadline", deadline, most=inf),
+        deadline=base.deadline if deadline is None else _deadline(deadline),
         retry=base.retry if retry is None else retry,
         on_request=base.on_request if on_request is None else on_request,
     )
@@ -90,64 +116,80 @@ def _is_coroutine_function(function: object) -> bool:
     )
 
 
-def _seconds(name: str, value: object, *, most: float) -> float:
+def _seconds(name: str, value: object) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
-    if not 0 < value <= most:
-        raise ValueError(f"{name} must be above 0 seconds, and at most {most:g}")
+    if not 0 < value <= YEAR:
+        raise ValueError(f"{name} must be above 0 seconds, and at most a year")
     return float(value)
 
 
+def _deadline(value: object) -> float:
+    return inf if value == inf else _seconds("deadline", value)
+
+
 def _timeout(value: object) -> httpx.Timeout:
-    if isinstance(value, httpx.Timeout):
-        for phase, seconds in value.as_dict().items():
-            if seconds is not None:
-                _seconds(f"timeout's {phase}", seconds, most=86_400 * 365)
-        return value
-    return httpx.Timeout(_seconds("timeout", value, most=86_400 * 365))
+    if not isinstance(value, httpx.Timeout):
+        return httpx.Timeout(_seconds("timeout", value))
+    for phase, seconds in value.as_dict().items():
+        if seconds is not None:
+            _seconds(f"timeout's {phase}", seconds)
+    # A copy, since it can be changed.
+    return httpx.Timeout(value)
 
 
-def make_target(api_key: str | None, base_url: str | None) -> Target:
+def make_target(api_key: Secret, base_url: str | None) -> Target:
     """Key and URL from arguments, or from the environment.
 
     Raises:
         TypeError, ValueError: One is missing or unusable. The key is never quoted.
     """
     key = _key(api_key)
-    url = base_url if base_url is not None else os.environ.get("KRATY_BASE_URL")
-    origin = _origin(url or DEFAULT_BASE_URL)
-    common = {
-        "Accept": "application/json",
-        "Authorization": f"Bearer {key}",
-        "User-Agent": f"kraty-admin/{__version__} python/{platform.python_version()}",
-        "X-Kraty-SDK": f"kraty-admin/{__version__}",
-    }
-    prefix, dot, _ = key.partition(".")
+    if base_url is None:
+        base_url = os.environ.get("KRATY_BASE_URL") or DEFAULT_BASE_URL
+    origin = _origin(base_url)
     return Target(
         root=origin + API_ROOT,
         origin=origin,
-        key_prefix=prefix if dot else "",
-        headers=Headers(
-            httpx.Headers(common), httpx.Headers({**common, "Content-Type": "application/json"})
-        ),
+        key_prefix=str(key.given).split(".")[0] if "." in str(key.given) else "",
+        headers=_headers(key, {}),
+        whole_headers=_headers(key, {"Host": httpx.URL(origin).netloc.decode("ascii")}),
     )
 
 
-def _key(api_key: object) -> str:
+def _headers(key: Secret, first: Mapping[str, str]) -> Headers:
+    without_body = httpx.Headers(
+        {
+            **first,
+            "Accept": "application/json",
+            "Authorization": f"Bearer {key.given}",
+            "User-Agent": f"kraty-admin/{__version__} python/{platform.python_version()}",
+            "X-Kraty-SDK": f"kraty-admin/{__version__}",
+        }
+    )
+    with_body = without_body.copy()
+    with_body["Content-Type"] = "application/json"
+    return Headers(without_body, with_body)
+
+
+def _key(key: Secret) -> Secret:
     source = "api_key"
-    if api_key is None:
-        source, api_key = "KRATY_SERVER_KEY", os.environ.get("KRATY_SERVER_KEY")
-    if api_key is None:
+    if key.given is None:
+        source, key = "KRATY_SERVER_KEY", Secret(os.environ.get("KRATY_SERVER_KEY"))
+    if key.given is None:
         raise ValueError("api_key is missing: pass it, or set KRATY_SERVER_KEY")
-    if not isinstance(api_key, str):
-        raise TypeError(f"{source} must be a str, not {type(api_key).__name__}")
-    if not api_key:
+    if not isinstance(key.given, str):
+        raise TypeError(f"{source} must be a str, not {type(key.given).__name__}")
+    if not key.given:
         raise ValueError(f"{source} must not be empty")
-    if not all("!" <= character <= "~" for character in api_key):
+    if not _KEY.fullmatch(key.given):
         raise ValueError(
             f"{source} holds a character that no key has; is there a line break at its end?"
         )
-    return api_key
+    return key
+
+
+_KEY: Final = re.compile(r"[!-~]+")
 
 
 def _origin(base_url: object) -> str:
@@ -157,16 +199,27 @@ def _origin(base_url: object) -> str:
         url = httpx.URL(base_url)
     except httpx.InvalidURL as error:
         raise ValueError(f"base_url must be a URL such as {DEFAULT_BASE_URL!r}: {error}") from None
-    if url.scheme not in ("https", "http") or not url.host:
+    if url.scheme not in ("https", "http") or not _has_address(url):
         raise ValueError(f"base_url must be a URL such as {DEFAULT_BASE_URL!r}")
     if url.scheme == "http" and not is_loopback(url.host):
         raise ValueError("base_url must be https:// since the key goes with each request")
-    if url.userinfo or url.query or url.fragment:
+    # Looked for in the text too: a query or a fragment may be empty.
+    if url.userinfo or "?" in base_url or "#" in base_url:
         raise ValueError("base_url must hold no user, query or fragment")
     origin = str(url).rstrip("/")
     if origin.endswith(API_ROOT):
         raise ValueError(f"base_url must not end in {API_ROOT}: that is added")
     return origin
+
+
+# What sockets and TLS accept; httpx would only find out in the midst of a call.
+_HOST: Final = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?|[0-9a-f.]*:[0-9a-f:.]*")
+
+
+def _has_address(url: httpx.URL) -> bool:
+    """Whether a URL names a host and port that may exist."""
+    host = url.raw_host.decode("ascii")
+    return _HOST.fullmatch(host) is not None and (url.port is None or 0 < url.port < 65536)
 
 
 def is_loopback(host: str) -> bool:
@@ -186,15 +239,52 @@ def proxy_for(origin: str) -> httpx.Proxy | None:
         ValueError: The environment names something that is no proxy.
     """
     url = httpx.URL(origin)
-    if is_loopback(url.host) or proxy_bypass(url.host):
+    port = url.port or (443 if url.scheme == "https" else 80)
+    # NO_PROXY may name hosts with and without a port.
+    if is_loopback(url.host) or proxy_bypass(url.host) or proxy_bypass(f"{url.host}:{port}"):
         return None
+    named = _named_proxy(url.scheme)
+    if not named.given:
+        return None
+    proxy = _proxy(named)
+    if proxy is None:
+        raise ValueError(f"{url.scheme}_proxy or all_proxy in the environment is not a proxy's URL")
+    if proxy.url.scheme.startswith("socks") and find_spec("socksio") is None:
+        raise ValueError("the environment's proxy needs a package: pip install 'httpx[socks]'")
+    return proxy
+
+
+def _named_proxy(scheme: str) -> Secret:
     proxies = getproxies()
-    proxy = proxies.get(url.scheme) or proxies.get("all")
-    if not proxy:
-        return None
+    return Secret(proxies.get(scheme) or proxies.get("all"))
+
+
+def _proxy(named: Secret) -> httpx.Proxy | None:
+    url = str(named.given)
     try:
-        return httpx.Proxy(proxy if "://" in proxy else f"http://{proxy}")
+        proxy = httpx.Proxy(url if "://" in url else f"http://{url}")
     except (ValueError, httpx.InvalidURL):
-        raise ValueError(
-            f"{url.scheme}_proxy or all_proxy in the environment is not a proxy's URL"
-        ) from None
+        return None
+    return proxy if _has_address(proxy.url) else None
+
+
+def make_ssl_context(origin: str) -> ssl.SSLContext:
+    """The trusted authorities: the environment's, or else those that come with httpx.
+
+    Raises:
+        ValueError: The environment names some that cannot be read.
+    """
+    if httpx.URL(origin).scheme == "http":
+        # Never asked. It trusts nobody, and is made in no time: reading all authorities
+        # takes longer than most tests against a server on this machine.
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # Some versions of httpx pass over a name that leads nowhere.
+    file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+    if file and not Path(file).is_file():
+        raise ValueError("SSL_CERT_FILE in the environment is not a file")
+    if folder and not any(Path(part).is_dir() for part in folder.split(os.pathsep)):
+        raise ValueError("SSL_CERT_DIR in the environment is not a directory")
+    try:
+        return httpx.create_ssl_context()
+    except OSError as error:
+        raise ValueError(f"SSL_CERT_FILE in the environment cannot be used: {error}") from None

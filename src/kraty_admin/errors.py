@@ -95,7 +95,8 @@ class _CallError(KratyError):
 
     def __init__(self, message: str, *, call: CallInfo | None = None) -> None:
         super().__init__(message)
-        self.call = call or CallInfo()
+        self.call: CallInfo = call or CallInfo()
+        """Which call failed, and how far it had come; the properties below read it."""
 
     @property
     def idempotency_key(self) -> str | None:
@@ -187,28 +188,37 @@ class KratyServerError(ErrorCodeProperties, _CallError):
         self.status = status
         """The HTTP status."""
         self.details = details
-        """What the server said besides, as parsed JSON; `None` for nothing."""
+        """What the server said besides, as parsed JSON; `None` for nothing, and for what is
+        nested too deeply to be pickled."""
         self.headers: dict[str, str] = dict(headers or {})
         """The answer's headers, with names in lower case."""
-        self.raw_body = raw_body[:RAW_BODY_LIMIT]
+        self.raw_body: bytes = raw_body[:RAW_BODY_LIMIT]
         """The start of the body as it came."""
         self.retry_after = retry_after
         """How many seconds the server asked to wait, if it asked."""
 
     def __str__(self) -> str:
         text = f"{self.status} {self.code}: {super().__str__()}"
-        if self.details is None:
-            return text
-        # What is lacking, and of what, is what one wants to know of a conflict.
-        details = json.dumps(self.details, ensure_ascii=False, default=repr)
-        shown = details if len(details) <= DETAILS_LIMIT else f"{details[:DETAILS_LIMIT]}…"
-        return f"{text}: {shown}"
+        if self.details is not None:
+            # What is lacking, and of what, is what one wants to know of a conflict.
+            text = f"{text}: {_shown(self.details)}"
+        # A lone surrogate, as of an emoji cut in half, could not be written to a log.
+        return text.encode(errors="backslashreplace").decode()
+
+
+def _shown(details: object) -> str:
+    """The start of an error's details; of those that are no JSON, their type."""
+    try:
+        text = json.dumps(details, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError):
+        return f"<{type(details).__name__}>"
+    return text if len(text) <= DETAILS_LIMIT else f"{text[:DETAILS_LIMIT]}…"
 
 
 class KratyResponseError(KratyServerError):
     """The server answered 2xx, but its body is not the result that was promised.
 
-    The call has most likely taken effect: it is always `ambiguous`, and repeating
+    A write has most likely taken effect: it is always `ambiguous`, and repeating
     it with `idempotency_key` is safe. `code` is `invalid_response`.
     """
 

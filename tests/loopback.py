@@ -1,0 +1,267 @@
+"""What the tests of the network share: servers on the loopback, and both clients as one.
+
+The servers speak plain sockets, so that they see bytes as they come and can misbehave.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import socket
+import ssl
+import threading
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager, suppress
+from typing import Any, Final, TypeVar
+from urllib.parse import unquote
+
+import attrs
+import httpx
+import pytest
+
+from kraty_admin import KratyAdmin, KratyAdminAsync, RetryConfig
+
+T = TypeVar("T")
+
+KEY: Final = "kraty_live_7f3a.canary-Zx81qPw0"
+"""A key whose secret part must never show up anywhere."""
+CANARY: Final = "canary-Zx81qPw0"
+
+ONCE: Final = RetryConfig(attempts=1)
+AT_ONCE: Final = RetryConfig(initial_delay=0.0)
+"""Four attempts without a wait."""
+
+
+@attrs.frozen
+class Seen:
+    """A request as it came over the wire."""
+
+    connection: int
+    head: bytes
+    body: bytes
+
+    @property
+    def method(self) -> str:
+        return self.head.split(b" ", 1)[0].decode()
+
+    @property
+    def target(self) -> str:
+        return self.head.split(b" ", 2)[1].decode()
+
+    @property
+    def player(self) -> str:
+        """The player whom the path names, in `/server/v1/players/{id}/...`."""
+        return unquote(self.target.partition("/players/")[2].split("/")[0])
+
+    @property
+    def headers(self) -> dict[str, str]:
+        lines = self.head.decode().split("\r\n")[1:]
+        pairs = (line.split(": ", 1) for line in lines if line)
+        return {name.lower(): value for name, value in pairs}
+
+
+def response(status: int = 200, payload: object = None, **headers: str) -> bytes:
+    """The bytes of an answer."""
+    body = b"" if payload is None else json.dumps(payload).encode()
+    lines = [f"HTTP/1.1 {status} Whatever", f"content-length: {len(body)}"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def credited(seen: Seen) -> bytes:
+    """A credit's result, which also tells whose it is and which connection asked for it."""
+    data = {"economyKey": "gold", "balance": 500, "applied": True}
+    return response(200, {"data": {**data, "player": seen.player, "connection": seen.connection}})
+
+
+class Server:
+    """Answers over plain sockets, and remembers what it saw."""
+
+    def __init__(
+        self,
+        answer: Callable[[Seen], bytes | None],
+        tls: ssl.SSLContext | None,
+        tunnel: ssl.SSLContext | None,
+    ) -> None:
+        self.seen: list[Seen] = []
+        self.over = threading.Event()
+        """Set when the test is over; answers that hang wait for it."""
+        self._answer = answer
+        self._tls = tls
+        self._tunnel = tunnel
+        self._connections: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+        self.port: int = self._listener.getsockname()[1]
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
+        self._start(self._accept)
+
+    @property
+    def connections(self) -> int:
+        """How many it has accepted."""
+        return len(self._connections)
+
+    def _start(self, run: Callable[..., None], *args: object) -> None:
+        thread = threading.Thread(target=run, args=args, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                accepted, _ = self._listener.accept()
+            except OSError:
+                return
+            self._connections.append(accepted)
+            self._start(self._serve, accepted, len(self._connections))
+
+    def _serve(self, accepted: socket.socket, number: int) -> None:
+        with suppress(OSError), accepted:
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._tls is None:
+                self._converse(accepted, number)
+            else:
+                with self._tls.wrap_socket(accepted, server_side=True) as wrapped:
+                    self._converse(wrapped, number)
+
+    def _converse(self, connection: socket.socket, number: int) -> None:
+        stream = connection.makefile("rb")
+        with stream:
+            while True:
+                head = b""
+                while not head.endswith(b"\r\n\r\n"):
+                    line = stream.readline()
+                    if not line:
+                        return
+                    head += line
+                length = 0
+                for line in head.lower().split(b"\r\n"):
+                    if line.startswith(b"content-length:"):
+                        length = int(line.split(b":")[1])
+                seen = Seen(number, head, stream.read(length))
+                self.seen.append(seen)
+                answer = self._answer(seen)
+                if answer is None:
+                    return
+                connection.sendall(answer)
+                if b"connection: close" in answer.split(b"\r\n\r\n")[0]:
+                    return
+                if self._tunnel is not None and seen.method == "CONNECT":
+                    with self._tunnel.wrap_socket(connection, server_side=True) as inside:
+                        self._converse(inside, number)
+                    return
+
+    def is_left(self) -> bool:
+        """Whether all connections have ended, or do so soon."""
+        served = self._threads[1:]
+        for thread in served:
+            thread.join(10)
+        return not any(thread.is_alive() for thread in served)
+
+    def close(self) -> None:
+        self.over.set()
+        # Closing alone would leave the accepting thread where it waits.
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for connection in list(self._connections):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        for thread in list(self._threads):
+            thread.join(10)
+
+
+@contextmanager
+def serving(
+    answer: Callable[[Seen], bytes | None] = credited,
+    *,
+    tls: ssl.SSLContext | None = None,
+    tunnel: ssl.SSLContext | None = None,
+) -> Generator[Server, None, None]:
+    """A server that answers so; `None` closes the connection.
+
+    Args:
+        answer: Makes the bytes of an answer.
+        tls: Speaks TLS from the start.
+        tunnel: Is a proxy that speaks TLS once it has answered a CONNECT, as if it were
+            the host behind.
+    """
+    server = Server(answer, tls, tunnel)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def always(payload: object) -> Callable[[httpx.Request], httpx.Response]:
+    """The same answer to everything, for a client of the caller's that reaches no network."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json=payload)
+
+    return answer
+
+
+async def settled(value: Any) -> Any:
+    """What a call of either client results in."""
+    return await value if inspect.isawaitable(value) else value
+
+
+@attrs.frozen
+class Twin:
+    """One of the two clients, used in the same way as the other."""
+
+    client_type: type[KratyAdmin] | type[KratyAdminAsync]
+    http_client_type: type[httpx.Client] | type[httpx.AsyncClient]
+
+    @property
+    def is_async(self) -> bool:
+        return self.client_type is KratyAdminAsync
+
+    def client(self, **options: Any) -> Any:
+        options.setdefault("api_key", KEY)
+        return self.client_type(**options)
+
+    def http_client(self, **options: Any) -> Any:
+        return self.http_client_type(**options)
+
+    def mocked(self, answer: Callable[[httpx.Request], httpx.Response], **options: Any) -> Any:
+        """A client of the caller's that reaches no network."""
+        return self.http_client_type(transport=httpx.MockTransport(answer), **options)
+
+    def run(self, scenario: Callable[[Any], Awaitable[T]], **options: Any) -> T:
+        """What a scenario makes of a client; the client is closed after it."""
+
+        async def main() -> T:
+            kraty = self.client(**options)
+            try:
+                return await scenario(kraty)
+            finally:
+                await settled(kraty.close())
+
+        return asyncio.run(main())
+
+    def credit(self, player: str = "player_42", **options: Any) -> Any:
+        """The result of one credit."""
+
+        async def scenario(kraty: Any) -> Any:
+            return await settled(kraty.wallet.credit(player, "gold", amount=500))
+
+        return self.run(scenario, **options)
+
+    def hook(self, function: Callable[[Any], object]) -> Callable[[Any], Any]:
+        """An event hook for a client of the caller's."""
+
+        async def hook(value: Any) -> None:
+            function(value)
+
+        return hook if self.is_async else function
+
+
+SYNC: Final = Twin(KratyAdmin, httpx.Client)
+ASYNC: Final = Twin(KratyAdminAsync, httpx.AsyncClient)
+
+twins: Final = pytest.mark.parametrize(
+    "twin", [pytest.param(SYNC, id="sync"), pytest.param(ASYNC, id="async")]
+)

@@ -1,0 +1,1193 @@
+"""Whole calls, through both clients: what reaches the server, and what reaches the caller."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import random
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from decimal import Decimal
+from math import inf, nan
+from typing import Any, Final, Literal
+
+import attrs
+import httpx
+import pytest
+
+from kraty_admin import (
+    KratyAdmin,
+    KratyAdminAsync,
+    KratyError,
+    KratyNetworkError,
+    KratyResponseError,
+    KratyServerError,
+    RequestInfo,
+    RetryConfig,
+    derive_key,
+    fulfil_once,
+)
+
+Handler = Callable[[httpx.Request], httpx.Response]
+
+AT_ONCE: Final = RetryConfig(initial_delay=0.0)
+GOOD: Final = {"data": {"economyKey": "gold", "balance": 500, "applied": True}}
+
+
+class Driver:
+    """Makes clients of one kind, and performs their calls alike."""
+
+    def __init__(self, kind: Literal["sync", "async"]) -> None:
+        self.kind = kind
+        self._loop = asyncio.new_event_loop()
+        self._stack = contextlib.ExitStack()
+
+    def client(self, handler: Handler | None = None, **options: Any) -> Any:
+        """A client; its answers come from a handler, or else from its `base_url`."""
+        options = {"api_key": "kr_test.secret", "retry": AT_ONCE, **options}
+        if self.kind == "sync":
+            if handler is not None:
+                http = self._stack.enter_context(
+                    httpx.Client(transport=httpx.MockTransport(handler))
+                )
+                options.setdefault("http_client", http)
+            return self._stack.enter_context(KratyAdmin(**options))
+        if handler is not None:
+            http_async = httpx.AsyncClient(transport=httpx.MockTransport(handler))
+            self._stack.callback(lambda: self.wait(http_async.aclose()))
+            options.setdefault("http_client", http_async)
+        client = KratyAdminAsync(**options)
+        self._stack.callback(lambda: self.wait(client.close()))
+        return client
+
+    def wait(self, result: Any) -> Any:
+        """The result of a call, awaited if it has to be."""
+        return self._loop.run_until_complete(result) if self.kind == "async" else result
+
+    def close(self) -> None:
+        """Close the clients, and the loop as `asyncio.run` does. Safe to repeat."""
+        self._stack.close()
+        if not self._loop.is_closed():
+            for task in asyncio.all_tasks(self._loop):
+                self._loop.run_until_complete(task)
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.close()
+
+
+@pytest.fixture(params=["sync", "async"])
+def driver(request: pytest.FixtureRequest) -> Iterator[Driver]:
+    made = Driver(request.param)
+    yield made
+    made.close()
+
+
+class Script:
+    """A handler that answers as scripted, then with success, and keeps what it was sent."""
+
+    def __init__(self, *answers: httpx.Response | Exception | int) -> None:
+        self._answers = deque(answers)
+        self.requests: list[httpx.Request] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        request.read()
+        self.requests.append(request)
+        answer = self._answers.popleft() if self._answers else httpx.Response(200, json=GOOD)
+        if isinstance(answer, int):
+            return httpx.Response(answer)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    @property
+    def bodies(self) -> list[bytes]:
+        return [request.content for request in self.requests]
+
+    @property
+    def keys(self) -> list[str]:
+        return [json.loads(body)["idempotencyKey"] for body in self.bodies]
+
+
+def refusal(status: int, code: str, **extra: Any) -> httpx.Response:
+    headers = extra.pop("headers", {})
+    error = {"code": code, "message": "why", **extra}
+    return httpx.Response(status, json={"error": error}, headers=headers)
+
+
+def credit(client: Any, **options: Any) -> Any:
+    return client.wallet.credit("player_42", "gold", amount=500, **options)
+
+
+class TestOneKeyOneBody:
+    """Every attempt of a call carries the same bytes, under one key."""
+
+    def test_caller_changes_its_dicts(self, driver: Driver) -> None:
+        """What the caller changes between attempts does not change what is sent."""
+        entry: dict[str, Any] = {"type": "currency", "currencyKey": "gold", "amount": 5}
+        metadata: dict[str, Any] = {"receipt": {"id": "r"}}
+        script = Script(503, httpx.ReadError("dropped"), 429)
+
+        def spoil(request: httpx.Request) -> httpx.Response:
+            entry["amount"] += 1
+            metadata["receipt"]["id"] += "!"
+            metadata["more"] = 1
+            return script(request)
+
+        driver.wait(
+            driver.client(spoil).grants.create(
+                "p", idempotency_key="k", entries=[entry], metadata=metadata
+            )
+        )
+        sent = (
+            b'{"idempotencyKey":"k","kind":"reward",'
+            b'"entries":[{"type":"currency","currencyKey":"gold","amount":5}],'
+            b'"sourceKind":"api","metadata":{"receipt":{"id":"r"}}}'
+        )
+        assert [sent] * 4 == script.bodies
+
+    @pytest.mark.parametrize("resource", ["players", "wallet", "inventory"])
+    def test_caller_changes_its_rows(self, driver: Driver, resource: str) -> None:
+        """Nor do rows of an import change, or grow in number."""
+        rows: list[Any] = [{"externalPlayerId": "p", "idempotencyKey": "row_1"}]
+        outcome: dict[str, Any] = {
+            "data": {"applied": 1, "skipped": 0, "failed": 0, "failures": []}
+        }
+        script = Script(503, 503, httpx.Response(200, json=outcome))
+
+        def spoil(request: httpx.Request) -> httpx.Response:
+            rows[0]["externalPlayerId"] += "!"
+            rows.append(dict(rows[0]))
+            return script(request)
+
+        migrate = getattr(driver.client(spoil).migrate, resource)
+        driver.wait(migrate(rows, idempotency_key="k"))
+        row = b'{"externalPlayerId":"p","idempotencyKey":"row_1"}'
+        assert [b'{"rows":[' + row + b'],"idempotencyKey":"k"}'] * 3 == script.bodies
+
+    def test_caller_changes_a_raw_body(self, driver: Driver) -> None:
+        """Nor does the body of an endpoint without a method."""
+        body: dict[str, Any] = {"value": [1]}
+        script = Script(503)
+
+        def spoil(request: httpx.Request) -> httpx.Response:
+            body["value"].append(2)
+            return script(request)
+
+        driver.wait(driver.client(spoil).request("POST", "/x", body=body, idempotency_key="k"))
+        assert [b'{"value":[1],"idempotencyKey":"k"}'] * 2 == script.bodies
+
+    def test_minted_once(self, driver: Driver) -> None:
+        """A key is minted once per call, not per attempt, and each call has its own."""
+        minted: list[str] = []
+
+        def mint() -> str:
+            minted.append(f"key_{len(minted) + 1}")
+            return minted[-1]
+
+        script = Script(503, 502, 500, 200, 503)
+        client = driver.client(script, generate_idempotency_key=mint)
+        with pytest.raises(KratyServerError):
+            driver.wait(credit(client, idempotency_key="mine"))  # 503, 502, 500, an empty 200
+        driver.wait(credit(client))  # 503, success
+        driver.wait(credit(client))
+        assert (["mine"] * 4 + ["key_1"] * 2 + ["key_2"], ["key_1", "key_2"]) == (
+            script.keys,
+            minted,
+        )
+
+    def test_default_keys_differ(self, driver: Driver) -> None:
+        """Without a generator, two calls have two keys, each on all of its attempts."""
+        script = Script(503, httpx.Response(200, json=GOOD), 503)
+        client = driver.client(script)
+        first, second = driver.wait(credit(client)), driver.wait(credit(client))
+        one, other = first.http.idempotency_key, second.http.idempotency_key
+        assert [one, one, other, other] == script.keys
+        assert one != other
+
+    def test_reads_have_none(self, driver: Driver) -> None:
+        """A read carries no key and no body, and mints none."""
+
+        def never() -> str:
+            raise AssertionError("no key was needed")
+
+        script = Script(503, httpx.Response(200, json={"ok": True}))
+        result = driver.wait(driver.client(script, generate_idempotency_key=never).health.ping())
+        assert ([b"", b""], None, 2) == (
+            script.bodies,
+            result.http.idempotency_key,
+            result.http.attempts,
+        )
+
+    @pytest.mark.parametrize(
+        ("value", "error"),
+        [
+            pytest.param("", ValueError, id="empty"),
+            pytest.param("\ud800", ValueError, id="surrogate"),
+            pytest.param(None, TypeError, id="None"),
+            pytest.param(7, TypeError, id="int"),
+            pytest.param(b"k", TypeError, id="bytes"),
+        ],
+    )
+    def test_bad_generator(self, driver: Driver, value: Any, error: type[Exception]) -> None:
+        """A generator that returns no key fails the call before anything is sent."""
+        script = Script()
+        client = driver.client(script, generate_idempotency_key=lambda: value)
+        with pytest.raises(error):
+            driver.wait(credit(client))
+        assert [] == script.requests
+
+    def test_generator_that_raises(self, driver: Driver) -> None:
+        """What a generator raises reaches the caller before anything is sent."""
+
+        def fail() -> str:
+            raise LookupError("no key today")
+
+        script = Script()
+        with pytest.raises(LookupError, match="no key today"):
+            driver.wait(credit(driver.client(script, generate_idempotency_key=fail)))
+        assert [] == script.requests
+
+
+class TestIdempotencyConflict:
+    """The key was used for another body."""
+
+    @pytest.mark.parametrize("status", [409, 429, 503])
+    def test_never_retried(self, driver: Driver, status: int) -> None:
+        """A conflict ends the call at once, and is no other 409."""
+        script = Script(*[refusal(status, "idempotency_conflict") for _ in range(4)])
+        with pytest.raises(KratyServerError) as caught:
+            driver.wait(credit(driver.client(script), idempotency_key="k"))
+        assert (1, 1, "k", True, False) == (
+            len(script.requests),
+            caught.value.attempts,
+            caught.value.idempotency_key,
+            caught.value.is_idempotency_conflict,
+            caught.value.is_conflict,
+        )
+
+    def test_other_conflicts(self, driver: Driver) -> None:
+        """A lack of balance is another conflict, and says what is lacking."""
+        script = Script(refusal(409, "conflict", details={"required": 500, "available": 12}))
+        with pytest.raises(KratyServerError) as caught:
+            driver.wait(
+                driver.client(script).wallet.debit("p", "gold", amount=500, idempotency_key="k")
+            )
+        assert (False, True, False) == (
+            caught.value.is_idempotency_conflict,
+            caught.value.is_conflict,
+            caught.value.ambiguous,
+        )
+        assert (
+            "409 conflict: why (wallet.debit, idempotency key 'k'): "
+            '{"required": 500, "available": 12}'
+        ) == str(caught.value)
+
+    def test_alert(self, driver: Driver) -> None:
+        """`fulfil_once` tells of it and raises it on, around either kind of call."""
+        alerts: list[KratyServerError] = []
+        script = Script(refusal(409, "idempotency_conflict"))
+        client = driver.client(script)
+
+        async def fulfil_async() -> Any:
+            with fulfil_once("iap", "r", on_conflict=alerts.append) as key:
+                return await credit(client, idempotency_key=key)
+
+        def fulfil() -> Any:
+            with fulfil_once("iap", "r", on_conflict=alerts.append) as key:
+                return credit(client, idempotency_key=key)
+
+        with pytest.raises(KratyServerError) as caught:
+            driver.wait(fulfil() if driver.kind == "sync" else fulfil_async())
+        assert ([caught.value], [derive_key("iap", "r")]) == (alerts, script.keys)
+
+    def test_behind_a_hook_of_the_http_client(self, driver: Driver) -> None:
+        """A hook that raises for bad statuses does not make a refusal look like a failure."""
+        script = Script(*[refusal(409, "idempotency_conflict") for _ in range(4)])
+        transport = httpx.MockTransport(script)
+
+        def check(response: httpx.Response) -> None:
+            response.read()
+            response.raise_for_status()
+
+        async def check_async(response: httpx.Response) -> None:
+            await response.aread()
+            response.raise_for_status()
+
+        http_client: Any = (
+            httpx.Client(transport=transport, event_hooks={"response": [check]})
+            if driver.kind == "sync"
+            else httpx.AsyncClient(transport=transport, event_hooks={"response": [check_async]})
+        )
+        with pytest.raises(KratyServerError) as caught:
+            driver.wait(credit(driver.client(http_client=http_client)))
+        driver.wait(http_client.close() if driver.kind == "sync" else http_client.aclose())
+        assert (True, 1) == (caught.value.is_idempotency_conflict, len(script.requests))
+
+
+Fault = Literal[
+    "answer",
+    "drop",  # read the request, then close
+    "commit-then-drop",
+    "commit-then-half",  # half of the answer, then close
+    "commit-then-garble",  # 200 and HTML
+    "answer-then-close",  # an idle connection that is closed by the server
+    "hang",
+    "trickle",
+]
+
+
+class LedgerServer:
+    """A raw server that keeps a ledger by idempotency key, and fails as scripted."""
+
+    def __init__(self, *script: Fault) -> None:
+        self._script = deque(script)
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.ledger: dict[str, int] = {}
+        self.requests = 0
+        self.reached = threading.Event()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def __enter__(self) -> LedgerServer:
+        self._start(self._accept)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        # Wakes the accepting thread; closing alone does not, on every system.
+        with contextlib.suppress(OSError), socket.create_connection(self._address, timeout=5):
+            pass
+        for thread in self._threads:
+            thread.join(timeout=10)
+            assert not thread.is_alive()
+        self._listener.close()
+
+    @property
+    def _address(self) -> tuple[str, int]:
+        address: tuple[str, int] = self._listener.getsockname()
+        return address
+
+    def _start(self, target: Callable[..., None], *args: Any) -> None:
+        thread = threading.Thread(target=target, args=args)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        while not self._stop.is_set():
+            connection, _ = self._listener.accept()
+            connection.settimeout(0.05)
+            self._start(self._serve, connection)
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            received = b""
+            while not self._stop.is_set():
+                try:
+                    chunk = connection.recv(65536)
+                except TimeoutError:
+                    continue
+                if not chunk:
+                    return
+                received += chunk
+                head, end, body = received.partition(b"\r\n\r\n")
+                length = int(
+                    next(
+                        line.split(b":")[1]
+                        for line in head.lower().split(b"\r\n")
+                        if line.startswith(b"content-length")
+                    )
+                    if end
+                    else 1
+                )
+                if end and len(body) >= length:
+                    received = b""
+                    if not self._perform(connection, json.loads(body)):
+                        return
+
+    def _perform(self, connection: socket.socket, body: dict[str, Any]) -> bool:
+        """Answer a request; whether the connection stays open."""
+        fault = self._script.popleft() if self._script else "answer"
+        self.requests += 1
+        self.reached.set()
+        if fault == "drop":
+            return False
+        if fault == "hang":
+            self._stop.wait(10)
+            return False
+        applied = body["idempotencyKey"] not in self.ledger
+        self.ledger.setdefault(body["idempotencyKey"], body["amount"])
+        balance = sum(self.ledger.values())
+        data = {"economyKey": "gold", "balance": balance, "applied": applied}
+        text = b"<html>" if fault == "commit-then-garble" else json.dumps({"data": data}).encode()
+        answer = b"HTTP/1.1 200 OK\r\nX-Request-ID: req_%d\r\nContent-Length: %d\r\n\r\n%s" % (
+            self.requests,
+            len(text),
+            text,
+        )
+        if fault == "commit-then-drop":
+            return False
+        if fault == "commit-then-half":
+            connection.sendall(answer[:-10])
+            return False
+        if fault == "trickle":
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+            for _ in range(160):
+                if self._stop.wait(0.05):
+                    break
+                connection.sendall(b" ")
+            return False
+        connection.sendall(answer)
+        return fault != "answer-then-close"
+
+
+class TestLedger:
+    """One receipt, one mint, over real connections."""
+
+    @pytest.mark.parametrize(
+        "faults",
+        [
+            pytest.param(["drop"], id="dropped"),
+            pytest.param(["commit-then-drop"], id="committed"),
+            pytest.param(["commit-then-half"], id="half-an-answer"),
+            pytest.param(["commit-then-garble"], id="garbled"),
+            pytest.param(["drop", "commit-then-drop", "commit-then-half"], id="one-after-another"),
+        ],
+    )
+    def test_within_a_call(self, driver: Driver, faults: list[Fault]) -> None:
+        """A call whose connection breaks is repeated under its key, and mints once."""
+        with LedgerServer(*faults) as server:
+            result = driver.wait(credit(driver.client(base_url=server.url), idempotency_key="r"))
+            driver.close()
+        assert ({"r": 500}, 500, len(faults) + 1) == (
+            server.ledger,
+            result.balance,
+            result.http.attempts,
+        )
+        assert (faults != ["drop"]) is result.replayed
+
+    @pytest.mark.parametrize(
+        ("fault", "kind", "request_id"),
+        [
+            ("commit-then-drop", KratyNetworkError, None),
+            ("commit-then-half", KratyNetworkError, None),
+            ("commit-then-garble", KratyResponseError, "req_4"),
+        ],
+    )
+    @pytest.mark.parametrize("given", ["receipt_1", None], ids=["own-key", "minted-key"])
+    def test_over_two_calls(
+        self,
+        driver: Driver,
+        fault: Fault,
+        kind: type[KratyServerError | KratyNetworkError],
+        request_id: str | None,
+        given: str | None,
+    ) -> None:
+        """A call that fails for good says its key; calling again with that leaves one entry."""
+        with LedgerServer(fault, fault, fault, fault) as server:
+            client = driver.client(base_url=server.url)
+            with pytest.raises(kind) as caught:
+                driver.wait(credit(client, idempotency_key=given))
+            key = caught.value.idempotency_key
+            result = driver.wait(credit(client, idempotency_key=key))
+            driver.close()
+        assert (4, True, request_id) == (
+            caught.value.attempts,
+            caught.value.ambiguous,
+            caught.value.request_id,
+        )
+        assert ({given or key: 500}, True, 5) == (server.ledger, result.replayed, server.requests)
+
+    def test_job_that_runs_again(self, driver: Driver) -> None:
+        """A job that crashes after its call and is run again by its queue mints once."""
+
+        def job() -> None:
+            client = driver.client(base_url=server.url)
+            driver.wait(credit(client, idempotency_key=derive_key("iap", "receipt_1")))
+
+        with LedgerServer("answer", "commit-then-drop") as server:
+            job()
+            job()
+            driver.close()
+        assert {derive_key("iap", "receipt_1"): 500} == server.ledger
+
+    def test_idle_connection_is_closed(self, driver: Driver) -> None:
+        """An idle connection that the server has closed does not cost the next call anything."""
+        with LedgerServer("answer-then-close", "answer-then-close") as server:
+            client = driver.client(base_url=server.url)
+            results = [driver.wait(credit(client, idempotency_key=key)) for key in "abc"]
+            driver.close()
+        assert {"a": 500, "b": 500, "c": 500} == server.ledger
+        assert 1500 == results[-1].balance
+
+    def test_idle_connection_is_closed_at_the_wrong_moment(self, driver: Driver) -> None:
+        """One that it closes as the next request arrives (`RemoteProtocolError`) is retried."""
+        told: list[RequestInfo] = []
+        with LedgerServer("answer", "drop") as server:
+            client = driver.client(base_url=server.url, on_request=told.append)
+            for key in "ab":
+                driver.wait(credit(client, idempotency_key=key))
+            driver.close()
+        assert [(1, None), (1, "RemoteProtocolError"), (2, None)] == [
+            (info.attempt, info.error) for info in told
+        ]
+        assert {"a": 500, "b": 500} == server.ledger
+
+
+HANGS: Final[list[Fault]] = ["hang"] * 20
+
+
+class TestDeadline:
+    """A call ends by its deadline, whatever the server does."""
+
+    @pytest.mark.parametrize("fault", ["hang", "trickle"])
+    def test_slow_server(self, driver: Driver, fault: Fault) -> None:
+        """A server that hangs or trickles its answer is given up on in time."""
+        with LedgerServer(fault, fault, fault, fault) as server:
+            client = driver.client(base_url=server.url, deadline=0.3)
+            started = time.monotonic()
+            with pytest.raises(KratyNetworkError) as caught:
+                driver.wait(credit(client, idempotency_key="k"))
+            took = time.monotonic() - started
+            driver.close()
+        assert 0.2 < took < 5
+        assert ("ReadTimeout", True, "k") == (
+            caught.value.cause_name,
+            caught.value.ambiguous,
+            caught.value.idempotency_key,
+        )
+
+    def test_many_attempts(self, driver: Driver) -> None:
+        """The deadline is over all attempts: those that time out are not each given all of it."""
+        retry = RetryConfig(attempts=1000, initial_delay=0.0)
+        with LedgerServer(*HANGS) as server:
+            client = driver.client(base_url=server.url, deadline=0.5, timeout=0.05, retry=retry)
+            started = time.monotonic()
+            with pytest.raises(KratyNetworkError) as caught:
+                driver.wait(credit(client))
+            took = time.monotonic() - started
+            driver.close()
+        assert 0.4 < took < 5
+        assert 2 <= caught.value.attempts <= 10
+
+    def test_waits_count(self, driver: Driver) -> None:
+        """A wait that would pass the deadline is not begun."""
+        script = Script(*[refusal(503, "x", headers={"Retry-After": "30"}) for _ in range(4)])
+        client = driver.client(script, deadline=29.0)
+        started = time.monotonic()
+        with pytest.raises(KratyServerError) as caught:
+            driver.wait(credit(client))
+        assert time.monotonic() - started < 5
+        assert (1, 30.0) == (caught.value.attempts, caught.value.retry_after)
+
+    def test_without_one(self, driver: Driver) -> None:
+        """Without a deadline and without timeouts, a call works over a real connection."""
+        with LedgerServer("answer") as server:
+            client = driver.client(base_url=server.url, deadline=inf, timeout=httpx.Timeout(None))
+            result = driver.wait(credit(client))
+            driver.close()
+        assert 500 == result.balance
+
+
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The waits between attempts, which are noted instead of being slept."""
+    waits: list[float] = []
+
+    async def note(seconds: float) -> None:
+        waits.append(seconds)
+
+    monkeypatch.setattr("time.sleep", waits.append)
+    monkeypatch.setattr("asyncio.sleep", note)
+    return waits
+
+
+class TestRetryAfter:
+    """The server's wishes are kept."""
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            {"Retry-After": "7"},
+            {"Retry-After": "6.5"},
+            {"RateLimit-Reset": "7"},
+            {
+                "Retry-After": "Mon, 08 Jun 2026 12:00:07 GMT",
+                "Date": "Mon, 08 Jun 2026 12:00:00 GMT",
+            },
+        ],
+        ids=["seconds", "decimal", "reset", "date"],
+    )
+    def test_never_earlier(
+        self, driver: Driver, slept: list[float], headers: dict[str, str]
+    ) -> None:
+        """The wait is at least what was asked, however it is spread."""
+        answers = [refusal(429, "rate_limited", headers=headers) for _ in range(3)]
+        retry = RetryConfig(initial_delay=6.4, max_delay=6.4, jitter=1.0)
+        driver.wait(credit(driver.client(Script(*answers), retry=retry)))
+        asked = 6.5 if headers.get("Retry-After") == "6.5" else 7.0
+        assert 3 == len(slept)
+        assert all(asked <= wait <= 12.8 for wait in slept)
+
+    def test_above_the_cap(self, driver: Driver, slept: list[float]) -> None:
+        """A wish above the cap is raised at once, with what was asked."""
+        script = Script(refusal(429, "rate_limited", headers={"Retry-After": "9999999999"}))
+        with pytest.raises(KratyServerError) as caught:
+            driver.wait(credit(driver.client(script)))
+        assert ([], 1, 9999999999.0, True) == (
+            slept,
+            caught.value.attempts,
+            caught.value.retry_after,
+            caught.value.is_rate_limited,
+        )
+
+    def test_backoff(self, driver: Driver, slept: list[float]) -> None:
+        """Without a wish, the waits grow, spread by the jitter."""
+        driver.wait(credit(driver.client(Script(503, 503, 503), retry=RetryConfig())))
+        assert 3 == len(slept)
+        for wait, middle in zip(slept, (0.2, 0.4, 0.8), strict=True):
+            assert 0.8 * middle <= wait <= 1.2 * middle
+
+
+class Interruption(Exception):  # noqa: N818 -- as celery's SoftTimeLimitExceeded is called
+    """What a job queue raises in the middle of a job that takes too long."""
+
+
+class TestCancellation:
+    """A cancelled call makes no further attempt."""
+
+    @pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit, Interruption])
+    def test_during_an_attempt(self, driver: Driver, interruption: type[BaseException]) -> None:
+        """An interruption of an attempt reaches the caller, after this one attempt."""
+        attempts: list[int] = []
+
+        def interrupt(request: httpx.Request) -> httpx.Response:
+            attempts.append(1)
+            raise interruption
+
+        client = driver.client(interrupt)
+        with pytest.raises(interruption):
+            driver.wait(credit(client))
+        assert [1] == attempts
+
+    @pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit, Interruption])
+    def test_during_a_wait(
+        self,
+        driver: Driver,
+        interruption: type[BaseException],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """So does an interruption of the wait before the next one."""
+
+        def interrupt(seconds: float) -> None:
+            raise interruption
+
+        async def interrupt_async(seconds: float) -> None:
+            raise interruption
+
+        script = Script(503, 503)
+        client = driver.client(script)
+        monkeypatch.setattr("time.sleep", interrupt)
+        monkeypatch.setattr("asyncio.sleep", interrupt_async)
+        with pytest.raises(interruption):
+            driver.wait(credit(client))
+        assert 1 == len(script.requests)
+
+    def cancelled(self, answer: Callable[[], httpx.Response] | None, how: str) -> int:
+        """How many attempts a call makes that is cancelled once it hangs or waits."""
+        attempts = 0
+
+        async def main() -> None:
+            reached = asyncio.Event()
+
+            async def handle(request: httpx.Request) -> httpx.Response:
+                nonlocal attempts
+                attempts += 1
+                reached.set()
+                if answer is not None:
+                    return answer()
+                if attempts == 1:
+                    await asyncio.Event().wait()
+                return httpx.Response(200, json=GOOD)
+
+            async with httpx.AsyncClient(transport=httpx.MockTransport(handle)) as http:
+                retry = RetryConfig(initial_delay=30.0) if answer is not None else AT_ONCE
+                client = KratyAdminAsync(api_key="k.s", http_client=http, retry=retry)
+                if how == "wait_for":
+                    with pytest.raises(asyncio.TimeoutError):
+                        await asyncio.wait_for(credit(client), 0.05)
+                else:
+                    task = asyncio.ensure_future(credit(client))
+                    await reached.wait()
+                    for _ in range(20):  # until it waits for the answer, or for its next attempt
+                        await asyncio.sleep(0)
+                    task.cancel()
+                    with pytest.raises(asyncio.CancelledError):
+                        await task
+                for _ in range(20):
+                    await asyncio.sleep(0)
+
+        asyncio.run(main())
+        return attempts
+
+    @pytest.mark.parametrize("how", ["wait_for", "cancel"])
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            pytest.param(None, id="during-an-attempt"),
+            pytest.param(lambda: httpx.Response(503), id="during-a-wait"),
+        ],
+    )
+    def test_task(self, answer: Callable[[], httpx.Response] | None, how: str) -> None:
+        """Cancelling a task, or waiting for it no longer, leaves exactly one attempt."""
+        assert 1 == self.cancelled(answer, how)
+
+    def test_over_a_real_connection(self) -> None:
+        """So it is over a real connection to a server that hangs."""
+
+        async def main() -> None:
+            async with KratyAdminAsync(api_key="k.s", base_url=server.url, retry=AT_ONCE) as client:
+                task = asyncio.ensure_future(credit(client))
+                assert await asyncio.to_thread(server.reached.wait, 10)
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+
+        with LedgerServer("hang") as server:
+            asyncio.run(main())
+        assert 1 == server.requests
+
+
+class Stream(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """A body that breaks off, and notes that it is closed."""
+
+    def __init__(self, broken_by: BaseException | None) -> None:
+        self._broken_by = broken_by
+        self.closed = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield json.dumps(GOOD).encode()
+        if self._broken_by is not None:
+            raise self._broken_by
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for chunk in self:
+            yield chunk
+
+    def close(self) -> None:
+        self.closed += 1
+
+    async def aclose(self) -> None:
+        self.closed += 1
+
+
+class TestClosing:
+    """Every answer is closed, so that its connection goes back to the pool."""
+
+    @pytest.mark.parametrize("status", [200, 302, 404, 503])
+    @pytest.mark.parametrize(
+        "broken_by",
+        [None, httpx.ReadError("dropped"), KeyboardInterrupt(), Interruption()],
+        ids=["whole", "dropped", "interrupted", "foreign"],
+    )
+    def test_closed(self, driver: Driver, status: int, broken_by: BaseException | None) -> None:
+        """An answer is closed once it is read, or once reading it has failed."""
+        stream = Stream(broken_by)
+        client = driver.client(
+            lambda _: httpx.Response(status, stream=stream), retry=RetryConfig(attempts=1)
+        )
+        with contextlib.suppress(KratyError, KeyboardInterrupt, Interruption):
+            driver.wait(credit(client))
+        assert stream.closed >= 1
+
+
+LARGEST: Final = 2**53 - 1
+
+BAD_AMOUNTS: Final = [
+    pytest.param(True, TypeError, id="bool"),
+    pytest.param(False, TypeError, id="bool-false"),
+    pytest.param(1.0, TypeError, id="float"),
+    pytest.param(nan, TypeError, id="NaN"),
+    pytest.param(inf, TypeError, id="infinity"),
+    pytest.param("5", TypeError, id="str"),
+    pytest.param(None, TypeError, id="None"),
+    pytest.param(Decimal(5), TypeError, id="Decimal"),
+    pytest.param(0, ValueError, id="zero"),
+    pytest.param(-1, ValueError, id="negative"),
+    pytest.param(LARGEST + 1, ValueError, id="too-large"),
+    pytest.param(10**5000, ValueError, id="far-too-large"),
+]
+
+MINTING: Final = pytest.mark.parametrize(
+    ("method", "argument"),
+    [
+        ("wallet.credit", "amount"),
+        ("wallet.debit", "amount"),
+        ("inventory.grant", "quantity"),
+        ("inventory.revoke", "quantity"),
+    ],
+    ids=["credit", "debit", "grant", "revoke"],
+)
+
+
+def method_of(client: Any, name: str) -> Callable[..., Any]:
+    resource, _, method = name.partition(".")
+    found: Callable[..., Any] = getattr(getattr(client, resource), method)
+    return found
+
+
+class TestAmounts:
+    """Amounts are whole numbers that every JSON reader reads alike."""
+
+    @MINTING
+    @pytest.mark.parametrize(("value", "error"), BAD_AMOUNTS)
+    def test_bad(
+        self, driver: Driver, method: str, argument: str, value: Any, error: type[Exception]
+    ) -> None:
+        """Anything else is refused before anything is sent, and the message names it."""
+        script = Script()
+        with pytest.raises(error, match=f"^{argument} must be"):
+            driver.wait(method_of(driver.client(script), method)("p", "x", **{argument: value}))
+        assert [] == script.requests
+
+    @MINTING
+    @pytest.mark.parametrize("value", [1, LARGEST], ids=["smallest", "largest"])
+    def test_good(self, driver: Driver, method: str, argument: str, value: int) -> None:
+        """From 1 to 2**53 - 1, an amount arrives and comes back digit for digit."""
+        sent: list[bytes] = []
+
+        def echo(request: httpx.Request) -> httpx.Response:
+            sent.append(request.content)
+            amount = json.loads(request.content)[argument]
+            return httpx.Response(
+                200, json={"data": {"balance": amount, "quantity": amount, "applied": True}}
+            )
+
+        result = driver.wait(
+            method_of(driver.client(echo), method)(
+                "p", "x", idempotency_key="k", **{argument: value}
+            )
+        )
+        assert [f'{{"{argument}":{value},"idempotencyKey":"k"}}'.encode()] == sent
+        assert (value, value) == (result["balance"], result["quantity"])
+
+
+class TestRetryBudget:
+    """An outage is not multiplied by retries."""
+
+    @pytest.mark.parametrize(
+        ("options", "calls", "expected"),
+        [
+            pytest.param({"retry_budget": 5}, 10, 15, id="five"),
+            pytest.param({"retry_budget": 0}, 10, 10, id="none-at-all"),
+            pytest.param({"retry_budget": None}, 10, 40, id="turned-off"),
+            pytest.param({}, 60, 160, id="default"),
+        ],
+    )
+    def test_outage(
+        self, driver: Driver, options: dict[str, Any], calls: int, expected: int
+    ) -> None:
+        """In an outage, each call is tried once, and as many retries are made as the budget has."""
+        script = Script(*[503] * 1000)
+        client = driver.client(script, **options)
+        for _ in range(calls):
+            with pytest.raises(KratyServerError):
+                driver.wait(credit(client))
+        assert expected == len(script.requests)
+
+    def test_refilled(self, driver: Driver) -> None:
+        """After an outage, each success buys one retry."""
+        good = [httpx.Response(200, json=GOOD) for _ in range(2)]
+        script = Script(*[503] * 4, *good, *[503] * 4)
+        client = driver.client(script, retry_budget=2)
+        sent: list[int] = []
+        for _ in range(6):
+            before = len(script.requests)
+            with contextlib.suppress(KratyServerError):
+                driver.wait(credit(client))
+            sent.append(len(script.requests) - before)
+        # 503 three times, 503 once; two successes; 503 three times, 503 once.
+        assert [3, 1, 1, 1, 3, 1] == sent
+
+    def test_shared(self, driver: Driver) -> None:
+        """Clients that are derived from one another share a budget: they share the server."""
+        script = Script(*[503] * 100)
+        client = driver.client(script, retry_budget=3)
+        other = client.with_options(timeout=5.0)
+        for each in (client, other, client, other):
+            with pytest.raises(KratyServerError):
+                driver.wait(credit(each))
+        assert 4 + 3 == len(script.requests)
+
+
+class TestEveryStatus:
+    """Whatever is not 2xx raises."""
+
+    def test_all(self, driver: Driver) -> None:
+        """Each status from 300 to 599 raises, documented or not, and holds what came."""
+        statuses: list[int] = []
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            return httpx.Response(statuses[-1], headers={"X-Request-ID": "r"}, text="as it came")
+
+        client = driver.client(answer, retry=RetryConfig(attempts=2, initial_delay=0.0))
+        client = client.with_options()
+        for status in range(300, 600):
+            statuses.append(status)
+            with pytest.raises(KratyServerError) as caught:
+                driver.wait(credit(client))
+            error = caught.value
+            assert ("internal_error", status, b"as it came", "r") == (
+                error.code,
+                error.status,
+                error.raw_body,
+                error.request_id,
+            )
+            assert "text/plain; charset=utf-8" == error.headers["content-type"]
+        assert 300 == len(statuses)
+
+    def test_redirects_are_not_followed(self, driver: Driver) -> None:
+        """A redirect is an error, and nothing is sent to where it points."""
+        script = Script(httpx.Response(307, headers={"Location": "https://evil.example/"}))
+        with pytest.raises(KratyServerError) as caught:
+            driver.wait(credit(driver.client(script)))
+        assert (307, ["api.kraty.io"]) == (
+            caught.value.status,
+            [request.url.host for request in script.requests],
+        )
+
+
+def hostile_answer(draw: random.Random) -> httpx.Response:
+    """Any status with any of the bodies that servers, proxies and accidents make."""
+    good = json.dumps(GOOD).encode()
+    bodies: list[bytes] = [
+        good,
+        good[: draw.randrange(len(good))],
+        b"",
+        b"<html><h1>502 Bad Gateway</h1></html>",
+        b"[]",
+        b"null",
+        b'{"data":null}',
+        b'{"data":[]}',
+        b'{"data":NaN}',
+        b'{"error":{"code":7}}',
+        b'{"error":[{"code":"conflict"}]}',
+        b'{"error":{"code":"conflict","message":"m","details":' + b"[" * 300 + b"]" * 300 + b"}}",
+        b'{"error":{"code":"\\ud800","message":"\\udfff"}}',
+        b'{"data":{"balance":' + b"9" * draw.randrange(1, 9000) + b"}}",
+        b"[" * draw.randrange(1, 50_000),
+        draw.randbytes(draw.randrange(40)),
+        good.replace(b'"data"', draw.choice([b'"Data"', b'"error"', b"data", b'"\xff"'])),
+    ]
+    header = draw.choice(
+        [
+            (b"Server", b"nginx"),
+            (b"Retry-After", draw.choice([b"0", b"-1", b"NaN", b"soon", b"9999999999", b"\xb2"])),
+            (b"Content-Type", b"text/html; charset=nonsense"),
+            (b"X-Request-ID", b"\xe9"),
+            (b"Content-Encoding", draw.choice([b"gzip", b"deflate", b"br", b"nonsense"])),
+        ]
+    )
+    return httpx.Response(
+        draw.choice([200, 200, 201, 204, 302, 400, 404, 409, 422, 429, 500, 502, 503, 599]),
+        headers=[header],
+        stream=httpx.ByteStream(draw.choice(bodies)),
+    )
+
+
+class TestHostileAnswers:
+    """Nothing but a `KratyError` escapes a call."""
+
+    def test_five_thousand(self, driver: Driver) -> None:
+        """5,000 calls to a hostile server end in a result or in a `KratyError`; nothing hangs."""
+        draw = random.Random(7)
+        client = driver.client(
+            lambda _: hostile_answer(draw),
+            retry=RetryConfig(attempts=2, initial_delay=0.0),
+            retry_budget=None,
+        )
+        ends: dict[str, int] = {}
+        call: Any
+        for _ in range(5000):
+            try:
+                result = driver.wait(credit(client, idempotency_key="k"))
+            except KratyError as error:
+                end, call = type(error).__name__, error
+                str(error).encode()
+            else:
+                end, call = "result", result.http
+            assert ("k", True) == (call.idempotency_key, call.attempts in (1, 2))
+            ends[end] = ends.get(end, 0) + 1
+        assert {"KratyServerError", "KratyResponseError", "KratyNetworkError", "result"} == {*ends}
+        assert 5000 == sum(ends.values())
+
+    def test_broken_compression(self, driver: Driver) -> None:
+        """An answer that cannot be decompressed is a network error, and ambiguous."""
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            return httpx.Response(
+                200, headers={"Content-Encoding": "gzip"}, stream=httpx.ByteStream(b"no gzip")
+            )
+
+        with pytest.raises(KratyNetworkError) as caught:
+            driver.wait(credit(driver.client(answer)))
+        assert ("DecodingError", True, 4) == (
+            caught.value.cause_name,
+            caught.value.ambiguous,
+            caught.value.attempts,
+        )
+
+
+TRANSPORT_ERRORS: Final = [
+    *(httpx.ConnectError, httpx.ConnectTimeout, httpx.ReadError, httpx.ReadTimeout),
+    *(httpx.WriteError, httpx.WriteTimeout, httpx.CloseError, httpx.PoolTimeout),
+    *(httpx.RemoteProtocolError, httpx.LocalProtocolError, httpx.ProxyError),
+    *(httpx.UnsupportedProtocol, httpx.TransportError, httpx.NetworkError, httpx.TimeoutException),
+    *(ConnectionResetError, BrokenPipeError, TimeoutError, OSError),
+]
+
+
+class TestTransportErrors:
+    """Every failure of the connection is tried again, then raised."""
+
+    @pytest.mark.parametrize("kind", TRANSPORT_ERRORS, ids=lambda kind: kind.__name__)
+    def test_raised(self, driver: Driver, kind: type[Exception]) -> None:
+        """The error names its cause, which is detached from what was sent."""
+        script = Script(*[kind("dropped") for _ in range(4)])
+        with pytest.raises(KratyNetworkError) as caught:
+            driver.wait(credit(driver.client(script), idempotency_key="k"))
+        error = caught.value
+        assert (4, "k", kind, None) == (
+            error.attempts,
+            error.idempotency_key,
+            type(error.original_cause),
+            error.__context__,
+        )
+        assert f"no answer: {kind.__name__}: dropped" == error.message
+
+    @pytest.mark.parametrize("kind", TRANSPORT_ERRORS, ids=lambda kind: kind.__name__)
+    def test_recovers(self, driver: Driver, kind: type[Exception]) -> None:
+        """Where the next attempt is answered, the call has its result."""
+        result = driver.wait(credit(driver.client(Script(kind("dropped")))))
+        assert (500, 2) == (result.balance, result.http.attempts)
+
+
+class TestHook:
+    """`on_request` is told of every attempt."""
+
+    def test_every_field(self, driver: Driver, slept: list[float]) -> None:
+        """Each attempt tells its call, status or cause, request id and what follows."""
+        asked = {"Retry-After": "3", "X-Request-ID": "req_2"}
+        script = Script(
+            httpx.ConnectTimeout("slow"),
+            refusal(429, "rate_limited", headers=asked),
+            httpx.Response(200, json=GOOD, headers={"X-Request-ID": "req_3"}),
+        )
+        told: list[RequestInfo] = []
+        driver.wait(
+            credit(
+                driver.client(script, retry=RetryConfig(jitter=0.0), on_request=told.append),
+                idempotency_key="k",
+            )
+        )
+        common: dict[str, Any] = {
+            "method": "POST",
+            "url": "https://api.kraty.io/server/v1/players/player_42/wallet/gold/credit",
+            "idempotency_key": "k",
+            "operation": "wallet.credit",
+        }
+        expected: list[dict[str, Any]] = [
+            {
+                **common,
+                "attempt": 1,
+                "status": None,
+                "ok": False,
+                "error": "ConnectTimeout",
+                "will_retry": True,
+                "retry_in": 0.2,
+                "request_id": None,
+            },
+            {
+                **common,
+                "attempt": 2,
+                "status": 429,
+                "ok": False,
+                "error": "rate_limited",
+                "will_retry": True,
+                "retry_in": 3.0,
+                "request_id": "req_2",
+            },
+            {
+                **common,
+                "attempt": 3,
+                "status": 200,
+                "ok": True,
+                "error": None,
+                "will_retry": False,
+                "retry_in": None,
+                "request_id": "req_3",
+            },
+        ]
+        actual = [attrs.asdict(info) for info in told]
+        durations = [info.pop("duration_ms") for info in actual]
+        assert expected == actual
+        assert all(0 <= duration < 60_000 for duration in durations)
+        assert [0.2, 3.0] == slept
+
+    def test_last_attempt(self, driver: Driver) -> None:
+        """The last attempt of a call that fails says that none follows."""
+        told: list[RequestInfo] = []
+        client = driver.client(Script(*[503] * 4), on_request=told.append)
+        with pytest.raises(KratyServerError):
+            driver.wait(credit(client))
+        assert [(1, True), (2, True), (3, True), (4, False)] == [
+            (info.attempt, info.will_retry) for info in told
+        ]
+        assert {"internal_error"} == {info.error for info in told}
+
+    def test_hook_that_raises(self, driver: Driver, caplog: pytest.LogCaptureFixture) -> None:
+        """What a hook raises is logged with its traceback, and the call goes on."""
+
+        def fail(info: RequestInfo) -> None:
+            raise LookupError("no such metric")
+
+        with caplog.at_level(logging.DEBUG):
+            result = driver.wait(credit(driver.client(Script(503), on_request=fail)))
+        records = [record for record in caplog.records if record.name == "kraty_admin"]
+        assert (2, ["ERROR", "ERROR"]) == (
+            result.http.attempts,
+            [record.levelname for record in records],
+        )
+        assert "LookupError: no such metric" in caplog.text
+        assert "secret" not in caplog.text
+
+    def test_hook_that_raises_hides_no_error(
+        self, driver: Driver, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The call's own error is raised, and has no trace of the hook's."""
+
+        def fail(info: RequestInfo) -> None:
+            raise LookupError("no such metric")
+
+        with pytest.raises(KratyServerError) as caught:
+            driver.wait(credit(driver.client(Script(404), on_request=fail)))
+        assert (None, None) == (caught.value.__context__, caught.value.__cause__)
+
+    @pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit])
+    def test_interrupted_hook(self, driver: Driver, interruption: type[BaseException]) -> None:
+        """An interruption is the caller's wish, also when it happens in the hook."""
+
+        def interrupt(info: RequestInfo) -> None:
+            raise interruption
+
+        script = Script(503)
+        with pytest.raises(interruption):
+            driver.wait(credit(driver.client(script, on_request=interrupt)))
+        assert 1 == len(script.requests)

@@ -1,0 +1,758 @@
+"""Threads, tasks, processes: one client for many of them, and no answer crossed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import multiprocessing
+import os
+import select
+import signal
+import sys
+import threading
+import time
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+import httpcore
+import httpx
+import pytest
+
+from kraty_admin import KratyAdmin, KratyAdminAsync, KratyError, KratyNetworkError, _sender
+from kraty_admin._sender import AsyncGate, Gate, Pool
+from loopback import (
+    ASYNC,
+    AT_ONCE,
+    KEY,
+    ONCE,
+    SYNC,
+    Seen,
+    Server,
+    Twin,
+    always,
+    credited,
+    serving,
+    settled,
+    twins,
+)
+
+forking: Final = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+
+PATIENCE: Final = 60.0
+"""Seconds until something is taken to hang."""
+
+
+def players_by_connection(server: Server) -> dict[int, set[str]]:
+    """The first parts of the players' ids, `a` of `a-1`, that each connection was used for."""
+    found: dict[int, set[str]] = defaultdict(set)
+    for seen in server.seen:
+        found[seen.connection].add(seen.player.split("-")[0])
+    return found
+
+
+class TestThreads:
+    """One client for many threads."""
+
+    def test_each_gets_its_own_answer(self) -> None:
+        """32 threads, 30 calls each: every answer is that of the call, every key is new."""
+
+        def work(number: int) -> list[str]:
+            ids = [f"{number}-{call}" for call in range(30)]
+            return [kraty.wallet.credit(id_, "gold", amount=1)["player"] for id_ in ids]
+
+        with (
+            serving() as server,
+            SYNC.client(base_url=server.url) as kraty,
+            ThreadPoolExecutor(32) as threads,
+        ):
+            answers = list(threads.map(work, range(32)))
+        assert [[f"{n}-{call}" for call in range(30)] for n in range(32)] == answers
+        keys = {json.loads(seen.body)["idempotencyKey"] for seen in server.seen}
+        assert (32 * 30, 32 * 30) == (len(server.seen), len(keys))
+        assert server.connections <= 32
+
+    def test_first_use(self) -> None:
+        """Threads that reach for a resource for the first time at once all get one."""
+        with SYNC.client(http_client=SYNC.mocked(always({"data": {}}))) as kraty:
+            start = threading.Barrier(32)
+
+            def work(_: int) -> Any:
+                start.wait(PATIENCE)
+                return kraty.players.get("p")
+
+            with ThreadPoolExecutor(32) as threads:
+                assert [{}] * 32 == list(threads.map(work, range(32)))
+
+    def test_tasks(self) -> None:
+        """500 tasks at once, of which each gets its own answer, over no more than 100 sockets."""
+        ids = [f"{number}-0" for number in range(500)]
+
+        async def scenario(kraty: KratyAdminAsync) -> list[str]:
+            calls = (kraty.wallet.credit(id_, "gold", amount=1) for id_ in ids)
+            return [answer["player"] for answer in await asyncio.gather(*calls)]
+
+        with serving() as server:
+            assert ids == ASYNC.run(scenario, base_url=server.url)
+        assert server.connections <= 100
+
+
+class Made:
+    """Counts pools and SSL contexts as they are made."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.counts: Counter[str] = Counter()
+        for name, owner, attribute in [
+            ("SSL contexts", httpx, "create_ssl_context"),
+            ("pools", Pool, "__init__"),
+            ("connections", httpcore.ConnectionPool, "__init__"),
+            ("connections", httpcore.AsyncConnectionPool, "__init__"),
+        ]:
+            monkeypatch.setattr(owner, attribute, self._counted(name, getattr(owner, attribute)))
+
+    def _counted(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            self.counts[name] += 1
+            return function(*args, **kwargs)
+
+        return counted
+
+
+class TestSharing:
+    """What a client makes once."""
+
+    @twins
+    def test_one_pool_and_one_ssl_context(
+        self, twin: Twin, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Calls and derived clients share one pool and one SSL context, made at construction."""
+        made = Made(monkeypatch)
+        kraty = twin.client()
+        assert {"SSL contexts": 1, "pools": 1, "connections": 1} == made.counts
+
+        async def call(client: Any) -> None:
+            with pytest.raises(KratyNetworkError):
+                await settled(client.with_options(retry=ONCE).health.ping())
+
+        async def scenario() -> None:
+            def refused(*args: object, **kwargs: object) -> None:
+                raise OSError("no network here")
+
+            monkeypatch.setattr("socket.create_connection", refused)
+            monkeypatch.setattr("anyio.connect_tcp", refused)
+            await asyncio.gather(*(call(kraty) for _ in range(20)))
+            await settled(kraty.close())
+
+        asyncio.run(scenario())
+        assert (1, 1) == (made.counts["SSL contexts"], made.counts["pools"])
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="no list of open files")
+    @pytest.mark.parametrize("outcome", ["answered", "dropped", "refused"])
+    @twins
+    def test_open_files(self, twin: Twin, outcome: str) -> None:
+        """1,000 calls, however they end, leave as many files open as the first one."""
+        counts: list[int] = []
+
+        def answer(seen: Seen) -> bytes | None:
+            return None if outcome == "dropped" else credited(seen)
+
+        async def scenario(kraty: Any) -> None:
+            for _ in range(1_000):
+                with suppress(KratyNetworkError):
+                    await settled(kraty.wallet.credit("p", "gold", amount=1))
+                counts.append(open_files())
+
+        with serving(answer) as server:
+            url = "http://127.0.0.1:1" if outcome == "refused" else server.url
+            twin.run(scenario, base_url=url, retry=ONCE)
+            # The server's ends of the connections are counted too, and go a little later.
+            assert max(counts) <= counts[0] + 20
+            assert abs(counts[0] - counts[-1]) <= 20
+
+
+def open_files() -> int:
+    """How many files this process has open."""
+    return len(list(Path("/dev/fd").iterdir()))
+
+
+def in_child(work: Callable[[], object]) -> tuple[int, int]:
+    """Fork a child that does this work; its id, and where its result can be read."""
+    reader, writer = os.pipe()
+    with warnings.catch_warnings():
+        # Python says that forking beside threads may deadlock; here is where it must not.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+    if pid:
+        os.close(writer)
+        return pid, reader
+    result: object = "nothing"
+    try:
+        result = work()
+    except BaseException as error:
+        result = f"{type(error).__name__}: {error}"
+    finally:
+        os.write(writer, json.dumps(result).encode())
+        os._exit(0)
+
+
+def results_of(children: list[tuple[int, int]]) -> list[Any]:
+    """What the children have written; a child that hangs is ended."""
+    results: list[Any] = []
+    for pid, reader in children:
+        ready, _, _ = select.select([reader], [], [], PATIENCE)
+        if not ready:
+            os.kill(pid, signal.SIGKILL)
+        results.append(json.loads(os.read(reader, 65_536)) if ready else "hung")
+        os.close(reader)
+        os.waitpid(pid, 0)
+    return results
+
+
+def credit_all(kraty: Any, name: str, count: int) -> list[str]:
+    """Whose answers a process gets for a number of credits."""
+
+    async def main() -> list[str]:
+        answers = [
+            await settled(kraty.wallet.credit(f"{name}-{call}", "gold", amount=1))
+            for call in range(count)
+        ]
+        if isinstance(kraty, KratyAdminAsync):
+            await kraty.close()
+        return [answer["player"] for answer in answers]
+
+    return asyncio.run(main())
+
+
+def warm_fork(url: str, is_async: bool, report: Connection) -> None:
+    """Warm a client, fork 8 children that use it, and use it at the same time and after."""
+    kraty: Any = (ASYNC if is_async else SYNC).client(base_url=url)
+    if is_async:
+        loop = asyncio.new_event_loop()
+
+        async def credit(name: str) -> str:
+            return str((await kraty.wallet.credit(name, "gold", amount=1))["player"])
+
+        def run(name: str) -> str:
+            return loop.run_until_complete(credit(name))
+    else:
+
+        def run(name: str) -> str:
+            return str(kraty.wallet.credit(name, "gold", amount=1)["player"])
+
+    warmed = run("parent-0")
+
+    def work(number: int) -> Callable[[], object]:
+        # In a child of its own, a loop of its own: the parent's is not to be touched.
+        return lambda: credit_all(kraty, f"child{number}", 10)
+
+    children = [in_child(work(number)) for number in range(8)]
+    meanwhile = [run(f"parent-{call}") for call in range(1, 30)]
+    report.send([warmed, results_of(children), meanwhile, run("parent-30")])
+
+
+def busy_fork(url: str, is_async: bool, report: Connection) -> None:
+    """Fork 8 children in the midst of the calls of 8 threads, and of their retries."""
+    kraty = SYNC.client(base_url=url, retry=AT_ONCE)
+    stop = threading.Event()
+    wrong: list[str] = []
+
+    def busy(number: int) -> None:
+        call = 0
+        while not stop.is_set():
+            call += 1
+            player = kraty.wallet.credit(f"parent-{number}.{call}", "gold", amount=1)["player"]
+            if player != f"parent-{number}.{call}":
+                wrong.append(player)
+
+    threads = [threading.Thread(target=busy, args=[number]) for number in range(8)]
+    for thread in threads:
+        thread.start()
+
+    def work(number: int) -> Callable[[], object]:
+        return lambda: credit_all(kraty, f"child{number}", 10)
+
+    results = results_of([in_child(work(number)) for number in range(8)])
+    stop.set()
+    for thread in threads:
+        thread.join(PATIENCE)
+    report.send([wrong, results])
+
+
+def grandchildren_fork(url: str, is_async: bool, report: Connection) -> None:
+    """Fork children that fork, each using the client before and after."""
+    kraty = SYNC.client(base_url=url)
+    credit_all(kraty, "parent", 2)
+
+    def child() -> object:
+        before = credit_all(kraty, "child", 2)
+        inner = results_of([in_child(lambda: credit_all(kraty, "grandchild", 2))])
+        return [before, inner, credit_all(kraty, "child", 2)]
+
+    report.send([results_of([in_child(child)]), credit_all(kraty, "parent", 2)])
+
+
+def closing_fork(url: str, is_async: bool, report: Connection) -> None:
+    """Fork children that close the client, with and without having used it."""
+    kraty = SYNC.client(base_url=url)
+    credit_all(kraty, "parent", 1)
+
+    def close() -> object:
+        kraty.close()
+        return kraty.is_closed
+
+    def use_and_close() -> object:
+        credit_all(kraty, "child", 1)
+        return close()
+
+    results = results_of([in_child(close), in_child(use_and_close)])
+    report.send([results, kraty.is_closed, credit_all(kraty, "parent", 1)])
+
+
+def lent_fork(url: str, is_async: bool, report: Connection) -> None:
+    """Use a client over one of the caller's, then fork a child that uses it."""
+    twin = ASYNC if is_async else SYNC
+    lent = twin.client(base_url=url, http_client=twin.http_client())
+    unused = twin.client(base_url=url, http_client=twin.http_client())
+    credit_all(lent, "parent", 1)
+    if is_async:
+        lent = lent.with_options()
+        lent._closed = False
+        lent._sender._closed = False
+    report.send(
+        results_of(
+            [
+                in_child(lambda: credit_all(lent, "child", 1)),
+                in_child(lambda: credit_all(unused, "child", 1)),
+            ]
+        )
+    )
+
+
+def report_of(
+    work: Callable[[str, bool, Connection], None], server: Server, *, is_async: bool = False
+) -> Any:
+    """What a fresh process reports. This one has threads, and must not fork."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=work, args=(server.url, is_async, there))
+    process.start()
+    there.close()
+    try:
+        assert here.poll(3 * PATIENCE)
+        return here.recv()
+    finally:
+        here.close()
+        process.join(PATIENCE)
+        if process.is_alive():
+            process.kill()
+            process.join()
+
+
+@forking
+class TestForks:
+    """Clients that are made before a fork, as gunicorn and Celery do."""
+
+    @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+    def test_warm(self, is_async: bool) -> None:
+        """8 children of a warm client: no crossed answer, and no connection of two processes."""
+        with serving() as server:
+            warmed, results, meanwhile, after = report_of(warm_fork, server, is_async=is_async)
+        assert "parent-0" == warmed
+        assert [[f"child{n}-{call}" for call in range(10)] for n in range(8)] == results
+        assert [f"parent-{call}" for call in range(1, 30)] == meanwhile
+        assert "parent-30" == after
+        users = players_by_connection(server)
+        assert [1] * 9 == [len(names) for names in users.values()]
+        assert {"parent"} == users[1]
+
+    def test_busy(self) -> None:
+        """Threads that are in calls when a child is forked leave it nothing that hangs."""
+        drops = iter([True, False] * 100_000)
+
+        def answer(seen: Seen) -> bytes | None:
+            return None if seen.player.startswith("parent") and next(drops) else credited(seen)
+
+        with serving(answer) as server:
+            wrong, results = report_of(busy_fork, server)
+        assert [] == wrong
+        assert [[f"child{n}-{call}" for call in range(10)] for n in range(8)] == results
+        assert {1} == {len(names) for names in players_by_connection(server).values()}
+
+    def test_grandchildren(self) -> None:
+        """Each generation has connections of its own, and keeps them."""
+        with serving() as server:
+            (result,), parent = report_of(grandchildren_fork, server)
+        mine, theirs = ["child-0", "child-1"], ["grandchild-0", "grandchild-1"]
+        assert [mine, [theirs], mine] == result
+        assert ["parent-0", "parent-1"] == parent
+        assert [{"parent"}, {"child"}, {"grandchild"}] == list(
+            players_by_connection(server).values()
+        )
+
+    def test_closing_in_a_child(self) -> None:
+        """A child that closes the client leaves the parent's connection at work."""
+        with serving() as server:
+            results, is_closed, after = report_of(closing_fork, server)
+        assert ([True, True], False, ["parent-0"]) == (results, is_closed, after)
+        assert {"parent"} == players_by_connection(server)[1]
+        assert 2 == server.connections
+
+    @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+    def test_client_of_the_caller(self, is_async: bool) -> None:
+        """One of the caller's is refused in a child if it was used before, as it may share."""
+        with serving() as server:
+            refused, answered = report_of(lent_fork, server, is_async=is_async)
+        assert "KratyError: http_client was first used in another process" in refused
+        assert ["child-0"] == answered
+        assert {1} == {len(names) for names in players_by_connection(server).values()}
+
+
+@attrs.define
+class CancelledAt:
+    """Awaits a coroutine, and cancels the task when that suspends for the nth time."""
+
+    coroutine: Coroutine[Any, Any, Any]
+    suspension: int
+    reached: bool = False
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        inner = self.coroutine.__await__()
+        thrown: BaseException | None = None
+        suspensions = 0
+        while True:
+            try:
+                waited = inner.send(None) if thrown is None else inner.throw(thrown)
+            except StopIteration as stop:
+                return stop.value
+            if suspensions == self.suspension:
+                self.reached = True
+                task = asyncio.current_task()
+                assert task is not None
+                task.cancel()
+            suspensions += 1
+            thrown = None
+            try:
+                yield waited
+            except BaseException as error:
+                thrown = error
+
+
+class TestCancelling:
+    """Calls that are cancelled."""
+
+    def test_at_every_suspension(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Wherever a call is cancelled, time and again, the pool stays usable."""
+        monkeypatch.setattr("kraty_admin._client._CONNECTIONS", 12)
+        cancelled = 0
+
+        async def cancel_everywhere(kraty: KratyAdminAsync) -> None:
+            nonlocal cancelled
+            for suspension in range(100):
+                call = CancelledAt(kraty.wallet.credit("p", "gold", amount=1), suspension)
+                with suppress(asyncio.CancelledError):
+                    await asyncio.ensure_future(_awaited(call))
+                if not call.reached:
+                    return
+                cancelled += 1
+            raise AssertionError("a call suspends without end")
+
+        async def scenario(kraty: KratyAdminAsync) -> list[Any]:
+            for _ in range(25):
+                await cancel_everywhere(kraty)
+            calls = [kraty.wallet.credit(f"p-{n}", "gold", amount=1) for n in range(12)]
+            return [answer["player"] for answer in await asyncio.gather(*calls)]
+
+        with serving() as server:
+            answers = ASYNC.run(scenario, base_url=server.url, timeout=5.0, retry=ONCE)
+            # Nothing is left open that the client does not know of.
+            assert server.is_left()
+        assert [f"p-{n}" for n in range(12)] == answers
+        assert cancelled >= 100
+
+    def test_under_contention(self) -> None:
+        """500 calls for 100 connections, cancelled all along: 500 others get their answers."""
+
+        async def scenario(kraty: KratyAdminAsync) -> tuple[list[Any], list[str]]:
+            tasks = [
+                asyncio.create_task(kraty.wallet.credit(f"c-{n}", "gold", amount=1))
+                for n in range(500)
+            ]
+            for number, task in enumerate(tasks):
+                if number % 7 == 0:
+                    await asyncio.sleep(0)
+                task.cancel()
+            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+            calls = [kraty.wallet.credit(f"p-{n}", "gold", amount=1) for n in range(500)]
+            return outcomes, [answer["player"] for answer in await asyncio.gather(*calls)]
+
+        with serving() as server:
+            outcomes, answers = ASYNC.run(scenario, base_url=server.url, retry=ONCE)
+        assert [f"p-{n}" for n in range(500)] == answers
+        assert {asyncio.CancelledError} <= set(map(type, outcomes))
+
+    def test_while_queued(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Calls that wait for a connection and are cancelled give their place to others."""
+        monkeypatch.setattr("kraty_admin._client._CONNECTIONS", 2)
+        waiting = threading.Semaphore(0)
+        go_on = threading.Event()
+
+        def answer(seen: Seen) -> bytes:
+            waiting.release()
+            go_on.wait(PATIENCE)
+            return credited(seen)
+
+        async def scenario(kraty: KratyAdminAsync) -> list[str]:
+            def credit(name: str) -> Awaitable[Any]:
+                return asyncio.ensure_future(kraty.wallet.credit(name, "gold", amount=1))
+
+            first = [credit(f"first-{n}") for n in range(2)]
+            for _ in range(2):
+                await asyncio.to_thread(waiting.acquire, timeout=PATIENCE)
+            queued = [asyncio.ensure_future(credit(f"queued-{n}")) for n in range(50)]
+            await asyncio.sleep(0)
+            for task in queued:
+                task.cancel()
+            await asyncio.gather(*queued, return_exceptions=True)
+            last = [credit(f"last-{n}") for n in range(2)]
+            go_on.set()
+            return [answer["player"] for answer in await asyncio.gather(*first, *last)]
+
+        with serving(answer) as server:
+            answers = ASYNC.run(scenario, base_url=server.url, retry=ONCE)
+        assert ["first-0", "first-1", "last-0", "last-1"] == answers
+        assert 4 == len(server.seen)
+
+    def test_wait_for(self) -> None:
+        """A call that `asyncio.wait_for` gives up on is not tried again."""
+
+        def hang(seen: Seen) -> None:
+            server.over.wait(PATIENCE)
+
+        async def scenario(kraty: KratyAdminAsync) -> None:
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(kraty.wallet.credit("p", "gold", amount=1), 0.05)
+
+        with serving(hang) as server:
+            ASYNC.run(scenario, base_url=server.url, retry=AT_ONCE)
+        assert len(server.seen) <= 1
+
+    @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers on this platform")
+    def test_interrupted(self) -> None:
+        """Ctrl-C in a call comes through at once, is not tried again, and leaves no connection."""
+
+        def interrupt(*args: object) -> None:
+            raise KeyboardInterrupt
+
+        def answer(seen: Seen) -> bytes:
+            if seen.player == "hang":
+                server.over.wait(PATIENCE)
+            return credited(seen)
+
+        with serving(answer) as server, SYNC.client(base_url=server.url, retry=AT_ONCE) as kraty:
+            kraty.players.get("first")
+            before = signal.signal(signal.SIGALRM, interrupt)
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.1)
+                with pytest.raises(KeyboardInterrupt):
+                    kraty.players.get("hang")
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                signal.signal(signal.SIGALRM, before)
+            assert "last" == kraty.players.get("last")["player"]
+            server.over.set()
+        assert ["first", "hang", "last"] == [seen.player for seen in server.seen]
+        assert [1, 1, 2] == [seen.connection for seen in server.seen]
+
+
+async def _awaited(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
+
+
+class TestGate:
+    """The line in front of the connections."""
+
+    def test_threads(self) -> None:
+        """Who finds no place in time gives up; who leaves makes room."""
+        gate = Gate(1)
+        gate.enter(0.01)
+        with pytest.raises(httpx.PoolTimeout):
+            gate.enter(0.01)
+        gate.leave()
+        gate.enter(None)
+
+    def test_tasks_in_order(self) -> None:
+        """Who has waited longest is next."""
+
+        async def main() -> list[int]:
+            gate, order = AsyncGate(2), list[int]()
+
+            async def work(number: int) -> None:
+                await gate.enter(None if number % 2 else PATIENCE)
+                order.append(number)
+                await asyncio.sleep(0)
+                gate.leave()
+
+            await asyncio.gather(*(work(number) for number in range(20)))
+            return order
+
+        assert list(range(20)) == asyncio.run(main())
+
+    def test_tasks_in_vain(self) -> None:
+        """Who finds no place in time gives up, and takes none later."""
+
+        async def main() -> None:
+            gate = AsyncGate(1)
+            await gate.enter(0.01)
+            with pytest.raises(httpx.PoolTimeout):
+                await gate.enter(0.01)
+            gate.leave()
+            await gate.enter(0.01)
+
+        asyncio.run(main())
+
+    @pytest.mark.parametrize("moment", ["waiting", "let in"])
+    def test_cancelled(self, moment: str) -> None:
+        """A place is not lost with a task that is cancelled, even if its turn had just come."""
+
+        async def main() -> None:
+            gate = AsyncGate(1)
+            await gate.enter(None)
+            first, second = (asyncio.ensure_future(gate.enter(None)) for _ in range(2))
+            await asyncio.sleep(0)
+            if moment == "let in":
+                gate.leave()
+            first.cancel()
+            if moment == "waiting":
+                gate.leave()
+            await asyncio.wait_for(second, PATIENCE)
+            assert first.cancelled()
+            gate.leave()
+            await gate.enter(0.01)
+
+        asyncio.run(main())
+
+
+class TestPool:
+    """Which connections are kept."""
+
+    def test_last_used_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The last one that was given back is taken first; a new one is made if there is none."""
+        made = iter(range(10))
+        pool = Pool(made.__next__, None)
+        first, second = pool.take(), pool.take()
+        pool.give_back(first)
+        pool.give_back(second)
+        assert ([0, 1], [1, 0, 2]) == ([first, second], [pool.take() for _ in range(3)])
+
+    def test_idle(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Those that were idle for too long are handed out to be closed, and no others."""
+        clock = [0.0, 1.0, 2.0, 3.0]
+        monkeypatch.setattr(time, "monotonic", lambda: clock.pop(0) if clock else 6.5)
+        made = iter(range(10))
+        pool = Pool(made.__next__, None)
+        taken = [pool.take() for _ in range(3)]
+        for number in (2, 1, 0):
+            pool.give_back(taken[number])
+        assert ([2], [1], [0], []) == (
+            list(pool.idle(5.0)),
+            list(pool.idle(4.5)),
+            list(pool.idle(0.0)),
+            list(pool.idle(0.0)),
+        )
+
+    @twins
+    def test_unused_connections_are_closed(
+        self, twin: Twin, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What a burst has opened is closed by later calls that do not need it."""
+        together = threading.Barrier(4)
+
+        def answer(seen: Seen) -> bytes:
+            if seen.player == "burst":
+                together.wait(PATIENCE)
+            return credited(seen)
+
+        async def scenario(kraty: Any) -> None:
+            def credit() -> Any:
+                return kraty.wallet.credit("burst", "gold", amount=1)
+
+            await asyncio.gather(
+                *(credit() if twin.is_async else asyncio.to_thread(credit) for _ in range(4))
+            )
+            monkeypatch.setattr(_sender, "KEPT_FOR", 0.0)
+            await settled(kraty.players.get("last"))
+            monkeypatch.undo()
+            (kept,) = kraty._sender._over.peek().idle(0.0)
+            await settled(kept.aclose() if twin.is_async else kept.close())
+            assert server.is_left()
+
+        with serving(answer) as server:
+            twin.run(scenario, base_url=server.url)
+        assert 5 == server.connections
+
+
+class TestStaleConnections:
+    """Connections that the server has closed since."""
+
+    @twins
+    def test_closed_between_calls(self, twin: Twin) -> None:
+        """A connection that the server has closed in between is not used again."""
+
+        async def scenario(kraty: Any) -> list[int]:
+            attempts: list[int] = []
+            for _ in range(5):
+                result = await settled(kraty.wallet.credit("p", "gold", amount=1))
+                attempts.append(result.http.attempts)
+            return attempts
+
+        def answer(seen: Seen) -> bytes:
+            return credited(seen).replace(b"\r\n", b"\r\nconnection: close\r\n", 1)
+
+        with serving(answer) as server:
+            assert [1] * 5 == twin.run(scenario, base_url=server.url)
+        assert [1, 2, 3, 4, 5] == [seen.connection for seen in server.seen]
+
+    @twins
+    def test_closed_instead_of_an_answer(self, twin: Twin) -> None:
+        """If the server closes it instead of answering, the same bytes go out once more."""
+
+        def answer(seen: Seen) -> bytes | None:
+            return None if seen.connection == 1 else credited(seen)
+
+        with serving(answer) as server:
+            result = twin.credit(base_url=server.url, retry=AT_ONCE)
+        first, second = server.seen
+        assert (2, True) == (result.http.attempts, first.body == second.body)
+
+
+@twins
+def test_failed_construction_opens_nothing(twin: Twin) -> None:
+    """A client that is refused leaves nothing to close."""
+    before = open_files() if sys.platform != "win32" else 0
+    for _ in range(50):
+        with pytest.raises(ValueError, match=r"^base_url"):
+            twin.client(base_url="http://example.com")
+    assert before == (open_files() if sys.platform != "win32" else 0)
+
+
+def test_twins_have_the_same_methods() -> None:
+    """Both clients have the same public names, and take the same arguments."""
+
+    def public(client: type[Any]) -> set[str]:
+        return {name for name in dir(client) if not name.startswith("_")}
+
+    assert public(KratyAdmin) == public(KratyAdminAsync)
+    with pytest.raises(KratyError):
+        asyncio.run(_closed_call())
+
+
+async def _closed_call() -> None:
+    kraty = KratyAdminAsync(api_key=KEY)
+    await kraty.close()
+    await kraty.health.ping()

@@ -1,0 +1,494 @@
+"""Errors as values: what they say, what they hold, and that they survive any journey."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import json
+import multiprocessing
+import pickle
+import ssl
+import threading
+import traceback
+import types
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any, Final
+
+import httpx
+import pytest
+
+import kraty_admin
+from kraty_admin import (
+    CallInfo,
+    KratyAdmin,
+    KratyClosedError,
+    KratyError,
+    KratyNetworkError,
+    KratyResponseError,
+    KratyServerError,
+    RetryConfig,
+    WebhookVerificationError,
+)
+from kraty_admin.errors import RAW_BODY_LIMIT
+from kraty_server_api.errors import ERROR_CODES
+
+CALL: Final = CallInfo(
+    operation="wallet.credit",
+    method="POST",
+    url="https://api.kraty.io/server/v1/players/p/wallet/gold/credit",
+    idempotency_key="receipt_1",
+    attempts=4,
+    ambiguous=True,
+    request_id="req_9",
+)
+
+ERRORS: Final[dict[str, KratyError]] = {
+    "KratyError": KratyError("something"),
+    "KratyClosedError": KratyClosedError("this KratyAdmin is closed"),
+    "KratyServerError": KratyServerError(
+        "balance is too low",
+        code="conflict",
+        status=409,
+        details={"required": 500, "available": [12, None, "\u00e9"]},
+        headers={"x-request-id": "req_9", "retry-after": "3"},
+        raw_body=b'{"error": \xff}',
+        retry_after=3.0,
+        call=CALL,
+    ),
+    "KratyServerError-bare": KratyServerError("no", code="x", status=500),
+    "KratyResponseError": KratyResponseError(
+        "no result", code="invalid_response", status=200, raw_body=b"<html>", call=CALL
+    ),
+    "KratyNetworkError": KratyNetworkError(
+        "no answer", original_cause=httpx.ReadTimeout("timed out"), call=CALL
+    ),
+    "KratyNetworkError-OSError": KratyNetworkError(
+        "no answer", original_cause=ConnectionResetError(104, "reset"), call=CALL
+    ),
+    "KratyNetworkError-bare": KratyNetworkError("no answer"),
+    "WebhookVerificationError": WebhookVerificationError("too old", reason="too_old"),
+}
+
+every_error = pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS.keys())
+
+
+def fields_of(error: KratyError) -> dict[str, object]:
+    """Everything that an error tells; exceptions in it by type and arguments."""
+    fields: dict[str, object] = {
+        "type": type(error),
+        "args": error.args,
+        "str": str(error),
+        "repr": repr(error),
+        **vars(error),
+    }
+    cause = fields.get("original_cause")
+    if isinstance(cause, BaseException):
+        fields["original_cause"] = (type(cause), cause.args)
+    return fields
+
+
+def raise_it(error: KratyError) -> None:
+    raise error
+
+
+class PlayerError(KratyServerError):
+    """Somebody's own subclass, with a constructor of its own."""
+
+    def __init__(self, player: str) -> None:
+        super().__init__("no", code="conflict", status=409, call=CALL)
+        self.player = player
+
+
+class TestJourneys:
+    """Pickled, copied or sent to another process, an error arrives with every field."""
+
+    @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+    @every_error
+    def test_pickle(self, error: KratyError, protocol: int) -> None:
+        """Every error pickles on every protocol."""
+        assert fields_of(error) == fields_of(pickle.loads(pickle.dumps(error, protocol)))
+
+    @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy], ids=["copy", "deepcopy"])
+    @every_error
+    def test_copy(self, error: KratyError, copied: Callable[[KratyError], KratyError]) -> None:
+        """Every error copies, shallowly and deeply, into another object."""
+        other = copied(error)
+        assert fields_of(error) == fields_of(other)
+        assert other is not error
+
+    def test_deepcopy_shares_nothing(self) -> None:
+        """What is done to a deep copy is not done to the error."""
+        error = KratyServerError("no", code="conflict", status=409, details={"a": [1]})
+        copy.deepcopy(error).details["a"].append(2)
+        assert {"a": [1]} == error.details
+
+    def test_subclass(self) -> None:
+        """A subclass with another constructor pickles too, since none is called."""
+        error = PlayerError("player_42")
+        other: PlayerError = pickle.loads(pickle.dumps(error))
+        assert ("player_42", CALL, 409) == (other.player, other.call, other.status)
+
+    def test_attached_fields(self) -> None:
+        """What others attach, such as notes, goes along."""
+        error: Any = KratyError("no")
+        error.__notes__ = ["while fulfilling receipt_1"]
+        assert ["while fulfilling receipt_1"] == pickle.loads(pickle.dumps(error)).__notes__
+
+    def test_process_pool(self) -> None:
+        """Errors raised in a worker arrive whole, and the pool goes on working."""
+        # Spawned as a worker of its own: a fork would only have to look at our memory.
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(max_workers=1, mp_context=spawn) as pool:
+            for error in ERRORS.values():
+                arrived = pool.submit(raise_it, error).exception(timeout=30)
+                assert isinstance(arrived, KratyError)
+                assert fields_of(error) == fields_of(arrived)
+
+
+def reachable(start: object) -> list[object]:
+    """All objects that one holds, however deeply; but not classes, modules and code."""
+    outside = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType)
+    seen: dict[int, object] = {}
+    todo = [start]
+    while todo:
+        value = todo.pop()
+        if id(value) in seen or isinstance(value, outside):
+            continue
+        seen[id(value)] = value
+        todo.extend(gc.get_referents(value))
+    return list(seen.values())
+
+
+def refuse(request: httpx.Request) -> httpx.Response:
+    return httpx.Response(409, json={"error": {"code": "conflict", "message": "m"}})
+
+
+def garble(request: httpx.Request) -> httpx.Response:
+    return httpx.Response(200, text="<html>")
+
+
+def drop(request: httpx.Request) -> httpx.Response:
+    raise httpx.ReadError("dropped", request=request)
+
+
+class HoldingError(ConnectionError):
+    """An error of somebody's own transport, which holds the request in its arguments."""
+
+
+def drop_holding(request: httpx.Request) -> httpx.Response:
+    raise HoldingError("dropped", request)
+
+
+class OwnTimeout(httpx.ReadTimeout):
+    """An error of somebody's own transport, which needs more than a message."""
+
+    def __init__(self, message: str, attempt: int, *, request: httpx.Request) -> None:
+        super().__init__(message, request=request)
+        self.attempt = attempt
+
+
+def drop_own(request: httpx.Request) -> httpx.Response:
+    raise OwnTimeout("dropped", 1, request=request)
+
+
+def drop_stream(request: httpx.Request) -> httpx.Response:
+    raise httpx.StreamClosed
+
+
+def drop_reset(request: httpx.Request) -> httpx.Response:
+    raise ConnectionResetError(104, "reset")
+
+
+def drop_tls(request: httpx.Request) -> httpx.Response:
+    raise ssl.SSLCertVerificationError(1, "self-signed")
+
+
+FAILING: Final = {
+    "refused": (refuse, KratyServerError, None),
+    "garbled": (garble, KratyResponseError, None),
+    "dropped": (drop, KratyNetworkError, "ReadError"),
+    "dropped-by-own-transport": (drop_holding, KratyNetworkError, "ConnectionError"),
+    "own-timeout": (drop_own, KratyNetworkError, "ReadTimeout"),
+    "stream-error": (drop_stream, KratyNetworkError, "HTTPError"),
+    "reset": (drop_reset, KratyNetworkError, "ConnectionResetError"),
+    "tls": (drop_tls, KratyNetworkError, "OSError"),
+}
+
+every_failure = pytest.mark.parametrize(
+    ("handler", "kind", "cause"), FAILING.values(), ids=FAILING.keys()
+)
+
+
+def failure_of(handler: Callable[[httpx.Request], httpx.Response]) -> KratyError:
+    """The error of a call that fails."""
+    with httpx.Client(transport=httpx.MockTransport(handler)) as http_client:
+        kraty = KratyAdmin(
+            api_key="kr_live.canary_5e1f", retry=RetryConfig(attempts=1), http_client=http_client
+        )
+        with pytest.raises(KratyError) as caught:
+            kraty.wallet.credit("p", "gold", amount=1)
+    return caught.value
+
+
+class TestHoldings:
+    """An error that leaves a call is a plain value."""
+
+    @every_failure
+    def test_no_http_objects(
+        self,
+        handler: Callable[[httpx.Request], httpx.Response],
+        kind: type[KratyError],
+        cause: str | None,
+    ) -> None:
+        """Nothing that it holds is a request, a response, a client, a frame or the key."""
+        error = failure_of(handler)
+        assert (kind, cause) == (type(error), getattr(error, "cause_name", None))
+        # Its own traceback is Python's, and goes with the frame that caught it.
+        held = reachable(error.with_traceback(None))
+        forbidden = (httpx.Request, httpx.Response, httpx.Client, types.FrameType, types.MethodType)
+        assert [] == [value for value in held if isinstance(value, forbidden)]
+        assert [] == [value for value in held if "canary" in repr(value)]
+
+    @every_failure
+    def test_chain(
+        self,
+        handler: Callable[[httpx.Request], httpx.Response],
+        kind: type[KratyError],
+        cause: str | None,
+    ) -> None:
+        """The chain of causes ends at the detached cause, which has no frames."""
+        error = failure_of(handler)
+        original = getattr(error, "original_cause", None)
+        assert (original, None) == (error.__cause__, error.__context__)
+        if original is not None:
+            assert (None, None, None) == (
+                original.__cause__,
+                original.__context__,
+                original.__traceback__,
+            )
+
+    @every_failure
+    def test_travels(
+        self,
+        handler: Callable[[httpx.Request], httpx.Response],
+        kind: type[KratyError],
+        cause: str | None,
+    ) -> None:
+        """It pickles and copies, whatever it was made of."""
+        error = failure_of(handler)
+        for other in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
+            assert fields_of(error) == fields_of(other)
+
+    def test_cause_is_told(self) -> None:
+        """A traceback shows what has happened underneath."""
+        text = "".join(traceback.format_exception(failure_of(drop)))
+        assert "httpx.ReadError: dropped" in text
+        assert "kraty_admin.KratyNetworkError: no answer: ReadError: dropped" in text
+        assert "canary" not in text
+
+
+class Awkward:
+    """A detail that cannot even be shown."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no repr")
+
+
+def nested(levels: int) -> object:
+    value: object = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+class TestText:
+    """What an error says of itself."""
+
+    @pytest.mark.parametrize(
+        ("error", "expected"),
+        [
+            pytest.param(KratyError("something"), "something", id="plain"),
+            pytest.param(KratyServerError("no", code="x", status=500), "500 x: no", id="bare"),
+            pytest.param(
+                KratyNetworkError(
+                    "no answer", call=CallInfo(operation="health.ping", method="GET", url="u")
+                ),
+                "no answer (health.ping)",
+                id="read",
+            ),
+            pytest.param(
+                KratyNetworkError("no answer", call=CallInfo(method="GET", url="https://h/x")),
+                "no answer (GET https://h/x)",
+                id="unnamed",
+            ),
+            pytest.param(
+                KratyNetworkError("no answer", call=CALL),
+                "no answer (wallet.credit, 4 attempts, may have taken effect, "
+                "idempotency key 'receipt_1', request id 'req_9')",
+                id="ambiguous-write",
+            ),
+            pytest.param(
+                KratyServerError(
+                    "balance is too low",
+                    code="conflict",
+                    status=409,
+                    details={"required": 500, "available": 12},
+                    call=CallInfo(operation="wallet.debit", idempotency_key="k"),
+                ),
+                "409 conflict: balance is too low (wallet.debit, idempotency key 'k'): "
+                '{"required": 500, "available": 12}',
+                id="conflict-with-details",
+            ),
+        ],
+    )
+    def test_text(self, error: KratyError, expected: str) -> None:
+        """It says what happened, in which call, how far it came and how to repeat it."""
+        assert expected == str(error)
+
+    @pytest.mark.parametrize(
+        ("details", "expected"),
+        [
+            pytest.param("x" * 298, '"' + "x" * 298 + '"', id="at-limit"),
+            pytest.param("x" * 299, '"' + "x" * 299 + "\u2026", id="over-limit"),
+            pytest.param(0, "0", id="zero"),
+            pytest.param([], "[]", id="empty"),
+            pytest.param("\u00e9", '"\u00e9"', id="non-ascii"),
+            pytest.param("cut \ud83d", '"cut \\ud83d"', id="half-an-emoji"),
+            pytest.param({"a": {1}}, "<dict>", id="no-json"),
+            pytest.param({(1,): 1}, "<dict>", id="no-json-key"),
+            pytest.param(Awkward(), "<Awkward>", id="no-repr"),
+            pytest.param(nested(100_000), "<list>", id="too-deep"),
+        ],
+    )
+    def test_details(self, details: object, expected: str) -> None:
+        """Details are shown up to a limit, and never keep an error from being shown."""
+        error = KratyServerError("no", code="conflict", status=409, details=details)
+        assert f"409 conflict: no: {expected}" == str(error)
+
+    def test_circular_details(self) -> None:
+        """Details that hold themselves are named by their type."""
+        details: list[Any] = []
+        details.append(details)
+        error = KratyServerError("no", code="conflict", status=409, details=details)
+        assert "409 conflict: no: <list>" == str(error)
+
+    def test_can_be_written(self) -> None:
+        """A server's half of an emoji does not keep an error out of a log."""
+        error = KratyServerError("name is cut \ud83d", code="validation_failed", status=400)
+        assert b"400 validation_failed: name is cut \\ud83d" == str(error).encode()
+
+
+class TestFields:
+    """What an error holds."""
+
+    def test_call(self) -> None:
+        """The facts of a call can be read from the error itself."""
+        error = KratyNetworkError("no answer", call=CALL)
+        assert ("receipt_1", 4, True, "req_9") == (
+            error.idempotency_key,
+            error.attempts,
+            error.ambiguous,
+            error.request_id,
+        )
+
+    def test_without_a_call(self) -> None:
+        """An error that somebody makes by hand has the facts of no call."""
+        error = KratyServerError("no", code="x", status=500)
+        assert (None, 1, False, None) == (
+            error.idempotency_key,
+            error.attempts,
+            error.ambiguous,
+            error.request_id,
+        )
+
+    @pytest.mark.parametrize("length", [0, 8192, 8193, 10**6])
+    def test_raw_body_is_capped(self, length: int) -> None:
+        """Of a body, an error keeps the start."""
+        error = KratyServerError("no", code="x", status=500, raw_body=b"x" * length)
+        assert (8192, min(length, 8192)) == (RAW_BODY_LIMIT, len(error.raw_body))
+
+    def test_headers_are_a_copy(self) -> None:
+        """An error's headers are its own."""
+        headers = {"a": "1"}
+        error = KratyServerError("no", code="x", status=500, headers=headers)
+        headers["a"] = "2"
+        assert {"a": "1"} == error.headers
+
+    @pytest.mark.parametrize("code", sorted(ERROR_CODES))
+    def test_code_properties(self, code: str) -> None:
+        """Each known code has its property, and no other one's is true."""
+        error = KratyServerError("no", code=code, status=400)
+        expected = {f"is_{known}": known == code for known in ERROR_CODES}
+        assert expected == {name: getattr(error, name) for name in expected}
+
+    def test_unknown_code(self) -> None:
+        """A code that this version does not know comes through."""
+        error = KratyServerError("no", code="score_frozen", status=409)
+        assert (True, False) == (error.is_code("score_frozen"), error.is_code("conflict"))
+        assert not any(getattr(error, f"is_{known}") for known in ERROR_CODES)
+
+    def test_idempotency_conflict_is_no_other_conflict(self) -> None:
+        """The two conflicts are told apart, though both are 409."""
+        body = KratyServerError("no", code="idempotency_conflict", status=409)
+        balance = KratyServerError("no", code="conflict", status=409)
+        assert [(True, False), (False, True)] == [
+            (error.is_idempotency_conflict, error.is_conflict) for error in (body, balance)
+        ]
+
+    @pytest.mark.parametrize(
+        ("cause", "expected"),
+        [(httpx.ReadTimeout("x"), "ReadTimeout"), (ConnectionResetError(), "ConnectionResetError")],
+        ids=["httpx", "OSError"],
+    )
+    def test_cause_name(self, cause: Exception, expected: str) -> None:
+        """The cause has a name for logs and metrics."""
+        assert expected == KratyNetworkError("no answer", original_cause=cause).cause_name
+
+
+class TestTree:
+    """Which error is which."""
+
+    @pytest.mark.parametrize(
+        ("kind", "base"),
+        [
+            (KratyServerError, KratyError),
+            (KratyResponseError, KratyServerError),
+            (KratyNetworkError, KratyError),
+            (KratyClosedError, KratyError),
+            (WebhookVerificationError, KratyError),
+            (KratyError, Exception),
+        ],
+        ids=lambda kind: kind.__name__,
+    )
+    def test_bases(self, kind: type, base: type) -> None:
+        """The tree is as the module's docstring draws it."""
+        assert issubclass(kind, base)
+        assert not issubclass(kind, OSError | ValueError)
+
+    @every_error
+    def test_public_name(self, error: KratyError) -> None:
+        """An error goes by the name that people import it by."""
+        kind = type(error)
+        assert ("kraty_admin", kind) == (kind.__module__, getattr(kraty_admin, kind.__name__))
+
+    def test_details_are_json(self) -> None:
+        """An error's fields can be logged as JSON."""
+        error = ERRORS["KratyServerError"]
+        assert isinstance(error, KratyServerError)
+        fields = {"details": error.details, "headers": error.headers, "code": error.code}
+        assert fields == json.loads(json.dumps(fields))
+
+    def test_threads_share_an_error(self) -> None:
+        """Sixteen threads may show and pickle one error at a time."""
+        error = ERRORS["KratyServerError"]
+        texts: list[str] = []
+        threads = [
+            threading.Thread(target=lambda: texts.append(str(pickle.loads(pickle.dumps(error)))))
+            for _ in range(16)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [str(error)] * 16 == texts

@@ -1,0 +1,268 @@
+"""Keys: minting, stamping, deriving, and guarding against two fulfilments of one receipt."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import os
+import subprocess
+import sys
+import uuid
+from typing import Any, Final
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kraty_admin import KratyServerError, derive_key, fulfil_once
+from kraty_admin._idempotency import mint_key, stamp
+
+RECEIPT_KEY: Final = "6d52ade25bd89501859ddcbeff7cd8056561868d4600950a46469d065d9ceae6"
+
+
+def never() -> str:
+    raise AssertionError("no key was needed")
+
+
+class TestMintKey:
+    """Keys for writes that are given none."""
+
+    def test_is_a_random_uuid(self) -> None:
+        """A minted key is a UUID4 in its usual spelling."""
+        key = mint_key()
+        assert (4, key) == (uuid.UUID(key).version, str(uuid.UUID(key)))
+
+    def test_never_twice(self) -> None:
+        """Ten thousand keys are ten thousand different ones."""
+        assert 10_000 == len({mint_key() for _ in range(10_000)})
+
+
+class TestStamp:
+    """The key in the body."""
+
+    @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
+    def test_writes(self, method: str) -> None:
+        """Every write without a key gets one, last in the body."""
+        body, key = stamp(method, {"amount": 5, "reason": "iap"}, lambda: "k")
+        assert ([("amount", 5), ("reason", "iap"), ("idempotencyKey", "k")], "k") == (
+            list((body or {}).items()),
+            key,
+        )
+
+    @pytest.mark.parametrize("body", [None, {}], ids=["none", "empty"])
+    def test_writes_without_a_body(self, body: dict[str, Any] | None) -> None:
+        """A write without a body gets one that holds the key and nothing else."""
+        assert ({"idempotencyKey": "k"}, "k") == stamp("POST", body, lambda: "k")
+
+    @pytest.mark.parametrize("method", ["GET", "DELETE"])
+    def test_others(self, method: str) -> None:
+        """What carries no body gets no key, and none is minted."""
+        assert (None, None) == stamp(method, None, never)
+
+    def test_given(self) -> None:
+        """A key that is there stays where it is, and none is minted."""
+        mine = {"idempotencyKey": "mine", "amount": 5}
+        body, key = stamp("POST", mine, never)
+        assert (["idempotencyKey", "amount"], "mine") == (list(body or {}), key)
+
+    def test_null_is_none(self) -> None:
+        """A key of `None` is no key."""
+        assert ({"idempotencyKey": "k"}, "k") == stamp(
+            "POST", {"idempotencyKey": None}, lambda: "k"
+        )
+
+    def test_leaves_the_body_alone(self) -> None:
+        """Stamping does not write into the caller's dict."""
+        mine = {"amount": 5}
+        stamp("POST", mine, mint_key)
+        assert {"amount": 5} == mine
+
+    @pytest.mark.parametrize(
+        ("value", "error"),
+        [
+            pytest.param("", ValueError, id="empty"),
+            pytest.param(None, TypeError, id="None"),
+            pytest.param(7, TypeError, id="int"),
+            pytest.param(b"k", TypeError, id="bytes"),
+            pytest.param(uuid.UUID(int=0), TypeError, id="UUID"),
+        ],
+    )
+    def test_bad_generator(self, value: Any, error: type[Exception]) -> None:
+        """A generator that returns no key is named in the error."""
+        with pytest.raises(error, match=r"^generate_idempotency_key returned"):
+            stamp("POST", None, lambda: value)
+
+    @pytest.mark.parametrize(
+        ("value", "error"),
+        [("", ValueError), (7, TypeError), (b"k", TypeError), (False, TypeError)],
+        ids=["empty", "int", "bytes", "bool"],
+    )
+    def test_bad_key(self, value: Any, error: type[Exception]) -> None:
+        """A key that is none is refused, not replaced by another."""
+        with pytest.raises(error, match=r"^idempotency_key is"):
+            stamp("POST", {"idempotencyKey": value}, never)
+
+
+class TestDeriveKey:
+    """The same key for the same fulfilment, on every run and machine.
+
+    The digits come from `sha256sum`, fed with `kraty-admin key 1` and, for each part,
+    its length in eight bytes and its UTF-8.
+    """
+
+    @pytest.mark.parametrize(
+        ("parts", "expected"),
+        [
+            pytest.param(("iap", "apple_receipt_abc"), RECEIPT_KEY, id="receipt"),
+            pytest.param(
+                ("a",),
+                "74751326db04d2a60f1b1b6a3fe381361381b44ee577b92b6d8232b939665412",
+                id="one-part",
+            ),
+            pytest.param(
+                ("\u00e9",),
+                "f8781abb3f6ee7d55b7e0e017d6101b89a52f8cbb184f6a381a904fa66ae3b92",
+                id="non-ascii",
+            ),
+        ],
+    )
+    def test_known_answers(self, parts: tuple[str, ...], expected: str) -> None:
+        """The derivation never changes: a changed key would mint a second time."""
+        assert expected == derive_key(*parts)
+
+    def test_other_processes(self) -> None:
+        """Another process derives the same key, with another hash seed too."""
+        code = "from kraty_admin import derive_key; print(derive_key('iap', 'apple_receipt_abc'))"
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env={"PYTHONHASHSEED": "7", "PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            check=True,
+            text=True,
+        )
+        assert RECEIPT_KEY == done.stdout.strip()
+
+    @pytest.mark.parametrize(
+        ("one", "other"),
+        [
+            pytest.param(("a", "bc"), ("ab", "c"), id="moved-border"),
+            pytest.param(("a", "b"), ("ab",), id="joined"),
+            pytest.param(("a", "b"), ("b", "a"), id="swapped"),
+            pytest.param(("a", "a"), ("a",), id="repeated"),
+            pytest.param(("a\0b",), ("a", "b"), id="null-byte"),
+            pytest.param(("a:b",), ("a", "b"), id="colon"),
+            pytest.param(("\u00e9",), ("e\u0301",), id="composed"),
+            pytest.param(("A",), ("a",), id="case"),
+            pytest.param(("a ",), ("a",), id="space"),
+            pytest.param(("a" + "\0" * 7 + "\x01b",), ("a", "b"), id="imitated-length"),
+        ],
+    )
+    def test_different_parts(self, one: tuple[str, ...], other: tuple[str, ...]) -> None:
+        """Parts that read alike when joined give different keys."""
+        assert derive_key(*one) != derive_key(*other)
+
+    @given(
+        st.lists(st.text("ab\0", min_size=1, max_size=3), min_size=1, max_size=4),
+        st.lists(st.text("ab\0", min_size=1, max_size=3), min_size=1, max_size=4),
+    )
+    @settings(deadline=None)
+    def test_collisions(self, one: list[str], other: list[str]) -> None:
+        """Two keys are equal when, and only when, their parts are."""
+        assert (one == other) is (derive_key(*one) == derive_key(*other))
+
+    @pytest.mark.parametrize(
+        ("parts", "message"),
+        [
+            pytest.param((), "at least one part", id="none"),
+            pytest.param(("iap", ""), "part 2 of the key must not be empty", id="empty"),
+            pytest.param(("\ud800",), "part 1 of the key holds a lone surrogate", id="surrogate"),
+        ],
+    )
+    def test_bad_values(self, parts: tuple[str, ...], message: str) -> None:
+        """Parts that tell nothing apart, or that UTF-8 cannot hold, are refused."""
+        with pytest.raises(ValueError, match=message):
+            derive_key(*parts)
+
+    @pytest.mark.parametrize("part", [7, None, b"r", True, ("r",)], ids=repr)
+    def test_bad_types(self, part: Any) -> None:
+        """What is not a `str` is refused: 7 and "7" would be two keys for one receipt."""
+        with pytest.raises(TypeError, match="part 2 of the key must be a str"):
+            derive_key("iap", part)
+
+
+def conflict(code: str = "idempotency_conflict") -> KratyServerError:
+    return KratyServerError("the key was used for another body", code=code, status=409)
+
+
+def refuse(*, awaited: bool, error: Exception, alerts: list[KratyServerError]) -> None:
+    """A fulfilment that fails, made by a plain or by an awaited call."""
+
+    async def call() -> None:
+        await asyncio.sleep(0)
+        raise error
+
+    async def fulfil() -> None:
+        with fulfil_once("iap", "r", on_conflict=alerts.append):
+            await call()
+
+    if awaited:
+        asyncio.run(fulfil())
+    else:
+        with fulfil_once("iap", "r", on_conflict=alerts.append):
+            raise error
+
+
+class TestFulfilOnce:
+    """A key that is the same on every run, and an alert when the bodies differ."""
+
+    def test_key(self) -> None:
+        """What it yields is the derived key."""
+        alerts: list[KratyServerError] = []
+        with fulfil_once("iap", "apple_receipt_abc", on_conflict=alerts.append) as key:
+            pass
+        assert (RECEIPT_KEY, []) == (key, alerts)
+
+    @pytest.mark.parametrize("awaited", [False, True], ids=["sync", "async"])
+    def test_conflict(self, awaited: bool) -> None:
+        """A conflict is told once, and raised on."""
+        alerts: list[KratyServerError] = []
+        error = conflict()
+        with pytest.raises(KratyServerError) as caught:
+            refuse(awaited=awaited, error=error, alerts=alerts)
+        assert (error, [error]) == (caught.value, alerts)
+
+    @pytest.mark.parametrize("awaited", [False, True], ids=["sync", "async"])
+    @pytest.mark.parametrize(
+        "error", [conflict("conflict"), ValueError("other")], ids=["other-409", "other-error"]
+    )
+    def test_other_errors(self, awaited: bool, error: Exception) -> None:
+        """Any other failure is raised on and told to nobody."""
+        alerts: list[KratyServerError] = []
+        with pytest.raises(type(error)) as caught:
+            refuse(awaited=awaited, error=error, alerts=alerts)
+        assert (error, []) == (caught.value, alerts)
+
+    def test_async_callback(self) -> None:
+        """A coroutine function is refused at once: in a conflict, nobody would await it."""
+
+        async def alert(error: KratyServerError) -> None: ...
+
+        for callback in (alert, functools.partial(alert)):
+            assert inspect.iscoroutinefunction(callback)
+            with pytest.raises(TypeError, match="on_conflict must be a plain function"):
+                fulfil_once("iap", "r", on_conflict=callback).__enter__()
+
+    def test_no_callback(self) -> None:
+        """What cannot be called is refused before anything is fulfilled."""
+        nothing: Any = None
+        with pytest.raises(TypeError, match="on_conflict must be"):
+            fulfil_once("iap", "r", on_conflict=nothing).__enter__()
+
+    def test_bad_parts(self) -> None:
+        """Parts are checked before anything is fulfilled."""
+        with (
+            pytest.raises(ValueError, match="part 2 of the key must not be empty"),
+            fulfil_once("iap", "", on_conflict=print),
+        ):
+            pytest.fail("nothing must be fulfilled")

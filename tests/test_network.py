@@ -1,0 +1,1054 @@
+"""What goes over the wire, where it goes, and how long it may take."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import random
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from contextlib import ExitStack, closing
+from itertools import product
+from pathlib import Path
+from shutil import which
+from typing import Any, Final
+from urllib.parse import unquote
+
+import httpx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kraty_admin import KratyAdmin, KratyNetworkError, KratyServerError, RetryConfig
+from kraty_admin._exchange import Limits
+from kraty_admin._sender import Phases
+from kraty_admin._settings import proxy_for
+from loopback import (
+    ASYNC,
+    AT_ONCE,
+    CANARY,
+    KEY,
+    ONCE,
+    SYNC,
+    Seen,
+    Twin,
+    always,
+    credited,
+    response,
+    serving,
+    settled,
+    twins,
+)
+
+PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable of the machine that the tests run on has a say."""
+    for name in (*PROXIES, *map(str.lower, PROXIES), "SSL_CERT_FILE", "SSL_CERT_DIR", "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def redirected(location: str, status: int) -> Callable[[Seen], bytes]:
+    """An answer that sends elsewhere."""
+
+    def answer(seen: Seen) -> bytes:
+        return response(status, {}, location=location)
+
+    return answer
+
+
+class Captured:
+    """Requests as our own transports are handed them; nothing reaches the network."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.requests: list[httpx.Request] = []
+        self.phases: list[dict[str, float | None]] = []
+
+        def handle(transport: object, request: httpx.Request) -> httpx.Response:
+            self.requests.append(request)
+            self.phases.append(dict(request.extensions["timeout"]))
+            return httpx.Response(200, json={"data": {"applied": 1, "skipped": 0, "failed": 0}})
+
+        async def handle_async(transport: object, request: httpx.Request) -> httpx.Response:
+            return handle(transport, request)
+
+        monkeypatch.setattr(httpx.HTTPTransport, "handle_request", handle)
+        monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", handle_async)
+
+
+@pytest.fixture
+def captured(monkeypatch: pytest.MonkeyPatch) -> Captured:
+    return Captured(monkeypatch)
+
+
+# What is left of a path when its ids are taken out, and how to call with one id.
+PLACES: Final[dict[str, tuple[str, str, Callable[[Any, Any], Any]]]] = {
+    "wallet.credit, player": (
+        "/server/v1/players/",
+        "/wallet/gold/credit",
+        lambda kraty, id_: kraty.wallet.credit(id_, "gold", amount=1),
+    ),
+    "wallet.credit, currency": (
+        "/server/v1/players/player_42/wallet/",
+        "/credit",
+        lambda kraty, id_: kraty.wallet.credit("player_42", id_, amount=1),
+    ),
+    "inventory.revoke, item": (
+        "/server/v1/players/player_42/inventory/",
+        "/revoke",
+        lambda kraty, id_: kraty.inventory.revoke("player_42", id_, quantity=1),
+    ),
+    "grants.ack, grant": (
+        "/server/v1/players/player_42/grants/",
+        "/ack",
+        lambda kraty, id_: kraty.grants.ack("player_42", id_),
+    ),
+    "players.get, player": ("/server/v1/players/", "", lambda kraty, id_: kraty.players.get(id_)),
+    "lobbies.read, lobby": (
+        "/server/v1/games/arena/lobbies/",
+        "",
+        lambda kraty, id_: kraty.lobbies.read("arena", id_),
+    ),
+    "players.merge, source": (
+        "/server/v1/players/",
+        "/merge-into/player_42",
+        lambda kraty, id_: kraty.players.merge(id_, "player_42"),
+    ),
+}
+
+places: Final = pytest.mark.parametrize(
+    "place", [pytest.param(name, id=name.replace(", ", "-")) for name in PLACES]
+)
+
+
+def id_in(target: str, prefix: str, suffix: str) -> str:
+    """The id that a target names; it must not have changed the path around it."""
+    assert target.startswith(prefix)
+    assert target.endswith(suffix)
+    segment = target[len(prefix) : len(target) - len(suffix)]
+    assert prefix.count("/") + suffix.count("/") == target.count("/")
+    assert segment.isascii()
+    assert not set("?#\\ ") & set(target)
+    return unquote(segment, errors="strict")
+
+
+def random_ids(count: int, seed: int) -> Generator[str, None, None]:
+    """Ids of all kinds of characters, with many of those that mean something in a URL."""
+    source = random.Random(seed)
+    telling = "/\\?#%&=+:;@!$'()*,.~-_ [](){}|^`\"<>abc019"
+    while count:
+        characters = [
+            source.choice(telling) if source.random() < 0.6 else chr(source.randrange(0x110000))
+            for _ in range(source.randrange(1, 12))
+        ]
+        id_ = "".join(c for c in characters if not 0xD800 <= ord(c) < 0xE000 and _is_printable(c))
+        if id_ not in ("", ".", ".."):
+            count -= 1
+            yield id_
+
+
+def _is_printable(character: str) -> bool:
+    return not (ord(character) < 0x20 or 0x7F <= ord(character) < 0xA0)
+
+
+class TestIds:
+    """Ids in paths: refused, or escaped so that they stay one segment."""
+
+    @pytest.mark.parametrize(
+        ("id_", "error"),
+        [
+            pytest.param("", ValueError, id="empty"),
+            pytest.param(".", ValueError, id="dot"),
+            pytest.param("..", ValueError, id="dot-dot"),
+            pytest.param("a\x00b", ValueError, id="NUL"),
+            pytest.param("a\nb", ValueError, id="line-feed"),
+            pytest.param("a\r\nX-Other: 1", ValueError, id="header-injection"),
+            pytest.param("a\tb", ValueError, id="tab"),
+            pytest.param("\x1f", ValueError, id="last-C0-control"),
+            pytest.param("\x7f", ValueError, id="DEL"),
+            pytest.param("\x80", ValueError, id="first-C1-control"),
+            pytest.param("\x9f", ValueError, id="last-C1-control"),
+            pytest.param("\ud83d", ValueError, id="lone-high-surrogate"),
+            pytest.param("a\udc00b", ValueError, id="lone-low-surrogate"),
+            pytest.param(None, TypeError, id="None"),
+            pytest.param(42, TypeError, id="int"),
+            pytest.param(True, TypeError, id="bool"),
+            pytest.param(b"player_42", TypeError, id="bytes"),
+            pytest.param(["player_42"], TypeError, id="list"),
+        ],
+    )
+    @twins
+    def test_refused(self, twin: Twin, id_: object, error: type[Exception]) -> None:
+        """An id that could name another endpoint, or no string at all, never leaves."""
+        sent: list[httpx.Request] = []
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            sent.append(request)
+            return httpx.Response(200, json={"data": {}})
+
+        async def scenario(kraty: Any) -> None:
+            for _, _, call in PLACES.values():
+                with pytest.raises(error, match=r"^\w+ (must|holds)") as raised:
+                    await settled(call(kraty, id_))
+                assert error is type(raised.value)
+
+        twin.run(scenario, http_client=twin.mocked(answer))
+        assert [] == sent
+
+    @pytest.mark.parametrize(
+        ("id_", "segment"),
+        [
+            pytest.param("a/b", "a%2Fb", id="slash"),
+            pytest.param("../admin", "..%2Fadmin", id="dot-dot-slash"),
+            pytest.param("a?b#c", "a%3Fb%23c", id="query-and-fragment"),
+            pytest.param("%2e%2e", "%252e%252e", id="escaped-already"),
+            pytest.param("...", "...", id="three-dots"),
+            pytest.param("a b+c", "a%20b%2Bc", id="space-and-plus"),
+            pytest.param("\\", "%5C", id="backslash"),
+            pytest.param("-_.!~*'()", "-_.!~*'()", id="what-stays"),
+            pytest.param("é😀", "%C3%A9%F0%9F%98%80", id="beyond-ASCII"),
+            pytest.param("\xa0", "%C2%A0", id="no-break-space"),
+        ],
+    )
+    @twins
+    def test_escaped(self, twin: Twin, id_: str, segment: str) -> None:
+        """All else is escaped as `encodeURIComponent` does it, and arrives so."""
+        with serving() as server:
+            assert id_ == twin.credit(id_, base_url=server.url)["player"]
+        assert f"/server/v1/players/{segment}/wallet/gold/credit" == server.seen[0].target
+
+    @places
+    @given(id_=st.text(min_size=1))
+    @settings(max_examples=150, deadline=None)
+    def test_any_text(self, place: str, id_: str) -> None:
+        """Whatever text an id is, it is refused or comes back from its one segment."""
+        prefix, suffix, call = PLACES[place]
+        targets: list[str] = []
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            targets.append(request.url.raw_path.decode("ascii"))
+            return httpx.Response(200, json={"data": {}})
+
+        with KratyAdmin(api_key=KEY, http_client=SYNC.mocked(answer)) as kraty:
+            if id_ in (".", "..") or not all(map(_is_printable, id_)):
+                with pytest.raises(ValueError, match=r"must not"):
+                    call(kraty, id_)
+                assert [] == targets
+            else:
+                call(kraty, id_)
+                assert [id_] == [id_in(target, prefix, suffix) for target in targets]
+
+    def test_many_ids(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """20,000 random ids, as the pool of connections is handed them."""
+        import httpcore
+
+        targets: list[str] = []
+
+        def handle(pool: object, request: httpcore.Request) -> httpcore.Response:
+            targets.append(request.url.target.decode("ascii"))
+            return httpcore.Response(200, content=b'{"data":{}}')
+
+        monkeypatch.setattr(httpcore.ConnectionPool, "handle_request", handle)
+        ids = list(random_ids(20_000, seed=25))
+        kinds = list(PLACES.values())
+        with SYNC.client(base_url="https://gw.example/kraty/") as kraty:
+            for number, id_ in enumerate(ids):
+                kinds[number % len(kinds)][2](kraty, id_)
+        arrived = [
+            id_in(target, f"/kraty{kinds[number % len(kinds)][0]}", kinds[number % len(kinds)][1])
+            for number, target in enumerate(targets)
+        ]
+        assert ids == arrived
+
+    @twins
+    def test_many_ids_over_sockets(self, twin: Twin) -> None:
+        """300 random ids, as a socket receives them."""
+        ids = list(random_ids(300, seed=26))
+
+        async def scenario(kraty: Any) -> None:
+            for id_ in ids:
+                await settled(kraty.players.get(id_))
+
+        with serving() as server:
+            twin.run(scenario, base_url=server.url)
+        assert ids == [id_in(seen.target, "/server/v1/players/", "") for seen in server.seen]
+
+
+class TestPaths:
+    """Where below `base_url` calls go."""
+
+    @pytest.mark.parametrize("slash", ["", "/", "//"], ids=["none", "one", "two"])
+    @pytest.mark.parametrize("prefix", ["", "/kraty", "/a/b%20c"], ids=["root", "path", "paths"])
+    @twins
+    def test_prefix(self, twin: Twin, prefix: str, slash: str) -> None:
+        """The path of `base_url` stays in front, with or without a slash at its end."""
+        with serving() as server:
+            twin.credit(base_url=f"{server.url}{prefix}{slash}")
+        target = f"{prefix}/server/v1/players/player_42/wallet/gold/credit"
+        assert [target] == [seen.target for seen in server.seen]
+
+    @twins
+    def test_bytes_of_a_request(self, twin: Twin) -> None:
+        """A request has one of each header, the host first, and the body that it announces."""
+        with serving() as server:
+            twin.credit(base_url=server.url, generate_idempotency_key=lambda: "k")
+        (seen,) = server.seen
+        names = [line.split(b":")[0].lower() for line in seen.head.split(b"\r\n")[1:-2]]
+        expected = [
+            b"host",
+            b"accept",
+            b"authorization",
+            b"user-agent",
+            b"x-kraty-sdk",
+            b"content-type",
+            b"content-length",
+        ]
+        assert expected == names
+        assert f"127.0.0.1:{server.port}" == seen.headers["host"]
+        assert b'{"amount":500,"idempotencyKey":"k"}' == seen.body
+
+    @twins
+    def test_bytes_of_a_read(self, twin: Twin) -> None:
+        """A read has no body, and says nothing of one."""
+
+        async def scenario(kraty: Any) -> None:
+            await settled(kraty.players.get("player_42"))
+
+        with serving() as server:
+            twin.run(scenario, base_url=server.url)
+        (seen,) = server.seen
+        assert ("GET", b"") == (seen.method, seen.body)
+        assert set() == {"content-length", "content-type", "transfer-encoding"} & set(seen.headers)
+
+    @twins
+    def test_no_cookies(self, twin: Twin) -> None:
+        """A cookie that the server sets is not sent back."""
+
+        async def scenario(kraty: Any) -> None:
+            for _ in range(2):
+                await settled(kraty.players.get("player_42"))
+
+        def answer(seen: Seen) -> bytes:
+            return response(200, {"data": {}}, set_cookie="session=1; Path=/")
+
+        with serving(answer) as server:
+            twin.run(scenario, base_url=server.url)
+        assert [False, False] == ["cookie" in seen.headers for seen in server.seen]
+
+    @twins
+    def test_one_connection(self, twin: Twin) -> None:
+        """Calls one after another use one connection."""
+
+        async def scenario(kraty: Any) -> None:
+            for _ in range(20):
+                await settled(kraty.players.get("player_42"))
+
+        with serving() as server:
+            twin.run(scenario, base_url=server.url)
+        assert {1} == {seen.connection for seen in server.seen}
+
+    @twins
+    def test_compressed_answer(self, twin: Twin) -> None:
+        """An answer that comes compressed without having been asked for is read all the same."""
+
+        def answer(seen: Seen) -> bytes:
+            body = gzip.compress(b'{"data":{"balance":7}}')
+            head = f"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {len(body)}"
+            return head.encode() + b"\r\n\r\n" + body
+
+        with serving(answer) as server:
+            assert {"balance": 7} == twin.credit(base_url=server.url)
+
+
+class TestRawPaths:
+    """`request()`, whose caller writes the path."""
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            pytest.param("", id="empty"),
+            pytest.param("players", id="no-slash"),
+            pytest.param("//evil.example/x", id="another-host"),
+            pytest.param("/a//b", id="empty-segment"),
+            pytest.param("https://evil.example/", id="a-URL"),
+            pytest.param("/../admin", id="dot-dot"),
+            pytest.param("/a/..", id="dot-dot-at-the-end"),
+            pytest.param("/a/./b", id="dot"),
+            pytest.param("/%2e%2e/admin", id="escaped-dot-dot"),
+            pytest.param("/.%2E/admin", id="half-escaped-dot-dot"),
+            pytest.param("/a?b=1", id="query"),
+            pytest.param("/a#b", id="fragment"),
+            pytest.param("/a b", id="space"),
+            pytest.param("/é", id="not-ASCII"),
+            pytest.param("/a\r\nX-Other: 1", id="header-injection"),
+            pytest.param("/\ud800", id="lone-surrogate"),
+        ],
+    )
+    @twins
+    def test_refused(self, twin: Twin, path: str, captured: Captured) -> None:
+        """A path that could lead elsewhere is refused before anything is sent."""
+
+        async def scenario(kraty: Any) -> None:
+            with pytest.raises(ValueError, match=r"^path "):
+                await settled(kraty.request("GET", path))
+
+        twin.run(scenario)
+        assert [] == captured.requests
+
+    @pytest.mark.parametrize(
+        ("query", "expected"),
+        [
+            pytest.param(None, "", id="none"),
+            pytest.param({}, "", id="empty"),
+            pytest.param({"a": None}, "", id="only-None"),
+            pytest.param(
+                {"q": "ü&=?#", "n": 7, "f": 1.5, "b": True, "x": None},
+                "?q=%C3%BC%26%3D%3F%23&n=7&f=1.5&b=true",
+                id="all-kinds",
+            ),
+        ],
+    )
+    @twins
+    def test_query(self, twin: Twin, query: Any, expected: str) -> None:
+        """Parameters are escaped, and those that are `None` are left out."""
+
+        async def scenario(kraty: Any) -> Any:
+            return await settled(kraty.request("GET", "/lobbies/weekly%2F1", query=query))
+
+        def answer(seen: Seen) -> bytes:
+            return response(200, {"data": seen.target})
+
+        with serving(answer) as server:
+            target = twin.run(scenario, base_url=server.url)
+        assert f"/server/v1/lobbies/weekly%2F1{expected}" == target
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            pytest.param("a=b", id="str"),
+            pytest.param([("a", "b")], id="pairs"),
+            pytest.param({"a": ["b"]}, id="list-in-it"),
+            pytest.param({"a": b"b"}, id="bytes-in-it"),
+            pytest.param({7: "b"}, id="int-for-a-name"),
+        ],
+    )
+    @twins
+    def test_bad_query(self, twin: Twin, query: Any, captured: Captured) -> None:
+        """Parameters of other types are refused before anything is sent."""
+
+        async def scenario(kraty: Any) -> None:
+            with pytest.raises(TypeError):
+                await settled(kraty.request("GET", "/lobbies/x", query=query))
+
+        twin.run(scenario)
+        assert [] == captured.requests
+
+
+class TestRedirects:
+    """Redirects carry a key to a host that nobody chose, so they are errors."""
+
+    @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+    @pytest.mark.parametrize("own", [True, False], ids=["own-transport", "follow_redirects=True"])
+    @twins
+    def test_raise(self, twin: Twin, own: bool, status: int) -> None:
+        """A redirect raises at once, and the host that it names sees nothing."""
+        with serving() as second, ExitStack() as stack:
+            location = f"{second.url}/server/v1/elsewhere"
+            first = stack.enter_context(serving(redirected(location, status)))
+            http_client = None if own else twin.http_client(follow_redirects=True)
+
+            async def scenario(kraty: Any) -> KratyServerError:
+                try:
+                    with pytest.raises(KratyServerError) as raised:
+                        await settled(kraty.wallet.credit("player_42", "gold", amount=1))
+                finally:
+                    if http_client is not None:
+                        await settled(
+                            http_client.aclose() if twin.is_async else http_client.close()
+                        )
+                return raised.value
+
+            error = twin.run(scenario, base_url=first.url, http_client=http_client)
+        assert (status, 1, location) == (error.status, error.attempts, error.headers["location"])
+        assert 1 == len(first.seen)
+        assert (0, []) == (second.connections, second.seen)
+
+
+PHASES: Final = ("connect", "read", "write", "pool")
+
+
+class TestTimeouts:
+    """How long each phase of an attempt may take."""
+
+    @pytest.mark.parametrize(
+        ("timeout", "expected"),
+        [
+            pytest.param(None, dict.fromkeys(PHASES, 15.0), id="default"),
+            pytest.param(3, dict.fromkeys(PHASES, 3.0), id="a-number"),
+            pytest.param(
+                httpx.Timeout(5.0, connect=1.0, read=2.0, write=3.0, pool=4.0),
+                {"connect": 1.0, "read": 2.0, "write": 3.0, "pool": 4.0},
+                id="phase-by-phase",
+            ),
+            pytest.param(
+                httpx.Timeout(5.0, read=2.0), {**dict.fromkeys(PHASES, 5.0), "read": 2.0}, id="some"
+            ),
+        ],
+    )
+    @pytest.mark.parametrize("own", [True, False], ids=["own-transport", "http_client"])
+    @twins
+    def test_phases(
+        self, twin: Twin, own: bool, timeout: Any, expected: dict[str, float], captured: Captured
+    ) -> None:
+        """Each phase has its own timeout; one that is left out has the default's."""
+        http_client = None if own else twin.http_client(timeout=99.0)
+        twin.credit(timeout=timeout, http_client=http_client)
+        assert [expected] == captured.phases
+
+    @pytest.mark.parametrize(
+        ("timeout", "expected"),
+        [pytest.param(None, 60.0, id="default"), pytest.param(3.0, 3.0, id="of-the-caller")],
+    )
+    @pytest.mark.parametrize("batch", ["players", "wallet", "inventory"])
+    @twins
+    def test_migrate(
+        self, twin: Twin, batch: str, timeout: float | None, expected: float, captured: Captured
+    ) -> None:
+        """Batches of up to 1,000 rows have longer, unless the caller says otherwise."""
+
+        async def scenario(kraty: Any) -> None:
+            row = {"externalPlayerId": "p", "idempotencyKey": "k"}
+            await settled(getattr(kraty.migrate, batch)(rows=[row]))
+
+        twin.run(scenario, timeout=timeout)
+        assert [dict.fromkeys(PHASES, expected)] == captured.phases
+
+    @twins
+    def test_with_options(self, twin: Twin, captured: Captured) -> None:
+        """A derived client's timeout is its own; its parent's stays."""
+
+        async def scenario(kraty: Any) -> None:
+            await settled(kraty.with_options(timeout=2.0).health.ping())
+            await settled(kraty.health.ping())
+
+        twin.run(scenario, timeout=7.0)
+        assert [2.0, 7.0] == [phases["read"] for phases in captured.phases]
+
+    @pytest.mark.parametrize(
+        "timeout",
+        [pytest.param(None, id="default"), pytest.param(httpx.Timeout(None), id="none-at-all")],
+    )
+    @twins
+    def test_deadline_caps_phases(self, twin: Twin, timeout: Any, captured: Captured) -> None:
+        """No phase, not even one without a timeout, outlasts the deadline."""
+        twin.credit(timeout=timeout, deadline=4.0)
+        (phases,) = captured.phases
+        for seconds in phases.values():
+            assert seconds is not None
+            assert 0 < seconds <= 4.0
+
+    def test_phases_shrink(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A phase that begins late has only what is left, so that all end by the deadline."""
+        phases = Phases(Limits(dict.fromkeys(PHASES, 5.0), ends_at=100.0))
+        clock = iter([90.0, 95.0, 99.0, 99.75, 100.0, 150.0])
+        monkeypatch.setattr(time, "monotonic", clock.__next__)
+        left = [phases.get("read") for _ in range(6)]
+        assert [5.0, 5.0, 1.0, 0.25, 0.001, 0.001] == left
+        assert (set(PHASES), 4) == (set(phases), len(phases))
+        assert None is phases.get("other")
+
+    @twins
+    def test_read(self, twin: Twin) -> None:
+        """A server that hangs after the request is a read timeout, which may have taken effect."""
+
+        def hang(seen: Seen) -> None:
+            server.over.wait(60)
+
+        with serving(hang) as server:
+            timeout = httpx.Timeout(30.0, read=0.05)
+            error = failing(twin, base_url=server.url, timeout=timeout)
+        assert ("ReadTimeout", True) == (error.cause_name, error.ambiguous)
+
+    @twins
+    def test_deadline(self, twin: Twin) -> None:
+        """A server that hangs is left when the deadline is over, whatever the timeout."""
+
+        def hang(seen: Seen) -> None:
+            server.over.wait(60)
+
+        with serving(hang) as server:
+            started = time.monotonic()
+            error = failing(twin, base_url=server.url, deadline=0.2, retry=RetryConfig())
+            took = time.monotonic() - started
+        assert ("ReadTimeout", 1) == (error.cause_name, error.attempts)
+        assert 0.2 <= took < 10
+
+    @twins
+    def test_write(self, twin: Twin) -> None:
+        """A peer that takes no bytes is a write timeout."""
+        with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+            error = failing(
+                twin,
+                base_url=f"http://127.0.0.1:{listener.getsockname()[1]}",
+                timeout=httpx.Timeout(30.0, write=0.05),
+                reason="x" * 32_000_000,  # more than any socket buffers
+            )
+        assert ("WriteTimeout", True) == (error.cause_name, error.ambiguous)
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a full backlog hang")
+    @twins
+    def test_connect(self, twin: Twin) -> None:
+        """A host that accepts nobody is a connect timeout, and nothing was sent."""
+        with ExitStack() as stack:
+            listener = stack.enter_context(socket.socket())
+            listener.bind(("127.0.0.1", 0))
+            listener.listen(0)
+            for _ in range(4):
+                waiting = stack.enter_context(socket.socket())
+                waiting.setblocking(False)
+                waiting.connect_ex(listener.getsockname())
+            error = failing(
+                twin,
+                base_url=f"http://127.0.0.1:{listener.getsockname()[1]}",
+                timeout=httpx.Timeout(30.0, connect=0.05),
+            )
+        assert ("ConnectTimeout", False) == (error.cause_name, error.ambiguous)
+
+    @twins
+    def test_pool(self, twin: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A call that gets no connection is a pool timeout, and nothing was sent."""
+        monkeypatch.setattr("kraty_admin._client._CONNECTIONS", 1)
+        busy = threading.Event()
+
+        def hang(seen: Seen) -> bytes:
+            busy.set()
+            server.over.wait(60)
+            return credited(seen)
+
+        async def scenario(kraty: Any) -> KratyNetworkError:
+            def credit(client: Any) -> Any:
+                return client.wallet.credit("player_42", "gold", amount=1)
+
+            other = kraty.with_options(timeout=httpx.Timeout(30.0, pool=0.05), retry=ONCE)
+            first = credit(kraty) if twin.is_async else asyncio.to_thread(credit, kraty)
+            holding = asyncio.ensure_future(first)
+            await asyncio.to_thread(busy.wait, 30)
+            with pytest.raises(KratyNetworkError) as raised:
+                await settled(credit(other))
+            server.over.set()
+            await holding
+            return raised.value
+
+        with serving(hang) as server:
+            error = twin.run(scenario, base_url=server.url)
+        assert ("PoolTimeout", False) == (error.cause_name, error.ambiguous)
+        assert 1 == len(server.seen)
+
+
+def failing(twin: Twin, reason: str | None = None, **options: Any) -> KratyNetworkError:
+    """The error of one credit that is not tried again."""
+
+    async def scenario(kraty: Any) -> KratyNetworkError:
+        with pytest.raises(KratyNetworkError) as raised:
+            await settled(kraty.wallet.credit("player_42", "gold", amount=1, reason=reason))
+        return raised.value
+
+    options.setdefault("retry", ONCE)
+    return twin.run(scenario, **options)
+
+
+HOST: Final = "api.kraty.test"
+"""A host that no name server knows."""
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for `HOST` that signs itself, with its key beside it."""
+    openssl = which("openssl")
+    if openssl is None:
+        pytest.skip("making a certificate needs the openssl command")
+    folder = tmp_path_factory.mktemp("authority")
+    made = [
+        *(openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"),
+        *("-subj", f"/CN={HOST}", "-addext", f"subjectAltName=DNS:{HOST}"),
+        *("-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")),
+    ]
+    subprocess.run(made, check=True, capture_output=True, timeout=60)
+    return folder / "cert.pem"
+
+
+def speaking_tls(authority: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority, authority.with_name("key.pem"))
+    return context
+
+
+@pytest.fixture
+def resolving(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`HOST` is this machine, for all that ask."""
+    resolve = socket.getaddrinfo
+
+    def getaddrinfo(host: Any, *args: Any, **kwargs: Any) -> Any:
+        named = host.decode() if isinstance(host, bytes) else host
+        return resolve("127.0.0.1" if named == HOST else host, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+
+class TestAuthorities:
+    """Whom a client trusts."""
+
+    @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
+    @pytest.mark.usefixtures("resolving")
+    @twins
+    def test_of_the_environment(
+        self,
+        twin: Twin,
+        variable: str,
+        authority: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """An authority that the environment names is trusted."""
+        if variable == "SSL_CERT_FILE":
+            monkeypatch.setenv(variable, str(authority))
+        else:
+            monkeypatch.setenv(variable, str(hashed(authority, tmp_path)))
+        with serving(tls=speaking_tls(authority)) as server:
+            result = twin.credit(base_url=f"https://{HOST}:{server.port}")
+        assert 500 == result["balance"]
+
+    @pytest.mark.usefixtures("resolving")
+    @twins
+    def test_unknown(self, twin: Twin, authority: Path) -> None:
+        """A server that nobody known vouches for gets no request."""
+        with serving(tls=speaking_tls(authority)) as server:
+            error = failing(twin, base_url=f"https://{HOST}:{server.port}")
+        assert ("ConnectError", False, []) == (error.cause_name, error.ambiguous, server.seen)
+        assert "CERTIFICATE_VERIFY_FAILED" in str(error)
+
+    @twins
+    def test_other_host(self, twin: Twin, authority: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A certificate of another host is not accepted."""
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+        with serving(tls=speaking_tls(authority)) as server:
+            error = failing(twin, base_url=server.url)
+        assert ("ConnectError", []) == (error.cause_name, server.seen)
+
+
+def hashed(authority: Path, folder: Path) -> Path:
+    """A directory with a certificate under the name that OpenSSL looks for."""
+    openssl = which("openssl")
+    assert openssl is not None
+    command = [openssl, "x509", "-hash", "-noout", "-in", str(authority)]
+    run = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    (folder / f"{run.stdout.strip()}.0").write_bytes(authority.read_bytes())
+    return folder
+
+
+def tunnelling(seen: Seen) -> bytes:
+    """A proxy's answer to CONNECT; what comes through the tunnel is a credit."""
+    return b"HTTP/1.1 200 OK\r\n\r\n" if seen.method == "CONNECT" else credited(seen)
+
+
+class TestProxies:
+    """Proxies that the environment names."""
+
+    @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])
+    @pytest.mark.parametrize("scheme", ["http://", ""], ids=["URL", "host-and-port"])
+    @twins
+    def test_is_used(
+        self,
+        twin: Twin,
+        scheme: str,
+        variable: str,
+        authority: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Calls go through the proxy, which learns the host and nothing else."""
+        with serving(tunnelling, tunnel=speaking_tls(authority)) as proxy:
+            monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+            monkeypatch.setenv(variable, f"{scheme}127.0.0.1:{proxy.port}")
+            result = twin.credit(base_url=f"https://{HOST}")
+        assert 500 == result["balance"]
+        connect, credit = proxy.seen
+        assert ("CONNECT", f"{HOST}:443") == (connect.method, connect.target)
+        assert CANARY.encode() not in connect.head + connect.body
+        assert f"Bearer {KEY}" == credit.headers["authorization"]
+
+    @twins
+    def test_credentials(self, twin: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A proxy's user and password go to the proxy."""
+
+        def refuse(seen: Seen) -> bytes:
+            return response(407)
+
+        with serving(refuse) as proxy:
+            monkeypatch.setenv("HTTPS_PROXY", f"http://user:pass@127.0.0.1:{proxy.port}")
+            error = failing(twin, base_url=f"https://{HOST}")
+        assert "Basic dXNlcjpwYXNz" == proxy.seen[0].headers["proxy-authorization"]
+        assert ("ProxyError", False) == (error.cause_name, error.ambiguous)
+
+    @twins
+    def test_loopback_goes_straight(self, twin: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A server on this machine is spoken to without a proxy."""
+        with serving() as proxy, serving() as server:
+            for variable in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+                monkeypatch.setenv(variable, proxy.url)
+            twin.credit(base_url=server.url)
+        assert (0, 1) == (proxy.connections, len(server.seen))
+
+    @twins
+    def test_is_read_once(self, twin: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The environment is read when the client is made, not in the midst of its calls."""
+
+        async def scenario(kraty: Any) -> None:
+            monkeypatch.delenv("HTTPS_PROXY")
+            with pytest.raises(KratyNetworkError):
+                await settled(kraty.health.ping())
+
+        def refuse(seen: Seen) -> bytes:
+            return response(403)
+
+        with serving(refuse) as proxy:
+            monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+            twin.run(scenario, base_url=f"https://{HOST}", retry=ONCE)
+        assert ["CONNECT"] == [seen.method for seen in proxy.seen]
+
+    @pytest.mark.parametrize(
+        ("variables", "expected"),
+        [
+            pytest.param({}, None, id="none"),
+            pytest.param({"HTTPS_PROXY": "http://p:1"}, "http://p:1", id="HTTPS_PROXY"),
+            pytest.param({"https_proxy": "http://p:1"}, "http://p:1", id="https_proxy"),
+            pytest.param({"ALL_PROXY": "http://p:1"}, "http://p:1", id="ALL_PROXY"),
+            pytest.param({"HTTP_PROXY": "http://p:1"}, None, id="HTTP_PROXY-is-for-http"),
+            pytest.param({"HTTPS_PROXY": ""}, None, id="empty"),
+            pytest.param(
+                {"HTTPS_PROXY": "http://p:1", "https_proxy": "http://q:1"},
+                "http://q:1",
+                id="lower-case-wins",
+            ),
+            pytest.param(
+                {"HTTPS_PROXY": "http://p:1", "ALL_PROXY": "http://q:1"},
+                "http://p:1",
+                id="the-scheme's-own-wins",
+            ),
+            *(
+                pytest.param({"HTTPS_PROXY": "http://p:1", "NO_PROXY": value}, found, id=value)
+                for value, found in [
+                    ("api.kraty.test", None),
+                    ("kraty.test", None),
+                    (".kraty.test", None),
+                    ("*", None),
+                    ("api.kraty.test:443", None),
+                    ("other.test, API.Kraty.Test", None),
+                    ("api.kraty.test:8443", "http://p:1"),
+                    ("aty.test", "http://p:1"),
+                    ("other.test", "http://p:1"),
+                ]
+            ),
+        ],
+    )
+    def test_which(
+        self, variables: dict[str, str], expected: str | None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Which proxy a host has, as the common variables say it."""
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        proxy = proxy_for(f"https://{HOST}")
+        assert expected == (None if proxy is None else str(proxy.url))
+
+
+class Refusal(Exception):  # noqa: N818 -- somebody's own
+    """What a hook of the caller's raises."""
+
+
+class TestHttpClient:
+    """A client of the caller's own, with all that it brings along."""
+
+    @twins
+    def test_headers_and_parameters(self, twin: Twin) -> None:
+        """Its headers, cookies and parameters go along; where they collide, ours win."""
+        requests: list[httpx.Request] = []
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            requests.append(request)
+            return httpx.Response(200, json={"data": {}})
+
+        http_client = twin.mocked(
+            answer,
+            headers={"X-Trace": "t", "Authorization": "Bearer other", "Host": "inner.example"},
+            params={"tenant": "a"},
+            cookies={"route": "1"},
+            base_url="https://other.example",
+        )
+        twin.credit(http_client=http_client, base_url="https://gw.example")
+        (request,) = requests
+        expected = {
+            "x-trace": "t",
+            "authorization": f"Bearer {KEY}",
+            "host": "inner.example",
+            "cookie": "route=1",
+        }
+        assert expected == {name: request.headers[name] for name in expected}
+        assert "gw.example" == request.url.host
+        assert {"tenant": "a"} == dict(request.url.params)
+
+    @twins
+    def test_mounts(self, twin: Twin) -> None:
+        """A transport that is mounted for the host gets the calls."""
+        mounted = httpx.MockTransport(always({"data": {"mounted": True}}))
+        http_client = twin.http_client(mounts={"https://api.kraty.io": mounted})
+        assert {"mounted": True} == twin.credit(http_client=http_client)
+
+    @twins
+    def test_hooks(self, twin: Twin) -> None:
+        """Its event hooks see every attempt's request and answer."""
+        told: list[str] = []
+        answers = iter([503, 200])
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            return httpx.Response(next(answers), json={"data": {}})
+
+        def on_request(request: httpx.Request) -> None:
+            request.headers["X-Signed"] = "yes"
+            told.append(request.method)
+
+        def on_response(answered: httpx.Response) -> None:
+            told.append(f"{answered.status_code} {answered.request.headers['X-Signed']}")
+
+        hooks = {"request": [twin.hook(on_request)], "response": [twin.hook(on_response)]}
+        twin.credit(http_client=twin.mocked(answer, event_hooks=hooks), retry=AT_ONCE)
+        assert ["POST", "503 yes", "POST", "200 yes"] == told
+
+    @pytest.mark.parametrize("moment", ["request", "response"])
+    @twins
+    def test_hook_that_raises(self, twin: Twin, moment: str) -> None:
+        """What a hook raises is the caller's: it comes through as it is, and ends the call."""
+        refusal = Refusal("not today")
+        told: list[int] = []
+
+        def refuse(_: object) -> None:
+            told.append(1)
+            raise refusal
+
+        hooks = {moment: [twin.hook(refuse)]}
+        http_client = twin.mocked(always({"data": {}}), event_hooks=hooks)
+        with pytest.raises(Refusal) as raised:
+            twin.credit(http_client=http_client, retry=AT_ONCE)
+        assert refusal is raised.value
+        assert [1] == told
+
+    @pytest.mark.parametrize(("status", "attempts"), [(404, 1), (503, 4)])
+    @twins
+    def test_hook_that_raises_for_status(self, twin: Twin, status: int, attempts: int) -> None:
+        """A refusal stays one where a hook makes an exception of it, and is retried as one."""
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            return httpx.Response(status, json={"error": {"code": "c", "message": "m"}})
+
+        def raise_for_status(answered: httpx.Response) -> None:
+            answered.raise_for_status()
+
+        hooks = {"response": [twin.hook(raise_for_status)]}
+        http_client = twin.mocked(answer, event_hooks=hooks)
+        with pytest.raises(KratyServerError) as raised:
+            twin.credit(http_client=http_client, retry=AT_ONCE)
+        assert (status, attempts) == (raised.value.status, raised.value.attempts)
+
+    @pytest.mark.parametrize("source", ["auth", "netrc"])
+    @twins
+    def test_authentication(
+        self, twin: Twin, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its authentication, given or found in a netrc file, does not replace the key."""
+        requests: list[httpx.Request] = []
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            requests.append(request)
+            return httpx.Response(200, json={"data": {}})
+
+        if source == "auth":
+            http_client = twin.mocked(answer, auth=("user", "pass"))
+        else:
+            netrc = tmp_path / "netrc"
+            netrc.write_text("machine api.kraty.io login user password pass\n")
+            http_client = twin.mocked(answer, auth=httpx.NetRCAuth(str(netrc)))
+        twin.credit(http_client=http_client)
+        assert f"Bearer {KEY}" == requests[0].headers["authorization"]
+
+    @pytest.mark.parametrize(
+        "failure",
+        [
+            pytest.param(httpx.ReadError("gone"), id="httpx"),
+            pytest.param(httpx.InvalidURL("odd"), id="InvalidURL"),
+            pytest.param(httpx.StreamClosed(), id="StreamError"),
+            pytest.param(ConnectionResetError(104, "reset"), id="OSError"),
+            pytest.param(TimeoutError("late"), id="TimeoutError"),
+        ],
+    )
+    @twins
+    def test_transport_that_fails(self, twin: Twin, failure: Exception) -> None:
+        """Failures of its transport are tried again, and then ours to raise."""
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            raise failure
+
+        with pytest.raises(KratyNetworkError) as raised:
+            twin.credit(http_client=twin.mocked(answer), retry=AT_ONCE)
+        assert 4 == raised.value.attempts
+
+    @twins
+    def test_streamed_answers(self, twin: Twin) -> None:
+        """Answers that come in pieces are put together."""
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            pieces = [b'{"data": ', b'{"balance": ', b"7}}"]
+            return httpx.Response(200, stream=Pieces(pieces))
+
+        assert {"balance": 7} == twin.credit(http_client=twin.mocked(answer))
+
+
+class Pieces(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """A body in pieces, for either client."""
+
+    def __init__(self, pieces: list[bytes]) -> None:
+        self._pieces = pieces
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._pieces)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self._pieces:
+            yield piece
+
+
+@pytest.mark.parametrize(
+    ("twin", "method"),
+    [
+        pytest.param(twin, method, id=f"{name}-{method}")
+        for (name, twin), method in product(
+            [("sync", SYNC), ("async", ASYNC)], ["GET", "POST", "PUT", "PATCH", "DELETE"]
+        )
+    ],
+)
+def test_methods(twin: Twin, method: str) -> None:
+    """Each method is sent as it is called, with a length where there is a body."""
+
+    async def scenario(kraty: Any) -> Any:
+        return await settled(kraty.request(method, "/x"))
+
+    with serving(lambda seen: response(200, {"data": seen.method})) as server:
+        assert method == twin.run(scenario, base_url=server.url)
+    (seen,) = server.seen
+    is_write = method in ("POST", "PUT", "PATCH")
+    assert is_write == (b'"idempotencyKey"' in seen.body)
+    assert is_write == ("content-length" in seen.headers)

@@ -1,0 +1,572 @@
+"""A canary for a key: it must not be anywhere but on the wire."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import gc
+import logging
+import os
+import pickle
+import pprint
+import signal
+import socket
+import traceback
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager
+from types import TracebackType
+from typing import Any, Final
+
+import attrs
+import httpx
+import pytest
+
+from kraty_admin import KratyAdmin, KratyAdminAsync, KratyError, RequestInfo
+from kraty_admin._settings import Secret
+from loopback import (
+    ASYNC,
+    AT_ONCE,
+    CANARY,
+    KEY,
+    ONCE,
+    SYNC,
+    Seen,
+    Server,
+    Twin,
+    always,
+    credited,
+    response,
+    serving,
+    settled,
+    twins,
+)
+
+HUGE: Final = "x" * 8_000_000
+"""More than sockets buffer, so that sending it does not end."""
+
+
+def frames_of(error: BaseException) -> Generator[tuple[str, dict[str, Any]], None, None]:
+    """Modules and locals of all frames that an exception, and what it comes from, refers to."""
+    seen: set[int] = set()
+    found: list[BaseException | None] = [error]
+    while found:
+        link = found.pop()
+        if link is None or id(link) in seen:
+            continue
+        seen.add(id(link))
+        found += [link.__cause__, link.__context__]
+        step: TracebackType | None = link.__traceback__
+        while step is not None:
+            yield str(step.tb_frame.f_globals.get("__name__")), dict(step.tb_frame.f_locals)
+            step = step.tb_next
+
+
+def shown_by(error: BaseException) -> str:
+    """All that loggers, error trackers and debuggers make of an exception."""
+    texts = [str(error), repr(error), repr(error.args), repr(vars(error))]
+    texts += traceback.format_exception(type(error), error, error.__traceback__)
+    texts += traceback.TracebackException.from_exception(error, capture_locals=True).format()
+    for _, variables in frames_of(error):
+        for name, value in variables.items():
+            texts.append(f"{name}={value!r}")
+            if type(value).__module__.startswith("kraty"):
+                texts += [repr(getattr(value, "__dict__", None)), str(value)]
+    return "\n".join(texts)
+
+
+def assert_silent(error: BaseException) -> None:
+    """Neither the key nor a frame that knows it is in an exception."""
+    assert CANARY not in shown_by(error)
+    modules = {module.split(".")[0] for module, _ in frames_of(error)}
+    assert set() == modules & {"httpx", "httpcore", "h11", "anyio", "ssl"}
+    try:
+        pickled = pickle.dumps(error)
+    except TypeError:
+        return  # an exception of the caller's own need not
+    assert CANARY.encode() not in pickled
+    assert CANARY.encode() not in pickle.dumps(copy.copy(error))
+
+
+@contextmanager
+def deaf() -> Generator[str, None, None]:
+    """The URL of a peer that takes connections, and no bytes."""
+    with closing(socket.socket()) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+class TestReprs:
+    """What a client is made of, as debuggers and loggers print it."""
+
+    @twins
+    def test_every_part(self, twin: Twin) -> None:
+        """No part of a client that has made calls shows the key, by itself or by its fields."""
+        texts: list[str] = []
+
+        async def scenario(kraty: Any) -> None:
+            await settled(kraty.wallet.credit("p", "gold", amount=1))
+            await settled(kraty.health.ping())
+            pool = kraty._sender._over.get()
+            transport = pool.take()
+            pool.give_back(transport)
+            parts = [kraty, kraty.with_options(timeout=1.0), kraty.wallet, kraty._target]
+            parts += [kraty._settings, kraty._budget, kraty._sender, kraty._sender._over]
+            parts += [kraty._target.headers, kraty._target.whole_headers, kraty._sender._headers]
+            parts += [kraty._target.headers.with_body, kraty._target.headers.without_body]
+            parts += [pool, pool.gate, transport, transport._pool, *transport._pool.connections]
+            for part in parts:
+                texts.extend([repr(part), str(part), f"{part}", pprint.pformat(part)])
+                if not isinstance(part, httpx.Headers):
+                    texts.append(repr(getattr(part, "__dict__", None)))
+                    texts.append(pprint.pformat(getattr(part, "__dict__", None)))
+
+        with serving() as server:
+            twin.run(scenario, base_url=server.url)
+        assert f"Bearer {KEY}" == server.seen[0].headers["authorization"]
+        assert CANARY not in "\n".join(texts)
+
+    @twins
+    def test_the_prefix_is_shown(self, twin: Twin) -> None:
+        """What may be shown of a key is shown, to tell clients apart."""
+        assert "key=kraty_live_7f3a.***" in repr(twin.client())
+
+    @pytest.mark.parametrize("part", ["_target", "secret"])
+    def test_no_pickle(self, part: str) -> None:
+        """What holds the key does not pickle, or copy into something that does."""
+        holder = Secret(KEY) if part == "secret" else SYNC.client()._target
+        for attempt in (pickle.dumps, copy.copy, copy.deepcopy):
+            with pytest.raises(TypeError, match=r"secret.* does not pickle$"):
+                attempt(holder)
+
+    def test_docs(self) -> None:
+        """Signatures and help know no key, even one from the environment."""
+        assert CANARY not in f"{KratyAdmin.__init__.__defaults__} {KratyAdmin.__doc__}"
+
+
+class TestLogs:
+    """Logs at the lowest level, of all libraries below."""
+
+    @pytest.mark.parametrize("own", [True, False], ids=["own-transport", "http_client"])
+    @twins
+    def test_debug(self, twin: Twin, own: bool, caplog: pytest.LogCaptureFixture) -> None:
+        """Not even at DEBUG is the key logged, be a call answered, refused or broken."""
+        caplog.set_level(logging.DEBUG)
+
+        def answer(seen: Seen) -> bytes | None:
+            return {"ok": credited(seen), "refused": response(404, {}), "broken": None}[seen.player]
+
+        def hook(info: RequestInfo) -> None:
+            raise ZeroDivisionError(info.operation)
+
+        async def scenario(kraty: Any) -> None:
+            await settled(kraty.wallet.credit("ok", "gold", amount=1))
+            for player in ("refused", "broken"):
+                with pytest.raises(KratyError):
+                    await settled(kraty.wallet.credit(player, "gold", amount=1))
+            if not own:
+                http_client = kraty._sender._over
+                await settled(http_client.aclose() if twin.is_async else http_client.close())
+
+        with serving(answer) as server:
+            http_client = None if own else twin.http_client()
+            options = {"http_client": http_client, "on_request": hook, "retry": AT_ONCE}
+            twin.run(scenario, base_url=server.url, **options)
+        loggers = {record.name.split(".")[0] for record in caplog.records}
+        assert {"httpcore", "kraty_admin"} <= loggers
+        formatter = logging.Formatter("%(message)s %(args)s")
+        assert CANARY not in "\n".join(map(formatter.format, caplog.records))
+        assert CANARY not in repr([vars(record) for record in caplog.records])
+
+    def test_hook_that_raises(self, caplog: pytest.LogCaptureFixture) -> None:
+        """What is logged of a hook that raises holds its traceback, and no key."""
+
+        def hook(info: RequestInfo) -> None:
+            raise ZeroDivisionError
+
+        with serving() as server:
+            SYNC.credit(base_url=server.url, on_request=hook)
+        (record,) = [record for record in caplog.records if record.name == "kraty_admin"]
+        assert record.exc_info is not None
+        assert isinstance(record.exc_info[1], ZeroDivisionError)
+        assert_silent(record.exc_info[1])
+
+
+# What to do with the request, and how to call so that it fails.
+def garbled(seen: Seen) -> bytes:
+    return b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n{"
+
+
+def truncated(seen: Seen) -> bytes:
+    return b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\nconnection: close\r\n\r\n{"
+
+
+def nonsense(seen: Seen) -> bytes:
+    return b"\x16\x03\x01nonsense\r\n\r\n"
+
+
+def miscompressed(seen: Seen) -> bytes:
+    return b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-encoding: gzip\r\n\r\n{}"
+
+
+def dropped(seen: Seen) -> None:
+    return None
+
+
+ANSWERS: Final[dict[str, tuple[Callable[[Seen], bytes | None], str]]] = {
+    "refused": (
+        lambda _: response(404, {"error": {"code": "not_found", "message": "no"}}),
+        "KratyServerError",
+    ),
+    "failing": (lambda _: response(503), "KratyServerError"),
+    "conflict": (
+        lambda _: response(409, {"error": {"code": "idempotency_conflict", "message": "no"}}),
+        "KratyServerError",
+    ),
+    "redirected": (lambda _: response(307, location="https://evil.example"), "KratyServerError"),
+    "garbled": (garbled, "KratyResponseError"),
+    "truncated": (truncated, "KratyNetworkError"),
+    "nonsense": (nonsense, "KratyNetworkError"),
+    "miscompressed": (miscompressed, "KratyNetworkError"),
+    "dropped": (dropped, "KratyNetworkError"),
+}
+
+
+class TestErrors:
+    """Every error that leaves a call, and every frame that it refers to."""
+
+    @pytest.mark.parametrize("kind", [pytest.param(kind, id=kind) for kind in ANSWERS])
+    @pytest.mark.parametrize("own", [True, False], ids=["own-transport", "http_client"])
+    @twins
+    def test_answers(self, twin: Twin, own: bool, kind: str) -> None:
+        """However a server answers or does not."""
+        answer, expected = ANSWERS[kind]
+        with serving(answer) as server:
+            error = self._error(twin, own, server.url)
+        assert expected == type(error).__name__
+        assert_silent(error)
+
+    @pytest.mark.parametrize("own", [True, False], ids=["own-transport", "http_client"])
+    @twins
+    def test_connecting(self, twin: Twin, own: bool) -> None:
+        """If nobody listens."""
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            error = self._error(twin, own, f"http://127.0.0.1:{unused.getsockname()[1]}")
+        assert "KratyNetworkError" == type(error).__name__
+        assert_silent(error)
+
+    @pytest.mark.parametrize("own", [True, False], ids=["own-transport", "http_client"])
+    @twins
+    def test_receiving(self, twin: Twin, own: bool) -> None:
+        """If the answer takes too long."""
+
+        def hang(seen: Seen) -> None:
+            server.over.wait(60)
+
+        with serving(hang) as server:
+            error = self._error(twin, own, server.url, timeout=0.05)
+        assert "ReadTimeout" in str(error)
+        assert_silent(error)
+
+    @pytest.mark.parametrize("own", [True, False], ids=["own-transport", "http_client"])
+    @twins
+    def test_sending(self, twin: Twin, own: bool) -> None:
+        """If sending takes too long, while frames hold the very bytes."""
+        with deaf() as url:
+            error = self._error(twin, own, url, reason=HUGE, timeout=0.05)
+        assert "WriteTimeout" in str(error)
+        assert_silent(error)
+
+    @twins
+    def test_deeply(self, twin: Twin) -> None:
+        """No object that a kept error leads to is a request, a response or a connection."""
+        with serving(dropped) as server:
+            error = self._error(twin, True, server.url)
+        gc.collect()
+        reached = {id(error)}
+        todo: list[object] = [error, *(v for _, f in frames_of(error) for v in f.values())]
+        found: set[str] = set()
+        while todo:
+            found |= {type(thing).__module__.split(".")[0] for thing in todo}
+            todo = [
+                thing
+                for thing in gc.get_referents(*(t for t in todo if isinstance(t, _PLAIN)))
+                if id(thing) not in reached
+            ]
+            reached |= set(map(id, todo))
+        assert set() == found & {"httpcore", "h11"}
+        assert "httpx" in found  # the cause, by its class
+        assert_silent(error)
+
+    def _error(self, twin: Twin, own: bool, url: str, **options: Any) -> BaseException:
+        """The error of one credit that is not tried again."""
+        errors: list[BaseException] = []
+        reason = options.pop("reason", None)
+
+        async def scenario(kraty: Any) -> None:
+            try:
+                await settled(kraty.wallet.credit("p", "gold", amount=1, reason=reason))
+            except KratyError as error:
+                errors.append(error)
+            if not own:
+                http_client = kraty._sender._over
+                await settled(http_client.aclose() if twin.is_async else http_client.close())
+
+        http_client = None if own else twin.http_client()
+        twin.run(scenario, base_url=url, http_client=http_client, retry=ONCE, **options)
+        (error,) = errors
+        return error
+
+
+_PLAIN: Final = (BaseException, dict, list, tuple, set, TracebackType)
+
+
+BROKEN_KEYS: Final[dict[str, Any]] = {
+    "line-break": f"{KEY}\n",
+    "not-ASCII": f"{KEY}é",
+    "bytes": KEY.encode(),
+    "list": [KEY],
+}
+
+BROKEN_CALLS: Final[dict[str, Callable[[Any], Any]]] = {
+    "id": lambda kraty: kraty.players.get(".."),
+    "amount": lambda kraty: kraty.wallet.credit("p", "gold", amount=0),
+    "not-JSON": lambda kraty: kraty.request("POST", "/x", body={"a": object()}),
+    "path": lambda kraty: kraty.request("GET", "x"),
+    "with_options": lambda kraty: kraty.with_options(timeout=0),
+}
+
+
+class TestArguments:
+    """Arguments that are refused, in frames that hold the key at that moment."""
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            pytest.param({"base_url": "ftp://x"}, id="base_url"),
+            pytest.param({"base_url": 7}, id="base_url-type"),
+            pytest.param({"timeout": -1}, id="timeout"),
+            pytest.param({"deadline": "1"}, id="deadline"),
+            pytest.param({"retry": 3}, id="retry"),
+            pytest.param({"retry_budget": -1}, id="retry_budget"),
+            pytest.param({"on_request": 7}, id="on_request"),
+            pytest.param({"http_client": 7}, id="http_client"),
+            pytest.param({"generate_idempotency_key": 7}, id="generate_idempotency_key"),
+        ],
+    )
+    @pytest.mark.parametrize("client", [KratyAdmin, KratyAdminAsync])
+    def test_options(self, client: type[Any], options: dict[str, Any]) -> None:
+        """Refused options show what was wrong with them, and no key."""
+        with pytest.raises((TypeError, ValueError)) as raised:
+            client(api_key=KEY, **options)
+        assert_silent(raised.value)
+
+    @pytest.mark.parametrize("name", [pytest.param(name, id=name) for name in BROKEN_KEYS])
+    @pytest.mark.parametrize("client", [KratyAdmin, KratyAdminAsync])
+    def test_keys(self, client: type[Any], name: str) -> None:
+        """Refused keys are not shown either."""
+        with pytest.raises((TypeError, ValueError)) as raised:
+            client(api_key=BROKEN_KEYS[name])
+        assert_silent(raised.value)
+
+    @pytest.mark.parametrize("client", [KratyAdmin, KratyAdminAsync])
+    def test_environment(self, client: type[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nor does a broken key from the environment, or a broken proxy."""
+        monkeypatch.setenv("KRATY_SERVER_KEY", f"{KEY}\n")
+        with pytest.raises(ValueError, match=r"^KRATY_SERVER_KEY") as first:
+            client()
+        monkeypatch.setenv("KRATY_SERVER_KEY", KEY)
+        monkeypatch.setenv("HTTPS_PROXY", f"ftp://user:{CANARY}@proxy")
+        with pytest.raises(ValueError, match=r"^https_proxy") as second:
+            client()
+        for raised in (first, second):
+            assert_silent(raised.value)
+
+    @pytest.mark.parametrize("name", [pytest.param(name, id=name) for name in BROKEN_CALLS])
+    @twins
+    def test_calls(self, twin: Twin, name: str) -> None:
+        """Refused arguments of calls say nothing of the key."""
+        errors: list[BaseException] = []
+
+        async def scenario(kraty: Any) -> None:
+            try:
+                await settled(BROKEN_CALLS[name](kraty))
+            except (TypeError, ValueError) as error:
+                errors.append(error)
+
+        twin.run(scenario, http_client=twin.mocked(always({})))
+        (error,) = errors
+        assert_silent(error)
+
+    @twins
+    def test_closed(self, twin: Twin) -> None:
+        """The error of a closed client says nothing of the key."""
+        errors: list[BaseException] = []
+
+        async def scenario(kraty: Any) -> None:
+            await settled(kraty.close())
+            try:
+                await settled(kraty.health.ping())
+            except KratyError as error:
+                errors.append(error)
+
+        twin.run(scenario)
+        (error,) = errors
+        assert_silent(error)
+
+
+class Refusal(Exception):  # noqa: N818 -- somebody's own
+    """What a hook of the caller's raises."""
+
+
+class TestInterruptions:
+    """What ends a call from outside, in the midst of frames that hold the request."""
+
+    @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers on this platform")
+    @pytest.mark.parametrize("phase", ["receiving", "sending"])
+    @pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit])
+    def test_signals(self, phase: str, interruption: type[BaseException]) -> None:
+        """Ctrl-C and a worker's shutdown come through without the frames that they hit."""
+
+        def interrupt(*args: object) -> None:
+            raise interruption
+
+        def hang(seen: Seen) -> None:
+            server.over.wait(60)
+
+        caught: BaseException | None = None
+        with serving(hang) as server, deaf() as url:
+            url = server.url if phase == "receiving" else url
+            reason = "x" if phase == "receiving" else HUGE
+            before = signal.signal(signal.SIGALRM, interrupt)
+            try:
+                with SYNC.client(base_url=url, timeout=30.0) as kraty:
+                    signal.setitimer(signal.ITIMER_REAL, 0.2)
+                    kraty.wallet.credit("p", "gold", amount=1, reason=reason)
+            except interruption as error:
+                caught = error
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                signal.signal(signal.SIGALRM, before)
+        assert caught is not None
+        assert_silent(caught)
+
+    @pytest.mark.parametrize("phase", ["receiving", "sending"])
+    @pytest.mark.parametrize("own", [True, False], ids=["own-transport", "http_client"])
+    def test_cancellation(self, own: bool, phase: str) -> None:
+        """A cancelled call ends in a `CancelledError` without the frames that it hit."""
+        caught: list[BaseException] = []
+        reason = "x" if phase == "receiving" else HUGE
+
+        def hang(seen: Seen) -> None:
+            server.over.wait(60)
+
+        async def call(kraty: KratyAdminAsync) -> None:
+            try:
+                await kraty.wallet.credit("p", "gold", amount=1, reason=reason)
+            except asyncio.CancelledError as error:
+                caught.append(error)
+                raise
+
+        async def main(url: str) -> None:
+            http_client = None if own else httpx.AsyncClient()
+            async with KratyAdminAsync(api_key=KEY, base_url=url, http_client=http_client) as kraty:
+                task = asyncio.ensure_future(call(kraty))
+                done, _ = await asyncio.wait([task], timeout=0.2)
+                assert set() == done
+                task.cancel("enough")
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+            if http_client is not None:
+                await http_client.aclose()
+
+        with serving(hang) as server, deaf() as url:
+            asyncio.run(main(server.url if phase == "receiving" else url))
+        (error,) = caught
+        assert ("enough",) == error.args
+        assert_silent(error)
+
+    @pytest.mark.parametrize("moment", ["request", "response"])
+    @twins
+    def test_hooks_of_the_caller(self, twin: Twin, moment: str) -> None:
+        """What a hook of the caller's raises keeps its traceback, which shows no key."""
+        errors: list[BaseException] = []
+
+        def refuse(_: object) -> None:
+            raise Refusal
+
+        async def scenario(kraty: Any) -> None:
+            try:
+                await settled(kraty.wallet.credit("p", "gold", amount=1))
+            except Refusal as error:
+                errors.append(error)
+
+        hooks = {moment: [twin.hook(refuse)]}
+        http_client = twin.mocked(always({"data": {}}), event_hooks=hooks)
+        twin.run(scenario, http_client=http_client)
+        (error,) = errors
+        assert "refuse" in traceback.format_tb(error.__traceback__)[-1]
+        assert CANARY not in shown_by(error)
+
+    @twins
+    def test_context_of_the_caller(self, twin: Twin) -> None:
+        """An exception that the caller was handling stays in the chain, with its frames."""
+        kept: list[BaseException] = []
+
+        async def scenario(kraty: Any) -> None:
+            try:
+                try:
+                    raise Refusal
+                except Refusal:
+                    await settled(kraty.wallet.credit("p", "gold", amount=1))
+            except KratyError as error:
+                kept.append(error)
+
+        with serving(dropped) as server:
+            twin.run(scenario, base_url=server.url, retry=ONCE)
+        (error,) = kept
+        assert isinstance(error.__context__, Refusal)
+        assert error.__context__.__traceback__ is not None
+
+
+class TestResults:
+    """What a call leaves behind when all is well."""
+
+    @twins
+    def test_results_and_telemetry(self, twin: Twin) -> None:
+        """Neither a result, nor its HTTP side, nor what the hook is told knows the key."""
+        told: list[RequestInfo] = []
+        with serving() as server:
+            result = twin.credit(base_url=server.url, on_request=told.append)
+        things: list[Any] = [result, result.http, told[0], attrs.asdict(told[0])]
+        texts = [repr(thing) for thing in things] + [str(thing) for thing in things]
+        assert CANARY not in "\n".join(texts)
+        for thing in things:
+            assert CANARY.encode() not in pickle.dumps(thing)
+            assert thing == pickle.loads(pickle.dumps(thing))
+
+    @twins
+    def test_the_wire(self, twin: Twin) -> None:
+        """On the wire the key is in one header, and in neither the path nor the body."""
+        with serving() as server:
+            twin.credit(base_url=server.url)
+        (seen,) = server.seen
+        assert 1 == seen.head.count(CANARY.encode())
+        assert CANARY not in seen.target
+        assert CANARY.encode() not in seen.body
+
+    @twins
+    def test_environment_stays(self, twin: Twin) -> None:
+        """A key that is passed is not put into the environment, where children would get it."""
+        twin.client(http_client=twin.mocked(always({})))
+        assert CANARY not in repr(dict(os.environ))
+
+
+def test_server_sees_the_key() -> None:
+    """The canary of these tests is what goes over the wire, so they would notice it."""
+    server: Server
+    with serving() as server:
+        ASYNC.credit(base_url=server.url)
+    assert CANARY in server.seen[0].headers["authorization"]
