@@ -17,15 +17,18 @@ import multiprocessing
 import sys
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from multiprocessing.connection import Connection
 from statistics import median
+from typing import cast
 
 import httpx
 
 from kraty_admin import KratyAdmin, KratyAdminAsync
 
 KEY = "bench.secret"
+BY_HAND, OURS = "httpx.Client.post(json=...)", "wallet.credit"
+BY_HAND_ASYNC, OURS_ASYNC = "await httpx.AsyncClient.post", "await wallet.credit"
 ANSWER = json.dumps({"data": {"economyKey": "gold", "balance": 500, "applied": True}}).encode()
 HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-request-id: req_1\r\n"
@@ -37,8 +40,7 @@ class Answering(asyncio.Protocol):
     """Answers every request alike, as soon as its body is complete."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)
         self.received = b""
 
     def data_received(self, data: bytes) -> None:
@@ -85,55 +87,113 @@ def cpu(call: Callable[[], object], calls: int) -> float:
     return (time.process_time() - started) / calls * 1e6
 
 
-def compare(url: str, rounds: int, calls: int) -> dict[str, float]:
-    """Median microseconds per call of each contender."""
+def contenders(
+    url: str, stack: ExitStack, loop: asyncio.AbstractEventLoop
+) -> dict[str, Callable[[], object]]:
+    """One call each, that is the same on the wire but for some headers."""
     path = f"{url}/server/v1/players/player_42/wallet/gold/credit"
     headers = {"Authorization": f"Bearer {KEY}", "Accept": "application/json"}
     body = {"amount": 500, "idempotencyKey": "receipt_1"}
+
+    http_client = stack.enter_context(httpx.Client())
+    by_hand = stack.enter_context(httpx.Client(headers=headers))
+    transport = stack.enter_context(httpx.HTTPTransport())
+    kraty = stack.enter_context(KratyAdmin(api_key=KEY, base_url=url))
+    kraty_over_client = KratyAdmin(api_key=KEY, base_url=url, http_client=http_client)
+    request = httpx.Request("POST", path, headers=headers, json=body)
+
+    def bare() -> bytes:
+        response = transport.handle_request(request)
+        data = response.read()
+        response.close()
+        return data
+
+    def credit(client: KratyAdmin) -> object:
+        return client.wallet.credit("player_42", "gold", amount=500, idempotency_key="receipt_1")
+
+    by_hand_async = httpx.AsyncClient(headers=headers)
+    kraty_async = KratyAdminAsync(api_key=KEY, base_url=url)
+    stack.callback(lambda: loop.run_until_complete(by_hand_async.aclose()))
+    stack.callback(lambda: loop.run_until_complete(kraty_async.close()))
+
+    async def post_async() -> object:
+        return (await by_hand_async.post(path, json=body)).json()["data"]
+
+    async def credit_async() -> object:
+        return await kraty_async.wallet.credit(
+            "player_42", "gold", amount=500, idempotency_key="receipt_1"
+        )
+
+    return {
+        BY_HAND: lambda: by_hand.post(path, json=body).json()["data"],
+        OURS: lambda: credit(kraty),
+        "wallet.credit, with http_client": lambda: credit(kraty_over_client),
+        "httpx.HTTPTransport.handle_request": bare,
+        BY_HAND_ASYNC: lambda: loop.run_until_complete(post_async()),
+        OURS_ASYNC: lambda: loop.run_until_complete(credit_async()),
+    }
+
+
+def compare(url: str, rounds: int, calls: int) -> dict[str, float]:
+    """Median microseconds per call of each contender."""
     loop = asyncio.new_event_loop()
-    with (
-        KratyAdmin(api_key=KEY, base_url=url) as kraty,
-        httpx.Client(headers=headers) as by_hand,
-        KratyAdmin(api_key=KEY, base_url=url, http_client=httpx.Client()) as over_client,
-        httpx.HTTPTransport() as transport,
-    ):
-        kraty_async = KratyAdminAsync(api_key=KEY, base_url=url)
-        by_hand_async = httpx.AsyncClient(headers=headers)
-        request = httpx.Request("POST", path, headers=headers, json=body)
+    with closing(loop), ExitStack() as stack:
+        runs = contenders(url, stack, loop)
+        for run in runs.values():
+            cpu(run, calls)
+        times: dict[str, list[float]] = {name: [] for name in runs}
+        for _ in range(rounds):
+            for name, run in runs.items():
+                times[name].append(cpu(run, calls))
+    return {name: median(taken) for name, taken in times.items()}
 
-        def bare() -> bytes:
-            response = transport.handle_request(request)
-            data = response.read()
-            response.close()
-            return data
 
-        async def credit() -> object:
-            return await kraty_async.wallet.credit(
-                "player_42", "gold", amount=500, idempotency_key="receipt_1"
+def burst(url: str, tasks: int) -> dict[str, float]:
+    """Microseconds per call of so many tasks at once."""
+
+    async def ours() -> None:
+        async with KratyAdminAsync(api_key=KEY, base_url=url) as kraty:
+            await asyncio.gather(
+                *(kraty.wallet.credit("player_42", "gold", amount=1) for _ in range(tasks))
             )
 
-        async def post() -> object:
-            return (await by_hand_async.post(path, json=body)).json()["data"]
+    async def by_hand() -> None:
+        async with httpx.AsyncClient(timeout=60) as client:
+            await asyncio.gather(*(client.post(f"{url}/x", json={}) for _ in range(tasks)))
 
-        contenders: dict[str, Callable[[], object]] = {
-            "httpx.Client.post": lambda: by_hand.post(path, json=body).json()["data"],
-            "wallet.credit": lambda: kraty.wallet.credit(
-                "player_42", "gold", amount=500, idempotency_key="receipt_1"
-            ),
-            "wallet.credit, http_client": lambda: over_client.wallet.credit(
-                "player_42", "gold", amount=500, idempotency_key="receipt_1"
-            ),
-            "transport alone": bare,
-            "httpx.AsyncClient.post": lambda: loop.run_until_complete(post()),
-            "await wallet.credit": lambda: loop.run_until_complete(credit()),
-        }
-        for call in contenders.values():
-            cpu(call, 20)
-        times: dict[str, list[float]] = {name: [] for name in contenders}
-        for _ in range(rounds):
-            for name, call in contenders.items():
-                times[name].append(cpu(call, calls))
-        loop.run_until_complete(kraty_async.close())
-        loop.run_until_complete(by_hand_async.aclose())
-        loop.close()
-    return {name: median(taken) for name, taken in times.items()}
+    return {
+        BY_HAND_ASYNC: cpu(lambda: asyncio.run(by_hand()), 1) / tasks,
+        OURS_ASYNC: cpu(lambda: asyncio.run(ours()), 1) / tasks,
+    }
+
+
+def show(title: str, times: dict[str, float], against: dict[str, str]) -> None:
+    print(title)
+    for name, microseconds in times.items():
+        ratio = f"{microseconds / times[against[name]]:5.2f}" if name in against else ""
+        print(f"  {name:36}{microseconds:8.0f} µs {ratio}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=25, help="default 25")
+    parser.add_argument("--calls", type=int, default=40, help="calls per round; default 40")
+    parser.add_argument("--check", type=float, metavar="RATIO", help="fail above this ratio")
+    options = parser.parse_args()
+    with server() as url:
+        times = compare(url, options.rounds, options.calls)
+        at_once = burst(url, 400)
+    against = {name: BY_HAND for name in times if name != BY_HAND}
+    against |= {OURS_ASYNC: BY_HAND_ASYNC}
+    against.pop(BY_HAND_ASYNC)
+    show("CPU per call, and compared with httpx by hand:", times, against)
+    show("CPU per call of 400 tasks at once:", at_once, {OURS_ASYNC: BY_HAND_ASYNC})
+    worst = max(times[OURS] / times[BY_HAND], times[OURS_ASYNC] / times[BY_HAND_ASYNC])
+    if options.check is not None and worst > options.check:
+        print(f"FAILED: a ratio of {worst:.2f} is above {options.check:g}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -249,10 +249,16 @@ def test_facades_hand_operations_on() -> None:
     """Sync and async twins describe the same call."""
 
     class Client(Resources):
+        def __init__(self) -> None:
+            self._set_up_resources()
+
         def _call(self, operation: Operation[Any], /) -> Any:
             return operation
 
     class AsyncClient(AsyncResources):
+        def __init__(self) -> None:
+            self._set_up_resources()
+
         async def _call(self, operation: Operation[Any], /) -> Any:
             return operation
 

@@ -474,6 +474,52 @@ def modules() -> list[ModuleType]:
     return found
 
 
+LAZY: Final = """
+    import sys
+
+    import kraty_admin
+
+    print(*sorted(sys.modules))
+"""
+
+
+class TestImport:
+    """What `import kraty_admin` gives and takes."""
+
+    def test_names(self) -> None:
+        """Every public name is there, is listed in order, and says that it is of the package."""
+        names = kraty_admin.__all__
+        assert sorted(names, key=lambda name: (name.islower(), name)) == names
+        for name in names:
+            public = getattr(kraty_admin, name)
+            assert "kraty_admin" == getattr(public, "__module__", "kraty_admin")
+
+    def test_nothing_else(self) -> None:
+        """Names that are not listed are private, or modules."""
+        others = {
+            name
+            for name, value in vars(kraty_admin).items()
+            if not name.startswith("_") and not isinstance(value, ModuleType)
+        }
+        assert others <= set(kraty_admin.__all__)
+
+    def test_is_lazy(self) -> None:
+        """Importing the package imports no extra, no resource, and nothing for dates or loops."""
+        command = [sys.executable, "-c", textwrap.dedent(LAZY)]
+        run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        imported = set(run.stdout.split())
+        assert {"kraty_admin._client", "httpx"} <= imported
+        too_much = {
+            *("asyncio", "dateutil", "httpcore", "jsonschema_rs", "starlette", "uvicorn"),
+            *("kraty_admin.cli", "kraty_admin.emulator"),
+            *("kraty_server_api.models", "kraty_server_api.resources.wallet"),
+        }
+        # What other packages import on their own account is not ours to judge.
+        command = [sys.executable, "-c", "import sys, attrs, httpx; print(*sys.modules)"]
+        run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        assert set() == (imported & too_much) - set(run.stdout.split())
+
+
 class TestGlobals:
     """Nothing is kept outside of clients."""
 

@@ -51,6 +51,7 @@ C = TypeVar("C", bound="_Client[Any]")
 S = TypeVar("S", bound="KratyAdmin")
 A = TypeVar("A", bound="KratyAdminAsync")
 
+# How many calls may be under way at once, each with a connection; others wait.
 _CONNECTIONS: Final = 100
 
 DEFAULT_RETRY_BUDGET: Final = 100
@@ -127,7 +128,11 @@ class _Client(Generic[P]):
         other._sender = self._sender
         other._closed = self._closed
         other._derived = True
+        other._set_up_resources()
         return other
+
+    def _set_up_resources(self) -> None:
+        raise NotImplementedError
 
     def _exchange(self, operation: Operation[T]) -> Exchange[T]:
         """Check, stamp and freeze a call, before anything is sent."""
@@ -173,7 +178,7 @@ class _Client(Generic[P]):
         )
 
 
-class KratyAdmin(_Client[Sender], Resources):
+class KratyAdmin(Resources, _Client[Sender]):
     """A client of Kraty's server API for one game.
 
     Make one and keep it: it holds a pool of connections, is safe to use from many
@@ -235,6 +240,7 @@ class KratyAdmin(_Client[Sender], Resources):
             self._sender = Sender(self._target.whole_headers, _sync_pool(self._target))
         else:
             self._sender = Sender(self._target.headers, http_client)
+        self._set_up_resources()
 
     def request(
         self,
@@ -270,7 +276,10 @@ class KratyAdmin(_Client[Sender], Resources):
         return self._call(_raw_operation(method, path, body, query, idempotency_key))
 
     def close(self) -> None:
-        """Close the connections; calls after this raise `KratyClosedError`. Safe to repeat."""
+        """Close the connections; calls after this raise `KratyClosedError`. Safe to repeat.
+
+        Calls that are under way in other threads get their answers.
+        """
         if not self._closed and not self._derived:
             self._sender.close()
         self._closed = True
@@ -290,7 +299,7 @@ class KratyAdmin(_Client[Sender], Resources):
         return self._sender.perform(self._exchange(operation), self._settings.on_request)
 
 
-class KratyAdminAsync(_Client[AsyncSender], AsyncResources):
+class KratyAdminAsync(AsyncResources, _Client[AsyncSender]):
     """A client of Kraty's server API for one game, for asyncio.
 
     The twin of `KratyAdmin`: the same arguments, resources and methods, to be awaited.
@@ -343,6 +352,7 @@ class KratyAdminAsync(_Client[AsyncSender], AsyncResources):
             self._sender = AsyncSender(self._target.whole_headers, _async_pool(self._target))
         else:
             self._sender = AsyncSender(self._target.headers, http_client)
+        self._set_up_resources()
 
     async def request(
         self,
@@ -358,6 +368,8 @@ class KratyAdminAsync(_Client[AsyncSender], AsyncResources):
 
     async def close(self) -> None:
         """Close the connections; calls after this raise `KratyClosedError`. Safe to repeat.
+
+        Calls that are under way in other tasks get their answers.
 
         Raises:
             KratyError: The client has connections in another event loop: close it there.

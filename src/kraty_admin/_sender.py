@@ -451,7 +451,7 @@ def _read(response: httpx.Response, limits: Limits) -> Reply:
         body = Body(limits.ends_at)
         for chunk in response.iter_bytes():
             body.add(chunk)
-        return Reply(response.status_code, dict(response.headers), body.whole())
+        return Reply(response.status_code, dict(response.headers.items()), body.whole())
     finally:
         response.close()
 
@@ -461,7 +461,7 @@ async def _read_async(response: httpx.Response, limits: Limits) -> Reply:
         body = Body(limits.ends_at)
         async for chunk in response.aiter_bytes():
             body.add(chunk)
-        return Reply(response.status_code, dict(response.headers), body.whole())
+        return Reply(response.status_code, dict(response.headers.items()), body.whole())
     finally:
         await response.aclose()
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import ipaddress
 import os
 import platform
 import re
 import ssl
 from collections.abc import Mapping
-from importlib.util import find_spec
 from math import inf
 from pathlib import Path
 from typing import Final, NoReturn
@@ -148,6 +148,9 @@ def make_target(api_key: Secret, base_url: str | None) -> Target:
     if base_url is None:
         base_url = os.environ.get("KRATY_BASE_URL") or DEFAULT_BASE_URL
     origin = _origin(base_url)
+    # The codec that the first connection would load. A process that forks while another
+    # thread is in the middle of that leaves the child waiting for it for ever.
+    codecs.lookup("idna")
     return Target(
         root=origin + API_ROOT,
         origin=origin,
@@ -249,8 +252,11 @@ def proxy_for(origin: str) -> httpx.Proxy | None:
     proxy = _proxy(named)
     if proxy is None:
         raise ValueError(f"{url.scheme}_proxy or all_proxy in the environment is not a proxy's URL")
-    if proxy.url.scheme.startswith("socks") and find_spec("socksio") is None:
-        raise ValueError("the environment's proxy needs a package: pip install 'httpx[socks]'")
+    if proxy.url.scheme.startswith("socks"):
+        from importlib.util import find_spec
+
+        if find_spec("socksio") is None:
+            raise ValueError("the environment's proxy needs a package: pip install 'httpx[socks]'")
     return proxy
 
 
