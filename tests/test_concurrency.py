@@ -687,6 +687,46 @@ class TestPool:
             list(pool.idle(0.0)),
         )
 
+    @pytest.mark.parametrize("failure", [httpx.ReadError("gone"), KeyboardInterrupt()], ids=repr)
+    @twins
+    def test_broken_connections_are_closed(
+        self, twin: Twin, failure: BaseException, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """One whose call has failed in any way is closed, and not used again."""
+        used: list[object] = []
+        closed: list[object] = []
+
+        def handle(transport: object, request: httpx.Request) -> httpx.Response:
+            used.append(transport)
+            if len(used) == 2:
+                raise failure
+            return httpx.Response(200, json={"data": {}})
+
+        async def handle_async(transport: object, request: httpx.Request) -> httpx.Response:
+            return handle(transport, request)
+
+        def close(transport: object) -> None:
+            closed.append(transport)
+
+        async def aclose(transport: object) -> None:
+            close(transport)
+
+        monkeypatch.setattr(httpx.HTTPTransport, "handle_request", handle)
+        monkeypatch.setattr(httpx.HTTPTransport, "close", close)
+        monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", handle_async)
+        monkeypatch.setattr(httpx.AsyncHTTPTransport, "aclose", aclose)
+
+        async def scenario(kraty: Any) -> None:
+            for _ in range(3):
+                with suppress(KratyNetworkError, KeyboardInterrupt):
+                    await settled(kraty.players.get("p"))
+
+        twin.run(scenario, retry=ONCE, base_url="http://127.0.0.1:1")
+        first, second, third = used
+        assert first is second
+        assert first is not third
+        assert [first, third] == closed
+
     @twins
     def test_unused_connections_are_closed(
         self, twin: Twin, monkeypatch: pytest.MonkeyPatch
