@@ -266,7 +266,8 @@ class TestErrors:
             server.over.wait(60)
 
         with serving(hang) as server:
-            error = self._error(twin, own, server.url, timeout=0.05)
+            timeout = httpx.Timeout(30.0, read=0.05)
+            error = self._error(twin, own, server.url, timeout=timeout)
         assert "ReadTimeout" in str(error)
         assert_silent(error)
 
@@ -275,7 +276,8 @@ class TestErrors:
     def test_sending(self, twin: Twin, own: bool) -> None:
         """If sending takes too long, while frames hold the very bytes."""
         with deaf() as url:
-            error = self._error(twin, own, url, reason=HUGE, timeout=0.05)
+            timeout = httpx.Timeout(30.0, write=0.05)
+            error = self._error(twin, own, url, reason=HUGE, timeout=timeout)
         assert "WriteTimeout" in str(error)
         assert_silent(error)
 
