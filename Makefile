@@ -8,7 +8,7 @@ REDOCLY := @redocly/cli@2.77.0
 PY311 := --python-version 3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types check-drift lint-contract matrix regen compare bench
+.PHONY: help setup demo test check lint types check-drift lint-contract matrix regen compare prove bench
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -64,6 +64,9 @@ regen: $(VENV)/.dev ## regenerate; SPEC=<path or URL> adopts another contract fi
 
 compare: $(VENV)/.dev ## what changed from OLD to NEW, and what of it breaks callers
 	@$(BIN)/python codegen/compare.py '$(OLD)' '$(NEW)'
+
+prove: $(VENV)/.dev ## one receipt, one mint: measured under faults, kills, forks and an outage
+	@cd tests && $(abspath $(BIN))/python -m proofs
 
 bench: $(VENV)/.dev ## cost of a call and of the import, as ratios
 	@for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
