@@ -128,7 +128,8 @@ class KratyProject(openapi_python_client.Project):
         self._render("errors.py", "errors.py.jinja", codes=codes, doc=doc)
         self._render("models.py", "models.py.jinja", models=view.models, enums=view.enums)
         self._render("params.py", "params.py.jinja", params=view.params, enums=view.params_enums)
-        self._render("operations/__init__.py", "operations_init.py.jinja")
+        operations = view.operations
+        self._render("operations/__init__.py", "operations_init.py.jinja", operations=operations)
         self._render("resources/__init__.py", "resources_init.py.jinja", resources=view.resources)
         for tag in sorted({operation.tag for operation in view.operations}):
             rows = [operation for operation in view.operations if operation.tag == tag]

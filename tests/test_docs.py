@@ -195,7 +195,7 @@ def _(reader: Reader, block: Block) -> None:
 def _(reader: Reader, block: Block) -> None:
     reader.run(block)
     assert reader.emulator.quantity("player_42", "health_potion") == 0
-    assert len(reader.emulator.ledger("player_42")) == 2
+    assert len(reader.emulator.ledger) == 2
 
 
 @checks("sdk.md", "Currencies 1")

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final
 
+import attrs
+
 if TYPE_CHECKING:
     from types import FrameType
 
@@ -34,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         asked for like this.
     """
     arguments = _parser().parse_args(argv)
-    return _emulator(arguments.port, arguments.database)
+    return _emulator(arguments)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -55,6 +57,37 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="keep the state in this file (default: in memory, until the end)",
     )
+    emulator.add_argument(
+        "--world", metavar="FILE", help="the games, catalogs, keys and endpoints, as JSON"
+    )
+    emulator.add_argument(
+        "--seed",
+        type=int,
+        metavar="NUMBER",
+        help="make the same ids on each run, and let the clock stand",
+    )
+    emulator.add_argument(
+        "--requests-per-minute",
+        type=int,
+        default=600_000,
+        metavar="NUMBER",
+        help="how many each key has (default: %(default)s)",
+    )
+    emulator.add_argument(
+        "--webhook", metavar="URL", help="deliver webhooks there, besides those of the world"
+    )
+    emulator.add_argument(
+        "--webhook-secret",
+        default="whsec_emulator",
+        metavar="SECRET",
+        help="sign them with this (default: %(default)s)",
+    )
+    emulator.add_argument(
+        "--webhook-backoff",
+        type=_seconds,
+        metavar="SECONDS,...",
+        help="the waits between the attempts to deliver one (default: 5 seconds to 3 hours)",
+    )
     return parser
 
 
@@ -64,9 +97,20 @@ def _port(text: str) -> int:
     raise argparse.ArgumentTypeError(f"{text!r} is not a port, which is 0 to 65535")
 
 
-def _emulator(port: int, database: str) -> int:
+def _seconds(text: str) -> list[float]:
     try:
-        from kraty_admin.emulator import Emulator
+        waits = [float(each) for each in text.split(",")]
+    except ValueError:
+        waits = [-1.0]
+    if not all(0 <= wait <= 86400 for wait in waits):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of waits, from 0 to 86400 s each")
+    return waits
+
+
+def _emulator(arguments: argparse.Namespace) -> int:
+    try:
+        from kraty_admin.emulator import DEFAULT_WORLD, Emulator, Endpoint, World
+        from kraty_admin.emulator._webhooks import BACKOFF
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _EMULATOR_EXTRA:
             raise
@@ -77,7 +121,20 @@ def _emulator(port: int, database: str) -> int:
     )
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     try:
-        return _serve(Emulator(port=port, database=database))
+        world = DEFAULT_WORLD if arguments.world is None else World.load(arguments.world)
+        if arguments.webhook is not None:
+            endpoint = Endpoint(url=arguments.webhook, secret=arguments.webhook_secret)
+            world = attrs.evolve(world, webhooks=[*world.webhooks, endpoint])
+        return _serve(
+            Emulator(
+                port=arguments.port,
+                database=arguments.database,
+                world=world,
+                seed=arguments.seed,
+                requests_per_minute=arguments.requests_per_minute,
+                webhook_backoff=arguments.webhook_backoff or BACKOFF,
+            )
+        )
     except (OSError, ValueError, sqlite3.Error) as error:
         sys.stderr.write(f"The emulator cannot start: {error}\n")
         return 1

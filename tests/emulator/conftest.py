@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
@@ -22,13 +21,6 @@ def clock() -> Clock:
 @pytest.fixture
 def api(clock: Clock) -> Iterator[Api]:
     """A platform of its own, in memory."""
-    events: list[tuple[str, dict[str, Any]]] = []
     state = State(":memory:")
-    platform = Platform(
-        state,
-        clock=clock,
-        new_uuid=Ids(),
-        sink=lambda name, data: events.append((name, dict(data))),
-    )
-    yield Api(platform, events)
+    yield Api(Platform(state, clock=clock, new_uuid=Ids()))
     state.close()

@@ -47,7 +47,7 @@ class Ledger(RuleBasedStateMachine):
         super().__init__()
         self.clock = Clock()
         self.state = State(":memory:")
-        self.api = Api(Platform(self.state, clock=self.clock, new_uuid=Ids()), [])
+        self.api = Api(Platform(self.state, clock=self.clock, new_uuid=Ids()))
         self.people: dict[str, Person] = {}
         self.erased: list[Person] = []
         self.former: dict[str, Person | None] = {}

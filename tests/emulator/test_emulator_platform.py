@@ -6,7 +6,6 @@ import logging
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -91,7 +90,7 @@ def test_an_operation_without_a_handler_is_an_error(clock: Clock) -> None:
     new = {**CONTRACT["paths"]["/ping"]["get"], "operationId": "brandNew"}
     document = {**CONTRACT, "paths": {**CONTRACT["paths"], "/new": {"get": new}}}
     state = State(":memory:")
-    api = Api(Platform(state, contract=Contract(document), clock=clock), [])
+    api = Api(Platform(state, contract=Contract(document), clock=clock))
     assert api.get("/new").error == (501, "internal_error")
     assert api.get("/ping").status == 200
     state.close()
@@ -269,7 +268,7 @@ def test_every_answer_has_an_id_and_a_budget(api: Api) -> None:
 def test_a_budget_is_per_key_and_minute(clock: Clock) -> None:
     """Past it, calls are refused until the minute is over; others are not concerned."""
     state = State(":memory:")
-    api = Api(Platform(state, clock=clock, requests_per_minute=2), [])
+    api = Api(Platform(state, clock=clock, requests_per_minute=2))
     clock.advance(42.5)
     remaining = [api.get("/ping").headers["RateLimit-Remaining"] for _ in range(2)]
     assert remaining == ["1", "0"]
@@ -311,16 +310,15 @@ def test_the_newest_thousand_requests_are_kept(api: Api) -> None:
 
 
 def test_events_are_told_after_the_commit(clock: Clock) -> None:
-    """Who hears of a change can look it up."""
+    """Whoever is woken by a change can look it up."""
     state = State(":memory:")
-    seen: list[tuple[str, int]] = []
-
-    def sink(name: str, data: Mapping[str, Any]) -> None:
-        seen.append((name, len(state.ledger("game_1"))))
-
-    api = Api(Platform(state, clock=clock, sink=sink), [])
+    seen: list[int] = []
+    api = Api(
+        Platform(state, clock=clock, on_events=lambda: seen.append(len(state.ledger("game_1"))))
+    )
     api.post(CREDIT, {"amount": 5})
-    assert seen == [("player.registered", 1), ("wallet.changed", 1)]
+    api.get("/players/alice")
+    assert seen == [1]
     state.close()
 
 
@@ -343,22 +341,6 @@ def test_what_an_event_holds(api: Api) -> None:
             },
         ),
     ]
-
-
-def test_a_sink_that_fails_changes_nothing(caplog: pytest.LogCaptureFixture, clock: Clock) -> None:
-    """The call is committed; the failure is logged, and the next event told."""
-    told: list[str] = []
-
-    def sink(name: str, data: Mapping[str, Any]) -> None:
-        told.append(name)
-        raise RuntimeError("deaf")
-
-    state = State(":memory:")
-    api = Api(Platform(state, clock=clock, sink=sink), [])
-    assert api.post(CREDIT, {"amount": 5}).data["balance"] == 5
-    assert told == ["player.registered", "wallet.changed"]
-    assert "The event sink failed at wallet.changed" in caplog.text
-    state.close()
 
 
 def test_a_replay_and_a_refusal_tell_nothing(api: Api) -> None:
@@ -406,7 +388,7 @@ def test_the_same_calls_give_the_same_bytes() -> None:
         state = State(":memory:")
         platform = Platform(state, clock=lambda: NOON, new_uuid=Ids())
         entries = [{"type": "currency", "currencyKey": "gold", "amount": 1}]
-        api = Api(platform, [])
+        api = Api(platform)
         replies: list[object] = [
             api.post("/players/a/grants", {"idempotencyKey": "k", "entries": entries}),
             api.post("/players/a/delete", {}),
@@ -421,7 +403,7 @@ def test_the_same_calls_give_the_same_bytes() -> None:
 def test_ids_come_from_outside(clock: Clock) -> None:
     """So that a test can choose them."""
     state = State(":memory:")
-    api = Api(Platform(state, clock=clock, new_uuid=lambda: UUID(int=7)), [])
+    api = Api(Platform(state, clock=clock, new_uuid=lambda: UUID(int=7)))
     assert api.get("/ping").headers["X-Request-Id"] == f"req_{7:032x}"
     state.close()
 

@@ -131,7 +131,7 @@ def test_a_file_keeps_everything(tmp_path: Path, clock: Clock) -> None:
         {"key": "m", "externalPlayerIds": ["alice"]},
     )
     first, second = State(path), None
-    api = Api(Platform(first, clock=clock), [])
+    api = Api(Platform(first, clock=clock))
     made = [api.post(*call) for call in (credit, grant, lobby)]
     before = dump(first)
     first.close()
@@ -139,7 +139,7 @@ def test_a_file_keeps_everything(tmp_path: Path, clock: Clock) -> None:
     try:
         second = State(path)
         assert dump(second) == before
-        api = Api(Platform(second, clock=clock), [])
+        api = Api(Platform(second, clock=clock))
         assert api.post(*credit).data == {**made[0].data, "applied": False}
         assert api.post(*grant).status == 200
         assert api.post(*lobby).data == made[2].data

@@ -82,9 +82,9 @@ class Api:
     leaves every table as it was.
     """
 
-    def __init__(self, platform: Platform, events: list[tuple[str, dict[str, Any]]]) -> None:
+    def __init__(self, platform: Platform) -> None:
         self.platform = platform
-        self.events = events
+        self._told = 0
 
     def get(self, path: str, *, key: str = SERVER_KEY, query: str = "") -> Reply:
         return self.send("GET", path, None, key=key, query=query)
@@ -130,10 +130,17 @@ class Api:
         """The ledger of the first game, as keys and deltas."""
         return [(entry.key, entry.delta) for entry in self.platform.state.ledger("game_1", player)]
 
+    @property
+    def events(self) -> list[tuple[str, dict[str, Any]]]:
+        """Everything that webhooks tell about, as names and data."""
+        database = self.platform.state._db  # pyright: ignore[reportPrivateUsage]
+        rows = database.execute("SELECT name, data FROM events ORDER BY number")
+        return [(row["name"], json.loads(row["data"])) for row in rows]
+
     def told(self) -> list[str]:
         """The names of the events since the last time this was asked."""
-        names = [name for name, _ in self.events]
-        self.events.clear()
+        names = [name for name, _ in self.events[self._told :]]
+        self._told += len(names)
         return names
 
     def _held(self, player: str, section: str, key_field: str, key: str, field: str) -> int:

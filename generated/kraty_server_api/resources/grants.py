@@ -108,9 +108,12 @@ class Grants:
 
         Raises:
             TypeError, ValueError: An argument does not fit; nothing was sent.
-            KratyServerError: The server refused or failed. 401: No key, or one that is not valid.
-                403: The key's permission set is not `server_integration`, or it belongs to another
-                game. 404: No such player, grant, event or lobby in this game. 429: Too many
+            KratyServerError: The server refused or failed. 400: The request does not fit this
+                contract, or names an unknown item or currency. 401: No key, or one that is not
+                valid. 403: The key's permission set is not `server_integration`, or it belongs to
+                another game. 404: No such player, grant, event or lobby in this game. 409: The
+                state does not allow it (`conflict`), the key was used for another body
+                (`idempotency_conflict`), or the event is disabled (`event_disabled`). 429: Too many
                 requests in this minute.
             KratyNetworkError: No whole answer arrived.
 
@@ -217,9 +220,12 @@ class AsyncGrants:
 
         Raises:
             TypeError, ValueError: An argument does not fit; nothing was sent.
-            KratyServerError: The server refused or failed. 401: No key, or one that is not valid.
-                403: The key's permission set is not `server_integration`, or it belongs to another
-                game. 404: No such player, grant, event or lobby in this game. 429: Too many
+            KratyServerError: The server refused or failed. 400: The request does not fit this
+                contract, or names an unknown item or currency. 401: No key, or one that is not
+                valid. 403: The key's permission set is not `server_integration`, or it belongs to
+                another game. 404: No such player, grant, event or lobby in this game. 409: The
+                state does not allow it (`conflict`), the key was used for another body
+                (`idempotency_conflict`), or the event is disabled (`event_disabled`). 429: Too many
                 requests in this minute.
             KratyNetworkError: No whole answer arrived.
 

@@ -32,7 +32,7 @@ class Health:
             TypeError, ValueError: An argument does not fit; nothing was sent.
             KratyServerError: The server refused or failed. 401: No key, or one that is not valid.
                 403: The key's permission set is not `server_integration`, or it belongs to another
-                game.
+                game. 429: Too many requests in this minute.
             KratyNetworkError: No whole answer arrived.
 
         Source: `ping`, `GET /ping`.
@@ -61,7 +61,7 @@ class AsyncHealth:
             TypeError, ValueError: An argument does not fit; nothing was sent.
             KratyServerError: The server refused or failed. 401: No key, or one that is not valid.
                 403: The key's permission set is not `server_integration`, or it belongs to another
-                game.
+                game. 429: Too many requests in this minute.
             KratyNetworkError: No whole answer arrived.
 
         Source: `ping`, `GET /ping`.

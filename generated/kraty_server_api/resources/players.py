@@ -38,9 +38,10 @@ class Players:
 
         Raises:
             TypeError, ValueError: An argument does not fit; nothing was sent.
-            KratyServerError: The server refused or failed. 401: No key, or one that is not valid.
-                403: The key's permission set is not `server_integration`, or it belongs to another
-                game. 404: No such player, grant, event or lobby in this game. 429: Too many
+            KratyServerError: The server refused or failed. 400: The request does not fit this
+                contract, or names an unknown item or currency. 401: No key, or one that is not
+                valid. 403: The key's permission set is not `server_integration`, or it belongs to
+                another game. 404: No such player, grant, event or lobby in this game. 429: Too many
                 requests in this minute.
             KratyNetworkError: No whole answer arrived.
 
@@ -83,7 +84,9 @@ class Players:
             KratyServerError: The server refused or failed. 400: The request does not fit this
                 contract, or names an unknown item or currency. 401: No key, or one that is not
                 valid. 403: The key's permission set is not `server_integration`, or it belongs to
-                another game. 429: Too many requests in this minute.
+                another game. 409: The state does not allow it (`conflict`), the key was used for
+                another body (`idempotency_conflict`), or the event is disabled (`event_disabled`).
+                429: Too many requests in this minute.
             KratyNetworkError: No whole answer arrived.
 
         Source: `deletePlayer`, `POST /players/{externalId}/delete`.
@@ -155,7 +158,9 @@ class Players:
             KratyServerError: The server refused or failed. 400: The request does not fit this
                 contract, or names an unknown item or currency. 401: No key, or one that is not
                 valid. 403: The key's permission set is not `server_integration`, or it belongs to
-                another game. 404: No such player, grant, event or lobby in this game. 429: Too many
+                another game. 404: No such player, grant, event or lobby in this game. 409: The
+                state does not allow it (`conflict`), the key was used for another body
+                (`idempotency_conflict`), or the event is disabled (`event_disabled`). 429: Too many
                 requests in this minute.
             KratyNetworkError: No whole answer arrived.
 
@@ -191,9 +196,12 @@ class Players:
 
         Raises:
             TypeError, ValueError: An argument does not fit; nothing was sent.
-            KratyServerError: The server refused or failed. 401: No key, or one that is not valid.
-                403: The key's permission set is not `server_integration`, or it belongs to another
-                game. 404: No such player, grant, event or lobby in this game. 429: Too many
+            KratyServerError: The server refused or failed. 400: The request does not fit this
+                contract, or names an unknown item or currency. 401: No key, or one that is not
+                valid. 403: The key's permission set is not `server_integration`, or it belongs to
+                another game. 404: No such player, grant, event or lobby in this game. 409: The
+                state does not allow it (`conflict`), the key was used for another body
+                (`idempotency_conflict`), or the event is disabled (`event_disabled`). 429: Too many
                 requests in this minute.
             KratyNetworkError: No whole answer arrived.
 
@@ -232,11 +240,14 @@ class Players:
 
         Raises:
             TypeError, ValueError: An argument does not fit; nothing was sent.
-            KratyServerError: The server refused or failed. 401: No key, or one that is not valid.
-                403: The key's permission set is not `server_integration`, or it belongs to another
-                game. 404: No such player, grant, event or lobby in this game. 422: The two players
-                cannot be merged: they are the same, or the target is banned or erased. 429: Too
-                many requests in this minute.
+            KratyServerError: The server refused or failed. 400: The request does not fit this
+                contract, or names an unknown item or currency. 401: No key, or one that is not
+                valid. 403: The key's permission set is not `server_integration`, or it belongs to
+                another game. 404: No such player, grant, event or lobby in this game. 409: The
+                state does not allow it (`conflict`), the key was used for another body
+                (`idempotency_conflict`), or the event is disabled (`event_disabled`). 422: The two
+                players cannot be merged: they are the same, or the target is banned or erased. 429:
+                Too many requests in this minute.
             KratyNetworkError: No whole answer arrived.
 
         Source: `mergePlayers`, `POST /players/{fromExternalId}/merge-into/{toExternalId}`.
@@ -276,9 +287,10 @@ class AsyncPlayers:
 
         Raises:
             TypeError, ValueError: An argument does not fit; nothing was sent.
-            KratyServerError: The server refused or failed. 401: No key, or one that is not valid.
-                403: The key's permission set is not `server_integration`, or it belongs to another
-                game. 404: No such player, grant, event or lobby in this game. 429: Too many
+            KratyServerError: The server refused or failed. 400: The request does not fit this
+                contract, or names an unknown item or currency. 401: No key, or one that is not
+                valid. 403: The key's permission set is not `server_integration`, or it belongs to
+                another game. 404: No such player, grant, event or lobby in this game. 429: Too many
                 requests in this minute.
             KratyNetworkError: No whole answer arrived.
 
@@ -321,7 +333,9 @@ class AsyncPlayers:
             KratyServerError: The server refused or failed. 400: The request does not fit this
                 contract, or names an unknown item or currency. 401: No key, or one that is not
                 valid. 403: The key's permission set is not `server_integration`, or it belongs to
-                another game. 429: Too many requests in this minute.
+                another game. 409: The state does not allow it (`conflict`), the key was used for
+                another body (`idempotency_conflict`), or the event is disabled (`event_disabled`).
+                429: Too many requests in this minute.
             KratyNetworkError: No whole answer arrived.
 
         Source: `deletePlayer`, `POST /players/{externalId}/delete`.
@@ -393,7 +407,9 @@ class AsyncPlayers:
             KratyServerError: The server refused or failed. 400: The request does not fit this
                 contract, or names an unknown item or currency. 401: No key, or one that is not
                 valid. 403: The key's permission set is not `server_integration`, or it belongs to
-                another game. 404: No such player, grant, event or lobby in this game. 429: Too many
+                another game. 404: No such player, grant, event or lobby in this game. 409: The
+                state does not allow it (`conflict`), the key was used for another body
+                (`idempotency_conflict`), or the event is disabled (`event_disabled`). 429: Too many
                 requests in this minute.
             KratyNetworkError: No whole answer arrived.
 
@@ -429,9 +445,12 @@ class AsyncPlayers:
 
         Raises:
             TypeError, ValueError: An argument does not fit; nothing was sent.
-            KratyServerError: The server refused or failed. 401: No key, or one that is not valid.
-                403: The key's permission set is not `server_integration`, or it belongs to another
-                game. 404: No such player, grant, event or lobby in this game. 429: Too many
+            KratyServerError: The server refused or failed. 400: The request does not fit this
+                contract, or names an unknown item or currency. 401: No key, or one that is not
+                valid. 403: The key's permission set is not `server_integration`, or it belongs to
+                another game. 404: No such player, grant, event or lobby in this game. 409: The
+                state does not allow it (`conflict`), the key was used for another body
+                (`idempotency_conflict`), or the event is disabled (`event_disabled`). 429: Too many
                 requests in this minute.
             KratyNetworkError: No whole answer arrived.
 
@@ -470,11 +489,14 @@ class AsyncPlayers:
 
         Raises:
             TypeError, ValueError: An argument does not fit; nothing was sent.
-            KratyServerError: The server refused or failed. 401: No key, or one that is not valid.
-                403: The key's permission set is not `server_integration`, or it belongs to another
-                game. 404: No such player, grant, event or lobby in this game. 422: The two players
-                cannot be merged: they are the same, or the target is banned or erased. 429: Too
-                many requests in this minute.
+            KratyServerError: The server refused or failed. 400: The request does not fit this
+                contract, or names an unknown item or currency. 401: No key, or one that is not
+                valid. 403: The key's permission set is not `server_integration`, or it belongs to
+                another game. 404: No such player, grant, event or lobby in this game. 409: The
+                state does not allow it (`conflict`), the key was used for another body
+                (`idempotency_conflict`), or the event is disabled (`event_disabled`). 422: The two
+                players cannot be merged: they are the same, or the target is banned or erased. 429:
+                Too many requests in this minute.
             KratyNetworkError: No whole answer arrived.
 
         Source: `mergePlayers`, `POST /players/{fromExternalId}/merge-into/{toExternalId}`.

@@ -20,21 +20,31 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ._platform import Clock, EventSink, SeenRequest
+    from ._clock import Clock
+    from ._faults import Fault, FaultKind, FaultRule, Faults
+    from ._platform import SeenRequest
     from ._server import Emulator
-    from ._state import LedgerEntry
-    from ._world import DEFAULT_WORLD, ApiKey, Event, Game, World
+    from ._state import Delivery, DeliveryAttempt, LedgerEntry
+    from ._webhooks import Webhooks
+    from ._world import DEFAULT_WORLD, ApiKey, Endpoint, Event, Game, World
 
 __all__ = [
     "DEFAULT_WORLD",
     "ApiKey",
     "Clock",
+    "Delivery",
+    "DeliveryAttempt",
     "Emulator",
+    "Endpoint",
     "Event",
-    "EventSink",
+    "Fault",
+    "FaultKind",
+    "FaultRule",
+    "Faults",
     "Game",
     "LedgerEntry",
     "SeenRequest",
+    "Webhooks",
     "World",
 ]
 
@@ -43,13 +53,20 @@ __all__ = [
 _HOMES = {
     "DEFAULT_WORLD": "_world",
     "ApiKey": "_world",
-    "Clock": "_platform",
+    "Clock": "_clock",
+    "Delivery": "_state",
+    "DeliveryAttempt": "_state",
     "Emulator": "_server",
+    "Endpoint": "_world",
     "Event": "_world",
-    "EventSink": "_platform",
+    "Fault": "_faults",
+    "FaultKind": "_faults",
+    "FaultRule": "_faults",
+    "Faults": "_faults",
     "Game": "_world",
     "LedgerEntry": "_state",
     "SeenRequest": "_platform",
+    "Webhooks": "_webhooks",
     "World": "_world",
 }
 

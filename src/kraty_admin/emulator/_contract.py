@@ -17,11 +17,16 @@ from urllib.parse import parse_qsl, unquote_to_bytes, urlsplit
 import attrs
 import jsonschema_rs
 
+from kraty_server_api.operations import NAMES
+
 from ._errors import EmulatedError, Problem, invalid
 
 __all__ = ["Contract", "Route", "load_contract"]
 
 _METHODS: Final = ("get", "put", "post", "delete", "patch")
+
+_INTEGER: Final = re.compile("-?[0-9]{1,640}")
+"""As many digits as every Python reads, however its limit for them is set."""
 
 _PROBLEM_LIMIT: Final = 100
 """How many problems are reported: enough to mend a request, too few to drown in."""
@@ -70,6 +75,8 @@ class Route:
     """An operation of the contract."""
 
     operation_id: str
+    name: str
+    """What the SDK calls it, such as `wallet.credit`."""
     method: str
     template: tuple[str, ...]
     """The path's segments; a parameter's stands in braces."""
@@ -102,9 +109,7 @@ class Route:
     def read_query(self, query: str) -> dict[str, Any]:
         """The query's values; what should be an integer and looks like one is one."""
         return {
-            name: int(text)
-            if name in self.integers and re.fullmatch(r"-?[0-9]{1,18}", text)
-            else text
+            name: int(text) if name in self.integers and _INTEGER.fullmatch(text) else text
             for name, text in parse_qsl(query, keep_blank_values=True)
         }
 
@@ -182,6 +187,8 @@ class Contract:
         body, row = self._split_rows(_json_schema(request))
         return Route(
             operation_id=operation["operationId"],
+            # Contracts of tests have operations that the SDK has not.
+            name=NAMES.get(operation["operationId"], operation["operationId"]),
             method=method.upper(),
             template=tuple(path.removeprefix("/").split("/")),
             enveloped=self._is_enveloped(operation),

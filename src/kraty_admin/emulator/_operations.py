@@ -73,6 +73,8 @@ class Call:
 
     operation_id: str
     """The contract's operation."""
+    name: str
+    """What the SDK calls it, such as `wallet.credit`."""
     key: ApiKey
     """Who calls."""
     game: Game
@@ -281,7 +283,7 @@ def _move(
         key,
         delta,
         call.now,
-        operation=call.operation_id,
+        operation=call.name,
         reason=body.get("reason"),
         source_ref_id=body.get("sourceRefId"),
         idempotency_key=body.get("idempotencyKey"),
@@ -775,16 +777,19 @@ def _milliseconds(text: str | None, path: str) -> int | None:
     if text is None:
         return None
     try:
-        return (parser.isoparse(text.upper()) - _EPOCH) // timedelta(milliseconds=1)
+        time = parser.isoparse(text.upper()).astimezone(timezone.utc)
+        return (time - _EPOCH) // timedelta(milliseconds=1)
     except (ValueError, OverflowError):
-        # The contract's format admits a leap second and the year 0, Python does not.
+        # The contract's format admits a leap second and, in UTC, the years 0 and 10000;
+        # Python does not.
         raise _invalid(path, "value is not a time that can be kept") from None
 
 
 def iso(milliseconds: int) -> str:
     """`2026-06-08T12:00:00.000Z`"""
     time = _EPOCH + timedelta(milliseconds=milliseconds)
-    return f"{time:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03}Z"
+    # Not `strftime`, which on some systems writes the year 256 with three digits.
+    return f"{time.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
 
 
 def _optional_iso(milliseconds: int | None) -> str | None:

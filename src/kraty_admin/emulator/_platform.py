@@ -2,8 +2,10 @@
 
     identify -> count -> route -> authorise -> validate -> replay or handle -> commit
 
+and, where a fault strikes before the commit, none of that but the counting.
+
 Everything that another run may want otherwise comes in from outside: the clock, the
-source of ids, and the sink that hears of events.
+source of ids, and the faults.
 """
 
 from __future__ import annotations
@@ -13,27 +15,25 @@ import logging
 import math
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from uuid import UUID, uuid4
 
 import attrs
 
 from ._contract import Contract, Route, load_contract
 from ._errors import EmulatedError, idempotency_conflict, invalid
+from ._faults import Fault, Faults
 from ._json import dump, fingerprint, parse, text_member
 from ._operations import HANDLERS, REPLAYED_AS_UNAPPLIED, SELF_KEYED, Call, Emitted
 from ._state import State
 from ._world import DEFAULT_WORLD, ApiKey, World
 
-__all__ = ["Answer", "Clock", "EventSink", "Platform", "Request", "SeenRequest"]
+__all__ = ["Answer", "Now", "Platform", "Request", "SeenRequest"]
 
-Clock = Callable[[], float]
+Now = Callable[[], float]
 """Tells the time in seconds since the epoch, as `time.time` does."""
-
-EventSink = Callable[[str, Mapping[str, Any]], object]
-"""Hears of each event, by its name and its data, once it is committed."""
 
 _REMEMBERED_MS: Final = 24 * 60 * 60 * 1000
 """How long an answer is kept for its idempotency key."""
@@ -43,6 +43,9 @@ _WINDOW: Final = 60
 
 _SEEN_LIMIT: Final = 1000
 """How many requests are kept: a batch may weigh 100 kB."""
+
+Target: TypeAlias = tuple[Route, dict[str, str]] | EmulatedError
+"""The operation that a request asks for with its path's parameters, or why there is none."""
 
 _logger = logging.getLogger("kraty_admin.emulator")
 
@@ -71,9 +74,11 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes
+    fault: Fault | None = None
+    """What goes wrong on its way, if anything."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class SeenRequest:
     """A request that the emulator has received, whatever became of it."""
 
@@ -83,6 +88,14 @@ class SeenRequest:
     """The path as it was sent, still escaped."""
     body: bytes
     """The body as it was sent."""
+    operation: str | None
+    """What it asked for, such as `wallet.credit`; `None` for nothing that exists."""
+    fault: Fault | None
+    """What went wrong with it on purpose, if anything."""
+    attempt: int = 1
+    """How many requests with its path and key there were up to it."""
+    status: int | None = None
+    """The status that it was answered with, as far as an answer came through."""
 
     @property
     def json(self) -> Any:
@@ -107,68 +120,82 @@ class Platform:
         *,
         world: World = DEFAULT_WORLD,
         contract: Contract | None = None,
-        clock: Clock = time.time,
+        clock: Now = time.time,
         new_uuid: Callable[[], UUID] = uuid4,
-        sink: EventSink | None = None,
+        faults: Faults | None = None,
         requests_per_minute: int = 600_000,
+        on_events: Callable[[], object] = lambda: None,
     ) -> None:
-        if requests_per_minute < 1:
-            raise ValueError("requests_per_minute must be at least 1")
         self.state: Final = state
+        self.faults: Final = Faults() if faults is None else faults
         self._contract = load_contract() if contract is None else contract
         self._world = world
         self._keys = {key.token: key for key in world.keys}
         self._clock = clock
         self._new_uuid = new_uuid
-        self._sink = sink
-        self._budget = requests_per_minute
+        self._on_events = on_events
+        self.requests_per_minute = requests_per_minute
         self._lock = threading.Lock()
         self._counts: dict[str, tuple[int, int]] = {}
         self._seen: deque[SeenRequest] = deque(maxlen=_SEEN_LIMIT)
 
+    @property
+    def requests_per_minute(self) -> int:
+        """How many requests each key has per minute, at least 1."""
+        return self._budget
+
+    @requests_per_minute.setter
+    def requests_per_minute(self, value: int) -> None:
+        if value < 1:
+            raise ValueError("requests_per_minute must be at least 1")
+        self._budget = value
+
     def answer(self, request: Request) -> Answer:
         """Answer a request. Whatever goes wrong in doing so is an answer too."""
+        target = self._find(request)
+        operation = None if isinstance(target, EmulatedError) else target[0].name
+        fault = self.faults.draw(operation)
         key = self._keys.get(_bearer_token(request.authorization))
         now = self._clock()
         with self._lock:
-            self._seen.append(
-                SeenRequest(method=request.method, path=request.shown_path, body=request.body)
-            )
             count, reset = self._count("" if key is None else key.id, now)
-        headers = {
-            "X-Request-Id": f"req_{self._new_uuid().hex}",
-            "RateLimit-Limit": str(self._budget),
-            "RateLimit-Remaining": str(max(self._budget - count, 0)),
-            "RateLimit-Reset": str(reset),
-        }
-        emitted: list[Emitted] = []
-        try:
-            if count > self._budget:
-                raise EmulatedError(
-                    "rate_limited",
-                    "Too many requests in this minute.",
-                    headers={"Retry-After": str(reset)},
-                )
-            status, body = self._perform(request, key, now, emitted)
-        except EmulatedError as error:
-            status, body = error.status, dump(error.envelope())
-            headers.update(error.headers)
-        except Exception:
-            # Whatever it was, the transaction is undone and the caller gets an answer.
-            _logger.exception("%s %s failed", request.method, request.shown_path)
-            failure = EmulatedError("internal_error", "The emulator failed; see its log.")
-            status, body = failure.status, dump(failure.envelope())
-        else:
-            self._tell(emitted)
-        _logger.info(
-            "%s %s %d %s", request.method, request.shown_path, status, headers["X-Request-Id"]
+        answer = Answer(
+            status=200,
+            headers={
+                "X-Request-Id": f"req_{self._new_uuid().hex}",
+                "RateLimit-Limit": str(self._budget),
+                "RateLimit-Remaining": str(max(self._budget - count, 0)),
+                "RateLimit-Reset": str(reset),
+            },
+            # What breaks on its way before the commit is an answer all the same.
+            body=b'{"data":{}}',
         )
-        return Answer(status=status, headers=headers, body=body)
+        if fault is None or fault.when == "after":
+            answer = self._honest(answer, request, target, key, now, count > self._budget)
+        if fault is not None:
+            answer = _mishandled(answer, fault)
+        with self._lock:
+            self._seen.append(_seen(request, operation, answer, fault))
+        _logger.info(
+            "%s %s %d %s%s",
+            request.method,
+            request.shown_path,
+            answer.status,
+            answer.headers.get("X-Request-Id", ""),
+            "" if fault is None else f" ({fault.name})",
+        )
+        return answer
 
     def seen(self) -> list[SeenRequest]:
         """The newest requests, oldest first."""
         with self._lock:
-            return list(self._seen)
+            kept = list(self._seen)
+        attempts: Counter[tuple[str, str]] = Counter()
+        for seen in kept:
+            if (key := seen.idempotency_key) is not None:
+                attempts[seen.path, key] += 1
+                seen.attempt = attempts[seen.path, key]
+        return kept
 
     def reset(self) -> None:
         """Forget every player, key and request."""
@@ -177,10 +204,55 @@ class Platform:
             self._seen.clear()
             self._counts.clear()
 
+    def _find(self, request: Request) -> Target:
+        try:
+            return self._contract.find(request.method, request.path)
+        except EmulatedError as error:
+            return error
+
+    def _honest(
+        self,
+        answer: Answer,
+        request: Request,
+        target: Target,
+        key: ApiKey | None,
+        now: float,
+        is_too_much: bool,
+    ) -> Answer:
+        """What the platform has to say, with the headers that any answer has."""
+        emitted: list[Emitted] = []
+        try:
+            if is_too_much:
+                reset = answer.headers["RateLimit-Reset"]
+                raise EmulatedError(
+                    "rate_limited",
+                    "Too many requests in this minute.",
+                    headers={"Retry-After": reset},
+                )
+            status, body = self._perform(request, target, key, now, emitted)
+        except EmulatedError as error:
+            return _refusal(answer, error)
+        except Exception:
+            # Whatever it was, the transaction is undone and the caller gets an answer.
+            _logger.exception("%s %s failed", request.method, request.shown_path)
+            return _refusal(
+                answer, EmulatedError("internal_error", "The emulator failed; see its log.")
+            )
+        if emitted:
+            self._on_events()
+        return attrs.evolve(answer, status=status, body=body)
+
     def _perform(
-        self, request: Request, key: ApiKey | None, now: float, emitted: list[Emitted]
+        self,
+        request: Request,
+        target: Target,
+        key: ApiKey | None,
+        now: float,
+        emitted: list[Emitted],
     ) -> tuple[int, bytes]:
-        route, path = self._contract.find(request.method, request.path)
+        if isinstance(target, EmulatedError):
+            raise target
+        route, path = target
         if key is None:
             raise EmulatedError("unauthenticated", "The API key is missing or not valid.")
         if key.permission_set != "server_integration":
@@ -192,6 +264,7 @@ class Platform:
             raise invalid(problems)
         call = Call(
             operation_id=route.operation_id,
+            name=route.name,
             key=key,
             game=self._world.game(key.game_id),
             path=path,
@@ -205,6 +278,15 @@ class Platform:
         )
         with self.state.transaction():
             status, data = self._replay_or_handle(call)
+            for event in emitted:
+                self.state.add_event(
+                    id=call.new_id("evt"),
+                    name=event.name,
+                    studio_id=call.game.studio_id,
+                    game_id=call.game.id,
+                    occurred_at=call.now,
+                    data=dump(event.data).decode(),
+                )
             # Inside, so that an answer that cannot be written undoes the call.
             return status, dump({"data": data} if route.enveloped else data)
 
@@ -246,20 +328,52 @@ class Platform:
         self._counts[counter] = (window, count)
         return count, math.ceil((window + 1) * _WINDOW - now)
 
-    def _tell(self, emitted: list[Emitted]) -> None:
-        if self._sink is None:
-            return
-        for event in emitted:
-            try:
-                self._sink(event.name, event.data)
-            except Exception:
-                # The call is committed; a deaf listener does not change that.
-                _logger.exception("The event sink failed at %s", event.name)
-
 
 def _bearer_token(authorization: str) -> str:
     scheme, _, token = authorization.partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def _refusal(answer: Answer, error: EmulatedError) -> Answer:
+    headers = {**answer.headers, **error.headers}
+    return attrs.evolve(answer, status=error.status, headers=headers, body=dump(error.envelope()))
+
+
+def _mishandled(answer: Answer, fault: Fault) -> Answer:
+    """The answer after what goes wrong with it; the rest is up to those who send it."""
+    if fault.kind == "status" and fault.html:
+        headers = {"Content-Type": "text/html", **fault.headers}
+        page = f"<html><body><h1>{fault.status}</h1></body></html>".encode()
+        return attrs.evolve(answer, status=fault.status, headers=headers, body=page)
+    if fault.kind == "status":
+        return _refusal(
+            answer,
+            EmulatedError(
+                fault.error_code,
+                "This went wrong on purpose.",
+                status=fault.status,
+                headers=fault.headers,
+            ),
+        )
+    if fault.kind == "invalid_json":
+        return attrs.evolve(answer, body=answer.body[: len(answer.body) // 2])
+    if fault.kind == "content_type":
+        return attrs.evolve(answer, headers={**answer.headers, "Content-Type": "text/plain"})
+    return attrs.evolve(answer, fault=fault)
+
+
+def _seen(
+    request: Request, operation: str | None, answer: Answer, fault: Fault | None
+) -> SeenRequest:
+    is_lost = fault is not None and fault.kind in ("drop", "reset", "stall")
+    return SeenRequest(
+        method=request.method,
+        path=request.shown_path,
+        body=request.body,
+        operation=operation,
+        fault=fault,
+        status=None if is_lost else answer.status,
+    )
 
 
 def _read_body(route: Route, raw: bytes) -> Any:

@@ -10,18 +10,27 @@ import os
 import socket
 import sys
 import threading
-import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack, suppress
 from types import TracebackType
-from typing import Final
-from uuid import UUID, uuid4
+from typing import Any, Final
+from uuid import uuid4
 
+import httpx
 import uvicorn
 
-from ._platform import Clock, EventSink, Platform, SeenRequest
-from ._state import Kind, LedgerEntry, State
-from ._wire import build_app
+from kraty_admin import KratyAdmin, KratyAdminAsync, RetryConfig
+from kraty_admin._client import DEFAULT_RETRY_BUDGET
+from kraty_admin._sender import Hook
+
+from ._clock import SEEDED_START, Clock, SeededIds
+from ._control import Controls, build_control
+from ._faults import Faults
+from ._platform import Platform, SeenRequest
+from ._state import Delivery, Kind, LedgerEntry, State
+from ._webhooks import BACKOFF, Webhooks
+from ._wire import Connections, build_app
 from ._world import DEFAULT_WORLD, World
 
 __all__ = ["Emulator"]
@@ -36,8 +45,8 @@ _logger = logging.getLogger("kraty_admin.emulator")
 class Emulator:
     """A local Kraty, with its state in SQLite.
 
-        with Emulator() as kraty:
-            client = KratyAdmin(api_key=kraty.api_key, base_url=kraty.base_url)
+        with Emulator() as kraty, kraty.client() as client:
+            client.wallet.credit("player_42", "gold", amount=500)
 
     It listens on this machine only, and any number of them run side by side.
 
@@ -46,15 +55,17 @@ class Emulator:
         port: The port; 0 takes a free one.
         database: Where the state is kept: a file, or `:memory:`. A file keeps its
             state from one run to the next.
-        world: The games, catalogs and keys that exist.
-        clock: Tells the time, in seconds since the epoch.
-        new_uuid: Where ids come from.
-        sink: Is called with the name and the data of each event, in the server's
-            thread, after the change that it tells of has been committed.
+        world: The games, catalogs, keys and endpoints of webhooks that exist.
+        clock: Tells the time. Default: one that runs with the machine's, or, where there
+            is a seed, one that stands at the beginning of 2026.
+        seed: Makes ids that depend on nothing but this and the order of calls. Default:
+            random ones.
         requests_per_minute: How many requests each key has per minute.
+        webhook_backoff: Seconds between the attempts to deliver a webhook; after one
+            attempt more than there are of them, it is given up.
 
     Raises:
-        ValueError: The host is not a loopback address.
+        ValueError: The host is not a loopback address, or a number is out of range.
     """
 
     def __init__(
@@ -64,19 +75,23 @@ class Emulator:
         port: int = 0,
         database: str | os.PathLike[str] = ":memory:",
         world: World = DEFAULT_WORLD,
-        clock: Clock = time.time,
-        new_uuid: Callable[[], UUID] = uuid4,
-        sink: EventSink | None = None,
+        clock: Clock | None = None,
+        seed: int | None = None,
         requests_per_minute: int = 600_000,
+        webhook_backoff: Sequence[float] = BACKOFF,
     ) -> None:
+        if requests_per_minute < 1:
+            raise ValueError("requests_per_minute must be at least 1")
         self._host = _loopback(host)
         self._port = port
         self._database = os.fspath(database)
         self._world = world
-        self._clock = clock
-        self._new_uuid = new_uuid
-        self._sink = sink
+        self._ids = None if seed is None else SeededIds(seed)
+        self._clock = clock or Clock(None if seed is None else SEEDED_START)
+        self._faults = Faults()
         self._requests_per_minute = requests_per_minute
+        self._webhook_backoff = webhook_backoff
+        self._clients = ExitStack()
         self._running: _Running | None = None
 
     def __repr__(self) -> str:
@@ -107,15 +122,30 @@ class Emulator:
             return
         state = State(self._database)
         try:
+            webhooks = Webhooks(
+                state,
+                clock=self._clock,
+                faults=self._faults,
+                endpoints=self._world.webhooks,
+                backoff=self._webhook_backoff,
+            )
             platform = Platform(
                 state,
                 world=self._world,
                 clock=self._clock,
-                new_uuid=self._new_uuid,
-                sink=self._sink,
+                new_uuid=self._ids or uuid4,
+                faults=self._faults,
                 requests_per_minute=self._requests_per_minute,
+                on_events=webhooks.wake,
             )
-            self._running = _Running(platform, self._host, self._port)
+            controls = Controls(
+                platform=platform,
+                clock=self._clock,
+                webhooks=webhooks,
+                game_id=self._world.keys[0].game_id,
+                reset=self._reset,
+            )
+            self._running = _Running(controls, self._host, self._port)
         except BaseException:
             state.close()
             raise
@@ -123,6 +153,7 @@ class Emulator:
 
     def close(self) -> None:
         """Stop serving and close the database. A second time does nothing."""
+        self.close_clients()
         running, self._running = self._running, None
         if running is not None:
             atexit.unregister(self.close)
@@ -139,9 +170,43 @@ class Emulator:
         return self._world.keys[0].token
 
     @property
+    def faults(self) -> Faults:
+        """What is to go wrong."""
+        return self._faults
+
+    @property
+    def clock(self) -> Clock:
+        """Its time, which can be set and moved."""
+        return self._clock
+
+    @property
+    def webhooks(self) -> Webhooks:
+        """The endpoints of webhooks: register them, wait for deliveries, replay them."""
+        return self._serving().controls.webhooks
+
+    @property
+    def deliveries(self) -> list[Delivery]:
+        """All deliveries of webhooks with their attempts, in the order of their events."""
+        return self.webhooks.log
+
+    @property
+    def ledger(self) -> list[LedgerEntry]:
+        """All changes of balances and holdings, oldest first."""
+        return self._serving().controls.ledger()
+
+    @property
     def requests(self) -> list[SeenRequest]:
         """The last thousand requests, oldest first, whatever became of them."""
-        return self._serving().platform.seen()
+        return self._serving().controls.platform.seen()
+
+    @property
+    def requests_per_minute(self) -> int:
+        """How many requests each key has per minute; it may be set."""
+        return self._serving().controls.platform.requests_per_minute
+
+    @requests_per_minute.setter
+    def requests_per_minute(self, value: int) -> None:
+        self._serving().controls.platform.requests_per_minute = value
 
     def balance(self, external_player_id: str, currency: str) -> int:
         """A player's balance; 0 for a player who is not known."""
@@ -151,26 +216,85 @@ class Emulator:
         """How many of an item a player holds; 0 for a player who is not known."""
         return self._amount(external_player_id, "item", item)
 
-    def ledger(
-        self, external_player_id: str | None = None, key: str | None = None
-    ) -> list[LedgerEntry]:
-        """The ledger entries, oldest first.
+    def client(
+        self,
+        *,
+        timeout: float | httpx.Timeout | None = None,
+        deadline: float | None = None,
+        retry: RetryConfig | None = None,
+        retry_budget: int | None = DEFAULT_RETRY_BUDGET,
+        on_request: Hook | None = None,
+    ) -> KratyAdmin:
+        """A client of this emulator, with the first key. It is closed with the emulator.
 
         Args:
-            external_player_id: Leave out those of other players.
-            key: Leave out those of other currencies and items.
+            timeout: As for `KratyAdmin`, like all that follow.
+            deadline: Seconds for a whole call.
+            retry: When and how often to try again.
+            retry_budget: How many retries may be spent before calls succeed again.
+            on_request: Called after each attempt.
         """
-        entries = self._serving().platform.state.ledger(
-            self._world.keys[0].game_id, external_player_id
+        client = KratyAdmin(
+            api_key=self.api_key,
+            base_url=self.base_url,
+            timeout=timeout,
+            deadline=deadline,
+            retry=retry,
+            retry_budget=retry_budget,
+            on_request=on_request,
         )
-        return [entry for entry in entries if key is None or entry.key == key]
+        return self._clients.enter_context(client)
+
+    def async_client(
+        self,
+        *,
+        timeout: float | httpx.Timeout | None = None,
+        deadline: float | None = None,
+        retry: RetryConfig | None = None,
+        retry_budget: int | None = DEFAULT_RETRY_BUDGET,
+        on_request: Hook | None = None,
+    ) -> KratyAdminAsync:
+        """A client of this emulator for asyncio. Close it in the loop that it is used in.
+
+        Args:
+            timeout: As for `KratyAdminAsync`, like all that follow.
+            deadline: Seconds for a whole call.
+            retry: When and how often to try again.
+            retry_budget: How many retries may be spent before calls succeed again.
+            on_request: Called after each attempt.
+        """
+        return KratyAdminAsync(
+            api_key=self.api_key,
+            base_url=self.base_url,
+            timeout=timeout,
+            deadline=deadline,
+            retry=retry,
+            retry_budget=retry_budget,
+            on_request=on_request,
+        )
+
+    def close_clients(self) -> None:
+        """Close what `client` has made so far."""
+        self._clients.pop_all().close()
 
     def reset(self) -> None:
-        """Forget every player, idempotency key and request."""
-        self._serving().platform.reset()
+        """Be as at first: without players, keys, requests, faults, deliveries and events."""
+        self._serving().run(self._reset())
+
+    async def _reset(self) -> None:
+        """In the server's thread, so that nothing is answered meanwhile."""
+        controls = self._serving().controls
+        await controls.webhooks.drop()
+        self._faults.reset()
+        self._clock.reset()
+        if self._ids is not None:
+            self._ids.reset()
+        controls.platform.reset()
+        controls.platform.requests_per_minute = self._requests_per_minute
+        controls.webhooks.reset()
 
     def _amount(self, external_player_id: str, kind: Kind, key: str) -> int:
-        state = self._serving().platform.state
+        state = self._serving().controls.platform.state
         player = state.player(self._world.keys[0].game_id, external_player_id)
         return 0 if player is None else state.amount(player["id"], kind, key)
 
@@ -183,10 +307,10 @@ class Emulator:
 class _Running:
     """What exists while an emulator serves."""
 
-    def __init__(self, platform: Platform, host: str, port: int) -> None:
-        self.platform: Final = platform
+    def __init__(self, controls: Controls, host: str, port: int) -> None:
+        self.controls: Final = controls
         self._process = os.getpid()
-        self._server = _Server(platform)
+        self._server = _Server(controls)
         listener = _listen(host, port)
         self.base_url: Final = f"http://{host}:{listener.getsockname()[1]}"
         self._thread = threading.Thread(
@@ -203,7 +327,11 @@ class _Running:
         # A forked child has neither the thread nor a right to the database.
         if os.getpid() == self._process:
             self._stop()
-            self.platform.state.close()
+            self.controls.platform.state.close()
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have the server's thread do this, and wait for it."""
+        self._server.run_there(work).result(_PATIENCE)
 
     def _stop(self) -> None:
         self._server.stop()
@@ -213,11 +341,12 @@ class _Running:
 class _Server(uvicorn.Server):
     """Uvicorn that says when it is up and stops when it is told."""
 
-    def __init__(self, platform: Platform) -> None:
+    def __init__(self, controls: Controls) -> None:
+        connections = Connections()
         super().__init__(
             uvicorn.Config(
-                build_app(platform),
-                http="h11",
+                build_app(controls.platform, connections, build_control(controls)),
+                http=connections.protocol(),
                 ws="none",
                 lifespan="off",
                 # The caller's logging is the caller's; and without the date and the
@@ -235,6 +364,7 @@ class _Server(uvicorn.Server):
         """Set once the server is up or has failed."""
         self.failure: BaseException | None = None
         """Why it stopped without being told to."""
+        self._webhooks = controls.webhooks
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped = asyncio.Event()
         # Here, so that the event loop does not start with a long import.
@@ -255,8 +385,16 @@ class _Server(uvicorn.Server):
         self.settled.set()
 
     async def main_loop(self) -> None:
+        delivering = asyncio.create_task(self._webhooks.run())
         # Uvicorn's looks at a flag ten times a second, so stopping would wait for it.
         await self._stopped.wait()
+        delivering.cancel()
+        await asyncio.gather(delivering, return_exceptions=True)
+
+    def run_there(self, work: Coroutine[Any, Any, None]) -> Future[None]:
+        if self._loop is None:
+            raise RuntimeError("the emulator is not running")
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def stop(self) -> None:
         self.should_exit = True

@@ -15,17 +15,28 @@ import hashlib
 import json
 import sqlite3
 import threading
-from collections.abc import Generator, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from typing import Any, Final, Literal
 
 import attrs
 
-__all__ = ["Kind", "LedgerEntry", "MergeCounts", "State"]
+__all__ = [
+    "Delivery",
+    "DeliveryAttempt",
+    "DeliveryStatus",
+    "Due",
+    "Kind",
+    "LedgerEntry",
+    "MergeCounts",
+    "State",
+]
 
 Kind = Literal["currency", "item"]
 
-_LAYOUT: Final = 1
+_LAYOUT: Final = 2
 """Goes up when the tables change: a file of another layout is refused, not guessed at."""
 
 _SCHEMA: Final = """
@@ -144,6 +155,41 @@ CREATE TABLE migrated_rows (
     fingerprint TEXT NOT NULL,
     PRIMARY KEY (game_id, operation, idempotency_key)
 ) WITHOUT ROWID;
+
+CREATE TABLE endpoints (
+    url TEXT PRIMARY KEY,
+    secret TEXT NOT NULL,
+    -- A JSON array of names; NULL for all.
+    events TEXT
+) WITHOUT ROWID;
+CREATE TABLE events (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    studio_id TEXT NOT NULL,
+    game_id TEXT NOT NULL,
+    occurred_at INTEGER NOT NULL,
+    data TEXT NOT NULL
+);
+CREATE TABLE deliveries (
+    number INTEGER PRIMARY KEY,
+    event_id TEXT NOT NULL REFERENCES events (id),
+    url TEXT NOT NULL,
+    status TEXT NOT NULL CHECK (status IN ('pending', 'delivered', 'failed')),
+    attempts INTEGER NOT NULL,
+    due_at INTEGER NOT NULL,
+    UNIQUE (event_id, url)
+);
+CREATE INDEX due_deliveries ON deliveries (due_at, number) WHERE status = 'pending';
+CREATE TABLE attempts (
+    number INTEGER PRIMARY KEY,
+    delivery INTEGER NOT NULL REFERENCES deliveries,
+    attempt INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    status INTEGER,
+    error TEXT
+);
+CREATE INDEX attempts_of_delivery ON attempts (delivery);
 """
 
 
@@ -160,13 +206,68 @@ class LedgerEntry:
     delta: int
     """What was added; negative for what was taken away."""
     operation: str
-    """The contract's operation that made it."""
+    """What made it, such as `wallet.credit`."""
     reason: str | None
     """The caller's words for why."""
     source_ref_id: str | None
     """The caller's reference for the cause."""
     idempotency_key: str | None
     """The key that it was made under."""
+
+
+DeliveryStatus = Literal["pending", "delivered", "failed"]
+
+
+@attrs.frozen(kw_only=True)
+class DeliveryAttempt:
+    """One time that an event was sent to an endpoint."""
+
+    attempt: int
+    """Its `deliveryAttempt`, counted from 1."""
+    at: datetime
+    """When it was over, by the emulator's clock."""
+    status: int | None
+    """What the endpoint answered; `None` if no answer came."""
+    error: str | None
+    """Why it does not count as delivered, where the status does not tell."""
+
+
+@attrs.frozen(kw_only=True)
+class Delivery:
+    """An event on its way to an endpoint."""
+
+    event_id: str
+    """The envelope's `id`, the same for each attempt."""
+    event_name: str
+    """Such as `wallet.changed`."""
+    data: Mapping[str, Any]
+    """The envelope's `data`."""
+    url: str
+    """The endpoint."""
+    status: DeliveryStatus
+    """What has become of it; `failed` once it is given up."""
+    due_at: datetime
+    """When the next attempt is due, or the last one was."""
+    attempts: Sequence[DeliveryAttempt]
+    """All attempts so far."""
+
+
+@attrs.frozen(kw_only=True)
+class Due:
+    """A delivery that is to be tried now."""
+
+    number: int
+    url: str
+    secret: str
+    attempt: int
+    """Which one this is, counted from 1."""
+    event_id: str
+    event_name: str
+    studio_id: str
+    game_id: str
+    occurred_at: int
+    data: str
+    """As JSON."""
 
 
 @attrs.frozen(kw_only=True)
@@ -527,6 +628,114 @@ class State:
     def remember_migrated(self, **columns: Any) -> None:
         self._insert("migrated_rows", columns)
 
+    # --- webhooks ----------------------------------------------------------
+
+    def set_endpoint(self, url: str, secret: str, events: Sequence[str] | None) -> None:
+        """Tell this endpoint of what happens from now on."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO endpoints (url, secret, events) VALUES (?, ?, ?)",
+            (url, secret, None if events is None else _pack(list(events))),
+        )
+
+    def add_event(self, **columns: Any) -> None:
+        """Record an event, and that each endpoint it concerns has to be told."""
+        self._insert("events", columns)
+        self._db.execute(
+            "INSERT INTO deliveries (event_id, url, status, attempts, due_at)"
+            " SELECT :id, url, 'pending', 0, :occurred_at FROM endpoints WHERE events IS NULL"
+            " OR EXISTS (SELECT 1 FROM json_each(events) WHERE value = :name) ORDER BY url",
+            columns,
+        )
+
+    def due_deliveries(self, now: int, limit: int) -> list[Due]:
+        """Those that are to be tried now, the one that is due the longest first."""
+        return [
+            Due(**row)
+            for row in self._all(
+                "SELECT deliveries.number, url, secret, attempts + 1 AS attempt, event_id,"
+                " name AS event_name, studio_id, game_id, occurred_at, data"
+                " FROM deliveries JOIN events ON events.id = event_id JOIN endpoints USING (url)"
+                " WHERE status = 'pending' AND due_at <= ? ORDER BY due_at, deliveries.number"
+                " LIMIT ?",
+                now,
+                limit,
+            )
+        ]
+
+    def next_due_after(self, now: int) -> int | None:
+        """When the next delivery is due after this moment; `None` for never."""
+        row = self._one(
+            "SELECT MIN(due_at) AS at FROM deliveries WHERE status = 'pending' AND due_at > ?", now
+        )
+        return None if row is None else row["at"]
+
+    def add_attempt(
+        self,
+        delivery: int,
+        *,
+        attempt: int,
+        at: int,
+        status: int | None,
+        error: str | None,
+        becomes: DeliveryStatus,
+        due_at: int,
+    ) -> None:
+        """Record an attempt, and what becomes of the delivery after it."""
+        with self.transaction():
+            self._insert(
+                "attempts",
+                {
+                    "delivery": delivery,
+                    "attempt": attempt,
+                    "at": at,
+                    "status": status,
+                    "error": error,
+                },
+            )
+            self._db.execute(
+                "UPDATE deliveries SET status = ?, attempts = ?, due_at = ? WHERE number = ?",
+                (becomes, attempt, due_at, delivery),
+            )
+
+    def replay(self, event_id: str, now: int) -> int:
+        """Have an event delivered once more; returns to how many endpoints."""
+        with self.transaction():
+            return self._change(
+                "UPDATE deliveries SET status = 'pending', due_at = ? WHERE event_id = ?",
+                now,
+                event_id,
+            )
+
+    def deliveries(self) -> list[Delivery]:
+        """All deliveries, in the order of their events."""
+        attempts: dict[int, list[DeliveryAttempt]] = defaultdict(list)
+        with self._lock:
+            for row in self._all("SELECT * FROM attempts ORDER BY number"):
+                attempts[row["delivery"]].append(
+                    DeliveryAttempt(
+                        attempt=row["attempt"],
+                        at=_moment(row["at"]),
+                        status=row["status"],
+                        error=row["error"],
+                    )
+                )
+            rows = self._all(
+                "SELECT deliveries.number, event_id, name, data, url, status, due_at"
+                " FROM deliveries JOIN events ON events.id = event_id ORDER BY deliveries.number"
+            )
+        return [
+            Delivery(
+                event_id=row["event_id"],
+                event_name=row["name"],
+                data=json.loads(row["data"]),
+                url=row["url"],
+                status=row["status"],
+                due_at=_moment(row["due_at"]),
+                attempts=attempts[row["number"]],
+            )
+            for row in rows
+        ]
+
     # --- plumbing ----------------------------------------------------------
 
     def _is_new(self, database: str) -> bool:
@@ -621,6 +830,10 @@ def _grant(row: sqlite3.Row | None) -> dict[str, Any] | None:
 
 def _id_hash(external_id: str) -> str:
     return hashlib.sha256(external_id.encode()).hexdigest()
+
+
+def _moment(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, timezone.utc)
 
 
 def _pack(value: Any) -> str:

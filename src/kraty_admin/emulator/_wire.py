@@ -1,25 +1,72 @@
-"""The platform as an ASGI application, and nothing else."""
+"""The platform as an ASGI application, and what goes wrong between it and a client."""
 
 from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from http import HTTPStatus
+from typing import Final
 
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from ._platform import Platform, Request
+from ._faults import Fault
+from ._platform import Answer, Platform, Request
 
-__all__ = ["build_app"]
+__all__ = ["Connections", "build_app"]
+
+_PIECES: Final = 20
+"""How many pieces an answer drips in."""
+
+_AT_ONCE: Final = struct.pack("ii", 1, 0)
+"""To linger for no time is to reset: C's `struct linger`, which is on and lasts 0 s."""
 
 
-def build_app(platform: Platform) -> ASGIApp:
-    """An application that passes every request to the platform.
+class Connections:
+    """The transports of the open connections, by the address of their clients.
+
+    ASGI knows messages only; a connection that breaks needs what is below.
+    """
+
+    def __init__(self) -> None:
+        self._open: dict[tuple[str, int], asyncio.Transport] = {}
+
+    def of(self, scope: Scope) -> asyncio.Transport:
+        """The transport of the connection that a request came over."""
+        return self._open[tuple(scope["client"])]
+
+    def protocol(self) -> type[asyncio.Protocol]:
+        """Uvicorn's protocol, the connections of which are registered here."""
+        connections = self._open
+
+        class Protocol(H11Protocol):
+            def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
+                self._peer = transport.get_extra_info("peername")
+                connections[self._peer] = transport
+                super().connection_made(transport)
+
+            def connection_lost(self, exc: Exception | None) -> None:
+                connections.pop(self._peer, None)
+                super().connection_lost(exc)
+
+        return Protocol
+
+
+def build_app(platform: Platform, connections: Connections, control: ASGIApp) -> ASGIApp:
+    """An application that passes every request to the platform, or to its control.
 
     It is no `Starlette`, whose router works on decoded paths: there, a slash in a
     player's id cannot be told from one that separates segments.
     """
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"].startswith("/_emulator/"):
+            await control(scope, receive, send)
+            return
         http = HttpRequest(scope, receive)
         try:
             body = await http.body()
@@ -34,9 +81,68 @@ def build_app(platform: Platform) -> ASGIApp:
                 body=body,
             )
         )
+        if answer.fault is not None and answer.fault.kind == "delay":
+            await _pause(receive, answer.fault.seconds)
+        elif answer.fault is not None:
+            await _break(connections.of(scope), receive, answer, answer.fault)
+            return
         response = Response(
             answer.body, answer.status, dict(answer.headers), media_type="application/json"
         )
         await response(scope, receive, send)
 
     return app
+
+
+async def _break(
+    transport: asyncio.Transport, receive: Receive, answer: Answer, fault: Fault
+) -> None:
+    """Do to a connection what the fault says, and leave it closed."""
+    if fault.kind == "stall":
+        await _pause(receive, fault.seconds)
+    elif fault.kind == "truncate":
+        transport.write(_head(answer) + answer.body[: len(answer.body) // 2])
+    elif fault.kind == "drip":
+        await _drip(transport, receive, _head(answer) + answer.body, fault.seconds)
+    if fault.kind == "reset":
+        sock: socket.socket = transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+        transport.abort()
+    else:
+        transport.close()
+    # An application that ends before the connection does owes an answer.
+    await _gone(receive)
+
+
+async def _drip(transport: asyncio.Transport, receive: Receive, raw: bytes, seconds: float) -> None:
+    size = -(-len(raw) // _PIECES)
+    for start in range(0, len(raw), size):
+        transport.write(raw[start : start + size])
+        if await _pause(receive, seconds / _PIECES):
+            return
+
+
+async def _pause(receive: Receive, seconds: float) -> bool:
+    """Wait so long, or until the client has gone; says whether it has."""
+    gone = asyncio.ensure_future(_gone(receive))
+    done, _ = await asyncio.wait({gone}, timeout=seconds)
+    gone.cancel()
+    return bool(done)
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _head(answer: Answer) -> bytes:
+    """An answer's first line and headers, which promise the whole of its body."""
+    headers = {
+        **answer.headers,
+        "Content-Length": str(len(answer.body)),
+        "Content-Type": "application/json",
+        "Connection": "close",
+    }
+    lines = [f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")

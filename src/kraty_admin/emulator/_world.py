@@ -1,4 +1,4 @@
-"""What exists before the first call: games with their catalogs, and API keys.
+"""What exists before the first call: games with their catalogs, API keys, endpoints.
 
 The real platform keeps these behind its portal, out of reach of a server key, so
 here they are plain values, fixed for the life of an emulator.
@@ -6,12 +6,21 @@ here they are plain values, fixed for the life of an emulator.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final, Literal
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar, cast
+from urllib.parse import urlsplit
 
 import attrs
 
-__all__ = ["DEFAULT_WORLD", "ApiKey", "Event", "Game", "World"]
+from kraty_admin._settings import is_loopback
+from kraty_server_api.decoding import is_array, is_object
+
+__all__ = ["DEFAULT_WORLD", "ApiKey", "Endpoint", "Event", "Game", "World"]
+
+T = TypeVar("T")
 
 
 @attrs.frozen(kw_only=True)
@@ -70,6 +79,31 @@ class ApiKey:
 
 
 @attrs.frozen(kw_only=True)
+class Endpoint:
+    """Where webhooks are delivered to.
+
+    Raises:
+        ValueError: The URL is not on this machine, or the secret is empty.
+    """
+
+    url: str
+    """An `http` or `https` URL on this machine."""
+    secret: str = attrs.field(repr=False)
+    """What deliveries are signed with."""
+    events: Sequence[str] | None = None
+    """The names of the events that it is told of; `None` for all."""
+
+    def __attrs_post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not is_loopback(parts.hostname or ""):
+            raise ValueError(
+                f"webhooks are delivered to http(s) URLs on this machine only, not to {self.url!r}"
+            )
+        if not self.secret.strip():
+            raise ValueError("the secret of an endpoint must not be empty")
+
+
+@attrs.frozen(kw_only=True)
 class World:
     """Everything that exists before the first call."""
 
@@ -77,6 +111,8 @@ class World:
     """The games."""
     keys: Sequence[ApiKey]
     """The keys; the first is `Emulator.api_key`, and its game the one that is inspected."""
+    webhooks: Sequence[Endpoint] = ()
+    """Where webhooks are delivered to, besides what is registered later."""
 
     def __attrs_post_init__(self) -> None:
         known = {game.id for game in self.games}
@@ -95,6 +131,68 @@ class World:
             if game.id == game_id:
                 return game
         raise KeyError(game_id)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> World:
+        """Read a world from a JSON file, the members of which are called as here.
+
+        Raises:
+            OSError: The file cannot be read.
+            ValueError: It is not JSON, or not a world; the message says where.
+        """
+        return _read(cls, json.loads(Path(path).read_bytes()), "world")
+
+
+_PARTS: Final[Mapping[tuple[type, str], type]] = {
+    (World, "games"): Game,
+    (World, "keys"): ApiKey,
+    (World, "webhooks"): Endpoint,
+    (Game, "events"): Event,
+}
+"""What the arrays of objects hold; the others hold strings."""
+
+_SCALARS: Final[Mapping[str, type]] = {"int": int, "bool": bool}
+"""The members that are no strings and no arrays, by how they are annotated."""
+
+
+def _read(kind: type[T], value: Any, where: str) -> T:
+    """One of these from its JSON."""
+    if not is_object(value):
+        raise ValueError(f"{where} must be an object")
+    fields = attrs.fields_dict(cast("type[attrs.AttrsInstance]", kind))
+    if unknown := value.keys() - fields.keys():
+        raise ValueError(f"{where} has no {min(unknown)}; it may have {', '.join(fields)}")
+    for name, field in fields.items():
+        if field.default is attrs.NOTHING and name not in value:
+            raise ValueError(f"{where} needs {name}")
+    read = {
+        name: _read_member(kind, name, str(fields[name].type), member, f"{where}.{name}")
+        for name, member in value.items()
+    }
+    try:
+        return kind(**read)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+def _read_member(kind: type, name: str, annotation: str, value: Any, where: str) -> Any:
+    if "Sequence" not in annotation:
+        return _read_scalar(_SCALARS.get(annotation, str), value, where)
+    if not is_array(value):
+        raise ValueError(f"{where} must be an array")
+    part = _PARTS.get((kind, name))
+    return tuple(
+        _read_scalar(str, member, f"{where}[{index}]")
+        if part is None
+        else _read(part, member, f"{where}[{index}]")
+        for index, member in enumerate(value)
+    )
+
+
+def _read_scalar(kind: type, value: Any, where: str) -> Any:
+    if type(value) is not kind:
+        raise ValueError(f"{where} must be of type {kind.__name__}, not {type(value).__name__}")
+    return value
 
 
 DEFAULT_WORLD: Final = World(

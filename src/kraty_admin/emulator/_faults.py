@@ -1,0 +1,355 @@
+"""What goes wrong on purpose: which call fails, when, and how. No I/O.
+
+A fault strikes before the commit, so that the call has no effect, or after it, so that
+the caller does not learn of the effect. Those that still bring a whole, true answer
+(`delay`, `drip`, `content_type`) strike after it: an answer that says "done" where
+nothing was done would be a lie that no client can see through.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from random import Random
+from typing import Any, Final, Literal, get_args
+
+import attrs
+
+from kraty_server_api.operations import NAMES
+
+__all__ = ["WEBHOOK", "Chaos", "Fault", "FaultKind", "FaultRule", "Faults", "Moment", "fault_of"]
+
+FaultKind = Literal[
+    "status",
+    "drop",
+    "reset",
+    "stall",
+    "truncate",
+    "invalid_json",
+    "content_type",
+    "drip",
+    "delay",
+]
+"""What goes wrong.
+
+- `status`: an answer with another status, such as 503, in an envelope or as HTML
+- `drop`: the connection is closed without an answer
+- `reset`: the connection is reset, as by a host that has crashed
+- `stall`: nothing comes for so many seconds; then the connection is closed
+- `truncate`: the connection is closed in the middle of the answer's body
+- `invalid_json`: a whole answer, the JSON of which breaks off
+- `content_type`: the answer, called something else than JSON
+- `drip`: the answer, head and body, piece by piece over so many seconds
+- `delay`: the answer, so many seconds late
+"""
+
+Moment = Literal["before", "after"]
+
+WEBHOOK: Final = "webhook"
+"""Stands for the delivery of a webhook where others name an operation."""
+
+_KINDS: Final[tuple[FaultKind, ...]] = get_args(FaultKind)
+_TRUTHFUL: Final = frozenset({"content_type", "drip", "delay"})
+_OF_DELIVERIES: Final = frozenset({"drop", "delay"})
+_TARGETS: Final = frozenset({*NAMES.values(), WEBHOOK})
+
+_CODES: Final[Mapping[int, str]] = {
+    400: "validation_failed",
+    401: "unauthenticated",
+    403: "forbidden",
+    404: "not_found",
+    409: "conflict",
+    429: "rate_limited",
+}
+
+
+@attrs.frozen
+class Fault:
+    """One thing that goes wrong, once.
+
+    Raises:
+        ValueError: The fields do not go together.
+    """
+
+    kind: FaultKind = attrs.field(validator=attrs.validators.in_(_KINDS))
+    """What goes wrong."""
+    when: Moment = attrs.field(
+        default="after", validator=attrs.validators.in_(get_args(Moment)), kw_only=True
+    )
+    """Before the call is committed, or after."""
+    status: int = attrs.field(default=503, kw_only=True)
+    """For `status`: which, from 400 to 599."""
+    code: str | None = attrs.field(default=None, kw_only=True)
+    """For `status`: the error's code; by default the one that goes with the status."""
+    html: bool = attrs.field(default=False, kw_only=True)
+    """For `status`: whether the answer is an HTML page, as proxies send them."""
+    headers: Mapping[str, str] = attrs.field(factory=dict[str, str], kw_only=True)
+    """For `status`: headers of the answer, such as `Retry-After`."""
+    seconds: float = attrs.field(default=1.0, kw_only=True)
+    """For `stall`, `drip` and `delay`: how long, from 0 to 3600."""
+
+    def __attrs_post_init__(self) -> None:
+        if self.when == "before" and self.kind in _TRUTHFUL:
+            raise ValueError(f"a {self.kind} brings a true answer, so it comes after the commit")
+        if not 400 <= self.status <= 599:
+            raise ValueError("status must be from 400 to 599")
+        if not 0 <= self.seconds <= 3600:
+            raise ValueError("seconds must be from 0 to 3600")
+
+    @property
+    def name(self) -> str:
+        """The kind and the moment, for people and for counting."""
+        kind = f"{self.kind} {self.status}" if self.kind == "status" else self.kind
+        return f"{kind}, {self.when} the commit"
+
+    @property
+    def error_code(self) -> str:
+        """The code that the answer of a `status` carries."""
+        return self.code or _CODES.get(self.status, "internal_error")
+
+
+@attrs.define(kw_only=True)
+class FaultRule:
+    """Faults for calls to come, one for each of them, in turn."""
+
+    faults: Sequence[Fault | None]
+    """What happens to them; `None` for nothing."""
+    operation: str | None
+    """Which calls it is for, such as `wallet.credit`; `None` for all."""
+    skip: int
+    """How many such calls go by before the first fault."""
+    times: int | None
+    """How often the faults are gone through; `None` for ever."""
+    drawn: int = 0
+    """How many of the faults have been drawn."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing of it is left."""
+        return self.times is not None and self.drawn >= len(self.faults) * self.times
+
+    def skips(self) -> bool:
+        """Whether such a call goes by, which is thereby counted."""
+        if self.skip == 0:
+            return False
+        self.skip -= 1
+        return True
+
+    def next(self) -> Fault | None:
+        """What happens to the next such call."""
+        self.drawn += 1
+        return self.faults[(self.drawn - 1) % len(self.faults)]
+
+
+@attrs.define(kw_only=True)
+class Chaos:
+    """Faults that are drawn."""
+
+    rate: float
+    """How many of the calls fail, from 0 to 1."""
+    seed: int
+    """What the draws depend on, besides the order in which calls come in."""
+    after: float
+    """How many of the faults come after the commit, from 0 to 1."""
+    seconds: float
+    """How long the faults that take time take."""
+    _random: Random = attrs.field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        for name in ("rate", "after"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be from 0 to 1")
+        self._random = Random(self.seed)  # noqa: S311  # faults of a test are no secrets
+
+    def draw(self, *, for_delivery: bool) -> Fault | None:
+        """What happens to a call."""
+        if self._random.random() >= self.rate:
+            return None
+        when: Moment = "after" if self._random.random() < self.after else "before"
+        choices = _delivery_faults(when, self.seconds) if for_delivery else None
+        return self._random.choice(choices or _call_faults(when, self.seconds))
+
+
+def _delivery_faults(when: Moment, seconds: float) -> list[Fault]:
+    late = [Fault("delay", seconds=seconds)] if when == "after" else []
+    return [Fault("drop", when=when), *late]
+
+
+def _call_faults(when: Moment, seconds: float) -> list[Fault]:
+    """One of each, and of some several, so that all are about as likely."""
+    faults = [
+        Fault("status", when=when, status=500),
+        Fault("status", when=when, status=502, html=True),
+        Fault("status", when=when, status=503),
+        Fault("status", when=when, status=503, headers={"Retry-After": "0"}),
+        Fault("drop", when=when),
+        Fault("reset", when=when),
+        Fault("stall", when=when, seconds=seconds),
+        Fault("truncate", when=when),
+        Fault("invalid_json", when=when),
+    ]
+    if when == "after":
+        return [
+            *faults,
+            Fault("content_type"),
+            Fault("drip", seconds=seconds),
+            Fault("delay", seconds=seconds),
+        ]
+    # Only before: who is turned away at the door has had no effect.
+    waits = ("0", "0.01", "Thu, 01 Jan 1970 00:00:00 GMT", "-1", "soon", "NaN")
+    refusals = [Fault("status", when=when, status=429, headers=_limited(wait)) for wait in waits]
+    return [*faults, *refusals]
+
+
+def _limited(wait: str) -> dict[str, str]:
+    # The reset counts where the wait cannot be read, and is not to hold anybody up.
+    return {"Retry-After": wait, "RateLimit-Remaining": "0", "RateLimit-Reset": "0"}
+
+
+class Faults:
+    """All faults to come. Any thread may add to them and read them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._rules: list[FaultRule] = []
+        self._chaos: dict[str | None, Chaos] = {}
+        self._struck: Counter[str] = Counter()
+
+    def add(
+        self,
+        *faults: Fault | None,
+        operation: str | None = None,
+        skip: int = 0,
+        times: int | None = 1,
+    ) -> None:
+        """Script what happens to the next calls, one fault each, in turn.
+
+        Rules that were added first strike first; a call is struck by one only.
+
+        Args:
+            faults: What happens to each; `None` lets one pass.
+            operation: Which calls, such as `wallet.credit`, or `webhook` for the
+                delivery of webhooks, which can be dropped or delayed only. Default: any
+                call of the API.
+            skip: How many of them go by before that.
+            times: How often to go through the faults; `None` until `clear`.
+
+        Raises:
+            ValueError: An argument does not fit.
+        """
+        if not faults:
+            raise ValueError("there is no fault to add")
+        if skip < 0 or (times is not None and times < 1):
+            raise ValueError("skip must be at least 0 and times at least 1")
+        _check_target(operation)
+        if operation == WEBHOOK:
+            for fault in faults:
+                if fault is not None and fault.kind not in _OF_DELIVERIES:
+                    raise ValueError(f"a delivery can be dropped or delayed, not {fault.kind}")
+        rule = FaultRule(faults=faults, operation=operation, skip=skip, times=times)
+        with self._lock:
+            self._rules.append(rule)
+
+    def chaos(
+        self,
+        rate: float,
+        *,
+        seed: int = 0,
+        after: float = 0.5,
+        seconds: float = 0.05,
+        operation: str | None = None,
+    ) -> None:
+        """Let calls that no rule is for fail at random, in all ways that there are.
+
+        Args:
+            rate: How many of them, from 0 to 1.
+            seed: The same seed and the same order of calls give the same faults.
+            after: How many of the faults come after the commit, from 0 to 1.
+            seconds: How long a stall, a drip or a delay takes.
+            operation: Which calls, as for `add`. Default: any call of the API.
+
+        Raises:
+            ValueError: An argument does not fit.
+        """
+        _check_target(operation)
+        chaos = Chaos(rate=rate, seed=seed, after=after, seconds=seconds)
+        with self._lock:
+            self._chaos[operation] = chaos
+
+    def clear(self) -> None:
+        """Let nothing go wrong any more. What did is still counted."""
+        with self._lock:
+            self._rules.clear()
+            self._chaos.clear()
+
+    def reset(self) -> None:
+        """Be as at first."""
+        self.clear()
+        with self._lock:
+            self._struck.clear()
+
+    @property
+    def rules(self) -> list[FaultRule]:
+        """The rules of which something is left."""
+        with self._lock:
+            return [attrs.evolve(rule) for rule in self._rules]
+
+    @property
+    def struck(self) -> Counter[str]:
+        """How often each fault has struck, by `Fault.name`."""
+        with self._lock:
+            return Counter(self._struck)
+
+    def draw(self, operation: str | None) -> Fault | None:
+        """What happens to this call, which is thereby counted.
+
+        Args:
+            operation: Its name; `None` for a call of nothing that exists.
+        """
+        with self._lock:
+            fault = self._draw(operation)
+            if fault is not None:
+                self._struck[fault.name] += 1
+            return fault
+
+    def _draw(self, operation: str | None) -> Fault | None:
+        for rule in self._rules:
+            if _concerns(rule.operation, operation) and not rule.skips():
+                fault = rule.next()
+                if rule.is_over:
+                    self._rules.remove(rule)
+                return fault
+        for target in (operation, None):
+            if target in self._chaos and _concerns(target, operation):
+                return self._chaos[target].draw(for_delivery=operation == WEBHOOK)
+        return None
+
+
+def fault_of(fields: Mapping[str, Any] | None) -> Fault | None:
+    """A fault from its JSON, the members of which are called like its fields.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if fields is None:
+        return None
+    known = {field.name for field in attrs.fields(Fault)}
+    if unknown := set(fields) - known:
+        raise ValueError(_unknown("a fault has no", unknown, known))
+    if "kind" not in fields:
+        raise ValueError(f"a fault needs a kind: {', '.join(_KINDS)}")
+    return Fault(**fields)
+
+
+def _concerns(target: str | None, operation: str | None) -> bool:
+    return operation != WEBHOOK if target is None else target == operation
+
+
+def _check_target(operation: str | None) -> None:
+    if operation is not None and operation not in _TARGETS:
+        raise ValueError(_unknown("there is no operation", {operation}, _TARGETS))
+
+
+def _unknown(what: str, unknown: Iterable[str], known: Iterable[str]) -> str:
+    return f"{what} {', '.join(sorted(unknown))}; known are {', '.join(sorted(known))}"

@@ -1,0 +1,239 @@
+"""The delivery of webhooks: at least once, each with its attempts, also after a crash.
+
+What happened is recorded with the change itself, in the same transaction. This loop
+sends what is recorded and due, and records how that went; an attempt that was cut off
+counts as none, and is made again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import logging
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
+
+import httpx
+
+from kraty_admin.webhooks import sign_webhook
+
+from ._clock import Clock
+from ._faults import WEBHOOK, Faults
+from ._json import dump
+from ._operations import iso
+from ._state import Delivery, DeliveryStatus, Due, State
+from ._world import Endpoint
+
+__all__ = ["BACKOFF", "Webhooks", "envelope"]
+
+BACKOFF: Final = (5.0, 30.0, 120.0, 600.0, 1800.0, 3600.0, 10800.0)
+"""Seconds between the attempts of a delivery. After the last one it is given up."""
+
+_IN_FLIGHT: Final = 8
+"""How many deliveries are under way at a time. More than one, so their order may change."""
+
+_PATIENCE: Final = 10.0
+"""How many seconds an endpoint has for its answer."""
+
+_logger = logging.getLogger("kraty_admin.emulator")
+
+
+class Webhooks:
+    """Endpoints, and what they are told."""
+
+    def __init__(
+        self,
+        state: State,
+        *,
+        clock: Clock,
+        faults: Faults,
+        endpoints: Sequence[Endpoint],
+        backoff: Sequence[float],
+    ) -> None:
+        self._state = state
+        self._clock = clock
+        self._faults = faults
+        self._endpoints = endpoints
+        self._backoff = backoff
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._due = asyncio.Event()
+        self._flying: dict[int, asyncio.Task[None]] = {}
+        self._progress = threading.Condition()
+        self._register_own()
+        clock.listen(self.wake)
+
+    def register(self, url: str, secret: str, *, events: Sequence[str] | None = None) -> None:
+        """Tell an endpoint of what happens from now on.
+
+        Args:
+            url: Where to, on this machine. One that is registered is replaced.
+            secret: What to sign with.
+            events: The names of the events to tell of, such as `wallet.changed`.
+                Default: all.
+
+        Raises:
+            ValueError: The URL is not on this machine, or the secret is empty.
+        """
+        endpoint = Endpoint(url=url, secret=secret, events=events)
+        with self._state.transaction():
+            self._state.set_endpoint(endpoint.url, endpoint.secret, endpoint.events)
+
+    def replay(self, event_id: str) -> None:
+        """Deliver an event once more, under its id and with the next attempt's number.
+
+        Raises:
+            ValueError: No endpoint was ever to be told of such an event.
+        """
+        if not self._state.replay(event_id, self._now()):
+            raise ValueError(f"there is no delivery of an event {event_id}")
+        self.wake()
+
+    def settle(self, timeout: float = 10.0) -> None:
+        """Wait until everything that is due has been tried.
+
+        What failed is due again later by the emulator's clock, which may stand still.
+
+        Args:
+            timeout: How many seconds to wait.
+
+        Raises:
+            TimeoutError: Something is still under way.
+        """
+        with self._progress:
+            if not self._progress.wait_for(
+                lambda: not self._state.due_deliveries(self._now(), 1), timeout
+            ):
+                raise TimeoutError("deliveries are still under way")
+
+    @property
+    def log(self) -> list[Delivery]:
+        """All deliveries with their attempts, in the order of their events."""
+        return self._state.deliveries()
+
+    def wake(self) -> None:
+        """Look again for what is due. Any thread may call this."""
+        if self._loop is not None:
+            # The loop is closed when the emulator has just stopped.
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._due.set)
+        with self._progress:
+            self._progress.notify_all()
+
+    async def run(self) -> None:
+        """Deliver until cancelled."""
+        self._loop = asyncio.get_running_loop()
+        # The machine's proxies are not for its own loopback.
+        async with httpx.AsyncClient(timeout=_PATIENCE, trust_env=False) as client:
+            try:
+                while True:
+                    self._due.clear()
+                    self._start_due(client)
+                    await self._sleep()
+            finally:
+                await self.drop()
+
+    async def drop(self) -> None:
+        """Break off what is under way. It stays due."""
+        tasks = list(self._flying.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def reset(self) -> None:
+        """Know the first endpoints only; the state has been reset."""
+        self._register_own()
+
+    def _register_own(self) -> None:
+        for each in self._endpoints:
+            self.register(each.url, each.secret, events=each.events)
+
+    def _now(self) -> int:
+        return round(self._clock() * 1000)
+
+    def _start_due(self, client: httpx.AsyncClient) -> None:
+        for due in self._state.due_deliveries(self._now(), _IN_FLIGHT):
+            if len(self._flying) == _IN_FLIGHT:
+                return
+            if due.number not in self._flying:
+                task = asyncio.create_task(self._deliver(client, due))
+                self._flying[due.number] = task
+                task.add_done_callback(functools.partial(self._landed, due.number))
+
+    def _landed(self, number: int, task: asyncio.Task[None]) -> None:
+        del self._flying[number]
+        if task.cancelled():
+            return
+        if failure := task.exception():
+            # Not tried again at once, or it would fail for ever at full speed.
+            _logger.error("A delivery could not be made or recorded", exc_info=failure)
+            return
+        self.wake()
+
+    async def _sleep(self) -> None:
+        """Until something may be due."""
+        timer: asyncio.TimerHandle | None = None
+        now = self._now()
+        at = self._state.next_due_after(now) if self._clock.is_running else None
+        if at is not None:
+            timer = asyncio.get_running_loop().call_later((at - now) / 1000, self._due.set)
+        try:
+            await self._due.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    async def _deliver(self, client: httpx.AsyncClient, due: Due) -> None:
+        fault = self._faults.draw(WEBHOOK)
+        if fault is not None and fault.kind == "delay":
+            await asyncio.sleep(fault.seconds)
+        is_lost = fault is not None and fault.kind == "drop"
+        status, error = None, None
+        if not (is_lost and fault is not None and fault.when == "before"):
+            status, error = await _post(client, due)
+        if is_lost:
+            status, error = None, "lost on purpose"
+        is_delivered = status is not None and 200 <= status <= 299
+        is_given_up = due.attempt > len(self._backoff)
+        becomes: DeliveryStatus = (
+            "delivered" if is_delivered else "failed" if is_given_up else "pending"
+        )
+        now = self._now()
+        wait = self._backoff[due.attempt - 1] if becomes == "pending" else 0.0
+        self._state.add_attempt(
+            due.number,
+            attempt=due.attempt,
+            at=now,
+            status=status,
+            error=error,
+            becomes=becomes,
+            due_at=now + round(wait * 1000),
+        )
+
+
+async def _post(client: httpx.AsyncClient, due: Due) -> tuple[int | None, str | None]:
+    body = envelope(due)
+    # By the machine's clock, as whoever verifies it does, not by the emulator's.
+    signature = sign_webhook(raw_body=body, secret=due.secret)
+    headers = {"Content-Type": "application/json", "X-Signature": signature}
+    try:
+        return (await client.post(due.url, content=body, headers=headers)).status_code, None
+    except (httpx.HTTPError, httpx.InvalidURL) as failure:
+        return None, f"{type(failure).__name__}: {failure}"
+
+
+def envelope(due: Due) -> bytes:
+    """The body of a webhook."""
+    return dump(
+        {
+            "id": due.event_id,
+            "eventName": due.event_name,
+            "studioId": due.studio_id,
+            "gameId": due.game_id,
+            "occurredAt": iso(due.occurred_at),
+            "deliveryAttempt": due.attempt,
+            "data": json.loads(due.data),
+        }
+    )
