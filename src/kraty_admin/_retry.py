@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import timezone
 from email.utils import parsedate_to_datetime
 from typing import Final
@@ -125,23 +127,25 @@ class RetryBudget:
     """
 
     # Threads share it without a lock. A fork could inherit a lock that is held, and then
-    # no call of the child would ever return; without one, threads that collide at worst
-    # miscount by one.
+    # no call of the child would ever return. A deque's own steps are atomic; threads that
+    # collide over the last retry may both go without, and never spend it twice.
 
     def __init__(self, capacity: int | None) -> None:
         self._capacity = capacity
-        self._left = capacity or 0
+        self._spent: deque[None] = deque()
 
     def take(self) -> bool:
         """Whether another retry may be spent, and if so, spends it."""
         if self._capacity is None:
             return True
-        if self._left <= 0:
+        self._spent.append(None)
+        if len(self._spent) > self._capacity:
+            self.give_back()
             return False
-        self._left -= 1
         return True
 
     def give_back(self) -> None:
         """A call has succeeded."""
-        if self._capacity is not None:
-            self._left = min(self._left + 1, self._capacity)
+        if self._spent:
+            with suppress(IndexError):  # another thread was quicker
+                self._spent.pop()

@@ -176,3 +176,60 @@ def test_a_kill_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
 
 
 PATH = "/server/v1/players/alice/wallet/gold/credit"
+
+
+def test_a_world_of_ones_own(tmp_path: Path) -> None:
+    """From a file, with ids that repeat and a budget, and webhooks besides."""
+    world = tmp_path / "world.json"
+    world.write_text(
+        '{"games": [{"id": "g"}], "keys": [{"id": "k", "token": "a.b", "game_id": "g"}]}'
+    )
+    options = ["--port", "0", "--world", str(world), "--seed", "7", "--requests-per-minute", "2"]
+    told: list[object] = []
+    for _ in range(2):
+        with (
+            command(*options) as (_, ready),
+            httpx.Client(base_url=ready["base_url"], trust_env=False) as client,
+        ):
+            assert ready["api_key"] == "a.b"
+            headers = {"Authorization": "Bearer a.b"}
+            answers = [client.get("/server/v1/ping", headers=headers) for _ in range(3)]
+            assert [200, 200, 429] == [answer.status_code for answer in answers]
+            told.append([(answer.headers.raw, answer.content) for answer in answers])
+    assert told[0] == told[1]
+
+
+def test_webhooks_by_flag() -> None:
+    """Delivered, signed with the secret, and retried after the waits that were named."""
+    with Emulator() as receiver:
+        url = f"{receiver.base_url}/hooks"
+        options = ["--webhook", url, "--webhook-secret", "s", "--webhook-backoff", "0.01,0.02"]
+        with command("--port", "0", *options) as (_, ready):
+            headers = {"Authorization": f"Bearer {ready['api_key']}"}
+            path = "/server/v1/players/alice/wallet/gold/credit"
+            httpx.post(f"{ready['base_url']}{path}", headers=headers, json={"amount": 5})
+            while True:
+                log = httpx.get(f"{ready['base_url']}/_emulator/deliveries").json()
+                if all(delivery["status"] == "failed" for delivery in log):
+                    break
+        assert [[404] * 3] * 2 == [[a["status"] for a in each["attempts"]] for each in log]
+        assert 6 == len(receiver.requests)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "why"),
+    [
+        pytest.param(["--webhook-backoff", "1,x"], 2, "not a list of waits", id="waits"),
+        pytest.param(["--webhook-backoff", "-1"], 2, "not a list of waits", id="negative wait"),
+        pytest.param(["--seed", "x"], 2, "invalid int", id="seed"),
+        pytest.param(["--requests-per-minute", "0"], 1, "at least 1", id="budget"),
+        pytest.param(["--webhook", "http://a.b/"], 1, "this machine only", id="endpoint"),
+        pytest.param(["--world", "nowhere.json"], 1, "nowhere.json", id="world"),
+    ],
+)
+def test_options_that_do_not_fit(arguments: list[str], status: int, why: str) -> None:
+    """Said at once, on standard error, without a traceback."""
+    done = run("--port", "0", *arguments)
+    assert (done.returncode, done.stdout) == (status, "")
+    assert why in done.stderr
+    assert "Traceback" not in done.stderr

@@ -7,14 +7,25 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Generator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any, TypedDict
 
-__all__ = ["Local", "local"]
+import httpx
+
+__all__ = ["Local", "Options", "local"]
 
 _PATIENCE = 60.0
 """Seconds until a process is taken to hang."""
+
+
+class Options(TypedDict):
+    """Arguments of a client."""
+
+    base_url: str
+    api_key: str
 
 
 class Local:
@@ -59,20 +70,55 @@ class Local:
         assert self._process.stdout is not None
         self._process.stdout.close()
 
+    @property
+    def options(self) -> Options:
+        """What a client needs to talk to it."""
+        return {"base_url": self.base_url, "api_key": self.api_key}
+
+    def control(self, what: str, members: Mapping[str, object] | None = None) -> None:
+        """Steer it."""
+        url = f"{self.base_url}/_emulator/{what}"
+        httpx.post(url, json=members or {}, trust_env=False).raise_for_status()
+
+    def look(self, what: str) -> Any:
+        """What it shows of itself."""
+        url = f"{self.base_url}/_emulator/{what}"
+        return httpx.get(url, trust_env=False).raise_for_status().json()
+
+    def clear_faults(self) -> None:
+        """Let nothing go wrong any more."""
+        url = f"{self.base_url}/_emulator/faults"
+        httpx.delete(url, trust_env=False).raise_for_status()
+
+    def events(self) -> list[str]:
+        """The ids of all events that webhooks tell of, in their order."""
+        return [row[0] for row in self._rows("SELECT id FROM events ORDER BY number")]
+
+    def wait_until_delivered(self, timeout: float) -> None:
+        """Wait until no delivery is pending any more."""
+        give_up = time.monotonic() + timeout
+        while self._rows("SELECT 1 FROM deliveries WHERE status = 'pending' LIMIT 1"):
+            if time.monotonic() > give_up:
+                raise TimeoutError("deliveries are still pending")
+            time.sleep(0.05)
+
     def ledger(self) -> dict[str, list[tuple[str, str, int]]]:
         """Each idempotency key with what was posted under it: player, key and delta."""
         found: dict[str, list[tuple[str, str, int]]] = {}
-        with closing(sqlite3.connect(self._database)) as database:
-            for key, player, what, delta in database.execute(
-                "SELECT idempotency_key, external_id, key, delta FROM ledger"
-                " JOIN players ON players.id = player_id ORDER BY number"
-            ):
-                found.setdefault(key, []).append((player, what, delta))
+        for key, player, what, delta in self._rows(
+            "SELECT idempotency_key, external_id, key, delta FROM ledger"
+            " JOIN players ON players.id = player_id ORDER BY number"
+        ):
+            found.setdefault(key, []).append((player, what, delta))
         return found
+
+    def _rows(self, query: str) -> list[Any]:
+        with closing(sqlite3.connect(self._database)) as database:
+            return database.execute(query).fetchall()
 
 
 @contextmanager
-def local(folder: Path, *options: str) -> Iterator[Local]:
+def local(folder: Path, *options: str) -> Generator[Local]:
     """Run one; options are those of the command line."""
     kraty = Local(folder, *options)
     try:

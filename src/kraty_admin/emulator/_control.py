@@ -147,11 +147,17 @@ def _post(act: Act) -> Callable[[Request], Awaitable[Response]]:
             if not is_object(members):
                 raise ValueError("the body must be an object")
             return _Json(act(members))
-        except (KeyError, TypeError, ValueError) as error:
-            envelope = {"error": {"code": "validation_failed", "message": str(error)}}
-            return _Json(envelope, status_code=400)
+        except (KeyError, TypeError) as error:
+            return _refused(f"a member is missing, unknown or of another type: {error}")
+        except ValueError as error:
+            return _refused(str(error))
 
     return endpoint
+
+
+def _refused(message: str) -> Response:
+    envelope = {"error": {"code": "validation_failed", "message": message}}
+    return _Json(envelope, status_code=400)
 
 
 class _Json(JSONResponse):

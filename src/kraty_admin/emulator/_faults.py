@@ -1,9 +1,9 @@
 """What goes wrong on purpose: which call fails, when, and how. No I/O.
 
 A fault strikes before the commit, so that the call has no effect, or after it, so that
-the caller does not learn of the effect. Those that still bring a whole, true answer
-(`delay`, `drip`, `content_type`) strike after it: an answer that says "done" where
-nothing was done would be a lie that no client can see through.
+the caller does not learn of the effect. What only makes an answer late or odd never
+prevents the effect: an answer that says "done" where nothing was done would be a lie
+that no client can see through.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from random import Random
-from typing import Any, Final, Literal, get_args
+from typing import Final, Literal, get_args
 
 import attrs
 
+from kraty_server_api.decoding import is_object
 from kraty_server_api.operations import NAMES
 
 __all__ = ["WEBHOOK", "Chaos", "Fault", "FaultKind", "FaultRule", "Faults", "Moment", "fault_of"]
@@ -41,7 +42,8 @@ FaultKind = Literal[
 - `invalid_json`: a whole answer, the JSON of which breaks off
 - `content_type`: the answer, called something else than JSON
 - `drip`: the answer, head and body, piece by piece over so many seconds
-- `delay`: the answer, so many seconds late
+- `delay`: the answer, so many seconds late; before the commit, that is late as well, and
+  may come when the caller has given up
 """
 
 Moment = Literal["before", "after"]
@@ -50,7 +52,7 @@ WEBHOOK: Final = "webhook"
 """Stands for the delivery of a webhook where others name an operation."""
 
 _KINDS: Final[tuple[FaultKind, ...]] = get_args(FaultKind)
-_TRUTHFUL: Final = frozenset({"content_type", "drip", "delay"})
+_OF_ANSWERS: Final = frozenset({"content_type", "drip"})
 _OF_DELIVERIES: Final = frozenset({"drop", "delay"})
 _TARGETS: Final = frozenset({*NAMES.values(), WEBHOOK})
 
@@ -90,18 +92,22 @@ class Fault:
     """For `stall`, `drip` and `delay`: how long, from 0 to 3600."""
 
     def __attrs_post_init__(self) -> None:
-        if self.when == "before" and self.kind in _TRUTHFUL:
-            raise ValueError(f"a {self.kind} brings a true answer, so it comes after the commit")
+        if self.when == "before" and self.kind in _OF_ANSWERS:
+            raise ValueError(f"a {self.kind} befalls an answer, so it comes after the commit")
         if not 400 <= self.status <= 599:
             raise ValueError("status must be from 400 to 599")
-        if not 0 <= self.seconds <= 3600:
-            raise ValueError("seconds must be from 0 to 3600")
+        _check_seconds(self.seconds)
 
     @property
     def name(self) -> str:
         """The kind and the moment, for people and for counting."""
         kind = f"{self.kind} {self.status}" if self.kind == "status" else self.kind
         return f"{kind}, {self.when} the commit"
+
+    @property
+    def prevents(self) -> bool:
+        """Whether the call has no effect."""
+        return self.when == "before" and self.kind != "delay"
 
     @property
     def error_code(self) -> str:
@@ -157,9 +163,9 @@ class Chaos:
     _random: Random = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        for name in ("rate", "after"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be from 0 to 1")
+        if not (0 <= self.rate <= 1 and 0 <= self.after <= 1):
+            raise ValueError("rate and after must be from 0 to 1")
+        _check_seconds(self.seconds)
         self._random = Random(self.seed)  # noqa: S311  # faults of a test are no secrets
 
     def draw(self, *, for_delivery: bool) -> Fault | None:
@@ -172,8 +178,7 @@ class Chaos:
 
 
 def _delivery_faults(when: Moment, seconds: float) -> list[Fault]:
-    late = [Fault("delay", seconds=seconds)] if when == "after" else []
-    return [Fault("drop", when=when), *late]
+    return [Fault("drop", when=when), Fault("delay", when=when, seconds=seconds)]
 
 
 def _call_faults(when: Moment, seconds: float) -> list[Fault]:
@@ -188,14 +193,10 @@ def _call_faults(when: Moment, seconds: float) -> list[Fault]:
         Fault("stall", when=when, seconds=seconds),
         Fault("truncate", when=when),
         Fault("invalid_json", when=when),
+        Fault("delay", when=when, seconds=seconds),
     ]
     if when == "after":
-        return [
-            *faults,
-            Fault("content_type"),
-            Fault("drip", seconds=seconds),
-            Fault("delay", seconds=seconds),
-        ]
+        return [*faults, Fault("content_type"), Fault("drip", seconds=seconds)]
     # Only before: who is turned away at the door has had no effect.
     waits = ("0", "0.01", "Thu, 01 Jan 1970 00:00:00 GMT", "-1", "soon", "NaN")
     refusals = [Fault("status", when=when, status=429, headers=_limited(wait)) for wait in waits]
@@ -326,7 +327,7 @@ class Faults:
         return None
 
 
-def fault_of(fields: Mapping[str, Any] | None) -> Fault | None:
+def fault_of(fields: object) -> Fault | None:
     """A fault from its JSON, the members of which are called like its fields.
 
     Raises:
@@ -334,6 +335,8 @@ def fault_of(fields: Mapping[str, Any] | None) -> Fault | None:
     """
     if fields is None:
         return None
+    if not is_object(fields):
+        raise ValueError("a fault must be an object, or null for none")
     known = {field.name for field in attrs.fields(Fault)}
     if unknown := set(fields) - known:
         raise ValueError(_unknown("a fault has no", unknown, known))
@@ -344,6 +347,11 @@ def fault_of(fields: Mapping[str, Any] | None) -> Fault | None:
 
 def _concerns(target: str | None, operation: str | None) -> bool:
     return operation != WEBHOOK if target is None else target == operation
+
+
+def _check_seconds(seconds: float) -> None:
+    if not 0 <= seconds <= 3600:
+        raise ValueError("seconds must be from 0 to 3600")
 
 
 def _check_target(operation: str | None) -> None:

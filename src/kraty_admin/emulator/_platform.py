@@ -44,9 +44,6 @@ _WINDOW: Final = 60
 _SEEN_LIMIT: Final = 1000
 """How many requests are kept: a batch may weigh 100 kB."""
 
-Target: TypeAlias = tuple[Route, dict[str, str]] | EmulatedError
-"""The operation that a request asks for with its path's parameters, or why there is none."""
-
 _logger = logging.getLogger("kraty_admin.emulator")
 
 
@@ -67,6 +64,22 @@ class Request:
         return self.path.decode(errors="replace")
 
 
+Target: TypeAlias = tuple[Route, dict[str, str]] | EmulatedError
+"""The operation that a request asks for with its path's parameters, or why there is none."""
+
+
+@attrs.frozen(kw_only=True)
+class Received:
+    """A request, and what will come of it."""
+
+    request: Request
+    target: Target
+    name: str | None
+    """The operation, as the SDK calls it; `None` for nothing that exists."""
+    fault: Fault | None
+    """What goes wrong with it on purpose, if anything."""
+
+
 @attrs.frozen(kw_only=True)
 class Answer:
     """What goes out."""
@@ -74,8 +87,8 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes
-    fault: Fault | None = None
-    """What goes wrong on its way, if anything."""
+    breaks: Fault | None = None
+    """What breaks the connection that it goes out over, if anything."""
 
 
 @attrs.define(kw_only=True)
@@ -152,9 +165,20 @@ class Platform:
 
     def answer(self, request: Request) -> Answer:
         """Answer a request. Whatever goes wrong in doing so is an answer too."""
-        target = self._find(request)
-        operation = None if isinstance(target, EmulatedError) else target[0].name
-        fault = self.faults.draw(operation)
+        return self.perform(self.receive(request))
+
+    def receive(self, request: Request) -> Received:
+        """Find out what a request asks for, and what goes wrong with it."""
+        try:
+            target: Target = self._contract.find(request.method, request.path)
+        except EmulatedError as error:
+            target = error
+        name = None if isinstance(target, EmulatedError) else target[0].name
+        return Received(request=request, target=target, name=name, fault=self.faults.draw(name))
+
+    def perform(self, received: Received) -> Answer:
+        """Do what a request asks for, unless that goes wrong, and answer it."""
+        request, fault = received.request, received.fault
         key = self._keys.get(_bearer_token(request.authorization))
         now = self._clock()
         with self._lock:
@@ -170,12 +194,12 @@ class Platform:
             # What breaks on its way before the commit is an answer all the same.
             body=b'{"data":{}}',
         )
-        if fault is None or fault.when == "after":
-            answer = self._honest(answer, request, target, key, now, count > self._budget)
+        if fault is None or not fault.prevents:
+            answer = self._honest(answer, received, key, now, count > self._budget)
         if fault is not None:
             answer = _mishandled(answer, fault)
         with self._lock:
-            self._seen.append(_seen(request, operation, answer, fault))
+            self._seen.append(_seen(received, answer))
         _logger.info(
             "%s %s %d %s%s",
             request.method,
@@ -204,22 +228,16 @@ class Platform:
             self._seen.clear()
             self._counts.clear()
 
-    def _find(self, request: Request) -> Target:
-        try:
-            return self._contract.find(request.method, request.path)
-        except EmulatedError as error:
-            return error
-
     def _honest(
         self,
         answer: Answer,
-        request: Request,
-        target: Target,
+        received: Received,
         key: ApiKey | None,
         now: float,
         is_too_much: bool,
     ) -> Answer:
         """What the platform has to say, with the headers that any answer has."""
+        request = received.request
         emitted: list[Emitted] = []
         try:
             if is_too_much:
@@ -229,7 +247,7 @@ class Platform:
                     "Too many requests in this minute.",
                     headers={"Retry-After": reset},
                 )
-            status, body = self._perform(request, target, key, now, emitted)
+            status, body = self._commit(received, key, now, emitted)
         except EmulatedError as error:
             return _refusal(answer, error)
         except Exception:
@@ -242,14 +260,10 @@ class Platform:
             self._on_events()
         return attrs.evolve(answer, status=status, body=body)
 
-    def _perform(
-        self,
-        request: Request,
-        target: Target,
-        key: ApiKey | None,
-        now: float,
-        emitted: list[Emitted],
+    def _commit(
+        self, received: Received, key: ApiKey | None, now: float, emitted: list[Emitted]
     ) -> tuple[int, bytes]:
+        request, target = received.request, received.target
         if isinstance(target, EmulatedError):
             raise target
         route, path = target
@@ -359,18 +373,17 @@ def _mishandled(answer: Answer, fault: Fault) -> Answer:
         return attrs.evolve(answer, body=answer.body[: len(answer.body) // 2])
     if fault.kind == "content_type":
         return attrs.evolve(answer, headers={**answer.headers, "Content-Type": "text/plain"})
-    return attrs.evolve(answer, fault=fault)
+    return answer if fault.kind == "delay" else attrs.evolve(answer, breaks=fault)
 
 
-def _seen(
-    request: Request, operation: str | None, answer: Answer, fault: Fault | None
-) -> SeenRequest:
+def _seen(received: Received, answer: Answer) -> SeenRequest:
+    request, fault = received.request, received.fault
     is_lost = fault is not None and fault.kind in ("drop", "reset", "stall")
     return SeenRequest(
         method=request.method,
         path=request.shown_path,
         body=request.body,
-        operation=operation,
+        operation=received.name,
         fault=fault,
         status=None if is_lost else answer.status,
     )

@@ -35,9 +35,9 @@ class Connections:
     def __init__(self) -> None:
         self._open: dict[tuple[str, int], asyncio.Transport] = {}
 
-    def of(self, scope: Scope) -> asyncio.Transport:
-        """The transport of the connection that a request came over."""
-        return self._open[tuple(scope["client"])]
+    def of(self, scope: Scope) -> asyncio.Transport | None:
+        """The transport of the connection that a request came over, if it is still open."""
+        return self._open.get(tuple(scope["client"]))
 
     def protocol(self) -> type[asyncio.Protocol]:
         """Uvicorn's protocol, the connections of which are registered here."""
@@ -72,7 +72,7 @@ def build_app(platform: Platform, connections: Connections, control: ASGIApp) ->
             body = await http.body()
         except ClientDisconnect:
             return
-        answer = platform.answer(
+        received = platform.receive(
             Request(
                 method=http.method,
                 path=scope["raw_path"],
@@ -81,10 +81,16 @@ def build_app(platform: Platform, connections: Connections, control: ASGIApp) ->
                 body=body,
             )
         )
-        if answer.fault is not None and answer.fault.kind == "delay":
-            await _pause(receive, answer.fault.seconds)
-        elif answer.fault is not None:
-            await _break(connections.of(scope), receive, answer, answer.fault)
+        fault = received.fault
+        delay = fault if fault is not None and fault.kind == "delay" else None
+        if delay is not None and delay.when == "before":
+            # To the end, also when nobody waits for the answer any more.
+            await asyncio.sleep(delay.seconds)
+        answer = platform.perform(received)
+        if delay is not None and delay.when == "after":
+            await asyncio.sleep(delay.seconds)
+        if answer.breaks is not None:
+            await _break(connections.of(scope), receive, answer, answer.breaks)
             return
         response = Response(
             answer.body, answer.status, dict(answer.headers), media_type="application/json"
@@ -95,9 +101,11 @@ def build_app(platform: Platform, connections: Connections, control: ASGIApp) ->
 
 
 async def _break(
-    transport: asyncio.Transport, receive: Receive, answer: Answer, fault: Fault
+    transport: asyncio.Transport | None, receive: Receive, answer: Answer, fault: Fault
 ) -> None:
     """Do to a connection what the fault says, and leave it closed."""
+    if transport is None:
+        return
     if fault.kind == "stall":
         await _pause(receive, fault.seconds)
     elif fault.kind == "truncate":

@@ -1,0 +1,215 @@
+"""Steering an emulator over HTTP, as tests in other languages and processes do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from kraty_admin.emulator import Emulator
+
+CREDIT = "/server/v1/players/alice/wallet/gold/credit"
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Emulator]:
+    """One server for all tests here."""
+    with Emulator(seed=1) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def kraty(running: Emulator) -> Emulator:
+    """A server in its first state."""
+    running.reset()
+    return running
+
+
+class Control:
+    """Whoever steers."""
+
+    def __init__(self, kraty: Emulator) -> None:
+        headers = {"Authorization": f"Bearer {kraty.api_key}"}
+        self.http = httpx.Client(base_url=kraty.base_url, headers=headers, trust_env=False)
+
+    def get(self, what: str) -> Any:
+        return self.http.get(f"/_emulator/{what}").raise_for_status().json()
+
+    def post(self, what: str, members: object = None) -> Any:
+        return self.http.post(f"/_emulator/{what}", json=members).raise_for_status().json()
+
+    def refused(self, what: str, members: object) -> str:
+        """Why it is refused."""
+        answer = self.http.post(f"/_emulator/{what}", json=members)
+        assert answer.status_code == 400
+        assert answer.json()["error"]["code"] == "validation_failed"
+        return str(answer.json()["error"]["message"])
+
+    def credit(self, amount: int = 5, key: str | None = None) -> httpx.Response:
+        body = {"amount": amount} if key is None else {"amount": amount, "idempotencyKey": key}
+        return self.http.post(CREDIT, json=body)
+
+
+@pytest.fixture
+def control(kraty: Emulator) -> Iterator[Control]:
+    """A hand on it."""
+    made = Control(kraty)
+    yield made
+    made.http.close()
+
+
+def test_it_says_when_it_is_ready(control: Control) -> None:
+    """Without a key, for whoever starts it."""
+    assert {"ok": True} == control.get("ready")
+
+
+def test_faults_are_scripted(control: Control, kraty: Emulator) -> None:
+    """In the names of the Python side; `null` lets a call pass."""
+    page = {"kind": "status", "status": 502, "html": True, "when": "before"}
+    shown = control.post(
+        "faults", {"faults": [None, page], "operation": "wallet.credit", "times": 2, "skip": 1}
+    )
+    assert [(2, 1, 0)] == [(rule["times"], rule["skip"], rule["drawn"]) for rule in shown["rules"]]
+    statuses = [control.credit().status_code for _ in range(6)]
+    assert [200, 200, 502, 200, 502, 200] == statuses
+    assert {"rules": [], "struck": {"status 502, before the commit": 2}} == control.get("faults")
+    assert kraty.balance("alice", "gold") == 20
+
+
+def test_faults_are_cleared(control: Control) -> None:
+    """Scripts and chaos; what struck is still counted."""
+    control.post("faults", {"faults": [{"kind": "status", "status": 500}], "times": None})
+    control.post("chaos", {"rate": 1.0, "seed": 1, "after": 0, "operation": "wallet.debit"})
+    assert control.credit().status_code == 500
+    cleared = control.http.delete("/_emulator/faults").raise_for_status().json()
+    assert {"rules": [], "struck": {"status 500, after the commit": 1}} == cleared
+    assert control.credit().status_code == 200
+
+
+def test_chaos(control: Control, kraty: Emulator) -> None:
+    """The same as from Python."""
+    control.post("chaos", {"rate": 1.0, "operation": "webhook"})
+    assert control.credit().status_code == 200
+    control.post("chaos", {"rate": 1.0, "seconds": 0.0})
+    with pytest.raises(httpx.HTTPError):
+        [control.credit().raise_for_status() for _ in range(50)]
+    assert kraty.faults.struck.total() >= 1
+
+
+def test_the_clock(control: Control) -> None:
+    """Set, moved and let go."""
+    assert {"now": "2026-01-01T00:00:00+00:00", "is_running": False} == control.get("clock")
+    moved = control.post("clock", {"set": "2026-06-08T12:00:00Z"})
+    assert {"now": "2026-06-08T12:00:00+00:00", "is_running": False} == moved
+    assert "2026-06-08T12:01:30.500000+00:00" == control.post("clock", {"advance": 90.5})["now"]
+    assert control.post("clock", {"run": True})["is_running"] is True
+
+
+def test_the_budget(control: Control) -> None:
+    """From now on."""
+    assert {"requests_per_minute": 1} == control.post("rate_limit", {"requests_per_minute": 1})
+    assert [200, 429] == [control.credit().status_code for _ in range(2)]
+
+
+def test_the_ledger_and_the_requests(control: Control) -> None:
+    """Who got what, and what was asked for."""
+    control.credit(key="k")
+    control.credit(key="k")
+    control.http.post("/server/v1/players/bob/wallet/gems/credit", json={"amount": 7})
+    ledger = control.get("ledger")
+    assert [("alice", "gold", 5), ("bob", "gems", 7)] == [
+        (each["external_player_id"], each["key"], each["delta"]) for each in ledger
+    ]
+    assert {
+        "external_player_id": "alice",
+        "kind": "currency",
+        "key": "gold",
+        "delta": 5,
+        "operation": "wallet.credit",
+        "reason": None,
+        "source_ref_id": None,
+        "idempotency_key": "k",
+    } == ledger[0]
+    assert ledger[1:] == control.get("ledger?external_player_id=bob")
+    requests = control.get("requests")
+    assert [("k", 1), ("k", 2), (None, 1)] == [
+        (each["idempotency_key"], each["attempt"]) for each in requests
+    ]
+    assert {
+        "method": "POST",
+        "path": CREDIT,
+        "body": '{"amount":5,"idempotencyKey":"k"}',
+        "operation": "wallet.credit",
+        "fault": None,
+        "attempt": 2,
+        "status": 200,
+        "idempotency_key": "k",
+    } == requests[1]
+
+
+def test_webhooks(control: Control, kraty: Emulator) -> None:
+    """Registered, logged and replayed."""
+    url = f"{kraty.base_url}/nowhere"
+    control.post("webhooks", {"url": url, "secret": "s", "events": ["wallet.changed"]})
+    control.credit()
+    kraty.webhooks.settle()
+    (delivery,) = control.get("deliveries")
+    assert ("wallet.changed", url, "pending") == (
+        delivery["event_name"],
+        delivery["url"],
+        delivery["status"],
+    )
+    assert [{"attempt": 1, "at": "2026-01-01T00:00:00+00:00", "status": 404, "error": None}] == (
+        delivery["attempts"]
+    )
+    control.post("replay", {"event_id": delivery["event_id"]})
+    kraty.webhooks.settle()
+    assert 2 == len(control.get("deliveries")[0]["attempts"])
+
+
+def test_a_reset(control: Control, kraty: Emulator) -> None:
+    """Everything is as it was at first."""
+    first = control.credit(key="k")
+    control.post("faults", {"faults": [{"kind": "drop"}], "times": None})
+    control.post("clock", {"advance": 1})
+    control.post("reset")
+    assert ([], [], []) == (kraty.ledger, kraty.requests, kraty.deliveries)
+    again = control.credit(key="k")
+    assert (first.content, first.headers) == (again.content, again.headers)
+
+
+@pytest.mark.parametrize(
+    ("what", "members", "why"),
+    [
+        pytest.param("faults", {"faults": []}, "there is no fault", id="no fault"),
+        pytest.param("faults", {"faults": [{"kind": "x"}]}, "kind", id="kind"),
+        pytest.param("faults", {"faults": [{"kind": "drop"}], "tims": 1}, "tims", id="option"),
+        pytest.param("faults", {"faults": [3]}, "must be an object", id="no object"),
+        pytest.param("faults", {"faults": [{"kind": "status", "status": "x"}]}, "type", id="type"),
+        pytest.param("chaos", {"rate": 2}, "from 0 to 1", id="rate"),
+        pytest.param("chaos", {}, "missing", id="no rate"),
+        pytest.param("clock", {"set": "noon"}, "noon", id="no time"),
+        pytest.param("clock", {"set": "2026-06-08T12:00:00"}, "zone", id="no zone"),
+        pytest.param("clock", {"advance": 1, "run": True}, "the clock takes", id="two wishes"),
+        pytest.param("rate_limit", {"requests_per_minute": 0}, "at least 1", id="budget"),
+        pytest.param("rate_limit", {}, "requests_per_minute", id="no budget"),
+        pytest.param("webhooks", {"url": "http://a.b", "secret": "s"}, "this machine", id="url"),
+        pytest.param("webhooks", {"url": "http://localhost"}, "secret", id="no secret"),
+        pytest.param("replay", {"event_id": "evt_x"}, "evt_x", id="event"),
+        pytest.param("replay", [], "object", id="array"),
+    ],
+)
+def test_what_it_refuses(control: Control, what: str, members: object, why: str) -> None:
+    """With the reason, and nothing is done."""
+    assert why in control.refused(what, members)
+    assert [] == control.get("faults")["rules"]
+
+
+def test_what_is_no_json(control: Control) -> None:
+    """Nor is there anything else under that path."""
+    answer = control.http.post("/_emulator/faults", content=b"{")
+    assert answer.status_code == 400
+    assert control.http.get("/_emulator/nothing").status_code == 404
+    assert control.http.get("/_emulator/chaos").status_code == 405

@@ -1,0 +1,378 @@
+"""Webhooks as a receiver meets them: signed, repeated, numbered, and none too many."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kraty_admin import KratyAdmin, construct_event
+from kraty_admin.emulator import DEFAULT_WORLD, Emulator, Endpoint, Fault, World
+from kraty_admin.emulator._webhooks import BACKOFF
+
+SECRET = "whsec_test"
+PATIENCE = 20.0
+
+
+class Receiver:
+    """Takes webhooks, and answers as it is told to."""
+
+    def __init__(self) -> None:
+        self.envelopes: list[dict[str, Any]] = []
+        self.signatures: list[str] = []
+        self.answer: Callable[[dict[str, Any]], int] = lambda _: 200
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                signature = self.headers["X-Signature"]
+                construct_event(raw_body=body, signature_header=signature, secret=SECRET)
+                envelope = json.loads(body)
+                status = receiver.answer(envelope)
+                receiver.signatures.append(signature)
+                receiver.envelopes.append(envelope)
+                self.send_response(status)
+                self.send_header("Content-Length", "0")
+                if 300 <= status < 400:
+                    self.send_header("Location", receiver.url)
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # its name
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/hooks"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    @property
+    def told(self) -> list[tuple[str, int]]:
+        """What has been received: names and attempts."""
+        return [(each["eventName"], each["deliveryAttempt"]) for each in self.envelopes]
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """A receiver of its own."""
+    made = Receiver()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Emulator]:
+    """One server for all tests here, whose clock stands."""
+    with Emulator(seed=1) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def kraty(running: Emulator, receiver: Receiver) -> Iterator[Emulator]:
+    """A server in its first state that tells the receiver of everything."""
+    running.reset()
+    running.webhooks.register(receiver.url, SECRET)
+    yield running
+    running.close_clients()
+    running.reset()
+
+
+@pytest.fixture
+def client(kraty: Emulator) -> KratyAdmin:
+    """A client of it."""
+    return kraty.client()
+
+
+# --- what is told ----------------------------------------------------------
+
+
+def test_the_envelope(kraty: Emulator, client: KratyAdmin, receiver: Receiver) -> None:
+    """What the contract says of it, and it verifies."""
+    client.wallet.credit("alice", "gold", amount=5, reason="iap")
+    kraty.webhooks.settle(PATIENCE)
+    assert sorted(receiver.told) == [("player.registered", 1), ("wallet.changed", 1)]
+    (envelope,) = [each for each in receiver.envelopes if each["eventName"] == "wallet.changed"]
+    assert list(envelope) == [
+        *["id", "eventName", "studioId", "gameId", "occurredAt", "deliveryAttempt", "data"]
+    ]
+    assert envelope["id"].startswith("evt_")
+    assert (envelope["studioId"], envelope["gameId"]) == ("studio_1", "game_1")
+    assert envelope["occurredAt"] == "2026-01-01T00:00:00.000Z"
+    assert envelope["data"]["externalPlayerId"] == "alice"
+    (delivery,) = [each for each in kraty.deliveries if each.event_name == "wallet.changed"]
+    assert (delivery.event_id, delivery.data) == (envelope["id"], envelope["data"])
+    assert (delivery.status, delivery.url) == ("delivered", receiver.url)
+    assert [(1, 200, None)] == [(a.attempt, a.status, a.error) for a in delivery.attempts]
+    assert [kraty.clock.now] == [a.at for a in delivery.attempts]
+
+
+def test_a_migration_is_silent(kraty: Emulator, client: KratyAdmin, receiver: Receiver) -> None:
+    """However many players, coins and items it brings."""
+    who = {"externalPlayerId": "alice", "idempotencyKey": "k"}
+    client.migrate.players([who])
+    client.migrate.wallet([{**who, "economyKey": "gold", "amount": 5}])
+    client.migrate.inventory([{**who, "itemKey": "health_potion", "quantity": 5}])
+    client.wallet.debit("alice", "gold", amount=1)
+    kraty.webhooks.settle(PATIENCE)
+    assert [("wallet.changed", 1)] == receiver.told
+
+
+def test_an_erasure_is_told_once_with_the_id_that_was_erased(
+    kraty: Emulator, client: KratyAdmin, receiver: Receiver
+) -> None:
+    """Erasing what is erased, or never was, tells nothing."""
+    client.wallet.credit("alice", "gold", amount=5)
+    for player in ("alice", "alice", "nobody"):
+        client.players.delete(player, reason="gdpr_erasure")
+    kraty.webhooks.settle(PATIENCE)
+    erased = [each["data"] for each in receiver.envelopes if each["eventName"] == "player.deleted"]
+    assert ["alice"] == [data["externalPlayerId"] for data in erased]
+
+
+def test_a_ban_is_told_once(kraty: Emulator, client: KratyAdmin, receiver: Receiver) -> None:
+    """Banning whoever is banned tells nothing; banning again after an unban does."""
+    client.wallet.credit("alice", "gold", amount=5)
+    client.players.ban("alice", reason="cheats")
+    client.players.ban("alice", reason="still cheats")
+    kraty.webhooks.settle(PATIENCE)
+    assert 1 == receiver.told.count(("player.banned", 1))
+    client.players.unban("alice")
+    client.players.ban("alice", reason="cheats again")
+    kraty.webhooks.settle(PATIENCE)
+    assert 2 == receiver.told.count(("player.banned", 1))
+
+
+def test_a_call_without_effect_tells_nothing(
+    kraty: Emulator, client: KratyAdmin, receiver: Receiver
+) -> None:
+    """Neither a replay nor one that failed before the commit; one that failed after it does."""
+    kraty.faults.add(Fault("drop", when="before"), Fault("drop"), operation="wallet.credit")
+    assert client.wallet.credit("alice", "gold", amount=5).http.attempts == 3
+    kraty.webhooks.settle(PATIENCE)
+    assert sorted(receiver.told) == [("player.registered", 1), ("wallet.changed", 1)]
+
+
+def test_an_endpoint_is_told_of_what_it_asked_for(
+    kraty: Emulator, client: KratyAdmin, receiver: Receiver
+) -> None:
+    """From when it asked; registering it again replaces the wish."""
+    client.wallet.credit("alice", "gold", amount=5)
+    kraty.webhooks.settle(PATIENCE)
+    receiver.envelopes.clear()
+    kraty.webhooks.register(receiver.url, SECRET, events=["player.banned", "wallet.changed"])
+    client.wallet.credit("bob", "gold", amount=5)
+    client.players.ban("bob", reason="x")
+    kraty.webhooks.settle(PATIENCE)
+    assert sorted(receiver.told) == [("player.banned", 1), ("wallet.changed", 1)]
+
+
+# --- at least once ---------------------------------------------------------
+
+
+def test_what_fails_is_told_again(kraty: Emulator, client: KratyAdmin, receiver: Receiver) -> None:
+    """After longer and longer waits, under the same id, until it is given up."""
+    kraty.webhooks.register(receiver.url, SECRET, events=["wallet.changed"])
+    receiver.answer = lambda _: 500
+    client.wallet.credit("alice", "gold", amount=5)
+    for number, wait in enumerate(BACKOFF, 1):
+        kraty.webhooks.settle(PATIENCE)
+        (delivery,) = kraty.deliveries
+        assert ("pending", number) == (delivery.status, len(delivery.attempts))
+        assert kraty.clock.now + timedelta(seconds=wait) == delivery.due_at
+        kraty.clock.advance(wait - 0.001)
+        kraty.webhooks.settle(PATIENCE)
+        assert number == len(receiver.envelopes)
+        kraty.clock.advance(0.001)
+    kraty.webhooks.settle(PATIENCE)
+    kraty.clock.advance(timedelta(days=30))
+    kraty.webhooks.settle(PATIENCE)
+    (delivery,) = kraty.deliveries
+    assert ("failed", [500] * 8) == (delivery.status, [a.status for a in delivery.attempts])
+    assert [*range(1, 9)] == [each["deliveryAttempt"] for each in receiver.envelopes]
+    assert 1 == len({json.dumps({**e, "deliveryAttempt": 0}) for e in receiver.envelopes})
+
+
+@pytest.mark.parametrize("status", [300, 302, 400, 404, 410, 429, 500, 503])
+def test_only_a_2xx_is_a_success(
+    kraty: Emulator, client: KratyAdmin, receiver: Receiver, status: int
+) -> None:
+    """A redirect is not followed."""
+    kraty.webhooks.register(receiver.url, SECRET, events=["wallet.changed"])
+    receiver.answer = lambda each: status if each["deliveryAttempt"] == 1 else 204
+    client.wallet.credit("alice", "gold", amount=5)
+    kraty.webhooks.settle(PATIENCE)
+    kraty.clock.advance(BACKOFF[0])
+    kraty.webhooks.settle(PATIENCE)
+    (delivery,) = kraty.deliveries
+    assert ("delivered", [status, 204]) == (delivery.status, [a.status for a in delivery.attempts])
+
+
+def test_nobody_answers(kraty: Emulator, client: KratyAdmin) -> None:
+    """The log says why, and the next attempt is due."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    kraty.webhooks.register(f"http://localhost:{port}/", SECRET, events=["wallet.changed"])
+    client.wallet.credit("alice", "gold", amount=5)
+    kraty.webhooks.settle(PATIENCE)
+    (delivery,) = [each for each in kraty.deliveries if "localhost" in each.url]
+    (attempt,) = delivery.attempts
+    assert ("pending", None) == (delivery.status, attempt.status)
+    assert attempt.error is not None
+    assert attempt.error.startswith("ConnectError")
+
+
+def test_an_answer_that_is_lost_leads_to_a_second_delivery(
+    kraty: Emulator, client: KratyAdmin, receiver: Receiver
+) -> None:
+    """The receiver has it twice; a delivery that is lost itself, once."""
+    kraty.webhooks.register(receiver.url, SECRET, events=["wallet.changed"])
+    kraty.faults.add(Fault("drop"), Fault("drop", when="before"), operation="webhook")
+    client.wallet.credit("alice", "gold", amount=5)
+    for wait in (0, *BACKOFF[:2]):
+        kraty.clock.advance(wait)
+        kraty.webhooks.settle(PATIENCE)
+    assert [("wallet.changed", 1), ("wallet.changed", 3)] == receiver.told
+    (delivery,) = kraty.deliveries
+    assert [None, None, 200] == [attempt.status for attempt in delivery.attempts]
+    assert ["lost on purpose"] * 2 == [attempt.error for attempt in delivery.attempts[:2]]
+
+
+def test_one_that_is_held_back_is_overtaken(
+    kraty: Emulator, client: KratyAdmin, receiver: Receiver
+) -> None:
+    """Later events do not wait for it."""
+    kraty.webhooks.register(receiver.url, SECRET, events=["wallet.changed"])
+    overtaken = threading.Event()
+
+    def answer(envelope: dict[str, Any]) -> int:
+        if envelope["data"]["balance"] == 10:
+            overtaken.set()
+        return 200
+
+    receiver.answer = answer
+    kraty.faults.add(Fault("delay", seconds=0.5), operation="webhook")
+    client.wallet.credit("alice", "gold", amount=5)
+    client.wallet.credit("alice", "gold", amount=5)
+    assert overtaken.wait(PATIENCE)
+    kraty.webhooks.settle(PATIENCE)
+    assert [10, 5] == [each["data"]["balance"] for each in receiver.envelopes]
+
+
+def test_a_replay(kraty: Emulator, client: KratyAdmin, receiver: Receiver) -> None:
+    """The same event, with the next number, also after it was given up."""
+    kraty.webhooks.register(receiver.url, SECRET, events=["wallet.changed"])
+    client.wallet.credit("alice", "gold", amount=5)
+    kraty.webhooks.settle(PATIENCE)
+    (delivery,) = kraty.deliveries
+    kraty.webhooks.replay(delivery.event_id)
+    kraty.webhooks.settle(PATIENCE)
+    first, second = receiver.envelopes
+    assert {**first, "deliveryAttempt": 2} == second
+    with pytest.raises(ValueError, match="no delivery of an event evt_none"):
+        kraty.webhooks.replay("evt_none")
+
+
+def test_a_retry_comes_by_itself_where_the_clock_runs(receiver: Receiver) -> None:
+    """Nobody has to move it."""
+    arrived = threading.Event()
+
+    def answer(envelope: dict[str, Any]) -> int:
+        if envelope["deliveryAttempt"] < 3:
+            return 500
+        arrived.set()
+        return 200
+
+    receiver.answer = answer
+    with Emulator(webhook_backoff=[0.01, 0.02]) as kraty:
+        kraty.webhooks.register(receiver.url, SECRET, events=["wallet.changed"])
+        kraty.client().wallet.credit("alice", "gold", amount=5)
+        assert arrived.wait(PATIENCE)
+        kraty.webhooks.settle(PATIENCE)
+        assert ["delivered"] == [each.status for each in kraty.deliveries]
+
+
+def test_settling_has_a_limit(kraty: Emulator, client: KratyAdmin) -> None:
+    """Rather than hang."""
+    kraty.faults.add(Fault("delay", seconds=60), operation="webhook")
+    client.wallet.credit("alice", "gold", amount=5)
+    with pytest.raises(TimeoutError, match="under way"):
+        kraty.webhooks.settle(0.05)
+
+
+# --- what it outlives ------------------------------------------------------
+
+
+def test_a_reset_forgets_what_was_registered(receiver: Receiver) -> None:
+    """But not what the world has; what is under way is broken off."""
+    own = f"{receiver.url}?own"
+    world = World(
+        games=DEFAULT_WORLD.games,
+        keys=DEFAULT_WORLD.keys,
+        webhooks=[Endpoint(url=own, secret=SECRET, events=["player.registered"])],
+    )
+    with Emulator(world=world) as kraty:
+        kraty.webhooks.register(receiver.url, SECRET)
+        kraty.faults.add(Fault("delay", seconds=3600), operation="webhook", times=None)
+        kraty.client().wallet.credit("alice", "gold", amount=5)
+        kraty.reset()
+        assert ([], []) == (kraty.deliveries, receiver.envelopes)
+        kraty.client().wallet.credit("alice", "gold", amount=5)
+        kraty.webhooks.settle(PATIENCE)
+        assert [own] == [each.url for each in kraty.deliveries]
+        assert [("player.registered", 1)] == receiver.told
+
+
+def test_what_was_not_delivered_is_after_a_crash(tmp_path: Path, receiver: Receiver) -> None:
+    """What happened and that it is to be told are committed together."""
+    database = tmp_path / "kraty.sqlite3"
+    code = f"""
+import os, signal
+from kraty_admin.emulator import Emulator, Fault
+with Emulator(database={str(database)!r}) as kraty:
+    kraty.webhooks.register({receiver.url!r}, {SECRET!r}, events=["wallet.changed"])
+    kraty.faults.add(Fault("delay", seconds=3600), operation="webhook", times=None)
+    kraty.client().wallet.credit("alice", "gold", amount=5)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", code], timeout=60, check=False)
+    assert (-signal.SIGKILL, []) == (done.returncode, receiver.envelopes)
+    with Emulator(database=database) as kraty:
+        kraty.webhooks.settle(PATIENCE)
+        assert [("wallet.changed", 1)] == receiver.told
+        assert ["delivered"] == [each.status for each in kraty.deliveries]
+
+
+@pytest.mark.parametrize(
+    ("url", "secret"),
+    [
+        pytest.param("http://example.com/", SECRET, id="another machine"),
+        pytest.param("http://10.0.0.1/", SECRET, id="another machine's address"),
+        pytest.param("http://127.0.0.1.example.com/", SECRET, id="a name that looks like it"),
+        pytest.param("http://localhost@example.com/", SECRET, id="a user that looks like it"),
+        pytest.param("ftp://127.0.0.1/", SECRET, id="another protocol"),
+        pytest.param("127.0.0.1/", SECRET, id="no protocol"),
+        pytest.param("http://127.0.0.1/", " ", id="no secret"),
+    ],
+)
+def test_no_such_endpoint(kraty: Emulator, url: str, secret: str) -> None:
+    """It speaks to this machine only, and signs with something."""
+    with pytest.raises(ValueError, match=r"this machine only|must not be empty"):
+        kraty.webhooks.register(url, secret)
+    assert "whsec" not in repr(Endpoint(url="http://127.0.0.1/", secret=SECRET))

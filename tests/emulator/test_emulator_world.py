@@ -1,0 +1,129 @@
+"""Worlds from a file."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kraty_admin.emulator import ApiKey, Emulator, Endpoint, Event, Game, World
+
+DOCUMENT: dict[str, Any] = {
+    "games": [
+        {
+            "id": "arena",
+            "studio_id": "mine",
+            "currencies": ["gold"],
+            "items": ["sword"],
+            "events": [{"key": "duel", "mode": "global", "enabled": False, "duration": 60}],
+        },
+        {"id": "chess"},
+    ],
+    "keys": [{"id": "key_9", "token": "prefix.hidden", "game_id": "arena", "environment": "live"}],
+    "webhooks": [{"url": "http://localhost:1/", "secret": "hidden", "events": ["wallet.changed"]}],
+}
+
+
+def load(folder: Path, document: object) -> World:
+    path = folder / "world.json"
+    path.write_text(json.dumps(document), encoding="utf-8")
+    return World.load(path)
+
+
+def test_a_world_is_read(tmp_path: Path) -> None:
+    """All that it holds, with the defaults for what is left out."""
+    duel = Event(key="duel", mode="global", enabled=False, duration=60)
+    assert load(tmp_path, DOCUMENT) == World(
+        games=(
+            Game(
+                id="arena",
+                studio_id="mine",
+                currencies=("gold",),
+                items=("sword",),
+                events=(duel,),
+            ),
+            Game(id="chess"),
+        ),
+        keys=(ApiKey(id="key_9", token="prefix.hidden", game_id="arena", environment="live"),),
+        webhooks=(
+            Endpoint(url="http://localhost:1/", secret="hidden", events=("wallet.changed",)),
+        ),
+    )
+
+
+def test_it_is_lived_in(tmp_path: Path) -> None:
+    """Its key opens it, its catalog counts."""
+    with Emulator(world=load(tmp_path, DOCUMENT)) as kraty:
+        client = kraty.client()
+        assert client.health.ping().api_key.environment == "live"
+        assert client.inventory.grant("a", "sword", quantity=1).quantity == 1
+
+
+def change(*path: str | int, to: object) -> Callable[[dict[str, Any]], None]:
+    """Set the member at the end of the path."""
+
+    def apply(document: Any) -> None:
+        for step in path[:-1]:
+            document = document[step]
+        document[path[-1]] = to
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        pytest.param(dict[str, Any].clear, "world needs games", id="nothing"),
+        pytest.param(change("games", to=[]), "needs a game and a key", id="no game"),
+        pytest.param(change("games", to={}), "world.games must be an array", id="no array"),
+        pytest.param(change("games", 1, to=3), "world.games[1] must be an object", id="no object"),
+        pytest.param(change("gmes", to=[]), "world has no gmes; it may have games", id="unknown"),
+        pytest.param(
+            change("games", 0, "events", 0, "duration", to="60"),
+            "world.games[0].events[0].duration must be of type int, not str",
+            id="no number",
+        ),
+        pytest.param(
+            change("games", 0, "events", 0, "enabled", to=1),
+            "world.games[0].events[0].enabled must be of type bool, not int",
+            id="no truth",
+        ),
+        pytest.param(
+            change("games", 0, "currencies", 0, to=None),
+            "world.games[0].currencies[0] must be of type str, not NoneType",
+            id="no name",
+        ),
+        pytest.param(change("keys", 0, "game_id", to="go"), "no such game: go", id="no such game"),
+        pytest.param(
+            change("webhooks", 0, "url", to="http://a.b"),
+            "world.webhooks[0]: webhooks are delivered to http(s) URLs on this machine only",
+            id="endpoint",
+        ),
+    ],
+)
+def test_what_is_no_world(
+    tmp_path: Path, damage: Callable[[dict[str, Any]], None], why: str
+) -> None:
+    """The refusal says where, and shows no key or secret."""
+    document = copy.deepcopy(DOCUMENT)
+    damage(document)
+    with pytest.raises(ValueError) as refused:  # noqa: PT011  # what it says is checked below
+        load(tmp_path, document)
+    assert why in str(refused.value)
+    assert "hidden" not in str(refused.value)
+
+
+def test_what_is_no_json(tmp_path: Path) -> None:
+    """Neither is a file that is not there."""
+    path = tmp_path / "world.json"
+    with pytest.raises(FileNotFoundError):
+        World.load(path)
+    path.write_text("{")
+    with pytest.raises(ValueError, match="Expecting"):
+        World.load(path)
+    with pytest.raises(ValueError, match="world must be an object"):
+        load(tmp_path, [])

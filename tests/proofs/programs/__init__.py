@@ -1,0 +1,1 @@
+"""Programs that the proofs start, as users of the SDK would write them."""

@@ -1,0 +1,16 @@
+"""The small form: schemathesis with few examples of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+def test_the_emulator_keeps_the_contract(tmp_path: Path) -> None:
+    """All that schemathesis makes of the contract's limits, and a chain or two: no failure."""
+    pytest.importorskip("schemathesis", reason="schemathesis needs Python 3.11")
+    from .contract import prove
+
+    figures = prove(tmp_path, examples=1, chains=5)
+    assert [] == [figure for figure in figures if not figure.holds]

@@ -1,0 +1,48 @@
+"""The proofs in their small form: the same code on fewer calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from . import chaos, crash, deliveries, kills, outage
+from .figures import Figure, table
+
+
+@pytest.mark.parametrize(
+    "prove",
+    [
+        pytest.param(partial(chaos.prove_threads, calls=640, threads=32), id="threads"),
+        pytest.param(partial(chaos.prove_tasks, calls=1000, tasks=200), id="tasks"),
+        pytest.param(partial(kills.prove, kills=5), id="kills"),
+        pytest.param(partial(crash.prove, kills=2, calls=100), id="crash"),
+        pytest.param(partial(outage.prove, seconds=2, workers=50), id="outage"),
+        pytest.param(partial(deliveries.prove, events=200), id="deliveries"),
+    ],
+)
+def test_the_promise_is_kept(prove: Callable[[Path], list[Figure]], tmp_path: Path) -> None:
+    """Every figure is what it has to be, and there are some."""
+    figures = prove(tmp_path)
+    assert all(figure.holds for figure in figures), table("figures", figures)
+    assert any(figure.expected is not None for figure in figures)
+
+
+@pytest.mark.parametrize(
+    ("figure", "holds"),
+    [
+        pytest.param(Figure("told", 7), True, id="only told"),
+        pytest.param(Figure("exact", 7, 7), True, id="exact"),
+        pytest.param(Figure("exact", 8, 7), False, id="one more"),
+        pytest.param(Figure("exact", 0, 7), False, id="none"),
+        pytest.param(Figure("capped", 7, at_most=7), True, id="at the cap"),
+        pytest.param(Figure("capped", 8, at_most=7), False, id="above the cap"),
+        pytest.param(Figure("capped", "many", at_most=7), False, id="no number"),
+    ],
+)
+def test_a_figure_can_fail(figure: Figure, holds: bool) -> None:
+    """A table that cannot say no would prove nothing."""
+    assert holds == figure.holds
+    assert ("**FAILS**" in table("t", [figure])) == (not holds)
