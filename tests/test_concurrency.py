@@ -26,7 +26,7 @@ import httpx
 import pytest
 
 from kraty_admin import KratyAdmin, KratyAdminAsync, KratyError, KratyNetworkError, _sender
-from kraty_admin._sender import AsyncGate, Gate, Pool
+from kraty_admin._pool import AsyncGate, Gate, Pool
 from loopback import (
     ASYNC,
     AT_ONCE,

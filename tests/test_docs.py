@@ -7,6 +7,7 @@ import contextlib
 import json
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -404,14 +405,38 @@ def _(reader: Reader, block: Block) -> None:
     assert reader.emulator.balance("player_42", "gold") == 500
 
 
-@checks("README.md", "More 3")
+@checks("README.md", "Test 1")
+@checks("emulator.md", "In pytest 1")
+def _(reader: Reader, block: Block) -> None:
+    tests = [value for name, value in reader.run(block).items() if name.startswith("test_")]
+    for test in tests:
+        reader.emulator.reset()
+        test(reader.emulator)
+    assert len(tests) == block.code.count("def test_")
+
+
+@checks("emulator.md", "As an object, as a command 1")
+@checks("emulator.md", "Faults 1")
+@checks("emulator.md", "Clock and ids 1")
 def _(reader: Reader, block: Block) -> None:
     reader.run(block)
 
 
-@checks("emulator.md", "The emulator 1")
+@checks("emulator.md", "Webhooks 1")
 def _(reader: Reader, block: Block) -> None:
-    reader.run(block)
+    # Nobody need be at the page's port, but somebody may be.
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    lines: list[tuple[object, ...]] = []
+
+    def show(*words: object) -> None:
+        lines.append(words)
+
+    reader.names["print"] = show
+    reader.run(attrs.evolve(block, code=block.code.replace("8000", str(port))))
+    assert [("player.registered", "pending"), ("wallet.changed", "pending")] == [
+        words[:2] for words in lines
+    ]
 
 
 # What a reader has at hand, for the type checkers.

@@ -19,19 +19,9 @@ from kraty_server_api.types import Model, Operation
 from ._exchange import Exchange
 from ._idempotency import FIELD, mint_key, stamp
 from ._json import encode
+from ._pool import KEPT_FOR, AsyncGate, AsyncPool, Gate, Owned, Pool, SyncPool
 from ._retry import RetryBudget, RetryConfig
-from ._sender import (
-    KEPT_FOR,
-    AsyncGate,
-    AsyncPool,
-    AsyncSender,
-    Gate,
-    Hook,
-    Owned,
-    Pool,
-    Sender,
-    SyncPool,
-)
+from ._sender import AsyncSender, Hook, Sender
 from ._settings import (
     Secret,
     Settings,
