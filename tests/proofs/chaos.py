@@ -27,7 +27,7 @@ from .figures import Figure
 from .local import Local, local
 from .programs.shop import Answer, Purchase, purchases
 
-__all__ = ["Sold", "audit", "prove_tasks", "prove_threads"]
+__all__ = ["Sold", "audit", "buy", "outcomes", "prove_tasks", "prove_threads"]
 
 _RATE: Final = 0.3
 _SECONDS: Final = 0.3
@@ -70,21 +70,33 @@ class Sold:
         return error.idempotency_key
 
 
+def buy(client: KratyAdmin, purchase: Purchase, sold: Sold) -> Answer:
+    """Make a call, and repeat it under its own key until it passes."""
+    key: str | None = None
+    while True:
+        try:
+            return purchase.buy(client, key)
+        except (KratyNetworkError, KratyServerError) as error:
+            key = sold.failed(error)
+
+
+async def buy_async(client: KratyAdminAsync, purchase: Purchase, sold: Sold) -> Answer:
+    """Make a call, and repeat it under its own key until it passes."""
+    key: str | None = None
+    while True:
+        try:
+            return await purchase.buy(client, key)
+        except (KratyNetworkError, KratyServerError) as error:
+            key = sold.failed(error)
+
+
 def prove_threads(folder: Path, *, calls: int, threads: int) -> list[Figure]:
     """One client, so many threads and calls."""
 
     def work(worker: int) -> Sold:
         sold = Sold()
         for purchase in islice(purchases(worker), calls // threads):
-            key: str | None = None
-            while True:
-                try:
-                    answer = purchase.buy(client, key)
-                except (KratyNetworkError, KratyServerError) as error:
-                    key = sold.failed(error)
-                else:
-                    sold.took(purchase, answer)
-                    break
+            sold.took(purchase, buy(client, purchase, sold))
         return sold
 
     with local(folder) as kraty, KratyAdmin(**kraty.options, retry=_RETRY, timeout=0.25) as client:
@@ -97,15 +109,7 @@ def prove_tasks(folder: Path, *, calls: int, tasks: int) -> list[Figure]:
     async def work(client: KratyAdminAsync, worker: int) -> Sold:
         sold = Sold()
         for purchase in islice(purchases(worker), calls // tasks):
-            key: str | None = None
-            while True:
-                try:
-                    answer = await purchase.buy(client, key)
-                except (KratyNetworkError, KratyServerError) as error:
-                    key = sold.failed(error)
-                else:
-                    sold.took(purchase, answer)
-                    break
+            sold.took(purchase, await buy_async(client, purchase, sold))
         return sold
 
     async def work_all() -> list[Sold]:
@@ -115,6 +119,17 @@ def prove_tasks(folder: Path, *, calls: int, tasks: int) -> list[Figure]:
 
     with local(folder) as kraty:
         return _measure(kraty, calls, lambda: asyncio.run(work_all()))
+
+
+def outcomes(sold: Sequence[Sold]) -> list[Figure]:
+    """What the callers met with."""
+    return [
+        Figure("calls that passed after a retry of their own", sum(s.retried for s in sold)),
+        Figure("calls that raised", sum(each.raised for each in sold)),
+        Figure("of them, might have taken effect", sum(each.unclear for each in sold)),
+        Figure("calls that were answered as replays", sum(each.replayed for each in sold)),
+        Figure("crossed answers", sum(each.crossed for each in sold), 0),
+    ]
 
 
 def audit(
@@ -159,10 +174,6 @@ def _measure(kraty: Local, calls: int, run: Callable[[], list[Sold]]) -> list[Fi
         Figure("faults before the commit", before),
         Figure("faults after the commit", after),
         Figure("kinds of faults", len(struck)),
-        Figure("calls that passed after a retry of their own", sum(s.retried for s in sold)),
-        Figure("calls that raised", sum(each.raised for each in sold)),
-        Figure("of them, might have taken effect", sum(each.unclear for each in sold)),
-        Figure("calls that were answered as replays", sum(each.replayed for each in sold)),
-        Figure("crossed answers", sum(each.crossed for each in sold), 0),
+        *outcomes(sold),
         *audit(kraty.ledger(), receipts),
     ]

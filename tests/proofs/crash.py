@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from kraty_admin import KratyAdmin, KratyNetworkError, KratyServerError
+from kraty_admin import KratyAdmin
 
-from .chaos import Sold, audit
+from .chaos import Sold, audit, buy, outcomes
 from .figures import Figure
 from .local import local
 from .programs.shop import Purchase, purchases
@@ -28,22 +28,16 @@ class Load:
 
     def __init__(self, client: KratyAdmin) -> None:
         self._client = client
-        self._sold = [Sold() for _ in range(_THREADS)]
+        self.sold = [Sold() for _ in range(_THREADS)]
+        """What became of it, by thread."""
         self._over = False
         self._passed = threading.Condition()
 
     def run(self, worker: int) -> None:
         """What a thread does."""
-        sold = self._sold[worker]
+        sold = self.sold[worker]
         for purchase in self._wanted(worker):
-            key: str | None = None
-            while True:
-                try:
-                    answer = purchase.buy(self._client, key)
-                except (KratyNetworkError, KratyServerError) as error:
-                    key = sold.failed(error)
-                else:
-                    break
+            answer = buy(self._client, purchase, sold)
             with self._passed:
                 sold.took(purchase, answer)
                 self._passed.notify_all()
@@ -62,7 +56,7 @@ class Load:
     def receipts(self) -> dict[str, Purchase]:
         """All that has been acknowledged by now."""
         with self._passed:
-            return {key: bought for each in self._sold for key, bought in each.receipts.items()}
+            return {key: bought for each in self.sold for key, bought in each.receipts.items()}
 
     def wait_for(self, more: int) -> None:
         """Wait until so many more calls have passed."""
@@ -72,11 +66,7 @@ class Load:
                 raise TimeoutError("the load has come to a halt")
 
     def _count(self) -> int:
-        return sum(len(each.receipts) for each in self._sold)
-
-    def total(self, what: str) -> int:
-        """A count over all threads."""
-        return sum(getattr(each, what) for each in self._sold)
+        return sum(len(each.receipts) for each in self.sold)
 
 
 def prove(folder: Path, *, kills: int, calls: int) -> list[Figure]:
@@ -108,9 +98,6 @@ def prove(folder: Path, *, kills: int, calls: int) -> list[Figure]:
             Figure("kills of the platform", kills, kills),
             Figure("calls acknowledged up to the last kill", acknowledged),
             Figure("of them, lost", lost, 0),
-            Figure("calls that raised", load.total("raised")),
-            Figure("calls that passed after a retry of their own", load.total("retried")),
-            Figure("calls that were answered as replays", load.total("replayed")),
-            Figure("crossed answers", load.total("crossed"), 0),
+            *outcomes(load.sold),
             *audit(kraty.ledger(), load.receipts),
         ]
