@@ -21,7 +21,8 @@ def _contract(folder: Path) -> list[Figure]:
         return [Figure("SKIPPED: schemathesis needs Python 3.11", 0)]
     from . import contract
 
-    return contract.prove(folder, examples=100, chains=60)
+    figures: list[Figure] = contract.prove(folder, examples=100, chains=60)
+    return figures
 
 
 PROOFS: Final[Mapping[str, Proof]] = {
