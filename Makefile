@@ -68,5 +68,11 @@ compare: $(VENV)/.dev ## what changed from OLD to NEW, and what of it breaks cal
 prove: $(VENV)/.dev ## one receipt, one mint: measured under faults, kills, forks and an outage
 	@cd tests && $(abspath $(BIN))/python -m proofs
 
-bench: $(VENV)/.dev ## cost of a call and of the import, as ratios
-	@for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+$(VENV)-bench/.done: benchmarks/requirements.txt pyproject.toml | $(BIN)/uv
+	@$(BIN)/uv venv --quiet --clear $(VENV)-bench
+	@$(BIN)/uv pip install --quiet --python $(VENV)-bench/bin/python \
+		--requirement benchmarks/requirements.txt --editable .
+	@touch $@
+
+bench: $(VENV)-bench/.done ## cost of a call beside that of others, as ratios; OUT=<folder> for JSON and a plot
+	@$(VENV)-bench/bin/python benchmarks $(if $(OUT),--out '$(OUT)')

@@ -1,0 +1,105 @@
+"""What needs no server: imports, decoding, verifying, encoding. Each against its plain twin."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from statistics import median
+from typing import Any, Final
+
+__all__ = ["export_bytes", "import_times", "ratio", "typed_dates", "typed_export", "verifying"]
+
+_IMPORT: Final = """
+import sys, time
+sys.modules["click"] = None  # a command line that production does not have
+started = time.perf_counter()
+import {module}
+print(time.perf_counter() - started)
+"""
+
+_MOMENT: Final = "2026-06-08T12:00:00.000Z"
+
+
+def import_times(modules: Sequence[str], rounds: int) -> dict[str, float]:
+    """Milliseconds that each import takes in a fresh interpreter; the medians."""
+    taken: dict[str, list[float]] = {module: [] for module in modules}
+    for _ in range(rounds):
+        for module in modules:
+            command = [sys.executable, "-c", _IMPORT.format(module=module)]
+            said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            taken[module].append(float(said) * 1000)
+    return {module: median(times) for module, times in taken.items()}
+
+
+def ratio(ours: Callable[[], object], theirs: Callable[[], object], rounds: int = 15) -> float:
+    """How much more processor time ours takes; the two take turns."""
+    times: list[list[float]] = [[], []]
+    for _ in range(rounds + 1):
+        for each, taken in zip((ours, theirs), times, strict=True):
+            started = time.process_time()
+            each()
+            taken.append(time.process_time() - started)
+    return median(times[0][1:]) / median(times[1][1:])
+
+
+def export_bytes(rows: int = 1000) -> bytes:
+    """An export's answer: five lists of so many rows."""
+    row: dict[str, object] = {
+        "itemKey": "health_potion",
+        "economyKey": "gold",
+        "quantity": 3,
+        "balance": 3,
+        "metadata": {},
+        "id": "x",
+        "eventId": "evt_1",
+        "status": "closed",
+        "createdAt": _MOMENT,
+        "updatedAt": _MOMENT,
+    }
+    player = {
+        "id": "ply_1",
+        "externalPlayerId": "player_42",
+        "studioId": "studio_1",
+        "gameId": "game_1",
+        "firstSeenAt": _MOMENT,
+        "lastSeenAt": _MOMENT,
+    }
+    lists = {
+        name: [row] * rows for name in ("attempts", "grants", "inventory", "wallet", "lobbies")
+    }
+    data: dict[str, object] = {"schemaVersion": 1, "exportedAt": _MOMENT, "player": player, **lists}
+    return json.dumps({"data": data}).encode()
+
+
+def typed_export(raw: bytes) -> Any:
+    """The answer as the SDK makes it of its bytes."""
+    from kraty_server_api.models import PlayerExport
+
+    return PlayerExport(json.loads(raw)["data"])
+
+
+def typed_dates(raw: bytes) -> int:
+    """The same, and one date of every lobby, typed."""
+    return len([lobby.created_at for lobby in typed_export(raw).lobbies])
+
+
+def verifying(calls: int = 500) -> float:
+    """Verifying a webhook of 1 KB, against the digest of it alone."""
+    from kraty_admin import sign_webhook, verify_webhook
+
+    body, secret = b"x" * 1024, "whsec_bench"
+    header = sign_webhook(raw_body=body, secret=secret)
+
+    def verify() -> None:
+        for _ in range(calls):
+            verify_webhook(raw_body=body, signature_header=header, secret=secret)
+
+    def digest() -> None:
+        for _ in range(calls):
+            hmac.digest(secret.encode(), b"1780920000." + body, "sha256")
+
+    return ratio(verify, digest)
