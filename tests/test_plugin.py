@@ -136,6 +136,51 @@ def test_without():
     assert "1 passed" in run(tmp_path, code)
 
 
+def test_it_can_be_switched_off(tmp_path: Path) -> None:
+    """By the name that pytest lists it under."""
+    code = """
+import pytest
+
+def test_it(request):
+    with pytest.raises(pytest.FixtureLookupError):
+        request.getfixturevalue("kraty_emulator")
+"""
+    assert "1 passed" in run(tmp_path, code, "-p", "no:kraty_admin")
+
+
+def test_a_thread_that_is_left_waiting_commits_nothing_later(tmp_path: Path) -> None:
+    """What a test's call was held up with ends with the test."""
+    code = """
+import threading
+import httpx
+from kraty_admin.emulator import Fault
+
+left = []
+
+def test_leaves(kraty_emulator):
+    kraty_emulator.faults.add(Fault("delay", when="before", seconds=3600))
+    url = kraty_emulator.base_url + "/server/v1/players/p/wallet/gold/credit"
+    headers = {"Authorization": "Bearer " + kraty_emulator.api_key}
+
+    def call():
+        try:
+            httpx.post(url, json={"amount": 5}, headers=headers, timeout=60, trust_env=False)
+        except httpx.TransportError as error:
+            left.append(type(error).__name__)
+
+    left.append(threading.Thread(target=call))
+    left[0].start()
+    while not kraty_emulator.faults.struck:
+        pass
+
+def test_finds(kraty_emulator):
+    left[0].join(20)
+    assert left[1:] in (["RemoteProtocolError"], ["ReadError"])
+    assert kraty_emulator.requests == kraty_emulator.ledger == []
+"""
+    assert "2 passed" in run(tmp_path, code)
+
+
 def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
     """And only tests that asked for it fail."""
     code = """

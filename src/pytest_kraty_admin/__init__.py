@@ -47,12 +47,11 @@ def kraty_emulator(
     order of calls only; its clock runs until the test sets it.
     """
     emulator = _kraty_emulator_server
-    emulator.start()  # a test may have closed it
     monkeypatch.setenv("KRATY_BASE_URL", emulator.base_url)
     monkeypatch.setenv("KRATY_SERVER_KEY", emulator.api_key)
     yield emulator
     emulator.close_clients()
+    emulator.start()  # the test may have closed it
     # Now, not before the next test: a delivery that is due again would reach a stranger
     # who has got the receiver's port meanwhile.
-    emulator.start()
     emulator.reset()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import time
+import weakref
 from datetime import datetime, timedelta, timezone
 from uuid import UUID
 
@@ -33,6 +35,8 @@ class TestClock:
         """And moves when it is told to."""
         clock = Clock(NOON)
         assert (NOON, False) == (clock.now, clock.is_running)
+        assert "<Clock 2026-06-08T12:00:00+00:00>" == repr(clock)
+        assert repr(Clock()).endswith("+00:00 running>")
         clock.advance(90)
         clock.advance(timedelta(minutes=-1))
         assert NOON + timedelta(seconds=30) == clock.now
@@ -43,8 +47,9 @@ class TestClock:
         """Moving a clock that runs does not stop it, and one that stands can run on."""
         clock = Clock()
         clock.advance(DAY)
+        clock.advance(60)
         ahead = clock() - time.time()
-        assert 86399 < ahead < 86401
+        assert 86459 < ahead < 86461
         clock.set(NOON)
         clock.run()
         assert clock.is_running
@@ -52,13 +57,16 @@ class TestClock:
 
     def test_it_goes_back_to_where_it_was(self) -> None:
         """Standing or running."""
-        standing, running = Clock(NOON), Clock()
+        standing, running, ahead = Clock(NOON), Clock(), Clock()
         for clock in (standing, running):
             clock.set(NOON + DAY)
             clock.reset()
+        ahead.advance(DAY)
+        ahead.reset()
         assert NOON == standing.now
         assert running.is_running
         assert abs(running() - time.time()) < 60
+        assert abs(ahead() - time.time()) < 60
 
     def test_a_moment_needs_a_zone(self) -> None:
         """Whose noon?"""
@@ -77,6 +85,36 @@ class TestClock:
         clock.reset()
         assert len(told) == 4
         assert [NOON.timestamp(), NOON.timestamp() + 1] == told[:2]
+
+    def test_whoever_ignores_it_is_not(self) -> None:
+        """Also where that happens while others are told."""
+        clock, told = Clock(), list[str]()
+
+        def once() -> None:
+            told.append("once")
+            clock.ignore(once)
+
+        clock.listen(once)
+        clock.listen(lambda: told.append("always"))
+        clock.advance(1)
+        clock.advance(1)
+        assert ["once", "always", "always"] == told
+
+    @pytest.mark.parametrize("seconds", [1e15, -1e15, 253402300799.0, float("inf"), float("nan")])
+    def test_it_stays_where_dates_are(self, seconds: float) -> None:
+        """Rather than break all that asks for the time."""
+        clock = Clock(NOON)
+        with pytest.raises(ValueError, match="cannot move by"):
+            clock.advance(seconds)
+        assert NOON == clock.now
+
+    def test_an_emulator_that_is_closed_listens_no_more(self) -> None:
+        """A clock that outlives many of them holds none of them."""
+        clock = Clock(NOON)
+        with Emulator(clock=clock) as kraty:
+            held = weakref.ref(kraty.webhooks)
+        gc.collect()
+        assert held() is None
 
 
 def test_seeded_ids_repeat() -> None:

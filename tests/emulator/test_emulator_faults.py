@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -96,8 +97,9 @@ class TestRules:
         faults.add(Fault("drop"), times=None)
         assert [None, "drop", "drop"] == drawn(faults, "webhook", None, "health.ping")
         faults.clear()
-        faults.add(Fault("delay"), operation="webhook", times=None)
-        assert ["delay", None, None] == drawn(faults, "webhook", None, "health.ping")
+        faults.add(None, Fault("delay"), operation="webhook", times=None)
+        assert [None, "delay"] == drawn(faults, "webhook", "webhook")
+        assert [None, None] == drawn(faults, None, "health.ping")
 
     def test_what_struck_is_counted(self) -> None:
         """By kind, status and moment, also after everything is cleared."""
@@ -112,11 +114,13 @@ class TestRules:
         faults.reset()
         assert faults.struck == {}
 
-    def test_the_rules_that_are_shown_are_a_copy(self) -> None:
+    def test_what_is_shown_is_a_copy(self) -> None:
         """Looking changes nothing."""
         faults = Faults()
         faults.add(Fault("drop"), skip=1)
         faults.rules[0].skip = 9
+        faults.struck["mine"] += 1
+        assert faults.struck == {}
         assert [None, "drop"] == drawn(faults, *["players.get"] * 2)
 
 
@@ -153,6 +157,16 @@ class TestChaos:
         names = {f"{kind}, {when} the commit" for kind in kinds for when in ("before", "after")}
         names |= {"content_type, after the commit", "drip, after the commit"}
         assert names | {"status 429, before the commit"} == set(faults.struck)
+
+    @pytest.mark.parametrize("operation", ["webhook", "wallet.credit"])
+    def test_what_takes_time_takes_so_long(self, operation: str) -> None:
+        """A stall, a drip and a delay."""
+        faults = Faults()
+        faults.chaos(1.0, seconds=7, operation=operation)
+        struck = [faults.draw(operation) for _ in range(500)]
+        slow = {(f.kind, f.seconds) for f in struck if f and f.kind in ("stall", "drip", "delay")}
+        kinds = {"delay"} if operation == "webhook" else {"delay", "drip", "stall"}
+        assert {(kind, 7) for kind in kinds} == slow
 
     def test_deliveries_have_chaos_of_their_own(self) -> None:
         """They are dropped or delayed."""
@@ -295,6 +309,18 @@ def test_requests_tell_operation_key_attempt_and_fault(api: Api) -> None:
     assert seen == api.platform.seen()
 
 
+def test_what_was_read_does_not_change(api: Api) -> None:
+    """Attempts are counted among the thousand that are kept, and for each who asks."""
+    body = {"amount": 5, "idempotencyKey": "k"}
+    for _ in range(2):
+        api.platform.answer(api.request("POST", CREDIT, body))
+    (_, second) = api.platform.seen()
+    for _ in range(999):
+        api.platform.answer(api.request("GET", "/nowhere"))
+    kept = api.platform.seen()
+    assert (1000, 1, 2) == (len(kept), kept[0].attempt, second.attempt)
+
+
 # --- what a client meets ---------------------------------------------------
 
 
@@ -392,6 +418,71 @@ def test_closing_does_not_wait_for_faults() -> None:
         emulator.reset()
         emulator.close()
         assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("kind", ["stall", "delay", "drip", None])
+def test_closing_breaks_off_what_is_under_way(
+    kind: FaultKind | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also where the client stays: at once, and without a word in the log."""
+    with Emulator() as emulator:
+        host, port = emulator.base_url.removeprefix("http://").split(":")
+        connection = socket.create_connection((host, int(port)), 10)
+        if kind is not None:
+            emulator.faults.add(Fault(kind, seconds=3600))
+            connection.sendall(b"GET /server/v1/ping HTTP/1.1\r\nHost: x\r\n\r\n")
+            while not emulator.faults.struck:
+                httpx.get(f"{emulator.base_url}/_emulator/ready", trust_env=False)
+        else:
+            head = b"POST /server/v1/ping HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
+            connection.sendall(head + b"{")
+            httpx.get(f"{emulator.base_url}/_emulator/ready", trust_env=False)
+    with connection:
+        left = b"".join(iter(lambda: connection.recv(4096), b""))
+    assert b'"ok"' not in left
+    assert [] == [record.message for record in caplog.records if record.levelname != "INFO"]
+
+
+def test_a_reset_breaks_off_what_is_under_way(kraty: Emulator) -> None:
+    """A call that would commit later belongs to what is forgotten."""
+    kraty.faults.add(Fault("delay", when="before", seconds=3600), Fault("stall", seconds=3600))
+    retry = RetryConfig(attempts=1)
+    failures: list[str | None] = []
+
+    def credit() -> None:
+        with pytest.raises(KratyNetworkError) as failed:
+            kraty.client(timeout=60, retry=retry).wallet.credit("alice", "gold", amount=5)
+        failures.append(failed.value.cause_name)
+
+    callers = [threading.Thread(target=credit) for _ in range(2)]
+    for number, caller in enumerate(callers, 1):
+        caller.start()
+        while kraty.faults.struck.total() < number:
+            httpx.get(f"{kraty.base_url}/_emulator/ready", trust_env=False)
+    kraty.reset()
+    for caller in callers:
+        caller.join(20)
+    assert 2 == len(failures)
+    assert set(failures) <= {"RemoteProtocolError", "ReadError"}
+    assert ([], []) == (kraty.ledger, kraty.requests)
+
+
+def test_nothing_is_kept_of_what_is_over(kraty: Emulator) -> None:
+    """Or a long run would grow by each call that fails."""
+    kraty.faults.add(Fault("status"), times=10)
+    url = f"{kraty.base_url}/server/v1/ping"
+    assert [503] * 10 == [httpx.get(url, trust_env=False).status_code for _ in range(10)]
+    httpx.get(url, trust_env=False)
+    connections = kraty._running.controls.connections  # type: ignore[union-attr]  # pyright: ignore
+    assert set() == connections._cuttable  # pyright: ignore[reportPrivateUsage]
+
+
+def test_a_forwarded_address_hides_no_connection(kraty: Emulator) -> None:
+    """What a proxy says of a client is not where its connection comes from."""
+    kraty.faults.add(Fault("drop"))
+    headers = {"X-Forwarded-For": "1.2.3.4"}
+    with pytest.raises(httpx.RemoteProtocolError):
+        httpx.get(f"{kraty.base_url}/server/v1/ping", headers=headers, trust_env=False)
 
 
 def test_counts_agree(kraty: Emulator) -> None:

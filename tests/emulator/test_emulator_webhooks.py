@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,6 +21,7 @@ import pytest
 
 from kraty_admin import KratyAdmin, construct_event
 from kraty_admin.emulator import DEFAULT_WORLD, Emulator, Endpoint, Fault, World
+from kraty_admin.emulator._state import Due, State
 from kraty_admin.emulator._webhooks import BACKOFF
 
 SECRET = "whsec_test"
@@ -215,13 +219,13 @@ def test_only_a_2xx_is_a_success(
 ) -> None:
     """A redirect is not followed."""
     kraty.webhooks.register(receiver.url, SECRET, events=["wallet.changed"])
-    receiver.answer = lambda each: status if each["deliveryAttempt"] == 1 else 204
+    receiver.answer = lambda each: status if each["deliveryAttempt"] == 1 else 299
     client.wallet.credit("alice", "gold", amount=5)
     kraty.webhooks.settle(PATIENCE)
     kraty.clock.advance(BACKOFF[0])
     kraty.webhooks.settle(PATIENCE)
     (delivery,) = kraty.deliveries
-    assert ("delivered", [status, 204]) == (delivery.status, [a.status for a in delivery.attempts])
+    assert ("delivered", [status, 299]) == (delivery.status, [a.status for a in delivery.attempts])
 
 
 def test_nobody_answers(kraty: Emulator, client: KratyAdmin) -> None:
@@ -308,6 +312,20 @@ def test_a_retry_comes_by_itself_where_the_clock_runs(receiver: Receiver) -> Non
         assert ["delivered"] == [each.status for each in kraty.deliveries]
 
 
+def test_proxies_are_for_others(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the environment names leads off this machine."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with Emulator(seed=1) as kraty:
+        kraty.webhooks.register(receiver.url, SECRET, events=["wallet.changed"])
+        kraty.client().wallet.credit("alice", "gold", amount=5)
+        kraty.webhooks.settle(PATIENCE)
+        assert ["delivered"] == [each.status for each in kraty.deliveries]
+        webhooks = kraty.webhooks
+    webhooks.wake()  # too late, which is no error
+
+
 def test_settling_has_a_limit(kraty: Emulator, client: KratyAdmin) -> None:
     """Rather than hang."""
     kraty.faults.add(Fault("delay", seconds=60), operation="webhook")
@@ -337,6 +355,162 @@ def test_a_reset_forgets_what_was_registered(receiver: Receiver) -> None:
         kraty.webhooks.settle(PATIENCE)
         assert [own] == [each.url for each in kraty.deliveries]
         assert [("player.registered", 1)] == receiver.told
+
+
+def test_a_reset_under_load_mixes_nothing_up(
+    kraty: Emulator, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was under way is recorded for nothing that comes after."""
+    over = threading.Event()
+
+    def load() -> None:
+        wallet = kraty.client().wallet
+        while not over.is_set():
+            wallet.credit("alice", "gold", amount=5)
+
+    callers = [threading.Thread(target=load) for _ in range(2)]
+    for caller in callers:
+        caller.start()
+    for _ in range(50):
+        kraty.webhooks.register(receiver.url, SECRET)
+        kraty.client().wallet.credit("alice", "gold", amount=5)
+        kraty.reset()
+    over.set()
+    for caller in callers:
+        caller.join(PATIENCE)
+    assert [] == [record.message for record in caplog.records if record.levelname == "ERROR"]
+
+
+def test_what_cannot_be_broken_off_is_not_recorded(
+    kraty: Emulator, client: KratyAdmin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some of what the loop waits for takes a cancellation for something else."""
+    started, recorded = threading.Event(), list[object]()
+
+    async def post(*_: object) -> tuple[int, None]:
+        with suppress(asyncio.CancelledError):
+            started.set()
+            await asyncio.sleep(3600)
+        return 200, None
+
+    def record(*_: object, **columns: object) -> None:
+        recorded.append(columns)
+
+    monkeypatch.setattr("kraty_admin.emulator._webhooks._post", post)
+    monkeypatch.setattr(State, "add_attempt", record)
+    client.wallet.credit("alice", "gold", amount=5)
+    assert started.wait(PATIENCE)
+    kraty.reset()
+    client.health.ping()
+    assert [] == recorded
+
+
+def test_settling_ends_with_a_reset(kraty: Emulator, client: KratyAdmin) -> None:
+    """There is nothing left to wait for."""
+    kraty.faults.add(Fault("delay", seconds=3600), operation="webhook", times=None)
+    client.wallet.credit("alice", "gold", amount=5)
+    waiting = threading.Thread(target=kraty.webhooks.settle, args=(600,))
+    waiting.start()
+    kraty.reset()
+    waiting.join(PATIENCE)
+    assert not waiting.is_alive()
+
+
+@pytest.fixture
+def looked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Each time that the loop has looked for what is due."""
+    looked: list[int] = []
+    due_deliveries = State.due_deliveries
+
+    def look(state: State, now: int, limit: int) -> list[Due]:
+        looked.append(now)
+        return due_deliveries(state, now, limit)
+
+    monkeypatch.setattr(State, "due_deliveries", look)
+    return looked
+
+
+def test_a_clock_that_stands_wakes_nobody(receiver: Receiver, looked: list[int]) -> None:
+    """However little is left until something is due."""
+    receiver.answer = lambda _: 500
+    with Emulator(seed=1, webhook_backoff=[0.001]) as kraty:
+        kraty.webhooks.register(receiver.url, SECRET)
+        client = kraty.client()
+        client.wallet.credit("alice", "gold", amount=5)
+        kraty.webhooks.settle(PATIENCE)
+        client.health.ping()
+        before = len(looked)
+        for _ in range(50):
+            client.health.ping()
+        assert before == len(looked)
+
+
+def test_an_endpoint_that_hangs_keeps_nobody_busy(receiver: Receiver, looked: list[int]) -> None:
+    """With all slots taken and more to deliver, the loop sleeps; closing breaks it off."""
+    hanging, released = threading.Semaphore(0), threading.Event()
+
+    def answer(_: dict[str, Any]) -> int:
+        hanging.release()
+        released.wait(PATIENCE)
+        return 200
+
+    receiver.answer = answer
+    with Emulator() as kraty:
+        kraty.webhooks.register(receiver.url, SECRET)
+        client = kraty.client()
+        for _ in range(20):
+            client.wallet.credit("alice", "gold", amount=5)
+        for _ in range(8):
+            assert hanging.acquire(timeout=PATIENCE)
+        client.health.ping()
+        before = len(looked)
+        for _ in range(20):
+            client.health.ping()
+        assert before == len(looked)
+        # What is due anew is the last in the row, and under way all the same.
+        kraty.webhooks.replay(kraty.deliveries[0].event_id)
+        for _ in range(20):
+            client.health.ping()
+        assert not hanging.acquire(blocking=False)
+        assert [0] * 21 == [len(each.attempts) for each in kraty.deliveries]
+        started = time.monotonic()
+    assert time.monotonic() - started < 5
+    released.set()
+
+
+def test_whatever_fails_is_an_attempt(kraty: Emulator, client: KratyAdmin) -> None:
+    """Or it would be in the way of all others for ever."""
+    kraty.webhooks.register("http://127.0.0.1:65536/", SECRET, events=["player.banned"])
+    client.wallet.credit("alice", "gold", amount=5)
+    client.players.ban("alice", reason="x")
+    kraty.webhooks.settle(PATIENCE)
+    (failed,) = [each for each in kraty.deliveries if each.url == "http://127.0.0.1:65536/"]
+    assert [(1, None)] == [(each.attempt, each.status) for each in failed.attempts]
+    assert "pending" == failed.status
+
+
+def test_the_end_of_deliveries_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Rather than that nobody notices; calls are answered all the same."""
+
+    def fail(state: State, now: int) -> int | None:
+        raise ZeroDivisionError("by design")
+
+    monkeypatch.setattr(State, "next_due_after", fail)
+    with Emulator() as kraty:
+        kraty.clock.run()
+        assert kraty.client().wallet.credit("alice", "gold", amount=5).balance == 5
+    assert ["No more webhooks are delivered"] == [
+        record.message for record in caplog.records if record.levelname == "ERROR"
+    ]
+
+
+@pytest.mark.parametrize("wait", [-1.0, 86401.0, float("inf"), float("nan")])
+def test_no_such_wait(wait: float) -> None:
+    """Refused at once, not at the first attempt that fails."""
+    with pytest.raises(ValueError, match="from 0 to 86400"):
+        Emulator(webhook_backoff=[1.0, wait])
 
 
 def test_what_was_not_delivered_is_after_a_crash(tmp_path: Path, receiver: Receiver) -> None:

@@ -97,6 +97,16 @@ def change(*path: str | int, to: object) -> Callable[[dict[str, Any]], None]:
             "world.games[0].currencies[0] must be of type str, not NoneType",
             id="no name",
         ),
+        pytest.param(
+            change("games", 0, "events", 0, to={}),
+            "world.games[0].events[0] needs key",
+            id="no key",
+        ),
+        pytest.param(
+            change("keys", 0, "environment", to="moon"),
+            "world.keys[0]: environment must be one of live, test, not 'moon'",
+            id="no such environment",
+        ),
         pytest.param(change("keys", 0, "game_id", to="go"), "no such game: go", id="no such game"),
         pytest.param(
             change("webhooks", 0, "url", to="http://a.b"),

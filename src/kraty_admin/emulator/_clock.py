@@ -67,9 +67,16 @@ class Clock:
 
         Args:
             by: Seconds or a `timedelta`; below zero for going back.
+
+        Raises:
+            ValueError: That is further than dates go.
         """
         seconds = by.total_seconds() if isinstance(by, timedelta) else by
         with self._lock:
+            try:
+                datetime.fromtimestamp(self() + seconds, timezone.utc)
+            except (OverflowError, OSError, ValueError):
+                raise ValueError(f"the clock cannot move by {seconds} seconds") from None
             if self._standing is None:
                 self._ahead += seconds
             else:
@@ -94,8 +101,12 @@ class Clock:
         """Call this, in whatever thread, each time that somebody moves the clock."""
         self._listeners.append(listener)
 
+    def ignore(self, listener: Callable[[], object]) -> None:
+        """Call this no more."""
+        self._listeners.remove(listener)
+
     def _tell(self) -> None:
-        for listener in self._listeners:
+        for listener in tuple(self._listeners):
             listener()
 
 

@@ -20,6 +20,7 @@ import jsonschema_rs
 from kraty_server_api.operations import NAMES
 
 from ._errors import EmulatedError, Problem, invalid
+from ._json import MAX_SAFE_INTEGER
 
 __all__ = ["Contract", "Route", "load_contract"]
 
@@ -62,6 +63,11 @@ class _Checker:
             # Older versions of the validator give up on deep nesting.
             return [{"path": "", "message": str(error)}]
         return found
+
+
+def _integer(digits: str) -> int:
+    # Older versions of the validator hold no more than 64 bits.
+    return max(-MAX_SAFE_INTEGER, min(int(digits), MAX_SAFE_INTEGER))
 
 
 def _pointer(steps: Sequence[str | int]) -> str:
@@ -109,7 +115,7 @@ class Route:
     def read_query(self, query: str) -> dict[str, Any]:
         """The query's values; what should be an integer and looks like one is one."""
         return {
-            name: int(text) if name in self.integers and _INTEGER.fullmatch(text) else text
+            name: _integer(text) if name in self.integers and _INTEGER.fullmatch(text) else text
             for name, text in parse_qsl(query, keep_blank_values=True)
         }
 

@@ -21,11 +21,12 @@ from starlette.types import ASGIApp
 
 from kraty_server_api.decoding import is_object
 
-from ._clock import Clock
+from ._clock import Clock, SeededIds
 from ._faults import fault_of
 from ._platform import Platform, SeenRequest
 from ._state import LedgerEntry
 from ._webhooks import Webhooks
+from ._wire import Connections
 
 __all__ = ["Controls", "build_control"]
 
@@ -40,13 +41,28 @@ class Controls:
     platform: Platform
     clock: Clock
     webhooks: Webhooks
+    connections: Connections
+    ids: SeededIds | None
+    """The source of ids, if it can begin again."""
     game_id: str
     """The game that is looked at."""
-    reset: Callable[[], Awaitable[None]]
+    requests_per_minute: int
+    """How many each key has at first."""
 
     def ledger(self, external_player_id: str | None = None) -> list[LedgerEntry]:
         """The ledger's entries, oldest first; those of one player if asked for."""
         return self.platform.state.ledger(self.game_id, external_player_id)
+
+    def reset(self) -> None:
+        """Be as at first; in the server's thread, in one step, so that nothing comes between."""
+        self.connections.cut()
+        self.platform.faults.reset()
+        self.clock.reset()
+        if self.ids is not None:
+            self.ids.reset()
+        self.platform.reset()
+        self.platform.requests_per_minute = self.requests_per_minute
+        self.webhooks.reset()
 
 
 def build_control(controls: Controls) -> ASGIApp:
@@ -100,15 +116,15 @@ def build_control(controls: Controls) -> ASGIApp:
         return {"ok": True}
 
     def replay(members: Members) -> object:
-        webhooks.replay(**members)
+        webhooks.replay(str(members["event_id"]))
         return {"ok": True}
 
     def ledger(query: Members) -> object:
         return controls.ledger(query.get("external_player_id"))
 
-    async def reset(_: Request) -> Response:
-        await controls.reset()
-        return _Json({"ok": True})
+    def reset(_: Members) -> object:
+        controls.reset()
+        return {"ok": True}
 
     gets: dict[str, Act] = {
         "ready": ready,
@@ -129,7 +145,7 @@ def build_control(controls: Controls) -> ASGIApp:
     routes = [Route(f"/{name}", _get(act), methods=["GET"]) for name, act in gets.items()]
     routes += [Route(f"/{name}", _post(act), methods=["POST"]) for name, act in posts.items()]
     routes.append(Route("/faults", _get(clear_faults), methods=["DELETE"]))
-    routes.append(Route("/reset", reset, methods=["POST"]))
+    routes.append(Route("/reset", _get(reset), methods=["POST"]))
     return Starlette(routes=[Mount("/_emulator", routes=routes)])
 
 
@@ -149,7 +165,7 @@ def _post(act: Act) -> Callable[[Request], Awaitable[Response]]:
             return _Json(act(members))
         except (KeyError, TypeError) as error:
             return _refused(f"a member is missing, unknown or of another type: {error}")
-        except ValueError as error:
+        except (OverflowError, ValueError) as error:
             return _refused(str(error))
 
     return endpoint

@@ -19,6 +19,8 @@ import attrs
 from kraty_server_api.decoding import is_object
 from kraty_server_api.operations import NAMES
 
+from ._checks import of_type, one_of
+
 __all__ = ["WEBHOOK", "Chaos", "Fault", "FaultKind", "FaultRule", "Faults", "Moment", "fault_of"]
 
 FaultKind = Literal[
@@ -71,22 +73,30 @@ class Fault:
     """One thing that goes wrong, once.
 
     Raises:
+        TypeError: A field is of another type.
         ValueError: The fields do not go together.
     """
 
-    kind: FaultKind = attrs.field(validator=attrs.validators.in_(_KINDS))
+    kind: FaultKind = attrs.field(validator=one_of(*_KINDS))
     """What goes wrong."""
-    when: Moment = attrs.field(
-        default="after", validator=attrs.validators.in_(get_args(Moment)), kw_only=True
-    )
+    when: Moment = attrs.field(default="after", validator=one_of(*get_args(Moment)), kw_only=True)
     """Before the call is committed, or after."""
-    status: int = attrs.field(default=503, kw_only=True)
+    status: int = attrs.field(default=503, validator=of_type(int), kw_only=True)
     """For `status`: which, from 400 to 599."""
-    code: str | None = attrs.field(default=None, kw_only=True)
+    code: str | None = attrs.field(
+        default=None, validator=attrs.validators.optional(of_type(str)), kw_only=True
+    )
     """For `status`: the error's code; by default the one that goes with the status."""
-    html: bool = attrs.field(default=False, kw_only=True)
+    html: bool = attrs.field(default=False, validator=of_type(bool), kw_only=True)
     """For `status`: whether the answer is an HTML page, as proxies send them."""
-    headers: Mapping[str, str] = attrs.field(factory=dict[str, str], kw_only=True)
+    headers: Mapping[str, str] = attrs.field(
+        factory=dict[str, str],
+        validator=[
+            of_type(Mapping),
+            attrs.validators.deep_mapping(of_type(str), of_type(str)),
+        ],
+        kw_only=True,
+    )
     """For `status`: headers of the answer, such as `Retry-After`."""
     seconds: float = attrs.field(default=1.0, kw_only=True)
     """For `stall`, `drip` and `delay`: how long, from 0 to 3600."""
@@ -123,9 +133,9 @@ class FaultRule:
     """What happens to them; `None` for nothing."""
     operation: str | None
     """Which calls it is for, such as `wallet.credit`; `None` for all."""
-    skip: int
+    skip: int = attrs.field(validator=of_type(int))
     """How many such calls go by before the first fault."""
-    times: int | None
+    times: int | None = attrs.field(validator=attrs.validators.optional(of_type(int)))
     """How often the faults are gone through; `None` for ever."""
     drawn: int = 0
     """How many of the faults have been drawn."""
@@ -173,8 +183,8 @@ class Chaos:
         if self._random.random() >= self.rate:
             return None
         when: Moment = "after" if self._random.random() < self.after else "before"
-        choices = _delivery_faults(when, self.seconds) if for_delivery else None
-        return self._random.choice(choices or _call_faults(when, self.seconds))
+        choices = _delivery_faults if for_delivery else _call_faults
+        return self._random.choice(choices(when, self.seconds))
 
 
 def _delivery_faults(when: Moment, seconds: float) -> list[Fault]:
@@ -331,6 +341,7 @@ def fault_of(fields: object) -> Fault | None:
     """A fault from its JSON, the members of which are called like its fields.
 
     Raises:
+        TypeError: A member is of another type.
         ValueError: It is none.
     """
     if fields is None:

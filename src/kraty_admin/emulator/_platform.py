@@ -91,7 +91,7 @@ class Answer:
     """What breaks the connection that it goes out over, if anything."""
 
 
-@attrs.define(kw_only=True)
+@attrs.frozen(kw_only=True)
 class SeenRequest:
     """A request that the emulator has received, whatever became of it."""
 
@@ -106,7 +106,7 @@ class SeenRequest:
     fault: Fault | None
     """What went wrong with it on purpose, if anything."""
     attempt: int = 1
-    """How many requests with its path and key there were up to it."""
+    """How many of the requests that are kept had its path and key, up to it."""
     status: int | None = None
     """The status that it was answered with, as far as an answer came through."""
 
@@ -214,12 +214,15 @@ class Platform:
         """The newest requests, oldest first."""
         with self._lock:
             kept = list(self._seen)
+        # Here, so that no request has to wait until its body is read twice.
         attempts: Counter[tuple[str, str]] = Counter()
+        numbered: list[SeenRequest] = []
         for seen in kept:
             if (key := seen.idempotency_key) is not None:
                 attempts[seen.path, key] += 1
-                seen.attempt = attempts[seen.path, key]
-        return kept
+                seen = attrs.evolve(seen, attempt=attempts[seen.path, key])
+            numbered.append(seen)
+        return numbered
 
     def reset(self) -> None:
         """Forget every player, key and request."""

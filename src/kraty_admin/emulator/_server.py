@@ -10,11 +10,11 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from types import TracebackType
-from typing import Any, Final
+from typing import Final
 from uuid import uuid4
 
 import httpx
@@ -61,8 +61,8 @@ class Emulator:
         seed: Makes ids that depend on nothing but this and the order of calls. Default:
             random ones.
         requests_per_minute: How many requests each key has per minute.
-        webhook_backoff: Seconds between the attempts to deliver a webhook; after one
-            attempt more than there are of them, it is given up.
+        webhook_backoff: Seconds between the attempts to deliver a webhook, each a day at
+            most; after one attempt more than there are of them, it is given up.
 
     Raises:
         ValueError: The host is not a loopback address, or a number is out of range.
@@ -82,6 +82,8 @@ class Emulator:
     ) -> None:
         if requests_per_minute < 1:
             raise ValueError("requests_per_minute must be at least 1")
+        if not all(0 <= wait <= 86400 for wait in webhook_backoff):
+            raise ValueError("webhook_backoff must have waits from 0 to 86400 seconds each")
         self._host = _loopback(host)
         self._port = port
         self._database = os.fspath(database)
@@ -142,8 +144,10 @@ class Emulator:
                 platform=platform,
                 clock=self._clock,
                 webhooks=webhooks,
+                connections=Connections(),
+                ids=self._ids,
                 game_id=self._world.keys[0].game_id,
-                reset=self._reset,
+                requests_per_minute=self._requests_per_minute,
             )
             self._running = _Running(controls, self._host, self._port)
         except BaseException:
@@ -279,19 +283,7 @@ class Emulator:
 
     def reset(self) -> None:
         """Be as at first: without players, keys, requests, faults, deliveries and events."""
-        self._serving().run(self._reset())
-
-    async def _reset(self) -> None:
-        """In the server's thread, so that nothing is answered meanwhile."""
-        controls = self._serving().controls
-        await controls.webhooks.drop()
-        self._faults.reset()
-        self._clock.reset()
-        if self._ids is not None:
-            self._ids.reset()
-        controls.platform.reset()
-        controls.platform.requests_per_minute = self._requests_per_minute
-        controls.webhooks.reset()
+        self._serving().reset()
 
     def _amount(self, external_player_id: str, kind: Kind, key: str) -> int:
         state = self._serving().controls.platform.state
@@ -329,9 +321,8 @@ class _Running:
             self._stop()
             self.controls.platform.state.close()
 
-    def run(self, work: Coroutine[Any, Any, None]) -> None:
-        """Have the server's thread do this, and wait for it."""
-        self._server.run_there(work).result(_PATIENCE)
+    def reset(self) -> None:
+        self._server.reset().result(_PATIENCE)
 
     def _stop(self) -> None:
         self._server.stop()
@@ -342,13 +333,16 @@ class _Server(uvicorn.Server):
     """Uvicorn that says when it is up and stops when it is told."""
 
     def __init__(self, controls: Controls) -> None:
-        connections = Connections()
+        self._controls = controls
+        connections = controls.connections
         super().__init__(
             uvicorn.Config(
                 build_app(controls.platform, connections, build_control(controls)),
                 http=connections.protocol(),
                 ws="none",
                 lifespan="off",
+                # Connections are known by their clients' addresses, the true ones.
+                proxy_headers=False,
                 # The caller's logging is the caller's; and without the date and the
                 # server's version, the same calls give the same bytes.
                 log_config=None,
@@ -364,7 +358,6 @@ class _Server(uvicorn.Server):
         """Set once the server is up or has failed."""
         self.failure: BaseException | None = None
         """Why it stopped without being told to."""
-        self._webhooks = controls.webhooks
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped = asyncio.Event()
         # Here, so that the event loop does not start with a long import.
@@ -385,16 +378,21 @@ class _Server(uvicorn.Server):
         self.settled.set()
 
     async def main_loop(self) -> None:
-        delivering = asyncio.create_task(self._webhooks.run())
+        delivering = asyncio.create_task(self._controls.webhooks.run())
         # Uvicorn's looks at a flag ten times a second, so stopping would wait for it.
         await self._stopped.wait()
+        self._controls.connections.close()
         delivering.cancel()
         await asyncio.gather(delivering, return_exceptions=True)
 
-    def run_there(self, work: Coroutine[Any, Any, None]) -> Future[None]:
+    def reset(self) -> Future[None]:
         if self._loop is None:
             raise RuntimeError("the emulator is not running")
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+        async def in_the_loop() -> None:
+            self._controls.reset()
+
+        return asyncio.run_coroutine_threadsafe(in_the_loop(), self._loop)
 
     def stop(self) -> None:
         self.should_exit = True

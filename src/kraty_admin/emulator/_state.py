@@ -301,6 +301,8 @@ class State:
             self._db.execute("PRAGMA foreign_keys = ON")
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
+            # Where this is on, a reset would write zeros over all that was there.
+            self._db.execute("PRAGMA secure_delete = OFF")
             if is_new:
                 with self.transaction():
                     self._create()

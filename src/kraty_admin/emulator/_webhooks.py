@@ -63,7 +63,6 @@ class Webhooks:
         self._flying: dict[int, asyncio.Task[None]] = {}
         self._progress = threading.Condition()
         self._register_own()
-        clock.listen(self.wake)
 
     def register(self, url: str, secret: str, *, events: Sequence[str] | None = None) -> None:
         """Tell an endpoint of what happens from now on.
@@ -125,6 +124,7 @@ class Webhooks:
     async def run(self) -> None:
         """Deliver until cancelled."""
         self._loop = asyncio.get_running_loop()
+        self._clock.listen(self.wake)
         # The machine's proxies are not for its own loopback.
         async with httpx.AsyncClient(timeout=_PATIENCE, trust_env=False) as client:
             try:
@@ -132,19 +132,29 @@ class Webhooks:
                     self._due.clear()
                     self._start_due(client)
                     await self._sleep()
+            except Exception:
+                _logger.exception("No more webhooks are delivered")
+                raise
             finally:
-                await self.drop()
-
-    async def drop(self) -> None:
-        """Break off what is under way. It stays due."""
-        tasks = list(self._flying.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+                self._clock.ignore(self.wake)
+                await asyncio.gather(*self._break_off(), return_exceptions=True)
 
     def reset(self) -> None:
-        """Know the first endpoints only; the state has been reset."""
+        """Know the first endpoints only; the state has been reset, in the same step of the loop.
+
+        In a later one, what is under way could be recorded for another's delivery.
+        """
+        self._break_off()
         self._register_own()
+        self.wake()
+
+    def _break_off(self) -> list[asyncio.Task[None]]:
+        """Deliver no further what is under way. It stays due."""
+        tasks = list(self._flying.values())
+        self._flying.clear()
+        for task in tasks:
+            task.cancel()
+        return tasks
 
     def _register_own(self) -> None:
         for each in self._endpoints:
@@ -163,9 +173,9 @@ class Webhooks:
                 task.add_done_callback(functools.partial(self._landed, due.number))
 
     def _landed(self, number: int, task: asyncio.Task[None]) -> None:
+        if self._flying.get(number) is not task:
+            return  # broken off
         del self._flying[number]
-        if task.cancelled():
-            return
         if failure := task.exception():
             # Not tried again at once, or it would fail for ever at full speed.
             _logger.error("A delivery could not be made or recorded", exc_info=failure)
@@ -189,12 +199,13 @@ class Webhooks:
         fault = self._faults.draw(WEBHOOK)
         if fault is not None and fault.kind == "delay":
             await asyncio.sleep(fault.seconds)
-        is_lost = fault is not None and fault.kind == "drop"
         status, error = None, None
-        if not (is_lost and fault is not None and fault.when == "before"):
+        if fault is None or not fault.prevents:
             status, error = await _post(client, due)
-        if is_lost:
+        if fault is not None and fault.kind == "drop":
             status, error = None, "lost on purpose"
+        if self._flying.get(due.number) is not asyncio.current_task():
+            return  # broken off, but some of what is waited for above swallows that
         is_delivered = status is not None and 200 <= status <= 299
         is_given_up = due.attempt > len(self._backoff)
         becomes: DeliveryStatus = (
@@ -220,7 +231,8 @@ async def _post(client: httpx.AsyncClient, due: Due) -> tuple[int | None, str | 
     headers = {"Content-Type": "application/json", "X-Signature": signature}
     try:
         return (await client.post(due.url, content=body, headers=headers)).status_code, None
-    except (httpx.HTTPError, httpx.InvalidURL) as failure:
+    except Exception as failure:
+        # Whatever it was, it was an attempt: a port out of range is no `HTTPError`.
         return None, f"{type(failure).__name__}: {failure}"
 
 

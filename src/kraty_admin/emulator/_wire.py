@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections.abc import Awaitable
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final, cast
 
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
@@ -15,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ._faults import Fault
-from ._platform import Answer, Platform, Request
+from ._platform import Answer, Platform, Received, Request
 
 __all__ = ["Connections", "build_app"]
 
@@ -34,6 +35,7 @@ class Connections:
 
     def __init__(self) -> None:
         self._open: dict[tuple[str, int], asyncio.Transport] = {}
+        self._cuttable: set[asyncio.Task[Any]] = set()
 
     def of(self, scope: Scope) -> asyncio.Transport | None:
         """The transport of the connection that a request came over, if it is still open."""
@@ -50,10 +52,36 @@ class Connections:
                 super().connection_made(transport)
 
             def connection_lost(self, exc: Exception | None) -> None:
-                connections.pop(self._peer, None)
+                # The address may be another connection's already.
+                if connections.get(self._peer) is self.transport:
+                    del connections[self._peer]
                 super().connection_lost(exc)
 
         return Protocol
+
+    async def cuttable(self, scope: Scope, receive: Receive, work: Awaitable[None]) -> None:
+        """Do this to the end, or until all is cut."""
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        self._cuttable.add(task)
+        try:
+            await work
+        except asyncio.CancelledError:
+            if (transport := self.of(scope)) is not None:
+                transport.abort()
+                await _gone(receive)
+        finally:
+            self._cuttable.discard(task)
+
+    def cut(self) -> None:
+        """Break off all requests that something goes wrong with: who waits, commits no more."""
+        for task in self._cuttable:
+            task.cancel()
+
+    def close(self) -> None:
+        """Close all connections, with what is under way on them."""
+        self.cut()
+        for transport in self._open.values():
+            transport.close()
 
 
 def build_app(platform: Platform, connections: Connections, control: ASGIApp) -> ASGIApp:
@@ -81,6 +109,10 @@ def build_app(platform: Platform, connections: Connections, control: ASGIApp) ->
                 body=body,
             )
         )
+        work = answer(received, scope, receive, send)
+        await (work if received.fault is None else connections.cuttable(scope, receive, work))
+
+    async def answer(received: Received, scope: Scope, receive: Receive, send: Send) -> None:
         fault = received.fault
         delay = fault if fault is not None and fault.kind == "delay" else None
         if delay is not None and delay.when == "before":
@@ -133,8 +165,10 @@ async def _drip(transport: asyncio.Transport, receive: Receive, raw: bytes, seco
 async def _pause(receive: Receive, seconds: float) -> bool:
     """Wait so long, or until the client has gone; says whether it has."""
     gone = asyncio.ensure_future(_gone(receive))
-    done, _ = await asyncio.wait({gone}, timeout=seconds)
-    gone.cancel()
+    try:
+        done, _ = await asyncio.wait({gone}, timeout=seconds)
+    finally:
+        gone.cancel()
     return bool(done)
 
 

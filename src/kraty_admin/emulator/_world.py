@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar, cast
+from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 import attrs
@@ -18,9 +18,9 @@ import attrs
 from kraty_admin._settings import is_loopback
 from kraty_server_api.decoding import is_array, is_object
 
-__all__ = ["DEFAULT_WORLD", "ApiKey", "Endpoint", "Event", "Game", "World"]
+from ._checks import of_type, one_of
 
-T = TypeVar("T")
+__all__ = ["DEFAULT_WORLD", "ApiKey", "Endpoint", "Event", "Game", "World"]
 
 
 @attrs.frozen(kw_only=True)
@@ -69,7 +69,9 @@ class ApiKey:
     """The game that it is bound to."""
     permission_set: str = "server_integration"
     """What it may do; the server API takes `server_integration` alone."""
-    environment: Literal["live", "test"] = "test"
+    environment: Literal["live", "test"] = attrs.field(
+        default="test", validator=one_of("live", "test")
+    )
     """What it says about itself in `ping`."""
 
     @property
@@ -83,14 +85,21 @@ class Endpoint:
     """Where webhooks are delivered to.
 
     Raises:
+        TypeError: A field is of another type.
         ValueError: The URL is not on this machine, or the secret is empty.
     """
 
-    url: str
+    url: str = attrs.field(validator=of_type(str))
     """An `http` or `https` URL on this machine."""
-    secret: str = attrs.field(repr=False)
+    secret: str = attrs.field(repr=False, validator=of_type(str))
     """What deliveries are signed with."""
-    events: Sequence[str] | None = None
+    events: Sequence[str] | None = attrs.field(
+        default=None,
+        validator=attrs.validators.optional(
+            # A string is a sequence of strings as well.
+            [of_type(list, tuple), attrs.validators.deep_iterable(of_type(str))]
+        ),
+    )
     """The names of the events that it is told of; `None` for all."""
 
     def __attrs_post_init__(self) -> None:
@@ -132,68 +141,73 @@ class World:
                 return game
         raise KeyError(game_id)
 
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> World:
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> World:
         """Read a world from a JSON file, the members of which are called as here.
 
         Raises:
             OSError: The file cannot be read.
             ValueError: It is not JSON, or not a world; the message says where.
         """
-        return _read(cls, json.loads(Path(path).read_bytes()), "world")
+        world: World = _read_world(json.loads(Path(path).read_bytes()), "world")
+        return world
 
 
-_PARTS: Final[Mapping[tuple[type, str], type]] = {
-    (World, "games"): Game,
-    (World, "keys"): ApiKey,
-    (World, "webhooks"): Endpoint,
-    (Game, "events"): Event,
-}
-"""What the arrays of objects hold; the others hold strings."""
-
-_SCALARS: Final[Mapping[str, type]] = {"int": int, "bool": bool}
-"""The members that are no strings and no arrays, by how they are annotated."""
+Reader = Callable[[Any, str], Any]
+"""Makes a value of its JSON, or says what is wrong with that, and where it stands."""
 
 
-def _read(kind: type[T], value: Any, where: str) -> T:
-    """One of these from its JSON."""
-    if not is_object(value):
-        raise ValueError(f"{where} must be an object")
-    fields = attrs.fields_dict(cast("type[attrs.AttrsInstance]", kind))
-    if unknown := value.keys() - fields.keys():
-        raise ValueError(f"{where} has no {min(unknown)}; it may have {', '.join(fields)}")
-    for name, field in fields.items():
-        if field.default is attrs.NOTHING and name not in value:
-            raise ValueError(f"{where} needs {name}")
-    read = {
-        name: _read_member(kind, name, str(fields[name].type), member, f"{where}.{name}")
-        for name, member in value.items()
-    }
-    try:
-        return kind(**read)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
+def _scalar(kind: type) -> Reader:
+    def read(value: Any, where: str) -> Any:
+        if type(value) is not kind:
+            raise ValueError(f"{where} must be of type {kind.__name__}, not {type(value).__name__}")
+        return value
+
+    return read
 
 
-def _read_member(kind: type, name: str, annotation: str, value: Any, where: str) -> Any:
-    if "Sequence" not in annotation:
-        return _read_scalar(_SCALARS.get(annotation, str), value, where)
-    if not is_array(value):
-        raise ValueError(f"{where} must be an array")
-    part = _PARTS.get((kind, name))
-    return tuple(
-        _read_scalar(str, member, f"{where}[{index}]")
-        if part is None
-        else _read(part, member, f"{where}[{index}]")
-        for index, member in enumerate(value)
-    )
+def _array(of: Reader) -> Reader:
+    def read(value: Any, where: str) -> Any:
+        if not is_array(value):
+            raise ValueError(f"{where} must be an array")
+        return tuple(of(member, f"{where}[{index}]") for index, member in enumerate(value))
+
+    return read
 
 
-def _read_scalar(kind: type, value: Any, where: str) -> Any:
-    if type(value) is not kind:
-        raise ValueError(f"{where} must be of type {kind.__name__}, not {type(value).__name__}")
-    return value
+def _object(kind: type[attrs.AttrsInstance], **readers: Reader) -> Reader:
+    needed = [each.name for each in attrs.fields(kind) if each.default is attrs.NOTHING]
 
+    def read(value: Any, where: str) -> Any:
+        if not is_object(value):
+            raise ValueError(f"{where} must be an object")
+        for name in needed:
+            if name not in value:
+                raise ValueError(f"{where} needs {name}")
+        if unknown := value.keys() - readers.keys():
+            raise ValueError(f"{where} has no {min(unknown)}; it may have {', '.join(readers)}")
+        members = {name: readers[name](value[name], f"{where}.{name}") for name in value}
+        try:
+            return kind(**members)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
+
+    return read
+
+
+_TEXT: Final = _scalar(str)
+_TEXTS: Final = _array(_TEXT)
+_EVENT: Final = _object(Event, key=_TEXT, mode=_TEXT, enabled=_scalar(bool), duration=_scalar(int))
+_GAME: Final = _object(
+    Game, id=_TEXT, studio_id=_TEXT, currencies=_TEXTS, items=_TEXTS, events=_array(_EVENT)
+)
+_KEY: Final = _object(
+    ApiKey, id=_TEXT, token=_TEXT, game_id=_TEXT, permission_set=_TEXT, environment=_TEXT
+)
+_ENDPOINT: Final = _object(Endpoint, url=_TEXT, secret=_TEXT, events=_TEXTS)
+_read_world: Final = _object(
+    World, games=_array(_GAME), keys=_array(_KEY), webhooks=_array(_ENDPOINT)
+)
 
 DEFAULT_WORLD: Final = World(
     games=(
