@@ -11,7 +11,7 @@ import json
 import socket
 import ssl
 import threading
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextlib import contextmanager, suppress
 from typing import Any, Final, TypeVar
 from urllib.parse import unquote
@@ -61,6 +61,9 @@ class Seen:
         return {name.lower(): value for name, value in pairs}
 
 
+Answer = Callable[[Seen], bytes | Iterable[bytes] | None]
+
+
 def response(status: int = 200, payload: object = None, **headers: str) -> bytes:
     """The bytes of an answer."""
     body = b"" if payload is None else json.dumps(payload).encode()
@@ -80,7 +83,7 @@ class Server:
 
     def __init__(
         self,
-        answer: Callable[[Seen], bytes | None],
+        answer: Answer,
         tls: ssl.SSLContext | None,
         tunnel: ssl.SSLContext | None,
     ) -> None:
@@ -144,6 +147,10 @@ class Server:
                 answer = self._answer(seen)
                 if answer is None:
                     return
+                if not isinstance(answer, bytes):
+                    for piece in answer:
+                        connection.sendall(piece)
+                    return
                 connection.sendall(answer)
                 if b"connection: close" in answer.split(b"\r\n\r\n")[0]:
                     return
@@ -174,12 +181,12 @@ class Server:
 
 @contextmanager
 def serving(
-    answer: Callable[[Seen], bytes | None] = credited,
+    answer: Answer = credited,
     *,
     tls: ssl.SSLContext | None = None,
     tunnel: ssl.SSLContext | None = None,
 ) -> Generator[Server, None, None]:
-    """A server that answers so; `None` closes the connection.
+    """A server that answers so; `None` closes the connection, as do pieces after the last.
 
     Args:
         answer: Makes the bytes of an answer.

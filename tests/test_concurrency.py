@@ -691,7 +691,11 @@ class TestPool:
     def test_broken_connections_are_closed(
         self, twin: Twin, failure: BaseException, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """One whose call has failed in any way is closed, and not used again."""
+        """One whose call has failed in any way is closed, and not used again.
+
+        An interruption may have left a transport locked, so of one there only what is open
+        is closed; here, nothing is.
+        """
         used: list[object] = []
         closed: list[object] = []
 
@@ -724,7 +728,8 @@ class TestPool:
         first, second, third = used
         assert first is second
         assert first is not third
-        assert [first, third] == closed
+        is_dropped = isinstance(failure, KeyboardInterrupt) and not twin.is_async
+        assert ([third] if is_dropped else [first, third]) == closed
 
     @twins
     def test_unused_connections_are_closed(

@@ -109,13 +109,15 @@ class TestReprs:
             await settled(kraty.wallet.credit("p", "gold", amount=1))
             await settled(kraty.health.ping())
             pool = kraty._sender._over.get()
-            transport = pool.take()
-            pool.give_back(transport)
+            connection = pool.take()
+            pool.give_back(connection)
+            transport = connection._transport
             parts = [kraty, kraty.with_options(timeout=1.0), kraty.wallet, kraty._target]
             parts += [kraty._settings, kraty._budget, kraty._sender, kraty._sender._over]
             parts += [kraty._target.headers, kraty._target.whole_headers, kraty._sender._headers]
             parts += [kraty._target.headers.with_body, kraty._target.headers.without_body]
-            parts += [pool, pool.gate, transport, transport._pool, *transport._pool.connections]
+            parts += [pool, pool.gate, connection, connection._watch]
+            parts += [transport, transport._pool, *transport._pool.connections]
             for part in parts:
                 texts.extend([repr(part), str(part), f"{part}", pprint.pformat(part)])
                 if not isinstance(part, httpx.Headers):

@@ -19,7 +19,17 @@ from kraty_server_api.types import Model, Operation
 from ._exchange import Exchange
 from ._idempotency import FIELD, mint_key, stamp
 from ._json import encode
-from ._pool import KEPT_FOR, AsyncGate, AsyncPool, Gate, Owned, Pool, SyncPool
+from ._pool import (
+    KEPT_FOR,
+    AsyncConnection,
+    AsyncGate,
+    AsyncPool,
+    Connection,
+    Gate,
+    Owned,
+    Pool,
+    SyncPool,
+)
 from ._retry import RetryBudget, RetryConfig
 from ._sender import AsyncSender, Hook, Sender
 from ._settings import (
@@ -188,7 +198,10 @@ class KratyAdmin(Resources, _Client[Sender]):
         retry_budget: How many retries may be spent before calls succeed again, over all
             threads: one that succeeds gives one back. `None` for no limit.
         http_client: A client of your own, with its proxies, hooks and transports. It is
-            not closed with this one. Its authentication and redirects are not used.
+            not closed with this one. Its authentication and redirects are not used. Give
+            it more connections than calls at a time, and let response hooks `read()`
+            before they raise, or the reason of a refusal is lost. Without it, connections
+            are watched more closely: see the notes on `http_client` in the documentation.
         generate_idempotency_key: Makes the key of a write that is given none. Default: a
             random UUID.
         on_request: Called with a `RequestInfo` after each attempt. What it raises is
@@ -385,13 +398,21 @@ class KratyAdminAsync(AsyncResources, _Client[AsyncSender]):
 
 def _sync_pool(target: Target) -> Owned[SyncPool]:
     options = _transport_options(target)
-    return Owned(lambda: Pool(lambda: httpx.HTTPTransport(**options()), Gate(_CONNECTIONS)))
+    return Owned(
+        lambda: Pool(
+            lambda: Connection(httpx.HTTPTransport(**options())),
+            Gate(_CONNECTIONS),
+        )
+    )
 
 
 def _async_pool(target: Target) -> Owned[AsyncPool]:
     options = _transport_options(target)
     return Owned(
-        lambda: Pool(lambda: httpx.AsyncHTTPTransport(**options()), AsyncGate(_CONNECTIONS))
+        lambda: Pool(
+            lambda: AsyncConnection(httpx.AsyncHTTPTransport(**options())),
+            AsyncGate(_CONNECTIONS),
+        )
     )
 
 

@@ -46,6 +46,8 @@ class Failure:
     """An attempt that was not."""
 
     cause: Exception
+    has_left: bool = False
+    """Whether the request is known to have left, whatever the cause may say."""
 
 
 Outcome: TypeAlias = Reply | Failure
@@ -162,7 +164,7 @@ class Exchange(Generic[T]):
         """
         outcome = _seen(outcome)
         if isinstance(outcome, Failure):
-            return self._after_failure(outcome.cause, now)
+            return self._after_failure(outcome, now)
         self._request_id = outcome.headers.get("x-request-id")
         if 200 <= outcome.status <= 299:
             try:
@@ -196,8 +198,9 @@ class Exchange(Generic[T]):
             request_id=reply.headers.get("x-request-id") if reply else None,
         )
 
-    def _after_failure(self, cause: Exception, now: float) -> Step[T]:
-        if not isinstance(cause, _NOT_SENT):
+    def _after_failure(self, failure: Failure, now: float) -> Step[T]:
+        cause = failure.cause
+        if failure.has_left or not isinstance(cause, _NOT_SENT):
             self._ambiguous = True
         detached = _detached(cause)
         error = KratyNetworkError(

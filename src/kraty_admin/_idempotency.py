@@ -44,6 +44,7 @@ def stamp(
         raise TypeError(f"{origin} a {type(key).__name__}; a key must be a str")
     if not key:
         raise ValueError(f"{origin} empty; a key must hold at least one character")
+    key = str.__str__(key)  # errors carry it to other processes, which may lack a subclass
     return (body if given is not None else {**(body or {}), FIELD: key}), key
 
 
@@ -92,7 +93,8 @@ def fulfil_once(
 
     A conflict means that this very thing has been fulfilled before, with another
     amount, item or reason. Trying again cannot mend that; somebody has to look. Works
-    around synchronous and awaited calls alike:
+    around synchronous and awaited calls alike; where calls run in a group of tasks, use
+    it inside the task, since groups wrap what is raised:
 
         with fulfil_once("iap", receipt_id, on_conflict=alert_ops) as key:
             kraty.wallet.credit(player_id, "gold", amount=500, idempotency_key=key)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
 import httpx
 
@@ -16,13 +17,48 @@ if TYPE_CHECKING:
     # a tenth of the time that importing the package takes.
     import asyncio
 
-__all__ = ["KEPT_FOR", "AsyncGate", "AsyncPool", "Gate", "Owned", "Pool", "SyncPool"]
+__all__ = [
+    "KEPT_FOR",
+    "AsyncConnection",
+    "AsyncGate",
+    "AsyncPool",
+    "Connection",
+    "Gate",
+    "Owned",
+    "Pool",
+    "SyncPool",
+    "this_process",
+]
 
 C = TypeVar("C")
 G = TypeVar("G")
 
 KEPT_FOR: Final = 5.0
 """Seconds after which an idle connection is not used again, as in httpx."""
+
+
+class _Descent:
+    """How many forks lie between the first process and this one."""
+
+    def __init__(self) -> None:
+        self.forks = 0
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forked)
+
+    def _forked(self) -> None:
+        self.forks += 1
+
+
+_descent: Final = _Descent()
+
+
+def this_process() -> tuple[int, int]:
+    """What tells this process from those that it was forked from.
+
+    Not its number alone: the first process of a container and its child in a container of
+    its own both have number 1.
+    """
+    return os.getpid(), _descent.forks
 
 
 class Owned(Generic[C]):
@@ -35,29 +71,36 @@ class Owned(Generic[C]):
         self._make = make
         # By process, without a lock: a fork could inherit it from a thread that holds it.
         # An ancestor's is kept, not closed: it still speaks over these connections.
-        self._each: dict[int, C] = {os.getpid(): make()}
+        self._each: dict[tuple[int, int], C] = {this_process(): make()}
 
     def get(self) -> C:
         mine = self.peek()
-        return self._each.setdefault(os.getpid(), self._make()) if mine is None else mine
+        return self._each.setdefault(this_process(), self._make()) if mine is None else mine
 
     def peek(self) -> C | None:
         """This process's, if there is one yet."""
-        return self._each.get(os.getpid())
+        return self._each.get(this_process())
 
 
 class Gate:
     """Lets so many calls in at a time; the others wait in line."""
 
+    # Not a semaphore, whose steps are Python's: a signal handler that raises in the middle
+    # of one would leave it locked for good.
+
     def __init__(self, places: int) -> None:
-        self._places = threading.Semaphore(places)
+        self._places: SimpleQueue[None] = SimpleQueue()
+        for _ in range(places):
+            self._places.put(None)
 
     def enter(self, seconds: float | None) -> None:
-        if not self._places.acquire(timeout=seconds):
-            raise httpx.PoolTimeout("no connection became free in time")
+        try:
+            self._places.get(timeout=seconds)
+        except Empty:
+            raise httpx.PoolTimeout("no connection became free in time") from None
 
     def leave(self) -> None:
-        self._places.release()
+        self._places.put(None)
 
 
 class AsyncGate:
@@ -101,8 +144,127 @@ class AsyncGate:
             turn.set_exception(httpx.PoolTimeout("no connection became free in time"))
 
 
+class _Watch:
+    """Watches what comes in on a connection.
+
+    httpx renews the read timeout with every byte, and takes an answer that was there
+    before the request for the answer to it. Here no read outlasts the call, and it is
+    noticed where none was needed.
+    """
+
+    def __init__(self) -> None:
+        self.stream: Any = None
+        """The open stream, an `httpcore.NetworkStream`, as the transport tells of it."""
+        self._ends_at = math.inf
+        self._asked = False
+        self._reads = 0
+
+    def begin(self, ends_at: float) -> None:
+        """A request is about to be sent, whose answer has until then."""
+        self._ends_at = ends_at
+        self._asked = False
+        self._reads = 0
+
+    def note(self, event: str, info: Mapping[str, Any]) -> bool:
+        """Note an event of the `trace` extension; says whether a stream has been opened."""
+        if event == "http11.send_request_headers.started":
+            # What is mocked below the transport sends nothing.
+            self._asked = True
+        elif event.endswith(_OPENED):
+            self.stream = info["return_value"]
+            return True
+        return False
+
+    def left(self, timeout: float | None) -> float:
+        """How long a read may take that would have so long."""
+        self._reads += 1
+        left = self._ends_at - time.monotonic()
+        if left <= 0:
+            raise httpx.ReadTimeout("the deadline passed while the answer was coming in")
+        return left if timeout is None else min(timeout, left)
+
+    @property
+    def unasked(self) -> bool:
+        """Whether an answer came without a read, and so was there before the request."""
+        return self._asked and not self._reads
+
+
+_OPENED: Final = (
+    ".connect_tcp.complete",
+    ".connect_unix_socket.complete",
+    ".start_tls.complete",
+)
+
+_UNASKED: Final = "the connection held an answer before the request was sent"
+
+
+class Connection:
+    """A transport for one connection, and what watches it."""
+
+    def __init__(self, transport: httpx.HTTPTransport) -> None:
+        self._transport = transport
+        self._watch = _Watch()
+
+    def send(self, request: httpx.Request, ends_at: float) -> httpx.Response:
+        """Send a request, and read the head of its answer."""
+        self._watch.begin(ends_at)
+        request.extensions["trace"] = self._trace
+        response = self._transport.handle_request(request)
+        if self._watch.unasked:
+            response.close()
+            raise httpx.RemoteProtocolError(_UNASKED)
+        return response
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def drop(self) -> None:
+        """Close what is open, after something that may have left the transport locked."""
+        if self._watch.stream is not None:
+            self._watch.stream.close()
+
+    def _trace(self, event: str, info: Mapping[str, Any]) -> None:
+        if self._watch.note(event, info):
+            watch, read = self._watch, self._watch.stream.read
+
+            def watched(max_bytes: int, timeout: float | None = None) -> object:
+                return read(max_bytes, watch.left(timeout))
+
+            self._watch.stream.read = watched
+
+
+class AsyncConnection:
+    """A transport for one connection, and what watches it."""
+
+    def __init__(self, transport: httpx.AsyncHTTPTransport) -> None:
+        self._transport = transport
+        self._watch = _Watch()
+
+    async def send(self, request: httpx.Request, ends_at: float) -> httpx.Response:
+        """Send a request, and read the head of its answer."""
+        self._watch.begin(ends_at)
+        request.extensions["trace"] = self._trace
+        response = await self._transport.handle_async_request(request)
+        if self._watch.unasked:
+            await response.aclose()
+            raise httpx.RemoteProtocolError(_UNASKED)
+        return response
+
+    async def aclose(self) -> None:
+        await self._transport.aclose()
+
+    async def _trace(self, event: str, info: Mapping[str, Any]) -> None:
+        if self._watch.note(event, info):
+            watch, read = self._watch, self._watch.stream.read
+
+            async def watched(max_bytes: int, timeout: float | None = None) -> object:
+                return await read(max_bytes, watch.left(timeout))
+
+            self._watch.stream.read = watched
+
+
 class Pool(Generic[C, G]):
-    """Connections, each in a transport of its own, that one call has to itself at a time.
+    """Connections, each with a transport of its own, that one call has to itself at a time.
 
     One transport for all of them would do, but for what its pool does in httpcore: where
     a call is cancelled at the wrong moment, it loses a connection for good, and whenever
@@ -125,22 +287,22 @@ class Pool(Generic[C, G]):
         except IndexError:
             return self._make()
 
-    def give_back(self, transport: C) -> None:
+    def give_back(self, connection: C) -> None:
         """Keep one after a call that has left it as it should be."""
-        self._idle.append((time.monotonic(), transport))
+        self._idle.append((time.monotonic(), connection))
 
     def idle(self, seconds: float) -> Iterator[C]:
         """Those that nobody has used for so long, to be closed; they are no longer kept."""
         while self._idle:
             try:
-                since, transport = self._idle.popleft()
+                since, connection = self._idle.popleft()
             except IndexError:
                 return
             if time.monotonic() - since < seconds:
-                self._idle.appendleft((since, transport))
+                self._idle.appendleft((since, connection))
                 return
-            yield transport
+            yield connection
 
 
-SyncPool: TypeAlias = Pool[httpx.HTTPTransport, Gate]
-AsyncPool: TypeAlias = Pool[httpx.AsyncHTTPTransport, AsyncGate]
+SyncPool: TypeAlias = Pool[Connection, Gate]
+AsyncPool: TypeAlias = Pool[AsyncConnection, AsyncGate]

@@ -136,8 +136,8 @@ class RetryBudget:
 
     def take(self) -> bool:
         """Whether another retry may be spent, and if so, spends it."""
-        if self._capacity is None:
-            return True
+        if not self._capacity:
+            return self._capacity is None
         self._spent.append(None)
         if len(self._spent) > self._capacity:
             self.give_back()

@@ -7,16 +7,15 @@ cancelling of tasks ask for.
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 import httpx
 
 from ._exchange import Done, Exchange, Failure, Limits, Outcome, Reply, Sleep, Step
-from ._pool import KEPT_FOR, AsyncPool, Owned, SyncPool
+from ._pool import KEPT_FOR, AsyncPool, Owned, SyncPool, this_process
 from .errors import KratyError
 from .telemetry import RequestInfo
 
@@ -96,6 +95,34 @@ class Body:
         return b"".join(self._chunks)
 
 
+class Departure:
+    """Whether a request has left, over a client of the caller's.
+
+    What is raised does not tell: a hook may have asked somebody else, or the transport
+    may have tried another way after the first.
+    """
+
+    def __init__(self, request: httpx.Request) -> None:
+        self._request = request
+        self._has_left = False
+
+    def note(self, event: str, info: Mapping[str, Any]) -> None:
+        """Note an event of the `trace` extension."""
+        if event.endswith(".send_request_headers.started"):
+            self._has_left |= info["request"].method != b"CONNECT"
+
+    async def note_async(self, event: str, info: Mapping[str, Any]) -> None:
+        """Note an event of the `trace` extension."""
+        self.note(event, info)
+
+    def failure(self, cause: Exception) -> Failure:
+        """The failure of the attempt."""
+        if isinstance(cause, httpx.HTTPStatusError) and cause.response.request != self._request:
+            # Somebody else's refusal, which says nothing about our request.
+            cause = httpx.NetworkError(f"a hook of http_client raised {cause}")
+        return Failure(_without_frames(cause), self._has_left)
+
+
 class Sender:
     """Performs exchanges over a transport of its own, or over the caller's client."""
 
@@ -103,7 +130,7 @@ class Sender:
         self._headers = headers
         self._over = over
         self._closed = False
-        self._process: int | None = None
+        self._process: tuple[int, int] | None = None
 
     @property
     def is_closed(self) -> bool:
@@ -138,33 +165,41 @@ class Sender:
         try:
             for expired in pool.idle(KEPT_FOR):
                 expired.close()
-            transport = pool.take()
+            connection = pool.take()
             try:
-                reply = _read(transport.handle_request(request), limits)
-            except BaseException:
-                transport.close()
+                reply = _read(connection.send(request, limits.ends_at), limits)
+            except _FAILURES:
+                connection.close()
                 raise
-            pool.give_back(transport)
+            except BaseException:
+                connection.drop()
+                raise
+            pool.give_back(connection)
         finally:
             pool.gate.leave()
         if self._closed:
             self.close()
         return reply
 
-    def _over_client(self, client: httpx.Client, exchange: Exchange[T], limits: Limits) -> Reply:
+    def _over_client(self, client: httpx.Client, exchange: Exchange[T], limits: Limits) -> Outcome:
         self._process = _still(self._process)
         if client.is_closed:
             raise httpx.ConnectError("http_client was closed")
         request = _request_of(client, self._headers, exchange, limits)
-        response = client.send(request, auth=None, follow_redirects=False, stream=True)
-        return _read(response, limits)
+        departure = Departure(request)
+        request.extensions["trace"] = departure.note
+        try:
+            response = client.send(request, auth=None, follow_redirects=False, stream=True)
+            return _read(response, limits)
+        except _FAILURES as cause:
+            return departure.failure(cause)
 
     def close(self) -> None:
         self._closed = True
         if not isinstance(self._over, httpx.Client):
             pool = self._over.peek()
-            for transport in pool.idle(0.0) if pool is not None else ():
-                transport.close()
+            for connection in pool.idle(0.0) if pool is not None else ():
+                connection.close()
 
 
 class AsyncSender:
@@ -174,8 +209,8 @@ class AsyncSender:
         self._headers = headers
         self._over = over
         self._closed = False
-        self._process: int | None = None
-        self._loops: dict[int, asyncio.AbstractEventLoop] = {}
+        self._process: tuple[int, int] | None = None
+        self._loops: dict[tuple[int, int], asyncio.AbstractEventLoop] = {}
 
     @property
     def is_closed(self) -> bool:
@@ -221,13 +256,13 @@ class AsyncSender:
         try:
             for expired in pool.idle(KEPT_FOR):
                 await expired.aclose()
-            transport = pool.take()
+            connection = pool.take()
             try:
-                reply = await _read_async(await transport.handle_async_request(request), limits)
+                reply = await _read_async(await connection.send(request, limits.ends_at), limits)
             except BaseException:
-                await transport.aclose()
+                await connection.aclose()
                 raise
-            pool.give_back(transport)
+            pool.give_back(connection)
         finally:
             pool.gate.leave()
         if self._closed:
@@ -236,15 +271,19 @@ class AsyncSender:
 
     async def _over_client(
         self, client: httpx.AsyncClient, exchange: Exchange[T], limits: Limits
-    ) -> Reply:
+    ) -> Outcome:
         self._process = _still(self._process)
         if client.is_closed:
             raise httpx.ConnectError("http_client was closed")
         request = _request_of(client, self._headers, exchange, limits)
+        departure = Departure(request)
+        request.extensions["trace"] = departure.note_async
         at_home = self._is_at_home()
         try:
             response = await client.send(request, auth=None, follow_redirects=False, stream=True)
             return await _read_async(response, limits)
+        except _FAILURES as cause:
+            return departure.failure(cause)
         except RuntimeError as error:
             if at_home:
                 raise
@@ -256,19 +295,19 @@ class AsyncSender:
         import asyncio
 
         running = asyncio.get_running_loop()
-        return self._loops.setdefault(os.getpid(), running) is running
+        return self._loops.setdefault(this_process(), running) is running
 
     async def aclose(self) -> None:
         if isinstance(self._over, httpx.AsyncClient):
             self._closed = True
             return
         at_home = self._is_at_home()
-        if not at_home and not self._loops[os.getpid()].is_closed():
+        if not at_home and not self._loops[this_process()].is_closed():
             raise KratyError("close this KratyAdminAsync in the event loop that it was used in")
         self._closed = True
         pool = self._over.peek()
-        for transport in pool.idle(0.0) if at_home and pool is not None else ():
-            await transport.aclose()
+        for connection in pool.idle(0.0) if at_home and pool is not None else ():
+            await connection.aclose()
 
 
 def _request(headers: Headers, exchange: Exchange[T], limits: Limits) -> httpx.Request:
@@ -327,9 +366,9 @@ async def _read_async(response: httpx.Response, limits: Limits) -> Reply:
         await response.aclose()
 
 
-def _still(first: int | None) -> int:
+def _still(first: tuple[int, int] | None) -> tuple[int, int]:
     """This process, which must be the first that has used the caller's client."""
-    process = os.getpid()
+    process = this_process()
     if first not in (None, process):
         raise KratyError(
             "http_client was first used in another process, and its connections would cross "

@@ -117,7 +117,9 @@ class _CallError(KratyError):
 
         True when any attempt ended without a definite answer: the connection
         broke once the request was on its way, a 408 or 5xx came back, or a 2xx
-        could not be read. Repeat such a call with `idempotency_key`.
+        could not be read. Repeat such a call with `idempotency_key`, until a repeat
+        passes: one that fails without being ambiguous, such as a 429, had no effect
+        itself, and says nothing about the call that it repeats.
         """
         return self.call.ambiguous
 

@@ -1,0 +1,412 @@
+"""Servers, hooks, signals and processes that do what nobody expects of them."""
+
+from __future__ import annotations
+
+import enum
+import itertools
+import json
+import multiprocessing
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from kraty_admin import (
+    KratyAdmin,
+    KratyError,
+    KratyNetworkError,
+    KratyServerError,
+)
+from kraty_admin._pool import this_process
+from kraty_admin._retry import RetryBudget
+from kraty_admin.emulator import Emulator
+from loopback import (
+    AT_ONCE,
+    KEY,
+    ONCE,
+    SYNC,
+    Seen,
+    Twin,
+    credited,
+    response,
+    serving,
+    settled,
+    twins,
+)
+
+PATIENCE = 30.0
+"""Seconds until something is taken to hang."""
+
+
+# --- answers that nobody asked for -----------------------------------------
+
+
+def planted(player: str = "mallory") -> bytes:
+    """An answer that the next request is to take for its own."""
+    data = {"economyKey": "gold", "balance": 7777, "applied": True, "player": player}
+    return response(200, {"data": data})
+
+
+def chunked(seen: Seen) -> bytes:
+    body = credited(seen).partition(b"\r\n\r\n")[2]
+    return b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (
+        len(body),
+        body,
+    )
+
+
+FIRST: dict[str, Callable[[Seen], bytes]] = {
+    "an answer": credited,
+    "chunks": chunked,
+    "a refusal": lambda seen: response(503),
+    "no content": lambda seen: b"HTTP/1.1 204 No Content\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("first", FIRST)
+@twins
+def test_an_answer_that_was_there_before_is_not_taken(twin: Twin, first: str) -> None:
+    """Whatever the server appends to an answer, the next call does not believe it is meant."""
+
+    def answer(seen: Seen) -> bytes:
+        return FIRST[first](seen) + planted()
+
+    async def scenario(kraty: Any) -> list[tuple[str, str, int]]:
+        balances: list[tuple[str, str, int]] = []
+        for player in ("alice", "bob"):
+            try:
+                result = await settled(kraty.wallet.credit(player, "gold", amount=1))
+            except KratyError:
+                continue
+            balances.append((player, result["player"], result.balance))
+        return balances
+
+    with serving(answer) as server:
+        found = twin.run(scenario, retry=AT_ONCE, base_url=server.url)
+    assert all(asked == told and balance == 500 for asked, told, balance in found), found
+
+
+@twins
+def test_what_is_mocked_below_the_transport_needs_no_bytes(
+    twin: Twin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer without a read is believed where nothing was sent either."""
+
+    def handle(transport: object, request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json={"data": {"balance": 3}})
+
+    async def handle_async(transport: object, request: httpx.Request) -> httpx.Response:
+        return handle(transport, request)
+
+    async def scenario(kraty: Any) -> tuple[object, object]:
+        real = await settled(kraty.wallet.credit("alice", "gold", amount=1))
+        monkeypatch.setattr(httpx.HTTPTransport, "handle_request", handle)
+        monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", handle_async)
+        mocked = await settled(kraty.wallet.credit("alice", "gold", amount=1))
+        return real.balance, mocked.balance
+
+    with serving() as server:
+        assert (500, 3) == twin.run(scenario, base_url=server.url)
+
+
+# --- answers without an end ------------------------------------------------
+
+
+def empty_blocks() -> Iterator[bytes]:
+    """A gzip stream that goes on for ever and holds nothing."""
+    packer = zlib.compressobj(wbits=31)
+    yield packer.compress(b"") + packer.flush(zlib.Z_SYNC_FLUSH)
+    while True:
+        yield packer.flush(zlib.Z_FULL_FLUSH) or b"\x00\x00\x00\xff\xff"
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+ENDLESS: dict[str, Callable[[], Iterable[bytes]]] = {
+    "head": lambda: itertools.chain([OK + b"x: "], itertools.repeat(b"a")),
+    "informational": lambda: itertools.repeat(b"HTTP/1.1 102 Processing\r\n\r\n"),
+    "chunk": lambda: itertools.chain(
+        [OK + b"transfer-encoding: chunked\r\n\r\n2;x="], itertools.repeat(b"a")
+    ),
+    "trailer": lambda: itertools.chain(
+        [OK + b"transfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nx: "], itertools.repeat(b"a")
+    ),
+    "body": lambda: itertools.chain(
+        [OK + b"content-length: 100000\r\n\r\n"], itertools.repeat(b" ")
+    ),
+    "gzip": lambda: itertools.chain([OK + b"content-encoding: gzip\r\n\r\n"], empty_blocks()),
+}
+
+
+@pytest.mark.parametrize("part", ENDLESS)
+@twins
+def test_the_deadline_holds_against_drips(twin: Twin, part: str) -> None:
+    """Each byte comes in time for the read, and the last one never."""
+
+    def answer(seen: Seen) -> Iterator[bytes]:
+        # So many that a call without a deadline fails the test instead of holding it up.
+        for piece in itertools.islice(ENDLESS[part](), 250):
+            yield piece
+            if server.over.wait(0.02):
+                return
+
+    with serving(answer) as server:
+        started = time.monotonic()
+        with pytest.raises(KratyNetworkError) as failed:
+            twin.credit(base_url=server.url, timeout=5, deadline=0.3)
+        took = time.monotonic() - started
+    assert ("ReadTimeout", True) == (failed.value.cause_name, failed.value.ambiguous)
+    assert took < 4
+
+
+# --- hooks of the caller's -------------------------------------------------
+
+
+def ask(url: str) -> Callable[[object], None]:
+    def hook(_: object) -> None:
+        httpx.get(url, trust_env=False).raise_for_status()
+
+    return hook
+
+
+def refused(_: object) -> None:
+    raise httpx.ConnectError("the collector is down")
+
+
+@twins
+def test_a_hooks_own_failure_is_not_taken_for_kratys(twin: Twin) -> None:
+    """The call took effect; that a collector answered 404 says nothing about it."""
+    with Emulator() as kraty:
+        for hook in (ask(f"{kraty.base_url}/collector"), refused):
+            http_client = twin.http_client(event_hooks={"response": [twin.hook(hook)]})
+            with pytest.raises(KratyNetworkError) as failed:
+                twin.credit(
+                    base_url=kraty.base_url,
+                    api_key=kraty.api_key,
+                    http_client=http_client,
+                    retry=ONCE,
+                )
+            assert failed.value.ambiguous
+        assert [500, 500] == [entry.delta for entry in kraty.ledger]
+
+
+@twins
+def test_a_connection_that_was_refused_is_clear(twin: Twin) -> None:
+    """Over the caller's client too: what was never sent had no effect."""
+    with serving() as server:
+        url = server.url
+    with pytest.raises(KratyNetworkError) as failed:
+        twin.credit(base_url=url, http_client=twin.http_client(), retry=ONCE)
+    assert ("ConnectError", False) == (failed.value.cause_name, failed.value.ambiguous)
+
+
+@twins
+def test_a_refusal_that_a_hook_raised_is_kratys(twin: Twin) -> None:
+    """`raise_for_status` of our own answer is what such hooks are for."""
+
+    def hook(answer: httpx.Response) -> None:
+        answer.raise_for_status()
+
+    with Emulator() as kraty, pytest.raises(KratyServerError) as failed:
+        twin.credit(
+            base_url=kraty.base_url,
+            api_key="wrong.key",
+            http_client=twin.http_client(event_hooks={"response": [twin.hook(hook)]}),
+        )
+    assert (401, 1) == (failed.value.status, failed.value.attempts)
+
+
+class Failover(httpx.BaseTransport):
+    """Tries a second way where the first one does not answer."""
+
+    def __init__(self) -> None:
+        self._first = httpx.HTTPTransport()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        try:
+            self._first.handle_request(request)
+        except httpx.RemoteProtocolError:
+            raise httpx.ConnectError("the second way is closed") from None
+        raise AssertionError("the first way was open")
+
+    def close(self) -> None:
+        self._first.close()
+
+
+def test_what_was_sent_once_may_have_had_an_effect() -> None:
+    """Though the last thing that went wrong came before anything was sent."""
+    with (
+        serving(lambda seen: None) as server,
+        httpx.Client(transport=Failover()) as http_client,
+        pytest.raises(KratyNetworkError) as failed,
+    ):
+        SYNC.credit(base_url=server.url, http_client=http_client, retry=ONCE)
+    assert ("ConnectError", True) == (failed.value.cause_name, failed.value.ambiguous)
+
+
+# --- signals ---------------------------------------------------------------
+
+INTERRUPTED = """
+import signal, sys
+from kraty_admin._pool import Gate
+
+class Interruption(Exception): pass
+
+def interrupt(*_):
+    raise Interruption
+
+gate = Gate(2)
+signal.signal(signal.SIGALRM, interrupt)
+signal.alarm(0)
+seen = 0
+while seen < 2000:
+    signal.setitimer(signal.ITIMER_REAL, 0.0003)
+    try:
+        while True:
+            gate.enter(None)
+            gate.leave()
+    except Interruption:
+        seen += 1
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    if gate._places.empty():
+        gate.leave()  # one was lost between entering and leaving, which is not the question
+signal.signal(signal.SIGALRM, signal.SIG_DFL)
+signal.alarm(20)  # ends it if the gate is locked
+gate.enter(None)
+print("open")
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no such signals here")
+def test_a_signal_handler_that_raises_leaves_the_gate_open() -> None:
+    """2,000 interruptions anywhere in its steps; then a call still gets in."""
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE * 2,
+        check=False,
+    )
+    assert ("open\n", "", 0) == (done.stdout, done.stderr, done.returncode)
+
+
+class Interruption(BaseException):
+    """What a signal handler of the caller's raises."""
+
+
+def test_an_interrupted_call_leaves_no_connection() -> None:
+    """It is closed without asking the transport, which may be locked; the next call opens one."""
+
+    def answer(seen: Seen) -> bytes | None:
+        if seen.player == "slow":
+            signal.pthread_kill(main, signal.SIGUSR1)
+            server.over.wait(PATIENCE)
+        return credited(seen)
+
+    def interrupt(number: int, frame: object) -> None:
+        raise Interruption
+
+    main = threading.get_ident()
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with serving(answer) as server, KratyAdmin(api_key=KEY, base_url=server.url) as kraty:
+            with pytest.raises(Interruption):
+                kraty.wallet.credit("slow", "gold", amount=1)
+            assert kraty.wallet.credit("next", "gold", amount=1)["connection"] == 2
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+# --- processes -------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_with_its_parents_number_is_another_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As the first process of a container in a container: both have number 1."""
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    here, there = multiprocessing.Pipe()
+    mine = this_process()
+    with serving() as server, KratyAdmin(api_key=KEY, base_url=server.url) as kraty:
+        assert kraty.wallet.credit("parent", "gold", amount=1)["connection"] == 1
+        child = os.fork()
+        if not child:
+            try:
+                there.send(
+                    (this_process(), kraty.wallet.credit("c", "gold", amount=1)["connection"])
+                )
+            finally:
+                os._exit(0)
+        assert here.poll(PATIENCE)
+        theirs, connection = here.recv()
+        os.waitpid(child, 0)
+    assert (mine != theirs, connection) == (True, 2)
+
+
+# --- the budget ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("capacity", [0, 1, 5])
+def test_the_budget_is_never_exceeded(capacity: int) -> None:
+    """However many threads take from it at once; with nothing in it, nothing is to be had."""
+    budget = RetryBudget(capacity)
+    granted: list[int] = []
+    start = threading.Barrier(50)
+
+    def work() -> None:
+        start.wait(PATIENCE)
+        mine = 0
+        for _ in range(200):
+            mine += budget.take()
+            if capacity == 0:
+                budget.give_back()
+        granted.append(mine)
+
+    threads = [threading.Thread(target=work) for _ in range(50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(granted) <= capacity
+
+
+def test_an_empty_budget_cannot_be_taken_from_behind() -> None:
+    """Not even by one whose success comes between two steps of another."""
+    budget = RetryBudget(0)
+
+    class Hasty(list[None]):
+        def append(self, item: None) -> None:
+            super().append(item)
+            budget.give_back()
+
+    vars(budget)["_spent"] = Hasty()
+    assert budget.take() is False
+
+
+# --- keys ------------------------------------------------------------------
+
+
+class Receipt(str, enum.Enum):
+    """A key that is more than a string."""
+
+    FIRST = "receipt_1"
+
+
+def test_a_key_is_a_plain_string_in_what_leaves_a_call() -> None:
+    """Other processes may not have the class."""
+    with serving(lambda seen: response(400)) as server, SYNC.client(base_url=server.url) as kraty:
+        with pytest.raises(KratyServerError) as failed:
+            kraty.wallet.credit("p", "gold", amount=1, idempotency_key=Receipt.FIRST)
+        assert "receipt_1" == json.loads(server.seen[0].body)["idempotencyKey"]
+    assert type(failed.value.idempotency_key) is str
+    assert "receipt_1" == pickle.loads(pickle.dumps(failed.value)).idempotency_key
