@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kraty_admin import _json
 from kraty_admin._json import encode
 from kraty_server_api.types import Model
 
@@ -239,6 +240,66 @@ json_values: st.SearchStrategy[object] = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=12,
 )
+
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+
+
+class Twice:
+    """How often the slow way was taken."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.slow = 0
+        whole = _json.encode_any
+
+        def counted(body: Any) -> bytes:
+            self.slow += 1
+            return whole(body)
+
+        monkeypatch.setattr(_json, "encode_any", counted)
+
+
+class TestTwoWays:
+    """What the standard library prints alike is left to it, and nothing else."""
+
+    @given(st.dictionaries(st.text(), PLAIN))
+    @settings(max_examples=100, deadline=None)
+    def test_they_print_the_same(self, body: dict[str, Any]) -> None:
+        """Byte for byte."""
+        assert _json.encode_any(body) == encode(body)
+
+    def test_a_batch_goes_the_fast_way(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """With a context in each row as well."""
+        ways = Twice(monkeypatch)
+        rows = [
+            {"id": f"p_{n}", "context": {"level": n, "tags": ["a", None, True]}} for n in range(9)
+        ]
+        assert json.loads(encode({"rows": rows})) == {"rows": rows}
+        assert 0 == ways.slow
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            pytest.param(1.0, id="float"),
+            pytest.param({"7": 1}, id="array index"),
+            pytest.param(OrderedDict([("a", 1)]), id="dict of another class"),
+            pytest.param(MappingProxyType({"a": 1}), id="mapping"),
+            pytest.param((1, 2), id="tuple"),
+            pytest.param(Word.GOLD, id="str of another class"),
+            pytest.param(Number.SEVEN, id="int of another class"),
+        ],
+    )
+    def test_the_rest_goes_the_other_way(
+        self, value: object, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Also where it stands deep within."""
+        ways = Twice(monkeypatch)
+        encode({"rows": [{"a": "b", "c": [value]}]})
+        assert 1 == ways.slow
 
 
 class TestProperties:

@@ -13,13 +13,17 @@ import pytest
 REAL = {"KRATY_SERVER_KEY": "krt_live_real.secret", "KRATY_BASE_URL": "https://api.kraty.io"}
 
 
+# Plugins that are slow to load and not what is tested.
+WITHOUT = [f"-pno:{name}" for name in ("cacheprovider", "schemathesis", "hypothesispytest")]
+
+
 def run(folder: Path, code: str, *options: str, conftest: str = "") -> str:
     """Run the tests of this file, every one of which has to pass; returns what pytest says."""
     (folder / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
     (folder / "conftest.py").write_text(conftest)
     (folder / "test_it.py").write_text(code)
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rA", *options, "."],
+        [sys.executable, "-m", "pytest", *WITHOUT, "-rA", *options, "."],
         cwd=folder,
         env={**os.environ, **REAL},
         capture_output=True,

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from json.encoder import encode_basestring
+from itertools import chain
+from json.encoder import JSONEncoder, encode_basestring
 from math import isfinite
-from typing import Any, TypeGuard
+from typing import Any, Final, TypeGuard
 
 __all__ = ["encode"]
 
@@ -32,6 +33,47 @@ def encode(body: Mapping[str, Any]) -> bytes:
     Raises:
         TypeError, ValueError: It holds what JSON cannot; the message names where.
     """
+    if _is_plain(body):
+        try:
+            return _PLAIN.encode(body).encode()
+        except ValueError:
+            pass  # the other way says where
+    return encode_any(body)
+
+
+_PLAIN: Final = JSONEncoder(separators=(",", ":"), ensure_ascii=False)
+_SCALARS: Final = frozenset({str, int, bool, type(None)})
+_CONTAINERS: Final = frozenset({dict, list})
+_DEEPEST: Final = 20
+
+
+def _is_plain(body: object) -> bool:
+    """Whether it holds nothing that the standard library, in C, would print in another way.
+
+    Batches are what this is for. They are looked through level by level, since steps over
+    a whole level are C's as well.
+    """
+    level: list[Any] = [body]
+    for _ in range(_DEEPEST):
+        kinds = set(map(type, level))
+        if not kinds <= _SCALARS | _CONTAINERS:
+            return False
+        if not kinds & _CONTAINERS:
+            return True
+        dicts = _exactly(dict, level)
+        keys: set[Any] = set[Any]().union(*dicts)
+        if not all(type(key) is str and not key[:1].isdigit() for key in keys):
+            return False
+        of_dicts = chain.from_iterable(each.values() for each in dicts)
+        level = [*of_dicts, *chain.from_iterable(_exactly(list, level))]
+    return False
+
+
+def _exactly(kind: type[Any], values: list[Any]) -> list[Any]:
+    return [each for each in values if type(each) is kind]
+
+
+def encode_any(body: Mapping[str, Any]) -> bytes:
     out: list[str] = []
     try:
         _write(body, out, frozenset())
