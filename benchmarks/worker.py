@@ -83,8 +83,9 @@ def main(name: str, url: str, in_flight: int = 1) -> None:
     """Serve the orders on standard input."""
     try:
         run = set_up(name, url, in_flight)
-        idle = resident()
         run(2 * in_flight)
+        # Not before: a client may load at its making what another loads at its first call.
+        idle = resident()
     except Exception as problem:
         print(f"cannot run: {type(problem).__name__}: {problem}".partition("\n")[0], flush=True)
         return

@@ -16,7 +16,6 @@ from decimal import Decimal
 from math import inf, nan
 from typing import Any, Final, Literal
 
-import attrs
 import httpx
 import pytest
 
@@ -1135,7 +1134,7 @@ class TestHook:
                 "request_id": "req_3",
             },
         ]
-        actual = [attrs.asdict(info) for info in told]
+        actual = [info._asdict() for info in told]
         durations = [info.pop("duration_ms") for info in actual]
         assert expected == actual
         assert all(0 <= duration < 60_000 for duration in durations)

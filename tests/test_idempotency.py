@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kraty_admin import KratyServerError, derive_key, fulfil_once
-from kraty_admin._idempotency import mint_key, stamp
+from kraty_admin._idempotency import random_keys, stamp
 
 RECEIPT_KEY: Final = "6d52ade25bd89501859ddcbeff7cd8056561868d4600950a46469d065d9ceae6"
 
@@ -25,17 +25,18 @@ def never() -> str:
     raise AssertionError("no key was needed")
 
 
-class TestMintKey:
+class TestRandomKeys:
     """Keys for writes that are given none."""
 
     def test_is_a_random_uuid(self) -> None:
         """A minted key is a UUID4 in its usual spelling."""
-        key = mint_key()
+        key = random_keys()()
         assert (4, key) == (uuid.UUID(key).version, str(uuid.UUID(key)))
 
     def test_never_twice(self) -> None:
         """Ten thousand keys are ten thousand different ones."""
-        assert 10_000 == len({mint_key() for _ in range(10_000)})
+        generate = random_keys()
+        assert 10_000 == len({generate() for _ in range(10_000)})
 
 
 class TestStamp:
@@ -75,7 +76,7 @@ class TestStamp:
     def test_leaves_the_body_alone(self) -> None:
         """Stamping does not write into the caller's dict."""
         mine = {"amount": 5}
-        stamp("POST", mine, mint_key)
+        stamp("POST", mine, random_keys())
         assert {"amount": 5} == mine
 
     @pytest.mark.parametrize(

@@ -557,7 +557,7 @@ class TestTimeouts:
     def test_phases_shrink(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A phase that begins late has only what is left, so that all end by the deadline."""
         phases = Phases(Limits(dict.fromkeys(PHASES, 5.0), ends_at=100.0))
-        clock = iter([90.0, 95.0, 99.0, 99.75, 100.0, 150.0])
+        clock = iter([90.0, 95.0, 99.0, 99.75, 100.0, 150.0, 151.0])
         monkeypatch.setattr(time, "monotonic", clock.__next__)
         left = [phases.get("read") for _ in range(6)]
         assert [5.0, 5.0, 1.0, 0.25, 0.001, 0.001] == left

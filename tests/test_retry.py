@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import pickle
 import random
@@ -10,7 +11,6 @@ from datetime import datetime, timezone
 from email.utils import format_datetime
 from typing import Any, Final
 
-import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -31,7 +31,7 @@ class TestRetryConfig:
 
     def test_defaults(self) -> None:
         """The documented defaults: four attempts, 0.2 s to 10 s, spread by 20 %, a cap of 60 s."""
-        assert (4, 0.2, 10.0, 0.2, 60.0) == attrs.astuple(RetryConfig())
+        assert (4, 0.2, 10.0, 0.2, 60.0) == dataclasses.astuple(RetryConfig())
 
     @pytest.mark.parametrize("field", ["initial_delay", "max_delay", "jitter", "max_retry_after"])
     @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ class TestRetryConfig:
         config = RetryConfig(attempts=2)
         assert RetryConfig(attempts=2) == config
         assert config == pickle.loads(pickle.dumps(config))
-        with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        with pytest.raises(dataclasses.FrozenInstanceError):
             config.attempts = 3  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
 
 

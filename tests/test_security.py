@@ -17,7 +17,6 @@ from contextlib import closing, contextmanager
 from types import TracebackType
 from typing import Any, Final
 
-import attrs
 import httpx
 import pytest
 
@@ -114,8 +113,8 @@ class TestReprs:
             transport = connection._transport
             parts = [kraty, kraty.with_options(timeout=1.0), kraty.wallet, kraty._target]
             parts += [kraty._settings, kraty._budget, kraty._sender, kraty._sender._over]
-            parts += [kraty._target.headers, kraty._target.whole_headers, kraty._sender._headers]
-            parts += [kraty._target.headers.with_body, kraty._target.headers.without_body]
+            parts += [kraty._target.prepared, kraty._target.prepared_whole, kraty._sender._prepared]
+            parts += [kraty._target.prepared.headers(body) for body in (None, b"")]
             parts += [pool, pool.gate, connection, connection._watch]
             parts += [transport, transport._pool, *transport._pool.connections]
             for part in parts:
@@ -544,7 +543,7 @@ class TestResults:
         told: list[RequestInfo] = []
         with serving() as server:
             result = twin.credit(base_url=server.url, on_request=told.append)
-        things: list[Any] = [result, result.http, told[0], attrs.asdict(told[0])]
+        things: list[Any] = [result, result.http, told[0], told[0]._asdict()]
         texts = [repr(thing) for thing in things] + [str(thing) for thing in things]
         assert CANARY not in "\n".join(texts)
         for thing in things:

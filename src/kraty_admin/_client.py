@@ -17,7 +17,7 @@ from kraty_server_api.resources import AsyncResources, Resources
 from kraty_server_api.types import Model, Operation
 
 from ._exchange import Exchange
-from ._idempotency import FIELD, mint_key, stamp
+from ._idempotency import FIELD, random_keys, stamp
 from ._json import encode
 from ._pool import (
     KEPT_FOR,
@@ -91,7 +91,7 @@ class _Client(Generic[P]):
         )
         self._target = make_target(key, base_url)
         self._budget = RetryBudget(retry_budget)
-        self._generate_key = generate_idempotency_key or mint_key
+        self._generate_key = generate_idempotency_key or random_keys()
         self._closed = False
         self._derived = False
 
@@ -240,9 +240,9 @@ class KratyAdmin(Resources, _Client[Sender]):
         if http_client is not None and not isinstance(http_client, httpx.Client):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers err
             raise TypeError(f"http_client must be an httpx.Client, not {_kind(http_client)}")
         if http_client is None:
-            self._sender = Sender(self._target.whole_headers, _sync_pool(self._target))
+            self._sender = Sender(self._target.prepared_whole, _sync_pool(self._target))
         else:
-            self._sender = Sender(self._target.headers, http_client)
+            self._sender = Sender(self._target.prepared, http_client)
         self._set_up_resources()
 
     def request(
@@ -352,9 +352,9 @@ class KratyAdminAsync(AsyncResources, _Client[AsyncSender]):
         if http_client is not None and not isinstance(http_client, httpx.AsyncClient):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers err
             raise TypeError(f"http_client must be an httpx.AsyncClient, not {_kind(http_client)}")
         if http_client is None:
-            self._sender = AsyncSender(self._target.whole_headers, _async_pool(self._target))
+            self._sender = AsyncSender(self._target.prepared_whole, _async_pool(self._target))
         else:
-            self._sender = AsyncSender(self._target.headers, http_client)
+            self._sender = AsyncSender(self._target.prepared, http_client)
         self._set_up_resources()
 
     async def request(
@@ -462,7 +462,7 @@ def _raw_operation(
     return Operation(
         name=f"request {verb} {path}",
         method=str(verb),
-        path=target + _query(query),
+        path=httpx.URL(target).raw_path.decode("ascii") + _query(query),
         body=wire,
         result=_unwrapped,
         enveloped=False,

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Generic, TypeAlias, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
-import attrs
 import httpx
 
 from kraty_server_api.decoding import is_array, is_object
@@ -31,18 +30,16 @@ __all__ = ["Done", "Exchange", "Failure", "Limits", "Outcome", "Raise", "Reply",
 T = TypeVar("T")
 
 
-@attrs.frozen
-class Reply:
+class Reply(NamedTuple):
     """An attempt that was answered."""
 
     status: int
     headers: Mapping[str, str]
     """Names in lower case."""
-    body: bytes = attrs.field(repr=False)
+    body: bytes
 
 
-@attrs.frozen
-class Failure:
+class Failure(NamedTuple):
     """An attempt that was not."""
 
     cause: Exception
@@ -53,32 +50,35 @@ class Failure:
 Outcome: TypeAlias = Reply | Failure
 
 
-@attrs.frozen
-class Limits:
+class Limits(NamedTuple):
     """How long an attempt may take."""
 
-    phases: Mapping[str, float | None]
+    timeout: Mapping[str, float | None]
     """Seconds for `connect`, `read`, `write` and `pool`, as httpx names them."""
     ends_at: float
     """When the call's deadline is, on the clock that `begin` was given."""
 
+    def of(self, phase: str, now: float) -> float:
+        """How many seconds a phase has that begins now."""
+        left = max(self.ends_at - now, _SHORTEST)
+        seconds = self.timeout[phase]
+        return min(left, YEAR if seconds is None else seconds)
 
-@attrs.frozen
-class Sleep:
+
+class Sleep(NamedTuple):
     """Wait so many seconds, then begin another attempt."""
 
     seconds: float
 
 
-@attrs.frozen
 class Done(Generic[T]):
     """The call has a result."""
 
-    result: T
+    def __init__(self, result: T) -> None:
+        self.result = result
 
 
-@attrs.frozen
-class Raise:
+class Raise(NamedTuple):
     """The call has failed for good."""
 
     error: KratyServerError | KratyNetworkError
@@ -96,7 +96,7 @@ _NOT_SENT: Final = (
     httpx.UnsupportedProtocol,
 )
 
-# A deadline that is nearly over still needs a timeout above zero.
+# A phase that begins when the deadline is over still needs a timeout above zero.
 _SHORTEST: Final = 0.001
 
 # Levels of an error's details that are kept. Far deeper ones parse, but an error that
@@ -121,6 +121,7 @@ class Exchange(Generic[T]):
         random: Callable[[], float],
     ) -> None:
         self.method = operation.method
+        self.path = operation.path
         self.url = url
         self.body = body
         self._operation = operation
@@ -147,12 +148,7 @@ class Exchange(Generic[T]):
         if self._error is not None and now >= self._ends_at:
             raise self._error
         self._attempts += 1
-        left = min(max(self._ends_at - now, _SHORTEST), YEAR)
-        phases = {
-            phase: left if seconds is None else min(seconds, left)
-            for phase, seconds in self._timeout.items()
-        }
-        return Limits(phases, self._ends_at)
+        return Limits(self._timeout, self._ends_at)
 
     def advance(self, outcome: Outcome, *, now: float, wall: float) -> Step[T]:
         """Decide what follows from an attempt's outcome.

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import uuid
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
 from .errors import KratyServerError
 
-__all__ = ["derive_key", "fulfil_once", "mint_key", "stamp"]
+__all__ = ["derive_key", "fulfil_once", "random_keys", "stamp"]
 
 FIELD: Final = "idempotencyKey"
 _WRITES: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
-def mint_key() -> str:
-    """A fresh random key."""
-    return str(uuid.uuid4())
+def random_keys() -> Callable[[], str]:
+    """What makes fresh random keys."""
+    # Imported when a client is made: importing the package shall cost no more than it must.
+    from uuid import uuid4
+
+    return lambda: str(uuid4())
 
 
 def stamp(

@@ -9,7 +9,6 @@ integer-like keys where they stand.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from decimal import Decimal
 from itertools import chain
 from json.encoder import JSONEncoder, encode_basestring
 from math import isfinite
@@ -33,7 +32,8 @@ def encode(body: Mapping[str, Any]) -> bytes:
     Raises:
         TypeError, ValueError: It holds what JSON cannot; the message names where.
     """
-    if _is_plain(body):
+    # Whether it is plain takes longer to find out than to write a few scalars.
+    if not _SCALARS.issuperset(map(type, body.values())) and _is_plain(body):
         try:
             return _PLAIN.encode(body).encode()
         except ValueError:
@@ -43,7 +43,7 @@ def encode(body: Mapping[str, Any]) -> bytes:
 
 _PLAIN: Final = JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 _SCALARS: Final = frozenset({str, int, bool, type(None)})
-_CONTAINERS: Final = frozenset({dict, list})
+_PRINTABLE: Final = _SCALARS | {dict, list}
 _DEEPEST: Final = 20
 
 
@@ -56,16 +56,15 @@ def _is_plain(body: object) -> bool:
     level: list[Any] = [body]
     for _ in range(_DEEPEST):
         kinds = set(map(type, level))
-        if not kinds <= _SCALARS | _CONTAINERS:
-            return False
-        if not kinds & _CONTAINERS:
+        if kinds <= _SCALARS:
             return True
-        dicts = _exactly(dict, level)
-        keys: set[Any] = set[Any]().union(*dicts)
-        if not all(type(key) is str and not key[:1].isdigit() for key in keys):
+        if not kinds <= _PRINTABLE:
             return False
-        of_dicts = chain.from_iterable(each.values() for each in dicts)
-        level = [*of_dicts, *chain.from_iterable(_exactly(list, level))]
+        dicts, lists = _exactly(dict, level), _exactly(list, level)
+        for key in set[Any]().union(*dicts):
+            if type(key) is not str or key[:1].isdigit():
+                return False
+        level = list(chain(*[each.values() for each in dicts], *lists))
     return False
 
 
@@ -184,11 +183,11 @@ def _float(value: float) -> str:
         raise _NotJsonError(f"is {value}, which JSON lacks", ValueError)
     if value == 0:
         return "0"
-    sign, digits, exponent = Decimal(float.__repr__(value)).as_tuple()
-    assert isinstance(exponent, int)  # noqa: S101 -- finite, for the type checkers
-    text = "".join(map(str, digits))
-    point = len(text) + exponent
-    text = text.rstrip("0")
+    mantissa, _, exponent = float.__repr__(value).lstrip("-").partition("e")
+    whole, _, fraction = mantissa.partition(".")
+    digits = (whole + fraction).lstrip("0")
+    point = len(digits) - len(fraction) + int(exponent or 0)
+    text = digits.rstrip("0")
     if len(text) <= point <= 21:
         number = text + "0" * (point - len(text))
     elif 0 < point <= 21:
@@ -198,4 +197,4 @@ def _float(value: float) -> str:
     else:
         mantissa = f"{text[0]}.{text[1:]}" if len(text) > 1 else text
         number = f"{mantissa}e{'+' if point > 0 else '-'}{abs(point - 1)}"
-    return f"-{number}" if sign else number
+    return f"-{number}" if value < 0 else number

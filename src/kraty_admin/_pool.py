@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
 import httpx
 
+from ._exchange import Reply
+
 if TYPE_CHECKING:
     # At run time it is imported by what is asynchronous, when that is used: it would be
     # a tenth of the time that importing the package takes.
@@ -155,9 +157,7 @@ class _Watch:
     def __init__(self) -> None:
         self.stream: Any = None
         """The open stream, an `httpcore.NetworkStream`, as the transport tells of it."""
-        self._ends_at = math.inf
-        self._asked = False
-        self._reads = 0
+        self.begin(math.inf)
 
     def begin(self, ends_at: float) -> None:
         """A request is about to be sent, whose answer has until then."""
@@ -166,14 +166,13 @@ class _Watch:
         self._reads = 0
 
     def note(self, event: str, info: Mapping[str, Any]) -> bool:
-        """Note an event of the `trace` extension; says whether a stream has been opened."""
-        if event == "http11.send_request_headers.started":
+        """Note one of the `_NOTED` events; says whether a stream has been opened."""
+        if event.endswith(_SENDING):
             # What is mocked below the transport sends nothing.
             self._asked = True
-        elif event.endswith(_OPENED):
-            self.stream = info["return_value"]
-            return True
-        return False
+            return False
+        self.stream = info["return_value"]
+        return True
 
     def left(self, timeout: float | None) -> float:
         """How long a read may take that would have so long."""
@@ -189,11 +188,15 @@ class _Watch:
         return self._asked and not self._reads
 
 
-_OPENED: Final = (
+_SENDING: Final = "http11.send_request_headers.started"
+
+_NOTED: Final = (
+    _SENDING,
     ".connect_tcp.complete",
     ".connect_unix_socket.complete",
     ".start_tls.complete",
 )
+"""How those events of the `trace` extension end that are of interest here, out of twenty."""
 
 _UNASKED: Final = "the connection held an answer before the request was sent"
 
@@ -205,15 +208,21 @@ class Connection:
         self._transport = transport
         self._watch = _Watch()
 
-    def send(self, request: httpx.Request, ends_at: float) -> httpx.Response:
-        """Send a request, and read the head of its answer."""
+    def send(self, request: httpx.Request, ends_at: float) -> Reply:
+        """Send a request, and read the whole answer. After a failure, it has to be closed."""
         self._watch.begin(ends_at)
         request.extensions["trace"] = self._trace
         response = self._transport.handle_request(request)
         if self._watch.unasked:
-            response.close()
             raise httpx.RemoteProtocolError(_UNASKED)
-        return response
+        headers = dict(response.headers.items())
+        if "content-encoding" in headers or not isinstance(response.stream, httpx.SyncByteStream):
+            body = response.read()
+        else:
+            # What `read` does besides is for bodies that are encoded.
+            body = b"".join(response.stream)
+            response.close()
+        return Reply(response.status_code, headers, body)
 
     def close(self) -> None:
         self._transport.close()
@@ -224,7 +233,7 @@ class Connection:
             self._watch.stream.close()
 
     def _trace(self, event: str, info: Mapping[str, Any]) -> None:
-        if self._watch.note(event, info):
+        if event.endswith(_NOTED) and self._watch.note(event, info):
             watch, read = self._watch, self._watch.stream.read
 
             def watched(max_bytes: int, timeout: float | None = None) -> object:
@@ -240,21 +249,27 @@ class AsyncConnection:
         self._transport = transport
         self._watch = _Watch()
 
-    async def send(self, request: httpx.Request, ends_at: float) -> httpx.Response:
-        """Send a request, and read the head of its answer."""
+    async def send(self, request: httpx.Request, ends_at: float) -> Reply:
+        """Send a request, and read the whole answer. After a failure, it has to be closed."""
         self._watch.begin(ends_at)
         request.extensions["trace"] = self._trace
         response = await self._transport.handle_async_request(request)
         if self._watch.unasked:
-            await response.aclose()
             raise httpx.RemoteProtocolError(_UNASKED)
-        return response
+        headers = dict(response.headers.items())
+        if "content-encoding" in headers or not isinstance(response.stream, httpx.AsyncByteStream):
+            body = await response.aread()
+        else:
+            # What `aread` does besides is for bodies that are encoded.
+            body = b"".join([chunk async for chunk in response.stream])
+            await response.aclose()
+        return Reply(response.status_code, headers, body)
 
     async def aclose(self) -> None:
         await self._transport.aclose()
 
     async def _trace(self, event: str, info: Mapping[str, Any]) -> None:
-        if self._watch.note(event, info):
+        if event.endswith(_NOTED) and self._watch.note(event, info):
             watch, read = self._watch, self._watch.stream.read
 
             async def watched(max_bytes: int, timeout: float | None = None) -> object:

@@ -6,11 +6,10 @@ import re
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timezone
 from email.utils import parsedate_to_datetime
 from typing import Final
-
-import attrs
 
 __all__ = ["YEAR", "RetryBudget", "RetryConfig", "backoff", "is_retryable_status", "retry_after"]
 
@@ -18,28 +17,7 @@ YEAR: Final = 86_400.0 * 365
 """Seconds that stand for never: sleeps and sockets take neither infinity nor centuries."""
 
 
-def _seconds(instance: object, attribute: attrs.Attribute[float], value: object) -> None:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise TypeError(f"{attribute.name} must be a number, not {type(value).__name__}")
-    if not 0 <= value <= YEAR:
-        raise ValueError(f"{attribute.name} must be from 0 seconds to a year")
-
-
-def _count(instance: object, attribute: attrs.Attribute[int], value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{attribute.name} must be an int, not {type(value).__name__}")
-    if value < 1:
-        raise ValueError(f"{attribute.name} must be at least 1, the first call included")
-
-
-def _share(instance: object, attribute: attrs.Attribute[float], value: object) -> None:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise TypeError(f"{attribute.name} must be a number, not {type(value).__name__}")
-    if not 0 <= value <= 1:
-        raise ValueError(f"{attribute.name} must be from 0 to 1")
-
-
-@attrs.frozen
+@dataclass(frozen=True)
 class RetryConfig:
     """How a call that failed for the moment is tried again.
 
@@ -49,16 +27,44 @@ class RetryConfig:
     `max_delay`, spread by `jitter`, and never shorter than the server asks.
     """
 
-    attempts: int = attrs.field(default=4, validator=_count)
+    attempts: int = 4
     """How often a call is tried at most, the first time included; 1 for never again."""
-    initial_delay: float = attrs.field(default=0.2, validator=_seconds)
+    initial_delay: float = 0.2
     """Seconds before the second attempt."""
-    max_delay: float = attrs.field(default=10.0, validator=_seconds)
+    max_delay: float = 10.0
     """Seconds that a wait grows to at most, unless the server asks for more."""
-    jitter: float = attrs.field(default=0.2, validator=_share)
+    jitter: float = 0.2
     """How far a wait is spread, as a part of itself: 0.2 for 80 % to 120 %."""
-    max_retry_after: float = attrs.field(default=60.0, validator=_seconds)
+    max_retry_after: float = 60.0
     """Seconds that the server may ask to wait; beyond, the error is raised at once."""
+
+    def __post_init__(self) -> None:
+        _check_count("attempts", self.attempts)
+        _check_seconds("initial_delay", self.initial_delay)
+        _check_seconds("max_delay", self.max_delay)
+        _check_share("jitter", self.jitter)
+        _check_seconds("max_retry_after", self.max_retry_after)
+
+
+def _check_count(name: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, the first call included")
+
+
+def _check_seconds(name: str, value: object) -> None:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number, not {type(value).__name__}")
+    if not 0 <= value <= YEAR:
+        raise ValueError(f"{name} must be from 0 seconds to a year")
+
+
+def _check_share(name: str, value: object) -> None:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number, not {type(value).__name__}")
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} must be from 0 to 1")
 
 
 def is_retryable_status(status: int) -> bool:

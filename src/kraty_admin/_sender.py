@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-import attrs
 import httpx
 
+from ._address import Address
 from ._exchange import Done, Exchange, Failure, Limits, Outcome, Reply, Sleep, Step
 from ._pool import KEPT_FOR, AsyncPool, Owned, SyncPool, this_process
 from .errors import KratyError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     # a tenth of the time that importing the package takes.
     import asyncio
 
-__all__ = ["AsyncSender", "Headers", "Hook", "Sender"]
+__all__ = ["AsyncSender", "Hook", "Prepared", "Sender"]
 
 T = TypeVar("T")
 E = TypeVar("E", bound=Exception)
@@ -35,21 +35,21 @@ Hook = Callable[[RequestInfo], object]
 # or an exception of the caller's own transport, is not ours to interpret.
 _FAILURES: Final = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError)
 
-# A phase that begins when the deadline is over still needs a timeout above zero.
-_SHORTEST: Final = 0.001
-
 _log: Final = logging.getLogger("kraty_admin")
 
 
-@attrs.frozen(repr=False, eq=False)
-class Headers:
-    """The headers of every request. They carry the key, so nothing shows them."""
+class Prepared:
+    """What requests have in common. The headers carry the key, so nothing shows them."""
 
-    without_body: httpx.Headers
-    with_body: httpx.Headers
+    def __init__(
+        self, root: httpx.URL, without_body: httpx.Headers, with_body: httpx.Headers
+    ) -> None:
+        self.root = root
+        self._without_body = without_body
+        self._with_body = with_body
 
-    def of(self, body: bytes | None) -> httpx.Headers:
-        return self.without_body if body is None else self.with_body
+    def headers(self, body: bytes | None) -> httpx.Headers:
+        return self._without_body if body is None else self._with_body
 
 
 class Phases(Mapping[str, float | None]):
@@ -62,21 +62,20 @@ class Phases(Mapping[str, float | None]):
         self._limits = limits
 
     def __getitem__(self, phase: str) -> float | None:
-        seconds = self._limits.phases[phase]
-        left = max(self._limits.ends_at - time.monotonic(), _SHORTEST)
-        return left if seconds is None else min(seconds, left)
+        return self._limits.of(phase, time.monotonic())
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._limits.phases)
+        return iter(self._limits.timeout)
 
     def __len__(self) -> int:
-        return len(self._limits.phases)
+        return len(self._limits.timeout)
 
 
 class Body:
-    """An answer's body as it comes in, for as long as the call may take.
+    """An answer's body as it comes in over a client of the caller's.
 
-    A server that trickles its answer never runs into the read timeout.
+    A server that trickles its answer never runs into the read timeout, and so could
+    outlast the deadline. A connection of ours sees to that itself.
     """
 
     def __init__(self, ends_at: float) -> None:
@@ -126,8 +125,8 @@ class Departure:
 class Sender:
     """Performs exchanges over a transport of its own, or over the caller's client."""
 
-    def __init__(self, headers: Headers, over: Owned[SyncPool] | httpx.Client) -> None:
-        self._headers = headers
+    def __init__(self, prepared: Prepared, over: Owned[SyncPool] | httpx.Client) -> None:
+        self._prepared = prepared
         self._over = over
         self._closed = False
         self._process: tuple[int, int] | None = None
@@ -159,7 +158,7 @@ class Sender:
             raise interruption.with_traceback(None) from None  # see _without_frames
 
     def _over_own(self, owned: Owned[SyncPool], exchange: Exchange[T], limits: Limits) -> Reply:
-        request = _request(self._headers, exchange, limits)
+        request = _request(self._prepared, exchange, limits)
         pool = owned.get()
         pool.gate.enter(request.extensions["timeout"]["pool"])
         try:
@@ -167,7 +166,7 @@ class Sender:
                 expired.close()
             connection = pool.take()
             try:
-                reply = _read(connection.send(request, limits.ends_at), limits)
+                reply = connection.send(request, limits.ends_at)
             except _FAILURES:
                 connection.close()
                 raise
@@ -185,7 +184,7 @@ class Sender:
         self._process = _still(self._process)
         if client.is_closed:
             raise httpx.ConnectError("http_client was closed")
-        request = _request_of(client, self._headers, exchange, limits)
+        request = _request_of(client, self._prepared, exchange, limits)
         departure = Departure(request)
         request.extensions["trace"] = departure.note
         try:
@@ -205,8 +204,8 @@ class Sender:
 class AsyncSender:
     """Performs exchanges over a transport of its own, or over the caller's client."""
 
-    def __init__(self, headers: Headers, over: Owned[AsyncPool] | httpx.AsyncClient) -> None:
-        self._headers = headers
+    def __init__(self, prepared: Prepared, over: Owned[AsyncPool] | httpx.AsyncClient) -> None:
+        self._prepared = prepared
         self._over = over
         self._closed = False
         self._process: tuple[int, int] | None = None
@@ -250,7 +249,7 @@ class AsyncSender:
             raise KratyError(
                 "this KratyAdminAsync was first used in another event loop: make one per loop"
             )
-        request = _request(self._headers, exchange, limits)
+        request = _request(self._prepared, exchange, limits)
         pool = owned.get()
         await pool.gate.enter(request.extensions["timeout"]["pool"])
         try:
@@ -258,7 +257,7 @@ class AsyncSender:
                 await expired.aclose()
             connection = pool.take()
             try:
-                reply = await _read_async(await connection.send(request, limits.ends_at), limits)
+                reply = await connection.send(request, limits.ends_at)
             except BaseException:
                 await connection.aclose()
                 raise
@@ -275,7 +274,7 @@ class AsyncSender:
         self._process = _still(self._process)
         if client.is_closed:
             raise httpx.ConnectError("http_client was closed")
-        request = _request_of(client, self._headers, exchange, limits)
+        request = _request_of(client, self._prepared, exchange, limits)
         departure = Departure(request)
         request.extensions["trace"] = departure.note_async
         at_home = self._is_at_home()
@@ -310,20 +309,21 @@ class AsyncSender:
             await connection.aclose()
 
 
-def _request(headers: Headers, exchange: Exchange[T], limits: Limits) -> httpx.Request:
+def _request(prepared: Prepared, exchange: Exchange[T], limits: Limits) -> httpx.Request:
     """The request for a transport of our own, whose headers are whole but for the length.
 
-    Given `content` instead of a stream, httpx would work all of them out again, which is
-    a tenth of what a call costs.
+    Given a whole URL, and `content` instead of a stream, httpx would work all of it out
+    again, which is a fifth of what a call costs.
     """
     body = exchange.body
     request = httpx.Request(
         exchange.method,
-        exchange.url,
-        headers=headers.of(body),
+        prepared.root,
+        headers=prepared.headers(body),
         stream=httpx.ByteStream(body or b""),
         extensions={"timeout": Phases(limits)},
     )
+    request.url = Address(prepared.root, exchange.path)
     if body is not None:
         request.headers["Content-Length"] = str(len(body))
     request.read()  # so that `content` is there for whoever looks in
@@ -332,7 +332,7 @@ def _request(headers: Headers, exchange: Exchange[T], limits: Limits) -> httpx.R
 
 def _request_of(
     client: httpx.Client | httpx.AsyncClient,
-    headers: Headers,
+    prepared: Prepared,
     exchange: Exchange[T],
     limits: Limits,
 ) -> httpx.Request:
@@ -340,7 +340,7 @@ def _request_of(
     return client.build_request(
         exchange.method,
         exchange.url,
-        headers=headers.of(exchange.body),
+        headers=prepared.headers(exchange.body),
         content=exchange.body,
         extensions={"timeout": Phases(limits)},
     )

@@ -5,20 +5,19 @@ from __future__ import annotations
 import codecs
 import ipaddress
 import os
-import platform
 import re
 import ssl
+import sys
 from collections.abc import Mapping
 from math import inf
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final, NamedTuple, NoReturn
 from urllib.request import getproxies, proxy_bypass
 
-import attrs
 import httpx
 
 from ._retry import YEAR, RetryConfig
-from ._sender import Headers, Hook
+from ._sender import Hook, Prepared
 from ._version import __version__
 
 __all__ = [
@@ -37,37 +36,46 @@ DEFAULT_DEADLINE: Final = 120.0
 API_ROOT: Final = "/server/v1"
 
 
-@attrs.frozen(repr=False, eq=False)
 class Secret:
     """A key, or a URL with a password. Held like this, no repr and no frame's locals show it."""
 
-    given: object
+    __slots__ = ("given",)
+
+    def __init__(self, given: object) -> None:
+        self.given = given
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a secret does not pickle")
 
 
-@attrs.frozen(repr=False, eq=False)
 class Target:
     """Where requests go and what they carry. Holds the key, so nothing shows it."""
 
-    root: str
-    """The URL that paths are appended to."""
-    origin: str
-    """The `base_url` that it was made of."""
-    key_prefix: str
-    """The part of the key that may be shown."""
-    headers: Headers
-    """What every request carries, for a client of the caller's to complete."""
-    whole_headers: Headers
-    """The same with the host, for a transport of our own."""
+    def __init__(
+        self,
+        *,
+        root: str,
+        origin: str,
+        key_prefix: str,
+        prepared: Prepared,
+        prepared_whole: Prepared,
+    ) -> None:
+        self.root = root
+        """The URL that paths are appended to."""
+        self.origin = origin
+        """The `base_url` that it was made of."""
+        self.key_prefix = key_prefix
+        """The part of the key that may be shown."""
+        self.prepared = prepared
+        """What requests have in common, for a client of the caller's to complete."""
+        self.prepared_whole = prepared_whole
+        """The same with the host, for a transport of our own."""
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a client holds a secret and open connections, so it does not pickle")
 
 
-@attrs.frozen(kw_only=True, eq=False)
-class Settings:
+class Settings(NamedTuple):
     """What may differ from call to call."""
 
     timeout: httpx.Timeout | None
@@ -151,28 +159,30 @@ def make_target(api_key: Secret, base_url: str | None) -> Target:
     # The codec that the first connection would load. A process that forks while another
     # thread is in the middle of that leaves the child waiting for it for ever.
     codecs.lookup("idna")
+    root = httpx.URL(origin + API_ROOT)
     return Target(
-        root=origin + API_ROOT,
+        root=str(root),
         origin=origin,
         key_prefix=str(key.given).split(".")[0] if "." in str(key.given) else "",
-        headers=_headers(key, {}),
-        whole_headers=_headers(key, {"Host": httpx.URL(origin).netloc.decode("ascii")}),
+        prepared=_prepare(root, key, {}),
+        prepared_whole=_prepare(root, key, {"Host": root.netloc.decode("ascii")}),
     )
 
 
-def _headers(key: Secret, first: Mapping[str, str]) -> Headers:
+def _prepare(root: httpx.URL, key: Secret, first: Mapping[str, str]) -> Prepared:
+    python = ".".join(map(str, sys.version_info[:3]))
     without_body = httpx.Headers(
         {
             **first,
             "Accept": "application/json",
             "Authorization": f"Bearer {key.given}",
-            "User-Agent": f"kraty-admin/{__version__} python/{platform.python_version()}",
+            "User-Agent": f"kraty-admin/{__version__} python/{python}",
             "X-Kraty-SDK": f"kraty-admin/{__version__}",
         }
     )
     with_body = without_body.copy()
     with_body["Content-Type"] = "application/json"
-    return Headers(without_body, with_body)
+    return Prepared(root, without_body, with_body)
 
 
 def _key(key: Secret) -> Secret:

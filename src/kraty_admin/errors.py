@@ -18,9 +18,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Literal, TypeVar
-
-import attrs
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 from kraty_server_api.errors import ErrorCodeProperties
 
@@ -70,8 +68,7 @@ class KratyClosedError(KratyError):
     """The client was used after it had been closed."""
 
 
-@attrs.frozen(kw_only=True)
-class CallInfo:
+class CallInfo(NamedTuple):
     """Which call failed, and how far it had come."""
 
     operation: str = ""

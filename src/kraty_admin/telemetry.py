@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import attrs
+from typing import NamedTuple
 
 __all__ = ["RequestInfo"]
 
 
-@attrs.frozen
-class RequestInfo:
+class RequestInfo(NamedTuple):
     """One attempt, after it has ended. `on_request` is called with it."""
 
     method: str

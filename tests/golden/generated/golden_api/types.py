@@ -5,9 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Generic, Protocol, TypeVar
-
-import attrs
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 __all__ = ["AsyncCall", "Call", "Model", "Operation", "ResponseInfo", "attach"]
 
@@ -15,8 +13,7 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
-@attrs.frozen(kw_only=True)
-class ResponseInfo:
+class ResponseInfo(NamedTuple):
     """The HTTP side of a result."""
 
     status: int
@@ -105,28 +102,40 @@ def replayed_unknown(status: int, data: Mapping[str, Any]) -> bool | None:
     return None
 
 
-@attrs.frozen(kw_only=True)
 class Operation(Generic[T]):
     """One call, described: what to send and what comes back. Performing it is someone else's."""
 
-    name: str
-    """What people call, such as `wallet.credit`."""
-    method: str
-    """The HTTP method."""
-    path: str
-    """Path and query, percent-encoded, below the API's root."""
-    body: dict[str, Any] | None
-    """The JSON body in wire order; `None` for none."""
-    result: Callable[[dict[str, Any]], T]
-    """Makes the result of the wire object."""
-    enveloped: bool = True
-    """Whether the result is wrapped as `{"data": ...}`."""
-    replayed: Callable[[int, Mapping[str, Any]], bool | None] = replayed_unknown
-    """Tells from status and result whether the key had been seen before."""
-    timeout: float | None = None
-    """Seconds per phase of an attempt, where the client's default is too short."""
-    may_be_empty: bool = False
-    """Whether an answer without a body is a result too, read as an empty object."""
+    def __init__(
+        self,
+        *,
+        name: str,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None,
+        result: Callable[[dict[str, Any]], T],
+        enveloped: bool = True,
+        replayed: Callable[[int, Mapping[str, Any]], bool | None] = replayed_unknown,
+        timeout: float | None = None,
+        may_be_empty: bool = False,
+    ) -> None:
+        self.name = name
+        """What people call, such as `wallet.credit`."""
+        self.method = method
+        """The HTTP method."""
+        self.path = path
+        """Path and query, percent-encoded, below the API's root."""
+        self.body = body
+        """The JSON body in wire order; `None` for none."""
+        self.result = result
+        """Makes the result of the wire object."""
+        self.enveloped = enveloped
+        """Whether the result is wrapped as `{"data": ...}`."""
+        self.replayed = replayed
+        """Tells from status and result whether the key had been seen before."""
+        self.timeout = timeout
+        """Seconds per phase of an attempt, where the client's default is too short."""
+        self.may_be_empty = may_be_empty
+        """Whether an answer without a body is a result too, read as an empty object."""
 
 
 class Call(Protocol):
