@@ -129,7 +129,7 @@ SYNC: Final[Mapping[str, Callable[[str], Call]]] = {
     "httpx transport": floor,
     "kraty-admin": ours,
     "kraty-admin, own http_client": ours_over_client,
-    "1,000 rows by hand": partial(batch_by_hand, count=1000),
+    **{f"{count:,} rows by hand": partial(batch_by_hand, count=count) for count in ROWS},
     **{f"{count:,} rows, kraty-admin": partial(batch_ours, count=count) for count in ROWS},
 }
 

@@ -10,10 +10,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from statistics import median
+from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["export_bytes", "import_times", "ratio", "typed_dates", "typed_export", "verifying"]
+from measure import ratio
+
+__all__ = [
+    "compare",
+    "export_bytes",
+    "import_times",
+    "regenerating",
+    "typed_dates",
+    "typed_export",
+    "verifying",
+]
 
 _IMPORT: Final = """
 import sys, time
@@ -26,12 +36,14 @@ print(time.process_time() - started)
 _MOMENT: Final = "2026-06-08T12:00:00.000Z"
 
 
-def import_times(modules: Sequence[str], rounds: int) -> dict[str, float]:
-    """Milliseconds of processor time for each import in a fresh interpreter; the medians.
+def import_times(modules: Sequence[str], rounds: int) -> dict[str, list[float]]:
+    """Milliseconds of processor time for each import in a fresh interpreter, by rounds.
+
+    Those that are not installed are left out.
 
     From bytecode, as on a server; not every installer and environment writes it.
     """
-    taken: dict[str, list[float]] = {module: [] for module in modules}
+    taken: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as cache:
         environment = {**os.environ, "PYTHONPYCACHEPREFIX": cache}
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -39,17 +51,18 @@ def import_times(modules: Sequence[str], rounds: int) -> dict[str, float]:
             for module in modules:
                 done = subprocess.run(
                     [sys.executable, "-c", _IMPORT.format(module=module)],
-                    check=True,
+                    check=False,
                     capture_output=True,
                     text=True,
                     env=environment,
                 )
-                taken[module].append(float(done.stdout) * 1000)
+                if not done.returncode:
+                    taken.setdefault(module, []).append(float(done.stdout) * 1000)
     # The first round has written the bytecode.
-    return {module: median(times[1:]) for module, times in taken.items()}
+    return {module: times[1:] for module, times in taken.items()}
 
 
-def ratio(ours: Callable[[], object], theirs: Callable[[], object], rounds: int = 15) -> float:
+def compare(ours: Callable[[], object], theirs: Callable[[], object], rounds: int = 25) -> float:
     """How much more processor time ours takes; the two take turns."""
     times: list[list[float]] = [[], []]
     for _ in range(rounds + 1):
@@ -57,7 +70,7 @@ def ratio(ours: Callable[[], object], theirs: Callable[[], object], rounds: int 
             started = time.process_time()
             each()
             taken.append(time.process_time() - started)
-    return median(times[0][1:]) / median(times[1][1:])
+    return ratio(times[0][1:], times[1][1:])
 
 
 def export_bytes(rows: int = 1000) -> bytes:
@@ -116,4 +129,16 @@ def verifying(calls: int = 500) -> float:
         for _ in range(calls):
             hmac.digest(secret.encode(), b"1780920000." + body, "sha256")
 
-    return ratio(verify, digest)
+    return compare(verify, digest)
+
+
+def regenerating() -> float:
+    """Seconds that `make regen` takes, once all is installed; not a number if it cannot run."""
+    command = ["make", "--directory", str(Path(__file__).resolve().parent.parent), "regen"]
+    seconds = float("nan")
+    for _ in range(2):
+        started = time.perf_counter()
+        if subprocess.run(command, check=False, capture_output=True).returncode:
+            return float("nan")
+        seconds = time.perf_counter() - started
+    return seconds

@@ -12,7 +12,7 @@ from types import TracebackType
 
 import attrs
 
-__all__ = ["Contender", "Taken", "race"]
+__all__ = ["Contender", "Taken", "race", "ratio"]
 
 _FOLDER = Path(__file__).resolve().parent
 
@@ -31,6 +31,8 @@ class Taken:
     """Memory before the first call, in kilobytes."""
     open_files: int
     """Open files after the last call."""
+    rounds: Sequence[float]
+    """`cpu` of each round."""
 
 
 class Contender:
@@ -98,4 +100,13 @@ def _median(rounds: Sequence[dict[str, float]]) -> Taken:
         spread=(high - low) / median(cpu),
         idle_kb=int(rounds[-1]["idle_kb"]),
         open_files=int(rounds[-1]["open_files"]),
+        rounds=cpu,
     )
+
+
+def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """How much more ours take than theirs: the median of the rounds, each by itself.
+
+    A machine that is slower for a minute is slower for both.
+    """
+    return median(our / their for our, their in zip(ours, theirs, strict=True))

@@ -504,7 +504,7 @@ class TestImport:
         assert others <= set(kraty_admin.__all__)
 
     def test_is_lazy(self) -> None:
-        """Importing the package imports no extra, no resource, and nothing that few programs need."""
+        """Importing the package imports no extra, no resource and nothing that few need."""
         command = [sys.executable, "-c", textwrap.dedent(LAZY)]
         run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
         imported = set(run.stdout.split())

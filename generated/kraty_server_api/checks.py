@@ -19,6 +19,7 @@ from .decoding import as_datetime
 
 # What ECMAScript's encodeURIComponent leaves as it is, besides letters and digits.
 _UNESCAPED = "-_.!~*'()"
+_PLAIN = re.compile(r"[A-Za-z0-9_-]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -62,6 +63,8 @@ def string(
 
 def path_segment(name: str, value: object) -> str:
     """An id, escaped as `encodeURIComponent` escapes it."""
+    if isinstance(value, str) and _PLAIN.fullmatch(value):
+        return value  # as most ids are
     text = string(name, value, min_length=1)
     if text in (".", ".."):
         # Even when escaped, URL normalisation would turn it into another endpoint.

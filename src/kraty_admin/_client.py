@@ -148,7 +148,7 @@ class _Client(Generic[P]):
             idempotency_key=key,
             retry=settings.retry,
             budget=self._budget,
-            timeout=settings.timeout_of(operation.timeout).as_dict(),
+            timeout=settings.timeout_of(operation.timeout),
             ends_at=time.monotonic() + settings.deadline,
             random=random,
         )

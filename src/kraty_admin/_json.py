@@ -41,7 +41,8 @@ def encode(body: Mapping[str, Any]) -> bytes:
     return encode_any(body)
 
 
-_PLAIN: Final = JSONEncoder(separators=(",", ":"), ensure_ascii=False)
+# What is plain is not nested too deeply, and so it does not hold itself.
+_PLAIN: Final = JSONEncoder(separators=(",", ":"), ensure_ascii=False, check_circular=False)
 _SCALARS: Final = frozenset({str, int, bool, type(None)})
 _PRINTABLE: Final = _SCALARS | {dict, list}
 _DEEPEST: Final = 20
@@ -60,11 +61,13 @@ def _is_plain(body: object) -> bool:
             return True
         if not kinds <= _PRINTABLE:
             return False
-        dicts, lists = _exactly(dict, level), _exactly(list, level)
+        dicts = level if kinds == {dict} else _exactly(dict, level)
+        lists = _exactly(list, level) if list in kinds else []
         for key in set[Any]().union(*dicts):
             if type(key) is not str or key[:1].isdigit():
                 return False
-        level = list(chain(*[each.values() for each in dicts], *lists))
+        level = list(chain.from_iterable(map(dict[Any, Any].values, dicts)))
+        level.extend(chain.from_iterable(lists))
     return False
 
 

@@ -34,6 +34,7 @@ DEFAULT_BASE_URL: Final = "https://api.kraty.io"
 DEFAULT_TIMEOUT: Final = 15.0
 DEFAULT_DEADLINE: Final = 120.0
 API_ROOT: Final = "/server/v1"
+_PHASES: Final = ("connect", "read", "write", "pool")
 
 
 class Secret:
@@ -85,9 +86,11 @@ class Settings(NamedTuple):
     retry: RetryConfig
     on_request: Hook | None
 
-    def timeout_of(self, default: float | None) -> httpx.Timeout:
-        """The timeout of a call whose operation has this default."""
-        return self.timeout or httpx.Timeout(default or DEFAULT_TIMEOUT)
+    def timeout_of(self, default: float | None) -> Mapping[str, float | None]:
+        """The timeout, by phases, of a call whose operation has this default."""
+        if self.timeout is not None:
+            return self.timeout.as_dict()
+        return dict.fromkeys(_PHASES, default or DEFAULT_TIMEOUT)
 
 
 def make_settings(
