@@ -9,7 +9,7 @@ PY311 := --python-version 3.11
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check lint types check-drift lint-contract matrix regen compare prove bench \
-	bench-check
+	bench-check bench-import
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -77,6 +77,9 @@ $(VENV)-bench/.done: benchmarks/requirements.txt pyproject.toml | $(BIN)/uv
 
 bench: $(VENV)-bench/.done ## cost of a call beside that of others, as ratios; OUT=<folder> for JSON and a plot
 	@$(VENV)-bench/bin/python benchmarks $(if $(OUT),--out '$(OUT)')
+
+bench-import: $(VENV)/.dev ## imports: next to a loop, killed and resumed, a million rows, on two workers
+	@cd tests && $(abspath $(BIN))/python -m proofs.imports
 
 bench-check: $(VENV)-bench/.done ## fail if a call has become dearer than it was, with room for noise
 	@$(VENV)-bench/bin/python benchmarks --check

@@ -405,6 +405,13 @@ def _(reader: Reader, block: Block) -> None:
     assert reader.emulator.balance("player_42", "gold") == 500
 
 
+@checks("README.md", "Import 1")
+def _(reader: Reader, block: Block) -> None:
+    report = reader.run(block)["report"]
+    assert (report.rows, report.applied) == (2_500, 2_500)
+    assert reader.emulator.balance("player_7", "gold") == 500
+
+
 @checks("README.md", "Test 1")
 @checks("emulator.md", "In pytest 1")
 def _(reader: Reader, block: Block) -> None:

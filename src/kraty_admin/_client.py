@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from random import random
 from types import TracebackType
-from typing import Any, Final, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar
 from urllib.parse import unquote
 
 import httpx
@@ -19,6 +19,7 @@ from kraty_server_api.types import Model, Operation
 from ._exchange import Exchange
 from ._idempotency import FIELD, random_keys, stamp
 from ._json import encode
+from ._limiter import Limiter
 from ._pool import (
     KEPT_FOR,
     AsyncConnection,
@@ -43,6 +44,9 @@ from ._settings import (
 )
 from .errors import KratyClosedError
 
+if TYPE_CHECKING:
+    from ._migrate import AsyncMigrate, Migrate
+
 __all__ = ["KratyAdmin", "KratyAdminAsync"]
 
 T = TypeVar("T")
@@ -63,6 +67,7 @@ class _Client(Generic[P]):
     _target: Target
     _settings: Settings
     _budget: RetryBudget
+    _limiter: Limiter
     _generate_key: Callable[[], str]
     _sender: P
     _closed: bool
@@ -91,6 +96,7 @@ class _Client(Generic[P]):
         )
         self._target = make_target(key, base_url)
         self._budget = RetryBudget(retry_budget)
+        self._limiter = Limiter()
         self._generate_key = generate_idempotency_key or random_keys()
         self._closed = False
         self._derived = False
@@ -124,6 +130,7 @@ class _Client(Generic[P]):
         other._target = self._target
         other._settings = settings
         other._budget = self._budget
+        other._limiter = self._limiter
         other._generate_key = self._generate_key
         other._sender = self._sender
         other._closed = self._closed
@@ -212,6 +219,9 @@ class KratyAdmin(Resources, _Client[Sender]):
             or a CA file that cannot be used.
     """
 
+    migrate: Migrate
+    """Bulk import from other platforms, by the batch or as a whole."""
+
     def __init__(
         self,
         *,
@@ -298,6 +308,18 @@ class KratyAdmin(Resources, _Client[Sender]):
     ) -> None:
         self.close()
 
+    def _set_up_resources(self) -> None:
+        super()._set_up_resources()
+        self.migrate = self._make_migrate(self._limiter)  # pyright: ignore[reportIncompatibleVariableOverride]  # it is only read
+
+    def _make_migrate(self, limiter: Limiter) -> Migrate:
+        from ._migrate import Migrate
+
+        return Migrate(self._call, limiter, self._watched)
+
+    def _watched(self, watch: Callable[[Hook | None], Hook]) -> Migrate:
+        return self.with_options(on_request=watch(self._settings.on_request)).migrate
+
     def _call(self, operation: Operation[T], /) -> T:
         return self._sender.perform(self._exchange(operation), self._settings.on_request)
 
@@ -323,6 +345,9 @@ class KratyAdminAsync(AsyncResources, _Client[AsyncSender]):
     Raises:
         TypeError, ValueError: An argument does not fit.
     """
+
+    migrate: AsyncMigrate
+    """Bulk import from other platforms, by the batch or as a whole."""
 
     def __init__(
         self,
@@ -391,6 +416,15 @@ class KratyAdminAsync(AsyncResources, _Client[AsyncSender]):
         traceback: TracebackType | None,
     ) -> None:
         await self.close()
+
+    def _set_up_resources(self) -> None:
+        from ._migrate import AsyncMigrate
+
+        super()._set_up_resources()
+        self.migrate = AsyncMigrate(self._call, self._limiter, self._watched)  # pyright: ignore[reportIncompatibleVariableOverride]  # it is only read
+
+    def _watched(self, watch: Callable[[Hook | None], Hook]) -> AsyncMigrate:
+        return self.with_options(on_request=watch(self._settings.on_request)).migrate
 
     async def _call(self, operation: Operation[T], /) -> T:
         return await self._sender.perform(self._exchange(operation), self._settings.on_request)

@@ -11,7 +11,15 @@ from datetime import timezone
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-__all__ = ["YEAR", "RetryBudget", "RetryConfig", "backoff", "is_retryable_status", "retry_after"]
+__all__ = [
+    "YEAR",
+    "RetryBudget",
+    "RetryConfig",
+    "backoff",
+    "is_retryable_status",
+    "rate_limit",
+    "retry_after",
+]
 
 YEAR: Final = 86_400.0 * 365
 """Seconds that stand for never: sleeps and sockets take neither infinity nor centuries."""
@@ -105,6 +113,18 @@ def retry_after(status: int, headers: Mapping[str, str], wall: float) -> float |
         # Only here: elsewhere the window's end says nothing about when to try again.
         asked = _wait(headers.get("ratelimit-reset", ""), now)
     return asked
+
+
+def rate_limit(headers: Mapping[str, str], wall: float) -> tuple[int | None, float | None]:
+    """How many requests the server still takes in this window, and for how many seconds.
+
+    Args:
+        headers: The answer's headers, names in lower case.
+        wall: Seconds since the epoch.
+    """
+    left = headers.get("ratelimit-remaining", "").strip()
+    number = int(left) if _NUMBER.fullmatch(left) and left.isdigit() and len(left) < 10 else None
+    return number, _wait(headers.get("ratelimit-reset", ""), wall)
 
 
 def _wait(value: str, now: float) -> float | None:

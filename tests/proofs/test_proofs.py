@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from . import chaos, crash, deliveries, kills, outage
+from . import chaos, crash, deliveries, imports, kills, outage
 from .figures import Figure, table
 
 
@@ -21,6 +21,8 @@ from .figures import Figure, table
         pytest.param(partial(crash.prove, kills=2, calls=100), id="crash"),
         pytest.param(partial(outage.prove, seconds=2, workers=50), id="outage"),
         pytest.param(partial(deliveries.prove, events=200), id="deliveries"),
+        pytest.param(partial(imports.kills, kills=4, rows=3000), id="imports killed"),
+        pytest.param(partial(imports.volume, sizes=(3000,)), id="imports"),
     ],
 )
 def test_the_promise_is_kept(prove: Callable[[Path], list[Figure]], tmp_path: Path) -> None:

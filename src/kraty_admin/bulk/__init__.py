@@ -1,0 +1,29 @@
+"""Imports of any length: what they tell, and what can be tried out without a server.
+
+The imports themselves are methods of a client: `kraty.migrate.import_players`, and its
+like for balances and items.
+"""
+
+from ._dataset import import_dataset
+from ._dry_run import dry_run
+from ._mapping import parse_map
+from ._partition import import_partition
+from ._report import ImportReport, ImportStoppedError
+
+__all__ = [
+    "ImportReport",
+    "ImportStoppedError",
+    "dry_run",
+    "import_dataset",
+    "import_partition",
+    "parse_map",
+]
+
+
+def _claim(names: list[str]) -> None:
+    """Have tracebacks, reprs and pickles name what people import, not where it is kept."""
+    for name in names:
+        globals()[name].__module__ = __name__
+
+
+_claim(__all__)

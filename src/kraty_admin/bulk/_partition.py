@@ -1,0 +1,90 @@
+"""The import of one file of many: a plain function for whatever runs functions on many machines."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .._client import KratyAdmin
+from .._limiter import Limiter
+from ._plan import LARGEST
+from ._report import ImportReport
+from ._rows import Kind
+from ._validate import fields
+
+__all__ = ["import_partition"]
+
+
+def import_partition(
+    path: str | os.PathLike[str],
+    *,
+    kind: Kind,
+    client_options: Mapping[str, Any],
+    mapping: Mapping[str, str] | None = None,
+    preset: str | None = None,
+    failures: str | os.PathLike[str] | None = None,
+    journal: str | os.PathLike[str] | None = None,
+    in_flight: int = 4,
+    chunk_size: int = LARGEST,
+    share: int = 1,
+) -> ImportReport:
+    """Import one file, as a task of dask, Celery, Airflow, Spark or the like.
+
+    To run it again is always right, after it has ended as after it was killed. With a
+    journal that is still there it goes on where it was. Without one it sends all rows, and
+    their keys see to it that those that have been applied are skipped.
+
+    Args:
+        path: A file as `import_players` takes it, readable where this runs.
+        kind: `players`, `wallet` or `inventory`.
+        client_options: What the client is made with, such as `{"base_url": ...}`. Leave
+            `api_key` out, and let `KRATY_SERVER_KEY` be set where this runs: a key that is
+            an argument of a task passes through schedulers, brokers and their logs.
+        mapping: Which column each field is taken from; see `import_players`.
+        preset: The columns of a platform's export; see `import_players`.
+        failures: A file to be written, of rows that failed. One that is there is taken to
+            be of an earlier run, and is written anew.
+        journal: A file to be written, and gone on with where it is there. It has to be on
+            a disk of the machine that this runs on, or on one that locks files well.
+        in_flight: How many chunks are sent at a time.
+        chunk_size: How many rows are sent together.
+        share: How many of these run at a time under one key. Each uses so large a part of
+            what the server says is left of the key's rate limit.
+
+    Returns:
+        `ImportReport`: What became of the rows of this file.
+
+    Raises:
+        TypeError, ValueError: An argument does not fit; see also `import_players`.
+        OSError: A file cannot be read or written.
+        ImportStoppedError: The server refused or failed, or could not be reached.
+    """
+    fields(kind)  # whether there is such a kind
+    if not isinstance(share, int) or isinstance(share, bool):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers err
+        raise TypeError(f"share must be an int, not {type(share).__name__}")
+    if share < 1:
+        raise ValueError("share must be 1 or more")
+    for written in (failures, journal):
+        if written is not None:
+            Path(written).parent.mkdir(parents=True, exist_ok=True)
+    if failures is not None and journal is None:
+        Path(failures).unlink(missing_ok=True)
+    with KratyAdmin(**client_options) as client:
+        migrate = client._make_migrate(Limiter(share))  # pyright: ignore[reportPrivateUsage]  # no option of clients
+        imports = {
+            "players": migrate.import_players,
+            "wallet": migrate.import_wallet,
+            "inventory": migrate.import_inventory,
+        }
+        return imports[kind](
+            path,
+            mapping=mapping,
+            preset=preset,
+            failures=failures,
+            journal=journal,
+            resume=journal is not None,
+            in_flight=in_flight,
+            chunk_size=chunk_size,
+        )

@@ -1,0 +1,60 @@
+"""Where rows come from: files, iterables and asynchronous iterables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from typing import Any, TypeAlias, cast
+
+from kraty_server_api.decoding import is_object
+
+from ._readers import read_file
+from ._rows import UNREADABLE, Item, Row, Unreadable
+
+__all__ = ["AsyncSource", "Source", "items", "items_async"]
+
+Source: TypeAlias = Iterable[Mapping[str, Any]] | str | os.PathLike[str]
+"""Rows, or a path to a file of rows."""
+
+AsyncSource: TypeAlias = Source | AsyncIterable[Mapping[str, Any]]
+"""The same, or rows that come asynchronously."""
+
+
+def items(source: Source) -> Iterator[Item]:
+    """What there is to import, numbered.
+
+    Raises:
+        TypeError, ValueError: It is nothing that rows can be read from.
+        OSError: The file cannot be read.
+    """
+    if isinstance(source, str | os.PathLike):
+        yield from read_file(source)
+        return
+    _check(source)
+    for number, row in enumerate(source, 1):
+        yield _item(number, row)
+
+
+async def items_async(source: AsyncSource) -> AsyncIterator[Item]:
+    """What there is to import, numbered; see `items`."""
+    if isinstance(source, AsyncIterable):
+        number = 0
+        async for row in source:
+            number += 1
+            yield _item(number, row)
+        return
+    for item in items(source):
+        yield item
+
+
+def _check(source: object) -> None:
+    if not isinstance(source, Iterable) or isinstance(source, Mapping | bytes):
+        raise TypeError(f"rows must be an iterable of dicts or a path, not {type(source).__name__}")  # pyright: ignore[reportUnknownArgumentType]  # of whatever
+
+
+def _item(number: int, row: object) -> Item:
+    if is_object(row):
+        return Row(number, row)
+    if isinstance(row, Mapping):
+        return Row(number, dict(cast("Mapping[str, Any]", row)))
+    return Unreadable(number, UNREADABLE, f"is of type {type(row).__name__}, not a dict", "")

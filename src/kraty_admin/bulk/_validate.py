@@ -1,0 +1,219 @@
+"""Checking rows offline, by the contract's own schemas, before a call is spent on them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final, NamedTuple
+
+from kraty_admin._json import encode_any
+
+from ._rows import Kind
+
+__all__ = ["KEY", "Field", "fields", "identity", "problem", "unknown_keywords"]
+
+KEY: Final = "idempotencyKey"
+"""The one required field that a row may lack: the importer derives it."""
+
+_SCHEMAS: Final[Mapping[Kind, str]] = {
+    "players": "MigratePlayerRow",
+    "wallet": "MigrateWalletRow",
+    "inventory": "MigrateInventoryRow",
+}
+_IDENTITIES: Final[Mapping[Kind, tuple[str, ...]]] = {
+    "players": ("externalPlayerId",),
+    "wallet": ("externalPlayerId", "economyKey"),
+    "inventory": ("externalPlayerId", "itemKey"),
+}
+_ROW_KEYWORDS: Final = frozenset({"type", "description", "required", "properties"})
+_FIELD_KEYWORDS: Final[Mapping[str, frozenset[str]]] = {
+    "string": frozenset({"type", "description", "minLength"}),
+    "integer": frozenset({"type", "description", "minimum", "maximum"}),
+    "object": frozenset({"type", "description", "additionalProperties"}),
+}
+_WANTED: Final[Mapping[str, str]] = {
+    "string": "text",
+    "integer": "a whole number",
+    "object": "an object",
+}
+_KINDS: Final[Mapping[type, str]] = {
+    type(None): "null",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number with a decimal point",
+    str: "text",
+    list: "a list",
+    dict: "an object",
+}
+
+
+class Field(NamedTuple):
+    """What the contract says of a field."""
+
+    type: str
+    required: bool
+    """Whether a row needs it; it may lack its key all the same."""
+    least: int | None
+    """The shortest text, or the smallest number."""
+    most: int | None
+
+
+@cache
+def fields(kind: Kind) -> Mapping[str, Field]:
+    """The fields of a row, as the contract has them.
+
+    Raises:
+        ValueError: There are no rows of that kind.
+    """
+    if kind not in _SCHEMAS:
+        raise ValueError(f"{kind!r} is no kind of row: there are {', '.join(_SCHEMAS)}")
+    schema = _contract()[_SCHEMAS[kind]]
+    required: list[str] = schema["required"]
+    return {
+        name: Field(
+            type=each["type"],
+            required=name in required and name != KEY,
+            least=each.get("minLength", each.get("minimum")),
+            most=each.get("maximum"),
+        )
+        for name, each in schema["properties"].items()
+    }
+
+
+@cache
+def _contract() -> dict[str, dict[str, Any]]:
+    raw = (files("kraty_server_api") / "openapi.server.json").read_bytes()
+    schemas: dict[str, dict[str, Any]] = json.loads(raw)["components"]["schemas"]
+    return {name: schemas[name] for name in _SCHEMAS.values()}
+
+
+def unknown_keywords(kind: Kind, schema: Mapping[str, Any] | None = None) -> list[str]:
+    """What the contract says of a kind's rows that `problem` would not heed.
+
+    Args:
+        kind: The kind of row.
+        schema: Another schema than the contract's.
+    """
+    return list(_unknown(_contract()[_SCHEMAS[kind]] if schema is None else schema))
+
+
+def _unknown(schema: Mapping[str, Any]) -> Iterator[str]:
+    yield from sorted(schema.keys() - _ROW_KEYWORDS)
+    if schema.get("type") != "object":
+        yield "type"
+    properties: Mapping[str, Mapping[str, Any]] = schema.get("properties", {})
+    for name in schema.get("required", []):
+        if name not in properties:
+            yield f"required {name}"
+    for name, each in properties.items():
+        known = _FIELD_KEYWORDS.get(each.get("type", ""))
+        if known is None:
+            yield f"{name}.type"
+            continue
+        yield from (f"{name}.{keyword}" for keyword in sorted(each.keys() - known))
+        if each.get("additionalProperties", True) is not True:
+            yield f"{name}.additionalProperties"
+
+
+def problem(kind: Kind, row: Mapping[str, Any]) -> str | None:
+    """Why the contract would not have a row, or `None` if it would.
+
+    Args:
+        kind: The kind of row.
+        row: A row as it would be sent; it may lack its idempotency key.
+
+    Returns:
+        The first problem: the field, what kind of value it holds and what would be right. The
+        value itself is not named, since it may be somebody's.
+    """
+    known = fields(kind)
+    for name, field in known.items():
+        if name in row:
+            found = _field_problem(name, field, row[name])
+            if found is not None:
+                return found
+        elif field.required:
+            return f"{name} is missing; it must be {_wanted(field)}"
+    for name, value in row.items():
+        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers err
+            return f"a field's name is {_kind_of(name)}; it must be text"
+        if name not in known and not _is_sendable(value):
+            return f"{name!a} holds what JSON cannot"
+    return None
+
+
+def _field_problem(name: str, field: Field, value: object) -> str | None:
+    right = f"it must be {_wanted(field)}"
+    wrong = f"{name} is {_kind_of(value)}; {right}"
+    if field.type == "integer":
+        if not isinstance(value, int) or isinstance(value, bool):
+            return wrong
+        return None if _within(value, field) else f"{name} is out of range; {right}"
+    if field.type == "string":
+        if not isinstance(value, str):
+            return wrong
+        if len(value) < (field.least or 0):
+            return f"{name} is {'empty' if not value else 'too short'}; {right}"
+        if not _is_sendable(value):
+            return f"{name} holds a lone surrogate, which UTF-8 cannot hold"
+        return None
+    sendable = _is_sendable(value)
+    if not isinstance(value, Mapping):
+        return wrong
+    if not sendable:
+        return f"{name} holds what JSON cannot; it must be an object of plain JSON values"
+    return None
+
+
+def _within(value: int, field: Field) -> bool:
+    if field.least is not None and value < field.least:
+        return False
+    return field.most is None or value <= field.most
+
+
+def _wanted(field: Field) -> str:
+    wanted = _WANTED[field.type]
+    if field.type == "string":
+        return wanted if not field.least else f"{wanted} of at least {_characters(field.least)}"
+    if field.least is not None:
+        wanted += f" from {field.least}" if field.most is not None else f" of {field.least} or more"
+    if field.most is not None:
+        wanted += f" to {field.most}" if field.least is not None else f" of {field.most} or less"
+    return wanted
+
+
+def _characters(count: int) -> str:
+    return "1 character" if count == 1 else f"{count} characters"
+
+
+def _kind_of(value: object) -> str:
+    return _KINDS.get(type(value), f"of type {type(value).__name__}")
+
+
+def _is_sendable(value: object) -> bool:
+    if isinstance(value, bool) or value is None:
+        return True
+    if isinstance(value, str) and value.isascii():
+        return True
+    try:
+        encode_any({"": value})
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def identity(kind: Kind, row: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """What a row is about: the player, and the currency or item.
+
+    Args:
+        kind: The kind of row.
+        row: A row as it would be sent.
+
+    Returns:
+        Their ids, or `None` if one is missing or not text.
+    """
+    parts = [row.get(name) for name in _IDENTITIES[kind]]
+    ids = [part for part in parts if isinstance(part, str) and part]
+    return tuple(ids) if len(ids) == len(parts) else None

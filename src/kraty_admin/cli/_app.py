@@ -1,0 +1,99 @@
+"""The root command: the global options, the commands, and how each run ends."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from kraty_admin import __version__
+from kraty_admin.errors import KratyError
+
+from ._commands import grants, inventory, lobbies, ping, players, wallet
+from ._emulator import emulator
+from ._failures import EXIT_STATUSES, CommandError, failure_of
+from ._migrate import migrate
+from ._state import State, common
+from ._webhooks import webhooks
+
+__all__ = ["app", "run"]
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command; returns its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        # A name that the terminal cannot show shall not end in a traceback.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    state = State(arguments=arguments)
+    # Now, since whoever takes it for an argument is told that it is none.
+    state.out.hide(os.environ.get("KRATY_SERVER_KEY", ""))
+    try:
+        status: object = app.main(
+            list(arguments), prog_name="kraty-admin", standalone_mode=False, obj=state
+        )
+    except (
+        *(click.ClickException, click.Abort, KeyboardInterrupt),
+        *(CommandError, KratyError, OSError, TypeError, ValueError),
+    ) as error:
+        if isinstance(error, click.UsageError) and "--json" in arguments:
+            state.out.as_json = True  # it may have gone wrong before that option was read
+        failure = failure_of(error, key=state.sent_key, key_given=state.key_given)
+        state.out.fail(failure)
+        return failure.exit_status
+    return status if isinstance(status, int) else 0
+
+
+@click.group(
+    epilog=EXIT_STATUSES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    no_args_is_help=False,
+)
+@click.option(
+    "--base-url",
+    metavar="URL",
+    envvar="KRATY_BASE_URL",
+    show_envvar=True,
+    help="Where Kraty is. Default: the production platform.",
+)
+@click.option(
+    "--key-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Read the server key from this file. Default: the variable KRATY_SERVER_KEY. There is no "
+    "option for the key itself, since everybody on the machine can read a command's options.",
+)
+@click.option("--timeout", type=float, metavar="SECONDS", help="For each attempt. Default: 15.")
+@click.option(
+    "--deadline", type=float, metavar="SECONDS", help="For a call with its retries. Default: 120."
+)
+@click.version_option(__version__, prog_name="kraty-admin")
+@common
+@click.pass_obj
+def app(
+    state: State,
+    base_url: str | None,
+    key_file: Path | None,
+    timeout: float | None,
+    deadline: float | None,
+) -> None:
+    """Look after the players of a game on Kraty.
+
+    Results go to standard output, as tables or with --json as one document of JSON. All else goes
+    to standard error. What erases is confirmed first; so is what mints or takes, with a live key.
+    """
+    state.base_url = base_url
+    state.key_file = key_file
+    state.timeout = timeout
+    state.deadline = deadline
+
+
+for _command in (
+    *(ping, players, wallet, inventory, grants, lobbies),
+    *(migrate, webhooks, emulator),
+):
+    app.add_command(_command)

@@ -1,0 +1,191 @@
+"""The one place that prints: results to standard output, all else to standard error."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, TextIO
+
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from kraty_server_api.decoding import is_array, is_object
+
+from ._failures import Failure
+
+__all__ = ["Output", "clean", "console_on", "is_terminal", "to_json"]
+
+# What could move the cursor, recolour the screen or reverse the text: names and metadata
+# come from players. Lone surrogates could not be written at all.
+_UNSAFE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+_SHORTEST_SECRET: Final = 8
+"""Anything shorter is no key, and would be found in many words."""
+
+
+class Output:
+    """Prints results, and says what happens meanwhile."""
+
+    def __init__(self) -> None:
+        self.as_json = False
+        """Whether results and errors are for programs."""
+        self._secrets: list[str] = []
+
+    def hide(self, secret: str) -> None:
+        """Never show this on standard error, whoever puts it into a message."""
+        if len(secret) >= _SHORTEST_SECRET:
+            self._secrets.append(secret)
+
+    def result(self, value: object) -> None:
+        """Print a result: as it came for programs, as tables for people."""
+        if self.as_json:
+            self.document(value)
+        else:
+            _show(value)
+
+    def document(self, value: object) -> None:
+        """Print a value as one document of JSON."""
+        write_bytes(sys.stdout, to_json(value) + b"\n")
+
+    def parts(self, parts: Iterable[bytes]) -> None:
+        """Print a document that comes piece by piece."""
+        for part in parts:
+            write_bytes(sys.stdout, part)
+
+    def line(self, text: str) -> None:
+        """Print a line to standard output as it is, for other programs to take."""
+        write_bytes(sys.stdout, text.encode() + b"\n")
+
+    def say(self, text: str) -> None:
+        """Tell people something on standard error; each line of it is made safe."""
+        for line in self._without_secrets(text).splitlines():
+            sys.stderr.write(clean(line) + "\n")
+        sys.stderr.flush()
+
+    def _without_secrets(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
+    def ask(self, question: str) -> None:
+        """Ask people something on standard error; the answer is typed behind it."""
+        sys.stderr.write(clean(question))
+        sys.stderr.flush()
+
+    def fail(self, failure: Failure) -> None:
+        """Say why the command failed."""
+        if self.as_json:
+            error = {
+                "code": failure.code,
+                "message": self._without_secrets(failure.message),
+                "status": failure.status,
+                "request_id": failure.request_id,
+                "idempotency_key": failure.idempotency_key,
+                "ambiguous": failure.ambiguous,
+                "attempts": failure.attempts,
+            }
+            self.say(json.dumps({"error": error}, ensure_ascii=True))
+        else:
+            self.say(f"{failure.usage}Error: {failure.text or failure.message}")
+            self.say("\n".join(filter(None, [failure.why, failure.advice])))
+
+
+def to_json(value: object, *, indent: int | None = None) -> bytes:
+    """A value as JSON in UTF-8, its members in the order that they have."""
+    try:
+        return json.dumps(value, ensure_ascii=False, indent=indent).encode()
+    except UnicodeEncodeError:  # a lone surrogate, as of an emoji cut in half
+        return json.dumps(value, indent=indent).encode()
+
+
+def write_bytes(stream: TextIO, data: bytes) -> None:
+    """Write bytes whatever the terminal's encoding: JSON is UTF-8."""
+    stream.flush()
+    stream.buffer.write(data)
+    stream.buffer.flush()
+
+
+def clean(text: str) -> str:
+    """Text that can be shown on a terminal without acting on it."""
+    return _UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether a person sits at the other end."""
+    return stream is not None and not stream.closed and stream.isatty()
+
+
+def console_on(stream: TextIO) -> Console:
+    """A console that colours on terminals only, and folds lines to fit terminals only."""
+    terminal = is_terminal(stream)
+    return Console(
+        file=stream,
+        force_terminal=terminal,
+        color_system="auto" if terminal and not os.environ.get("NO_COLOR") else None,
+        width=None if terminal else 100_000,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
+
+
+def _show(value: object) -> None:
+    console = console_on(sys.stdout)
+    if not is_object(value):
+        console.print(_cell(value))
+        return
+    for number, section in enumerate(_sections("", value)):
+        if number:
+            console.print()
+        console.print(section)
+
+
+def _sections(title: str, members: Mapping[str, object]) -> Iterator[Group]:
+    """An object's plain members as one table, then its objects and lists, each with its title."""
+    plain = {name: each for name, each in members.items() if not _is_nested(each)}
+    if plain:
+        table = Table.grid(padding=(0, 2))
+        table.add_column(style="cyan", no_wrap=True)
+        table.add_column(overflow="fold")
+        for name, each in plain.items():
+            table.add_row(Text(clean(name)), _cell(each))
+        yield Group(Text(title, style="bold"), table) if title else Group(table)
+    for name, each in members.items():
+        path = clean(f"{title}.{name}" if title else name)
+        if is_object(each) and each:
+            yield from _sections(path, each)
+        elif _is_nested(each):
+            yield _list_section(path, each)
+
+
+def _is_nested(value: object) -> bool:
+    """Whether a member gets a table of its own."""
+    if is_array(value):
+        return all(is_object(each) for each in value)
+    return is_object(value) and bool(value)
+
+
+def _list_section(title: str, rows: object) -> Group:
+    objects = [each for each in rows if is_object(each)] if is_array(rows) else []
+    if not objects:
+        return Group(Text(f"{title}: none", style="bold"))
+    # In the order in which they first come up: rows need not have the same members.
+    names = list(dict.fromkeys(name for each in objects for name in each))
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="cyan")
+    for name in names:
+        table.add_column(Text(clean(name)), overflow="fold")
+    for each in objects:
+        table.add_row(*[_cell(each.get(name)) for name in names])
+    return Group(Text(title, style="bold"), table)
+
+
+def _cell(value: object) -> Text:
+    if value is None:
+        return Text("-")
+    if isinstance(value, bool):
+        return Text("yes" if value else "no")
+    return Text(clean(value if isinstance(value, str) else to_json(value).decode()))

@@ -1,0 +1,173 @@
+"""What the commands share: the global options, the client, keys and confirmations."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from uuid import uuid4
+
+import attrs
+import click
+
+from kraty_admin import KratyAdmin
+from kraty_server_api.decoding import is_object
+
+from ._failures import FAILED, CommandError, refusal
+from ._output import Output, is_terminal
+
+__all__ = ["INPUT", "State", "common", "idempotency_key", "read_bytes", "receipt_key"]
+
+INPUT: Final = click.Path(exists=True, dir_okay=False, allow_dash=True)
+"""A file to be read, or - for standard input."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@attrs.define
+class State:
+    """One run of the command."""
+
+    arguments: Sequence[str]
+    """What it was called with."""
+    out: Output = attrs.field(factory=Output)
+    base_url: str | None = None
+    key_file: Path | None = None
+    timeout: float | None = None
+    deadline: float | None = None
+    yes: bool = False
+    """Whether what would be asked is answered with yes."""
+    sent_key: str | None = None
+    """The idempotency key of the write that was sent, if one was."""
+    key_given: bool = False
+    """Whether that key was asked for."""
+
+    def client(self) -> KratyAdmin:
+        """A client with the global options; close it.
+
+        Raises:
+            TypeError, ValueError: The key is missing, or an option does not fit.
+        """
+        # Only what was given is passed, so that the SDK says where to set the rest.
+        return KratyAdmin(
+            api_key=self._key_from_file(),
+            base_url=self.base_url,
+            timeout=self.timeout,
+            deadline=self.deadline,
+        )
+
+    def _key_from_file(self) -> str | None:
+        if self.key_file is None:
+            if "KRATY_SERVER_KEY" not in os.environ:
+                raise refusal("there is no key: set KRATY_SERVER_KEY, or pass --key-file")
+            return None
+        try:
+            key = self.key_file.read_text(encoding="utf-8").strip()
+        except (OSError, ValueError) as error:
+            # No more than its type: the error of a bad encoding holds the file's bytes.
+            reason = error.strerror if isinstance(error, OSError) else "it is not text"
+            raise refusal(f"cannot read {str(self.key_file)!r}: {reason}") from None
+        self.out.hide(key)
+        return key
+
+    def key(self, given: str | None) -> str:
+        """The idempotency key of the write that is about to be sent.
+
+        It is made here if none was given, and so is known whatever becomes of the call.
+        """
+        self.key_given = given is not None
+        self.sent_key = str(uuid4()) if given is None else given
+        return self.sent_key
+
+    def confirm(self, kraty: KratyAdmin, what: str, *, always: bool = False) -> None:
+        """Have a person confirm what mints or takes, unless the key is a test key.
+
+        Args:
+            kraty: Asked which environment, studio and game the key is for.
+            what: What will happen, such as "Credit 500 gold to player 'p'".
+            always: For what erases: ask with a test key too.
+
+        Raises:
+            CommandError: There is nobody to ask, or they said no.
+        """
+        if self.yes:
+            return
+        facts: object = kraty.health.ping().get("apiKey")
+        key = facts if is_object(facts) else {}
+        environment = key.get("environment", "unknown")
+        if environment == "test" and not always:
+            return
+        where = (
+            f"{environment} environment, studio {key.get('studioId', 'unknown')}, "
+            f"game {key.get('gameId', 'unknown')}"
+        )
+        if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
+            raise refusal(
+                f"{what} ({where}): this must be confirmed, and there is no terminal; use --yes"
+            )
+        self.out.ask(f"{what} ({where})? [y/N] ")
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            raise CommandError("nothing was done", code="declined", exit_status=FAILED)
+
+
+def _state(context: click.Context) -> State:
+    state = context.find_object(State)
+    assert state is not None  # noqa: S101 -- `run` gives one to the root command
+    return state
+
+
+def _turn_on_json(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value:
+        _state(context).out.as_json = True
+
+
+def _turn_on_yes(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value:
+        _state(context).yes = True
+
+
+_json = click.option(
+    "--json",
+    is_flag=True,
+    is_eager=True,  # so that mistakes in other options are told as JSON too
+    expose_value=False,
+    callback=_turn_on_json,
+    help="Print the result as JSON, and an error too.",
+)
+_yes = click.option(
+    "--yes",
+    is_flag=True,
+    expose_value=False,
+    callback=_turn_on_yes,
+    help="Do not ask for confirmation.",
+)
+
+
+def read_bytes(name: str) -> bytes:
+    """All of an `INPUT`."""
+    with click.open_file(name, "rb") as file:
+        data: bytes = file.read()
+    return data
+
+
+def common(function: F) -> F:
+    """The options that may stand before and after a subcommand."""
+    return _json(_yes(function))
+
+
+idempotency_key = click.option(
+    "--idempotency-key",
+    metavar="KEY",
+    help="Names this one change: repeated under the same key it takes effect once. "
+    "Default: a new one.",
+)
+
+receipt_key = click.option(
+    "--idempotency-key",
+    metavar="KEY",
+    help="Names this one fulfilment. Pass the id of the receipt, refund or ticket: should "
+    "anybody run this command for it again, nothing is minted or taken twice. Without it, "
+    "a second run is a second payout. Default: a new one.",
+)

@@ -1,0 +1,177 @@
+"""Many files on a cluster of dask, in a program of its own; and what is refused before that."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kraty_admin.bulk import import_dataset
+from kraty_admin.bulk._dataset import _beside, _files, _sum, _Unseen  # pyright: ignore[reportPrivateUsage]
+from kraty_admin.bulk._report import ImportReport
+from kraty_admin.emulator import Emulator
+
+PROGRAMS = Path(__file__).parent / "programs"
+NOT_HERE = "is among what the proofs need, not what the wheel is tested with"
+
+
+def test_on_a_cluster(tmp_path: Path) -> None:
+    """A worker is killed in the middle, a file is not there, another is refused."""
+    pytest.importorskip("distributed", reason=f"dask {NOT_HERE}")
+    done = subprocess.run(
+        [sys.executable, PROGRAMS / "dataset.py", tmp_path],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    a_worker_was_killed(told)
+    files_were_not_done(told)
+    # Workers log the arguments of what fails, and there might be a key in them.
+    assert "import_partition" in done.stderr
+    assert "base_url" not in done.stderr
+
+
+def a_worker_was_killed(told: dict[str, Any]) -> None:
+    """Its file was run again, and each player has exactly what is due, once."""
+    report = ImportReport(**told["report"])
+    # Two calls that passed and two that hung, of 24: both workers were at it.
+    assert (told["at the kill"], told["killed"]) == ([200], True)
+    assert told["exact"]
+    assert (report.rows, report.failed, report.duplicates, report.chunks) == (1200, 0, 0, 24)
+    # The chunk that hung at the other worker, and one to three that the killed one brought in.
+    assert 100 <= report.skipped <= 200
+    assert report.applied == 1200 - report.skipped
+    assert report.rows_per_second == pytest.approx(1200 / report.seconds)
+
+
+def files_were_not_done(told: dict[str, Any]) -> None:
+    """The errors name them and why, and come when all others are done."""
+    stopped, refused, mended = told["stopped"], told["refused"], told["mended"]
+    assert stopped["error"].startswith("1 of 2 files are not done: ")
+    assert "none.csv (FileNotFoundError: " in stopped["error"]
+    assert "part-0.csv" not in stopped["error"]
+    assert stopped["cause"] == "FileNotFoundError"
+    assert (stopped["rows"], stopped["skipped"]) == (300, 300)
+    assert refused["error"].startswith("2 of 2 files are not done: ")
+    assert "part-1.csv (the import stopped after 0 rows: 401 unauthenticated" in refused["error"]
+    assert refused["rows"] == 0
+    # Run again, each goes on with its own journal.
+    assert (mended["rows"], mended["applied"]) == (301, 1)
+    assert Path(mended["failures"]).name == "failures"
+    kinds = [name.rpartition(".")[2] for name in told["files"]]
+    assert sorted(kinds) == ["journal"] * 3 + ["jsonl"] * 3
+
+
+def test_the_block_of_the_page(tmp_path: Path) -> None:
+    """As a program of its own, on a cluster of its own."""
+    pytest.importorskip("distributed", reason=f"dask {NOT_HERE}")
+    text = (Path(__file__).parents[2] / "docs" / "imports.md").read_text(encoding="utf-8")
+    found = re.search(r"^### dask\n.*?^```py\n(.*?)^```$", text, re.M | re.S)
+    assert found is not None
+    (tmp_path / "program.py").write_text(found[1])
+    (tmp_path / "exports").mkdir()
+    for number in range(2):
+        rows = f"PlayFabId,Gold\np_{number},{number + 1}\n"
+        (tmp_path / "exports" / f"balances-{number}.csv").write_text(rows)
+    with Emulator() as kraty:
+        done = subprocess.run(
+            [sys.executable, "program.py"],
+            cwd=tmp_path,
+            env={
+                **os.environ,
+                "KRATY_SERVER_KEY": kraty.api_key,
+                "KRATY_BASE_URL": kraty.base_url,
+            },
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert [kraty.balance(f"p_{number}", "gold") for number in range(2)] == [1, 2]
+    assert done.stdout.startswith("ImportReport(rows=2, applied=2, skipped=0, failed=0,")
+    assert len(list((tmp_path / "failures").iterdir())) == 2
+
+
+def test_no_repr_shows_the_options() -> None:
+    """There might be a key in them."""
+    assert repr(_Unseen(api_key="krt_live_a.secret")) == "{...}"
+
+
+def test_files_by_pattern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sorted, absolute, each once, and no folders."""
+    (tmp_path / "b" / "deep.csv").mkdir(parents=True)
+    for name in ("b/2.csv", "1.csv", "3[x].csv"):
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    assert _files("*.csv") == [str(tmp_path / name) for name in ("1.csv", "3[x].csv")]
+    assert _files(tmp_path / "**" / "*.csv") == [
+        str(tmp_path / name) for name in ("1.csv", "3[x].csv", "b/2.csv")
+    ]
+    assert _files("3[x].csv") == [str(tmp_path / "3[x].csv")]
+    assert _files(["2.csv", Path("1.csv"), tmp_path / "1.csv"]) == [
+        str(tmp_path / "2.csv"),
+        str(tmp_path / "1.csv"),
+    ]
+
+
+def test_names_beside_files() -> None:
+    """The same in each run, and never those of another file."""
+    one, other = _beside("/j", "/a/x.csv", ".journal"), _beside("/j", "/b/x.csv", ".journal")
+    assert one is not None
+    assert Path(one).parent == Path("/j").absolute()
+    assert (Path(one).name[:6], Path(one).suffix) == ("x.csv.", ".journal")
+    assert one != other
+    assert one == _beside("/j", "/a/x.csv", ".journal")
+    assert _beside(None, "/a/x.csv", ".journal") is None
+
+
+def test_the_sum_of_reports() -> None:
+    """All counts, the clock of the whole, and the rows that these runs settled."""
+    one = ImportReport(5, 1, 1, 2, 1, 2, 1, 3, 2.0, 1.5, "a.jsonl")
+    total = _sum([one, one], 4.0, "failures")
+    assert total == ImportReport(10, 2, 2, 4, 2, 4, 2, 6, 4.0, 1.5, "failures")
+    assert _sum([], 0.0, None) == ImportReport()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"paths": "none/*.csv"}, ValueError, "no file matches 'none/[*].csv'"),
+        ({"paths": []}, ValueError, "no file to import"),
+        ({"kind": "clans"}, ValueError, "no kind of row"),
+        ({"preset": "nobody"}, ValueError, "no preset"),
+        ({"chunk_size": 1001}, ValueError, "chunk_size must be from 1 to 1000"),
+        ({"in_flight": "4"}, TypeError, "in_flight must be an int"),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    """Before there is a cluster."""
+    options: dict[str, Any] = {"paths": [__file__], "kind": "wallet", **arguments}
+    with pytest.raises(error, match=message):
+        import_dataset({}, **options)
+
+
+def test_a_scheduler_of_another_type() -> None:
+    """It is no address and no client."""
+    pytest.importorskip("distributed", reason=f"dask {NOT_HERE}")
+    with pytest.raises(TypeError, match=r"scheduler must be an address or a distributed[.]Client"):
+        import_dataset({}, [__file__], kind="wallet", scheduler=8786)
+
+
+def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says what to install."""
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ImportError, match=r"dask is an extra: pip install 'kraty-admin\[dask\]'"):
+        import_dataset({}, [__file__], kind="wallet")

@@ -1,0 +1,338 @@
+"""One file of many, as schedulers run it; the pages about that."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kraty_admin import KratyServerError, RetryConfig
+from kraty_admin._limiter import Limiter
+from kraty_admin.bulk import ImportReport, ImportStoppedError, import_partition
+from kraty_admin.bulk._rows import Kind
+from kraty_admin.emulator import Emulator, Fault
+
+PROGRAMS = Path(__file__).parent / "programs"
+PAGE = Path(__file__).parents[2] / "docs" / "imports.md"
+NOT_HERE = "is among what the proofs need, not what the wheel is tested with"
+
+
+@pytest.fixture
+def kraty(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    """A Kraty whose key is in the environment, as on a worker."""
+    with Emulator() as emulator:
+        monkeypatch.setenv("KRATY_SERVER_KEY", emulator.api_key)
+        monkeypatch.setenv("KRATY_BASE_URL", emulator.base_url)
+        yield emulator
+
+
+def balances(path: Path, rows: int = 25) -> Path:
+    """Write a file of balances: player `p_0` has 1, `p_1` has 2, and so on."""
+    lines = [f"p_{number},gold,{number + 1}" for number in range(rows)]
+    path.write_text("\n".join(["externalPlayerId,economyKey,amount", *lines, ""]))
+    return path
+
+
+def posted(kraty: Emulator) -> list[tuple[str, int]]:
+    return sorted((entry.external_player_id, entry.delta) for entry in kraty.ledger)
+
+
+def due(rows: int = 25) -> list[tuple[str, int]]:
+    return sorted((f"p_{number}", number + 1) for number in range(rows))
+
+
+def counts(report: ImportReport) -> tuple[int, int, int, int]:
+    return (report.rows, report.applied, report.skipped, report.failed)
+
+
+def test_a_file_is_imported_once(kraty: Emulator, tmp_path: Path) -> None:
+    """With the key of the environment; a second run changes nothing."""
+    path = balances(tmp_path / "part.csv")
+    first = import_partition(path, kind="wallet", client_options={}, chunk_size=10)
+    assert (counts(first), first.chunks) == ((25, 25, 0, 0), 3)
+    again = import_partition(path, kind="wallet", client_options={}, chunk_size=10)
+    assert counts(again) == (25, 0, 25, 0)
+    assert posted(kraty) == due()
+
+
+@pytest.mark.parametrize(
+    ("kind", "row"),
+    [
+        ("players", {"externalPlayerId": "p"}),
+        ("inventory", {"externalPlayerId": "p", "itemKey": "starter_chest", "quantity": 2}),
+    ],
+)
+def test_each_kind(kraty: Emulator, tmp_path: Path, kind: Kind, row: dict[str, Any]) -> None:
+    """Each goes to its own endpoint."""
+    path = tmp_path / "part.jsonl"
+    path.write_text(json.dumps(row))
+    assert import_partition(path, kind=kind, client_options={}).applied == 1
+    assert [seen.path for seen in kraty.requests] == [f"/server/v1/migrate/{kind}"]
+
+
+def test_options_and_mapping_reach_the_client(
+    kraty: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As they would with a client of one's own."""
+    monkeypatch.delenv("KRATY_SERVER_KEY")
+    path = tmp_path / "part.csv"
+    path.write_text("id,coins\np,5\n")
+    report = import_partition(
+        path,
+        kind="wallet",
+        client_options={"api_key": kraty.api_key},
+        mapping={"externalPlayerId": "id", "amount": "coins", "economyKey": "=gold"},
+    )
+    assert (report.applied, kraty.balance("p", "gold")) == (1, 5)
+
+
+def test_it_resumes_by_itself(kraty: Emulator, tmp_path: Path) -> None:
+    """With the same arguments: from its journal, and sending nothing twice."""
+    path = balances(tmp_path / "part.csv")
+    journal, failures = tmp_path / "journals" / "part", tmp_path / "failures" / "part.jsonl"
+
+    def again() -> ImportReport:
+        return import_partition(
+            path,
+            kind="wallet",
+            client_options={"retry": RetryConfig(attempts=1)},
+            journal=journal,
+            failures=failures,
+            in_flight=1,
+            chunk_size=10,
+        )
+
+    kraty.faults.add(None, Fault("status", status=503, when="before"), operation="migrate.wallet")
+    with pytest.raises(ImportStoppedError) as stopped:
+        again()
+    assert stopped.value.report.rows == 10
+    seen = len(kraty.requests)
+    resumed = again()
+    assert (counts(resumed), resumed.resumed) == ((25, 25, 0, 0), 1)
+    assert len(kraty.requests) == seen + 2
+    assert counts(again()) == (25, 25, 0, 0)
+    assert len(kraty.requests) == seen + 2
+    assert posted(kraty) == due()
+    assert failures.read_text() == ""
+
+
+def test_failures_are_written_anew(kraty: Emulator, tmp_path: Path) -> None:
+    """Without a journal too, so that a repeated run does not stumble over its own file."""
+    path, failures = balances(tmp_path / "part.csv", 3), tmp_path / "failures.jsonl"
+    path.write_text(path.read_text().replace("gold", "rubies", 1))
+    for applied, skipped in ((2, 0), (0, 2)):
+        report = import_partition(path, kind="wallet", client_options={}, failures=failures)
+        assert counts(report) == (3, applied, skipped, 1)
+        (line,) = failures.read_text().splitlines()
+        assert json.loads(line)["externalPlayerId"] == "p_0"
+        assert report.failures == str(failures)
+
+
+def test_the_rate_limit_is_shared(
+    kraty: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limiter that the calls go by knows how many there are."""
+    given: list[Limiter] = []
+    taken: list[Limiter] = []
+
+    class Seen(Limiter):
+        def __init__(self, share: int = 1) -> None:
+            super().__init__(share)
+            given.append(self)
+            assert share == 3
+
+        def take(self, now: float) -> float:
+            taken.append(self)
+            return super().take(now)
+
+    monkeypatch.setattr("kraty_admin.bulk._partition.Limiter", Seen)
+    import_partition(
+        balances(tmp_path / "part.csv"), kind="wallet", client_options={}, chunk_size=10, share=3
+    )
+    assert len(given) == 1
+    assert taken == given * 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"kind": "clans"}, ValueError, "no kind of row"),
+        ({"share": 0}, ValueError, "share must be 1 or more"),
+        ({"share": 1.5}, TypeError, "share must be an int, not float"),
+        ({"share": True}, TypeError, "share must be an int, not bool"),
+        ({"chunk_size": 0}, ValueError, "chunk_size must be from 1"),
+        ({"mapping": {"amount": "amount"}}, ValueError, "wallet rows need"),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    kraty: Emulator,
+    tmp_path: Path,
+    arguments: dict[str, Any],
+    error: type[Exception],
+    message: str,
+) -> None:
+    """Before anything is sent."""
+    options: dict[str, Any] = {"kind": "wallet", "client_options": {}, **arguments}
+    with pytest.raises(error, match=message):
+        import_partition(balances(tmp_path / "part.csv"), **options)
+    assert kraty.requests == []
+
+
+def test_what_travels_pickles(kraty: Emulator, tmp_path: Path) -> None:
+    """The function by its public name, the report, and an error with what has caused it."""
+    assert pickle.loads(pickle.dumps(import_partition)) is import_partition
+    assert import_partition.__module__ == "kraty_admin.bulk"
+    path = balances(tmp_path / "part.csv")
+    report = import_partition(path, kind="wallet", client_options={})
+    assert pickle.loads(pickle.dumps(report)) == report
+    kraty.faults.add(Fault("status", status=403, when="before"))
+    with pytest.raises(ImportStoppedError) as caught:
+        import_partition(path, kind="wallet", client_options={})
+    stopped = caught.value
+    assert isinstance(stopped.__cause__, KratyServerError)
+    copy = pickle.loads(pickle.dumps(stopped))
+    assert isinstance(copy, ImportStoppedError)
+    assert asdict(copy.report) == asdict(stopped.report)
+    # Pickles hold no causes, so the text has to do.
+    assert str(stopped.__cause__) in str(copy) == str(stopped)
+
+
+def test_dask_is_not_imported() -> None:
+    """By whoever imports the package for something else."""
+    code = "import sys, kraty_admin.bulk; print({'dask', 'distributed'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_as_a_celery_task(tmp_path: Path) -> None:
+    """A real worker and a broker in memory; run twice, as after an acknowledgement got lost."""
+    pytest.importorskip("celery", reason=f"Celery {NOT_HERE}")
+    path = balances(tmp_path / "part.csv")
+    done = subprocess.run(
+        [sys.executable, PROGRAMS / "celery_tasks.py", path],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    reports = [ImportReport(**report) for report in told["reports"]]
+    assert [counts(report) for report in reports] == [(25, 25, 0, 0), (25, 0, 25, 0)]
+    assert sorted(told["ledger"]) == list(range(1, 26))
+
+
+# The page about imports
+
+
+def page() -> dict[str, str]:
+    """The Python blocks of the page, by the heading that each stands under."""
+    found: dict[str, str] = {}
+    heading = ""
+    text = PAGE.read_text(encoding="utf-8")
+    for match in re.finditer(r"^#+ ([^\n]+)$|^```py\n(.*?)^```$", text, re.M | re.S):
+        if match[1]:
+            heading = match[1]
+        else:
+            found[heading] = "\n" * text.count("\n", 0, match.start(2)) + match[2]
+    return found
+
+
+def run(heading: str) -> dict[str, Any]:
+    """Run a block as it is printed; returns what it has defined."""
+    names: dict[str, Any] = {}
+    exec(compile(page()[heading], PAGE, "exec"), names)
+    return names
+
+
+def test_the_page_has_these_blocks() -> None:
+    """Each of them has a test, here or beside that of dask, and all are Python."""
+    headings = ["Imports", "Sources", "Dry run", "Journal and resume"]
+    headings += ["dask", "Celery", "Airflow", "Spark"]
+    assert list(page()) == headings
+    assert PAGE.read_text(encoding="utf-8").count("```py\n") == len(headings)
+    for heading, code in page().items():
+        compile(code, heading, "exec")
+
+
+def test_the_first_block(
+    kraty: Emulator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Three balances, one of them negative, which is mended and fed back as the page says."""
+    monkeypatch.chdir(tmp_path)
+    Path("players.jsonl").write_text('{"externalPlayerId": "p_1"}\n')
+    Path("balances.csv").write_text("PlayFabId,Gold,Name\np_1,5,x\np_2,7,y\np_3,-5,z\n")
+    run("Imports")
+    assert capsys.readouterr().out == "2 credited, 0 before, 1 failed\n"
+    told = json.loads(Path("failures.jsonl").read_text())
+    text = PAGE.read_text(encoding="utf-8")
+    shown = re.search(r"^```json\n(.*?)^```$", text, re.M | re.S)
+    assert shown is not None
+    # The line is the file's fourth, behind a header.
+    assert told | {"message": "...", "number": 3} == json.loads(shown[1])
+    told["row"]["amount"] = 5
+    Path("failures.jsonl").write_text(json.dumps(told))
+    with kraty.client() as client:
+        assert client.migrate.import_wallet("failures.jsonl").applied == 1
+        with pytest.raises(ValueError, match="is there already"):
+            client.migrate.import_wallet("failures.jsonl", failures="failures.jsonl")
+    assert [kraty.balance(f"p_{number}", "gold") for number in (1, 2, 3)] == [5, 7, 5]
+
+
+def test_the_block_of_a_query(
+    kraty: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of a data base."""
+    monkeypatch.chdir(tmp_path)
+    with closing(sqlite3.connect("game.sqlite3")) as db, db:
+        db.execute("CREATE TABLE users (id TEXT, gold INTEGER)")
+        db.executemany("INSERT INTO users VALUES (?, ?)", [("p_1", 5), ("p_2", 0), ("p_3", 7)])
+    run("Sources")["db"].close()
+    assert posted(kraty) == [("p_1", 5), ("p_3", 7)]
+
+
+def test_the_block_of_a_dry_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a key."""
+    monkeypatch.chdir(tmp_path)
+    Path("balances.csv").write_text("PlayFabId,Gold\np_1,5\np_2,much\n")
+    run("Dry run")
+    row, total = capsys.readouterr().out.splitlines()
+    assert "'externalPlayerId': 'p_1'" in row
+    assert total == "1 would be sent, 1 would fail"
+    assert json.loads(Path("would-fail.jsonl").read_text())["row"]["amount"] == "much"
+
+
+def test_the_block_of_resuming(
+    kraty: Emulator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It is stopped, refused without `resume`, and gone on with."""
+    monkeypatch.chdir(tmp_path)
+    Path("wallet.jsonl").write_text('{"externalPlayerId":"p","economyKey":"gold","amount":5}\n')
+    bring_in = run("Journal and resume")["bring_in"]
+    with kraty.client() as client:
+        kraty.faults.add(Fault("status", status=401, when="before"))
+        with pytest.raises(ImportStoppedError):
+            bring_in(client)
+        assert capsys.readouterr().out.startswith("after 0 rows: 401 unauthenticated")
+        with pytest.raises(ValueError, match="is there already"):
+            bring_in(client)
+        bring_in(client, resume=True)
+    assert posted(kraty) == [("p", 5)]

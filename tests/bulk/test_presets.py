@@ -1,0 +1,369 @@
+"""The exports of other platforms, in the shapes that their documentation shows."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any, Final, get_args
+
+import pytest
+
+from kraty_admin.bulk._mapping import make_mapping
+from kraty_admin.bulk._presets import PRESETS
+from kraty_admin.bulk._readers import read_file
+from kraty_admin.bulk._rows import Item, Kind, Row, Unreadable
+from kraty_admin.bulk._validate import problem
+
+PERSONAL: Final = (
+    "ana@example.com",
+    "Ana Silva",
+    "+351",
+    "h4sh",
+    "s4lt",
+    "photo.png",
+    "203.0.113.7",
+)
+
+PLAYFAB_PROFILE: Final[dict[str, Any]] = {
+    "PublisherId": "B1A5",
+    "TitleId": "ABCD",
+    "PlayerId": "00E8F3B1C2D4A596",
+    "Created": "2023-04-05T06:07:08.900Z",
+    "Origination": "Steam",
+    "LastLogin": "2024-01-02T03:04:05Z",
+    "DisplayName": "Ana Silva",
+    "ContactEmailAddresses": [{"EmailAddress": "ana@example.com"}],
+    "LinkedAccounts": [{"Platform": "PlayFab", "Email": "ana@example.com"}],
+    "Locations": {
+        "LastLogin": {
+            "ContinentCode": "EU",
+            "CountryCode": "PT",
+            "City": "Lisboa",
+            "Latitude": 38.7,
+            "IPAddress": "203.0.113.7",
+        }
+    },
+    "VirtualCurrencyBalances": {"GC": 100, "RB": 0, "XP": 7},
+}
+PLAYFAB_INVENTORY: Final[dict[str, Any]] = {
+    "PlayFabId": "00E8F3B1C2D4A596",
+    "Inventory": [
+        {
+            "ItemId": "sword",
+            "ItemInstanceId": "1A2B",
+            "ItemClass": "weapon",
+            "PurchaseDate": "2023-04-05T06:07:08.900Z",
+            "CatalogVersion": "1",
+            "DisplayName": "Sword",
+            "UnitPrice": 0,
+            "CustomData": {"level": "4"},
+        },
+        {"ItemId": "sword", "ItemInstanceId": "1A2C", "RemainingUses": None},
+        {"ItemId": "potion", "ItemInstanceId": "1A2D", "RemainingUses": 12},
+        {"ItemId": "elixir", "ItemInstanceId": "1A2E", "RemainingUses": 0},
+    ],
+    "VirtualCurrency": {"GC": 100},
+    "VirtualCurrencyRechargeTimes": {},
+}
+FIREBASE_EXPORT: Final[dict[str, Any]] = {
+    "users": [
+        {
+            "localId": "uid_1",
+            "email": "ana@example.com",
+            "emailVerified": True,
+            "passwordHash": "h4sh",
+            "salt": "s4lt",
+            "displayName": "Ana Silva",
+            "photoUrl": "https://example.com/photo.png",
+            "phoneNumber": "+351910000000",
+            "createdAt": "1680674828900",
+            "lastSignedInAt": "1704164645000",
+            "customAttributes": '{"country":"PT","email":"ana@example.com"}',
+            "providerUserInfo": [
+                {"providerId": "google.com", "rawId": "1", "email": "ana@example.com"}
+            ],
+        },
+        {"localId": "uid_2", "createdAt": "soon", "providerUserInfo": []},
+    ]
+}
+LOOTLOCKER_BALANCES: Final[dict[str, Any]] = {
+    "player_id": 1701237,
+    "public_uid": "MKHVVAM7",
+    "balances": [
+        {
+            "amount": "100",
+            "currency": {"id": "01H", "name": "Gold", "code": "gld"},
+            "wallet_id": "01W",
+            "created_at": "2023-04-05T06:07:08Z",
+        },
+        {"amount": "0", "currency": {"id": "01I", "name": "Gems", "code": "gem"}},
+    ],
+}
+
+
+def written(path: Path, document: object) -> Path:
+    path.write_text(json.dumps(document), encoding="utf-8")
+    return path
+
+
+def items_of(
+    kind: Kind, preset: str, *sources: dict[str, Any], columns: dict[str, str] | None = None
+) -> list[Item]:
+    mapping = make_mapping(kind, columns, preset)
+    return [each for n, source in enumerate(sources, 1) for each in mapping(Row(n, source))]
+
+
+def rows_of(
+    kind: Kind, preset: str, *sources: dict[str, Any], columns: dict[str, str] | None = None
+) -> list[dict[str, Any]]:
+    """The rows, all of which the contract takes."""
+    items = items_of(kind, preset, *sources, columns=columns)
+    rows = [item.row for item in items if isinstance(item, Row)]
+    assert len(rows) == len(items)
+    assert [problem(kind, row) for row in rows] == [None] * len(rows)
+    assert not [each for each in PERSONAL if each in json.dumps(rows)]
+    return rows
+
+
+def without_keys(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: row[name] for name in row if name != "idempotencyKey"} for row in rows]
+
+
+def test_every_platform_has_every_kind() -> None:
+    assert {name: tuple(kinds) for name, kinds in PRESETS.items()} == dict.fromkeys(
+        ("playfab", "firebase", "lootlocker"), get_args(Kind)
+    )
+
+
+# PlayFab
+
+
+def test_playfab_players() -> None:
+    player = {
+        "externalPlayerId": "00E8F3B1C2D4A596",
+        "contextSnapshot": {
+            "country": "PT",
+            "platform": "Steam",
+            "createdAt": "2023-04-05T06:07:08.900Z",
+            "lastLoginAt": "2024-01-02T03:04:05Z",
+        },
+    }
+    assert rows_of("players", "playfab", PLAYFAB_PROFILE) == [player]
+    places = [{"CountryCode": "DE"}, {"CountryCode": "PT", "City": "Lisboa"}]
+    assert rows_of("players", "playfab", PLAYFAB_PROFILE | {"Locations": places}) == [player]
+    assert rows_of("players", "playfab", {"PlayFabId": "A"}) == [{"externalPlayerId": "A"}]
+
+
+def test_playfab_balances() -> None:
+    balances = [("GC", 100), ("XP", 7)]
+    assert rows_of("wallet", "playfab", PLAYFAB_PROFILE) == [
+        {"externalPlayerId": "00E8F3B1C2D4A596", "economyKey": key, "amount": amount}
+        for key, amount in balances
+    ]
+    assert [row["amount"] for row in rows_of("wallet", "playfab", PLAYFAB_INVENTORY)] == [100]
+    assert rows_of("wallet", "playfab", {"PlayFabId": "A", "VirtualCurrency": {}}) == []
+
+
+def test_playfab_items() -> None:
+    rows = rows_of("inventory", "playfab", PLAYFAB_INVENTORY)
+    player = {"externalPlayerId": "00E8F3B1C2D4A596"}
+    assert without_keys(rows) == [
+        player | {"itemKey": "sword", "quantity": 1, "parameters": {"level": "4"}},
+        player | {"itemKey": "sword", "quantity": 1},
+        player | {"itemKey": "potion", "quantity": 12},
+    ]
+    assert len({row["idempotencyKey"] for row in rows}) == 3
+    # One instance a line gives the same rows, under the same keys.
+    flat = [player | item for item in PLAYFAB_INVENTORY["Inventory"]]
+    single = [{"PlayFabId": row.pop("externalPlayerId"), **row} for row in flat]
+    assert rows_of("inventory", "playfab", *single) == rows
+
+
+def test_playfab_from_csv(tmp_path: Path) -> None:
+    path = tmp_path / "segment.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(PLAYFAB_PROFILE)
+        writer.writerow(
+            value if isinstance(value, str) else json.dumps(value)
+            for value in PLAYFAB_PROFILE.values()
+        )
+    sources = [item.row for item in read_file(path) if isinstance(item, Row)]
+    for kind in ("players", "wallet"):
+        assert rows_of(kind, "playfab", *sources) == rows_of(kind, "playfab", PLAYFAB_PROFILE)
+
+
+# Firebase
+
+
+def test_firebase_players(tmp_path: Path) -> None:
+    items = list(read_file(written(tmp_path / "users.json", FIREBASE_EXPORT)))
+    sources = [item.row for item in items if isinstance(item, Row)]
+    assert rows_of("players", "firebase", *sources) == [
+        {
+            "externalPlayerId": "uid_1",
+            "contextSnapshot": {
+                "country": "PT",
+                "createdAt": "2023-04-05T06:07:08Z",
+                "lastLoginAt": "2024-01-02T03:04:05Z",
+                "providers": ["google.com"],
+            },
+        },
+        {"externalPlayerId": "uid_2"},
+    ]
+
+
+def test_firebase_balances_and_items() -> None:
+    user = {"uid": "uid_1", "wallet": {"gold": 5, "gems": 0}, "inventory": {"sword": 1, "bow": 2.0}}
+    assert rows_of("wallet", "firebase", user) == [
+        {"externalPlayerId": "uid_1", "economyKey": "gold", "amount": 5}
+    ]
+    assert rows_of("inventory", "firebase", user) == [
+        {"externalPlayerId": "uid_1", "itemKey": "sword", "quantity": 1},
+        {"externalPlayerId": "uid_1", "itemKey": "bow", "quantity": 2},
+    ]
+
+
+# LootLocker
+
+
+def test_lootlocker_players() -> None:
+    source = {
+        "player_id": 1701237,
+        "public_uid": "MKHVVAM7",
+        "player_identifier": "ana@example.com",
+        "player_name": "Ana Silva",
+        "platform": "guest",
+        "created_at": "2023-04-05T06:07:08Z",
+        "last_seen": "2024-01-02T03:04:05Z",
+    }
+    assert rows_of("players", "lootlocker", source) == [
+        {
+            "externalPlayerId": "1701237",
+            "contextSnapshot": {
+                "platform": "guest",
+                "createdAt": "2023-04-05T06:07:08Z",
+                "lastLoginAt": "2024-01-02T03:04:05Z",
+            },
+        }
+    ]
+    assert rows_of("players", "lootlocker", {"public_uid": "M"}) == [{"externalPlayerId": "M"}]
+
+
+def test_lootlocker_balances() -> None:
+    row = {"externalPlayerId": "1701237", "economyKey": "gld", "amount": 100}
+    assert rows_of("wallet", "lootlocker", LOOTLOCKER_BALANCES) == [row]
+    flat: dict[str, Any] = {"player_id": "1701237", "currency": '{"code": "gld"}', "amount": "100"}
+    assert rows_of("wallet", "lootlocker", flat) == [row]
+    assert rows_of("wallet", "lootlocker", flat | {"currency": "gld"}) == [row]
+
+
+def test_lootlocker_items() -> None:
+    source: dict[str, Any] = {
+        "player_id": 1701237,
+        "inventory": [
+            {"instance_id": 1, "asset_id": 900, "quantity": 3, "rental_option_id": None},
+            {"instance_id": 2, "asset": {"id": 900, "name": "Bow"}},
+            {"instance_id": 3, "asset_id": 901, "quantity": 0},
+        ],
+    }
+    rows = rows_of("inventory", "lootlocker", source)
+    assert without_keys(rows) == [
+        {"externalPlayerId": "1701237", "itemKey": "900", "quantity": 3},
+        {"externalPlayerId": "1701237", "itemKey": "900", "quantity": 1},
+    ]
+    assert rows[0]["idempotencyKey"] != rows[1]["idempotencyKey"]
+    flat = {"player_id": 1, "asset_id": "900", "quantity": "3"}
+    assert rows_of("inventory", "lootlocker", flat) == [
+        {"externalPlayerId": "1", "itemKey": "900", "quantity": 3}
+    ]
+
+
+# What is odd
+
+
+@pytest.mark.parametrize("amount", [-5, "-5", 1.5, True, False, None, "many", [5]])
+def test_a_balance_that_is_none_is_left_for_the_checks_to_refuse(amount: object) -> None:
+    source = {"PlayFabId": "A", "VirtualCurrency": {"GC": amount}}
+    [item] = items_of("wallet", "playfab", source)
+    assert isinstance(item, Row)
+    found = problem("wallet", item.row)
+    assert found is not None
+    assert found.startswith("amount is ")
+
+
+@pytest.mark.parametrize(
+    ("kind", "preset", "source", "message"),
+    [
+        ("wallet", "playfab", {}, "VirtualCurrencyBalances or VirtualCurrency is missing"),
+        ("wallet", "playfab", {"VirtualCurrency": [1]}, "VirtualCurrency is not an object"),
+        ("wallet", "playfab", {"VirtualCurrency": "{broken"}, "VirtualCurrency is not an object"),
+        ("inventory", "playfab", {}, "Inventory or ItemId is missing"),
+        ("inventory", "playfab", {"Inventory": {}}, "Inventory is not a list"),
+        ("inventory", "playfab", {"Inventory": [1]}, "Inventory holds what is not an object"),
+        ("wallet", "firebase", {}, "wallet or balances or currencies is missing"),
+        ("wallet", "lootlocker", {}, "balances or currency is missing"),
+        ("wallet", "lootlocker", {"balances": [{"currency": "g"}]}, "amount is missing"),
+        ("wallet", "lootlocker", {"balances": [{"amount": "1"}]}, "currency is missing"),
+        ("wallet", "lootlocker", {"currency": {}, "amount": "1"}, "code is missing"),
+        ("inventory", "lootlocker", {}, "inventory or asset_id or instance_id is missing"),
+    ],
+)
+def test_another_shape_is_unreadable_rather_than_nothing(
+    kind: Kind, preset: str, source: dict[str, Any], message: str
+) -> None:
+    player = {"PlayFabId": "A", "uid": "A", "player_id": 1}
+    [item] = items_of(kind, preset, player | source)
+    assert isinstance(item, Unreadable)
+    assert (item.number, item.code, item.message) == (1, "unreadable_row", message)
+    assert json.loads(item.text) == player | source
+
+
+def test_a_row_without_a_player_is_left_for_the_checks_to_refuse() -> None:
+    source = {"PlayFabId": "", "VirtualCurrency": {"GC": 5}}
+    [item] = items_of("wallet", "playfab", source)
+    assert isinstance(item, Row)
+    assert str(problem("wallet", item.row)).startswith("externalPlayerId is missing")
+
+
+def test_a_file_of_another_platform_is_told_at_once() -> None:
+    message = (
+        "^no column for the player's id: the preset playfab looks for PlayerId, PlayFabId;"
+        " there are uid, gold$"
+    )
+    with pytest.raises(ValueError, match=message):
+        items_of("wallet", "playfab", {"uid": "A", "gold": 5})
+
+
+def test_columns_override_single_fields() -> None:
+    source = PLAYFAB_INVENTORY | {"account": "acc_1", "land": "PT"}
+    columns = {"externalPlayerId": "account", "reason": "=moved"}
+    rows = rows_of("inventory", "playfab", source, columns=columns)
+    assert {row["externalPlayerId"] for row in rows} == {"acc_1"}
+    assert {row["reason"] for row in rows} == {"moved"}
+    assert [row["itemKey"] for row in rows] == ["sword", "sword", "potion"]
+    before = json.dumps(source)
+    columns = {"parameters.level": "land"}
+    levels = [row["parameters"] for row in rows_of("inventory", "playfab", source, columns=columns)]
+    assert levels == [{"level": "PT"}] * 3
+    assert json.dumps(source) == before
+    [row] = rows_of(
+        "players", "playfab", PLAYFAB_PROFILE, columns={"contextSnapshot.country": "=ES"}
+    )
+    assert row["contextSnapshot"]["country"] == "ES"
+    assert row["contextSnapshot"]["platform"] == "Steam"
+
+
+def test_items_keep_their_own_keys_where_the_player_is_mapped() -> None:
+    source = {key: value for key, value in PLAYFAB_INVENTORY.items() if key != "PlayFabId"}
+    columns = {"externalPlayerId": "account"}
+    rows = rows_of("inventory", "playfab", source | {"account": "acc_1"}, columns=columns)
+    assert len({row["idempotencyKey"] for row in rows}) == 3
+
+
+def test_presets_that_there_are_not_are_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"^no preset 'unity': there are playfab, firebase, lootlocker$"
+    ):
+        make_mapping("players", preset="unity")

@@ -1,0 +1,190 @@
+"""Rows against the contract, offline."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kraty_admin.bulk._rows import Kind
+from kraty_admin.bulk._validate import fields, identity, problem, unknown_keywords
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+GOOD: Mapping[Kind, dict[str, Any]] = {
+    "players": {"externalPlayerId": "p"},
+    "wallet": {"externalPlayerId": "p", "economyKey": "gold", "amount": 1},
+    "inventory": {"externalPlayerId": "p", "itemKey": "sword", "quantity": 2**53 - 1},
+}
+FULL: Mapping[Kind, dict[str, Any]] = {
+    "players": {"contextSnapshot": {"country": "PT", "deep": [{}]}, "idempotencyKey": "k"},
+    "wallet": {"reason": "", "idempotencyKey": "k"},
+    "inventory": {"parameters": {}, "reason": "é", "idempotencyKey": "k"},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_of_the_contract_pass(kind: Kind) -> None:
+    assert problem(kind, GOOD[kind]) is None
+    assert problem(kind, GOOD[kind] | FULL[kind]) is None
+    assert problem(kind, GOOD[kind] | {"more": [1.5, None, True, "x", {"y": "é"}]}) is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_field_that_is_required_is_missed(kind: Kind) -> None:
+    for name in GOOD[kind]:
+        row = {key: value for key, value in GOOD[kind].items() if key != name}
+        found = problem(kind, row)
+        assert found is not None
+        assert found.startswith(f"{name} is missing; it must be ")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"externalPlayerId": ""}, "externalPlayerId is empty; it must be text of at least 1"),
+        ({"externalPlayerId": 5}, "externalPlayerId is a whole number; it must be text of"),
+        ({"externalPlayerId": None}, "externalPlayerId is null; it must be text of at least 1"),
+        ({"economyKey": b"x"}, "economyKey is of type bytes; it must be text of at least 1"),
+        ({"economyKey": "\ud800"}, "economyKey holds a lone surrogate, which UTF-8 cannot hold"),
+        ({"idempotencyKey": ""}, "idempotencyKey is empty; it must be text of at least 1"),
+        ({"idempotencyKey": None}, "idempotencyKey is null; it must be text of at least 1"),
+        ({"reason": 5}, "reason is a whole number; it must be text"),
+        ({"amount": "5"}, "amount is text; it must be a whole number from 1 to 9007199254740991"),
+        ({"amount": True}, "amount is true or false; it must be a whole number from 1 to"),
+        ({"amount": 5.0}, "amount is a number with a decimal point; it must be a whole number"),
+        ({"amount": 0}, "amount is out of range; it must be a whole number from 1 to"),
+        ({"amount": -1}, "amount is out of range; it must be a whole number from 1 to"),
+        ({"amount": 2**53}, "amount is out of range; it must be a whole number from 1 to"),
+        ({"more": {1, 2}}, "'more' holds what JSON cannot"),
+        ({"more": float("nan")}, "'more' holds what JSON cannot"),
+        ({5: 1}, "a field's name is a whole number; it must be text"),
+    ],
+)
+def test_a_wrong_value_is_told(change: dict[str, Any], message: str) -> None:
+    found = problem("wallet", GOOD["wallet"] | change)
+    assert found is not None
+    assert found.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("{}", "contextSnapshot is text; it must be an object"),
+        ([], "contextSnapshot is a list; it must be an object"),
+        (None, "contextSnapshot is null; it must be an object"),
+        ({"a": float("inf")}, "contextSnapshot holds what JSON cannot; it must be an object of"),
+        ({"a": {1: 2}}, "contextSnapshot holds what JSON cannot; it must be an object of"),
+        ({"a": ["\udfff"]}, "contextSnapshot holds what JSON cannot; it must be an object of"),
+    ],
+)
+def test_an_object_must_be_one(value: object, message: str) -> None:
+    found = problem("players", GOOD["players"] | {"contextSnapshot": value})
+    assert found is not None
+    assert found.startswith(message)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_message_holds_a_value(kind: Kind) -> None:
+    secret = "s3cr3t"
+    for name in fields(kind):
+        for value in (secret, [secret], {secret: {1: secret}}, secret.encode(), {secret}):
+            assert secret not in str(problem(kind, GOOD[kind] | {name: value}))
+    assert secret not in str(problem(kind, GOOD[kind] | {"more": {secret}}))
+
+
+# The contract
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_everything_that_the_contract_says_is_heeded(kind: Kind) -> None:
+    assert unknown_keywords(kind) == []
+
+
+def test_what_a_later_contract_may_say_is_seen() -> None:
+    schema: dict[str, Any] = {
+        "type": "object",
+        "required": ["a", "gone"],
+        "minProperties": 1,
+        "properties": {
+            "a": {"type": "string", "pattern": "x", "minLength": 1},
+            "b": {"type": "integer", "multipleOf": 5, "minLength": 1},
+            "c": {"type": "object", "additionalProperties": False},
+            "d": {"type": "array"},
+            "e": {"$ref": "#/x"},
+        },
+    }
+    assert unknown_keywords("players", schema) == [
+        "minProperties",
+        "required gone",
+        "a.pattern",
+        "b.minLength",
+        "b.multipleOf",
+        "c.additionalProperties",
+        "d.type",
+        "e.type",
+    ]
+    assert unknown_keywords("players", {}) == ["type"]
+
+
+def test_the_fields_are_the_contracts() -> None:
+    raw = (files("kraty_server_api") / "openapi.server.json").read_bytes()
+    schemas = json.loads(raw)["components"]["schemas"]
+    requests = {
+        "players": "MigratePlayersRequest",
+        "wallet": "MigrateWalletRequest",
+        "inventory": "MigrateInventoryRequest",
+    }
+    for kind in KINDS:
+        items = schemas[requests[kind]]["properties"]["rows"]["items"]["$ref"]
+        schema = schemas[items.rpartition("/")[2]]
+        assert list(fields(kind)) == list(schema["properties"])
+        needed = [name for name, field in fields(kind).items() if field.required]
+        assert needed == [name for name in schema["required"] if name != "idempotencyKey"]
+
+
+json_values: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 2**54) | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(KINDS), st.data())
+def test_it_agrees_with_a_validator_of_the_contract(kind: Kind, data: st.DataObject) -> None:
+    validators = pytest.importorskip("jsonschema_rs")
+    raw = (files("kraty_server_api") / "openapi.server.json").read_bytes()
+    name = {"players": "Player", "wallet": "Wallet", "inventory": "Inventory"}[kind]
+    schema = json.loads(raw)["components"]["schemas"][f"Migrate{name}Row"]
+    row = GOOD[kind] | {"idempotencyKey": "k"}
+    changed = st.dictionaries(st.sampled_from(list(fields(kind))), json_values, max_size=2)
+    row |= data.draw(changed)
+    try:
+        json.dumps(row, allow_nan=False)
+    except ValueError:
+        assert problem(kind, row) is not None
+        return
+    valid = validators.validator_for(schema).is_valid(row)
+    # 5.0 is whole to JSON Schema; servers in other languages may not take it.
+    numbers = (row.get("amount"), row.get("quantity"))
+    if not any(isinstance(number, float) for number in numbers):
+        assert (problem(kind, row) is None) is valid
+
+
+# Identity
+
+
+def test_what_a_row_is_about() -> None:
+    assert identity("players", GOOD["players"]) == ("p",)
+    assert identity("wallet", GOOD["wallet"]) == ("p", "gold")
+    assert identity("inventory", GOOD["inventory"]) == ("p", "sword")
+    for odd in ("", None, 5, True, ["p"]):
+        assert identity("players", {"externalPlayerId": odd}) is None
+        assert identity("wallet", GOOD["wallet"] | {"economyKey": odd}) is None
+        assert identity("inventory", GOOD["inventory"] | {"externalPlayerId": odd}) is None
+    assert identity("wallet", {"externalPlayerId": "p"}) is None

@@ -1,0 +1,215 @@
+"""Imports: how fast, how much memory, and whether kills leave the ledger as it should be.
+
+python -m proofs.imports [WORD ...]
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
+from random import Random
+from typing import Any, Final, TypeVar
+
+from kraty_admin import KratyAdmin
+
+from .figures import Figure
+from .local import Local, local
+
+__all__ = ["PROOFS", "cluster", "kills", "speed", "volume"]
+
+T = TypeVar("T")
+
+_TESTS: Final = Path(__file__).resolve().parent.parent
+_PATIENCE: Final = 900.0
+"""Seconds until something is taken to hang."""
+
+KINDS: Final = ("players", "wallet", "inventory")
+_HEADERS: Final = {
+    "players": "externalPlayerId",
+    "wallet": "externalPlayerId,economyKey,amount",
+    "inventory": "externalPlayerId,itemKey,quantity",
+}
+_UNKNOWN: Final = 997
+"""Every so manyth balance is of a currency that the game does not have."""
+
+
+def chunked(rows: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of so many rows."""
+    rest = iter(rows)
+    while chunk := list(islice(rest, size)):
+        yield chunk
+
+
+def speed(folder: Path, *, chunks: int, latency: float, in_flight: int = 4) -> list[Figure]:
+    """An import next to a plain loop over chunks, where each request takes its time."""
+    size = 10
+    with local(folder) as kraty, KratyAdmin(**kraty.options) as client:
+        delay = {"kind": "delay", "seconds": latency}
+        kraty.control("faults", {"faults": [delay], "times": None})
+        took: list[float] = []
+        for turn in ("loop", "import"):
+            rows = [
+                {"externalPlayerId": f"{turn}_{number}", "idempotencyKey": f"{turn}_{number}"}
+                for number in range(chunks * size)
+            ]
+            started = time.monotonic()
+            if turn == "loop":
+                for chunk in chunked(rows, size):
+                    outcome = client.migrate.players(chunk)
+                    assert outcome.failed == 0
+            else:
+                report = client.migrate.import_players(rows, chunk_size=size, in_flight=in_flight)
+                assert (report.applied, report.chunks) == (len(rows), chunks)
+            took.append(time.monotonic() - started)
+    return [
+        Figure("chunks", chunks, chunks),
+        Figure("seconds of latency added to each request", latency),
+        Figure("chunks in flight", in_flight),
+        Figure("seconds of the loop", took[0]),
+        Figure("seconds of the import", took[1]),
+        Figure("times faster", took[0] / took[1]),
+        Figure(
+            "what the loop takes, of what it might", took[1] * in_flight / took[0], at_most=1 / 0.9
+        ),
+    ]
+
+
+def volume(folder: Path, *, sizes: Iterable[int]) -> list[Figure]:
+    """Files of players, balances and items: rows per second, and memory."""
+    figures: list[Figure] = []
+    for size in sizes:
+        there = folder / str(size)
+        there.mkdir()
+        with local(there) as kraty:
+            for kind in KINDS:
+                source = there / f"{kind}.csv"
+                _write(source, kind, size, unknown=0)
+                told = _run(kraty, source, there, kind, 1000)
+                more = (told["peak_kb"] - told["idle_kb"]) / 1024
+                figures += [
+                    Figure(f"{kind} of {size:,} applied", told["applied"], size),
+                    Figure(f"{kind} of {size:,}, rows per second", told["rows_per_second"]),
+                    Figure(f"{kind} of {size:,}, MiB above an idle client", more, at_most=40.0),
+                ]
+    return figures
+
+
+def kills(folder: Path, *, kills: int, rows: int) -> list[Figure]:
+    """Kill an import at random moments, resume it each time, and look at the ledger."""
+    random = Random(11)
+    source = folder / "wallet.csv"
+    _write(source, "wallet", rows, unknown=_UNKNOWN)
+    killed = 0
+    with local(folder) as kraty:
+        while killed < kills:
+            with _start(kraty, source, folder, "wallet", 50) as importing:
+                assert importing.stdout is not None
+                assert importing.stdout.readline() == "begun\n"
+                try:
+                    importing.wait(random.uniform(0.0, 0.3))
+                except subprocess.TimeoutExpired:
+                    killed += 1
+                importing.kill()
+            if importing.returncode == 0:
+                break  # there is nothing left to be killed
+        told = _run(kraty, source, folder, "wallet", 50)
+        failures = (folder / "wallet.failures.jsonl").read_text(encoding="utf-8").splitlines()
+        failed = Counter(json.loads(line)["number"] for line in failures)
+        posted = Counter(
+            (player, what, delta)
+            for posts in kraty.ledger().values()
+            for player, what, delta in posts
+        )
+    unknown = [number for number in range(rows) if number % _UNKNOWN == _UNKNOWN - 1]
+    expected = Counter(
+        (f"player_{number}", "gold", number % 1000 + 1)
+        for number in range(rows)
+        if number % _UNKNOWN != _UNKNOWN - 1
+    )
+    return [
+        Figure("imports killed", killed, kills),
+        Figure("rows", told["rows"], rows),
+        Figure("rows that are told to have failed", told["failed"], len(unknown)),
+        Figure("rows in the file of failures", len(failures), len(unknown)),
+        # The header is line 1.
+        Figure(
+            "of them, the right ones", len(failed & Counter(n + 2 for n in unknown)), len(unknown)
+        ),
+        Figure("postings in the ledger", sum(posted.values()), rows - len(unknown)),
+        Figure("missing", sum((expected - posted).values()), 0),
+        Figure("double or unknown", sum((posted - expected).values()), 0),
+    ]
+
+
+def cluster(folder: Path) -> list[Figure]:
+    """The same on two workers of dask, one of which is killed in the middle of a file."""
+    if find_spec("distributed") is None:
+        return [Figure("SKIPPED: dask is not installed", 0)]
+    program = _TESTS / "bulk" / "programs" / "dataset.py"
+    command = [sys.executable, str(program), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, check=True)
+    told: dict[str, Any] = json.loads(done.stdout)
+    report = told["report"]
+    return [
+        Figure("workers killed", int(told["killed"]), 1),
+        Figure("rows", report["rows"], 1200),
+        Figure("rows that had been applied by the one that was killed", report["skipped"]),
+        Figure("rows that failed", report["failed"], 0),
+        Figure("the ledger is exact", str(told["exact"]), "True"),
+    ]
+
+
+def _write(path: Path, kind: str, rows: int, *, unknown: int) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.write(_HEADERS[kind] + "\n")
+        for number in range(rows):
+            if kind == "players":
+                file.write(f"player_{number}\n")
+            elif kind == "wallet":
+                odd = unknown and number % unknown == unknown - 1
+                file.write(f"player_{number},{'silver' if odd else 'gold'},{number % 1000 + 1}\n")
+            else:
+                file.write(f"player_{number},health_potion,{number % 5 + 1}\n")
+
+
+def _start(
+    kraty: Local, source: Path, folder: Path, kind: str, chunk_size: int
+) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "proofs.programs.importing"]
+    command += [str(source), str(folder), kind, str(chunk_size)]
+    environment = {
+        **os.environ,
+        "KRATY_BASE_URL": kraty.base_url,
+        "KRATY_SERVER_KEY": kraty.api_key,
+    }
+    return subprocess.Popen(command, cwd=_TESTS, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def _run(kraty: Local, source: Path, folder: Path, kind: str, chunk_size: int) -> dict[str, Any]:
+    """Import to the end; returns what it told."""
+    with _start(kraty, source, folder, kind, chunk_size) as importing:
+        output, _ = importing.communicate(timeout=_PATIENCE)
+    told: dict[str, Any] = json.loads(output.splitlines()[-1])
+    return told
+
+
+PROOFS: Final[Mapping[str, Callable[[Path], list[Figure]]]] = {
+    "An import next to a loop": partial(speed, chunks=200, latency=0.1),
+    "An import killed and resumed": partial(kills, kills=50, rows=100_000),
+    "An import on two workers of dask, one killed": cluster,
+    "Millions of rows": partial(volume, sizes=(100_000, 1_000_000)),
+}
+
+if __name__ == "__main__":
+    from .__main__ import main
+
+    sys.exit(main(sys.argv[1:], PROOFS))

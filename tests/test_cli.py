@@ -1,0 +1,631 @@
+"""The command line: each command against a local Kraty, and how each run ends."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import re
+import shlex
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import pytest
+
+from kraty_admin import KratyAdmin, __version__
+from kraty_admin.cli import main
+from kraty_admin.emulator import DEFAULT_WORLD, ApiKey, Emulator, Fault, World
+
+TEST_KEY: Final = "krt_test_a1.canary-of-the-test-key"
+LIVE_KEY: Final = "krt_live_a1.canary-of-the-live-key"
+CLIENT_KEY: Final = "krt_client_a1.canary-of-the-client-key"
+SECRET: Final = "whsec_canary-of-the-secret"
+PATIENCE: Final = 30
+
+WORLD: Final = World(
+    games=DEFAULT_WORLD.games,
+    keys=[
+        ApiKey(id="key_1", token=TEST_KEY, game_id="game_1"),
+        ApiKey(id="key_2", token=LIVE_KEY, game_id="game_1", environment="live"),
+        ApiKey(id="key_3", token=CLIENT_KEY, game_id="game_1", permission_set="client_sdk"),
+    ],
+)
+
+
+class Done(NamedTuple):
+    """What a run of the command has left."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """What it printed as JSON."""
+        return json.loads(self.out)
+
+    @property
+    def error(self) -> Any:
+        """The error that it told as JSON."""
+        return json.loads(self.err)["error"]
+
+
+class Command:
+    """Runs the command in this process."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], emulator: Emulator) -> None:
+        self.capsys = capsys
+        self.emulator = emulator
+
+    def __call__(self, *arguments: str) -> Done:
+        self.capsys.readouterr()
+        status = main(arguments)
+        out, err = self.capsys.readouterr()
+        done = Done(status, out, err)
+        assert "canary" not in done.out + done.err
+        assert "Traceback" not in done.err
+        assert "\x1b" not in done.out + done.err
+        return done
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Emulator]:
+    with Emulator(world=WORLD) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def kraty(server: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Emulator:
+    """A Kraty in its first state, that the environment names with a test key."""
+    server.reset()
+    monkeypatch.setenv("KRATY_BASE_URL", server.base_url)
+    monkeypatch.setenv("KRATY_SERVER_KEY", TEST_KEY)
+    monkeypatch.setenv("KRATY_WEBHOOK_SECRET", SECRET)
+    monkeypatch.chdir(tmp_path)
+    return server
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str], kraty: Emulator) -> Command:
+    return Command(capsys, kraty)
+
+
+class Person(io.StringIO):
+    """Sits at a terminal and types this."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def yes(stream: object) -> bool:
+    return True
+
+
+def ping(health: object) -> dict[str, bool]:
+    return {"ok": True}
+
+
+def at_terminal(monkeypatch: pytest.MonkeyPatch, typed: str) -> None:
+    """Have a person answer what is asked."""
+    monkeypatch.setattr(sys, "stdin", Person(typed))
+    monkeypatch.setattr("kraty_admin.cli._state.is_terminal", yes)
+
+
+class TestCommands:
+    """Each command does its one call, and prints what came of it."""
+
+    def test_ping(self, command: Command) -> None:
+        """With which key, as a table and as JSON."""
+        assert command("ping", "--json").json["apiKey"]["environment"] == "test"
+        table = command("ping")
+        assert (table.status, table.err) == (0, "")
+        assert "environment    test" in table.out
+
+    def test_players_get(self, command: Command, kraty: Emulator) -> None:
+        """A table for each list; the JSON is the result as it is."""
+        client = kraty.client()
+        client.wallet.credit("p", "gold", amount=500)
+        done = command("players", "get", "p", "--limit", "3")
+        assert "gold        500" in done.out
+        assert done.out.startswith("player\nid ")
+        assert "\n\nwallet\n" in done.out
+        assert "lobbies: none" in done.out
+        assert command("--json", "players", "get", "p").out == (
+            json.dumps(client.players.get("p"), ensure_ascii=False) + "\n"
+        )
+
+    def test_players_export(self, command: Command, kraty: Emulator) -> None:
+        """Into a file that nobody else can read, or to standard output."""
+        kraty.client().wallet.credit("p", "gold", amount=500)
+        done = command("players", "export", "p", "-o", "p.json")
+        assert (done.status, done.out) == (0, "")
+        assert json.loads(Path("p.json").read_bytes())["player"]["externalPlayerId"] == "p"
+        assert stat.S_IMODE(Path("p.json").stat().st_mode) == 0o600
+        assert command("players", "export", "p").json["schemaVersion"]
+        assert command("players", "export", "p", "-o", "p.json", "--json").json["wallet"]
+        assert [path.name for path in Path.cwd().iterdir()] == ["p.json"]
+
+    def test_players_ban_and_unban(self, command: Command) -> None:
+        """And a ban that is not there is said to be none."""
+        command("wallet", "credit", "p", "gold", "1")
+        assert command("players", "ban", "p", "--reason", "bot", "--json").json["reason"] == "bot"
+        assert command("players", "unban", "p", "--json").json["applied"] is True
+        assert "no" in command("players", "unban", "p").out.split()
+
+    def test_players_merge_and_delete(self, command: Command, kraty: Emulator) -> None:
+        """Both only once they are confirmed."""
+        for player in ("guest", "p"):
+            command("wallet", "credit", player, "gold", "5")
+        merged = command("players", "merge", "guest", "p", "--yes", "--json")
+        assert merged.json["status"] == "merged"
+        assert kraty.balance("p", "gold") == 10
+        erased = command("--yes", "players", "delete", "p", "--reason", "test", "--json")
+        assert erased.json["status"] == "erased"
+
+    @pytest.mark.parametrize("arguments", [["--idempotency-key", "r1"], []])
+    def test_wallet(self, command: Command, kraty: Emulator, arguments: list[str]) -> None:
+        """Credited and debited, with the key that was given or one of its own."""
+        done = command("wallet", "credit", "p", "gold", "500", "--reason", "iap", *arguments)
+        assert done.status == 0
+        assert command("wallet", "debit", "p", "gold", "200", "--json").json["balance"] == 300
+        first = kraty.ledger[0]
+        assert (first.delta, bool(first.idempotency_key)) == (500, True)
+        assert not arguments or first.idempotency_key == "r1"
+
+    def test_a_repeat_is_said_to_be_one(self, command: Command, kraty: Emulator) -> None:
+        """The result is printed all the same."""
+        credit = ("wallet", "credit", "p", "gold", "500", "--idempotency-key", "r1")
+        command(*credit)
+        again = command(*credit)
+        assert again.status == 0
+        assert "Nothing was done anew" in again.err
+        assert kraty.balance("p", "gold") == 500
+
+    def test_inventory(self, command: Command, kraty: Emulator) -> None:
+        """Granted and revoked."""
+        grant = command("inventory", "grant", "p", "health_potion", "3", "--source-ref-id", "T-1")
+        assert grant.status == 0
+        revoked = command("inventory", "revoke", "p", "health_potion", "1", "--json")
+        assert revoked.json["quantity"] == 2
+        assert kraty.quantity("p", "health_potion") == 2
+
+    def test_grants(self, command: Command, kraty: Emulator) -> None:
+        """Entries from options and from a file together; then it is claimed."""
+        entry = {"type": "item", "itemKey": "health_potion", "quantity": 2}
+        Path("entries.json").write_text(json.dumps([entry]))
+        grant = command(
+            *("grants", "create", "p", "--json", "--entry", "currency:gold:500"),
+            *("--entry", "item:starter_chest:1", "--entry", "crate:legendary_box:1"),
+            *("--entries-file", "entries.json", "--metadata", '{"ticket": "T-1"}'),
+            *("--idempotency-key", "r1", "--source-kind", "api", "--source-ref-id", "r1"),
+            *("--expires-at", "2099-01-01T00:00:00Z", "--kind", "reward"),
+        ).json
+        assert [each["type"] for each in grant["contents"]["entries"]] == [
+            *("currency", "item", "crate", "item")
+        ]
+        assert grant["sourceRefId"] == "r1"
+        assert kraty.quantity("p", "health_potion") == 2
+        assert command("grants", "ack", "p", grant["id"], "--json").json["status"] == "claimed"
+
+    def test_entries_from_standard_input(
+        self, command: Command, kraty: Emulator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """With keys that hold a colon, too."""
+        text = b'[{"type": "currency", "currencyKey": "gold", "amount": 7}]'
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
+        assert command("grants", "create", "p", "--entries-file", "-").status == 0
+        assert kraty.balance("p", "gold") == 7
+        refused = command("grants", "create", "p", "--entry", "item:a:b:1", "--json")
+        assert "a:b" in refused.error["message"]
+
+    def test_lobbies(self, command: Command) -> None:
+        """Pushed and read."""
+        lobby = command(
+            *("lobbies", "push", "game_1", "quick_brawl", "--key", "m1", "--player", "a"),
+            *("--player", "b", "--capacity", "4", "--no-fill-bots", "--metadata", "{}", "--json"),
+        ).json
+        assert (lobby["capacity"], lobby["participantCount"]) == (4, 2)
+        read = command("lobbies", "read", "game_1", lobby["id"], "--json").json
+        assert read["id"] == lobby["id"]
+
+    def test_webhooks(self, command: Command) -> None:
+        """What is signed can be verified; what was changed since cannot."""
+        body = '{"id": "evt_1", "eventName": "grant.created", "data": {"amount": 5}}'
+        Path("body").write_text(body)
+        header = command("webhooks", "sign", "body").out.strip()
+        verify = ("webhooks", "verify", "--header", header)
+        assert "amount  5" in command(*verify, "body").out
+        assert command(*verify, "body", "--json").json == json.loads(body)
+        assert (
+            command("webhooks", "sign", "body", "--json", "--timestamp", "7").json[:6] == "t=7,v1"
+        )
+        Path("body").write_text(body + " ")
+        refused = command(*verify, "body", "--json")
+        assert (refused.status, refused.out, refused.error["code"]) == (1, "", "no_match")
+        assert command(*verify, "body", "--secret-env", "NOWHERE").status == 2
+
+    def test_webhooks_age(self, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An old one passes if it may be that old, whichever of the secrets signed it."""
+        monkeypatch.setenv("OLD_SECRET", "whsec_canary-of-an-older-one")
+        Path("body").write_text("{}")
+        sign = ("webhooks", "sign", "body", "--timestamp", "7", "--secret-env", "OLD_SECRET")
+        secrets = ("--secret-env", "KRATY_WEBHOOK_SECRET", "--secret-env", "OLD_SECRET")
+        verify = ("webhooks", "verify", *secrets, "--header", command(*sign).out.strip(), "body")
+        assert command(*verify, "--json").error["code"] == "too_old"
+        assert command(*verify, "--tolerance", "inf").status == 0
+
+
+class TestStatuses:
+    """How each run ends."""
+
+    @pytest.mark.parametrize(
+        ("status", "code", "arguments"),
+        [
+            pytest.param(3, "not_found", ["players", "get", "nobody"], id="not found"),
+            pytest.param(4, "conflict", ["wallet", "debit", "p", "gold", "5"], id="conflict"),
+            pytest.param(
+                *(1, "invalid_metric", ["inventory", "grant", "p", "nothing", "1"]), id="refused"
+            ),
+            pytest.param(2, "usage", ["wallet", "credit", "p", "gold", "0"], id="by the SDK"),
+            pytest.param(2, "usage", ["wallet", "credit", "p", "gold", "1_0"], id="no number"),
+            pytest.param(
+                2, "usage", ["wallet", "credit", "p", "gold", "\u0665"], id="other digits"
+            ),
+            pytest.param(2, "usage", ["wallet", "credit", "p", "gold"], id="too few"),
+            pytest.param(2, "usage", ["wallet", "steal"], id="no such command"),
+            pytest.param(2, "usage", ["ping", "--key", "x"], id="no such option"),
+            pytest.param(2, "usage", ["--timeout", "-1", "ping"], id="timeout"),
+            pytest.param(2, "usage", ["--deadline", "nan", "ping"], id="deadline"),
+            pytest.param(2, "usage", ["--base-url", "ftp://x", "ping"], id="base URL"),
+            pytest.param(2, "usage", ["--key-file", "nowhere", "ping"], id="key file"),
+            pytest.param(2, "usage", ["grants", "create", "p"], id="no entries"),
+            pytest.param(2, "usage", ["grants", "create", "p", "--entry", "gold:5"], id="entry"),
+            pytest.param(
+                *(2, "usage", ["grants", "create", "p", "--entry", "gem:x:5"]), id="entry's type"
+            ),
+            pytest.param(
+                2, "usage", ["grants", "create", "p", "--metadata", "[]"], id="metadata no object"
+            ),
+            pytest.param(
+                2, "usage", ["grants", "create", "p", "--metadata", "{"], id="metadata no JSON"
+            ),
+            pytest.param(
+                *(2, "usage", ["wallet", "credit", "p", "gold", "5", "--idempotency-key", ""]),
+                id="empty key",
+            ),
+        ],
+    )
+    def test_errors(self, command: Command, status: int, code: str, arguments: list[str]) -> None:
+        """Told to people, and to programs in the same shape each time."""
+        told = command(*arguments)
+        assert (told.status, told.out) == (status, "")
+        assert "Error: " in told.err
+        done = command(*arguments, "--json")
+        assert (done.status, done.out) == (status, "")
+        assert done.error["code"] == code
+        assert list(done.error) == [
+            *("code", "message", "status", "request_id", "idempotency_key", "ambiguous"),
+            "attempts",
+        ]
+
+    @pytest.mark.parametrize("text", ["{}", "[1]", "[", '["a"]', "\udcff"])
+    def test_entries_that_are_none(self, command: Command, text: str) -> None:
+        """Asked for wrongly."""
+        Path("entries.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+        assert command("grants", "create", "p", "--entries-file", "entries.json").status == 2
+
+    @pytest.mark.parametrize(
+        ("key", "status", "why"),
+        [
+            ("krt_live_x.canary-nobody-knows", 401, "Is the key right"),
+            (CLIENT_KEY, 403, "server_integration"),
+        ],
+    )
+    def test_keys_that_are_refused(self, command: Command, key: str, status: int, why: str) -> None:
+        """Told what to look at; the key itself is not shown."""
+        Path("key").write_text(f"{key}\n")
+        refused = command("--key-file", "key", "ping")
+        assert refused.status == 1
+        assert why in refused.err
+        assert command("--key-file", "key", "ping", "--json").error["status"] == status
+
+    def test_the_key_file_comes_first(
+        self, command: Command, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Of the two places of a key."""
+        Path("key").write_text(f"{LIVE_KEY}\n")
+        done = command("--key-file", "key", "ping", "--json")
+        assert done.json["apiKey"]["environment"] == "live"
+        Path("key").write_bytes(b"canary\xff")
+        assert command("--key-file", "key", "ping").status == 2
+        monkeypatch.delenv("KRATY_SERVER_KEY")
+        assert "set KRATY_SERVER_KEY" in command("ping").err
+
+    def test_a_key_in_a_message_is_hidden(self, command: Command, kraty: Emulator) -> None:
+        """Whoever put it there."""
+        done = command("players", "get", TEST_KEY)
+        assert done.status == 3
+        refused = command("wallet", "credit", "p", TEST_KEY, "1")
+        assert refused.status == 1
+        assert "***" in refused.err
+        assert "***" in command(TEST_KEY).err
+        assert "***" in command("ping", TEST_KEY, "--json").error["message"]
+
+    def test_a_conflict_of_keys(self, command: Command) -> None:
+        """Tells to look, not to try again."""
+        command("wallet", "credit", "p", "gold", "1", "--idempotency-key", "r1")
+        credit = ("wallet", "credit", "p", "gold", "2", "--idempotency-key", "r1")
+        done = command(*credit)
+        assert done.status == 4
+        assert "Find out what was done" in done.err
+        assert command(*credit, "--json").error["idempotency_key"] == "r1"
+
+    def test_no_answer(self, command: Command, kraty: Emulator) -> None:
+        """It may have taken effect, and under which key it is safe to repeat."""
+        kraty.faults.add(Fault("drop"), operation="wallet.credit", times=None)
+        credit = ("--deadline", "0.3", "wallet", "credit", "p", "gold", "5")
+        error = command(*credit, "--json").error
+        assert (error["code"], error["ambiguous"]) == ("network_error", True)
+        told = command(*credit)
+        assert told.status == 5
+        keys = [entry.idempotency_key for entry in kraty.ledger]
+        assert keys[0] == error["idempotency_key"]
+        assert f"It may have taken effect: repeat with --idempotency-key {keys[1]}" in told.err
+        kraty.faults.clear()
+        repeat = (
+            "wallet",
+            "credit",
+            "p",
+            "gold",
+            "5",
+            "--idempotency-key",
+            error["idempotency_key"],
+        )
+        assert command(*repeat).status == 0
+        assert kraty.balance("p", "gold") == 10
+
+    def test_nobody_there(self, command: Command) -> None:
+        """Nothing was sent, so nothing has taken effect."""
+        nowhere = ("--base-url", "http://127.0.0.1:9", "--deadline", "0.3", "--yes")
+        told = command(*nowhere, "wallet", "credit", "p", "gold", "5")
+        assert told.status == 5
+        assert "It had no effect. To try again: --idempotency-key " in told.err
+        given = command(*nowhere, "wallet", "credit", "p", "gold", "5", "--idempotency-key", "r")
+        assert "That says nothing about earlier ones" in given.err
+
+    def test_a_failing_server(self, command: Command, kraty: Emulator) -> None:
+        """An answer, but no result; or too many calls."""
+        kraty.faults.add(Fault("status", status=503), operation="players.get", times=None)
+        assert command("--deadline", "0.2", "players", "get", "p").status == 1
+        kraty.faults.clear()
+        busy = Fault("status", status=429, headers={"Retry-After": "90"}, when="before")
+        kraty.faults.add(busy, operation="players.get", times=None)
+        done = command("players", "get", "p")
+        assert done.status == 1
+        assert "Try again in 90 s" in done.err
+
+    def test_a_file_that_cannot_be_written(self, command: Command) -> None:
+        """One line, and status 1."""
+        command("wallet", "credit", "p", "gold", "5")
+        done = command("players", "export", "p", "-o", "nowhere/p.json")
+        assert (done.status, done.err.count("\n")) == (1, 1)
+
+    def test_an_interrupted_write(self, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Says under which key to repeat it."""
+
+        def interrupted(*arguments: object, **options: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("kraty_server_api.resources.wallet.Wallet.credit", interrupted)
+        credit = ("wallet", "credit", "p", "gold", "5", "--idempotency-key", "r 1")
+        done = command(*credit)
+        assert done.status == 130
+        assert "repeat with --idempotency-key 'r 1'" in done.err
+        assert command(*credit, "--json").error["ambiguous"] is True
+
+    def test_help(self, command: Command) -> None:
+        """Lists the exit statuses; without a command there is nothing to do."""
+        done = command("--help")
+        assert done.status == 0
+        for status in ("0 ", "1 ", "2 ", "3 ", "4 ", "5 ", "6 ", "130"):
+            assert f"\n    {status}" in done.out
+        assert "receipt" in command("wallet", "credit", "--help").out
+        for arguments in ([], ["players"]):
+            done = command(*arguments)
+            assert (done.status, done.out) == (2, "")
+            assert "COMMAND" in done.err
+        assert command("--version").out.strip().endswith(__version__)
+
+
+ERASING: Final = (["players", "delete", "p"], ["players", "merge", "guest", "p"])
+MINTING: Final = (
+    ["wallet", "credit", "p", "gold", "7"],
+    ["wallet", "debit", "p", "gold", "7"],
+    ["inventory", "grant", "p", "health_potion", "7"],
+    ["inventory", "revoke", "p", "health_potion", "7"],
+    ["grants", "create", "p", "--entry", "currency:gold:7"],
+    ["players", "ban", "p", "--reason", "x"],
+)
+
+
+def writes(kraty: Emulator) -> int:
+    return sum(seen.idempotency_key is not None for seen in kraty.requests)
+
+
+class TestConfirmation:
+    """What is asked before something is erased, minted or taken."""
+
+    @pytest.fixture
+    def live(self, monkeypatch: pytest.MonkeyPatch, kraty: Emulator) -> None:
+        with KratyAdmin(api_key=LIVE_KEY) as client:
+            for player in ("p", "guest"):
+                client.wallet.credit(player, "gold", amount=100)
+                client.inventory.grant(player, "health_potion", quantity=100)
+        monkeypatch.setenv("KRATY_SERVER_KEY", LIVE_KEY)
+
+    @pytest.mark.parametrize("arguments", [*ERASING, *MINTING], ids=" ".join)
+    @pytest.mark.usefixtures("live")
+    def test_a_live_key(
+        self,
+        command: Command,
+        kraty: Emulator,
+        monkeypatch: pytest.MonkeyPatch,
+        arguments: list[str],
+    ) -> None:
+        """Refused where nobody can be asked, and done after a yes alone."""
+        before = writes(kraty)
+        refused = command(*arguments, "--json")
+        assert (refused.status, refused.error["code"]) == (2, "usage")
+        assert "use --yes" in refused.error["message"]
+        at_terminal(monkeypatch, "n\n")
+        declined = command(*arguments)
+        assert (declined.status, declined.out) == (1, "")
+        at_terminal(monkeypatch, "")
+        assert command(*arguments, "--json").status == 1
+        assert writes(kraty) == before
+        for word in (
+            *arguments[2:3],
+            "live environment",
+            "studio studio_1",
+            "game game_1",
+            "[y/N]",
+        ):
+            assert word in declined.err
+        if arguments in MINTING[:5]:
+            assert "7 " in declined.err
+        at_terminal(monkeypatch, "y\n")
+        assert command(*arguments).status == 0
+        assert writes(kraty) == before + 1
+
+    @pytest.mark.parametrize("arguments", [*ERASING, *MINTING], ids=" ".join)
+    @pytest.mark.usefixtures("live")
+    def test_yes(self, command: Command, kraty: Emulator, arguments: list[str]) -> None:
+        """Before or after the command, nobody is asked."""
+        before = len(kraty.requests)
+        assert command("--yes", *arguments).status == 0
+        assert command(*arguments, "--yes").status in (0, 3)  # who was erased is not found
+        assert len(kraty.requests) == before + 2
+
+    @pytest.mark.parametrize("arguments", ERASING, ids=" ".join)
+    def test_what_erases_is_confirmed_with_a_test_key_too(
+        self,
+        command: Command,
+        kraty: Emulator,
+        monkeypatch: pytest.MonkeyPatch,
+        arguments: list[str],
+    ) -> None:
+        """Always."""
+        assert command(*arguments).status == 2
+        at_terminal(monkeypatch, "no\n")
+        declined = command(*arguments)
+        assert declined.status == 1
+        assert "test environment" in declined.err
+        assert writes(kraty) == 0
+
+    def test_a_key_of_an_unknown_kind_is_no_test_key(
+        self, command: Command, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """An answer that does not tell is taken for the worst."""
+        monkeypatch.setattr("kraty_server_api.resources.health.Health.ping", ping)
+        assert command("wallet", "credit", "p", "gold", "7").status == 2
+
+    @pytest.mark.usefixtures("live")
+    def test_a_question_that_cannot_be_asked(self, command: Command, kraty: Emulator) -> None:
+        """Nothing is sent if it is not known what the key is for."""
+        before = writes(kraty)
+        kraty.faults.add(Fault("status", status=500), operation="health.ping", times=None)
+        done = command("--deadline", "0.2", "wallet", "credit", "p", "gold", "7")
+        assert done.status == 1
+        assert "idempotency" not in done.err
+        assert writes(kraty) == before
+
+
+class TestProcess:
+    """What only a process of its own can show."""
+
+    def test_at_a_terminal(self, kraty: Emulator) -> None:
+        """Asks there, and colours there, unless colours are not wanted."""
+        for variables, coloured in (({}, True), ({"NO_COLOR": "1"}, False)):
+            ours, theirs = pty.openpty()
+            environment = {**os.environ, "TERM": "xterm-256color", **variables}
+            for name in {"NO_COLOR", "FORCE_COLOR"} - set(variables):
+                environment.pop(name, None)
+            process = subprocess.Popen(
+                [sys.executable, "-c", RUN, "players", "delete", "p"],
+                stdin=theirs,
+                stdout=theirs,
+                stderr=theirs,
+                env=environment,
+            )
+            os.close(theirs)
+            said = b""
+            while b"[y/N]" not in said:
+                said += os.read(ours, 1000)
+            os.write(ours, b"yes\n")
+            try:
+                while data := os.read(ours, 1000):
+                    said += data
+            except OSError:  # how Linux says that a terminal is closed
+                pass
+            os.close(ours)
+            assert process.wait(PATIENCE) == 0
+            assert b"no_op_never_existed" in said
+            assert (b"\x1b[" in said) is coloured
+
+    @pytest.mark.parametrize("package", ["click", "rich"])
+    def test_without_the_extra_it_says_what_to_install(self, package: str) -> None:
+        """One line and status 2."""
+        code = f"import sys\nsys.modules[{package!r}] = None\n{RUN}"
+        done = subprocess.run(
+            [sys.executable, "-c", code, "ping"],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == "The command line is an extra: pip install 'kraty-admin[cli]'\n"
+
+    def test_text_that_the_terminal_cannot_show(self, kraty: Emulator) -> None:
+        """Is shown in another way; JSON is UTF-8 in any case."""
+        kraty.client().wallet.credit("Zoë", "gold", amount=5)
+        environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+        ban = ["players", "ban", "Zoë", "--reason", "a\x1b[31mb"]
+        command = [sys.executable, "-W", "error", "-c", RUN, *ban]
+        table, document = (
+            subprocess.run(each, capture_output=True, env=environment, timeout=PATIENCE, check=True)
+            for each in (command, [*command, "--json"])
+        )
+        assert b"Zo\\xeb" in table.stdout
+        assert b"a\\x1b[31mb" in table.stdout
+        assert json.loads(document.stdout.decode())["reason"] == "a\x1b[31mb"
+        assert "Zoë".encode() in document.stdout
+
+
+def test_the_page_runs_as_printed(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each command of docs/cli.md does what it says, one after the other."""
+    page = Path(__file__).parent.parent / "docs" / "cli.md"
+    monkeypatch.setenv("KRATY_WEBHOOK_SECRET", SECRET)
+    Path("key").write_text(TEST_KEY)
+    Path("body.json").write_text('{"id": "evt_1", "eventName": "grant.created", "data": {}}')
+    Path("users.csv").write_text("PlayFabId,Gold\np1,5\n")
+    header = command("webhooks", "sign", "body.json").out.strip()
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ").replace("t=...,v1=...", header)
+    lines = [
+        line
+        for block in re.findall(r"^```sh\n(.*?)^```$", text, re.M | re.S)
+        for line in block.splitlines()
+        if line.startswith("kraty-admin ") and " emulator" not in line
+    ]
+    assert len(lines) > 10
+    for line in lines:
+        done = command(*shlex.split(line, comments=True)[1:])
+        assert (line, done.status) == (line, 0), done.err
+
+
+RUN: Final = "import sys\nfrom kraty_admin.cli import main\nsys.exit(main())"

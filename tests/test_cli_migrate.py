@@ -1,0 +1,315 @@
+"""Imports from the command line: what they print, and how they are stopped and gone on with."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import pty
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, Final
+
+import pytest
+
+from kraty_admin.cli import main
+from kraty_admin.emulator import DEFAULT_WORLD, ApiKey, Emulator, Fault, World
+
+LIVE_KEY: Final = "krt_live_a1.canary-of-the-live-key"
+PATIENCE: Final = 30
+RUN: Final = "import sys\nfrom kraty_admin.cli import main\nsys.exit(main())"
+
+WORLD: Final = World(
+    games=DEFAULT_WORLD.games,
+    keys=[
+        DEFAULT_WORLD.keys[0],
+        ApiKey(id="key_2", token=LIVE_KEY, game_id="game_1", environment="live"),
+    ],
+)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Emulator]:
+    with Emulator(world=WORLD) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def kraty(server: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Emulator:
+    server.reset()
+    monkeypatch.setenv("KRATY_BASE_URL", server.base_url)
+    monkeypatch.setenv("KRATY_SERVER_KEY", server.api_key)
+    monkeypatch.chdir(tmp_path)
+    return server
+
+
+def wallet_rows(count: int) -> Path:
+    """A file that gives so many players 1, 2, 3 and so on of gold."""
+    lines = [f"p{number},gold,{number}" for number in range(1, count + 1)]
+    path = Path("wallet.csv")
+    path.write_text("\n".join(["externalPlayerId,economyKey,amount", *lines]) + "\n")
+    return path
+
+
+WALLET: Final = ("migrate", "wallet", "wallet.csv", "--chunk-size", "10", "--in-flight", "1")
+
+
+class TestImport:
+    """An import that comes to its end."""
+
+    def test_all_is_well(self, kraty: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
+        """The report on standard output, the progress elsewhere, and the journal kept."""
+        wallet_rows(25)
+        assert main([*WALLET, "--json"]) == 0
+        out, err = capsys.readouterr()
+        report = json.loads(out)
+        assert (report["rows"], report["applied"], report["chunks"]) == (25, 25, 3)
+        assert "10 rows, " in err
+        assert "rows/s, 0 failed" in err
+        assert kraty.balance("p25", "gold") == 25
+        assert Path("wallet.csv.journal").is_file()
+
+    @pytest.mark.parametrize(
+        ("kind", "row"),
+        [
+            ("players", {"externalPlayerId": "p"}),
+            ("inventory", {"externalPlayerId": "p", "itemKey": "health_potion", "quantity": 3}),
+        ],
+    )
+    def test_other_kinds(
+        self, kraty: Emulator, capsys: pytest.CaptureFixture[str], kind: str, row: dict[str, Any]
+    ) -> None:
+        """Each goes to its own operation."""
+        Path("rows.jsonl").write_text(json.dumps(row) + "\n")
+        assert main(["migrate", kind, "rows.jsonl"]) == 0
+        assert "applied          1" in capsys.readouterr().out
+        assert kraty.client().players.get("p")["player"]["externalPlayerId"] == "p"
+
+    def test_rows_that_fail(self, kraty: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
+        """Status 6, and the command that was told brings them in once they are mended."""
+        path = wallet_rows(12)
+        path.write_text(path.read_text().replace("p7,gold,7", "p7,gold,seven"))
+        assert main(WALLET) == 6
+        err = capsys.readouterr().err
+        command = err.strip().rpartition(": ")[2]
+        assert command == "kraty-admin migrate wallet wallet.failures.jsonl"
+        failures = Path("wallet.failures.jsonl")
+        failures.write_text(failures.read_text().replace('"seven"', "7"))
+        assert main(shlex.split(command)[1:]) == 0
+        assert [kraty.balance(f"p{n}", "gold") for n in (6, 7, 8)] == [6, 7, 8]
+
+    def test_columns_of_another_name(self, kraty: Emulator) -> None:
+        """Mapped, with a file for what fails and one for the journal."""
+        Path("x.csv").write_text("PlayFabId,GO\np1,5\n")
+        maps = ("externalPlayerId=PlayFabId", "amount=GO", "economyKey==gold")
+        options = [option for each in maps for option in ("--map", each)]
+        files = ("--failures", "f.jsonl", "--journal", "j")
+        assert main(["migrate", "wallet", "x.csv", *options, *files]) == 0
+        assert kraty.balance("p1", "gold") == 5
+        assert sorted(path.name for path in Path.cwd().iterdir()) == ["f.jsonl", "j", "x.csv"]
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            pytest.param(["--map", "nothing"], id="map"),
+            pytest.param(["--preset", "nobody"], id="preset"),
+            pytest.param(["--in-flight", "0"], id="in flight"),
+            pytest.param(["--map", "externalPlayerId=Nowhere"], id="no such column"),
+        ],
+    )
+    def test_what_does_not_fit(
+        self, kraty: Emulator, capsys: pytest.CaptureFixture[str], arguments: list[str]
+    ) -> None:
+        """Status 2, and nothing is sent."""
+        wallet_rows(1)
+        assert main(["migrate", "wallet", "wallet.csv", *arguments]) == 2
+        assert "Error: " in capsys.readouterr().err
+        assert main(["migrate", "wallet", "nowhere.csv", *arguments]) == 2
+        assert kraty.ledger == []
+
+    def test_a_live_key(
+        self,
+        kraty: Emulator,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """Is to be confirmed."""
+        monkeypatch.setenv("KRATY_SERVER_KEY", LIVE_KEY)
+        wallet_rows(1)
+        assert main(WALLET) == 2
+        assert "Import wallet from 'wallet.csv'" in capsys.readouterr().err
+        assert main([*WALLET, "--yes"]) == 0
+        out, err = capsys.readouterr()
+        assert "canary" not in out + err
+
+    def test_a_bar_at_a_terminal(self, kraty: Emulator) -> None:
+        """With how far it is."""
+        wallet_rows(30)
+        ours, theirs = pty.openpty()
+        environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100"}
+        process = subprocess.Popen(
+            [sys.executable, "-c", RUN, *WALLET],
+            stdin=theirs,
+            stdout=subprocess.DEVNULL,
+            stderr=theirs,
+            env=environment,
+        )
+        os.close(theirs)
+        said = b""
+        try:
+            while data := os.read(ours, 1000):
+                said += data
+        except OSError:  # how Linux says that a terminal is closed
+            pass
+        os.close(ours)
+        assert process.wait(PATIENCE) == 0
+        assert b"30 rows, " in said
+        assert "━".encode() in said
+
+
+class TestStopped:
+    """An import that is stopped, and gone on with."""
+
+    @pytest.mark.parametrize(
+        ("fault", "status"),
+        [(Fault("status", status=503), 1), (Fault("drop"), 5)],
+        ids=["failing", "no answer"],
+    )
+    def test_a_server_that_fails(
+        self, kraty: Emulator, capsys: pytest.CaptureFixture[str], fault: Fault, status: int
+    ) -> None:
+        """The status of what stopped it, and the command to go on with."""
+        wallet_rows(25)
+        kraty.faults.add(fault, operation="migrate.wallet", skip=1, times=None)
+        assert main(["--deadline", "0.3", *WALLET]) == status
+        again = capsys.readouterr().err.strip().rpartition("To go on: ")[2]
+        assert again == shlex.join(["kraty-admin", "--deadline", "0.3", *WALLET, "--resume"])
+        kraty.faults.clear()
+        assert main(shlex.split(again)[1:]) == 0
+        assert sorted(entry.delta for entry in kraty.ledger) == list(range(1, 26))
+        assert main([*WALLET, "--json"]) == 2
+        assert json.loads(capsys.readouterr().err.splitlines()[-1])["error"]["code"] == "usage"
+
+    def test_a_file_that_breaks_off(
+        self, kraty: Emulator, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Status 1, since something was sent; the rest can follow."""
+        packed = gzip.compress(wallet_rows(3000).read_bytes())
+        Path("wallet.csv.gz").write_bytes(packed[:-100])
+        arguments = ["migrate", "wallet", "wallet.csv.gz", "--chunk-size", "10"]
+        assert main(arguments) == 1
+        assert "To go on: " in capsys.readouterr().err
+        assert 0 < len(kraty.ledger) < 3000
+        Path("wallet.csv.gz").write_bytes(packed)
+        assert main([*arguments, "--resume"]) == 0
+        assert len(kraty.ledger) == 3000
+
+    @contextmanager
+    def importing(
+        self, *arguments: str
+    ) -> Generator[tuple[subprocess.Popen[str], IO[str]], None, None]:
+        """An import in a process of its own, after its first line of progress."""
+        process = subprocess.Popen(
+            [sys.executable, "-c", RUN, *WALLET, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        watchdog = threading.Timer(PATIENCE, process.kill)
+        watchdog.start()
+        try:
+            assert process.stderr is not None
+            assert "rows/s" in process.stderr.readline()
+            yield process, process.stderr
+        finally:
+            process.kill()
+            process.communicate()
+            watchdog.cancel()
+            watchdog.join()
+
+    def test_ctrl_c(self, kraty: Emulator) -> None:
+        """What is under way comes to its end, and the command to go on with does the rest."""
+        wallet_rows(500)
+        kraty.faults.add(Fault("delay", seconds=0.05), operation="migrate.wallet", times=None)
+        with self.importing("--json") as (process, stderr):
+            process.send_signal(signal.SIGINT)
+            *_, last = stderr
+            assert process.stdout is not None
+            assert process.stdout.read() == ""
+            assert process.wait() == 130
+        error = json.loads(last)["error"]
+        assert error["code"] == "interrupted"
+        done = len(kraty.ledger)
+        assert done % 10 == 0
+        assert 10 <= done < 500
+        assert f"interrupted after {done} rows" in error["message"]
+        kraty.faults.clear()
+        again = shlex.split(error["message"].rpartition(": ")[2])
+        run = subprocess.run(
+            [sys.executable, "-c", RUN, *again[1:]],
+            capture_output=True,
+            timeout=PATIENCE,
+            check=True,
+        )
+        assert json.loads(run.stdout)["applied"] == 500
+        assert sorted(entry.delta for entry in kraty.ledger) == list(range(1, 501))
+
+    def test_ctrl_c_twice(self, kraty: Emulator) -> None:
+        """Ends at once, and the journal knows what is in doubt."""
+        wallet_rows(30)
+        kraty.faults.add(Fault("stall", seconds=PATIENCE), operation="migrate.wallet", skip=1)
+        with self.importing() as (process, stderr):
+            process.send_signal(signal.SIGINT)
+            while "Stopping" not in stderr.readline():
+                pass
+            process.send_signal(signal.SIGINT)
+            said = stderr.read()
+            assert process.wait() == 130
+        assert "Ended at once" in said
+        again = shlex.split(said.strip().rpartition("To go on: ")[2])
+        kraty.faults.clear()
+        assert main(again[1:]) == 0
+        assert sorted(entry.delta for entry in kraty.ledger) == list(range(1, 31))
+
+
+class TestDryRun:
+    """What would be sent, without a key and without a network."""
+
+    @pytest.fixture(autouse=True)
+    def _offline(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.delenv("KRATY_SERVER_KEY", raising=False)
+        monkeypatch.chdir(tmp_path)
+
+    def test_for_people(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """The first rows, and what is wrong with others; no file is left."""
+        path = wallet_rows(30)
+        path.write_text(path.read_text().replace("p7,gold,7", "p7,gold,seven"))
+        assert main(["migrate", "wallet", "wallet.csv", "--dry-run"]) == 6
+        out, err = capsys.readouterr()
+        assert "p11 " in out
+        assert "p12 " not in out
+        assert "8    amount is text" in out
+        assert "would be: 29, shown: 10" in err
+        assert [each.name for each in Path.cwd().iterdir()] == ["wallet.csv"]
+
+    def test_for_programs(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """All of it, as one document."""
+        path = wallet_rows(30)
+        path.write_text(path.read_text().replace("p7,gold,7", "p7,gold,seven"))
+        dry = ["migrate", "wallet", "wallet.csv", "--dry-run", "--json"]
+        assert main([*dry, "--failures", "f.jsonl"]) == 6
+        document = json.loads(capsys.readouterr().out)
+        assert list(document) == ["rows", "problems", "report"]
+        assert len(document["rows"]) == 29
+        assert [each["number"] for each in document["problems"]] == [8]
+        assert document["report"]["failures"] == "f.jsonl"
+        assert Path("f.jsonl").read_text().count("\n") == 1
+        wallet_rows(2)
+        assert main(dry) == 0
+        assert json.loads(capsys.readouterr().out)["problems"] == []

@@ -1,0 +1,108 @@
+"""When the next call of an import may begin: by a clock that the tests turn."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kraty_admin._limiter import Limiter
+
+
+def left(remaining: int, reset: float) -> dict[str, str]:
+    """What an answer says of its window."""
+    return {"ratelimit-remaining": str(remaining), "ratelimit-reset": str(reset)}
+
+
+class TestLimiter:
+    """It slows before it is told to."""
+
+    def test_knows_nothing(self) -> None:
+        """Before the first answer, and without the headers, nobody waits."""
+        limiter = Limiter()
+        assert [0.0] * 50 == [limiter.take(1.0) for _ in range(50)]
+        limiter.done({}, 2.0, 0.0)
+        assert 0.0 == limiter.take(2.0)
+
+    def test_used_up(self) -> None:
+        """With nothing left, all wait for the end of the window."""
+        limiter = Limiter()
+        limiter.take(0.0)
+        limiter.done(left(0, 30), 10.0, 0.0)
+        assert [30.0, 25.0] == [limiter.take(10.0), limiter.take(15.0)]
+        assert 0.0 == limiter.take(40.0)
+
+    def test_counts_what_is_under_way(self) -> None:
+        """Calls that the server may not have counted yet are taken off what it says is left."""
+        limiter = Limiter()
+        for _ in range(4):
+            assert 0.0 == limiter.take(0.0)
+        limiter.done(left(3, 60), 1.0, 0.0)
+        assert 60.0 == limiter.take(1.0)
+
+    def test_spreads_the_last(self) -> None:
+        """A few that are left are spread over what is left of the window."""
+        limiter = Limiter()
+        limiter.take(0.0)
+        limiter.done(left(4, 40), 0.0, 0.0)
+        assert 10.0 == limiter.take(0.0)
+        assert 0.0 == limiter.take(10.0)
+
+    def test_many_are_left(self) -> None:
+        """At full speed while many are."""
+        limiter = Limiter()
+        limiter.take(0.0)
+        limiter.done(left(1000, 60), 0.0, 0.0)
+        assert [0.0] * 100 == [limiter.take(0.0) for _ in range(100)]
+
+    def test_share(self) -> None:
+        """One of three workers takes a third."""
+        limiter = Limiter(3)
+        limiter.take(0.0)
+        limiter.done(left(60, 60), 0.0, 0.0)
+        went = sum(limiter.take(0.0) == 0.0 for _ in range(60))
+        assert 12 < went <= 20
+
+    def test_hold(self) -> None:
+        """When one is told to wait, all do, for the longest that any was told."""
+        limiter = Limiter()
+        limiter.hold(5.0, 1.0)
+        limiter.hold(2.0, 1.0)
+        assert [5.0, 1.0, 0.0] == [limiter.take(1.0), limiter.take(5.0), limiter.take(6.0)]
+
+    @pytest.mark.parametrize("value", ["", "x", "-1", "1.5", "1e3", "٣", "9" * 400])
+    def test_odd_headers(self, value: str) -> None:
+        """What is no number says nothing."""
+        limiter = Limiter()
+        limiter.take(0.0)
+        limiter.done({"ratelimit-remaining": value, "ratelimit-reset": "60"}, 0.0, 0.0)
+        assert 0.0 == limiter.take(0.0)
+
+    @given(
+        budget=st.integers(1, 60),
+        workers=st.integers(1, 8),
+        took=st.floats(0.01, 3.0),
+    )
+    @settings(max_examples=60, deadline=None)
+    def test_never_too_many(self, budget: int, workers: int, took: float) -> None:
+        """In each window the server is asked no more often than it allows, once it has spoken."""
+        limiter = Limiter()
+        now = 0.0
+        count = 0
+        window = 0
+        under_way: list[float] = []
+        sent = 0
+        while sent < 3 * budget and now < 600:
+            for end in [end for end in under_way if end <= now]:
+                under_way.remove(end)
+                limiter.done(left(max(budget - count, 0), 60 - now % 60), now, 0.0)
+            if len(under_way) < workers and limiter.take(now) == 0.0:
+                if int(now // 60) != window:
+                    window, count = int(now // 60), 0
+                count += 1
+                sent += 1
+                # The first calls of a window know nothing of it yet.
+                assert count <= max(budget, workers)
+                under_way.append(now + took)
+            else:
+                now += 0.05
