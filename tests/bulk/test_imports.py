@@ -25,8 +25,9 @@ from kraty_admin import (
 )
 from kraty_admin._limiter import Limiter
 from kraty_admin.bulk import ImportReport, ImportStoppedError, dry_run
+from kraty_admin.bulk._journal import Journal
 from kraty_admin.emulator import Emulator
-from loopback import ASYNC, AT_ONCE, KEY, Twin, settled, twins
+from loopback import ASYNC, AT_ONCE, KEY, SYNC, Twin, settled, twins
 
 Body = dict[str, Any]
 
@@ -384,6 +385,9 @@ class TestJournal:
         imported(twin, Server(), players(1), journal=journal)
         with pytest.raises(ValueError, match="is of an import of players in chunks of 1000"):
             imported(twin, Server(), players(1), journal=journal, resume=True, chunk_size=7)
+        nowhere = tmp_path / "no" / "j"
+        with pytest.raises(ValueError, match="cannot be used: unable to open"):
+            imported(twin, Server(), players(1), journal=nowhere)
         journal.write_text("not a database, but long enough to be taken for one" * 10)
         with pytest.raises(ValueError, match="cannot be used"):
             imported(twin, Server(), players(1), journal=journal, resume=True)
@@ -437,6 +441,37 @@ class TestProgress:
         assert list(range(1, 11)) == [report.chunks for report in seen]
         assert sorted(report.rows for report in seen) == [report.rows for report in seen]
         assert (95, 95) == (seen[-1].rows, seen[-1].applied)
+
+
+def test_full_disk(tmp_path: Path) -> None:
+    """A journal that cannot grow is told of as any file's full disk."""
+    journal = Journal(tmp_path / "j", kind="players", chunk_size=10, resume=False)
+    journal._db.execute("PRAGMA max_page_count = 8")
+    with pytest.raises(OSError, match="j cannot be used: database or disk is full"):
+        for number in range(1, 2000):
+            journal.begin(
+                number, number, b"x" * 32, [(f"{number} {each}", 1) for each in range(50)]
+            )
+    journal.close()
+
+
+class TestProgressThatRaises:
+    """What `on_progress` raises ends the import."""
+
+    def test_is_noted_nevertheless(self, tmp_path: Path) -> None:
+        """Chunks that were under way are in the journal, so that none is sent again."""
+        server = Server()
+
+        def progress(report: ImportReport) -> None:
+            raise LookupError(report.chunks)
+
+        options: dict[str, Any] = {"journal": tmp_path / "j", "chunk_size": 10}
+        with pytest.raises(LookupError):
+            imported(SYNC, server, players(60), **options, on_progress=progress)
+        sent = len(server.bodies)
+        report = imported(SYNC, server, players(60), **options, resume=True)
+        assert (60, 60, sent) == (report.rows, report.applied, report.resumed)
+        assert 6 == len(server.bodies)
 
 
 class Watched(Limiter):

@@ -6,7 +6,8 @@ import hashlib
 import os
 import secrets
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -71,7 +72,10 @@ class Journal:
             raise ValueError(
                 f"journal {self._path} is there already: resume the import, or remove the file"
             )
-        self._db = sqlite3.connect(self._path, isolation_level=None, timeout=0)
+        try:
+            self._db = sqlite3.connect(self._path, isolation_level=None, timeout=0)
+        except sqlite3.Error as error:
+            raise ValueError(self._problem(error)) from None
         try:
             self._open(kind, chunk_size)
         except sqlite3.Error as error:
@@ -106,6 +110,14 @@ class Journal:
                 f"not of {kind} in chunks of {chunk_size}"
             )
 
+    @contextmanager
+    def _writing(self) -> Generator[None, None, None]:
+        """Tell of a full disk and its like as of any other file's."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise OSError(self._problem(error)) from None
+
     def _problem(self, error: sqlite3.Error) -> str:
         if "locked" in str(error):
             return f"journal {self._path} is in use by another import"
@@ -121,11 +133,6 @@ class Journal:
         if found is None:
             return None
         return Entry(found[0], found[1], None if found[2] is None else Counts(*found[2:]))
-
-    def last(self) -> int:
-        """The number of the last chunk; 0 if there is none."""
-        found = self._db.execute("SELECT max(number) FROM chunk").fetchone()[0]
-        return 0 if found is None else int(found)
 
     def failures_end(self) -> int:
         """How long the file of failures was after the last outcome."""
@@ -146,14 +153,15 @@ class Journal:
         Returns:
             The places, from 0, whose key another row had before, with that row's number.
         """
-        self._db.execute("BEGIN")
-        self._db.execute(
-            "INSERT OR IGNORE INTO chunk (number, first_row, hash) VALUES (?, ?, ?)",
-            (number, first_row, content),
-        )
-        duplicates = self._remember(keys)
-        self._db.execute("COMMIT")
-        return duplicates
+        with self._writing():
+            self._db.execute("BEGIN")
+            self._db.execute(
+                "INSERT OR IGNORE INTO chunk (number, first_row, hash) VALUES (?, ?, ?)",
+                (number, first_row, content),
+            )
+            duplicates = self._remember(keys)
+            self._db.execute("COMMIT")
+            return duplicates
 
     def _remember(self, keys: Sequence[tuple[str | None, int]]) -> dict[int, int]:
         rows = [(_digest(key), row) for key, row in keys if key is not None]
@@ -173,11 +181,12 @@ class Journal:
 
     def finish(self, number: int, counts: Counts, failures_end: int) -> None:
         """Note the outcome of a chunk."""
-        self._db.execute(
-            "UPDATE chunk SET rows = ?, applied = ?, skipped = ?, failed = ?, duplicates = ?,"
-            " failures_end = ? WHERE number = ?",
-            (*counts, failures_end, number),
-        )
+        with self._writing():
+            self._db.execute(
+                "UPDATE chunk SET rows = ?, applied = ?, skipped = ?, failed = ?, duplicates = ?,"
+                " failures_end = ? WHERE number = ?",
+                (*counts, failures_end, number),
+            )
 
     def close(self) -> None:
         """Close the file."""

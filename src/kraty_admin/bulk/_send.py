@@ -74,6 +74,15 @@ def run_import(
             else:
                 run.settle(work, outcome)
 
+    def drain() -> None:
+        """Note all that is under way, even if it raises when some of it is told of."""
+        try:
+            while pending:
+                collect(None)
+        finally:
+            if pending:
+                drain()
+
     with ThreadPoolExecutor(options.in_flight, "kraty-import") as threads:
         try:
             for work in run.work(items):
@@ -94,8 +103,7 @@ def run_import(
         finally:
             # Also when it was interrupted, or its source has failed: what has been sent
             # is better known than in doubt.
-            while pending:
-                collect(None)
+            drain()
     if stopped:
         raise _stopped(run, stopped[0]) from stopped[0]
     return run.report()
