@@ -368,7 +368,7 @@ class TestStatuses:
     def test_no_answer(self, command: Command, kraty: Emulator) -> None:
         """It may have taken effect, and under which key it is safe to repeat."""
         kraty.faults.add(Fault("drop"), operation="wallet.credit", times=None)
-        credit = ("--deadline", "0.3", "wallet", "credit", "p", "gold", "5")
+        credit = ("--deadline", "1.5", "wallet", "credit", "p", "gold", "5")
         error = command(*credit, "--json").error
         assert (error["code"], error["ambiguous"]) == ("network_error", True)
         told = command(*credit)
@@ -401,7 +401,7 @@ class TestStatuses:
     def test_a_failing_server(self, command: Command, kraty: Emulator) -> None:
         """An answer, but no result; or too many calls."""
         kraty.faults.add(Fault("status", status=503), operation="players.get", times=None)
-        assert command("--deadline", "0.2", "players", "get", "p").status == 1
+        assert command("--deadline", "10", "players", "get", "p").status == 1
         kraty.faults.clear()
         busy = Fault("status", status=429, headers={"Retry-After": "90"}, when="before")
         kraty.faults.add(busy, operation="players.get", times=None)
@@ -539,7 +539,7 @@ class TestConfirmation:
         """Nothing is sent if it is not known what the key is for."""
         before = writes(kraty)
         kraty.faults.add(Fault("status", status=500), operation="health.ping", times=None)
-        done = command("--deadline", "0.2", "wallet", "credit", "p", "gold", "7")
+        done = command("--deadline", "10", "wallet", "credit", "p", "gold", "7")
         assert done.status == 1
         assert "idempotency" not in done.err
         assert writes(kraty) == before

@@ -187,9 +187,9 @@ class TestStopped:
         """The status of what stopped it, and the command to go on with."""
         wallet_rows(25)
         kraty.faults.add(fault, operation="migrate.wallet", skip=1, times=None)
-        assert main(["--deadline", "0.3", *WALLET]) == status
+        assert main(["--deadline", "10", *WALLET]) == status
         again = capsys.readouterr().err.strip().rpartition("To go on: ")[2]
-        assert again == shlex.join(["kraty-admin", "--deadline", "0.3", *WALLET, "--resume"])
+        assert again == shlex.join(["kraty-admin", "--deadline", "10", *WALLET, "--resume"])
         kraty.faults.clear()
         assert main(shlex.split(again)[1:]) == 0
         assert sorted(entry.delta for entry in kraty.ledger) == list(range(1, 26))

@@ -446,12 +446,10 @@ class TestProgress:
 def test_full_disk(tmp_path: Path) -> None:
     """A journal that cannot grow is told of as any file's full disk."""
     journal = Journal(tmp_path / "j", kind="players", chunk_size=10, resume=False)
-    journal._db.execute("PRAGMA max_page_count = 8")
+    journal._db.execute("PRAGMA max_page_count = 8")  # pyright: ignore[reportPrivateUsage]
+    keys = [(f"key {each}", 1) for each in range(2000)]
     with pytest.raises(OSError, match="j cannot be used: database or disk is full"):
-        for number in range(1, 2000):
-            journal.begin(
-                number, number, b"x" * 32, [(f"{number} {each}", 1) for each in range(50)]
-            )
+        journal.begin(1, 1, b"x" * 32, keys)
     journal.close()
 
 

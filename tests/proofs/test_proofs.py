@@ -21,7 +21,7 @@ from .figures import Figure, table
         pytest.param(partial(crash.prove, kills=2, calls=100), id="crash"),
         pytest.param(partial(outage.prove, seconds=2, workers=50), id="outage"),
         pytest.param(partial(deliveries.prove, events=200), id="deliveries"),
-        pytest.param(partial(imports.kills, kills=4, rows=3000), id="imports killed"),
+        pytest.param(partial(imports.kills, kills=4, rows=10_000), id="imports killed"),
         pytest.param(partial(imports.volume, sizes=(3000,)), id="imports"),
     ],
 )

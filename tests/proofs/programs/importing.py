@@ -9,7 +9,6 @@ at its end, as JSON, what became of the rows and how much memory it took.
 from __future__ import annotations
 
 import json
-import resource
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -17,17 +16,20 @@ from pathlib import Path
 from kraty_admin import KratyAdmin, RetryConfig
 
 
-def resident() -> int:
-    """Kilobytes of memory that this process has."""
+def memory(what: str) -> int:
+    """Kilobytes of memory that this process has, or has had at most.
+
+    Not from `getrusage`, whose maximum counts the process that this one was forked from.
+    """
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1])
+    return int(next(line for line in lines if line.startswith(what)).split()[1])
 
 
 def main(source: str, folder: Path, kind: str, chunk_size: int) -> None:
     """Import all that is not imported yet."""
     with KratyAdmin(retry=RetryConfig(initial_delay=0.01)) as kraty:
         kraty.health.ping()
-        idle = resident()
+        idle = memory("VmRSS")
         imports = {
             "players": kraty.migrate.import_players,
             "wallet": kraty.migrate.import_wallet,
@@ -41,8 +43,8 @@ def main(source: str, folder: Path, kind: str, chunk_size: int) -> None:
             resume=True,
             chunk_size=chunk_size,
         )
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps({**asdict(report), "idle_kb": idle, "peak_kb": peak}), flush=True)
+    told = {**asdict(report), "idle_kb": idle, "peak_kb": memory("VmHWM")}
+    print(json.dumps(told), flush=True)
 
 
 if __name__ == "__main__":
