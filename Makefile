@@ -20,11 +20,11 @@ $(BIN)/uv:
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(UV)'
 
 $(VENV)/.runtime: pyproject.toml | $(BIN)/uv
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[emulator]'
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --editable '.[emulator]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/uv
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[emulator]' --group dev
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --editable '.[emulator]' --group dev
 	@touch $@ $(VENV)/.runtime
 
 setup: $(VENV)/.dev ## install everything into .venv
@@ -71,7 +71,7 @@ prove: $(VENV)/.dev ## one receipt, one mint: measured under faults, kills, fork
 
 $(VENV)-bench/.done: benchmarks/requirements.txt pyproject.toml | $(BIN)/uv
 	@$(BIN)/uv venv --quiet --clear $(VENV)-bench
-	@$(BIN)/uv pip install --quiet --python $(VENV)-bench/bin/python \
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(VENV)-bench/bin/python \
 		--requirement benchmarks/requirements.txt --editable .
 	@touch $@
 
