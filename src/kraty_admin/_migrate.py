@@ -169,7 +169,7 @@ class Migrate(generated.Migrate):
                 "wallet": calls.wallet,
                 "inventory": calls.inventory,
             }[kind]
-            return run_import(run, send, items(rows), self._limiter, options)
+            return run_import(run, send, items(rows), self._limiter)
 
 
 class AsyncMigrate(generated.AsyncMigrate):
@@ -284,7 +284,7 @@ class AsyncMigrate(generated.AsyncMigrate):
                 "wallet": calls.wallet,
                 "inventory": calls.inventory,
             }[kind]
-            return await run_import_async(run, send, items_async(rows), self._limiter, options)
+            return await run_import_async(run, send, items_async(rows), self._limiter)
 
 
 def _options(

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final, NamedTuple
 
+from kraty_server_api import checks
+
 from .._idempotency import FIELD
 from ..errors import KratyServerError
 from ..telemetry import RequestInfo
@@ -42,14 +44,8 @@ class Options(NamedTuple):
         Raises:
             TypeError, ValueError: An option does not fit.
         """
-        for name, value, most in (
-            ("in_flight", self.in_flight, 100),
-            ("chunk_size", self.chunk_size, LARGEST),
-        ):
-            if not isinstance(value, int) or isinstance(value, bool):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers err
-                raise TypeError(f"{name} must be an int, not {type(value).__name__}")
-            if not 1 <= value <= most:
-                raise ValueError(f"{name} must be from 1 to {most}")
+        checks.integer("in_flight", self.in_flight, minimum=1, maximum=100)
+        checks.integer("chunk_size", self.chunk_size, minimum=1, maximum=LARGEST)
         if self.on_progress is not None and not callable(self.on_progress):
             raise TypeError("on_progress must be callable")
         if self.resume and self.journal is None:
@@ -113,6 +109,7 @@ class Run:
             options.journal, kind=kind, chunk_size=options.chunk_size, resume=options.resume
         )
         self.salt = self._journal.salt
+        self.in_flight = options.in_flight
         self._failures: IO[bytes] | None = None
         try:
             if options.failures is not None:

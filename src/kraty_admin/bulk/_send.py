@@ -18,7 +18,7 @@ from ..telemetry import RequestInfo
 from ._plan import Outcome
 from ._report import ImportReport, ImportStoppedError
 from ._rows import Item
-from ._run import Hook, Options, Run, Sending, Work
+from ._run import Hook, Run, Sending, Work
 
 if TYPE_CHECKING:
     import asyncio
@@ -56,9 +56,7 @@ def watch(run: Run, limiter: Limiter, hook: Hook | None) -> Hook:
     return watched
 
 
-def run_import(
-    run: Run, send: Send, items: Iterator[Item], limiter: Limiter, options: Options
-) -> ImportReport:
+def run_import(run: Run, send: Send, items: Iterator[Item], limiter: Limiter) -> ImportReport:
     """Import what there is to import; see `import_players`."""
     pending: dict[Future[Outcome], Work] = {}
     stopped: list[KratyError] = []
@@ -83,11 +81,11 @@ def run_import(
             if pending:
                 drain()
 
-    with ThreadPoolExecutor(options.in_flight, "kraty-import") as threads:
+    with ThreadPoolExecutor(run.in_flight, "kraty-import") as threads:
         try:
             for work in run.work(items):
                 while not stopped:
-                    if len(pending) >= options.in_flight:
+                    if len(pending) >= run.in_flight:
                         collect(None)
                         continue
                     seconds = limiter.take(time.monotonic())
@@ -129,7 +127,7 @@ def _send(send: Send, work: Work, salt: str, limiter: Limiter) -> Outcome:
 
 
 async def run_import_async(
-    run: Run, send: AsyncSend, items: AsyncIterator[Item], limiter: Limiter, options: Options
+    run: Run, send: AsyncSend, items: AsyncIterator[Item], limiter: Limiter
 ) -> ImportReport:
     """Import what there is to import; see `import_players`."""
     import asyncio
@@ -152,7 +150,7 @@ async def run_import_async(
     try:
         async for work in run.work_async(items):
             while not stopped:
-                if len(pending) >= options.in_flight:
+                if len(pending) >= run.in_flight:
                     await collect(None)
                     continue
                 seconds = limiter.take(time.monotonic())

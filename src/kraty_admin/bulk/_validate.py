@@ -8,14 +8,12 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Final, NamedTuple
 
+from kraty_admin._idempotency import FIELD
 from kraty_admin._json import encode_any
 
 from ._rows import Kind
 
-__all__ = ["KEY", "Field", "fields", "identity", "problem", "unknown_keywords"]
-
-KEY: Final = "idempotencyKey"
-"""The one required field that a row may lack: the importer derives it."""
+__all__ = ["Field", "fields", "identity", "problem", "unknown_keywords"]
 
 _SCHEMAS: Final[Mapping[Kind, str]] = {
     "players": "MigratePlayerRow",
@@ -74,7 +72,8 @@ def fields(kind: Kind) -> Mapping[str, Field]:
     return {
         name: Field(
             type=each["type"],
-            required=name in required and name != KEY,
+            # A row may lack its key: the importer derives it.
+            required=name in required and name != FIELD,
             least=each.get("minLength", each.get("minimum")),
             most=each.get("maximum"),
         )

@@ -16,7 +16,7 @@ from dataclasses import asdict, replace
 from itertools import islice
 from math import inf
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import IO, TYPE_CHECKING, Any, Final, Protocol
 
 import click
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -31,10 +31,9 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from kraty_admin.bulk import ImportReport, ImportStoppedError
+    from kraty_admin.bulk._rows import Kind
 
 __all__ = ["migrate"]
-
-Kind = Literal["players", "wallet", "inventory"]
 
 
 class Importer(Protocol):
