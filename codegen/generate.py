@@ -103,6 +103,21 @@ def docstring(value: str, indent: int, hang: int = 0) -> str:
     return f"{text} " if text.endswith('"') else text
 
 
+def string_literal(value: str, indent: int) -> str:
+    """Text as Python source: one literal for each line that fits.
+
+    Args:
+        value: The text, without line breaks.
+        indent: The column at which the lines start.
+    """
+    lines = textwrap.wrap(value, width=LINE - indent - 4, break_long_words=False)
+    margin = " " * indent
+    # Every line but the last keeps the space at which it was broken.
+    parts = [json.dumps(line + " ", ensure_ascii=False) for line in lines[:-1]]
+    parts += [json.dumps(line, ensure_ascii=False) for line in lines[-1:]]
+    return f"(\n{margin}" + f"\n{margin}".join(parts) + f"\n{margin[4:]})"
+
+
 class KratyProject(openapi_python_client.Project):
     """openapi-python-client with our layout: a module per kind of thing, facades by resource."""
 
@@ -112,6 +127,7 @@ class KratyProject(openapi_python_client.Project):
         )
         self.view = view
         self.env.filters["docstring"] = docstring
+        self.env.filters["string_literal"] = string_literal
 
     def build(self) -> Sequence[GeneratorError]:
         """Render every module and run the post hooks.
@@ -128,6 +144,8 @@ class KratyProject(openapi_python_client.Project):
         self._render("errors.py", "errors.py.jinja", codes=codes, doc=doc)
         self._render("models.py", "models.py.jinja", models=view.models, enums=view.enums)
         self._render("params.py", "params.py.jinja", params=view.params, enums=view.params_enums)
+        lifetimes = view.key_lifetimes
+        self._render("lifetimes.py", "lifetimes.py.jinja", lifetimes=lifetimes)
         operations = view.operations
         self._render("operations/__init__.py", "operations_init.py.jinja", operations=operations)
         self._render("resources/__init__.py", "resources_init.py.jinja", resources=view.resources)

@@ -104,6 +104,14 @@ class ArgumentView:
 
 
 @attrs.frozen
+class KeyLifetimeView:
+    name: str
+    constant: str
+    repeat_within_hours: int | None
+    doc: str
+
+
+@attrs.frozen
 class OperationView:
     operation_id: str
     function: str
@@ -124,6 +132,7 @@ class OperationView:
     enveloped: bool
     replayed: str | None
     timeout: float | None
+    key_lifetime: KeyLifetimeView | None
 
 
 @attrs.frozen
@@ -142,6 +151,7 @@ class PackageView:
     models: list[ModelView]
     params: list[ParamsView]
     params_enums: list[str]
+    key_lifetimes: list[KeyLifetimeView]
     operations: list[OperationView]
     resources: list[ResourceView]
     error_codes: list[str]
@@ -180,13 +190,19 @@ def raw_operations(contract: Json) -> Iterator[tuple[str, str, Json]]:
                 yield method, path, item[method]
 
 
+# The methods whose bodies carry an idempotency key.
+WRITES: Final = frozenset({"post", "put", "patch"})
+
+
 def check_surface(contract: Json, surface: Json) -> None:
-    """Every operation has a row and every row an operation.
+    """Check that operations and rows match, and that each row makes sense.
 
     Raises:
-        SurfaceError: naming each that has none.
+        SurfaceError: One cause for each mistake.
     """
-    known = [operation.get("operationId") for _, _, operation in raw_operations(contract)]
+    http_methods = {raw.get("operationId"): verb for verb, _, raw in raw_operations(contract)}
+    known = list(http_methods)
+    lifetimes = surface.get("key_lifetimes", {})
     rows = surface["operations"]
     causes = [f"operation {name} has no row in surface.yaml" for name in known if name not in rows]
     causes += [f"surface.yaml: row {name} has no operation" for name in rows if name not in known]
@@ -201,7 +217,15 @@ def check_surface(contract: Json, surface: Json) -> None:
         elif method in methods:
             causes.append(f"surface.yaml: {name}: {method} is {methods[method]} already")
         methods[method] = name
-        unknown = set(row) - {"method", "positional", "defaults", "replayed", "timeout"}
+        key = row.get("key")
+        if http_methods.get(name) in WRITES:
+            if key not in lifetimes:
+                causes.append(
+                    f"surface.yaml: {name}: key must be one of {', '.join(lifetimes)}, not {key}"
+                )
+        elif key is not None:
+            causes.append(f"surface.yaml: {name}: key must be left out, since this is no write")
+        unknown = set(row) - {"method", "positional", "defaults", "replayed", "timeout", "key"}
         causes += [f"surface.yaml: {name}: unknown setting {key}" for key in sorted(unknown)]
     if causes:
         raise SurfaceError(causes)
@@ -542,6 +566,18 @@ def _result(endpoint: Endpoint) -> tuple[ModelProperty, bool]:
     raise SurfaceError([f"operation {endpoint.name} has no success answer that is an object"])
 
 
+def _key_lifetimes(surface: Json) -> dict[str, KeyLifetimeView]:
+    return {
+        name: KeyLifetimeView(
+            name=literal(name),
+            constant=name.upper(),
+            repeat_within_hours=row.get("repeat_within_hours"),
+            doc=str(row["doc"]),
+        )
+        for name, row in surface.get("key_lifetimes", {}).items()
+    }
+
+
 def _operation(
     contract: Json,
     surface: Json,
@@ -620,6 +656,7 @@ def _operation(
         enveloped=enveloped,
         replayed=row.get("replayed"),
         timeout=row.get("timeout"),
+        key_lifetime=_key_lifetimes(surface).get(row.get("key")),
     )
 
 
@@ -744,6 +781,7 @@ def package_view(contract: Json, surface: Json, data: GeneratorData) -> PackageV
         ],
         params=[_params(model, types) for model in params],
         params_enums=sorted(_reachable(params, named)[1]),
+        key_lifetimes=list(_key_lifetimes(surface).values()),
         operations=operations,
         resources=[resource(name, str(doc)) for name, doc in surface["resources"].items()],
         error_codes=[literal(code) for code in codes.get("enum", [])],

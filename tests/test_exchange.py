@@ -122,7 +122,7 @@ def run(exchange: Exchange[Any], outcomes: Iterable[Outcome], took: float = 0.0)
     now = 0.0
     sleeps: list[float] = []
     for sent, outcome in enumerate(outcomes, start=1):
-        exchange.begin(now)
+        exchange.begin(now, WALL)
         now += took
         step = exchange.advance(outcome, now=now, wall=WALL + now)
         if not isinstance(step, Sleep):
@@ -526,13 +526,13 @@ class TestDeadline:
     def test_attempts_are_cut(self) -> None:
         """No phase of an attempt is allowed more than what is left."""
         exchange = exchange_of(ends_at=20.0)
-        left = [exchange.begin(now).of("read", now) for now in (0.0, 5.0, 19.5)]
+        left = [exchange.begin(now, WALL).of("read", now) for now in (0.0, 5.0, 19.5)]
         assert [15.0, 15.0, 0.5] == left
 
     def test_limits(self) -> None:
         """A phase keeps the shorter of its own timeout and what is left when it begins."""
         timeout = {"connect": 1.0, "read": None, "write": 9.0, "pool": 4.0}
-        limits = exchange_of(timeout=timeout, ends_at=4.0).begin(0.0)
+        limits = exchange_of(timeout=timeout, ends_at=4.0).begin(0.0, WALL)
         assert Limits(timeout, 4.0) == limits
         expected = {"connect": 1.0, "read": 4.0, "write": 4.0, "pool": 4.0}
         assert expected == {phase: limits.of(phase, 0.0) for phase in timeout}
@@ -546,12 +546,12 @@ class TestDeadline:
             "write": None,
             "pool": None,
         }
-        limits = exchange_of(timeout=timeout, ends_at=inf).begin(0.0)
+        limits = exchange_of(timeout=timeout, ends_at=inf).begin(0.0, WALL)
         assert ({YEAR}, inf) == ({limits.of(phase, 0.0) for phase in timeout}, limits.ends_at)
 
     def test_nearly_over(self) -> None:
         """What is left is never nothing, since a timeout of zero means something else."""
-        assert 0.001 == exchange_of(ends_at=0.0).begin(5.0).of("read", 5.0)
+        assert 0.001 == exchange_of(ends_at=0.0).begin(5.0, WALL).of("read", 5.0)
 
     @pytest.mark.parametrize(
         ("ends_at", "sent"),
@@ -574,11 +574,11 @@ class TestDeadline:
     def test_overslept(self) -> None:
         """After a wait that outlasted the deadline nothing more is sent: the error is raised."""
         exchange = exchange_of(ends_at=10.0)
-        exchange.begin(0.0)
+        exchange.begin(0.0, WALL)
         step = exchange.advance(refusal(429, "rate_limited"), now=1.0, wall=WALL)
         assert Sleep(0.2) == step
         with pytest.raises(KratyServerError) as caught:
-            exchange.begin(10.0)
+            exchange.begin(10.0, WALL)
         assert ("rate_limited", 1, False) == (
             caught.value.code,
             caught.value.attempts,
@@ -684,7 +684,7 @@ class TestDescribe:
             "request_id": None,
         }
         exchange = exchange_of()
-        exchange.begin(0.0)
+        exchange.begin(0.0, WALL)
         step = exchange.advance(outcome, now=1.0, wall=WALL)
         info = exchange.describe(outcome, step, 12.5)
         assert {**common, **expected} == info._asdict()
@@ -699,9 +699,9 @@ class TestDescribe:
     def test_error_of_an_earlier_attempt(self) -> None:
         """An attempt that succeeds has no cause, though the one before had."""
         exchange = exchange_of()
-        exchange.begin(0.0)
+        exchange.begin(0.0, WALL)
         exchange.advance(dropped(), now=0.0, wall=WALL)
-        exchange.begin(0.2)
+        exchange.begin(0.2, WALL)
         step = exchange.advance(ok(), now=0.3, wall=WALL)
         info = exchange.describe(ok(), step, 1.0)
         assert (2, None, True) == (info.attempt, info.error, info.ok)

@@ -65,7 +65,8 @@ class _MigratePlayerRowParamRequired(TypedDict):
     externalPlayerId: str
     """Your id of the player."""
     idempotencyKey: str
-    """Names this row for good, typically your stable id for it: a repeat is skipped."""
+    """Names this row, typically your stable id for it. While the platform keeps the key, a repeat
+    is skipped."""
 
 
 class _MigratePlayerRowParamOptional(TypedDict, total=False):
@@ -85,7 +86,8 @@ class _MigrateWalletRowParamRequired(TypedDict):
     amount: int
     """How much to credit."""
     idempotencyKey: str
-    """Names this row for good, typically your stable id for it: a repeat is skipped."""
+    """Names this row, typically your stable id for it. While the platform keeps the key, a repeat
+    is skipped."""
 
 
 class _MigrateWalletRowParamOptional(TypedDict, total=False):
@@ -105,7 +107,8 @@ class _MigrateInventoryRowParamRequired(TypedDict):
     quantity: int
     """How many to grant."""
     idempotencyKey: str
-    """Names this row for good, typically your stable id for it: a repeat is skipped."""
+    """Names this row, typically your stable id for it. While the platform keeps the key, a repeat
+    is skipped."""
 
 
 class _MigrateInventoryRowParamOptional(TypedDict, total=False):

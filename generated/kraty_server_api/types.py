@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-__all__ = ["AsyncCall", "Call", "Model", "Operation", "ResponseInfo", "attach"]
+__all__ = ["AsyncCall", "Call", "KeyLifetime", "Model", "Operation", "ResponseInfo", "attach"]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -48,10 +48,10 @@ class Model(dict[str, Any]):
 
     @property
     def replayed(self) -> bool | None:
-        """Whether the server had seen the idempotency key before, so that nothing was done anew.
+        """Whether an earlier call with the same idempotency key had taken effect already.
 
-        `None` where the answer does not tell. When `http.attempts` is above 1, the
-        earlier one may have been this call's own.
+        `None` if that is not known: the response does not say, or an earlier attempt of
+        this very call got no clear answer and may have been the one that took effect.
         """
         return self._replayed
 
@@ -102,8 +102,22 @@ def replayed_unknown(status: int, data: Mapping[str, Any]) -> bool | None:
     return None
 
 
+class KeyLifetime(NamedTuple):
+    """How long the platform keeps the idempotency keys of an operation."""
+
+    name: str
+    """Its name in the surface, such as `day`."""
+    repeat_within_hours: int | None
+    """How many hours after the first call a repeat is still documented to be harmless.
+
+    `None` where there is no limit, or no time is documented.
+    """
+    doc: str
+    """The same in words, with what follows for a repeat."""
+
+
 class Operation(Generic[T]):
-    """One call, described: what to send and what comes back. Performing it is someone else's."""
+    """One call, described: what to send and what comes back. The client performs it."""
 
     def __init__(
         self,
@@ -117,6 +131,7 @@ class Operation(Generic[T]):
         replayed: Callable[[int, Mapping[str, Any]], bool | None] = replayed_unknown,
         timeout: float | None = None,
         may_be_empty: bool = False,
+        key_lifetime: KeyLifetime | None = None,
     ) -> None:
         self.name = name
         """What people call, such as `wallet.credit`."""
@@ -136,6 +151,8 @@ class Operation(Generic[T]):
         """Seconds per phase of an attempt, where the client's default is too short."""
         self.may_be_empty = may_be_empty
         """Whether an answer without a body is a result too, read as an empty object."""
+        self.key_lifetime = key_lifetime
+        """How long the platform keeps the key; `None` for a read, or if it is not known."""
 
 
 class Call(Protocol):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
 from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 import httpx
@@ -16,7 +17,7 @@ import httpx
 from kraty_server_api.decoding import is_array, is_object
 from kraty_server_api.types import Model, Operation, ResponseInfo, attach
 
-from ._retry import YEAR, RetryBudget, RetryConfig, backoff, is_retryable_status, retry_after
+from ._retry import YEAR, RetryBudget, RetryConfig, backoff, retry_after
 from .errors import (
     CallInfo,
     KratyNetworkError,
@@ -132,21 +133,29 @@ class Exchange(Generic[T]):
         self._ends_at = ends_at
         self._random = random
         self._attempts = 0
+        self._first_sent_at: float | None = None
         self._ambiguous = False
         self._problem: str | None = None
         self._request_id: str | None = None
         self._error: KratyServerError | KratyNetworkError | None = None
 
-    def begin(self, now: float) -> Limits:
+    def begin(self, now: float, wall: float) -> Limits:
         """Count an attempt, and say how long it may take.
+
+        Args:
+            now: Seconds on a monotonic clock.
+            wall: Seconds since the epoch.
 
         Raises:
             KratyServerError, KratyNetworkError: The wait before this attempt outlasted the
-                deadline, as it does in a process that is stopped for a while. What were
-                sent now could take effect after the caller has stopped reckoning with it.
+                deadline, as it does in a process that is stopped for a while. A request
+                sent now could take effect after the caller has given up.
         """
         if self._error is not None and now >= self._ends_at:
             raise self._error
+        if self._first_sent_at is None:
+            # Not worked out later from `now`, which stands still while a machine sleeps.
+            self._first_sent_at = wall
         self._attempts += 1
         return Limits(self._timeout, self._ends_at)
 
@@ -192,7 +201,12 @@ class Exchange(Generic[T]):
             will_retry=isinstance(step, Sleep),
             retry_in=step.seconds if isinstance(step, Sleep) else None,
             request_id=reply.headers.get("x-request-id") if reply else None,
+            first_sent_at=self._when_first_sent(),
         )
+
+    def _when_first_sent(self) -> datetime | None:
+        wall = self._first_sent_at
+        return None if wall is None else datetime.fromtimestamp(wall, timezone.utc)
 
     def _after_failure(self, failure: Failure, now: float) -> Step[T]:
         cause = failure.cause
@@ -228,7 +242,7 @@ class Exchange(Generic[T]):
             retry_after=asked,
             call=self._call(),
         )
-        if error.is_idempotency_conflict or not is_retryable_status(reply.status):
+        if not error.retryable:
             self._problem = error.code
             return Raise(error)
         return self._again_or_raise(error, now, asked=asked)
@@ -259,7 +273,11 @@ class Exchange(Generic[T]):
             raise ValueError("it is not an object")
         result = operation.result(payload)
         if isinstance(result, Model):
-            attach(result, self._info(reply), operation.replayed(reply.status, payload))
+            replayed = operation.replayed(reply.status, payload)
+            if replayed and self._ambiguous:
+                # The execution that this replays may have been our own earlier attempt.
+                replayed = None
+            attach(result, self._info(reply), replayed)
         return result
 
     def _info(self, reply: Reply) -> ResponseInfo:
@@ -281,6 +299,7 @@ class Exchange(Generic[T]):
             # A read takes no effect, however it ends.
             ambiguous=self._ambiguous and self.method != "GET",
             request_id=self._request_id,
+            first_sent_at=self._when_first_sent(),
         )
 
     def _response_error(self, reply: Reply, problem: str) -> KratyResponseError:

@@ -6,11 +6,14 @@ import hashlib
 import inspect
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
 from typing import Any, Final
 
-from .errors import KratyServerError
+from kraty_server_api.operations import KEY_LIFETIMES
 
-__all__ = ["derive_key", "fulfil_once", "random_keys", "stamp"]
+from .errors import KratyKeyExpiredError, KratyServerError
+
+__all__ = ["check_key_age", "derive_key", "fulfil_once", "random_keys", "stamp"]
 
 FIELD: Final = "idempotencyKey"
 _WRITES: Final = frozenset({"POST", "PUT", "PATCH"})
@@ -51,10 +54,12 @@ def stamp(
 
 
 def derive_key(*parts: str) -> str:
-    """An idempotency key that is the same on every run and machine.
+    """Build an idempotency key that is the same on every run and machine.
 
-    For jobs that may run again: derive the key from what is to be fulfilled, not from
-    the run that fulfils it.
+    For jobs that may run again: derive the key from what you fulfil, not from the run that
+    fulfils it. The key protects for as long as the platform keeps it: 24 hours for
+    `wallet.credit`, `wallet.debit`, `inventory.grant` and `inventory.revoke`, permanently
+    for `grants.create`. See `fulfil_once` for what to do about later runs.
 
     Args:
         parts: What names the fulfilment, such as `("iap", receipt_id)`. At least one,
@@ -87,38 +92,114 @@ def derive_key(*parts: str) -> str:
     return digest.hexdigest()
 
 
+# How long before a key expires we stop trusting it: a call, its retries and two clocks that
+# disagree all have to fit in.
+_MARGIN: Final = timedelta(hours=1)
+
+
 @contextmanager
 def fulfil_once(
-    *parts: str, on_conflict: Callable[[KratyServerError], object]
+    *parts: str,
+    on_conflict: Callable[[KratyServerError], object],
+    operation: str | None = None,
+    first_tried_at: datetime | None = None,
+    now: datetime | None = None,
 ) -> Generator[str, None, None]:
-    """Fulfil something once: the same key on every run, and an alert when bodies differ.
+    """Derive the key of a fulfilment, refuse it once it may have expired, report conflicts.
 
-    A conflict means that this very thing has been fulfilled before, with another
-    amount, item or reason. Trying again cannot mend that; somebody has to look. Works
-    around synchronous and awaited calls alike; where calls run in a group of tasks, use
-    it inside the task, since groups wrap what is raised:
+    Every run with the same parts gets the same key, so a run within 24 hours of the first
+    does not pay out again. **After 24 hours the platform forgets the key of `wallet.credit`,
+    `wallet.debit`, `inventory.grant` and `inventory.revoke`, and a run pays out again.**
+    Stores and queues redeliver for longer than that. So record in your database when you
+    first tried, before the first call, and pass it as `first_tried_at`; record also when you
+    are done, and do not call again then:
 
-        with fulfil_once("iap", receipt_id, on_conflict=alert_ops) as key:
+        with fulfil_once(
+            "iap", receipt_id,
+            operation="wallet.credit", first_tried_at=purchase.first_tried_at,
+            on_conflict=alert_ops,
+        ) as key:
             kraty.wallet.credit(player_id, "gold", amount=500, idempotency_key=key)
+
+    A conflict means that the platform has seen this key with another body: another amount,
+    item or reason. Retrying cannot fix that, so a person has to look at it.
+
+    It works around synchronous and awaited calls alike. With a group of tasks, use it inside
+    the task, since groups wrap what is raised.
 
     Args:
         parts: What names the fulfilment; see `derive_key`.
-        on_conflict: A plain function, called with the error before it is raised on.
+        on_conflict: A plain function, called with the error before it is raised again.
+        operation: The method that you call in the block, such as `wallet.credit`. Needed
+            with `first_tried_at`.
+        first_tried_at: When you first tried this fulfilment, as an aware datetime. From
+            23 hours after it on, a call whose key lasts 24 hours is refused. Without it,
+            nothing checks the age of the key.
+        now: The time to compare with, as an aware datetime. Default: the current time.
 
     Yields:
         The key to pass as `idempotency_key`.
 
     Raises:
-        KratyServerError: Whatever the call raises, the conflict too.
-        TypeError, ValueError: `on_conflict` is not a plain function; see also `derive_key`.
+        KratyKeyExpiredError: The platform may have forgotten the key, so that a call could
+            pay out again. Nothing was sent.
+        KratyServerError: The call in the block raised it, the conflict included.
+        TypeError, ValueError: An argument does not fit; see also `derive_key`.
     """
     # Now, not in the middle of a conflict.
     if not callable(on_conflict) or inspect.iscoroutinefunction(on_conflict):
         raise TypeError("on_conflict must be a plain function: nothing would await its result")
     key = derive_key(*parts)
+    check_key_age(key, operation=operation, first_tried_at=first_tried_at, now=now)
     try:
         yield key
     except KratyServerError as error:
         if error.is_idempotency_conflict:
             on_conflict(error)
         raise
+
+
+def check_key_age(
+    key: str,
+    *,
+    operation: str | None,
+    first_tried_at: datetime | None,
+    now: datetime | None = None,
+) -> None:
+    """Refuse a key that the platform may have forgotten.
+
+    The arguments and errors are those of `fulfil_once`.
+    """
+    if operation is not None and operation not in KEY_LIFETIMES:
+        known = ", ".join(sorted(KEY_LIFETIMES))
+        raise ValueError(f"operation must be a method that takes a key: {known}")
+    if first_tried_at is None:
+        return
+    if operation is None:
+        raise ValueError(
+            "first_tried_at needs operation: keys last longer for some than for others"
+        )
+    _check_aware("first_tried_at", first_tried_at)
+    if now is not None:
+        _check_aware("now", now)
+    hours = KEY_LIFETIMES[operation].repeat_within_hours
+    if hours is None:
+        return
+    age = (now or datetime.now(timezone.utc)) - first_tried_at
+    if age >= timedelta(hours=hours) - _MARGIN:
+        raise KratyKeyExpiredError(
+            f"{operation} was first tried at {first_tried_at.isoformat()}. A repeat under the same "
+            f"idempotency key is only safe for {hours} hours: now it could take effect a second "
+            "time. Nothing was sent. Find out whether the first call took effect. If it did, "
+            "record it as done; if not, fulfil it under a new key",
+            operation=operation,
+            idempotency_key=key,
+            first_tried_at=first_tried_at,
+        )
+
+
+def _check_aware(name: str, value: object) -> None:
+    if not isinstance(value, datetime):
+        raise TypeError(f"{name} must be a datetime, not {type(value).__name__}")
+    if value.utcoffset() is None:
+        raise ValueError(f"{name} must have a time zone, such as datetime.now(timezone.utc)")

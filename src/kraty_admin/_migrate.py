@@ -48,13 +48,15 @@ class Migrate(generated.Migrate):
         chunk_size: int = 1000,
         on_progress: Callable[[ImportReport], object] | None = None,
     ) -> ImportReport:
-        """Bring any number of players in from elsewhere.
+        """Import any number of players from another platform.
 
         Reads as it goes, sends some chunks at a time, slows down as the server's rate
         limit is used up, and takes the same memory for any number of rows. A row without
-        an `idempotencyKey` gets one that follows from the player, so that a second import
-        of the same rows skips what the first has applied. A row that cannot be read or is
-        refused is a failure, and does not stop the others.
+        an `idempotencyKey` gets one that follows from the player, so the platform skips
+        it in a second import of the same rows, as long as it keeps the key. How long it
+        keeps the keys of rows is not documented: do not rely on them for more than 24
+        hours. A row that cannot be read or is refused is a failure, and does not stop the
+        others.
 
         Args:
             rows: The rows, as dicts in the contract's names; or the path of a CSV, TSV,
@@ -106,10 +108,11 @@ class Migrate(generated.Migrate):
         chunk_size: int = 1000,
         on_progress: Callable[[ImportReport], object] | None = None,
     ) -> ImportReport:
-        """Bring any number of balances in from elsewhere.
+        """Import any number of balances from another platform.
 
-        As `import_players`, whose arguments it has. A row without an `idempotencyKey`
-        gets one that follows from player and currency, so that nothing is credited twice.
+        The arguments are those of `import_players`. A row without an `idempotencyKey` gets
+        one that follows from player and currency, so the platform skips it in a second
+        import of the same rows, as long as it keeps the key; for how long is not documented.
 
         Source: `migrateWallet`, `POST /migrate/wallet`.
         """
@@ -134,10 +137,11 @@ class Migrate(generated.Migrate):
         chunk_size: int = 1000,
         on_progress: Callable[[ImportReport], object] | None = None,
     ) -> ImportReport:
-        """Bring any number of item holdings in from elsewhere.
+        """Import any number of item holdings from another platform.
 
-        As `import_players`, whose arguments it has. A row without an `idempotencyKey`
-        gets one that follows from player and item, so that nothing is granted twice.
+        The arguments are those of `import_players`. A row without an `idempotencyKey` gets
+        one that follows from player and item, so the platform skips it in a second
+        import of the same rows, as long as it keeps the key; for how long is not documented.
 
         Source: `migrateInventory`, `POST /migrate/inventory`.
         """
@@ -198,7 +202,7 @@ class AsyncMigrate(generated.AsyncMigrate):
         chunk_size: int = 1000,
         on_progress: Callable[[ImportReport], object] | None = None,
     ) -> ImportReport:
-        """Bring any number of players in from elsewhere.
+        """Import any number of players from another platform.
 
         The twin of `Migrate.import_players`, to be awaited. `rows` may be an asynchronous
         iterable too. When it is cancelled, so are the calls that are under way; resumed,
@@ -227,7 +231,7 @@ class AsyncMigrate(generated.AsyncMigrate):
         chunk_size: int = 1000,
         on_progress: Callable[[ImportReport], object] | None = None,
     ) -> ImportReport:
-        """Bring any number of balances in from elsewhere; see `import_players`.
+        """Import any number of balances from another platform; see `import_players`.
 
         Source: `migrateWallet`, `POST /migrate/wallet`.
         """
@@ -252,7 +256,7 @@ class AsyncMigrate(generated.AsyncMigrate):
         chunk_size: int = 1000,
         on_progress: Callable[[ImportReport], object] | None = None,
     ) -> ImportReport:
-        """Bring any number of item holdings in from elsewhere; see `import_players`.
+        """Import any number of item holdings from another platform; see `import_players`.
 
         Source: `migrateInventory`, `POST /migrate/inventory`.
         """

@@ -16,7 +16,6 @@ __all__ = [
     "RetryBudget",
     "RetryConfig",
     "backoff",
-    "is_retryable_status",
     "rate_limit",
     "retry_after",
 ]
@@ -27,10 +26,11 @@ YEAR: Final = 86_400.0 * 365
 
 @dataclass(frozen=True)
 class RetryConfig:
-    """How a call that failed for the moment is tried again.
+    """How a failed call is retried.
 
-    Tried again are 408, 425, 429 and 5xx answers, answers that cannot be read, and
-    network errors; never an idempotency conflict, and never after a cancellation.
+    The SDK retries errors that are `retryable`: 408, 425, 429 and 5xx answers, answers that
+    cannot be read, and network errors. It never retries an idempotency conflict, nor after
+    a cancellation.
     The wait before attempt n+1 is `initial_delay * 2 ** (n - 1)` seconds, at most
     `max_delay`, spread by `jitter`, and never shorter than the server asks.
     """
@@ -73,11 +73,6 @@ def _check_share(name: str, value: object) -> None:
         raise TypeError(f"{name} must be a number, not {type(value).__name__}")
     if not 0 <= value <= 1:
         raise ValueError(f"{name} must be from 0 to 1")
-
-
-def is_retryable_status(status: int) -> bool:
-    """Whether an answer with this status may be another one a moment later."""
-    return status in (408, 425, 429) or 500 <= status <= 599
 
 
 def backoff(config: RetryConfig, attempt: int, random: Callable[[], float]) -> float:

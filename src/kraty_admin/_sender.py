@@ -138,7 +138,7 @@ class Sender:
     def perform(self, exchange: Exchange[T], hook: Hook | None) -> T:
         while True:
             started = time.monotonic()
-            limits = exchange.begin(started)
+            limits = exchange.begin(started, time.time())
             outcome = self._attempt(exchange, limits)
             step = _settle(exchange, outcome, started, hook)
             if isinstance(step, Done):
@@ -220,7 +220,7 @@ class AsyncSender:
 
         while True:
             started = time.monotonic()
-            limits = exchange.begin(started)
+            limits = exchange.begin(started, time.time())
             outcome = await self._attempt(exchange, limits)
             step = _settle(exchange, outcome, started, hook)
             if isinstance(step, Done):

@@ -4,6 +4,7 @@
     ├── KratyServerError            the server answered, but not with a result
     │   └── KratyResponseError      it answered 2xx with a body that is not a result
     ├── KratyNetworkError           no whole answer arrived
+    ├── KratyKeyExpiredError        the platform may have forgotten the key; nothing was sent
     ├── KratyClosedError            the client was used after close()
     └── WebhookVerificationError    a webhook is not genuine, not fresh or not an event
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 from kraty_server_api.errors import ErrorCodeProperties
@@ -26,6 +28,7 @@ __all__ = [
     "CallInfo",
     "KratyClosedError",
     "KratyError",
+    "KratyKeyExpiredError",
     "KratyNetworkError",
     "KratyResponseError",
     "KratyServerError",
@@ -51,6 +54,23 @@ class KratyError(Exception):
         self.message = message
         """What went wrong, without any secret."""
 
+    @property
+    def retryable(self) -> bool:
+        """Whether repeating the call later may help.
+
+        It does not say whether a repeat is harmless: repeat a write only under its
+        `idempotency_key`, and only while the platform keeps that key.
+        """
+        return False
+
+    @property
+    def first_sent_at(self) -> datetime | None:
+        """When the first attempt of the call began, in UTC; `None` if none was made.
+
+        Store it with the key: the platform keeps most keys for 24 hours from then.
+        """
+        return None
+
     def __reduce__(self) -> tuple[Callable[..., KratyError], tuple[object, ...]]:
         # The default calls the class with `self.args`, which cannot carry
         # keyword-only fields.
@@ -66,6 +86,25 @@ def _rebuild(cls: type[_E], args: tuple[object, ...], fields: dict[str, object])
 
 class KratyClosedError(KratyError):
     """The client was used after it had been closed."""
+
+
+class KratyKeyExpiredError(KratyError):
+    """The platform may have forgotten the idempotency key, so nothing was sent.
+
+    A repeat could take effect a second time. Find out whether the first call took effect,
+    by the player's balance or your webhooks, then correct the difference under another key.
+    """
+
+    def __init__(
+        self, message: str, *, operation: str, idempotency_key: str, first_tried_at: datetime
+    ) -> None:
+        super().__init__(message)
+        self.operation = operation
+        """The method that would have been called, such as `wallet.credit`."""
+        self.idempotency_key = idempotency_key
+        """The key that may have expired."""
+        self.first_tried_at = first_tried_at
+        """When the call was tried first, as the caller recorded it."""
 
 
 class CallInfo(NamedTuple):
@@ -85,6 +124,8 @@ class CallInfo(NamedTuple):
     """Whether the call may have taken effect although it failed."""
     request_id: str | None = None
     """The server's id of its last answer, where it sent one."""
+    first_sent_at: datetime | None = None
+    """When the first attempt began, in UTC; `None` if none was made."""
 
 
 class _CallError(KratyError):
@@ -99,7 +140,9 @@ class _CallError(KratyError):
     def idempotency_key(self) -> str | None:
         """The key that every attempt carried; `None` for a read.
 
-        Repeat a failed call with this key and it takes effect once at most.
+        Repeat a failed call with this key, so that the platform can recognise it. It keeps
+        most keys for 24 hours after `first_sent_at`; the method's documentation says how
+        long. A later repeat can take effect a second time.
         """
         return self.call.idempotency_key
 
@@ -114,9 +157,10 @@ class _CallError(KratyError):
 
         True when any attempt ended without a definite answer: the connection
         broke once the request was on its way, a 408 or 5xx came back, or a 2xx
-        could not be read. Repeat such a call with `idempotency_key`, until a repeat
-        passes: one that fails without being ambiguous, such as a 429, had no effect
-        itself, and says nothing about the call that it repeats.
+        could not be read. Repeat such a call with `idempotency_key` until a repeat
+        succeeds, or until the platform may have forgotten the key (see
+        `first_sent_at`). A repeat that is rejected, by a 429 for example, had no effect.
+        It does not tell you whether the first call took effect.
         """
         return self.call.ambiguous
 
@@ -124,6 +168,14 @@ class _CallError(KratyError):
     def request_id(self) -> str | None:
         """The server's id of its last answer, where it sent one."""
         return self.call.request_id
+
+    @property
+    def first_sent_at(self) -> datetime | None:
+        """When the first attempt of the call began, in UTC; `None` if none was made.
+
+        Store it with `idempotency_key`: the platform keeps most keys for 24 hours from then.
+        """
+        return self.call.first_sent_at
 
     def __str__(self) -> str:
         call = self.call
@@ -154,6 +206,11 @@ class KratyNetworkError(_CallError):
         self.original_cause = original_cause
         """The underlying exception, such as `httpx.ConnectTimeout`, detached from
         the request that it was raised for."""
+
+    @property
+    def retryable(self) -> bool:
+        """True: a repeat may get an answer."""
+        return True
 
     @property
     def cause_name(self) -> str:
@@ -196,6 +253,16 @@ class KratyServerError(ErrorCodeProperties, _CallError):
         self.retry_after = retry_after
         """How many seconds the server asked to wait, if it asked."""
 
+    @property
+    def retryable(self) -> bool:
+        """True for 408, 425, 429 and 5xx, but never for an idempotency conflict.
+
+        The SDK's own retries follow the same rule.
+        """
+        if self.is_idempotency_conflict:
+            return False
+        return self.status in (408, 425, 429) or 500 <= self.status <= 599
+
     def __str__(self) -> str:
         text = f"{self.status} {self.code}: {super().__str__()}"
         if self.details is not None:
@@ -217,9 +284,15 @@ def _shown(details: object) -> str:
 class KratyResponseError(KratyServerError):
     """The server answered 2xx, but its body is not the result that was promised.
 
-    A write has most likely taken effect: it is always `ambiguous`, and repeating
-    it with `idempotency_key` is safe. `code` is `invalid_response`.
+    A write has most likely taken effect, so it is always `ambiguous`. Repeat it with
+    `idempotency_key` to learn the result, as long as the platform keeps that key.
+    `code` is `invalid_response`.
     """
+
+    @property
+    def retryable(self) -> bool:
+        """True: a repeat may get an answer that can be read."""
+        return True
 
 
 WebhookVerificationReason = Literal[

@@ -1,7 +1,8 @@
-"""What a client tells about the requests that it makes."""
+"""What a client reports about the requests that it makes."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import NamedTuple
 
 __all__ = ["RequestInfo"]
@@ -34,3 +35,5 @@ class RequestInfo(NamedTuple):
     """Seconds until then."""
     request_id: str | None = None
     """The server's id of the answer, where it sent one."""
+    first_sent_at: datetime | None = None
+    """When the first attempt of the call began, in UTC."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import checks as _checks
+from .. import lifetimes as _lifetimes
 from .. import models as _models
 from ..types import Operation
 
@@ -34,6 +35,7 @@ def delete_player(
         path=_path,
         body=_body,
         result=_models.PlayerDeletion,
+        key_lifetime=_lifetimes.STATE,
     )
 
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from .. import checks as _checks
+from .. import lifetimes as _lifetimes
 from .. import models as _models
 from .. import params as _params
 from ..types import Operation, replayed_by_status
@@ -52,6 +53,7 @@ def create_grant(
         body=_body,
         result=_models.Grant,
         replayed=replayed_by_status,
+        key_lifetime=_lifetimes.PERMANENT,
     )
 
 
@@ -78,4 +80,5 @@ def ack_grant(
         path=_path,
         body=_body,
         result=_models.Grant,
+        key_lifetime=_lifetimes.NOT_NEEDED,
     )

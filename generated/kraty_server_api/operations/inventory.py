@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import checks as _checks
+from .. import lifetimes as _lifetimes
 from .. import models as _models
 from ..types import Operation, replayed_by_applied
 
@@ -45,6 +46,7 @@ def grant_item(
         body=_body,
         result=_models.ItemAdjustment,
         replayed=replayed_by_applied,
+        key_lifetime=_lifetimes.DAY,
     )
 
 
@@ -80,6 +82,7 @@ def revoke_item(
         body=_body,
         result=_models.ItemAdjustment,
         replayed=replayed_by_applied,
+        key_lifetime=_lifetimes.DAY,
     )
 
 
@@ -115,6 +118,7 @@ def credit_wallet(
         body=_body,
         result=_models.WalletAdjustment,
         replayed=replayed_by_applied,
+        key_lifetime=_lifetimes.DAY,
     )
 
 
@@ -150,4 +154,5 @@ def debit_wallet(
         body=_body,
         result=_models.WalletAdjustment,
         replayed=replayed_by_applied,
+        key_lifetime=_lifetimes.DAY,
     )

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .. import checks as _checks
+from .. import lifetimes as _lifetimes
 from .. import models as _models
 from ..types import Operation
 
@@ -57,6 +58,7 @@ def push_lobby(
         path=_path,
         body=_body,
         result=_models.Lobby,
+        key_lifetime=_lifetimes.WHILE_INDEXED,
     )
 
 

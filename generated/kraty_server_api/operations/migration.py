@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .. import checks as _checks
+from .. import lifetimes as _lifetimes
 from .. import models as _models
 from .. import params as _params
 from ..types import Operation
@@ -20,7 +21,7 @@ def migrate_players(
     *,
     idempotency_key: str | None = None,
 ) -> Operation[_models.MigrateOutcome]:
-    """Bring players in from elsewhere."""
+    """Import players from another platform."""
     _path = "/migrate/players"
     _body: dict[str, Any] = {}
     _body["rows"] = _checks.array("rows", rows, max_items=1000)
@@ -33,6 +34,7 @@ def migrate_players(
         body=_body,
         result=_models.MigrateOutcome,
         timeout=60,
+        key_lifetime=_lifetimes.UNDOCUMENTED,
     )
 
 
@@ -41,7 +43,7 @@ def migrate_wallet(
     *,
     idempotency_key: str | None = None,
 ) -> Operation[_models.MigrateOutcome]:
-    """Bring balances in from elsewhere."""
+    """Import balances from another platform."""
     _path = "/migrate/wallet"
     _body: dict[str, Any] = {}
     _body["rows"] = _checks.array("rows", rows, max_items=1000)
@@ -54,6 +56,7 @@ def migrate_wallet(
         body=_body,
         result=_models.MigrateOutcome,
         timeout=60,
+        key_lifetime=_lifetimes.UNDOCUMENTED,
     )
 
 
@@ -62,7 +65,7 @@ def migrate_inventory(
     *,
     idempotency_key: str | None = None,
 ) -> Operation[_models.MigrateOutcome]:
-    """Bring item holdings in from elsewhere."""
+    """Import item holdings from another platform."""
     _path = "/migrate/inventory"
     _body: dict[str, Any] = {}
     _body["rows"] = _checks.array("rows", rows, max_items=1000)
@@ -75,4 +78,5 @@ def migrate_inventory(
         body=_body,
         result=_models.MigrateOutcome,
         timeout=60,
+        key_lifetime=_lifetimes.UNDOCUMENTED,
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import checks as _checks
+from .. import lifetimes as _lifetimes
 from .. import models as _models
 from ..types import Operation
 
@@ -52,6 +53,7 @@ def ban_player(
         path=_path,
         body=_body,
         result=_models.PlayerBan,
+        key_lifetime=_lifetimes.STATE,
     )
 
 
@@ -71,6 +73,7 @@ def unban_player(
         path=_path,
         body=_body,
         result=_models.PlayerUnban,
+        key_lifetime=_lifetimes.STATE,
     )
 
 
@@ -96,4 +99,5 @@ def merge_players(
         path=_path,
         body=_body,
         result=_models.PlayerMerge,
+        key_lifetime=_lifetimes.STATE,
     )

@@ -41,14 +41,16 @@ class Grants:
     ) -> _models.Grant:
         """Grant currencies, items and crates in one payout.
 
-        Pays out every entry or none. A player who is not known yet is made on the way. A repeat
-        with the same `idempotencyKey` answers 200 with the grant that was made first; the key is
-        remembered for good, so concurrent repeats are safe too.
+        Pays out every entry or none. Creates the player if the id is not known yet. A repeat
+        with the same `idempotencyKey` answers 200 with the grant that the first call created, also
+        when both run at the same time.
+
+        The platform keeps the idempotency key permanently. A repeat with the same key returns
+        the grant that the first call created.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
-            idempotency_key: Names this one fulfilment, typically by its receipt id. The platform
-                remembers it for good: a repeat returns the grant that was made first. Not empty.
+            idempotency_key: Names this one fulfilment, typically the receipt id. Not empty.
             entries: What to pay out, all of it or none. Not empty.
             kind: Whether a grant pays out directly or is opened like a crate.
             source_kind: Who asked for a manual grant: a backend, or a person acting through one.
@@ -96,12 +98,14 @@ class Grants:
         For backends that have already given the player what the grant holds. The grant becomes
         `claimed` with `ackedBy` set to `server_api`. A repeat returns the same grant.
 
+        You can repeat this call at any time: a repeat returns the same grant.
+
         Args:
             external_player_id: Your own id of the player. Not empty.
             grant_id: Id of the grant, as `createGrant` returned it. Not empty.
-            idempotency_key: Names this one intended change. A repeat with the same body answers
-                with the first result; a repeat with another body is refused with
-                `idempotency_conflict`. Kept for 24 hours. Not empty.
+            idempotency_key: Names this one change. While the platform keeps the key, a repeat with
+                the same body returns the first result, and a repeat with another body is refused
+                with `idempotency_conflict`. Not empty.
 
         Returns:
             `Grant`: A reward for one player, pending until it is claimed.
@@ -153,14 +157,16 @@ class AsyncGrants:
     ) -> _models.Grant:
         """Grant currencies, items and crates in one payout.
 
-        Pays out every entry or none. A player who is not known yet is made on the way. A repeat
-        with the same `idempotencyKey` answers 200 with the grant that was made first; the key is
-        remembered for good, so concurrent repeats are safe too.
+        Pays out every entry or none. Creates the player if the id is not known yet. A repeat
+        with the same `idempotencyKey` answers 200 with the grant that the first call created, also
+        when both run at the same time.
+
+        The platform keeps the idempotency key permanently. A repeat with the same key returns
+        the grant that the first call created.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
-            idempotency_key: Names this one fulfilment, typically by its receipt id. The platform
-                remembers it for good: a repeat returns the grant that was made first. Not empty.
+            idempotency_key: Names this one fulfilment, typically the receipt id. Not empty.
             entries: What to pay out, all of it or none. Not empty.
             kind: Whether a grant pays out directly or is opened like a crate.
             source_kind: Who asked for a manual grant: a backend, or a person acting through one.
@@ -208,12 +214,14 @@ class AsyncGrants:
         For backends that have already given the player what the grant holds. The grant becomes
         `claimed` with `ackedBy` set to `server_api`. A repeat returns the same grant.
 
+        You can repeat this call at any time: a repeat returns the same grant.
+
         Args:
             external_player_id: Your own id of the player. Not empty.
             grant_id: Id of the grant, as `createGrant` returned it. Not empty.
-            idempotency_key: Names this one intended change. A repeat with the same body answers
-                with the first result; a repeat with another body is refused with
-                `idempotency_conflict`. Kept for 24 hours. Not empty.
+            idempotency_key: Names this one change. While the platform keeps the key, a repeat with
+                the same body returns the first result, and a repeat with another body is refused
+                with `idempotency_conflict`. Not empty.
 
         Returns:
             `Grant`: A reward for one player, pending until it is claimed.

@@ -30,8 +30,10 @@ class Inventory:
         """Give a player some of an item.
 
         An atomic increment of an item that the platform manages: purchases, season tiers,
-        make-goods. A repeat with the same key and body changes nothing; with another body it is
-        refused with `idempotency_conflict`.
+        make-goods.
+
+        The platform keeps the idempotency key for 24 hours. Within that time, a repeat with the
+        same key and body changes nothing. A later repeat takes effect a second time.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
@@ -39,9 +41,9 @@ class Inventory:
             quantity: How many to add or to take away. From 1 to 2**53-1.
             reason: Why, in your own words; kept in the ledger.
             source_ref_id: Your reference for the cause, such as a receipt id.
-            idempotency_key: Names this one intended change. A repeat with the same body answers
-                with the first result; a repeat with another body is refused with
-                `idempotency_conflict`. Kept for 24 hours. Not empty.
+            idempotency_key: Names this one change. While the platform keeps the key, a repeat with
+                the same body returns the first result, and a repeat with another body is refused
+                with `idempotency_conflict`. Not empty.
 
         Returns:
             `ItemAdjustment`: A player's holding of one item after a change.
@@ -84,15 +86,18 @@ class Inventory:
         An atomic decrement, for chargebacks and refunds. Refused with 409 if the player holds
         fewer: the ledger never goes below zero.
 
+        The platform keeps the idempotency key for 24 hours. Within that time, a repeat with the
+        same key and body changes nothing. A later repeat takes effect a second time.
+
         Args:
             external_player_id: Your own id of the player. Not empty.
             item_key: Key of the item in the game's catalog. Not empty.
             quantity: How many to add or to take away. From 1 to 2**53-1.
             reason: Why, in your own words; kept in the ledger.
             source_ref_id: Your reference for the cause, such as a receipt id.
-            idempotency_key: Names this one intended change. A repeat with the same body answers
-                with the first result; a repeat with another body is refused with
-                `idempotency_conflict`. Kept for 24 hours. Not empty.
+            idempotency_key: Names this one change. While the platform keeps the key, a repeat with
+                the same body returns the first result, and a repeat with another body is refused
+                with `idempotency_conflict`. Not empty.
 
         Returns:
             `ItemAdjustment`: A player's holding of one item after a change.
@@ -140,8 +145,10 @@ class AsyncInventory:
         """Give a player some of an item.
 
         An atomic increment of an item that the platform manages: purchases, season tiers,
-        make-goods. A repeat with the same key and body changes nothing; with another body it is
-        refused with `idempotency_conflict`.
+        make-goods.
+
+        The platform keeps the idempotency key for 24 hours. Within that time, a repeat with the
+        same key and body changes nothing. A later repeat takes effect a second time.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
@@ -149,9 +156,9 @@ class AsyncInventory:
             quantity: How many to add or to take away. From 1 to 2**53-1.
             reason: Why, in your own words; kept in the ledger.
             source_ref_id: Your reference for the cause, such as a receipt id.
-            idempotency_key: Names this one intended change. A repeat with the same body answers
-                with the first result; a repeat with another body is refused with
-                `idempotency_conflict`. Kept for 24 hours. Not empty.
+            idempotency_key: Names this one change. While the platform keeps the key, a repeat with
+                the same body returns the first result, and a repeat with another body is refused
+                with `idempotency_conflict`. Not empty.
 
         Returns:
             `ItemAdjustment`: A player's holding of one item after a change.
@@ -194,15 +201,18 @@ class AsyncInventory:
         An atomic decrement, for chargebacks and refunds. Refused with 409 if the player holds
         fewer: the ledger never goes below zero.
 
+        The platform keeps the idempotency key for 24 hours. Within that time, a repeat with the
+        same key and body changes nothing. A later repeat takes effect a second time.
+
         Args:
             external_player_id: Your own id of the player. Not empty.
             item_key: Key of the item in the game's catalog. Not empty.
             quantity: How many to add or to take away. From 1 to 2**53-1.
             reason: Why, in your own words; kept in the ledger.
             source_ref_id: Your reference for the cause, such as a receipt id.
-            idempotency_key: Names this one intended change. A repeat with the same body answers
-                with the first result; a repeat with another body is refused with
-                `idempotency_conflict`. Kept for 24 hours. Not empty.
+            idempotency_key: Names this one change. While the platform keeps the key, a repeat with
+                the same body returns the first result, and a repeat with another body is refused
+                with `idempotency_conflict`. Not empty.
 
         Returns:
             `ItemAdjustment`: A player's holding of one item after a change.

@@ -35,21 +35,23 @@ class Lobbies:
         """Host a lobby that your own matchmaker has put together.
 
         For studios that match players elsewhere and want the event window, the scoring and the
-        bots from the platform. A repeat with the same `key` returns the lobby that was made first,
-        also with 201.
+        bots from the platform. A repeat with the same `key` returns the lobby that the first call
+        created, also with 201.
+
+        The platform keeps the key while it indexes the lobby; for how long is not documented. In
+        that time, a repeat with the same key returns the lobby that the first call created.
 
         Args:
             game_id: Id of the game that the key is bound to. Not empty.
             event_key: Key of the event; its leaderboard mode must be `lobby_matched`. Not empty.
-            key: Your id of the lobby. A repeat with the same key returns the lobby that was made
-                first. Not empty.
+            key: Your id of the lobby, which serves as its idempotency key. Not empty.
             external_player_ids: Your ids of the players in it. Not empty.
             capacity: How many participants fit. From 1 to 2**53-1.
             fill_bots: Whether bots take the free places.
             metadata: Anything that should stay with the lobby.
-            idempotency_key: Names this one intended change. A repeat with the same body answers
-                with the first result; a repeat with another body is refused with
-                `idempotency_conflict`. Kept for 24 hours. Not empty.
+            idempotency_key: Names this one change. While the platform keeps the key, a repeat with
+                the same body returns the first result, and a repeat with another body is refused
+                with `idempotency_conflict`. Not empty.
 
         Returns:
             `Lobby`: A group of players who compete in one event window.
@@ -136,21 +138,23 @@ class AsyncLobbies:
         """Host a lobby that your own matchmaker has put together.
 
         For studios that match players elsewhere and want the event window, the scoring and the
-        bots from the platform. A repeat with the same `key` returns the lobby that was made first,
-        also with 201.
+        bots from the platform. A repeat with the same `key` returns the lobby that the first call
+        created, also with 201.
+
+        The platform keeps the key while it indexes the lobby; for how long is not documented. In
+        that time, a repeat with the same key returns the lobby that the first call created.
 
         Args:
             game_id: Id of the game that the key is bound to. Not empty.
             event_key: Key of the event; its leaderboard mode must be `lobby_matched`. Not empty.
-            key: Your id of the lobby. A repeat with the same key returns the lobby that was made
-                first. Not empty.
+            key: Your id of the lobby, which serves as its idempotency key. Not empty.
             external_player_ids: Your ids of the players in it. Not empty.
             capacity: How many participants fit. From 1 to 2**53-1.
             fill_bots: Whether bots take the free places.
             metadata: Anything that should stay with the lobby.
-            idempotency_key: Names this one intended change. A repeat with the same body answers
-                with the first result; a repeat with another body is refused with
-                `idempotency_conflict`. Kept for 24 hours. Not empty.
+            idempotency_key: Names this one change. While the platform keeps the key, a repeat with
+                the same body returns the first result, and a repeat with another body is refused
+                with `idempotency_conflict`. Not empty.
 
         Returns:
             `Lobby`: A group of players who compete in one event window.

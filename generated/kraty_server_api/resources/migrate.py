@@ -27,16 +27,18 @@ class Migrate:
         *,
         idempotency_key: str | None = None,
     ) -> _models.MigrateOutcome:
-        """Bring players in from elsewhere.
+        """Import players from another platform.
 
-        Makes or updates up to 1,000 players. Each row has its own key, so the batch can be
-        repeated safely. A bad row lands in `failures` and the others still apply. No webhooks are
-        sent.
+        Creates or updates up to 1,000 players. Each row has its own key. A bad row is listed in
+        `failures`; the others still apply. No webhooks are sent.
+
+        How long the platform keeps the keys of rows is not documented. Do not rely on them more
+        than 24 hours after the first call.
 
         Args:
-            rows: The rows, at most 1,000. At most 1,000 items.
-            idempotency_key: Names this one call. Safety against repeats comes from each row's own
-                key. Not empty.
+            rows: The rows. At most 1,000 items.
+            idempotency_key: Names this one call. What protects a row against a repeat is the row's
+                own key. Not empty.
 
         Returns:
             `MigrateOutcome`: What became of a batch; the three counts add up to its rows.
@@ -64,16 +66,19 @@ class Migrate:
         *,
         idempotency_key: str | None = None,
     ) -> _models.MigrateOutcome:
-        """Bring balances in from elsewhere.
+        """Import balances from another platform.
 
-        Credits up to 1,000 balances; players who are not known yet are made on the way. Each row
-        has its own key, so the batch can be repeated safely. A bad row lands in `failures` and the
-        others still apply. No webhooks are sent.
+        Credits up to 1,000 balances. Creates players whose ids are not known yet. Each row has
+        its own key. A bad row is listed in `failures`; the others still apply. No webhooks are
+        sent.
+
+        How long the platform keeps the keys of rows is not documented. Do not rely on them more
+        than 24 hours after the first call.
 
         Args:
-            rows: The rows, at most 1,000. At most 1,000 items.
-            idempotency_key: Names this one call. Safety against repeats comes from each row's own
-                key. Not empty.
+            rows: The rows. At most 1,000 items.
+            idempotency_key: Names this one call. What protects a row against a repeat is the row's
+                own key. Not empty.
 
         Returns:
             `MigrateOutcome`: What became of a batch; the three counts add up to its rows.
@@ -101,16 +106,19 @@ class Migrate:
         *,
         idempotency_key: str | None = None,
     ) -> _models.MigrateOutcome:
-        """Bring item holdings in from elsewhere.
+        """Import item holdings from another platform.
 
-        Grants up to 1,000 holdings; players who are not known yet are made on the way. Each row
-        has its own key, so the batch can be repeated safely. A bad row lands in `failures` and the
-        others still apply. No webhooks are sent.
+        Grants up to 1,000 holdings. Creates players whose ids are not known yet. Each row has
+        its own key. A bad row is listed in `failures`; the others still apply. No webhooks are
+        sent.
+
+        How long the platform keeps the keys of rows is not documented. Do not rely on them more
+        than 24 hours after the first call.
 
         Args:
-            rows: The rows, at most 1,000. At most 1,000 items.
-            idempotency_key: Names this one call. Safety against repeats comes from each row's own
-                key. Not empty.
+            rows: The rows. At most 1,000 items.
+            idempotency_key: Names this one call. What protects a row against a repeat is the row's
+                own key. Not empty.
 
         Returns:
             `MigrateOutcome`: What became of a batch; the three counts add up to its rows.
@@ -145,16 +153,18 @@ class AsyncMigrate:
         *,
         idempotency_key: str | None = None,
     ) -> _models.MigrateOutcome:
-        """Bring players in from elsewhere.
+        """Import players from another platform.
 
-        Makes or updates up to 1,000 players. Each row has its own key, so the batch can be
-        repeated safely. A bad row lands in `failures` and the others still apply. No webhooks are
-        sent.
+        Creates or updates up to 1,000 players. Each row has its own key. A bad row is listed in
+        `failures`; the others still apply. No webhooks are sent.
+
+        How long the platform keeps the keys of rows is not documented. Do not rely on them more
+        than 24 hours after the first call.
 
         Args:
-            rows: The rows, at most 1,000. At most 1,000 items.
-            idempotency_key: Names this one call. Safety against repeats comes from each row's own
-                key. Not empty.
+            rows: The rows. At most 1,000 items.
+            idempotency_key: Names this one call. What protects a row against a repeat is the row's
+                own key. Not empty.
 
         Returns:
             `MigrateOutcome`: What became of a batch; the three counts add up to its rows.
@@ -182,16 +192,19 @@ class AsyncMigrate:
         *,
         idempotency_key: str | None = None,
     ) -> _models.MigrateOutcome:
-        """Bring balances in from elsewhere.
+        """Import balances from another platform.
 
-        Credits up to 1,000 balances; players who are not known yet are made on the way. Each row
-        has its own key, so the batch can be repeated safely. A bad row lands in `failures` and the
-        others still apply. No webhooks are sent.
+        Credits up to 1,000 balances. Creates players whose ids are not known yet. Each row has
+        its own key. A bad row is listed in `failures`; the others still apply. No webhooks are
+        sent.
+
+        How long the platform keeps the keys of rows is not documented. Do not rely on them more
+        than 24 hours after the first call.
 
         Args:
-            rows: The rows, at most 1,000. At most 1,000 items.
-            idempotency_key: Names this one call. Safety against repeats comes from each row's own
-                key. Not empty.
+            rows: The rows. At most 1,000 items.
+            idempotency_key: Names this one call. What protects a row against a repeat is the row's
+                own key. Not empty.
 
         Returns:
             `MigrateOutcome`: What became of a batch; the three counts add up to its rows.
@@ -219,16 +232,19 @@ class AsyncMigrate:
         *,
         idempotency_key: str | None = None,
     ) -> _models.MigrateOutcome:
-        """Bring item holdings in from elsewhere.
+        """Import item holdings from another platform.
 
-        Grants up to 1,000 holdings; players who are not known yet are made on the way. Each row
-        has its own key, so the batch can be repeated safely. A bad row lands in `failures` and the
-        others still apply. No webhooks are sent.
+        Grants up to 1,000 holdings. Creates players whose ids are not known yet. Each row has
+        its own key. A bad row is listed in `failures`; the others still apply. No webhooks are
+        sent.
+
+        How long the platform keeps the keys of rows is not documented. Do not rely on them more
+        than 24 hours after the first call.
 
         Args:
-            rows: The rows, at most 1,000. At most 1,000 items.
-            idempotency_key: Names this one call. Safety against repeats comes from each row's own
-                key. Not empty.
+            rows: The rows. At most 1,000 items.
+            idempotency_key: Names this one call. What protects a row against a repeat is the row's
+                own key. Not empty.
 
         Returns:
             `MigrateOutcome`: What became of a batch; the three counts add up to its rows.

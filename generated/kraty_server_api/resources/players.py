@@ -68,13 +68,16 @@ class Players:
         one last `player.deleted` webhook with the original id. Repeats, and players who never
         existed, answer with a `no_op_*` status.
 
+        Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect
+        another player who has the same id by then.
+
         Args:
             external_player_id: Your own id of the player. Not empty.
             reason: The legal basis: `gdpr_erasure` for an Article 17 request, `studio_request` for
                 any other deletion, `test` for cleaning up test data.
-            idempotency_key: Names this one intended change. A repeat with the same body answers
-                with the first result; a repeat with another body is refused with
-                `idempotency_conflict`. Kept for 24 hours. Not empty.
+            idempotency_key: Names this one change. While the platform keeps the key, a repeat with
+                the same body returns the first result, and a repeat with another body is refused
+                with `idempotency_conflict`. Not empty.
 
         Returns:
             `PlayerDeletion`: The outcome of an erasure.
@@ -142,13 +145,16 @@ class Players:
         A soft ban: the player's own calls are refused with `player_banned`, while scores,
         lobbies and grants stay. Banning again refreshes the reason and sends no second webhook.
 
+        Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect
+        another player who has the same id by then.
+
         Args:
             external_player_id: Your own id of the player. Not empty.
             reason: Why, in your own words; it goes to the audit row and the `player.banned`
                 webhook. Not empty.
-            idempotency_key: Names this one intended change. A repeat with the same body answers
-                with the first result; a repeat with another body is refused with
-                `idempotency_conflict`. Kept for 24 hours. Not empty.
+            idempotency_key: Names this one change. While the platform keeps the key, a repeat with
+                the same body returns the first result, and a repeat with another body is refused
+                with `idempotency_conflict`. Not empty.
 
         Returns:
             `PlayerBan`: A ban in effect.
@@ -185,11 +191,14 @@ class Players:
         The player can act again at once. Unbanning a player who is not banned answers `applied:
         false`.
 
+        Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect
+        another player who has the same id by then.
+
         Args:
             external_player_id: Your own id of the player. Not empty.
-            idempotency_key: Names this one intended change. A repeat with the same body answers
-                with the first result; a repeat with another body is refused with
-                `idempotency_conflict`. Kept for 24 hours. Not empty.
+            idempotency_key: Names this one change. While the platform keeps the key, a repeat with
+                the same body returns the first result, and a repeat with another body is refused
+                with `idempotency_conflict`. Not empty.
 
         Returns:
             `PlayerUnban`: A ban lifted.
@@ -225,15 +234,18 @@ class Players:
 
         Attempts, grants and ledgers move to the target, balances and holdings are added up,
         lobbies are deduplicated. The source's row gets a `__merged_<uuid>__` placeholder, so its id
-        can be used anew. A repeat answers `no_op_already_merged`.
+        can be registered again. A repeat answers `no_op_already_merged`.
+
+        Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect
+        another player who has the same id by then.
 
         Args:
             from_external_player_id: Your id of the player who is folded into the other one. Not
                 empty.
             to_external_player_id: Your id of the player who remains. Not empty.
-            idempotency_key: Names this one intended change. A repeat with the same body answers
-                with the first result; a repeat with another body is refused with
-                `idempotency_conflict`. Kept for 24 hours. Not empty.
+            idempotency_key: Names this one change. While the platform keeps the key, a repeat with
+                the same body returns the first result, and a repeat with another body is refused
+                with `idempotency_conflict`. Not empty.
 
         Returns:
             `PlayerMerge`: The outcome of a merge.
@@ -317,13 +329,16 @@ class AsyncPlayers:
         one last `player.deleted` webhook with the original id. Repeats, and players who never
         existed, answer with a `no_op_*` status.
 
+        Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect
+        another player who has the same id by then.
+
         Args:
             external_player_id: Your own id of the player. Not empty.
             reason: The legal basis: `gdpr_erasure` for an Article 17 request, `studio_request` for
                 any other deletion, `test` for cleaning up test data.
-            idempotency_key: Names this one intended change. A repeat with the same body answers
-                with the first result; a repeat with another body is refused with
-                `idempotency_conflict`. Kept for 24 hours. Not empty.
+            idempotency_key: Names this one change. While the platform keeps the key, a repeat with
+                the same body returns the first result, and a repeat with another body is refused
+                with `idempotency_conflict`. Not empty.
 
         Returns:
             `PlayerDeletion`: The outcome of an erasure.
@@ -391,13 +406,16 @@ class AsyncPlayers:
         A soft ban: the player's own calls are refused with `player_banned`, while scores,
         lobbies and grants stay. Banning again refreshes the reason and sends no second webhook.
 
+        Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect
+        another player who has the same id by then.
+
         Args:
             external_player_id: Your own id of the player. Not empty.
             reason: Why, in your own words; it goes to the audit row and the `player.banned`
                 webhook. Not empty.
-            idempotency_key: Names this one intended change. A repeat with the same body answers
-                with the first result; a repeat with another body is refused with
-                `idempotency_conflict`. Kept for 24 hours. Not empty.
+            idempotency_key: Names this one change. While the platform keeps the key, a repeat with
+                the same body returns the first result, and a repeat with another body is refused
+                with `idempotency_conflict`. Not empty.
 
         Returns:
             `PlayerBan`: A ban in effect.
@@ -434,11 +452,14 @@ class AsyncPlayers:
         The player can act again at once. Unbanning a player who is not banned answers `applied:
         false`.
 
+        Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect
+        another player who has the same id by then.
+
         Args:
             external_player_id: Your own id of the player. Not empty.
-            idempotency_key: Names this one intended change. A repeat with the same body answers
-                with the first result; a repeat with another body is refused with
-                `idempotency_conflict`. Kept for 24 hours. Not empty.
+            idempotency_key: Names this one change. While the platform keeps the key, a repeat with
+                the same body returns the first result, and a repeat with another body is refused
+                with `idempotency_conflict`. Not empty.
 
         Returns:
             `PlayerUnban`: A ban lifted.
@@ -474,15 +495,18 @@ class AsyncPlayers:
 
         Attempts, grants and ledgers move to the target, balances and holdings are added up,
         lobbies are deduplicated. The source's row gets a `__merged_<uuid>__` placeholder, so its id
-        can be used anew. A repeat answers `no_op_already_merged`.
+        can be registered again. A repeat answers `no_op_already_merged`.
+
+        Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect
+        another player who has the same id by then.
 
         Args:
             from_external_player_id: Your id of the player who is folded into the other one. Not
                 empty.
             to_external_player_id: Your id of the player who remains. Not empty.
-            idempotency_key: Names this one intended change. A repeat with the same body answers
-                with the first result; a repeat with another body is refused with
-                `idempotency_conflict`. Kept for 24 hours. Not empty.
+            idempotency_key: Names this one change. While the platform keeps the key, a repeat with
+                the same body returns the first result, and a repeat with another body is refused
+                with `idempotency_conflict`. Not empty.
 
         Returns:
             `PlayerMerge`: The outcome of a merge.

@@ -30,18 +30,20 @@ class Wallet:
         """Mint currency into a player's wallet.
 
         An atomic increment, for purchases, prizes and support. Only a backend can do this;
-        clients can only spend. A repeat with the same key and body changes nothing.
+        clients can only spend.
+
+        The platform keeps the idempotency key for 24 hours. Within that time, a repeat with the
+        same key and body changes nothing. A later repeat takes effect a second time.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
             economy_key: Key of the currency in the game's economy. Not empty.
-            amount: How much to add or to take away, in the currency's smallest unit. From 1 to
-                2**53-1.
+            amount: How much, in the currency's smallest unit. From 1 to 2**53-1.
             reason: Why, in your own words; kept in the ledger.
             source_ref_id: Your reference for the cause, such as a receipt id.
-            idempotency_key: Names this one intended change. A repeat with the same body answers
-                with the first result; a repeat with another body is refused with
-                `idempotency_conflict`. Kept for 24 hours. Not empty.
+            idempotency_key: Names this one change. While the platform keeps the key, a repeat with
+                the same body returns the first result, and a repeat with another body is refused
+                with `idempotency_conflict`. Not empty.
 
         Returns:
             `WalletAdjustment`: A player's balance of one currency after a change.
@@ -84,16 +86,18 @@ class Wallet:
         An atomic decrement, for refunds, corrections and spends that your backend decides.
         Refused with 409 if the balance is too low: the ledger never goes below zero.
 
+        The platform keeps the idempotency key for 24 hours. Within that time, a repeat with the
+        same key and body changes nothing. A later repeat takes effect a second time.
+
         Args:
             external_player_id: Your own id of the player. Not empty.
             economy_key: Key of the currency in the game's economy. Not empty.
-            amount: How much to add or to take away, in the currency's smallest unit. From 1 to
-                2**53-1.
+            amount: How much, in the currency's smallest unit. From 1 to 2**53-1.
             reason: Why, in your own words; kept in the ledger.
             source_ref_id: Your reference for the cause, such as a receipt id.
-            idempotency_key: Names this one intended change. A repeat with the same body answers
-                with the first result; a repeat with another body is refused with
-                `idempotency_conflict`. Kept for 24 hours. Not empty.
+            idempotency_key: Names this one change. While the platform keeps the key, a repeat with
+                the same body returns the first result, and a repeat with another body is refused
+                with `idempotency_conflict`. Not empty.
 
         Returns:
             `WalletAdjustment`: A player's balance of one currency after a change.
@@ -141,18 +145,20 @@ class AsyncWallet:
         """Mint currency into a player's wallet.
 
         An atomic increment, for purchases, prizes and support. Only a backend can do this;
-        clients can only spend. A repeat with the same key and body changes nothing.
+        clients can only spend.
+
+        The platform keeps the idempotency key for 24 hours. Within that time, a repeat with the
+        same key and body changes nothing. A later repeat takes effect a second time.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
             economy_key: Key of the currency in the game's economy. Not empty.
-            amount: How much to add or to take away, in the currency's smallest unit. From 1 to
-                2**53-1.
+            amount: How much, in the currency's smallest unit. From 1 to 2**53-1.
             reason: Why, in your own words; kept in the ledger.
             source_ref_id: Your reference for the cause, such as a receipt id.
-            idempotency_key: Names this one intended change. A repeat with the same body answers
-                with the first result; a repeat with another body is refused with
-                `idempotency_conflict`. Kept for 24 hours. Not empty.
+            idempotency_key: Names this one change. While the platform keeps the key, a repeat with
+                the same body returns the first result, and a repeat with another body is refused
+                with `idempotency_conflict`. Not empty.
 
         Returns:
             `WalletAdjustment`: A player's balance of one currency after a change.
@@ -195,16 +201,18 @@ class AsyncWallet:
         An atomic decrement, for refunds, corrections and spends that your backend decides.
         Refused with 409 if the balance is too low: the ledger never goes below zero.
 
+        The platform keeps the idempotency key for 24 hours. Within that time, a repeat with the
+        same key and body changes nothing. A later repeat takes effect a second time.
+
         Args:
             external_player_id: Your own id of the player. Not empty.
             economy_key: Key of the currency in the game's economy. Not empty.
-            amount: How much to add or to take away, in the currency's smallest unit. From 1 to
-                2**53-1.
+            amount: How much, in the currency's smallest unit. From 1 to 2**53-1.
             reason: Why, in your own words; kept in the ledger.
             source_ref_id: Your reference for the cause, such as a receipt id.
-            idempotency_key: Names this one intended change. A repeat with the same body answers
-                with the first result; a repeat with another body is refused with
-                `idempotency_conflict`. Kept for 24 hours. Not empty.
+            idempotency_key: Names this one change. While the platform keeps the key, a repeat with
+                the same body returns the first result, and a repeat with another body is refused
+                with `idempotency_conflict`. Not empty.
 
         Returns:
             `WalletAdjustment`: A player's balance of one currency after a change.

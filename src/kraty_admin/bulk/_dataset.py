@@ -43,8 +43,9 @@ def import_dataset(
 ) -> ImportReport:
     """Import many files at a time, each as one `import_partition` on a worker of dask.
 
-    When a worker dies, dask runs its file again elsewhere, and the keys of the rows see to
-    it that nothing is brought in twice. Running all of it again is right as well.
+    When a worker dies, dask runs its file again elsewhere, and the platform skips the rows
+    whose keys it has seen. You can also run all of it again, within 24 hours: how long the
+    platform keeps the keys of rows is not documented.
 
     Needs `pip install 'kraty-admin[dask]'` here, and this package on all workers.
 

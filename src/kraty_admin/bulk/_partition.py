@@ -32,9 +32,10 @@ def import_partition(
 ) -> ImportReport:
     """Import one file, as a task of dask, Celery, Airflow, Spark or the like.
 
-    To run it again is always right, after it has ended as after it was killed. With a
-    journal that is still there it goes on where it was. Without one it sends all rows, and
-    their keys see to it that those that have been applied are skipped.
+    You can run it again within 24 hours, after it has ended as well as after it was killed.
+    If its journal exists, it resumes there. Without a journal it sends all rows, and the
+    platform skips those whose keys it has seen. How long the platform keeps the keys of
+    rows is not documented: a run more than 24 hours after the first may apply rows again.
 
     Args:
         path: A file as `import_players` takes it, readable where this runs.

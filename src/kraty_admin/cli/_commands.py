@@ -18,7 +18,7 @@ from kraty_server_api.models import DeletionReason, GrantKind, GrantSourceKind
 from kraty_server_api.types import Model
 
 from ._output import to_json
-from ._state import INPUT, State, common, idempotency_key, read_bytes, receipt_key
+from ._state import INPUT, State, common, key_options, read_bytes
 
 __all__ = ["grants", "inventory", "lobbies", "ping", "players", "wallet"]
 
@@ -58,19 +58,19 @@ def _parse(text: str) -> object:
 
 
 def _print(state: State, result: Model) -> None:
-    # Of a call that took several attempts, an earlier one may have been the first.
-    if result.replayed and result.http.attempts == 1:
-        state.out.say("Nothing was done anew: the change had been made before.")
+    if result.replayed:
+        state.out.say("Already applied earlier with this key; nothing changed.")
     state.out.result(result)
 
 
-def _why(function: F) -> F:
-    """The options that say why money or items change hands."""
+def _adjustment(operation: str) -> Callable[[F], F]:
+    """The options of a command that changes a balance or a holding."""
     reason = click.option("--reason", metavar="TEXT", help="Why; kept in the ledger.")
     source = click.option(
         "--source-ref-id", metavar="ID", help="What it is for, such as a receipt id; kept too."
     )
-    return reason(source(receipt_key(function)))
+    key = key_options(operation, fulfils=True)
+    return lambda function: reason(source(key(function)))
 
 
 @click.command()
@@ -149,7 +149,7 @@ def _write_privately(path: Path, data: bytes) -> None:
     type=click.Choice(["gdpr_erasure", "studio_request", "test"]),
     help="The legal basis.",
 )
-@idempotency_key
+@key_options("players.delete")
 @common
 @click.pass_obj
 def delete_player(
@@ -168,7 +168,7 @@ def delete_player(
 @players.command("ban")
 @click.argument("player")
 @click.option("--reason", required=True, metavar="TEXT", help="Why; kept for audits.")
-@idempotency_key
+@key_options("players.ban")
 @common
 @click.pass_obj
 def ban_player(state: State, player: str, reason: str, idempotency_key: str | None) -> None:
@@ -181,7 +181,7 @@ def ban_player(state: State, player: str, reason: str, idempotency_key: str | No
 
 @players.command("unban")
 @click.argument("player")
-@idempotency_key
+@key_options("players.unban")
 @common
 @click.pass_obj
 def unban_player(state: State, player: str, idempotency_key: str | None) -> None:
@@ -194,7 +194,7 @@ def unban_player(state: State, player: str, idempotency_key: str | None) -> None
 @players.command("merge")
 @click.argument("source", metavar="FROM")
 @click.argument("target", metavar="INTO")
-@idempotency_key
+@key_options("players.merge")
 @common
 @click.pass_obj
 def merge_players(state: State, source: str, target: str, idempotency_key: str | None) -> None:
@@ -218,7 +218,7 @@ def wallet() -> None:
 @click.argument("player")
 @click.argument("currency")
 @click.argument("amount", callback=_number)
-@_why
+@_adjustment("wallet.credit")
 @common
 @click.pass_obj
 def credit(
@@ -232,7 +232,7 @@ def credit(
 ) -> None:
     """Add AMOUNT of CURRENCY to a player's wallet.
 
-    Pass the receipt id as --idempotency-key, so that it cannot be paid out twice.
+    Pass the receipt id as --idempotency-key, so that a second run is recognised.
     """
     with state.client() as kraty:
         state.confirm(kraty, f"Credit {amount} {currency} to player {player!r}")
@@ -251,7 +251,7 @@ def credit(
 @click.argument("player")
 @click.argument("currency")
 @click.argument("amount", callback=_number)
-@_why
+@_adjustment("wallet.debit")
 @common
 @click.pass_obj
 def debit(
@@ -265,7 +265,7 @@ def debit(
 ) -> None:
     """Take AMOUNT of CURRENCY from a player's wallet. Refused if the balance is too low.
 
-    Pass the id of the refund as --idempotency-key, so that it cannot be taken twice.
+    Pass the id of the refund as --idempotency-key, so that a second run is recognised.
     """
     with state.client() as kraty:
         state.confirm(kraty, f"Debit {amount} {currency} from player {player!r}")
@@ -290,7 +290,7 @@ def inventory() -> None:
 @click.argument("player")
 @click.argument("item")
 @click.argument("quantity", callback=_number)
-@_why
+@_adjustment("inventory.grant")
 @common
 @click.pass_obj
 def grant_item(
@@ -304,7 +304,7 @@ def grant_item(
 ) -> None:
     """Give a player QUANTITY of ITEM.
 
-    Pass the receipt id as --idempotency-key, so that it cannot be given twice.
+    Pass the receipt id as --idempotency-key, so that a second run is recognised.
     """
     with state.client() as kraty:
         state.confirm(kraty, f"Give {quantity} of item {item!r} to player {player!r}")
@@ -323,7 +323,7 @@ def grant_item(
 @click.argument("player")
 @click.argument("item")
 @click.argument("quantity", callback=_number)
-@_why
+@_adjustment("inventory.revoke")
 @common
 @click.pass_obj
 def revoke_item(
@@ -337,7 +337,7 @@ def revoke_item(
 ) -> None:
     """Take QUANTITY of ITEM from a player. Refused if the player holds fewer.
 
-    Pass the id of the chargeback as --idempotency-key, so that it cannot be taken twice.
+    Pass the id of the chargeback as --idempotency-key, so that a second run is recognised.
     """
     with state.client() as kraty:
         state.confirm(kraty, f"Take {quantity} of item {item!r} from player {player!r}")
@@ -442,7 +442,7 @@ def _summary(entries: Sequence[Mapping[str, Any]]) -> str:
 @click.option(
     "--metadata", callback=_json_object, metavar="JSON", help="An object that stays with the grant."
 )
-@receipt_key
+@key_options("grants.create", fulfils=True)
 @common
 @click.pass_obj
 def create_grant(
@@ -459,7 +459,7 @@ def create_grant(
 ) -> None:
     """Pay out currencies, items and crates to a player, all of it or nothing.
 
-    Pass the receipt id as --idempotency-key, so that it cannot be paid out twice.
+    Pass the receipt id as --idempotency-key, so that a second run is recognised.
     """
     whole = [*entries, *more]
     if not whole:
@@ -482,7 +482,7 @@ def create_grant(
 @grants.command("ack")
 @click.argument("player")
 @click.argument("grant")
-@idempotency_key
+@key_options("grants.ack")
 @common
 @click.pass_obj
 def ack_grant(state: State, player: str, grant: str, idempotency_key: str | None) -> None:
@@ -504,9 +504,7 @@ def lobbies() -> None:
 @lobbies.command("push")
 @click.argument("game")
 @click.argument("event")
-@click.option(
-    "--key", required=True, metavar="ID", help="Your id of the lobby; a repeat makes no second one."
-)
+@click.option("--key", required=True, metavar="ID", help="Your id of the lobby.")
 @click.option(
     "--player", "players", multiple=True, required=True, metavar="ID", help="Repeat it for each."
 )
@@ -515,7 +513,7 @@ def lobbies() -> None:
 @click.option(
     "--metadata", callback=_json_object, metavar="JSON", help="An object that stays with the lobby."
 )
-@idempotency_key
+@key_options("lobbies.push")
 @common
 @click.pass_obj
 def push_lobby(

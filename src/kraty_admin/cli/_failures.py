@@ -10,6 +10,7 @@ import click
 
 from kraty_admin.errors import (
     KratyError,
+    KratyKeyExpiredError,
     KratyNetworkError,
     KratyServerError,
     WebhookVerificationError,
@@ -45,7 +46,7 @@ Exit statuses:
   2    the command was not right; nothing was sent
   3    not found
   4    conflict: the state does not allow it, or the idempotency key
-       was used before for something else
+       was used before for something else, or may have expired
   5    network: no answer came
   6    an import is finished, and some of its rows failed
        (after a dry run: would fail)
@@ -126,6 +127,13 @@ def failure_of(error: BaseException, *, key: str | None, key_given: bool) -> Fai
             ambiguous=key is not None,
             advice="" if key is None else _repeat_ambiguous(key),
         )
+    if isinstance(error, KratyKeyExpiredError):
+        return Failure(
+            exit_status=CONFLICT,
+            code="key_expired",
+            message=error.message,
+            idempotency_key=error.idempotency_key,
+        )
     if isinstance(error, WebhookVerificationError):
         return Failure(exit_status=FAILED, code=error.reason, message=error.message)
     if isinstance(error, KratyError):
@@ -182,8 +190,9 @@ def _why(error: KratyServerError | None) -> str:
         )
     if error.is_idempotency_conflict:
         return (
-            "This idempotency key was used before with other arguments, so that was done and "
-            "this was not. Find out what was done before you choose another key."
+            "This key was already used with different arguments. The earlier request stands; "
+            "this one was not applied. Find out what the earlier request did before you choose "
+            "another key."
         )
     if error.status == 429:
         wait = "a minute" if error.retry_after is None else f"{error.retry_after:g} s"
@@ -200,14 +209,21 @@ def _repeat(error: KratyServerError | KratyNetworkError, *, key_given: bool) -> 
         return ""
     if key_given:
         return (
-            "This call had no effect. That says nothing about earlier ones under the same key: "
-            "should one of them have failed, repeat it until it passes."
+            "This call had no effect. It does not tell you whether an earlier one under the same "
+            f"key took effect. {_REPEAT_IN_TIME}"
         )
     return f"It had no effect. To try again: --idempotency-key {shlex.quote(key)}"
 
 
 def _repeat_ambiguous(key: str) -> str:
     return (
-        f"It may have taken effect: repeat with --idempotency-key {shlex.quote(key)}, until it "
-        "passes. Under this key it takes effect once at most."
+        f"It may have taken effect. Repeat it with --idempotency-key {shlex.quote(key)} until it "
+        f"succeeds. {_REPEAT_IN_TIME}"
     )
+
+
+# True of every operation, also of those whose keys last longer.
+_REPEAT_IN_TIME: Final = (
+    "Do so within 24 hours: after that, the platform may have forgotten the key, and a repeat "
+    "could take effect a second time."
+)

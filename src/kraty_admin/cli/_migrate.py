@@ -91,9 +91,9 @@ _SHOW_CURSOR: Final = "\x1b[?25h"
     "--journal",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Where it is noted what has been done. Default: SOURCE.journal.",
+    help="Progress file, needed by --resume. Default: SOURCE.journal.",
 )
-@click.option("--resume", is_flag=True, help="Go on with an import that was stopped.")
+@click.option("--resume", is_flag=True, help="Continue an import that was stopped.")
 @click.option(
     "--in-flight", type=int, default=4, show_default=True, metavar="N", help="Calls at a time."
 )
@@ -120,11 +120,14 @@ def migrate(
     chunk_size: int,
     dry_run: bool,
 ) -> None:
-    """Import players, balances (wallet) or items (inventory) from SOURCE, each row once.
+    """Import players, balances (wallet) or items (inventory) from SOURCE.
 
-    It can be stopped at any time with Ctrl-C, and gone on with under --resume. Rows that fail do
-    not stop it: they are collected in a file, to be mended and imported in turn; the exit status
-    is then 6.
+    Stop with Ctrl-C at any time; continue with --resume. Failed rows are written to a file: fix
+    them there and import that file. The exit status is then 6.
+
+    Each row has an idempotency key. How long the platform keeps the keys of rows is not
+    documented. Do not rely on them more than 24 hours after the first run: later, --resume is
+    the only way to continue, and a second import of the same rows may apply them again.
     """
     from kraty_admin.bulk import ImportStoppedError, parse_map
 

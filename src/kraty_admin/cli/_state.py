@@ -11,14 +11,17 @@ from uuid import uuid4
 
 import attrs
 import click
+from dateutil.parser import isoparse
 
 from kraty_admin import KratyAdmin
+from kraty_admin._idempotency import check_key_age
 from kraty_server_api.decoding import is_object
+from kraty_server_api.operations import KEY_LIFETIMES
 
 from ._failures import FAILED, CommandError, refusal
 from ._output import Output, is_terminal
 
-__all__ = ["INPUT", "State", "common", "idempotency_key", "read_bytes", "receipt_key"]
+__all__ = ["INPUT", "State", "common", "key_options", "read_bytes"]
 
 INPUT: Final = click.Path(exists=True, dir_okay=False, allow_dash=True)
 """A file to be read, or - for standard input."""
@@ -157,17 +160,56 @@ def common(function: F) -> F:
     return _json(_yes(function))
 
 
-idempotency_key = click.option(
-    "--idempotency-key",
-    metavar="KEY",
-    help="Names this one change: repeated under the same key it takes effect once. "
-    "Default: a new one.",
-)
+_TIME_EXAMPLE: Final = "2026-06-08T12:00:00Z"
 
-receipt_key = click.option(
-    "--idempotency-key",
-    metavar="KEY",
-    help="Names this one fulfilment. Pass the id of the receipt, refund or ticket: should "
-    "anybody run this command for it again, nothing is minted or taken twice. Without it, "
-    "a second run is a second payout. Default: a new one.",
-)
+
+def key_options(operation: str, *, fulfils: bool = False) -> Callable[[F], F]:
+    """The options of a command that sends an idempotency key.
+
+    Args:
+        operation: The method that the command calls, such as `wallet.credit`.
+        fulfils: Whether it pays for or takes back something that has an id of its own.
+    """
+    lifetime = KEY_LIFETIMES[operation]
+    advice = (
+        " Pass the id of the receipt, refund or ticket, so that the platform recognises a second "
+        "run. Without it, each run gets a new key and takes effect."
+        if fulfils
+        else ""
+    )
+    key = click.option(
+        "--idempotency-key",
+        metavar="KEY",
+        is_eager=True,  # `--first-tried-at` looks at it
+        help=f"Idempotency key. {lifetime.doc}{advice} Default: a new random key.",
+    )
+    if lifetime.repeat_within_hours is None:
+        return key
+    first_tried_at = click.option(
+        "--first-tried-at",
+        metavar="TIME",
+        expose_value=False,
+        callback=_check_age_for(operation),
+        help=f"When you first tried this under the key, such as {_TIME_EXAMPLE}. From "
+        f"{lifetime.repeat_within_hours - 1} hours later on, the command sends nothing and exits "
+        "with 4.",
+    )
+    return lambda function: key(first_tried_at(function))
+
+
+def _check_age_for(operation: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    def check(context: click.Context, parameter: click.Parameter, text: str | None) -> None:
+        if text is None:
+            return
+        key = context.params.get("idempotency_key")
+        if key is None:
+            raise click.BadParameter("it needs --idempotency-key: a new key was never tried before")
+        try:
+            moment = isoparse(text)
+        except ValueError:
+            raise click.BadParameter(f"{text!r} is not a time such as {_TIME_EXAMPLE}") from None
+        if moment.tzinfo is None:
+            raise click.BadParameter(f"{text!r} has no time zone; write it as {_TIME_EXAMPLE}")
+        check_key_age(key, operation=operation, first_tried_at=moment)
+
+    return check

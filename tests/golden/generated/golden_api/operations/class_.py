@@ -9,6 +9,7 @@ from datetime import date, datetime
 from typing import Any, Literal
 
 from .. import checks as _checks
+from .. import lifetimes as _lifetimes
 from .. import models as _models
 from .. import params as _params
 from ..types import Operation, replayed_by_applied, replayed_by_status
@@ -42,6 +43,7 @@ def put_thing(
         body=_body,
         result=_models.Outcome,
         replayed=replayed_by_applied,
+        key_lifetime=_lifetimes.DAY,
     )
 
 
@@ -150,4 +152,5 @@ def create_body(
         result=_models.Everything,
         replayed=replayed_by_status,
         timeout=60,
+        key_lifetime=_lifetimes.PERMANENT,
     )

@@ -37,6 +37,9 @@ class OddBodies:
         In two paragraphs, of which the second goes on for so long that it has to be filled to
         the next line.
 
+        The platform keeps the key for 24 hours, and this sentence says so at such length that it
+        has to be broken, with a "quote" and a \\ backslash.
+
         Args:
             thing: The contract's `thingId`.
             number: The contract's `number`.
@@ -98,6 +101,8 @@ class OddBodies:
 
         In two paragraphs, of which the second goes on for so long that it has to be filled to
         the next line.
+
+        The platform keeps the key permanently.
 
         Args:
             rows: At most 2 items.
@@ -188,6 +193,9 @@ class AsyncOddBodies:
         In two paragraphs, of which the second goes on for so long that it has to be filled to
         the next line.
 
+        The platform keeps the key for 24 hours, and this sentence says so at such length that it
+        has to be broken, with a "quote" and a \\ backslash.
+
         Args:
             thing: The contract's `thingId`.
             number: The contract's `number`.
@@ -249,6 +257,8 @@ class AsyncOddBodies:
 
         In two paragraphs, of which the second goes on for so long that it has to be filled to
         the next line.
+
+        The platform keeps the key permanently.
 
         Args:
             rows: At most 2 items.
