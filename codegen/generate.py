@@ -144,9 +144,10 @@ class KratyProject(openapi_python_client.Project):
         self._render("errors.py", "errors.py.jinja", codes=codes, doc=doc)
         self._render("models.py", "models.py.jinja", models=view.models, enums=view.enums)
         self._render("params.py", "params.py.jinja", params=view.params, enums=view.params_enums)
-        lifetimes = view.key_lifetimes
-        self._render("lifetimes.py", "lifetimes.py.jinja", lifetimes=lifetimes)
-        operations = view.operations
+        operations, lifetimes = view.operations, view.key_lifetimes
+        self._render(
+            "lifetimes.py", "lifetimes.py.jinja", lifetimes=lifetimes, operations=operations
+        )
         self._render("operations/__init__.py", "operations_init.py.jinja", operations=operations)
         self._render("resources/__init__.py", "resources_init.py.jinja", resources=view.resources)
         for tag in sorted({operation.tag for operation in view.operations}):

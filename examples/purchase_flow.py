@@ -86,7 +86,7 @@ def credit(kraty: KratyAdmin, network: LosingAnswers) -> None:
     retrying = kraty.with_options(retry=RetryConfig(attempts=2, initial_delay=0))
     wallet = retrying.wallet.credit("player_42", "gold", amount=500, idempotency_key=key)
     say("tries 2-3", f"the client's own retry: {wallet.http.attempts} attempts, and an answer")
-    say("replayed", f"{wallet.replayed}: the server had seen the key, and minted nothing anew")
+    say("replayed", f"{wallet.replayed}: which of the attempts took effect is not known")
     say("balance", f"{wallet.balance} gold after three tries: one mint")
 
     def alert(error: KratyServerError) -> None:

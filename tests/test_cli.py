@@ -183,7 +183,7 @@ class TestCommands:
         command(*credit)
         again = command(*credit)
         assert again.status == 0
-        assert "Nothing was done anew" in again.err
+        assert "Already applied earlier with this key; nothing changed." in again.err
         assert kraty.balance("p", "gold") == 500
 
     def test_inventory(self, command: Command, kraty: Emulator) -> None:
@@ -362,7 +362,7 @@ class TestStatuses:
         credit = ("wallet", "credit", "p", "gold", "2", "--idempotency-key", "r1")
         done = command(*credit)
         assert done.status == 4
-        assert "Find out what was done" in done.err
+        assert "Find out what the earlier request did" in done.err
         assert command(*credit, "--json").error["idempotency_key"] == "r1"
 
     def test_no_answer(self, command: Command, kraty: Emulator) -> None:
@@ -375,7 +375,7 @@ class TestStatuses:
         assert told.status == 5
         keys = [entry.idempotency_key for entry in kraty.ledger]
         assert keys[0] == error["idempotency_key"]
-        assert f"It may have taken effect: repeat with --idempotency-key {keys[1]}" in told.err
+        assert f"It may have taken effect. Repeat it with --idempotency-key {keys[1]}" in told.err
         kraty.faults.clear()
         repeat = (
             "wallet",
@@ -396,7 +396,7 @@ class TestStatuses:
         assert told.status == 5
         assert "It had no effect. To try again: --idempotency-key " in told.err
         given = command(*nowhere, "wallet", "credit", "p", "gold", "5", "--idempotency-key", "r")
-        assert "That says nothing about earlier ones" in given.err
+        assert "It does not tell you whether an earlier one" in given.err
 
     def test_a_failing_server(self, command: Command, kraty: Emulator) -> None:
         """An answer, but no result; or too many calls."""
@@ -425,7 +425,7 @@ class TestStatuses:
         credit = ("wallet", "credit", "p", "gold", "5", "--idempotency-key", "r 1")
         done = command(*credit)
         assert done.status == 130
-        assert "repeat with --idempotency-key 'r 1'" in done.err
+        assert "Repeat it with --idempotency-key 'r 1' until it succeeds" in done.err
         assert command(*credit, "--json").error["ambiguous"] is True
 
     def test_help(self, command: Command) -> None:

@@ -13,6 +13,7 @@ import traceback
 import types
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from datetime import datetime, timezone
 from typing import Any, Final
 
 import httpx
@@ -24,6 +25,7 @@ from kraty_admin import (
     KratyAdmin,
     KratyClosedError,
     KratyError,
+    KratyKeyExpiredError,
     KratyNetworkError,
     KratyResponseError,
     KratyServerError,
@@ -41,11 +43,18 @@ CALL: Final = CallInfo(
     attempts=4,
     ambiguous=True,
     request_id="req_9",
+    first_sent_at=datetime(2026, 6, 8, 12, 0, tzinfo=timezone.utc),
 )
 
 ERRORS: Final[dict[str, KratyError]] = {
     "KratyError": KratyError("something"),
     "KratyClosedError": KratyClosedError("this KratyAdmin is closed"),
+    "KratyKeyExpiredError": KratyKeyExpiredError(
+        "the key may have expired",
+        operation="wallet.credit",
+        idempotency_key="receipt_1",
+        first_tried_at=datetime(2026, 6, 8, 12, 0, tzinfo=timezone.utc),
+    ),
     "KratyServerError": KratyServerError(
         "balance is too low",
         code="conflict",
@@ -144,6 +153,51 @@ class TestJourneys:
                 arrived = pool.submit(raise_it, error).exception(timeout=30)
                 assert isinstance(arrived, KratyError)
                 assert fields_of(error) == fields_of(arrived)
+
+
+class TestRetryable:
+    """Whether repeating a call later may help."""
+
+    def test_statuses(self) -> None:
+        """It may help after 408, 425, 429 and every 5xx, and after no other status."""
+        expected = [408, 425, 429, *range(500, 600)]
+        assert expected == [
+            status
+            for status in range(1000)
+            if KratyServerError("no", code="x", status=status).retryable
+        ]
+
+    @pytest.mark.parametrize("status", [409, 429, 503])
+    def test_conflict(self, status: int) -> None:
+        """A key that belongs to another body stays taken, whatever the status."""
+        error = KratyServerError("no", code="idempotency_conflict", status=status)
+        assert error.retryable is False
+
+    @pytest.mark.parametrize(
+        ("name", "expected"),
+        [
+            ("KratyError", False),
+            ("KratyClosedError", False),
+            ("KratyKeyExpiredError", False),
+            ("KratyResponseError", True),
+            ("KratyNetworkError", True),
+            ("KratyNetworkError-bare", True),
+            ("WebhookVerificationError", False),
+        ],
+    )
+    def test_others(self, name: str, expected: bool) -> None:
+        """It may help where no answer came, or none that can be read."""
+        assert expected is ERRORS[name].retryable
+
+
+class TestFirstSentAt:
+    """Every error has it."""
+
+    @every_error
+    def test_every_error(self, error: KratyError) -> None:
+        """The time of the call that it belongs to, or `None`."""
+        call = getattr(error, "call", CallInfo())
+        assert call.first_sent_at == error.first_sent_at
 
 
 def reachable(start: object) -> list[object]:

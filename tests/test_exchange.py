@@ -7,6 +7,7 @@ import json
 import pickle
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timezone
 from math import inf
 from typing import Any, Final
 
@@ -60,6 +61,7 @@ DELETE: Final = Operation(
 )
 
 GOOD: Final = b'{"data":{"economyKey":"gold","balance":5,"applied":true}}'
+REPLAY: Final = GOOD.replace(b"true", b"false")
 
 
 def ok(body: bytes = GOOD, status: int = 200, **headers: str) -> Reply:
@@ -239,9 +241,9 @@ class TestUnreadable:
 
     @pytest.mark.parametrize("body", UNREADABLE)
     def test_recovers(self, body: bytes) -> None:
-        """Where the repeat has a result, the call has it."""
-        result = run(exchange_of(), [ok(body), ok(GOOD.replace(b"true", b"false"))]).result
-        assert (5, 2, True) == (result.balance, result.http.attempts, result.replayed)
+        """If the retry has a result, the call returns it; which attempt took effect is unknown."""
+        result = run(exchange_of(), [ok(body), ok(REPLAY)]).result
+        assert (5, 2, None) == (result.balance, result.http.attempts, result.replayed)
 
     def test_read(self) -> None:
         """A read that cannot be understood has had no effect."""
@@ -625,6 +627,55 @@ class TestBudget:
         assert [4, 1] == [self.outage(budget, ok(b"")).sent for _ in range(2)]
 
 
+class TestReplayed:
+    """Whether a result was there before the call."""
+
+    @pytest.mark.parametrize(
+        ("outcomes", "expected"),
+        [
+            pytest.param([ok(GOOD)], False, id="first execution"),
+            pytest.param([ok(REPLAY)], True, id="replay at once"),
+            pytest.param([refusal(429), ok(REPLAY)], True, id="replay after a rejection"),
+            pytest.param([dropped(httpx.ConnectError), ok(REPLAY)], True, id="nothing was sent"),
+            pytest.param([dropped(), ok(REPLAY)], None, id="replay after a lost answer"),
+            pytest.param([refusal(503), ok(REPLAY)], None, id="replay after a 503"),
+            pytest.param([ok(b"<html>"), ok(REPLAY)], None, id="replay after an unreadable answer"),
+            pytest.param([dropped(), ok(GOOD)], False, id="first execution after a lost answer"),
+        ],
+    )
+    def test_earlier_attempts(self, outcomes: list[Outcome], expected: bool | None) -> None:
+        """A replay counts as one only if no earlier attempt can have taken effect."""
+        assert expected is run(exchange_of(), outcomes).result.replayed
+
+
+class TestFirstSentAt:
+    """When the first attempt began, which is when the life of a key begins."""
+
+    def test_of_the_first_attempt(self) -> None:
+        """Later attempts do not move it, neither in errors nor for the hook."""
+        exchange = exchange_of(retry=RetryConfig(attempts=2))
+        exchange.begin(0.0, WALL)
+        exchange.advance(dropped(), now=1.0, wall=WALL + 1)
+        exchange.begin(50.0, WALL + 50)
+        step = exchange.advance(dropped(), now=51.0, wall=WALL + 51)
+        assert isinstance(step, Raise)
+        first = datetime.fromtimestamp(WALL, timezone.utc)
+        info = exchange.describe(dropped(), step, 1.0)
+        assert [first] * 3 == [
+            step.error.first_sent_at,
+            step.error.call.first_sent_at,
+            info.first_sent_at,
+        ]
+
+    def test_while_the_machine_slept(self) -> None:
+        """A machine that sleeps stops the monotonic clock, but the key grows older."""
+        exchange = exchange_of()
+        exchange.begin(0.0, WALL)
+        step = exchange.advance(refusal(400), now=1.0, wall=WALL + 86_400)
+        assert isinstance(step, Raise)
+        assert datetime.fromtimestamp(WALL, timezone.utc) == step.error.first_sent_at
+
+
 class TestDescribe:
     """What the hook is told of an attempt."""
 
@@ -682,6 +733,7 @@ class TestDescribe:
             "will_retry": False,
             "retry_in": None,
             "request_id": None,
+            "first_sent_at": datetime.fromtimestamp(WALL, timezone.utc),
         }
         exchange = exchange_of()
         exchange.begin(0.0, WALL)

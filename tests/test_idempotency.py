@@ -9,14 +9,16 @@ import os
 import subprocess
 import sys
 import uuid
+from datetime import datetime, timedelta, timezone
 from typing import Any, Final
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kraty_admin import KratyServerError, derive_key, fulfil_once
+from kraty_admin import KratyKeyExpiredError, KratyServerError, derive_key, fulfil_once
 from kraty_admin._idempotency import random_keys, stamp
+from kraty_server_api.lifetimes import KEY_LIFETIMES
 
 RECEIPT_KEY: Final = "6d52ade25bd89501859ddcbeff7cd8056561868d4600950a46469d065d9ceae6"
 
@@ -265,5 +267,121 @@ class TestFulfilOnce:
         with (
             pytest.raises(ValueError, match="part 2 of the key must not be empty"),
             fulfil_once("iap", "", on_conflict=print),
+        ):
+            pytest.fail("nothing must be fulfilled")
+
+
+NOW: Final = datetime(2026, 6, 8, 12, 0, tzinfo=timezone.utc)
+
+
+def try_again(operation: str, age: timedelta, now: datetime = NOW) -> str:
+    """Fulfil a receipt that was tried first so long ago; returns the key."""
+    with fulfil_once(
+        "iap",
+        "apple_receipt_abc",
+        operation=operation,
+        first_tried_at=now - age,
+        now=now,
+        on_conflict=print,
+    ) as key:
+        return key
+
+
+class TestKeyAge:
+    """A key that the platform may have forgotten is not used again."""
+
+    @pytest.mark.parametrize("operation", sorted(KEY_LIFETIMES))
+    @pytest.mark.parametrize(
+        ("age", "fresh"),
+        [
+            pytest.param(timedelta(0), True, id="now"),
+            pytest.param(timedelta(hours=23) - timedelta(microseconds=1), True, id="just before"),
+            pytest.param(timedelta(hours=23), False, id="23 hours"),
+            pytest.param(timedelta(days=400), False, id="400 days"),
+            pytest.param(timedelta(seconds=-90), True, id="a clock ahead of ours"),
+        ],
+    )
+    def test_limit(self, operation: str, age: timedelta, fresh: bool) -> None:
+        """From 23 hours on, where a repeat is documented to be harmless for 24."""
+        limited = KEY_LIFETIMES[operation].repeat_within_hours is not None
+        if fresh or not limited:
+            assert RECEIPT_KEY == try_again(operation, age)
+        else:
+            with pytest.raises(KratyKeyExpiredError):
+                try_again(operation, age)
+
+    def test_error(self) -> None:
+        """It names the call, the key and the time, and says what to do."""
+        with pytest.raises(KratyKeyExpiredError) as caught:
+            try_again("wallet.credit", timedelta(days=7))
+        error = caught.value
+        assert ("wallet.credit", RECEIPT_KEY, NOW - timedelta(days=7), False, None) == (
+            error.operation,
+            error.idempotency_key,
+            error.first_tried_at,
+            error.retryable,
+            error.first_sent_at,
+        )
+        for said in ("2026-06-01T12:00:00+00:00", "Nothing was sent", "If it did, record it"):
+            assert said in str(error)
+
+    def test_offsets(self) -> None:
+        """Times with other offsets are compared as moments."""
+        tokyo = timezone(timedelta(hours=9))
+        with pytest.raises(KratyKeyExpiredError):
+            try_again("wallet.credit", timedelta(hours=23), NOW.astimezone(tokyo))
+
+    def test_current_time(self) -> None:
+        """Without `now`, the machine's clock counts."""
+        first = datetime.now(timezone.utc) - timedelta(hours=25)
+        with (
+            pytest.raises(KratyKeyExpiredError),
+            fulfil_once(
+                "iap", "r", operation="wallet.credit", first_tried_at=first, on_conflict=print
+            ),
+        ):
+            pytest.fail("nothing must be fulfilled")
+
+    @pytest.mark.parametrize(
+        ("options", "error", "message"),
+        [
+            pytest.param({"first_tried_at": NOW}, ValueError, "needs operation", id="no operation"),
+            pytest.param(
+                {"operation": "wallet.mint"}, ValueError, "operation must be", id="unknown"
+            ),
+            pytest.param({"operation": "players.get"}, ValueError, "operation must be", id="read"),
+            pytest.param(
+                {"operation": "wallet.credit", "first_tried_at": NOW.replace(tzinfo=None)},
+                ValueError,
+                "first_tried_at must have a time zone",
+                id="naive",
+            ),
+            pytest.param(
+                {"operation": "wallet.credit", "first_tried_at": 1780920000.0},
+                TypeError,
+                "first_tried_at must be a datetime, not float",
+                id="number",
+            ),
+            pytest.param(
+                {"operation": "wallet.credit", "first_tried_at": NOW.date()},
+                TypeError,
+                "first_tried_at must be a datetime, not date",
+                id="date",
+            ),
+            pytest.param(
+                {"operation": "wallet.credit", "first_tried_at": NOW, "now": datetime(2026, 6, 8)},  # noqa: DTZ001 -- what is refused
+                ValueError,
+                "now must have a time zone",
+                id="naive now",
+            ),
+        ],
+    )
+    def test_bad_arguments(
+        self, options: dict[str, Any], error: type[Exception], message: str
+    ) -> None:
+        """What does not fit is refused before anything is fulfilled."""
+        with (
+            pytest.raises(error, match=message),
+            fulfil_once("iap", "r", on_conflict=print, **options),
         ):
             pytest.fail("nothing must be fulfilled")

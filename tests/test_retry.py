@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kraty_admin import RetryConfig
-from kraty_admin._retry import YEAR, RetryBudget, backoff, is_retryable_status, retry_after
+from kraty_admin._retry import YEAR, RetryBudget, backoff, retry_after
 
 # Monday, 8 June 2026, 12:00:00 UTC.
 WALL: Final = datetime(2026, 6, 8, 12, tzinfo=timezone.utc).timestamp()
@@ -114,15 +114,6 @@ class TestBackoff:
         config = RetryConfig(initial_delay=initial, max_delay=most, jitter=jitter)
         wait = backoff(config, attempt, lambda: draw)
         assert 0 <= wait <= most * (1 + jitter) * (1 + 1e-9)
-
-
-class TestRetryableStatus:
-    """Which answers may be others a moment later."""
-
-    def test_all(self) -> None:
-        """408, 425, 429 and every 5xx, and no other."""
-        expected = [408, 425, 429, *range(500, 600)]
-        assert expected == [status for status in range(1000) if is_retryable_status(status)]
 
 
 FORMS: Final = [

@@ -96,7 +96,7 @@ PROPERTIES: Final = {"base_url", "is_closed"}
 
 FUNCTIONS: Final[dict[Callable[..., Any], str]] = {
     derive_key: "(*parts)",
-    fulfil_once: "(*parts, on_conflict)",
+    fulfil_once: "(*parts, on_conflict, operation=None, first_tried_at=None, now=None)",
     verify_webhook: "(*, raw_body, signature_header, secret, tolerance_seconds=300, now=None)",
     construct_event: "(*, raw_body, signature_header, secret, tolerance_seconds=300, now=None)",
     sign_webhook: "(*, raw_body, secret, timestamp=None)",
@@ -298,6 +298,7 @@ def test_a_request_info_has_the_documented_fields() -> None:
         "will_retry": False,
         "retry_in": None,
         "request_id": None,
+        "first_sent_at": None,
     }
 
     assert dict.fromkeys(documented, REQUIRED) | added == fields(RequestInfo)

@@ -4,11 +4,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from .types import KeyLifetime
 
-__all__ = ["DAY", "PERMANENT", "WHILE_INDEXED", "NOT_NEEDED", "STATE", "UNDOCUMENTED"]
+__all__ = [
+    "DAY",
+    "PERMANENT",
+    "WHILE_INDEXED",
+    "NOT_NEEDED",
+    "STATE",
+    "UNDOCUMENTED",
+    "KEY_LIFETIMES",
+]
 
 DAY: Final = KeyLifetime(
     name="day",
@@ -60,3 +69,21 @@ UNDOCUMENTED: Final = KeyLifetime(
         "than 24 hours after the first call."
     ),
 )
+
+KEY_LIFETIMES: Final[Mapping[str, KeyLifetime]] = {
+    "grants.create": PERMANENT,
+    "grants.ack": NOT_NEEDED,
+    "lobbies.push": WHILE_INDEXED,
+    "players.ban": STATE,
+    "players.unban": STATE,
+    "players.merge": STATE,
+    "inventory.grant": DAY,
+    "inventory.revoke": DAY,
+    "wallet.credit": DAY,
+    "wallet.debit": DAY,
+    "migrate.players": UNDOCUMENTED,
+    "migrate.wallet": UNDOCUMENTED,
+    "migrate.inventory": UNDOCUMENTED,
+    "players.delete": STATE,
+}
+"""The lifetime for each write, by its name in `RequestInfo.operation`."""

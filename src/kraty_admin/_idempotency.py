@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from typing import Any, Final
 
-from kraty_server_api.operations import KEY_LIFETIMES
+from kraty_server_api.lifetimes import KEY_LIFETIMES
 
 from .errors import KratyKeyExpiredError, KratyServerError
 

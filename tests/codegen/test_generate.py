@@ -170,8 +170,31 @@ def test_an_operation_that_the_emulator_does_not_serve_is_drift() -> None:
         ("things.plain", "stuff.plain", "surface.yaml: getPlain: no such resource: stuff"),
         ("things.plain", "things.read", "surface.yaml: readThing: things.read is getPlain already"),
         ("replayed: applied", "replay: applied", "surface.yaml: putThing: unknown setting replay"),
+        (
+            "    key: day\n",
+            "",
+            "surface.yaml: putThing: key must be one of day, permanent, not None",
+        ),
+        (
+            "key: day",
+            "key: week",
+            "surface.yaml: putThing: key must be one of day, permanent, not week",
+        ),
+        (
+            "method: things.read",
+            "method: things.read\n    key: day",
+            "surface.yaml: readThing: key must be left out, since this is no write",
+        ),
     ],
-    ids=["no resource", "unknown resource", "taken", "unknown setting"],
+    ids=[
+        "no resource",
+        "unknown resource",
+        "taken",
+        "unknown setting",
+        "write without a key",
+        "unknown lifetime",
+        "read with a key",
+    ],
 )
 def test_a_wrong_row_is_named(layout: Layout, old: str, new: str, cause: str) -> None:
     """A mistake in the surface says where it is."""

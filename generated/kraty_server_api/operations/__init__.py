@@ -7,10 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from .. import lifetimes as _lifetimes
-from ..types import KeyLifetime
-
-__all__ = ["KEY_LIFETIMES", "NAMES"]
+__all__ = ["NAMES"]
 
 NAMES: Final[Mapping[str, str]] = {
     "ping": "health.ping",
@@ -33,21 +30,3 @@ NAMES: Final[Mapping[str, str]] = {
     "exportPlayer": "players.export",
 }
 """What the contract's operations are called here, as in `RequestInfo.operation`."""
-
-KEY_LIFETIMES: Final[Mapping[str, KeyLifetime]] = {
-    "grants.create": _lifetimes.PERMANENT,
-    "grants.ack": _lifetimes.NOT_NEEDED,
-    "lobbies.push": _lifetimes.WHILE_INDEXED,
-    "players.ban": _lifetimes.STATE,
-    "players.unban": _lifetimes.STATE,
-    "players.merge": _lifetimes.STATE,
-    "inventory.grant": _lifetimes.DAY,
-    "inventory.revoke": _lifetimes.DAY,
-    "wallet.credit": _lifetimes.DAY,
-    "wallet.debit": _lifetimes.DAY,
-    "migrate.players": _lifetimes.UNDOCUMENTED,
-    "migrate.wallet": _lifetimes.UNDOCUMENTED,
-    "migrate.inventory": _lifetimes.UNDOCUMENTED,
-    "players.delete": _lifetimes.STATE,
-}
-"""How long the platform keeps the key of each write."""

@@ -16,7 +16,7 @@ from dateutil.parser import isoparse
 from kraty_admin import KratyAdmin
 from kraty_admin._idempotency import check_key_age
 from kraty_server_api.decoding import is_object
-from kraty_server_api.operations import KEY_LIFETIMES
+from kraty_server_api.lifetimes import KEY_LIFETIMES
 
 from ._failures import FAILED, CommandError, refusal
 from ._output import Output, is_terminal

@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from .types import KeyLifetime
 
-__all__ = ["DAY", "PERMANENT"]
+__all__ = ["DAY", "PERMANENT", "KEY_LIFETIMES"]
 
 DAY: Final = KeyLifetime(
     name="day",
@@ -24,3 +25,9 @@ PERMANENT: Final = KeyLifetime(
     repeat_within_hours=None,
     doc=("The platform keeps the key permanently."),
 )
+
+KEY_LIFETIMES: Final[Mapping[str, KeyLifetime]] = {
+    "odd_bodies.put": DAY,
+    "odd_bodies.create": PERMANENT,
+}
+"""The lifetime for each write, by its name in `RequestInfo.operation`."""

@@ -7,10 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from .. import lifetimes as _lifetimes
-from ..types import KeyLifetime
-
-__all__ = ["KEY_LIFETIMES", "NAMES"]
+__all__ = ["NAMES"]
 
 NAMES: Final[Mapping[str, str]] = {
     "getPlain": "things.plain",
@@ -20,9 +17,3 @@ NAMES: Final[Mapping[str, str]] = {
     "createBody": "odd_bodies.create",
 }
 """What the contract's operations are called here, as in `RequestInfo.operation`."""
-
-KEY_LIFETIMES: Final[Mapping[str, KeyLifetime]] = {
-    "odd_bodies.put": _lifetimes.DAY,
-    "odd_bodies.create": _lifetimes.PERMANENT,
-}
-"""How long the platform keeps the key of each write."""
