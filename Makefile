@@ -8,8 +8,8 @@ REDOCLY := @redocly/cli@2.77.0
 PY311 := --python-version 3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types check-drift lint-contract matrix regen compare prove bench \
-	bench-check bench-import
+.PHONY: help setup demo test check lint types check-drift lint-contract matrix regen surface compare prove \
+	bench bench-check bench-import
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -62,6 +62,9 @@ matrix: $(VENV)/.dev ## the tests against the wheel, on each Python that is ther
 
 regen: $(VENV)/.dev ## regenerate; SPEC=<path or URL> adopts another contract first
 	@$(BIN)/python codegen/generate.py $(if $(SPEC),--spec '$(SPEC)')
+
+surface: $(VENV)/.dev ## record the public surface, after a change to it that is intended
+	@cd tests && $(abspath $(BIN))/python -m surface
 
 compare: $(VENV)/.dev ## what changed from OLD to NEW, and what of it breaks callers
 	@$(BIN)/python codegen/compare.py '$(OLD)' '$(NEW)'

@@ -12,6 +12,7 @@ import pkgutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from difflib import unified_diff
 from functools import cached_property
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -36,6 +37,7 @@ from kraty_admin import (
     verify_webhook,
 )
 from kraty_server_api.types import Model, ResponseInfo
+from surface import RECORD, public_surface
 
 METHODS: Final = {
     "grants.create": (
@@ -262,6 +264,22 @@ def test_what_is_exposed_says_where_to_import_it_from(name: str) -> None:
 
     assert "kraty_admin" == value.__module__
     assert value is pickle.loads(pickle.dumps(value))
+
+
+# --- The record.
+
+
+def test_the_public_surface_is_the_recorded_one() -> None:
+    """Names, signatures, types and commands are those of `tests/surface/public.txt`."""
+    recorded = RECORD.read_text(encoding="utf-8").splitlines()
+
+    diff = list(
+        unified_diff(recorded, public_surface().splitlines(), "recorded", "now", n=0, lineterm="")
+    )
+
+    assert [] == diff, "\n".join(
+        ["the public surface has changed; if that is intended, run `make surface`:", *diff]
+    )
 
 
 # --- Values.
