@@ -46,6 +46,8 @@ CALL: Final = CallInfo(
     first_sent_at=datetime(2026, 6, 8, 12, 0, tzinfo=timezone.utc),
 )
 
+CERTAIN: Final = CallInfo(ambiguous=False)
+
 ERRORS: Final[dict[str, KratyError]] = {
     "KratyError": KratyError("something"),
     "KratyClosedError": KratyClosedError("this KratyAdmin is closed"),
@@ -153,6 +155,63 @@ class TestJourneys:
                 arrived = pool.submit(raise_it, error).exception(timeout=30)
                 assert isinstance(arrived, KratyError)
                 assert fields_of(error) == fields_of(arrived)
+
+
+class TestCopiedByArgs:
+    """Rebuilt from its class and its `args`, as Celery does it, an error keeps what matters."""
+
+    @every_error
+    def test_json(self, error: KratyError) -> None:
+        """Through JSON it keeps its text, code, status, key, verdict and times."""
+        copied: KratyError = type(error)(*json.loads(json.dumps(error.args)))
+        names = (
+            *("message", "code", "status", "retry_after", "reason", "operation"),
+            *("call", "idempotency_key", "ambiguous", "first_sent_at", "first_tried_at"),
+            *("cause_name", "retryable", "args"),
+        )
+        missing = object()
+        expected, actual = (
+            {name: getattr(each, name, missing) for name in names} for each in (error, copied)
+        )
+        assert {**expected, "args": json.loads(json.dumps(error.args))} == {
+            **actual,
+            "args": list(copied.args),
+        }
+
+    @pytest.mark.parametrize(
+        "facts",
+        [
+            pytest.param((), id="no facts"),
+            pytest.param(({},), id="empty facts"),
+            pytest.param((None,), id="null"),
+            pytest.param(({"ambiguous": True, "first_sent_at": "yesterday"},), id="odd time"),
+        ],
+    )
+    @pytest.mark.parametrize("kind", [KratyServerError, KratyResponseError, KratyNetworkError])
+    def test_missing_facts(
+        self, kind: type[KratyServerError | KratyNetworkError], facts: tuple[Any, ...]
+    ) -> None:
+        """What is not known counts as ambiguous."""
+        error = kind("no answer", *facts)
+        assert (True, None, None) == (error.ambiguous, error.idempotency_key, error.first_sent_at)
+
+    def test_known_to_have_had_no_effect(self) -> None:
+        """A copy of an error that is certain is certain too."""
+        error = KratyServerError("no", code="not_found", status=404, call=CERTAIN)
+        assert not KratyServerError(*json.loads(json.dumps(error.args))).ambiguous
+
+    def test_no_api_key(self) -> None:
+        """The facts are those of the call, which hold no API key."""
+        with (
+            KratyAdmin(
+                api_key="krt_live.canary",
+                http_client=httpx.Client(transport=httpx.MockTransport(refuse)),
+            ) as kraty,
+            pytest.raises(KratyServerError) as caught,
+        ):
+            kraty.wallet.credit("p", "gold", amount=5, idempotency_key="r")
+        assert "canary" not in json.dumps(caught.value.args)
+        assert caught.value.args[1]["idempotency_key"] == "r"
 
 
 class TestRetryable:
@@ -363,16 +422,23 @@ class TestText:
         ("error", "expected"),
         [
             pytest.param(KratyError("something"), "something", id="plain"),
-            pytest.param(KratyServerError("no", code="x", status=500), "500 x: no", id="bare"),
+            pytest.param(
+                KratyServerError("no", code="x", status=500),
+                "500 x: no (may have taken effect)",
+                id="bare",
+            ),
             pytest.param(
                 KratyNetworkError(
-                    "no answer", call=CallInfo(operation="health.ping", method="GET", url="u")
+                    "no answer",
+                    call=CERTAIN._replace(operation="health.ping", method="GET", url="u"),
                 ),
                 "no answer (health.ping)",
                 id="read",
             ),
             pytest.param(
-                KratyNetworkError("no answer", call=CallInfo(method="GET", url="https://h/x")),
+                KratyNetworkError(
+                    "no answer", call=CERTAIN._replace(method="GET", url="https://h/x")
+                ),
                 "no answer (GET https://h/x)",
                 id="unnamed",
             ),
@@ -388,7 +454,7 @@ class TestText:
                     code="conflict",
                     status=409,
                     details={"required": 500, "available": 12},
-                    call=CallInfo(operation="wallet.debit", idempotency_key="k"),
+                    call=CERTAIN._replace(operation="wallet.debit", idempotency_key="k"),
                 ),
                 "409 conflict: balance is too low (wallet.debit, idempotency key 'k'): "
                 '{"required": 500, "available": 12}',
@@ -417,19 +483,21 @@ class TestText:
     )
     def test_details(self, details: object, expected: str) -> None:
         """Details are shown up to a limit, and never keep an error from being shown."""
-        error = KratyServerError("no", code="conflict", status=409, details=details)
+        error = KratyServerError("no", code="conflict", status=409, details=details, call=CERTAIN)
         assert f"409 conflict: no: {expected}" == str(error)
 
     def test_circular_details(self) -> None:
         """Details that hold themselves are named by their type."""
         details: list[Any] = []
         details.append(details)
-        error = KratyServerError("no", code="conflict", status=409, details=details)
+        error = KratyServerError("no", code="conflict", status=409, details=details, call=CERTAIN)
         assert "409 conflict: no: <list>" == str(error)
 
     def test_can_be_written(self) -> None:
         """A server's half of an emoji does not keep an error out of a log."""
-        error = KratyServerError("name is cut \ud83d", code="validation_failed", status=400)
+        error = KratyServerError(
+            "name is cut \ud83d", code="validation_failed", status=400, call=CERTAIN
+        )
         assert b"400 validation_failed: name is cut \\ud83d" == str(error).encode()
 
 
@@ -447,9 +515,9 @@ class TestFields:
         )
 
     def test_without_a_call(self) -> None:
-        """An error that somebody makes by hand has the facts of no call."""
+        """An error that is made by hand does not claim that the call had no effect."""
         error = KratyServerError("no", code="x", status=500)
-        assert (None, 1, False, None) == (
+        assert (None, 1, True, None) == (
             error.idempotency_key,
             error.attempts,
             error.ambiguous,

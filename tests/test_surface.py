@@ -419,7 +419,7 @@ def undescribed(tree: ast.Module) -> Iterator[str]:
             for node in cls.body
             if isinstance(node, ast.FunctionDef) and node.name == "__init__"
         ]
-        for body in [cls.body, *(node.body for node in init)]:
+        for prefix, body in [("", cls.body), *(("self.", node.body) for node in init)]:
             for node, below in zip(body, [*body[1:], None], strict=True):
                 targets = (
                     node.targets
@@ -429,7 +429,10 @@ def undescribed(tree: ast.Module) -> Iterator[str]:
                     else []
                 )
                 for target in targets:
-                    name = ast.unparse(target).removeprefix("self.")
+                    name = ast.unparse(target)
+                    if not name.startswith(prefix):
+                        continue  # a local name
+                    name = name.removeprefix(prefix)
                     if not name.startswith("_") and not is_text(below):
                         yield f"{cls.name}.{name}"
 

@@ -12,7 +12,12 @@ Bad arguments raise `TypeError` or `ValueError` before anything is sent.
 
 Errors are plain values: they pickle, copy and cross process boundaries with all
 their fields, and they hold no connection, request or response object, so a
-worker that ships one to another process ships no key with it.
+worker that ships one to another process ships no API key with it.
+
+Some tools keep only an error's class and its `args`, as JSON: Celery's result backends do.
+So `args` holds the message and a dict of facts, and each class can be called with them:
+`type(error)(*error.args)` has the same code, status, idempotency key and `ambiguous`. Where
+the facts are missing, an error does not claim that the call had no effect.
 """
 
 from __future__ import annotations
@@ -71,6 +76,13 @@ class KratyError(Exception):
         """
         return None
 
+    def __str__(self) -> str:
+        return self.message
+
+    def _set_facts(self, **facts: object) -> None:
+        """Have `args` carry what a copy made from them needs, as JSON has it."""
+        self.args = (self.message, facts)
+
     def __reduce__(self) -> tuple[Callable[..., KratyError], tuple[object, ...]]:
         # The default calls the class with `self.args`, which cannot carry
         # keyword-only fields.
@@ -96,15 +108,29 @@ class KratyKeyExpiredError(KratyError):
     """
 
     def __init__(
-        self, message: str, *, operation: str, idempotency_key: str, first_tried_at: datetime
+        self,
+        message: str,
+        facts: Mapping[str, Any] | None = None,
+        *,
+        operation: str = "",
+        idempotency_key: str = "",
+        first_tried_at: datetime | None = None,
     ) -> None:
         super().__init__(message)
-        self.operation = operation
+        facts = facts or {}
+        self.operation: str = operation or facts.get("operation", "")
         """The method that would have been called, such as `wallet.credit`."""
-        self.idempotency_key = idempotency_key
+        self.idempotency_key: str = idempotency_key or facts.get("idempotency_key", "")
         """The key that may have expired."""
-        self.first_tried_at = first_tried_at
+        self.first_tried_at: datetime | None = first_tried_at or _moment(
+            facts.get("first_tried_at")
+        )
         """When the call was tried first, as the caller recorded it."""
+        self._set_facts(
+            operation=self.operation,
+            idempotency_key=self.idempotency_key,
+            first_tried_at=self.first_tried_at and self.first_tried_at.isoformat(),
+        )
 
 
 class CallInfo(NamedTuple):
@@ -120,21 +146,48 @@ class CallInfo(NamedTuple):
     """The key that every attempt carried; `None` for a read."""
     attempts: int = 1
     """How many attempts were made."""
-    ambiguous: bool = False
-    """Whether the call may have taken effect although it failed."""
+    ambiguous: bool = True
+    """Whether the call may have taken effect although it failed; true where it is not known."""
     request_id: str | None = None
     """The server's id of its last answer, where it sent one."""
     first_sent_at: datetime | None = None
     """When the first attempt began, in UTC; `None` if none was made."""
 
 
+def _facts_of(call: CallInfo) -> dict[str, Any]:
+    """A call's facts as JSON has them."""
+    facts = call._asdict()
+    facts["first_sent_at"] = call.first_sent_at and call.first_sent_at.isoformat()
+    return facts
+
+
+def _call_of(facts: Mapping[str, Any]) -> CallInfo:
+    """The call that `_facts_of` described."""
+    known = {name: facts[name] for name in CallInfo._fields if name in facts}
+    known["first_sent_at"] = _moment(known.get("first_sent_at"))
+    return CallInfo(**known)
+
+
+def _moment(text: object) -> datetime | None:
+    # Building an error never fails, so facts that were damaged on their way are left out.
+    try:
+        return datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+
+
 class _CallError(KratyError):
     """What `KratyServerError` and `KratyNetworkError` have in common."""
 
-    def __init__(self, message: str, *, call: CallInfo | None = None) -> None:
+    def __init__(
+        self, message: str, facts: Mapping[str, Any] | None, call: CallInfo | None
+    ) -> None:
         super().__init__(message)
-        self.call: CallInfo = call or CallInfo()
+        self.call: CallInfo = call or _call_of(facts or {})
         """Which call failed, and how far it had come; the properties below read it."""
+
+    def _set_facts(self, **facts: object) -> None:
+        super()._set_facts(**_facts_of(self.call), **facts)
 
     @property
     def idempotency_key(self) -> str | None:
@@ -193,19 +246,33 @@ class _CallError(KratyError):
 
 
 class KratyNetworkError(_CallError):
-    """No whole answer arrived: connecting, sending or receiving failed, or time ran out."""
+    """No whole answer arrived: connecting, sending or receiving failed, or time ran out.
+
+    Args:
+        message: What went wrong.
+        facts: What `args` of another error held, if this is a copy of that one.
+        original_cause: The underlying exception.
+        call: Which call failed, and how far it had come.
+    """
 
     def __init__(
         self,
         message: str,
+        facts: Mapping[str, Any] | None = None,
         *,
         original_cause: BaseException | None = None,
         call: CallInfo | None = None,
     ) -> None:
-        super().__init__(message, call=call)
+        super().__init__(message, facts, call)
         self.original_cause = original_cause
         """The underlying exception, such as `httpx.ConnectTimeout`, detached from
-        the request that it was raised for."""
+        the request that it was raised for. `None` in a copy made from `args`."""
+        self._cause_name: str = (
+            (facts or {}).get("cause_name", "")
+            if original_cause is None
+            else type(original_cause).__name__
+        )
+        self._set_facts(cause_name=self._cause_name)
 
     @property
     def retryable(self) -> bool:
@@ -214,8 +281,8 @@ class KratyNetworkError(_CallError):
 
     @property
     def cause_name(self) -> str:
-        """The name of the underlying exception, for logs and metrics."""
-        return type(self.original_cause).__name__
+        """The name of the underlying exception, for logs and metrics; empty if unknown."""
+        return self._cause_name
 
 
 class KratyServerError(ErrorCodeProperties, _CallError):
@@ -223,25 +290,38 @@ class KratyServerError(ErrorCodeProperties, _CallError):
 
     Every answer that is not 2xx raises this, documented or not. Test for a known
     code with its property (`err.is_not_found`), for any other with `err.is_code`.
+
+    Args:
+        message: What went wrong, in the server's words.
+        facts: What `args` of another error held, if this is a copy of that one.
+        code: The error's code. Default: that of `facts`, or else `unknown`.
+        status: The HTTP status. Default: that of `facts`, or else 0.
+        details: What else the server said, as parsed JSON.
+        headers: The answer's headers, with names in lower case.
+        raw_body: The body as it came; an error keeps its start.
+        retry_after: Seconds that the server asked to wait.
+        call: Which call failed, and how far it had come.
     """
 
     def __init__(
         self,
         message: str,
+        facts: Mapping[str, Any] | None = None,
         *,
-        code: str,
-        status: int,
+        code: str | None = None,
+        status: int | None = None,
         details: Any = None,
         headers: Mapping[str, str] | None = None,
         raw_body: bytes = b"",
         retry_after: float | None = None,
         call: CallInfo | None = None,
     ) -> None:
-        super().__init__(message, call=call)
-        self.code = code
+        super().__init__(message, facts, call)
+        facts = facts or {}
+        self.code: str = facts.get("code", "unknown") if code is None else code
         """The error's code, such as `not_found`; a code that this version does not
         know comes through as it is."""
-        self.status = status
+        self.status: int = facts.get("status", 0) if status is None else status
         """The HTTP status."""
         self.details = details
         """What the server said besides, as parsed JSON; `None` for nothing, and for what is
@@ -250,8 +330,11 @@ class KratyServerError(ErrorCodeProperties, _CallError):
         """The answer's headers, with names in lower case."""
         self.raw_body: bytes = raw_body[:RAW_BODY_LIMIT]
         """The start of the body as it came."""
-        self.retry_after = retry_after
+        self.retry_after: float | None = (
+            facts.get("retry_after") if retry_after is None else retry_after
+        )
         """How many seconds the server asked to wait, if it asked."""
+        self._set_facts(code=self.code, status=self.status, retry_after=self.retry_after)
 
     @property
     def retryable(self) -> bool:
@@ -304,7 +387,16 @@ WebhookVerificationReason = Literal[
 class WebhookVerificationError(KratyError):
     """A webhook is not genuine, not fresh or not an event."""
 
-    def __init__(self, message: str, *, reason: WebhookVerificationReason) -> None:
+    def __init__(
+        self,
+        message: str,
+        facts: Mapping[str, Any] | None = None,
+        *,
+        reason: WebhookVerificationReason | None = None,
+    ) -> None:
         super().__init__(message)
-        self.reason: WebhookVerificationReason = reason
+        self.reason: WebhookVerificationReason = (
+            (facts or {}).get("reason", "invalid_payload") if reason is None else reason
+        )
         """Why it was refused, for logs and metrics; tell the sender nothing but 401."""
+        self._set_facts(reason=self.reason)
