@@ -10,6 +10,8 @@ import httpx
 from kraty_admin import (
     KratyAdmin,
     KratyAdminAsync,
+    KratyError,
+    KratyKeyExpiredError,
     KratyNetworkError,
     KratyServerError,
     RequestInfo,
@@ -468,9 +470,14 @@ def errors(kraty: KratyAdmin) -> None:
         assert_type(err.attempts, int)
         assert_type(err.ambiguous, bool)
         assert_type(err.request_id, str | None)
+        assert_type(err.retryable, bool)
     except KratyNetworkError as err:
         assert_type(err.original_cause, BaseException | None)
         assert_type(err.idempotency_key, str | None)
+        assert_type(err.first_sent_at, datetime | None)
+    except KratyError as err:
+        assert_type(err.retryable, bool)
+        assert_type(err.first_sent_at, datetime | None)
 
 
 def clients(http: httpx.Client) -> None:
@@ -479,6 +486,7 @@ def clients(http: httpx.Client) -> None:
     def on_request(info: RequestInfo) -> None:
         assert_type(info.duration_ms, float | None)
         assert_type(info.status, int | None)
+        assert_type(info.first_sent_at, datetime | None)
         assert_type(info.ok, bool)
 
     with KratyAdmin(
@@ -517,6 +525,24 @@ def keys(kraty: KratyAdmin, receipt_id: str) -> None:
     with fulfil_once("iap", receipt_id, on_conflict=on_conflict) as key:
         assert_type(key, str)
         kraty.wallet.credit("p", "gold", amount=1, idempotency_key=key)
+
+
+def key_ages(receipt_id: str, tried: datetime) -> None:
+    """Keys that may have expired."""
+    try:
+        with fulfil_once(
+            "iap",
+            receipt_id,
+            operation="wallet.credit",
+            first_tried_at=tried,
+            now=tried,
+            on_conflict=print,
+        ) as key:
+            assert_type(key, str)
+    except KratyKeyExpiredError as err:
+        assert_type(err.operation, str)
+        assert_type(err.idempotency_key, str)
+        assert_type(err.first_tried_at, datetime | None)
 
 
 def webhooks(body: bytes, header: str | None, now: datetime) -> None:
