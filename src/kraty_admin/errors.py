@@ -81,7 +81,7 @@ class KratyError(Exception):
 
     def _set_facts(self, **facts: object) -> None:
         """Have `args` carry what a copy made from them needs, as JSON has it."""
-        self.args = (self.message, facts)
+        Exception.__init__(self, self.message, facts)
 
     def __reduce__(self) -> tuple[Callable[..., KratyError], tuple[object, ...]]:
         # The default calls the class with `self.args`, which cannot carry
