@@ -117,7 +117,43 @@ def test_without_the_extra_it_says_what_to_install(package: str) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "The emulator is an extra: pip install 'kraty-admin[emulator]'\n"
+    assert done.stderr == (
+        f"kraty_admin.emulator needs {package}: pip install 'kraty-admin[emulator]'\n"
+    )
+
+
+@pytest.mark.parametrize("package", ["starlette", "uvicorn", "jsonschema_rs"])
+def test_importing_the_emulator_without_the_extra(package: str) -> None:
+    """The error names the missing package and says what to install."""
+    code = (
+        "import sys\n"
+        f"sys.modules[{package!r}] = None\n"
+        "try:\n"
+        "    from kraty_admin.emulator import Emulator\n"
+        "except ModuleNotFoundError as error:\n"
+        "    print(error.name, error, sep=': ')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert done.stderr == ""
+    assert done.stdout == (
+        f"{package}: kraty_admin.emulator needs {package}: pip install 'kraty-admin[emulator]'\n"
+    )
+
+
+def test_another_package_that_is_missing() -> None:
+    """The extra is not blamed for it."""
+    code = (
+        "import sys\n"
+        "sys.modules['kraty_admin.emulator._wire'] = None\n"
+        "from kraty_admin.emulator import Emulator\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert "ModuleNotFoundError: " in done.stderr
+    assert "pip install" not in done.stderr
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="nothing to kill with")

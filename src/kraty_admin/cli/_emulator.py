@@ -8,10 +8,12 @@ import signal
 import sqlite3
 import sys
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import attrs
 import click
+
+from kraty_admin.emulator._extra import MissingExtraError
 
 from ._failures import FAILED, USAGE
 
@@ -21,9 +23,6 @@ if TYPE_CHECKING:
     from kraty_admin.emulator import Emulator
 
 __all__ = ["emulator"]
-
-_EXTRA: Final = frozenset({"jsonschema_rs", "starlette", "uvicorn"})
-"""What the extra `emulator` installs, by the names that are imported."""
 
 
 def _port(context: click.Context, parameter: click.Parameter, text: str) -> int:
@@ -107,10 +106,8 @@ def emulator(
     try:
         from kraty_admin.emulator import DEFAULT_WORLD, Emulator, Endpoint, World
         from kraty_admin.emulator._webhooks import BACKOFF
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in _EXTRA:
-            raise
-        sys.stderr.write("The emulator is an extra: pip install 'kraty-admin[emulator]'\n")
+    except MissingExtraError as error:
+        sys.stderr.write(f"{error}\n")
         context.exit(USAGE)
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"

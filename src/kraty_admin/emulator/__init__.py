@@ -19,6 +19,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ._extra import MissingExtraError
+
 if TYPE_CHECKING:
     from ._clock import Clock
     from ._faults import Fault, FaultKind, FaultRule, Faults
@@ -75,7 +77,10 @@ def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{home}"), name)
+    try:
+        return getattr(import_module(f"{__name__}.{home}"), name)
+    except ModuleNotFoundError as missing:
+        raise MissingExtraError.of(missing) from None
 
 
 def __dir__() -> list[str]:
