@@ -422,6 +422,18 @@ def _(reader: Reader, block: Block) -> None:
     assert len(tests) == block.code.count("def test_")
 
 
+@checks("emulator.md", "In pytest 2")
+def _(reader: Reader, block: Block) -> None:
+    with pytest.MonkeyPatch.context() as environment:
+        # Nobody answers there, so a call that is not captured fails.
+        environment.setenv("KRATY_BASE_URL", "http://127.0.0.1:9")
+        environment.setenv("KRATY_SERVER_KEY", "krt_live_real.secret")
+        names = reader.run(block)
+    with reader.emulator.capture_clients():
+        names["test_buy"](reader.emulator)
+    assert "http://127.0.0.1:9" == names["kraty"].base_url
+
+
 @checks("emulator.md", "As an object, as a command 1")
 @checks("emulator.md", "Faults 1")
 @checks("emulator.md", "Clock and ids 1")

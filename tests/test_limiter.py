@@ -32,6 +32,15 @@ class TestLimiter:
         assert [30.0, 25.0] == [limiter.take(10.0), limiter.take(15.0)]
         assert 0.0 == limiter.take(40.0)
 
+    def test_reset(self) -> None:
+        """What one server has said does not hold calls to another one back."""
+        limiter = Limiter()
+        limiter.done(left(0, 30), 10.0, 0.0)
+        limiter.hold(60.0, 10.0)
+        assert 60.0 == limiter.take(10.0)
+        limiter.reset()
+        assert 0.0 == limiter.take(10.0)
+
     def test_counts_what_is_under_way(self) -> None:
         """Calls that the server may not have counted yet are taken off what it says is left."""
         limiter = Limiter()

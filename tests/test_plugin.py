@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from loopback import serving
+
 REAL = {"KRATY_SERVER_KEY": "krt_live_real.secret", "KRATY_BASE_URL": "https://api.kraty.io"}
 
 
@@ -17,15 +19,22 @@ REAL = {"KRATY_SERVER_KEY": "krt_live_real.secret", "KRATY_BASE_URL": "https://a
 WITHOUT = [f"-pno:{name}" for name in ("cacheprovider", "schemathesis", "hypothesispytest")]
 
 
-def run(folder: Path, code: str, *options: str, conftest: str = "") -> str:
-    """Run the tests of this file, every one of which has to pass; returns what pytest says."""
+def run(
+    folder: Path, code: str, *options: str, conftest: str = "", base_url: str = "", shop: str = ""
+) -> str:
+    """Run the tests of this file, every one of which has to pass; returns what pytest says.
+
+    They can import `shop`. `base_url` is a server in place of production.
+    """
+    real = {**REAL, "KRATY_BASE_URL": base_url or REAL["KRATY_BASE_URL"]}
+    (folder / "shop.py").write_text(shop)
     (folder / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
     (folder / "conftest.py").write_text(conftest)
     (folder / "test_it.py").write_text(code)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *WITHOUT, "-rA", *options, "."],
         cwd=folder,
-        env={**os.environ, **REAL},
+        env={**os.environ, **real},
         capture_output=True,
         text=True,
         timeout=120,
@@ -83,6 +92,164 @@ def test_without():
     assert os.environ["KRATY_BASE_URL"] == "https://api.kraty.io"
 """
     assert "2 passed" in run(tmp_path, code)
+
+
+# Clients that exist before any test, in each way that code can hold one.
+SHOP = """
+import httpx
+from kraty_admin import KratyAdmin, KratyAdminAsync, RetryConfig
+
+class OfTheStudio(KratyAdmin):
+    pass
+
+kraty = KratyAdmin()
+quick = kraty.with_options(deadline=30)
+orphan = KratyAdmin().with_options(deadline=30)
+explicit = KratyAdmin(api_key="krt_live_other.secret")
+lent = KratyAdmin(http_client=httpx.Client())
+of_the_studio = OfTheStudio()
+credit = KratyAdmin().wallet.credit
+
+akraty = KratyAdminAsync()
+aquick = akraty.with_options(deadline=30)
+alent = KratyAdminAsync(http_client=httpx.AsyncClient())
+"""
+
+
+CAPTURED = """
+import asyncio
+import gc
+
+import pytest
+import shop
+
+SYNC = ["kraty", "quick", "orphan", "explicit", "lent", "of_the_studio"]
+ASYNC = ["akraty", "aquick", "alent"]
+
+def shown():
+    return {name: (repr(getattr(shop, name)), getattr(shop, name).base_url)
+            for name in SYNC + ASYNC}
+
+FIRST = shown()
+
+def is_captured(client, emulator):
+    return client.base_url == emulator.base_url and "krt_live" not in repr(client)
+
+@pytest.mark.parametrize("time", [1, 2])
+@pytest.mark.parametrize("name", SYNC)
+def test_sync(kraty_emulator, name, time):
+    client = getattr(shop, name)
+    for number in range(3):
+        client.wallet.credit("p", "gold", amount=5, idempotency_key=f"k{number}")
+    assert is_captured(client, kraty_emulator)
+    assert kraty_emulator.balance("p", "gold") == 15
+
+def test_a_method_that_was_kept(kraty_emulator):
+    shop.credit("p", "gold", amount=5)
+    assert kraty_emulator.balance("p", "gold") == 5
+
+@pytest.mark.parametrize("time", [1, 2])
+@pytest.mark.parametrize("name", ASYNC)
+def test_async(kraty_emulator, name, time):
+    client = getattr(shop, name)
+    async def scenario():
+        for number in range(3):
+            await client.wallet.credit("p", "gold", amount=5)
+        await asyncio.gather(*(client.wallet.credit("p", "gold", amount=5) for _ in range(3)))
+    asyncio.run(scenario())
+    assert is_captured(client, kraty_emulator)
+    gc.collect()  # a socket that the loop has left open would be an error here
+    assert kraty_emulator.balance("p", "gold") == 30
+
+@pytest.mark.parametrize("number", range(4))
+def test_without_the_fixture(number):
+    assert FIRST == shown()
+    assert all("krt_live" in text for text, _ in FIRST.values())
+"""
+
+
+@pytest.mark.parametrize("options", [[], ["-n", "2"]], ids=["one process", "two processes"])
+def test_clients_of_before_the_test_use_the_emulator(tmp_path: Path, options: list[str]) -> None:
+    """Clients that modules hold send nothing to production, and are as before afterwards."""
+    with serving() as production:
+        said = run(tmp_path, CAPTURED, *options, base_url=production.url, shop=SHOP)
+        assert "23 passed" in said
+        assert 0 == production.connections
+
+
+def test_a_client_that_is_not_captured_is_noticed(tmp_path: Path) -> None:
+    """The test above can fail: without the capture its calls reach production, with real keys."""
+    conftest = """
+from contextlib import nullcontext
+from kraty_admin.emulator import Emulator
+Emulator.capture_clients = lambda self: nullcontext()
+"""
+    with serving() as production, pytest.raises(AssertionError, match="19 failed, 4 passed"):
+        run(tmp_path, CAPTURED, base_url=production.url, conftest=conftest, shop=SHOP)
+    keys = {seen.headers["authorization"] for seen in production.seen}
+    assert {"Bearer krt_live_real.secret", "Bearer krt_live_other.secret"} == keys
+
+
+def test_a_captured_client_has_its_own_server_back(tmp_path: Path) -> None:
+    """Its next call goes where its calls went before, with its own key."""
+    code = """
+import shop
+
+def test_before():
+    shop.kraty.wallet.credit("before", "gold", amount=5)
+
+def test_during(kraty_emulator):
+    shop.kraty.wallet.credit("during", "gold", amount=5)
+
+def test_after():
+    shop.kraty.wallet.credit("after", "gold", amount=5)
+    shop.kraty.close()
+"""
+    with serving() as production:
+        said = run(tmp_path, code, base_url=production.url, shop=SHOP)
+        assert "3 passed" in said
+    assert ["before", "after"] == [seen.player for seen in production.seen]
+    assert ["Bearer krt_live_real.secret"] * 2 == [
+        seen.headers["authorization"] for seen in production.seen
+    ]
+
+
+def test_a_client_that_a_test_leaves_in_a_cache(tmp_path: Path) -> None:
+    """A client that one test has created works in the next ones, in their own event loops."""
+    code = """
+import asyncio
+import pytest
+import shop
+
+def ping(client):
+    async def scenario():
+        await client.wallet.credit("p", "gold", amount=5)
+    asyncio.run(scenario())
+
+@pytest.mark.parametrize("time", [1, 2, 3])
+def test_it(kraty_emulator, time):
+    shop.lazy().wallet.credit("p", "gold", amount=5)
+    shop.quick().wallet.credit("p", "gold", amount=5)
+    ping(shop.aquick())
+    assert kraty_emulator.balance("p", "gold") == 15
+
+def test_after():
+    assert shop.quick().base_url == shop.aquick().base_url == shop.kraty.base_url
+    assert "krt_live_real" in repr(shop.quick()) and not shop.quick().is_closed
+"""
+    shop = """
+from functools import cache
+from kraty_admin import KratyAdmin, KratyAdminAsync
+
+kraty = KratyAdmin()
+akraty = KratyAdminAsync()
+lazy = cache(lambda: KratyAdmin())
+quick = cache(lambda: kraty.with_options(deadline=30))
+aquick = cache(lambda: akraty.with_options(deadline=30))
+"""
+    with serving() as production:
+        assert "4 passed" in run(tmp_path, code, base_url=production.url, shop=shop)
+        assert 0 == production.connections
 
 
 @pytest.mark.parametrize("options", [[], ["-n", "3"]], ids=["one process", "three processes"])
@@ -205,5 +372,5 @@ def test_the_message_without_the_extra(tmp_path: Path) -> None:
     with pytest.raises(AssertionError) as failed:
         run(tmp_path, code, conftest="import sys\nsys.modules['uvicorn'] = None\n")
     said = str(failed.value)
-    assert "kraty_emulator needs uvicorn: pip install 'kraty-admin[emulator]'" in said
+    assert "kraty_admin.emulator needs uvicorn: pip install 'kraty-admin[emulator]'" in said
     assert "Traceback" not in said

@@ -61,6 +61,16 @@ _CONNECTIONS: Final = 100
 DEFAULT_RETRY_BUDGET: Final = 100
 
 
+class Route(Generic[P]):
+    """Where a client's calls go, with the state that must not outlive a test."""
+
+    def __init__(self, target: Target, sender: P, budget: RetryBudget, *, is_closed: bool) -> None:
+        self.target = target
+        self.sender: P = sender
+        self.budget = budget
+        self.is_closed = is_closed
+
+
 class _Client(Generic[P]):
     """What both clients have in common: everything but performing a call."""
 
@@ -70,6 +80,7 @@ class _Client(Generic[P]):
     _limiter: Limiter
     _generate_key: Callable[[], str]
     _sender: P
+    _http_client: object
     _closed: bool
     _derived: bool
 
@@ -132,14 +143,38 @@ class _Client(Generic[P]):
         other._budget = self._budget
         other._limiter = self._limiter
         other._generate_key = self._generate_key
-        other._sender = self._sender
+        other._http_client = self._http_client
         other._closed = self._closed
         other._derived = True
+        other._sender = self._sender
         other._set_up_resources()
         return other
 
     def _set_up_resources(self) -> None:
         raise NotImplementedError
+
+    def _make_sender(self, target: Target) -> P:
+        raise NotImplementedError
+
+    def _route_to(self, target: Target) -> Route[P]:
+        """Return a new route to another server, over the caller's http_client if there is one."""
+        return Route(target, self._make_sender(target), self._budget.refilled(), is_closed=False)
+
+    @property
+    def _route(self) -> Route[P]:
+        """Where calls go. The emulator replaces it for the duration of a test.
+
+        A call that has begun makes all its attempts on the route that it began on.
+        """
+        return Route(self._target, self._sender, self._budget, is_closed=self._closed)
+
+    @_route.setter
+    def _route(self, route: Route[P]) -> None:
+        self._target = route.target
+        self._sender = route.sender
+        self._budget = route.budget
+        self._closed = route.is_closed
+        self._limiter.reset()
 
     def _exchange(self, operation: Operation[T]) -> Exchange[T]:
         """Check, stamp and freeze a call, before anything is sent."""
@@ -249,10 +284,8 @@ class KratyAdmin(Resources, _Client[Sender]):
         )
         if http_client is not None and not isinstance(http_client, httpx.Client):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers err
             raise TypeError(f"http_client must be an httpx.Client, not {_kind(http_client)}")
-        if http_client is None:
-            self._sender = Sender(self._target.prepared_whole, _sync_pool(self._target))
-        else:
-            self._sender = Sender(self._target.prepared, http_client)
+        self._http_client = http_client
+        self._sender = self._make_sender(self._target)
         self._set_up_resources()
 
     def request(
@@ -307,6 +340,11 @@ class KratyAdmin(Resources, _Client[Sender]):
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _make_sender(self, target: Target) -> Sender:
+        if isinstance(self._http_client, httpx.Client):
+            return Sender(target.prepared, self._http_client)
+        return Sender(target.prepared_whole, _sync_pool(target))
 
     def _set_up_resources(self) -> None:
         super()._set_up_resources()
@@ -376,10 +414,8 @@ class KratyAdminAsync(AsyncResources, _Client[AsyncSender]):
         )
         if http_client is not None and not isinstance(http_client, httpx.AsyncClient):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers err
             raise TypeError(f"http_client must be an httpx.AsyncClient, not {_kind(http_client)}")
-        if http_client is None:
-            self._sender = AsyncSender(self._target.prepared_whole, _async_pool(self._target))
-        else:
-            self._sender = AsyncSender(self._target.prepared, http_client)
+        self._http_client = http_client
+        self._sender = self._make_sender(self._target)
         self._set_up_resources()
 
     async def request(
@@ -416,6 +452,11 @@ class KratyAdminAsync(AsyncResources, _Client[AsyncSender]):
         traceback: TracebackType | None,
     ) -> None:
         await self.close()
+
+    def _make_sender(self, target: Target) -> AsyncSender:
+        if isinstance(self._http_client, httpx.AsyncClient):
+            return AsyncSender(target.prepared, self._http_client)
+        return AsyncSender(target.prepared_whole, _async_pool(target))
 
     def _set_up_resources(self) -> None:
         from ._migrate import AsyncMigrate

@@ -64,6 +64,11 @@ class Limiter:
         if left is not None and seconds is not None:
             self._left, self._resets_at = left, now + seconds
 
+    def reset(self) -> None:
+        """Forget what the server has said, because the next calls go to another server."""
+        self._left = None
+        self._held_until = 0.0
+
     def hold(self, seconds: float, now: float) -> None:
         """Nobody begins a call for so long: the server has asked one of them to wait."""
         self._held_until = max(self._held_until, now + seconds)

@@ -165,6 +165,10 @@ class RetryBudget:
             return False
         return True
 
+    def refilled(self) -> RetryBudget:
+        """Return a budget of the same size of which nothing is spent."""
+        return RetryBudget(self._capacity)
+
     def give_back(self) -> None:
         """A call has succeeded."""
         if self._spent:

@@ -149,8 +149,13 @@ def _timeout(value: object) -> httpx.Timeout:
     return httpx.Timeout(value)
 
 
-def make_target(api_key: Secret, base_url: str | None) -> Target:
+def make_target(api_key: Secret, base_url: str | None, *, keep_alive: bool = True) -> Target:
     """Key and URL from arguments, or from the environment.
+
+    Args:
+        api_key: The key; one of `None` takes `KRATY_SERVER_KEY`.
+        base_url: The URL; `None` takes `KRATY_BASE_URL`, or else the default.
+        keep_alive: Whether a connection may be used for more than one call.
 
     Raises:
         TypeError, ValueError: One is missing or unusable. The key is never quoted.
@@ -163,12 +168,13 @@ def make_target(api_key: Secret, base_url: str | None) -> Target:
     # thread is in the middle of that leaves the child waiting for it for ever.
     codecs.lookup("idna")
     root = httpx.URL(origin + API_ROOT)
+    connection = {} if keep_alive else {"Connection": "close"}
     return Target(
         root=str(root),
         origin=origin,
         key_prefix=str(key.given).split(".")[0] if "." in str(key.given) else "",
-        prepared=_prepare(root, key, {}),
-        prepared_whole=_prepare(root, key, {"Host": root.netloc.decode("ascii")}),
+        prepared=_prepare(root, key, connection),
+        prepared_whole=_prepare(root, key, {"Host": root.netloc.decode("ascii"), **connection}),
     )
 
 

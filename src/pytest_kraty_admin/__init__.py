@@ -27,10 +27,7 @@ def _kraty_emulator_server() -> Iterator[Emulator]:  # pyright: ignore[reportUnu
     try:
         from kraty_admin.emulator import Clock, Emulator
     except ModuleNotFoundError as missing:
-        pytest.fail(
-            f"kraty_emulator needs {missing.name}: pip install 'kraty-admin[emulator]'",
-            pytrace=False,
-        )
+        pytest.fail(str(missing), pytrace=False)
     with Emulator(seed=0, clock=Clock()) as emulator:
         yield emulator
 
@@ -39,17 +36,22 @@ def _kraty_emulator_server() -> Iterator[Emulator]:  # pyright: ignore[reportUnu
 def kraty_emulator(
     _kraty_emulator_server: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Emulator]:
-    """A `kraty_admin.emulator.Emulator` in its first state, on a free port of this machine.
+    """A fresh `kraty_admin.emulator.Emulator`, on a free port of this machine.
 
-    During the test `KRATY_BASE_URL` and `KRATY_SERVER_KEY` name it, so a client that is
-    made without arguments talks to it, and a real key in the environment goes nowhere.
-    Clients that its `client()` has made are closed after the test. Its ids depend on the
-    order of calls only; its clock runs until the test sets it.
+    During the test, `KRATY_BASE_URL` and `KRATY_SERVER_KEY` name the emulator, so a client
+    that the test creates without arguments uses it. Every open client that was created
+    before the test, at import for example, also sends its calls to the emulator, with the
+    emulator's key; after the test it is as it was: see `Emulator.capture_clients`. A
+    client that the test creates with a `base_url` of its own uses that URL.
+
+    Clients from `client()` are closed after the test. Ids depend only on the order of the
+    calls. The clock runs until the test sets it.
     """
     emulator = _kraty_emulator_server
     monkeypatch.setenv("KRATY_BASE_URL", emulator.base_url)
     monkeypatch.setenv("KRATY_SERVER_KEY", emulator.api_key)
-    yield emulator
+    with emulator.capture_clients():
+        yield emulator
     emulator.close_clients()
     emulator.start()  # the test may have closed it
     # Now, not before the next test: a delivery that is due again would reach a stranger

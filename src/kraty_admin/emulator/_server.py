@@ -10,9 +10,9 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from types import TracebackType
 from typing import Final
 from uuid import uuid4
@@ -24,6 +24,7 @@ from kraty_admin import KratyAdmin, KratyAdminAsync, RetryConfig
 from kraty_admin._client import DEFAULT_RETRY_BUDGET
 from kraty_admin._sender import Hook
 
+from ._capture import capture, exempt
 from ._clock import SEEDED_START, Clock, SeededIds
 from ._control import Controls, build_control
 from ._faults import Faults
@@ -247,6 +248,7 @@ class Emulator:
             retry_budget=retry_budget,
             on_request=on_request,
         )
+        exempt(client)
         return self._clients.enter_context(client)
 
     def async_client(
@@ -267,7 +269,7 @@ class Emulator:
             retry_budget: How many retries may be spent before calls succeed again.
             on_request: Called after each attempt.
         """
-        return KratyAdminAsync(
+        client = KratyAdminAsync(
             api_key=self.api_key,
             base_url=self.base_url,
             timeout=timeout,
@@ -276,10 +278,34 @@ class Emulator:
             retry_budget=retry_budget,
             on_request=on_request,
         )
+        exempt(client)
+        return client
 
     def close_clients(self) -> None:
         """Close what `client` has made so far."""
         self._clients.pop_all().close()
+
+    @contextmanager
+    def capture_clients(self) -> Generator[None, None, None]:
+        """Point every client that exists already at this emulator until the block ends.
+
+        This is for code that creates its client at import, before a test can set the
+        environment. Each open `KratyAdmin` and `KratyAdminAsync` of the process sends its
+        calls here, with the first key. A caller's `http_client` stays in use. After the
+        block each client has its own URL, key and connections again, and is open again if
+        the block has closed it.
+
+        Not captured are clients that are closed, clients that an `Emulator` made with
+        `client` or `async_client`, and clients that are created inside the block. A
+        captured client opens a connection for each call. A call that began before the
+        block ends where it began. A thread that goes on after the block uses its client
+        as it was before, so end such threads inside the block.
+
+        Raises:
+            RuntimeError: The emulator is not running.
+        """
+        with capture(self.base_url, self.api_key):
+            yield
 
     def reset(self) -> None:
         """Be as at first: without players, keys, requests, faults, deliveries and events."""
