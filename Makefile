@@ -69,7 +69,7 @@ surface: $(VENV)/.dev ## record the public surface, after a change to it that is
 compare: $(VENV)/.dev ## what changed from OLD to NEW, and what of it breaks callers
 	@$(BIN)/python codegen/compare.py '$(OLD)' '$(NEW)'
 
-prove: $(VENV)/.dev ## one receipt, one mint: measured under faults, kills, forks and an outage
+prove: $(VENV)/.dev ## measure the promise under faults, kills, forks and an outage
 	@cd tests && $(abspath $(BIN))/python -m proofs
 
 $(VENV)-bench/.done: benchmarks/requirements.txt pyproject.toml | $(BIN)/uv

@@ -326,13 +326,13 @@ def test_the_block_of_resuming(
     """It is stopped, refused without `resume`, and gone on with."""
     monkeypatch.chdir(tmp_path)
     Path("wallet.jsonl").write_text('{"externalPlayerId":"p","economyKey":"gold","amount":5}\n')
-    bring_in = run("Journal and resume")["bring_in"]
+    import_balances = run("Journal and resume")["import_balances"]
     with kraty.client() as client:
         kraty.faults.add(Fault("status", status=401, when="before"))
         with pytest.raises(ImportStoppedError):
-            bring_in(client)
+            import_balances(client)
         assert capsys.readouterr().out.startswith("after 0 rows: 401 unauthenticated")
         with pytest.raises(ValueError, match="is there already"):
-            bring_in(client)
-        bring_in(client, resume=True)
+            import_balances(client)
+        import_balances(client, resume=True)
     assert posted(kraty) == [("p", 5)]
