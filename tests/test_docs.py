@@ -8,9 +8,12 @@ import json
 import re
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,12 +24,13 @@ import pytest
 
 from kraty_admin import (
     KratyAdmin,
+    KratyKeyExpiredError,
     KratyNetworkError,
     KratyServerError,
     RetryConfig,
     sign_webhook,
 )
-from kraty_admin.emulator import Emulator
+from kraty_admin.emulator import Emulator, Fault
 
 ROOT = Path(__file__).parent.parent
 
@@ -174,6 +178,38 @@ def _(reader: Reader, block: Block) -> None:
     assert alert.calls == [("", (), {"receipt_id": "r_2"})]
 
 
+@checks("sdk.md", "How long a key protects you 1")
+def _(reader: Reader, block: Block) -> None:
+    lines = Recorder()
+    reader.names.update(receipt_id="r_1", print=lines)
+    reader.run(block)
+    assert reader.emulator.requests == []
+    assert "nothing was sent: wallet.debit was first tried at" in str(lines.calls)
+
+
+@checks("sdk.md", "Find out what the documents do not say 1")
+def _(reader: Reader, block: Block) -> None:
+    lines = Recorder()
+    reader.names["print"] = lines
+    reader.run(block)
+    # The emulator pays when the grant is created; its table says that this is a guess.
+    shown = [(words[0], [each.balance for each in words[1]]) for _, words, _ in lines.calls]
+    assert shown == [("created:", [1]), ("claimed:", [1])]
+
+
+@checks("sdk.md", "Find out what the documents do not say 2")
+def _(reader: Reader, block: Block) -> None:
+    lines = Recorder()
+    reader.names["print"] = lines
+    reader.run(block)
+    reader.emulator.clock.advance(timedelta(hours=25))
+    reader.run(block)
+    assert [words for _, words, _ in lines.calls] == [
+        ("applied 1, skipped 0",),
+        ("applied 0, skipped 1",),
+    ]
+
+
 @checks("sdk.md", "Grants 1")
 def _(reader: Reader, block: Block) -> None:
     reader.names["receipt_body"] = "MIIT"
@@ -305,7 +341,8 @@ def _(reader: Reader, block: Block) -> None:
 
 def deliver(app: Any, body: bytes, headers: dict[str, str]) -> httpx.Response:
     async def post() -> httpx.Response:
-        transport = httpx.ASGITransport(app)
+        # A server answers 500 where the handler fails, and so does this.
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://receiver") as client:
             return await client.post("/kraty/webhook", content=body, headers=headers)
 
@@ -348,10 +385,13 @@ def _(reader: Reader, block: Block) -> None:
 
 @checks("sdk.md", "Async 2")
 def _(reader: Reader, block: Block) -> None:
-    assert asyncio.run(reader.run(block)["fulfil"]("p", "r_1")) == 500
+    lines = Recorder()
+    reader.names["print"] = lines
+    asyncio.run(reader.run(block)["main"]())
+    assert lines.calls == [("", (500,), {})]
 
 
-@checks("README.md", "Use 1")
+@checks("README.md", "First call 1")
 def _(reader: Reader, block: Block) -> None:
     # The page's key is made up, and the emulator says so.
     with pytest.raises(KratyServerError, match="unauthenticated"):
@@ -361,45 +401,193 @@ def _(reader: Reader, block: Block) -> None:
     assert reader.emulator.balance("player_42", "gold") == 500
 
 
-@checks("README.md", "Once per receipt 1")
+PURCHASE = "A purchase that is still correct after a week 1"
+DAYS = [0, 1, 2, 7]
+TRIED = "SELECT receipt_id, first_tried_at FROM purchases"
+
+
+@attrs.define
+class Shop:
+    """The README's shop, and a receipt that the store delivers again."""
+
+    reader: Reader
+    db: sqlite3.Connection
+    asked: Recorder
+
+    def fulfil(self, kraty: KratyAdmin | None = None, player_id: str = "p") -> None:
+        self.reader.names["fulfil"](self.db, kraty or self.reader.kraty, player_id, "r_1")
+
+    def wait(self, time: timedelta) -> None:
+        """Let time pass, for the platform and for the shop."""
+        self.reader.emulator.clock.advance(time)
+        with self.db:
+            for receipt, tried in self.db.execute(TRIED).fetchall():
+                earlier = (datetime.fromisoformat(tried) - time).isoformat()
+                row = (earlier, receipt)
+                self.db.execute("UPDATE purchases SET first_tried_at = ? WHERE receipt_id = ?", row)
+
+    @property
+    def balance(self) -> int:
+        return self.reader.emulator.balance("p", "gold")
+
+    @property
+    def calls(self) -> int:
+        return len(self.reader.emulator.requests)
+
+    def rows(self) -> list[tuple[str, int]]:
+        """What is committed, as another process sees it."""
+        with closing(sqlite3.connect("shop.sqlite3")) as other:
+            return other.execute("SELECT receipt_id, done FROM purchases").fetchall()
+
+
+@pytest.fixture
+def shop(reader: Reader) -> Iterator[Shop]:
+    names = reader.run(block_named("README.md", PURCHASE))
+    asked = names["ask_a_human"] = Recorder()
+    with closing(names["open_shop"]("shop.sqlite3")) as db:
+        yield Shop(reader, db, asked)
+
+
+@checks("README.md", PURCHASE)
 def _(reader: Reader, block: Block) -> None:
-    fulfil = reader.run(block)["fulfil"]
-    assert [fulfil(reader.kraty, "p", "r_1"), fulfil(reader.kraty, "p", "r_1")] == [500, 500]
-    with pytest.raises(KratyServerError) as caught:
-        fulfil(reader.kraty, "q", "r_1")
-    assert caught.value.is_idempotency_conflict
+    names = reader.run(block)
+    lines = names["print"] = Recorder()
+    with closing(names["open_shop"]("shop.sqlite3")) as db:
+        names["fulfil"](db, reader.kraty, "p", "r_1")
+        names["fulfil"](db, reader.kraty, "p", "r_2")
+    assert reader.emulator.balance("p", "gold") == 1000
+    names["ask_a_human"](KratyNetworkError("down"))
+    assert lines.calls == [("", ("please look at this purchase: down",), {})]
 
 
-@checks("README.md", "Once per receipt 2")
+@pytest.mark.parametrize("days", DAYS)
+def test_a_receipt_that_comes_again_is_paid_once(shop: Shop, days: int) -> None:
+    """A receipt that was paid out needs no call, at once as after a week."""
+    shop.fulfil()
+    calls = shop.calls
+    shop.wait(timedelta(days=days))
+    shop.fulfil()
+    assert (shop.balance, shop.calls) == (500, calls)
+    assert shop.asked.calls == []
+
+
+@pytest.mark.parametrize("days", DAYS)
+def test_a_lost_answer_is_paid_once(shop: Shop, days: int) -> None:
+    """Repeated in time it returns; later nothing is sent, and a person is asked."""
+    shop.reader.emulator.faults.add(Fault("drop"), operation="wallet.credit")
+    once = shop.reader.kraty.with_options(retry=RetryConfig(attempts=1))
+    with pytest.raises(KratyNetworkError):
+        shop.fulfil(once)
+    assert shop.rows() == [("r_1", 0)]
+    calls = shop.calls
+    shop.wait(timedelta(days=days))
+    shop.fulfil()
+    in_time = days == 0
+    assert shop.balance == 500
+    assert shop.calls - calls == in_time
+    assert shop.rows() == [("r_1", int(in_time))]
+    errors = [words[0] for _, words, _ in shop.asked.calls]
+    assert [type(error) for error in errors] == [] if in_time else [KratyKeyExpiredError]
+
+
+def test_a_receipt_is_committed_before_the_first_call(shop: Shop) -> None:
+    """A process that is killed in the call has left its row behind."""
+    seen: list[list[tuple[str, int]]] = []
+
+    class Watching:
+        def credit(self, *args: object, **kwargs: object) -> None:
+            seen.append(shop.rows())
+
+    shop.reader.names["fulfil"](shop.db, SimpleNamespace(wallet=Watching()), "p", "r_1")
+    assert seen == [[("r_1", 0)]]
+    assert shop.rows() == [("r_1", 1)]
+
+
+def test_a_receipt_of_another_player_asks_a_human(shop: Shop) -> None:
+    """The conflict is reported and raised, and the receipt is not done."""
+    shop.reader.emulator.faults.add(Fault("drop"), operation="wallet.credit")
+    with pytest.raises(KratyNetworkError):
+        shop.fulfil(shop.reader.kraty.with_options(retry=RetryConfig(attempts=1)))
+    with pytest.raises(KratyServerError, match="idempotency_conflict"):
+        shop.fulfil(player_id="q")
+    assert len(shop.asked.calls) == 1
+    assert shop.rows() == [("r_1", 0)]
+
+
+@checks("README.md", "When a call fails 1")
 def _(reader: Reader, block: Block) -> None:
-    def commit_then_drop(request: httpx.Request) -> httpx.Response:
-        httpx.request(request.method, request.url, headers=request.headers, content=request.content)
-        raise httpx.ReadError("dropped")
-
-    later: dict[str, str] = {}
-    transport = httpx.MockTransport(commit_then_drop)
-    with httpx.Client(transport=transport) as http_client:
-        kraty = KratyAdmin(http_client=http_client, retry=RetryConfig(attempts=1))
-        reader.run(block)["credit"](kraty, "p", later)
-    for key, player_id in later.items():
-        reader.kraty.wallet.credit(player_id, "gold", amount=500, idempotency_key=key)
-    assert (list(later.values()), reader.emulator.balance("p", "gold")) == (["p"], 500)
+    names = reader.run(block)
+    lines = names["print"] = Recorder()
+    once = reader.kraty.with_options(retry=RetryConfig(attempts=1))
+    later: dict[str, tuple[str, datetime]] = {}
+    # Rejected: it changed nothing, and nothing is to be repeated.
+    reader.emulator.faults.add(Fault("status", status=429, when="before"))
+    with pytest.raises(KratyServerError, match="429"):
+        names["credit"](once, "p", later)
+    assert later == {}
+    # The answer is lost; a retry that fails keeps the entry, the next one succeeds.
+    reader.emulator.faults.add(Fault("drop"))
+    names["credit"](once, "p", later)
+    assert [player for player, _ in later.values()] == ["p"]
+    reader.emulator.faults.add(Fault("status", status=503, when="before"))
+    with pytest.raises(KratyServerError, match="503"):
+        names["retry"](once, later)
+    assert len(later) == 1
+    names["retry"](once, later)
+    assert (later, reader.emulator.balance("p", "gold"), lines.calls) == ({}, 500, [])
+    # Too late: nothing is sent.
+    reader.emulator.faults.add(Fault("drop"))
+    names["credit"](once, "p", later)
+    later = {key: (who, at - timedelta(hours=23)) for key, (who, at) in later.items()}
+    calls = len(reader.emulator.requests)
+    names["retry"](once, later)
+    assert (later, len(reader.emulator.requests)) == ({}, calls)
+    assert "too late to repeat, please look at p and key" in str(lines.calls)
 
 
 @checks("README.md", "Webhooks 1")
 def _(reader: Reader, block: Block) -> None:
     names = reader.run(block)
     receives(names["app"])
-    assert names["handled"] == {"evt_1"}
+    assert handled() == ["evt_1"]
+    names["handle"] = fails_once = FailsOnce()
+    body = json.dumps({"id": "evt_2", "eventName": "grant.created", "data": {}}).encode()
+    headers = {"X-Signature": sign_webhook(raw_body=body, secret="whsec_docs")}
+    statuses = [deliver(names["app"], body, headers).status_code for _ in range(3)]
+    assert statuses == [500, 200, 200]
+    assert fails_once.runs == 2
+    assert handled() == ["evt_1", "evt_2"]
+    with closing(sqlite3.connect("shop.sqlite3")) as db:
+        assert db.execute("SELECT * FROM effects").fetchall() == [("evt_2",)]
 
 
-@checks("README.md", "More 1")
+class FailsOnce:
+    """A handler that writes to the database, and fails after that the first time."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+
+    def __call__(self, db: sqlite3.Connection, event: Any) -> None:
+        self.runs += 1
+        db.execute("CREATE TABLE IF NOT EXISTS effects (event_id TEXT)")
+        db.execute("INSERT INTO effects VALUES (?)", (event.id,))
+        if self.runs == 1:
+            raise RuntimeError("the handler fails")
+
+
+def handled() -> list[str]:
+    with closing(sqlite3.connect("shop.sqlite3")) as db:
+        rows = db.execute("SELECT event_id FROM handled ORDER BY event_id").fetchall()
+        return [str(row[0]) for row in rows]
+
+
+@checks("README.md", "Options and other endpoints 1")
 def _(reader: Reader, block: Block) -> None:
     reader.run(block)
     assert [seen.path for seen in reader.emulator.requests] == ["/server/v1/ping"]
 
 
-@checks("README.md", "More 2")
+@checks("README.md", "Options and other endpoints 2")
 def _(reader: Reader, block: Block) -> None:
     reader.run(block)
     assert reader.emulator.balance("player_42", "gold") == 500
@@ -412,7 +600,7 @@ def _(reader: Reader, block: Block) -> None:
     assert reader.emulator.balance("player_7", "gold") == 500
 
 
-@checks("README.md", "Test 1")
+@checks("README.md", "Test your own code 1")
 @checks("emulator.md", "In pytest 1")
 def _(reader: Reader, block: Block) -> None:
     tests = [value for name, value in reader.run(block).items() if name.startswith("test_")]
@@ -458,6 +646,39 @@ def _(reader: Reader, block: Block) -> None:
     ]
 
 
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def anchors(page: Path) -> set[str]:
+    """The fragments that lead to the headings of a page."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    headings = re.findall(r"^#+ (.+)$", text, re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", [pytest.param(page, id=page.name) for page in PAGES])
+def test_links_lead_somewhere(page: Path) -> None:
+    """A link is absolute, or leads to a file and a heading of the repository."""
+    for link in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
+        if link.startswith("https://"):
+            continue
+        name, _, fragment = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.is_file(), link
+        assert not fragment or fragment in anchors(target), link
+
+
+def test_the_readme_works_outside_the_repository() -> None:
+    """Package indexes show it alone: it links to nothing beside it, and names files that exist."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    assert [link for link in links if not link.startswith(("https://", "#"))] == []
+    named = re.findall(r"^\| ([\w/]+\.md) \|", text, re.M)
+    assert len(named) >= 9
+    assert [name for name in named if not (ROOT / name).is_file()] == []
+    assert "\nmake test " in text  # what CI reads it for
+
+
 # What a reader has at hand, for the type checkers.
 READER = """\
 import json as json
@@ -482,6 +703,9 @@ TAKES = {
     "Quickstart 1": "",
     "Quickstart 2": "KratyAdmin, os",
     "Idempotency 1": "alert_ops, kraty, receipt_id",
+    "How long a key protects you 1": "kraty, receipt_id",
+    "Find out what the documents do not say 1": "",
+    "Find out what the documents do not say 2": "",
     "Grants 1": "kraty, receipt_body",
     "Grants 2": "grant, kraty",
     "Lobbies 2": "kraty, lobby_id",
