@@ -456,8 +456,9 @@ def _(reader: Reader, block: Block) -> None:
         names["fulfil"](db, reader.kraty, "p", "r_1")
         names["fulfil"](db, reader.kraty, "p", "r_2")
     assert reader.emulator.balance("p", "gold") == 1000
-    names["ask_a_human"](KratyNetworkError("down"))
-    assert lines.calls == [("", ("please look at this purchase: down",), {})]
+    error = KratyNetworkError("down")
+    names["ask_a_human"](error)
+    assert lines.calls == [("", (f"please look at this purchase: {error}",), {})]
 
 
 @pytest.mark.parametrize("days", DAYS)
