@@ -90,7 +90,7 @@ def credit(kraty: KratyAdmin, network: LosingAnswers) -> None:
     say("balance", f"{wallet.balance} gold after three tries: one mint")
 
     def alert(error: KratyServerError) -> None:
-        say("alert", f"{error.code}: this receipt was fulfilled before, with another amount")
+        say("alert", f"{error.code}: this key was used before, with other arguments")
 
     print()
     try:

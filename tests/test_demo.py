@@ -28,7 +28,7 @@ def test_the_demo_shows_one_mint_for_three_tries() -> None:
         "replayed   None: which of the attempts took effect is not known",
         "balance    500 gold after three tries: one mint",
         "",
-        "alert      idempotency_conflict: this receipt was fulfilled before, with another amount",
+        "alert      idempotency_conflict: this key was used before, with other arguments",
         "balance    500 gold, as before",
         "",
         "grant      201, replayed False, *…",
