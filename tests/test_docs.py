@@ -488,7 +488,8 @@ def test_a_lost_answer_is_paid_once(shop: Shop, days: int) -> None:
     assert shop.calls - calls == in_time
     assert shop.rows() == [("r_1", int(in_time))]
     errors = [words[0] for _, words, _ in shop.asked.calls]
-    assert [type(error) for error in errors] == [] if in_time else [KratyKeyExpiredError]
+    expected = [] if in_time else [KratyKeyExpiredError]
+    assert [type(error) for error in errors] == expected
 
 
 def test_a_receipt_is_committed_before_the_first_call(shop: Shop) -> None:
