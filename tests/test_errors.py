@@ -157,6 +157,14 @@ class TestJourneys:
                 assert fields_of(error) == fields_of(arrived)
 
 
+MISSING_FACTS: Final[dict[str, tuple[Any, ...]]] = {
+    "no facts": (),
+    "empty facts": ({},),
+    "null": (None,),
+    "odd time": ({"ambiguous": True, "first_sent_at": "yesterday"},),
+}
+
+
 class TestCopiedByArgs:
     """Rebuilt from its class and its `args`, as Celery does it, an error keeps what matters."""
 
@@ -178,15 +186,7 @@ class TestCopiedByArgs:
             "args": list(copied.args),
         }
 
-    @pytest.mark.parametrize(
-        "facts",
-        [
-            pytest.param((), id="no facts"),
-            pytest.param(({},), id="empty facts"),
-            pytest.param((None,), id="null"),
-            pytest.param(({"ambiguous": True, "first_sent_at": "yesterday"},), id="odd time"),
-        ],
-    )
+    @pytest.mark.parametrize("facts", MISSING_FACTS.values(), ids=MISSING_FACTS.keys())
     @pytest.mark.parametrize("kind", [KratyServerError, KratyResponseError, KratyNetworkError])
     def test_missing_facts(
         self, kind: type[KratyServerError | KratyNetworkError], facts: tuple[Any, ...]

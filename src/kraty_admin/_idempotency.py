@@ -191,7 +191,7 @@ def check_key_age(
             f"{operation} was first tried at {first_tried_at.isoformat()}. A repeat under the same "
             f"idempotency key is only safe for {hours} hours: now it could take effect a second "
             "time. Nothing was sent. Find out whether the first call took effect. If it did, "
-            "record it as done; if not, fulfil it under a new key",
+            "record it as done; if not, fulfil it as a new purchase",
             operation=operation,
             idempotency_key=key,
             first_tried_at=first_tried_at,
