@@ -52,12 +52,24 @@ class Layout:
     surface: Path
     output: Path
     package: str
+    runtime: Path | None = None
+    """The modules that are copied into the package; without it, the package imports Kraty's."""
+
+    @property
+    def runtime_package(self) -> str:
+        """The package from which the output imports the modules of the runtime."""
+        return KRATY.package if self.runtime is None else self.package
+
+    def runtime_modules(self) -> list[Path]:
+        """The modules that are copied. The package has an `__init__.py` of its own."""
+        modules = [] if self.runtime is None else sorted(self.runtime.glob("*.py"))
+        return [path for path in modules if path.name != "__init__.py"]
 
     def inputs(self) -> list[Path]:
         """Every file that the output depends on."""
         templates = sorted((ROOT / "codegen" / "templates").iterdir())
         scripts = [ROOT / "codegen" / name for name in ("config.yaml", "generate.py", "views.py")]
-        return [self.contract, self.surface, *scripts, *templates]
+        return [self.contract, self.surface, *scripts, *templates, *self.runtime_modules()]
 
     def label(self, path: Path) -> str:
         """How messages and the manifest name a file."""
@@ -69,6 +81,7 @@ KRATY: Final = Layout(
     surface=ROOT / "codegen" / "surface.yaml",
     output=ROOT / "generated",
     package="kraty_server_api",
+    runtime=ROOT / "codegen" / "runtime",
 )
 # A contract that takes every branch of the templates; what comes of it is tested.
 GOLDEN: Final = Layout(
@@ -121,11 +134,14 @@ def string_literal(value: str, indent: int) -> str:
 class KratyProject(openapi_python_client.Project):
     """openapi-python-client with our layout: a module per kind of thing, facades by resource."""
 
-    def __init__(self, view: PackageView, data: GeneratorData, config: Config) -> None:
+    def __init__(
+        self, view: PackageView, data: GeneratorData, config: Config, layout: Layout
+    ) -> None:
         super().__init__(
             openapi=data, config=config, custom_template_path=ROOT / "codegen" / "templates"
         )
         self.view = view
+        self.layout = layout
         self.env.filters["docstring"] = docstring
         self.env.filters["string_literal"] = string_literal
 
@@ -137,9 +153,6 @@ class KratyProject(openapi_python_client.Project):
         """
         view = self.view
         self._render("__init__.py", "package_init.py.jinja", title=view.title)
-        self._render("types.py", "types.py.jinja")
-        self._render("decoding.py", "decoding.py.jinja")
-        self._render("checks.py", "checks.py.jinja")
         codes, doc = view.error_codes, view.error_codes_doc
         self._render("errors.py", "errors.py.jinja", codes=codes, doc=doc)
         self._render("models.py", "models.py.jinja", models=view.models, enums=view.enums)
@@ -157,14 +170,28 @@ class KratyProject(openapi_python_client.Project):
             self._render(f"resources/{resource.name}.py", "resource.py.jinja", resource=resource)
         (self.package_dir / "py.typed").touch()
         self._run_post_hooks()
+        # After the hooks, since these modules are checked and formatted where they are written.
+        for path in self.layout.runtime_modules():
+            self._copy(path)
         return self._get_errors()
 
     def _render(self, path: str, template: str, **values: object) -> None:
         target = self.package_dir / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(
-            self.env.get_template(template).render(generator=GENERATOR, **values), encoding="utf-8"
+        source = self.env.get_template(template)
+        runtime = self.layout.runtime_package
+        text = source.render(generator=GENERATOR, runtime=runtime, **values)
+        target.write_text(text, encoding="utf-8")
+
+    def _copy(self, path: Path) -> None:
+        label = self.layout.label(path)
+        header = (
+            f"# Copied by `make regen` from {label}.\n# Do not edit: change that file instead.\n"
         )
+        target = self.package_dir / path.name
+        if target.exists():
+            raise SurfaceError([f"{label}: a template writes {path.name} too"])
+        target.write_text(header + path.read_text(encoding="utf-8"), encoding="utf-8")
 
 
 def _digest(data: bytes) -> str:
@@ -207,7 +234,7 @@ def generate(layout: Layout, target: Path, contract_bytes: bytes) -> None:
     data = GeneratorData.from_dict(contract, config=config)
     if isinstance(data, GeneratorError):
         raise SurfaceError([_message(data)])
-    errors = KratyProject(package_view(contract, surface, data), data, config).build()
+    errors = KratyProject(package_view(contract, surface, data), data, config, layout).build()
     if errors:
         raise SurfaceError(_message(error) for error in errors)
     # The emulator validates requests against the very contract that the code came from.

@@ -26,8 +26,9 @@ from kraty_admin import (
 )
 from kraty_admin._exchange import Done, Exchange, Failure, Limits, Outcome, Raise, Reply, Sleep
 from kraty_admin._retry import YEAR, RetryBudget
+from kraty_server_api.model import Model
 from kraty_server_api.models import ServerPingResponse, WalletAdjustment
-from kraty_server_api.types import Model, Operation, replayed_by_applied
+from kraty_server_api.operation import Operation, replayed_by_applied
 
 URL: Final = "https://api.kraty.io/server/v1/players/p/wallet/gold/credit"
 KEY: Final = "receipt_1"

@@ -12,7 +12,8 @@ from golden_api import models
 from golden_api.errors import ERROR_CODES, ErrorCodeProperties
 from golden_api.operations import class_, first
 from golden_api.resources import AsyncResources, Resources
-from golden_api.types import Operation
+
+from kraty_server_api.operation import Operation
 
 MOMENT = datetime(2026, 6, 8, 12, tzinfo=timezone.utc)
 

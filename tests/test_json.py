@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from kraty_admin import _json
 from kraty_admin._json import encode
-from kraty_server_api.types import Model
+from kraty_server_api.model import Model
 
 
 def text_of(value: object) -> str:

@@ -32,7 +32,7 @@ from kraty_admin import (
 )
 from kraty_server_api import models
 from kraty_server_api.decoding import is_array, is_object
-from kraty_server_api.types import Model, ResponseInfo
+from kraty_server_api.model import Model, ResponseInfo
 
 CONTRACT: Final[dict[str, Any]] = json.loads(
     (Path(__file__).parents[1] / "openapi.server.json").read_text(encoding="utf-8")

@@ -7,8 +7,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
-from . import decoding
-from .types import Model
+from kraty_server_api import decoding
+from kraty_server_api.model import Model
 
 __all__ = [
     "ApiKey",

@@ -13,8 +13,9 @@ from urllib.parse import unquote
 import httpx
 
 from kraty_server_api.decoding import is_object
+from kraty_server_api.model import Model
+from kraty_server_api.operation import Operation
 from kraty_server_api.resources import AsyncResources, Resources
-from kraty_server_api.types import Model, Operation
 
 from ._exchange import Exchange
 from ._idempotency import FIELD, random_keys, stamp

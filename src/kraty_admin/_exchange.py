@@ -15,7 +15,8 @@ from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 import httpx
 
 from kraty_server_api.decoding import is_array, is_object
-from kraty_server_api.types import Model, Operation, ResponseInfo, attach
+from kraty_server_api.model import Model, ResponseInfo, attach
+from kraty_server_api.operation import Operation
 
 from ._retry import YEAR, RetryBudget, RetryConfig, backoff, retry_after
 from .errors import (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from kraty_server_api.resources import migrate as generated
 
 if TYPE_CHECKING:
-    from kraty_server_api.types import AsyncCall, Call
+    from kraty_server_api.operation import AsyncCall, Call
 
     from ._limiter import Limiter
     from ._sender import Hook

@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 pytest.importorskip("openapi_python_client", reason="the generator needs Python 3.11")
@@ -33,6 +34,19 @@ def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
         output=golden / "generated",
         package="golden_api",
     )
+    regenerate(copy, copy.contract.read_bytes())
+    assert check(copy) == []
+    return copy
+
+
+@pytest.fixture
+def with_runtime(layout: Layout) -> Layout:
+    """The same contract, for a package that gets copies of two small modules."""
+    runtime = layout.contract.parent / "runtime"
+    runtime.mkdir()
+    for name in ("__init__", "first", "second"):
+        (runtime / f"{name}.py").write_text(f'"""The {name} module."""\n', encoding="utf-8")
+    copy = attrs.evolve(layout, runtime=runtime)
     regenerate(copy, copy.contract.read_bytes())
     assert check(copy) == []
     return copy
@@ -131,6 +145,75 @@ def test_an_unlisted_file_is_drift(layout: Layout) -> None:
     """A file that the build step does not write does not hide among those it does."""
     (layout.output / "golden_api" / "extra.py").write_text("")
     assert check(layout) == ["golden_api/extra.py: not listed, the build step does not write it"]
+
+
+def test_modules_of_the_runtime_are_copied(with_runtime: Layout) -> None:
+    """A copy is the module below a header that names its source and the command."""
+    package = with_runtime.output / "golden_api"
+    copied = (package / "first.py").read_text(encoding="utf-8")
+    assert copied == (
+        "# Copied by `make regen` from first.py.\n"
+        "# Do not edit: change that file instead.\n"
+        '"""The first module."""\n'
+    )
+    assert "The __init__ module" not in (package / "__init__.py").read_text(encoding="utf-8")
+    manifest = json.loads((with_runtime.output / "MANIFEST.json").read_text(encoding="utf-8"))
+    assert {"first.py", "second.py"} < manifest["inputs"].keys()
+    assert {"golden_api/first.py", "golden_api/second.py"} < manifest["files"].keys()
+
+
+def test_kratys_package_has_all_modules_of_the_runtime() -> None:
+    """The package ships the modules of `codegen/runtime`; the golden package imports those."""
+    modules = {path.name for path in KRATY.runtime_modules()}
+    assert {"checks.py", "decoding.py", "model.py", "operation.py"} < modules
+    assert modules < {path.name for path in (KRATY.output / KRATY.package).iterdir()}
+    assert modules & {path.name for path in (GOLDEN.output / GOLDEN.package).iterdir()} == set()
+
+
+def test_a_changed_runtime_module_is_drift(with_runtime: Layout) -> None:
+    """A module that was changed without regenerating is named, with its copy."""
+    assert with_runtime.runtime is not None
+    (with_runtime.runtime / "first.py").write_text('"""Changed."""\n', encoding="utf-8")
+    assert check(with_runtime) == [
+        "first.py: changed without regenerating",
+        "golden_api/first.py: out of date",
+        "MANIFEST.json: out of date",
+    ]
+
+
+def test_a_new_runtime_module_is_drift(with_runtime: Layout) -> None:
+    """A module without its copy is named."""
+    assert with_runtime.runtime is not None
+    (with_runtime.runtime / "third.py").write_text('"""New."""\n', encoding="utf-8")
+    assert check(with_runtime) == [
+        "third.py: changed without regenerating",
+        f"golden_api/third.py: missing from {with_runtime.output.name}",
+        "MANIFEST.json: out of date",
+    ]
+
+
+def test_a_removed_runtime_module_is_drift(with_runtime: Layout) -> None:
+    """A copy without its module is named."""
+    assert with_runtime.runtime is not None
+    (with_runtime.runtime / "first.py").unlink()
+    assert check(with_runtime) == [
+        "golden_api/first.py: not listed, the build step does not write it",
+        "MANIFEST.json: out of date",
+    ]
+
+
+def test_an_edited_copy_is_drift(with_runtime: Layout) -> None:
+    """A copy is edited where it is written, not in the output."""
+    path = with_runtime.output / "golden_api" / "first.py"
+    path.write_text(path.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    assert check(with_runtime) == ["golden_api/first.py: edited by hand"]
+
+
+def test_a_runtime_module_does_not_replace_a_generated_one(with_runtime: Layout) -> None:
+    """A module with the name of a generated one is refused."""
+    assert with_runtime.runtime is not None
+    (with_runtime.runtime / "models.py").write_text("", encoding="utf-8")
+    assert check(with_runtime) == ["models.py: a template writes models.py too"]
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"inputs": {}, "files": {}}'], ids=repr)

@@ -24,6 +24,7 @@ from kraty_admin import (
     verify_webhook,
 )
 from kraty_admin.errors import WebhookVerificationReason
+from kraty_server_api.model import ResponseInfo
 from kraty_server_api.models import (
     ApiKey,
     CrateRewardEntry,
@@ -61,7 +62,6 @@ from kraty_server_api.params import (
     MigratePlayerRowParam,
     MigrateWalletRowParam,
 )
-from kraty_server_api.types import ResponseInfo
 
 if TYPE_CHECKING:
     from typing_extensions import assert_type

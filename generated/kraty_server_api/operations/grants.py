@@ -8,11 +8,15 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from .. import checks as _checks
+from kraty_server_api import checks as _checks
+from kraty_server_api.operation import (
+    Operation,
+    replayed_by_status,
+)
+
 from .. import lifetimes as _lifetimes
 from .. import models as _models
 from .. import params as _params
-from ..types import Operation, replayed_by_status
 
 __all__ = ["create_grant", "ack_grant"]
 

@@ -4,8 +4,11 @@
 
 from __future__ import annotations
 
+from kraty_server_api.operation import (
+    Operation,
+)
+
 from .. import models as _models
-from ..types import Operation
 
 __all__ = ["ping"]
 

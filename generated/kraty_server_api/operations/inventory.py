@@ -6,10 +6,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import checks as _checks
+from kraty_server_api import checks as _checks
+from kraty_server_api.operation import (
+    Operation,
+    replayed_by_applied,
+)
+
 from .. import lifetimes as _lifetimes
 from .. import models as _models
-from ..types import Operation, replayed_by_applied
 
 __all__ = ["grant_item", "revoke_item", "credit_wallet", "debit_wallet"]
 

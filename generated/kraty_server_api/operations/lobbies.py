@@ -7,10 +7,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .. import checks as _checks
+from kraty_server_api import checks as _checks
+from kraty_server_api.operation import (
+    Operation,
+)
+
 from .. import lifetimes as _lifetimes
 from .. import models as _models
-from ..types import Operation
 
 __all__ = ["push_lobby", "read_lobby"]
 

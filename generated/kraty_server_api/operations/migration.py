@@ -7,11 +7,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .. import checks as _checks
+from kraty_server_api import checks as _checks
+from kraty_server_api.operation import (
+    Operation,
+)
+
 from .. import lifetimes as _lifetimes
 from .. import models as _models
 from .. import params as _params
-from ..types import Operation
 
 __all__ = ["migrate_players", "migrate_wallet", "migrate_inventory"]
 

@@ -6,10 +6,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import checks as _checks
+from kraty_server_api import checks as _checks
+from kraty_server_api.operation import (
+    Operation,
+)
+
 from .. import lifetimes as _lifetimes
 from .. import models as _models
-from ..types import Operation
 
 __all__ = ["get_player", "ban_player", "unban_player", "merge_players"]
 

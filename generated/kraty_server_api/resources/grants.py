@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from kraty_server_api.operation import AsyncCall, Call
+
 from .. import models as _models
 from .. import params as _params
 from ..operations import grants as _grants
-from ..types import AsyncCall, Call
 
 __all__ = ["Grants", "AsyncGrants"]
 

@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
+from kraty_server_api.operation import AsyncCall, Call
+
 from .. import models as _models
 from ..operations import inventory as _inventory
-from ..types import AsyncCall, Call
 
 __all__ = ["Inventory", "AsyncInventory"]
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kraty_server_api.operation import AsyncCall, Call
+
 from .. import models as _models
 from ..operations import lobbies as _lobbies
-from ..types import AsyncCall, Call
 
 __all__ = ["Lobbies", "AsyncLobbies"]
 

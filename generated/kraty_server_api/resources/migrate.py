@@ -7,10 +7,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kraty_server_api.operation import AsyncCall, Call
+
 from .. import models as _models
 from .. import params as _params
 from ..operations import migration as _migration
-from ..types import AsyncCall, Call
 
 __all__ = ["Migrate", "AsyncMigrate"]
 

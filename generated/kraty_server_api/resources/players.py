@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
+from kraty_server_api.operation import AsyncCall, Call
+
 from .. import models as _models
 from ..operations import gdpr as _gdpr
 from ..operations import players as _players
-from ..types import AsyncCall, Call
 
 __all__ = ["Players", "AsyncPlayers"]
 

@@ -14,8 +14,8 @@ from typing import Any, Final, TypeVar
 import click
 
 from kraty_server_api.decoding import is_array, is_object
+from kraty_server_api.model import Model
 from kraty_server_api.models import DeletionReason, GrantKind, GrantSourceKind
-from kraty_server_api.types import Model
 
 from ._output import to_json
 from ._state import INPUT, State, common, key_options, read_bytes

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from .types import KeyLifetime
+from kraty_server_api.operation import KeyLifetime
 
 __all__ = ["DAY", "PERMANENT", "KEY_LIFETIMES"]
 

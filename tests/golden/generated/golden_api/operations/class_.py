@@ -8,11 +8,16 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Literal
 
-from .. import checks as _checks
+from kraty_server_api import checks as _checks
+from kraty_server_api.operation import (
+    Operation,
+    replayed_by_applied,
+    replayed_by_status,
+)
+
 from .. import lifetimes as _lifetimes
 from .. import models as _models
 from .. import params as _params
-from ..types import Operation, replayed_by_applied, replayed_by_status
 
 __all__ = ["put_thing", "drop_thing", "create_body"]
 

@@ -4,9 +4,12 @@
 
 from __future__ import annotations
 
-from .. import checks as _checks
+from kraty_server_api import checks as _checks
+from kraty_server_api.operation import (
+    Operation,
+)
+
 from .. import models as _models
-from ..types import Operation
 
 __all__ = ["get_plain", "read_thing"]
 

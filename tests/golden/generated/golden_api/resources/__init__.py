@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from ..types import Operation
+from kraty_server_api.operation import Operation
 
 if TYPE_CHECKING:
     from .odd_bodies import AsyncOddBodies, OddBodies

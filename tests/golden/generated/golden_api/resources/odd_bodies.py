@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Literal
 
+from kraty_server_api.operation import AsyncCall, Call
+
 from .. import models as _models
 from .. import params as _params
 from ..operations import class_ as _class_
-from ..types import AsyncCall, Call
 
 __all__ = ["OddBodies", "AsyncOddBodies"]
 

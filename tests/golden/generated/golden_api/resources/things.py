@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
+from kraty_server_api.operation import AsyncCall, Call
+
 from .. import models as _models
 from ..operations import class_ as _class_
 from ..operations import first as _first
-from ..types import AsyncCall, Call
 
 __all__ = ["Things", "AsyncThings"]
 

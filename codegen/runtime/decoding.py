@@ -1,4 +1,3 @@
-{% include "_header.jinja" %}
 """Wire values to Python values. What does not have the documented shape comes through as it is."""
 
 from __future__ import annotations
@@ -7,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import date, datetime, timezone
 from typing import Any, TypeGuard, TypeVar, cast
 
-from .types import Model
+from .model import Model
 
 T = TypeVar("T")
 M = TypeVar("M", bound=Model)

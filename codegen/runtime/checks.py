@@ -1,4 +1,3 @@
-{% include "_header.jinja" %}
 """Checks of arguments against the contract, before anything is sent.
 
 Each returns the value as it goes on the wire, or raises `TypeError` or `ValueError`
@@ -143,7 +142,9 @@ def timestamp(name: str, value: object) -> str:
     """An aware `datetime`, or an RFC 3339 string with an offset; the former is sent as UTC."""
     if isinstance(value, datetime):
         if value.utcoffset() is None:
-            raise ValueError(f"{name} must be an aware datetime, such as datetime.now(timezone.utc)")
+            raise ValueError(
+                f"{name} must be an aware datetime, such as datetime.now(timezone.utc)"
+            )
         try:
             moment = value.astimezone(timezone.utc).replace(tzinfo=None)
         except OverflowError:

@@ -1,0 +1,83 @@
+"""Results: dicts as the server sent them, with typed properties and details of the call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+__all__ = ["Model", "ResponseInfo", "attach"]
+
+T = TypeVar("T")
+
+
+class ResponseInfo(NamedTuple):
+    """The HTTP side of a result."""
+
+    status: int
+    """The HTTP status."""
+    headers: Mapping[str, str]
+    """The answer's headers, with names in lower case."""
+    request_id: str | None
+    """The server's id of the answer, where it sent one."""
+    attempts: int
+    """How many attempts it took."""
+    idempotency_key: str | None
+    """The key that every attempt carried; `None` for a read."""
+
+
+class Model(dict[str, Any]):
+    """A wire object: the dict as it came, with typed and documented properties.
+
+    Properties decode when they are read, so an answer that lacks a field, or holds
+    one that this version does not know, never makes a call fail. Reading a required
+    field that is missing or null raises `AttributeError`.
+    """
+
+    _http: ResponseInfo | None = None
+    _replayed: bool | None = None
+
+    @property
+    def http(self) -> ResponseInfo:
+        """Status, headers, request id, attempts and key of the call that this is the result of."""
+        if self._http is None:
+            raise AttributeError(f"this {type(self).__name__} is not the result of a call")
+        return self._http
+
+    @property
+    def replayed(self) -> bool | None:
+        """Whether an earlier call with the same idempotency key had taken effect already.
+
+        `None` if that is not known: the response does not say, or an earlier attempt of
+        this very call got no clear answer and may have been the one that took effect.
+        """
+        return self._replayed
+
+    def _attach(self, http: ResponseInfo, replayed: bool | None) -> None:
+        self._http = http
+        self._replayed = replayed
+
+    def _read(self, key: str, decode: Callable[[Any], T]) -> T:
+        value = self.get(key)
+        if value is None:
+            what = "is null" if key in self else "is missing"
+            raise AttributeError(f"{type(self).__name__}: {key!r} {what} in the server's answer")
+        return self._decode(key, value, decode)
+
+    def _read_optional(self, key: str, decode: Callable[[Any], T]) -> T | None:
+        value = self.get(key)
+        return None if value is None else self._decode(key, value, decode)
+
+    def _decode(self, key: str, value: object, decode: Callable[[Any], T]) -> T:
+        try:
+            decoded = decode(value)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"{type(self).__name__}: {key!r}: {error}") from None
+        if isinstance(decoded, Model):
+            # Kept, so that what is read by attribute and by key is one object.
+            self[key] = decoded
+        return decoded
+
+
+def attach(model: Model, http: ResponseInfo, replayed: bool | None) -> None:
+    """Attach details of the call to its result, outside the dict."""
+    model._attach(http, replayed)  # pyright: ignore[reportPrivateUsage]  # wire names rule out a public method

@@ -1,0 +1,99 @@
+"""A call as a value: what to send, and how to read the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+__all__ = [
+    "AsyncCall",
+    "Call",
+    "KeyLifetime",
+    "Operation",
+    "replayed_by_applied",
+    "replayed_by_status",
+    "replayed_unknown",
+]
+
+T = TypeVar("T")
+
+
+def replayed_by_status(status: int, data: Mapping[str, Any]) -> bool | None:
+    """Return whether this is a repeat: a first call answers 201, a repeat 200."""
+    return status == 200
+
+
+def replayed_by_applied(status: int, data: Mapping[str, Any]) -> bool | None:
+    """Return whether this is a repeat: a repeat answers with `applied: false`."""
+    applied = data.get("applied")
+    return not applied if isinstance(applied, bool) else None
+
+
+def replayed_unknown(status: int, data: Mapping[str, Any]) -> bool | None:
+    """Return `None`: the answer does not show whether this is a repeat."""
+    return None
+
+
+class KeyLifetime(NamedTuple):
+    """How long the platform keeps the idempotency keys of an operation."""
+
+    name: str
+    """Its name in the surface, such as `day`."""
+    repeat_within_hours: int | None
+    """How many hours after the first call a repeat is still documented to be harmless.
+
+    `None` where there is no limit, or no time is documented.
+    """
+    doc: str
+    """The same in words, with what follows for a repeat."""
+
+
+class Operation(Generic[T]):
+    """One call, described: what to send and what comes back. The client performs it."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None,
+        result: Callable[[dict[str, Any]], T],
+        enveloped: bool = True,
+        replayed: Callable[[int, Mapping[str, Any]], bool | None] = replayed_unknown,
+        timeout: float | None = None,
+        may_be_empty: bool = False,
+        key_lifetime: KeyLifetime | None = None,
+    ) -> None:
+        self.name = name
+        """What people call, such as `wallet.credit`."""
+        self.method = method
+        """The HTTP method."""
+        self.path = path
+        """Path and query, percent-encoded, below the API's root."""
+        self.body = body
+        """The JSON body in wire order; `None` for none."""
+        self.result = result
+        """Makes the result of the wire object."""
+        self.enveloped = enveloped
+        """Whether the result is wrapped as `{"data": ...}`."""
+        self.replayed = replayed
+        """Tells from status and result whether the key had been seen before."""
+        self.timeout = timeout
+        """Seconds per phase of an attempt, where the client's default is too short."""
+        self.may_be_empty = may_be_empty
+        """Whether an answer without a body is a result too, read as an empty object."""
+        self.key_lifetime = key_lifetime
+        """How long the platform keeps the key; `None` for a read, or if it is not known."""
+
+
+class Call(Protocol):
+    """Performs an operation."""
+
+    def __call__(self, operation: Operation[T], /) -> T: ...
+
+
+class AsyncCall(Protocol):
+    """Performs an operation, asynchronously."""
+
+    def __call__(self, operation: Operation[T], /) -> Awaitable[T]: ...

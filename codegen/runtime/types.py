@@ -1,0 +1,8 @@
+"""The names that this module had in 0.1.0, whose pickles refer to it."""
+
+from __future__ import annotations
+
+from .model import Model, ResponseInfo, attach
+from .operation import AsyncCall, Call, KeyLifetime, Operation
+
+__all__ = ["AsyncCall", "Call", "KeyLifetime", "Model", "Operation", "ResponseInfo", "attach"]
