@@ -54,6 +54,8 @@ class Layout:
     package: str
     runtime: Path | None = None
     """The modules that are copied into the package; without it, the package imports Kraty's."""
+    public: str | None = None
+    """The package that people import models and params from, where it is another one."""
 
     @property
     def runtime_package(self) -> str:
@@ -82,6 +84,7 @@ KRATY: Final = Layout(
     output=ROOT / "generated",
     package="kraty_server_api",
     runtime=ROOT / "codegen" / "runtime",
+    public="kraty_admin",
 )
 # A contract that takes every branch of the templates; what comes of it is tested.
 GOLDEN: Final = Layout(
@@ -179,8 +182,12 @@ class KratyProject(openapi_python_client.Project):
         target = self.package_dir / path
         target.parent.mkdir(parents=True, exist_ok=True)
         source = self.env.get_template(template)
-        runtime = self.layout.runtime_package
-        text = source.render(generator=GENERATOR, runtime=runtime, **values)
+        text = source.render(
+            generator=GENERATOR,
+            runtime=self.layout.runtime_package,
+            public=self.layout.public,
+            **values,
+        )
         target.write_text(text, encoding="utf-8")
 
     def _copy(self, path: Path) -> None:

@@ -138,6 +138,11 @@ def test_fields_that_collide_have_an_underscore(model: models.Everything) -> Non
     assert hostile.get("class") == "c"
 
 
+def test_classes_say_where_they_are() -> None:
+    """Without another public package, the classes are in the modules that define them."""
+    assert "golden_api.models" == models.Cat.__module__
+
+
 def test_a_field_that_lacks_raises_when_it_is_read() -> None:
     """Decoding cannot fail; reading what is not there says so."""
     empty = models.Everything()

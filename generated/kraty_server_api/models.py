@@ -11,6 +11,7 @@ from kraty_server_api import decoding
 from kraty_server_api.model import Model
 
 __all__ = [
+    "Model",
     "ApiKey",
     "ServerPingResponse",
     "CurrencyRewardEntry",
@@ -918,3 +919,37 @@ class WebhookEvent(Model):
     def data(self) -> dict[str, Any]:
         """The particulars, by event name."""
         return self._read("data", decoding.as_map(decoding.as_any))
+
+
+# Reprs, tracebacks and pickles name the module that people import.
+for _model in (
+    Model,
+    ApiKey,
+    ServerPingResponse,
+    CurrencyRewardEntry,
+    ItemRewardEntry,
+    CrateRewardEntry,
+    GrantContents,
+    Grant,
+    ItemAdjustment,
+    WalletAdjustment,
+    Lobby,
+    Player,
+    ItemHolding,
+    WalletHolding,
+    LobbyMembership,
+    PlayerProfile,
+    PlayerBan,
+    PlayerUnban,
+    MergeCounts,
+    PlayerMerge,
+    PlayerDeletion,
+    ExportedPlayer,
+    PlayerExport,
+    MigrateError,
+    MigrateFailure,
+    MigrateOutcome,
+    WebhookEvent,
+):
+    _model.__module__ = "kraty_admin.models"
+del _model

@@ -122,3 +122,16 @@ class MigrateInventoryRowParam(
     _MigrateInventoryRowParamRequired, _MigrateInventoryRowParamOptional
 ):
     """An item holding to bring in."""
+
+
+# Reprs and tracebacks name the module that people import.
+for _params in (
+    CurrencyRewardEntryParam,
+    ItemRewardEntryParam,
+    CrateRewardEntryParam,
+    MigratePlayerRowParam,
+    MigrateWalletRowParam,
+    MigrateInventoryRowParam,
+):
+    _params.__module__ = "kraty_admin.params"
+del _params

@@ -6,6 +6,9 @@ with KratyAdmin() as kraty:
     kraty.wallet.credit("player_42", "gold", amount=500, idempotency_key="receipt_1")
 """
 
+from kraty_server_api.errors import ErrorCode
+from kraty_server_api.model import ResponseInfo
+
 from ._client import KratyAdmin, KratyAdminAsync
 from ._idempotency import derive_key, fulfil_once
 from ._retry import RetryConfig
@@ -20,11 +23,12 @@ from .errors import (
     KratyServerError,
     WebhookVerificationError,
 )
-from .telemetry import RequestInfo
+from .telemetry import RequestHook, RequestInfo
 from .webhooks import construct_event, sign_webhook, verify_webhook
 
 __all__ = [
     "CallInfo",
+    "ErrorCode",
     "KratyAdmin",
     "KratyAdminAsync",
     "KratyClosedError",
@@ -33,7 +37,9 @@ __all__ = [
     "KratyNetworkError",
     "KratyResponseError",
     "KratyServerError",
+    "RequestHook",
     "RequestInfo",
+    "ResponseInfo",
     "RetryConfig",
     "WebhookVerificationError",
     "__version__",
@@ -47,9 +53,10 @@ __all__ = [
 
 def _claim(names: list[str]) -> None:
     """Have tracebacks, reprs and pickles name what people import, not where it is kept."""
+    kept_in = (f"{__name__}.", "kraty_server_api.")
     for name in names:
         public = globals()[name]
-        if getattr(public, "__module__", "").startswith(f"{__name__}."):
+        if getattr(public, "__module__", "").startswith(kept_in):
             public.__module__ = __name__
 
 

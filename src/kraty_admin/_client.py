@@ -33,7 +33,7 @@ from ._pool import (
     SyncPool,
 )
 from ._retry import RetryBudget, RetryConfig
-from ._sender import AsyncSender, Hook, Sender
+from ._sender import AsyncSender, Sender
 from ._settings import (
     Secret,
     Settings,
@@ -44,6 +44,7 @@ from ._settings import (
     proxy_for,
 )
 from .errors import KratyClosedError
+from .telemetry import RequestHook
 
 if TYPE_CHECKING:
     from ._migrate import AsyncMigrate, Migrate
@@ -95,7 +96,7 @@ class _Client(Generic[P]):
         retry: RetryConfig | None,
         retry_budget: int | None,
         generate_idempotency_key: Callable[[], str] | None,
-        on_request: Hook | None,
+        on_request: RequestHook | None,
     ) -> None:
         if retry_budget is not None and (
             not isinstance(retry_budget, int) or isinstance(retry_budget, bool) or retry_budget < 0  # pyright: ignore[reportUnnecessaryIsInstance]  # callers err
@@ -119,7 +120,7 @@ class _Client(Generic[P]):
         timeout: float | httpx.Timeout | None = None,
         deadline: float | None = None,
         retry: RetryConfig | None = None,
-        on_request: Hook | None = None,
+        on_request: RequestHook | None = None,
     ) -> C:
         """A client with other options on the same connections and retry budget.
 
@@ -269,7 +270,7 @@ class KratyAdmin(Resources, _Client[Sender]):
         retry_budget: int | None = DEFAULT_RETRY_BUDGET,
         http_client: httpx.Client | None = None,
         generate_idempotency_key: Callable[[], str] | None = None,
-        on_request: Hook | None = None,
+        on_request: RequestHook | None = None,
     ) -> None:
         key = Secret(api_key)
         del api_key  # a traceback that shows locals must not show it
@@ -356,7 +357,7 @@ class KratyAdmin(Resources, _Client[Sender]):
 
         return Migrate(self._call, limiter, self._watched)
 
-    def _watched(self, watch: Callable[[Hook | None], Hook]) -> Migrate:
+    def _watched(self, watch: Callable[[RequestHook | None], RequestHook]) -> Migrate:
         return self.with_options(on_request=watch(self._settings.on_request)).migrate
 
     def _call(self, operation: Operation[T], /) -> T:
@@ -399,7 +400,7 @@ class KratyAdminAsync(AsyncResources, _Client[AsyncSender]):
         retry_budget: int | None = DEFAULT_RETRY_BUDGET,
         http_client: httpx.AsyncClient | None = None,
         generate_idempotency_key: Callable[[], str] | None = None,
-        on_request: Hook | None = None,
+        on_request: RequestHook | None = None,
     ) -> None:
         key = Secret(api_key)
         del api_key  # a traceback that shows locals must not show it
@@ -465,7 +466,7 @@ class KratyAdminAsync(AsyncResources, _Client[AsyncSender]):
         super()._set_up_resources()
         self.migrate = AsyncMigrate(self._call, self._limiter, self._watched)  # pyright: ignore[reportIncompatibleVariableOverride]  # it is only read
 
-    def _watched(self, watch: Callable[[Hook | None], Hook]) -> AsyncMigrate:
+    def _watched(self, watch: Callable[[RequestHook | None], RequestHook]) -> AsyncMigrate:
         return self.with_options(on_request=watch(self._settings.on_request)).migrate
 
     async def _call(self, operation: Operation[T], /) -> T:

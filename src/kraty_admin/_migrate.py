@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from kraty_server_api.operation import AsyncCall, Call
 
     from ._limiter import Limiter
-    from ._sender import Hook
     from .bulk import ImportReport
     from .bulk._rows import Kind
     from .bulk._run import Options
     from .bulk._source import AsyncSource, Source
+    from .telemetry import RequestHook
 
 __all__ = ["AsyncMigrate", "Migrate"]
 
@@ -29,7 +29,7 @@ class Migrate(generated.Migrate):
         self,
         call: Call,
         limiter: Limiter,
-        watched: Callable[[Callable[[Hook | None], Hook]], generated.Migrate],
+        watched: Callable[[Callable[[RequestHook | None], RequestHook]], generated.Migrate],
     ) -> None:
         super().__init__(call)
         self._limiter = limiter
@@ -183,7 +183,7 @@ class AsyncMigrate(generated.AsyncMigrate):
         self,
         call: AsyncCall,
         limiter: Limiter,
-        watched: Callable[[Callable[[Hook | None], Hook]], generated.AsyncMigrate],
+        watched: Callable[[Callable[[RequestHook | None], RequestHook]], generated.AsyncMigrate],
     ) -> None:
         super().__init__(call)
         self._limiter = limiter

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
-__all__ = ["RequestInfo"]
+__all__ = ["RequestHook", "RequestInfo"]
 
 
 class RequestInfo(NamedTuple):
@@ -37,3 +38,10 @@ class RequestInfo(NamedTuple):
     """The server's id of the answer, where it sent one."""
     first_sent_at: datetime | None = None
     """When the first attempt of the call began, in UTC."""
+
+
+RequestHook: TypeAlias = Callable[[RequestInfo], object]
+"""What `on_request` takes: a function that is called with a `RequestInfo` after each attempt.
+
+What it returns is ignored.
+"""

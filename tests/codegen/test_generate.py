@@ -95,6 +95,15 @@ def test_regenerating_twice_changes_nothing(layout: Layout) -> None:
     assert files(layout.output) == before
 
 
+def test_classes_name_the_public_package(layout: Layout) -> None:
+    """Where people import classes from another package, the modules say so."""
+    copy = attrs.evolve(layout, public="golden")
+    regenerate(copy, copy.contract.read_bytes())
+    for module, line in (("models", "_model.__module__"), ("params", "_params.__module__")):
+        text = (copy.output / "golden_api" / f"{module}.py").read_text(encoding="utf-8")
+        assert f'{line} = "golden.{module}"' in text
+
+
 def _summary(contract: Any) -> None:
     contract["paths"]["/plain"]["get"]["summary"] = "Another summary."
 

@@ -39,7 +39,6 @@ import kraty_admin
 import pytest_kraty_admin
 from kraty_admin import KratyAdmin, KratyAdminAsync
 from kraty_admin.cli._app import app
-from kraty_server_api import types
 
 __all__ = ["RECORD", "public_surface"]
 
@@ -50,9 +49,6 @@ Line = tuple[str, str]
 """A name and its description."""
 
 _OURS: Final = ("kraty_admin", "kraty_server_api")
-
-_RETURNED: Final = ("Model", "ResponseInfo")
-"""Types from `kraty_server_api.types` that calls return and `kraty_admin` does not export."""
 
 _SIMPLE: Final = (bool, int, float, str, bytes, type(None))
 
@@ -78,16 +74,15 @@ def _names() -> Iterator[Line]:
     for name in _modules():
         module = importlib.import_module(name)
         exports |= {f"{name}.{each}": getattr(module, each) for each in module.__all__}
-    exports |= {f"{types.__name__}.{each}": getattr(types, each) for each in _RETURNED}
 
     homes: dict[object, str] = {}
     for path, value in exports.items():
-        if isinstance(value, FunctionType | type):
+        if _is_defined(value):
             homes.setdefault(value, path)
     for path, value in exports.items():
-        if isinstance(value, FunctionType | type) and homes[value] != path:
+        if _is_defined(value) and homes[value] != path:
             yield path, f"the same as {homes[value]}"
-        elif isinstance(value, type):
+        elif isinstance(value, type) and _is_defined(value):
             if is_typeddict(value):
                 yield from _typed_dict(path, value)
             else:
@@ -98,12 +93,19 @@ def _names() -> Iterator[Line]:
             yield path, _value(value)
 
 
+def _is_defined(value: object) -> bool:
+    """Return whether a value is a function or a class. On 3.10, aliases are instances of type."""
+    return isinstance(value, FunctionType | type) and get_origin(value) is None
+
+
 def _value(value: object) -> str:
-    """Describe a function, a `Literal` alias or a constant."""
+    """Describe a function, an alias of a type or a constant."""
     if isinstance(value, FunctionType):
         return _function(value)
     if get_origin(value) is Literal:
         return f"Literal[{', '.join(map(repr, get_args(value)))}]"
+    if get_origin(value) is not None:
+        return repr(value)
     return f"{type(value).__name__} = {_default(value)}"
 
 

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import httpx
 
 from kraty_admin import (
+    ErrorCode,
     KratyAdmin,
     KratyAdminAsync,
     KratyError,
     KratyKeyExpiredError,
     KratyNetworkError,
     KratyServerError,
+    RequestHook,
     RequestInfo,
+    ResponseInfo,
     RetryConfig,
     WebhookVerificationError,
     construct_event,
@@ -24,8 +27,7 @@ from kraty_admin import (
     verify_webhook,
 )
 from kraty_admin.errors import WebhookVerificationReason
-from kraty_server_api.model import ResponseInfo
-from kraty_server_api.models import (
+from kraty_admin.models import (
     ApiKey,
     CrateRewardEntry,
     CurrencyRewardEntry,
@@ -54,7 +56,7 @@ from kraty_server_api.models import (
     WebhookEvent,
     WebhookEventName,
 )
-from kraty_server_api.params import (
+from kraty_admin.params import (
     CrateRewardEntryParam,
     CurrencyRewardEntryParam,
     ItemRewardEntryParam,
@@ -463,6 +465,8 @@ def errors(kraty: KratyAdmin) -> None:
         assert_type(err.status, int)
         assert_type(err.is_idempotency_conflict, bool)
         assert_type(err.is_code("brand_new"), bool)
+        known: ErrorCode = "rate_limited"
+        assert_type(err.is_code(known), bool)
         assert_type(err.headers, dict[str, str])
         assert_type(err.raw_body, bytes)
         assert_type(err.retry_after, float | None)
@@ -489,6 +493,7 @@ def clients(http: httpx.Client) -> None:
         assert_type(info.first_sent_at, datetime | None)
         assert_type(info.ok, bool)
 
+    hook: RequestHook = on_request
     with KratyAdmin(
         api_key="krt_test.secret",
         base_url="https://api.kraty.io",
@@ -498,7 +503,7 @@ def clients(http: httpx.Client) -> None:
         retry_budget=None,
         http_client=http,
         generate_idempotency_key=lambda: "k",
-        on_request=on_request,
+        on_request=hook,
     ) as kraty:
         assert_type(kraty, KratyAdmin)
         assert_type(kraty.with_options(timeout=httpx.Timeout(5.0, read=60.0)), KratyAdmin)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from kraty_admin import KratyAdmin, KratyAdminAsync, RetryConfig, verify_webhook
-from kraty_server_api.params import MigrateWalletRowParam
+from kraty_admin.params import MigrateWalletRowParam
 
 
 def arguments(kraty: KratyAdmin) -> None:

@@ -13,7 +13,6 @@ from kraty_server_api import checks
 
 from .._idempotency import FIELD
 from ..errors import KratyServerError
-from ..telemetry import RequestInfo
 from ._journal import Counts, Journal
 from ._plan import LARGEST, Chunk, Failure, Outcome, Part, Planner, counts, duplicate, halves
 from ._plan import outcome as outcome_of
@@ -24,8 +23,6 @@ __all__ = ["Options", "Run", "Sending", "Work"]
 
 _REFUSED: Final = frozenset({400, 413, 422})
 """The statuses that say that something is wrong with what was sent, not with who sends it."""
-
-Hook = Callable[[RequestInfo], object]
 
 
 class Options(NamedTuple):

@@ -14,11 +14,11 @@ from kraty_server_api.models import MigrateOutcome
 
 from .._limiter import Limiter
 from ..errors import KratyError, KratyServerError
-from ..telemetry import RequestInfo
+from ..telemetry import RequestHook, RequestInfo
 from ._plan import Outcome
 from ._report import ImportReport, ImportStoppedError
 from ._rows import Item
-from ._run import Hook, Run, Sending, Work
+from ._run import Run, Sending, Work
 
 if TYPE_CHECKING:
     import asyncio
@@ -42,7 +42,7 @@ class AsyncSend(Protocol):
     ) -> MigrateOutcome: ...
 
 
-def watch(run: Run, limiter: Limiter, hook: Hook | None) -> Hook:
+def watch(run: Run, limiter: Limiter, hook: RequestHook | None) -> RequestHook:
     """A hook for the calls of an import, around that of the client."""
 
     def watched(info: RequestInfo) -> None:

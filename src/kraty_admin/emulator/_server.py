@@ -20,9 +20,8 @@ from uuid import uuid4
 import httpx
 import uvicorn
 
-from kraty_admin import KratyAdmin, KratyAdminAsync, RetryConfig
+from kraty_admin import KratyAdmin, KratyAdminAsync, RequestHook, RetryConfig
 from kraty_admin._client import DEFAULT_RETRY_BUDGET
-from kraty_admin._sender import Hook
 
 from ._capture import capture, exempt
 from ._clock import SEEDED_START, Clock, SeededIds
@@ -228,7 +227,7 @@ class Emulator:
         deadline: float | None = None,
         retry: RetryConfig | None = None,
         retry_budget: int | None = DEFAULT_RETRY_BUDGET,
-        on_request: Hook | None = None,
+        on_request: RequestHook | None = None,
     ) -> KratyAdmin:
         """A client of this emulator, with the first key. It is closed with the emulator.
 
@@ -258,7 +257,7 @@ class Emulator:
         deadline: float | None = None,
         retry: RetryConfig | None = None,
         retry_budget: int | None = DEFAULT_RETRY_BUDGET,
-        on_request: Hook | None = None,
+        on_request: RequestHook | None = None,
     ) -> KratyAdminAsync:
         """A client of this emulator for asyncio. Close it in the loop that it is used in.
 

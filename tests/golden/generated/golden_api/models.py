@@ -11,6 +11,7 @@ from kraty_server_api import decoding
 from kraty_server_api.model import Model
 
 __all__ = [
+    "Model",
     "Hostile",
     "Cat",
     "Dog",
