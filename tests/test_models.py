@@ -878,53 +878,89 @@ def test_an_unknown_tag_leaves_the_plain_dict(server: Server, entry: dict[str, A
     assert data == grant
 
 
-# --- Nested objects are one object, by property and by key.
+# --- Reading changes nothing.
+
+PLAIN: Final = (dict, list, str, int, float, bool, NoneType)
 
 
-def test_a_nested_object_is_one_object(server: Server) -> None:
-    """What is read by property and by key is the same, so a change shows in both."""
-    grant = server.call(METHODS["grants.create"], GRANT)
-    contents = grant.contents
+def plainness(value: object) -> Iterator[type]:
+    """The types of all values in a result's dict, as a strict serialiser sees them."""
+    yield type(value)
+    if is_array(value):
+        for item in value:
+            yield from plainness(item)
+    elif is_object(value):
+        for item in value.values():
+            yield from plainness(item)
 
-    assert contents is grant["contents"]
-    assert contents is grant.contents
-    contents["note"] = "seen"
-    assert {**GRANT, "contents": {**GRANT["contents"], "note": "seen"}} == grant
+
+@pytest.mark.parametrize("name", EACH_MODEL)
+def test_reading_changes_nothing(server: Server, name: str) -> None:
+    """Before and after every property was read, the dict holds plain JSON values."""
+    place = PLACES[name]
+    result = place.fetch(server, place.answer())
+
+    assert set(plainness(dict(result))) <= set(PLAIN)
+    read_all(result)
+    assert set(plainness(dict(result))) <= set(PLAIN)
+    assert place.answer() == result
 
 
-def test_a_list_of_objects_is_one_list(server: Server) -> None:
-    """Lists stay the lists that they were, with models in them."""
+def test_a_property_shows_a_change_by_key(server: Server) -> None:
+    """A nested object that was read before is made again from what the dict holds."""
     profile = server.call(METHODS["players.get"], PROFILE)
-    before = profile["inventory"]
+    assert "studio_1" == profile.player.studio_id
+    assert 1 == len(profile.inventory)
 
-    assert before is profile.inventory
-    assert before is profile["inventory"]
-    assert profile.inventory[0] is profile["inventory"][0]
-    assert [models.ItemHolding] == [type(item) for item in before]
+    profile["player"]["studioId"] = "studio_2"
+    profile["inventory"].append({"itemKey": "sword"})
+
+    assert "studio_2" == profile.player.studio_id
+    assert ["starter_chest", "sword"] == [item.item_key for item in profile.inventory]
+    assert [models.ItemHolding] * 2 == [type(item) for item in profile.inventory]
+
+
+def test_a_change_of_what_a_property_returns_is_not_kept(server: Server) -> None:
+    """A model, and a list of models, is a copy: neither the dict nor the next read shows it."""
+    profile = server.call(METHODS["players.get"], PROFILE)
+
+    profile.player["studioId"] = "studio_2"
     profile.inventory.append(models.ItemHolding({"itemKey": "sword"}))
-    assert "sword" == profile["inventory"][1]["itemKey"]
-    assert "sword" == profile.inventory[1].item_key
+    profile.inventory[0]["quantity"] = 7
+
+    assert PROFILE == profile
+    assert "studio_1" == profile.player.studio_id
+    assert [1] == [item.quantity for item in profile.inventory]
+
+
+def test_an_empty_list_of_models_is_a_copy_too(server: Server) -> None:
+    """Whether a list is a copy does not depend on what it holds."""
+    profile = server.call(METHODS["players.get"], {**PROFILE, "inventory": []})
+
+    profile.inventory.append(models.ItemHolding({"itemKey": "sword"}))
+
+    assert [] == profile["inventory"] == profile.inventory
+
+
+def test_a_model_that_was_put_into_the_dict_is_returned(server: Server) -> None:
+    """A caller may put a model where the server sent an object; it is read as it is."""
+    profile = server.call(METHODS["players.get"], PROFILE)
+    player = models.Player({"id": "ply_2"})
+
+    profile["player"] = player
+
+    assert player is profile.player
 
 
 def test_maps_and_plain_rows_are_those_of_the_wire(server: Server) -> None:
-    """Objects without a model stay the plain dicts that they were."""
+    """Objects and lists without a model are those in the dict, so a change shows in both."""
     bundle = server.call(METHODS["players.export"], EXPORT)
     profile = server.call(METHODS["players.get"], PROFILE)
-    rows, summary = bundle["grants"], profile["summary"]
 
-    assert rows is bundle.grants
+    assert bundle["grants"] is bundle.grants
     assert [dict] == [type(row) for row in bundle.grants]
-    assert summary is profile.summary
+    assert profile["summary"] is profile.summary
     assert bundle["player"]["lastContextSnapshot"] is bundle.player.last_context_snapshot
-
-
-def test_reading_twice_makes_nothing_anew(server: Server) -> None:
-    """Properties of nested models return the same objects each time."""
-    grant = server.call(METHODS["grants.create"], GRANT)
-    first = [id(entry) for entry in grant.contents.entries]
-
-    assert first == [id(entry) for entry in grant.contents.entries]
-    assert first == [id(entry) for entry in grant["contents"]["entries"]]
 
 
 # --- Results are dicts.
@@ -988,28 +1024,31 @@ def test_a_copy_of_a_result_is_as_good(
 
 
 def test_a_deep_copy_shares_nothing(server: Server) -> None:
-    """Changing a deep copy, nested models included, leaves the result alone."""
+    """Changing a deep copy, nested objects included, leaves the result alone."""
     result = server.call(METHODS["grants.create"], GRANT)
     _ = result.contents.entries
 
     other = copy.deepcopy(result)
-    other.contents.entries[0]["amount"] = 7
+    other["contents"]["entries"][0]["amount"] = 7
 
     assert GRANT == result
+    assert 7 == other.contents.entries[0].amount
     assert models.GrantContents is type(other.contents)
-    assert 7 == other["contents"]["entries"][0]["amount"]
 
 
 def test_a_full_answer_survives_pickling_after_it_was_read(server: Server) -> None:
-    """Models within models pickle too."""
+    """Reading adds nothing to a pickle, and properties of what is loaded return models."""
     result = server.call(METHODS["players.get"], PROFILE)
+    before = len(pickle.dumps(result))
     read_all(result)
 
     other = pickle.loads(pickle.dumps(result))
 
+    assert before == len(pickle.dumps(result))
     assert PROFILE == other
-    assert models.Grant is type(other["recentGrants"][0])
-    assert models.CurrencyRewardEntry is type(other["recentGrants"][0]["contents"]["entries"][0])
+    (grant,) = other.recent_grants
+    entry = grant.contents.entries[0]
+    assert [models.Grant, models.CurrencyRewardEntry] == [type(grant), type(entry)]
 
 
 # --- What is known of the call.

@@ -66,8 +66,12 @@ def as_date(value: Any) -> date:
     return as_datetime(value).date()
 
 
+_UNCHANGED: frozenset[Callable[[Any], Any]] = frozenset({as_any, as_str, as_int, as_float, as_bool})
+"""The decoders that return the value itself."""
+
+
 def as_model(model: type[M]) -> Callable[[Any], M]:
-    """An object, as this model."""
+    """An object, as this model: a shallow copy, so that the dict stays plain."""
 
     def decode(value: Any) -> M:
         if is_object(value) and not isinstance(value, model):
@@ -88,36 +92,27 @@ def as_tagged(tag: str, models: Mapping[str, type[Model]]) -> Callable[[Any], An
     return decode
 
 
-def _stays(wire: object, decoded: object) -> bool:
-    # Whether the decoded value still is what JSON holds, as a date is not.
-    return decoded is wire or isinstance(decoded, dict | list)
-
-
 def as_list(decode: Callable[[Any], T]) -> Callable[[Any], list[T]]:
-    """A list; objects in it become models in place, so that there is one list, not two."""
+    """A list: a new one of decoded values, or the wire's own where there is nothing to decode."""
+    if decode in _UNCHANGED:
+        return as_any
 
     def decode_list(value: Any) -> list[T]:
         if not is_array(value):
             return cast("list[T]", value)
-        decoded: list[Any] = [None if item is None else decode(item) for item in value]
-        if all(map(_stays, value, decoded)):
-            value[:] = decoded
-            return value
-        return decoded
+        return [cast("T", None) if item is None else decode(item) for item in value]
 
     return decode_list
 
 
 def as_map(decode: Callable[[Any], T]) -> Callable[[Any], dict[str, T]]:
-    """A map; objects in it become models in place."""
+    """A map: a new one of decoded values, or the wire's own where there is nothing to decode."""
+    if decode in _UNCHANGED:
+        return as_any
 
     def decode_map(value: Any) -> dict[str, T]:
         if not is_object(value):
             return cast("dict[str, T]", value)
-        decoded: dict[str, Any] = {k: None if v is None else decode(v) for k, v in value.items()}
-        if all(map(_stays, value.values(), decoded.values())):
-            value.update(decoded)
-            return value
-        return decoded
+        return {k: cast("T", None) if v is None else decode(v) for k, v in value.items()}
 
     return decode_map

@@ -26,11 +26,17 @@ class ResponseInfo(NamedTuple):
 
 
 class Model(dict[str, Any]):
-    """A wire object: the dict as it came, with typed and documented properties.
+    """A wire object: the dict as the server sent it, with typed and documented properties.
 
     Properties decode when they are read, so an answer that lacks a field, or holds
     one that this version does not know, never makes a call fail. Reading a required
     field that is missing or null raises `AttributeError`.
+
+    Reading never changes the dict. It holds the values that JSON has, such as plain dicts
+    and lists, so a strict serialiser takes `dict(result)` at any time. A property that
+    returns models makes them on each read, as shallow copies of what the dict holds then.
+    To change a result, change it by key: `grant["contents"]["note"] = "seen"` shows in
+    `grant.contents`, but `grant.contents["note"] = "seen"` changes only the copy.
     """
 
     _http: ResponseInfo | None = None
@@ -68,14 +74,12 @@ class Model(dict[str, Any]):
         return None if value is None else self._decode(key, value, decode)
 
     def _decode(self, key: str, value: object, decode: Callable[[Any], T]) -> T:
+        # The decoded value is not kept: beside the dict it would miss changes by key, and in
+        # the dict it would change what others see there.
         try:
-            decoded = decode(value)
+            return decode(value)
         except (TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"{type(self).__name__}: {key!r}: {error}") from None
-        if isinstance(decoded, Model):
-            # Kept, so that what is read by attribute and by key is one object.
-            self[key] = decoded
-        return decoded
 
 
 def attach(model: Model, http: ResponseInfo, replayed: bool | None) -> None:
