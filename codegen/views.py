@@ -112,6 +112,13 @@ class KeyLifetimeView:
 
 
 @attrs.frozen
+class ImportView:
+    rows: str
+    key: str
+    largest: int
+
+
+@attrs.frozen
 class OperationView:
     operation_id: str
     function: str
@@ -133,6 +140,7 @@ class OperationView:
     replayed: str | None
     timeout: float | None
     key_lifetime: KeyLifetimeView | None
+    imports: ImportView | None
 
 
 @attrs.frozen
@@ -142,6 +150,7 @@ class ResourceView:
     doc: str
     tags: list[str]
     operations: list[OperationView]
+    has_imports: bool
 
 
 @attrs.frozen
@@ -190,6 +199,11 @@ def raw_operations(contract: Json) -> Iterator[tuple[str, str, Json]]:
                 yield method, path, item[method]
 
 
+# What a row of the surface may say.
+SETTINGS: Final = frozenset(
+    {"method", "positional", "defaults", "replayed", "timeout", "key", "imports"}
+)
+
 # The methods whose bodies carry an idempotency key.
 WRITES: Final = frozenset({"post", "put", "patch"})
 
@@ -225,7 +239,7 @@ def check_surface(contract: Json, surface: Json) -> None:
                 )
         elif key is not None:
             causes.append(f"surface.yaml: {name}: key must be left out, since this is no write")
-        unknown = set(row) - {"method", "positional", "defaults", "replayed", "timeout", "key"}
+        unknown = set(row) - SETTINGS
         causes += [f"surface.yaml: {name}: unknown setting {key}" for key in sorted(unknown)]
     if causes:
         raise SurfaceError(causes)
@@ -578,6 +592,27 @@ def _key_lifetimes(surface: Json) -> dict[str, KeyLifetimeView]:
     }
 
 
+def _imports(contract: Json, row: Json, raw: Json) -> ImportView | None:
+    """The import of any number of rows that the method `import_<method>` runs.
+
+    Raises:
+        SurfaceError: The operation takes no limited list of rows, or the row says too little.
+    """
+    if "imports" not in row:
+        return None
+    content = resolve(contract, raw.get("requestBody", {})).get("content", {})
+    body = resolve(contract, content.get("application/json", {}).get("schema", {}))
+    largest = resolve(contract, body.get("properties", {}).get("rows", {})).get("maxItems")
+    if not isinstance(largest, int) or "key" not in row or row["imports"].keys() != {"rows", "key"}:
+        raise SurfaceError(
+            [
+                f"surface.yaml: {raw['operationId']}: imports needs rows and key, the row a key, "
+                "and the operation a list of rows with maxItems"
+            ]
+        )
+    return ImportView(str(row["imports"]["rows"]), str(row["imports"]["key"]), largest)
+
+
 def _operation(
     contract: Json,
     surface: Json,
@@ -657,6 +692,7 @@ def _operation(
         replayed=row.get("replayed"),
         timeout=row.get("timeout"),
         key_lifetime=_key_lifetimes(surface).get(row.get("key")),
+        imports=_imports(contract, row, raw),
     )
 
 
@@ -761,6 +797,7 @@ def package_view(contract: Json, surface: Json, data: GeneratorData) -> PackageV
             doc=doc,
             tags=sorted({operation.tag for operation in rows}),
             operations=rows,
+            has_imports=any(operation.imports for operation in rows),
         )
 
     return PackageView(

@@ -13,6 +13,7 @@ from golden_api.errors import ERROR_CODES, ErrorCodeProperties
 from golden_api.operations import class_, first
 from golden_api.resources import AsyncResources, Resources
 
+from kraty_server_api.imports import ImportOptions, ImportReport
 from kraty_server_api.operation import Operation
 
 MOMENT = datetime(2026, 6, 8, 12, tzinfo=timezone.utc)
@@ -283,6 +284,42 @@ def test_facades_hand_operations_on() -> None:
     assert vars(stopped.value.value) == vars(sync) == described
     client = Client()
     assert client.odd_bodies is client.odd_bodies
+
+
+def test_imports_hand_their_arguments_on() -> None:
+    """Both twins name the method that sends a batch, and default to the contract's largest."""
+    taken: list[tuple[object, ...]] = []
+
+    class Client(Resources):
+        def __init__(self) -> None:
+            self._set_up_resources()
+
+        def _call(self, operation: Operation[Any], /) -> Any:
+            raise AssertionError
+
+        def _import_rows(self, *arguments: Any) -> ImportReport:
+            taken.append(arguments)
+            return ImportReport(rows=1)
+
+    class AsyncClient(AsyncResources):
+        def __init__(self) -> None:
+            self._set_up_resources()
+
+        async def _call(self, operation: Operation[Any], /) -> Any:
+            raise AssertionError
+
+        async def _import_rows(self, *arguments: Any) -> ImportReport:
+            taken.append(arguments)
+            return ImportReport(rows=1)
+
+    sync = Client().odd_bodies.import_create([{}], preset="p", journal="j", resume=True)
+    coroutine = AsyncClient().odd_bodies.import_create([{}], preset="p", journal="j", resume=True)
+    with pytest.raises(StopIteration) as stopped:
+        coroutine.send(None)
+
+    assert sync == stopped.value.value == ImportReport(rows=1)
+    options = ImportOptions(in_flight=4, chunk_size=2, journal="j", resume=True)
+    assert taken == [("create", [{}], None, "p", options)] * 2
 
 
 def test_error_codes_have_properties() -> None:

@@ -9,6 +9,7 @@ import inspect
 import json
 import pickle
 import pkgutil
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -84,7 +85,7 @@ IMPORTS: Final[dict[str, str]] = dict.fromkeys(
     "(rows, *, mapping=None, preset=None, failures=None, journal=None, resume=False,"
     " in_flight=4, chunk_size=1000, on_progress=None)",
 )
-"""What is written by hand; the twin's rows may come asynchronously, so its types differ."""
+"""What sends any number of rows; the twin's may come asynchronously, so its types differ."""
 RESOURCES: Final = {name.partition(".")[0] for name in METHODS}
 
 CLIENT: Final = {
@@ -188,6 +189,15 @@ def test_imports_take_the_documented_arguments(
     assert IMPORTS[name] == shape(operation_of(sync, name)) == shape(operation_of(twin, name))
     assert inspect.iscoroutinefunction(operation_of(twin, name))
     assert not inspect.iscoroutinefunction(operation_of(sync, name))
+
+
+@pytest.mark.parametrize("name", [*METHODS, *IMPORTS])
+def test_each_argument_is_described(sync: KratyAdmin, twin: KratyAdminAsync, name: str) -> None:
+    """The docstring has an entry for each argument, also for those of imports."""
+    for method in (operation_of(sync, name), operation_of(twin, name)):
+        text = inspect.getdoc(method) or ""
+        described = re.findall(r"^    (\w+): ", text.partition("Returns:")[0], re.MULTILINE)
+        assert list(inspect.signature(method).parameters) == described
 
 
 def test_there_are_no_other_methods(sync: KratyAdmin, twin: KratyAdminAsync) -> None:

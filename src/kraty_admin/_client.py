@@ -47,7 +47,8 @@ from .errors import KratyClosedError
 from .telemetry import RequestHook
 
 if TYPE_CHECKING:
-    from ._migrate import AsyncMigrate, Migrate
+    from kraty_server_api.imports import AsyncSource, ImportOptions, ImportReport, Source
+    from kraty_server_api.resources.migrate import AsyncMigrate, Migrate
 
 __all__ = ["KratyAdmin", "KratyAdminAsync"]
 
@@ -256,9 +257,6 @@ class KratyAdmin(Resources, _Client[Sender]):
             or a CA file that cannot be used.
     """
 
-    migrate: Migrate
-    """Bulk import from other platforms, by the batch or as a whole."""
-
     def __init__(
         self,
         *,
@@ -348,20 +346,25 @@ class KratyAdmin(Resources, _Client[Sender]):
             return Sender(target.prepared, self._http_client)
         return Sender(target.prepared_whole, _sync_pool(target))
 
-    def _set_up_resources(self) -> None:
-        super()._set_up_resources()
-        self.migrate = self._make_migrate(self._limiter)  # pyright: ignore[reportIncompatibleVariableOverride]  # it is only read
-
-    def _make_migrate(self, limiter: Limiter) -> Migrate:
-        from ._migrate import Migrate
-
-        return Migrate(self._call, limiter, self._watched)
-
     def _watched(self, watch: Callable[[RequestHook | None], RequestHook]) -> Migrate:
         return self.with_options(on_request=watch(self._settings.on_request)).migrate
 
     def _call(self, operation: Operation[T], /) -> T:
         return self._sender.perform(self._exchange(operation), self._settings.on_request)
+
+    def _import_rows(
+        self,
+        kind: str,
+        rows: Source,
+        mapping: Mapping[str, str] | None,
+        preset: str | None,
+        options: ImportOptions,
+        /,
+    ) -> ImportReport:
+        # Imported here because most programs import no rows.
+        from .bulk._imports import import_rows
+
+        return import_rows(self._watched, self._limiter, kind, rows, mapping, preset, options)
 
 
 class KratyAdminAsync(AsyncResources, _Client[AsyncSender]):
@@ -385,9 +388,6 @@ class KratyAdminAsync(AsyncResources, _Client[AsyncSender]):
     Raises:
         TypeError, ValueError: An argument does not fit.
     """
-
-    migrate: AsyncMigrate
-    """Bulk import from other platforms, by the batch or as a whole."""
 
     def __init__(
         self,
@@ -460,17 +460,25 @@ class KratyAdminAsync(AsyncResources, _Client[AsyncSender]):
             return AsyncSender(target.prepared, self._http_client)
         return AsyncSender(target.prepared_whole, _async_pool(target))
 
-    def _set_up_resources(self) -> None:
-        from ._migrate import AsyncMigrate
-
-        super()._set_up_resources()
-        self.migrate = AsyncMigrate(self._call, self._limiter, self._watched)  # pyright: ignore[reportIncompatibleVariableOverride]  # it is only read
-
     def _watched(self, watch: Callable[[RequestHook | None], RequestHook]) -> AsyncMigrate:
         return self.with_options(on_request=watch(self._settings.on_request)).migrate
 
     async def _call(self, operation: Operation[T], /) -> T:
         return await self._sender.perform(self._exchange(operation), self._settings.on_request)
+
+    async def _import_rows(
+        self,
+        kind: str,
+        rows: AsyncSource,
+        mapping: Mapping[str, str] | None,
+        preset: str | None,
+        options: ImportOptions,
+        /,
+    ) -> ImportReport:
+        from .bulk._imports import import_rows_async
+
+        watched, limiter = self._watched, self._limiter
+        return await import_rows_async(watched, limiter, kind, rows, mapping, preset, options)
 
 
 def _sync_pool(target: Target) -> Owned[SyncPool]:

@@ -505,7 +505,7 @@ class TestRateLimit:
         server.answer = lambda body: refusal if len(server.bodies) == 2 else None
 
         async def scenario(kraty: Any) -> None:
-            kraty.migrate._limiter = limiter
+            kraty._limiter = limiter
             await settled(kraty.migrate.import_players(players(40), chunk_size=10))
 
         twin.run(scenario, http_client=twin.mocked(server), retry=AT_ONCE)

@@ -277,6 +277,16 @@ def test_an_operation_that_the_emulator_does_not_serve_is_drift() -> None:
             "method: things.read\n    key: day",
             "surface.yaml: readThing: key must be left out, since this is no write",
         ),
+        (
+            "imports: {rows: bodies, key: nothing}",
+            "imports: {rows: bodies}",
+            "surface.yaml: createBody: imports needs rows and key,",
+        ),
+        (
+            "replayed: applied\n",
+            "replayed: applied\n    imports: {rows: things, key: the thing}\n",
+            "surface.yaml: putThing: imports needs rows and key,",
+        ),
     ],
     ids=[
         "no resource",
@@ -286,6 +296,8 @@ def test_an_operation_that_the_emulator_does_not_serve_is_drift() -> None:
         "write without a key",
         "unknown lifetime",
         "read with a key",
+        "imports without a key",
+        "imports without rows",
     ],
 )
 def test_a_wrong_row_is_named(layout: Layout, old: str, new: str, cause: str) -> None:

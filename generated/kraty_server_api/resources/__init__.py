@@ -4,11 +4,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from kraty_server_api.operation import Operation
 
 if TYPE_CHECKING:
+    from kraty_server_api.imports import (
+        AsyncSource,
+        ImportOptions,
+        ImportReport,
+        Source,
+    )
+
     from .grants import AsyncGrants, Grants
     from .health import AsyncHealth, Health
     from .inventory import AsyncInventory, Inventory
@@ -56,10 +64,21 @@ class Resources:
         self.wallet = Wallet(self._call)
         self.lobbies = Lobbies(self._call)
         self.players = Players(self._call)
-        self.migrate = Migrate(self._call)
+        self.migrate = Migrate(self._call, self._import_rows)
         self.health = Health(self._call)
 
     def _call(self, operation: Operation[T], /) -> T:
+        raise NotImplementedError
+
+    def _import_rows(
+        self,
+        kind: str,
+        rows: Source,
+        mapping: Mapping[str, str] | None,
+        preset: str | None,
+        options: ImportOptions,
+        /,
+    ) -> ImportReport:
         raise NotImplementedError
 
 
@@ -97,8 +116,19 @@ class AsyncResources:
         self.wallet = AsyncWallet(self._call)
         self.lobbies = AsyncLobbies(self._call)
         self.players = AsyncPlayers(self._call)
-        self.migrate = AsyncMigrate(self._call)
+        self.migrate = AsyncMigrate(self._call, self._import_rows)
         self.health = AsyncHealth(self._call)
 
     async def _call(self, operation: Operation[T], /) -> T:
+        raise NotImplementedError
+
+    async def _import_rows(
+        self,
+        kind: str,
+        rows: AsyncSource,
+        mapping: Mapping[str, str] | None,
+        preset: str | None,
+        options: ImportOptions,
+        /,
+    ) -> ImportReport:
         raise NotImplementedError

@@ -4,9 +4,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from kraty_server_api.imports import (
+    AsyncImportRows,
+    AsyncSource,
+    ImportOptions,
+    ImportReport,
+    ImportRows,
+    Source,
+)
 from kraty_server_api.operation import AsyncCall, Call
 
 from .. import models as _models
@@ -19,8 +28,9 @@ __all__ = ["Migrate", "AsyncMigrate"]
 class Migrate:
     """Bulk import from other platforms."""
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, import_rows: ImportRows) -> None:
         self._call = call
+        self._import_rows = import_rows
 
     def players(
         self,
@@ -141,12 +151,196 @@ class Migrate:
             )
         )
 
+    def import_players(
+        self,
+        rows: Source,
+        *,
+        mapping: Mapping[str, str] | None = None,
+        preset: str | None = None,
+        failures: str | os.PathLike[str] | None = None,
+        journal: str | os.PathLike[str] | None = None,
+        resume: bool = False,
+        in_flight: int = 4,
+        chunk_size: int = 1000,
+        on_progress: Callable[[ImportReport], object] | None = None,
+    ) -> ImportReport:
+        """Import any number of players from another platform.
+
+        Rows are read while they are sent, some chunks at a time, so an import takes the same
+        memory for any number of rows. It slows down as the server's rate limit nears. A row that
+        cannot be read, or that the server rejects, counts as failed and does not stop the others.
+
+        A row without an `idempotencyKey` gets one that is derived from the player: a second
+        import of the same rows skips them while the platform keeps the keys. How long the platform
+        keeps the keys of rows is not documented. Do not rely on them more than 24 hours after the
+        first call.
+
+        Args:
+            rows: The rows, as dicts with the contract's names; or the path of a CSV, TSV, JSONL,
+                JSON or Parquet file, whose columns `mapping` and `preset` name.
+            mapping: Which column or path each field is read from, such as
+                `{"externalPlayerId": "PlayFabId"}`; `"=gold"` is the text `gold` itself.
+            preset: The columns of a platform's export: `playfab`, `firebase` or `lootlocker`.
+            failures: A file for the rows that failed and the reasons, as JSONL. You can fix the
+                rows there and import the file. Without it, failed rows are only counted.
+            journal: A file for what is done, from which an interrupted import can be resumed.
+            resume: Whether to continue the import of that journal. It skips chunks that are
+                settled and sends those in doubt again under their keys.
+            in_flight: How many chunks are sent at a time, from 1 to 100.
+            chunk_size: How many rows are sent together, from 1 to 1,000.
+            on_progress: Called with a report after each chunk.
+
+        Returns:
+            `ImportReport`: How many rows were applied, skipped and failed.
+
+        Raises:
+            TypeError, ValueError: An argument does not fit, a column is missing, the file is
+                empty, or the input differs from that of the import to resume.
+            OSError: A file cannot be read or written.
+            ImportStoppedError: The server refused or failed, or could not be reached. The error's
+                `report` and the journal hold what was done until then.
+
+        Source: `migratePlayers`, `POST /migrate/players`.
+        """
+        options = ImportOptions(
+            in_flight=in_flight,
+            chunk_size=chunk_size,
+            failures=failures,
+            journal=journal,
+            resume=resume,
+            on_progress=on_progress,
+        )
+        return self._import_rows("players", rows, mapping, preset, options)
+
+    def import_wallet(
+        self,
+        rows: Source,
+        *,
+        mapping: Mapping[str, str] | None = None,
+        preset: str | None = None,
+        failures: str | os.PathLike[str] | None = None,
+        journal: str | os.PathLike[str] | None = None,
+        resume: bool = False,
+        in_flight: int = 4,
+        chunk_size: int = 1000,
+        on_progress: Callable[[ImportReport], object] | None = None,
+    ) -> ImportReport:
+        """Import any number of balances from another platform.
+
+        Rows are read while they are sent, some chunks at a time, so an import takes the same
+        memory for any number of rows. It slows down as the server's rate limit nears. A row that
+        cannot be read, or that the server rejects, counts as failed and does not stop the others.
+
+        A row without an `idempotencyKey` gets one that is derived from the player and the
+        currency: a second import of the same rows skips them while the platform keeps the keys. How
+        long the platform keeps the keys of rows is not documented. Do not rely on them more than 24
+        hours after the first call.
+
+        Args:
+            rows: The rows, as dicts with the contract's names; or the path of a CSV, TSV, JSONL,
+                JSON or Parquet file, whose columns `mapping` and `preset` name.
+            mapping: Which column or path each field is read from, such as
+                `{"externalPlayerId": "PlayFabId"}`; `"=gold"` is the text `gold` itself.
+            preset: The columns of a platform's export: `playfab`, `firebase` or `lootlocker`.
+            failures: A file for the rows that failed and the reasons, as JSONL. You can fix the
+                rows there and import the file. Without it, failed rows are only counted.
+            journal: A file for what is done, from which an interrupted import can be resumed.
+            resume: Whether to continue the import of that journal. It skips chunks that are
+                settled and sends those in doubt again under their keys.
+            in_flight: How many chunks are sent at a time, from 1 to 100.
+            chunk_size: How many rows are sent together, from 1 to 1,000.
+            on_progress: Called with a report after each chunk.
+
+        Returns:
+            `ImportReport`: How many rows were applied, skipped and failed.
+
+        Raises:
+            TypeError, ValueError: An argument does not fit, a column is missing, the file is
+                empty, or the input differs from that of the import to resume.
+            OSError: A file cannot be read or written.
+            ImportStoppedError: The server refused or failed, or could not be reached. The error's
+                `report` and the journal hold what was done until then.
+
+        Source: `migrateWallet`, `POST /migrate/wallet`.
+        """
+        options = ImportOptions(
+            in_flight=in_flight,
+            chunk_size=chunk_size,
+            failures=failures,
+            journal=journal,
+            resume=resume,
+            on_progress=on_progress,
+        )
+        return self._import_rows("wallet", rows, mapping, preset, options)
+
+    def import_inventory(
+        self,
+        rows: Source,
+        *,
+        mapping: Mapping[str, str] | None = None,
+        preset: str | None = None,
+        failures: str | os.PathLike[str] | None = None,
+        journal: str | os.PathLike[str] | None = None,
+        resume: bool = False,
+        in_flight: int = 4,
+        chunk_size: int = 1000,
+        on_progress: Callable[[ImportReport], object] | None = None,
+    ) -> ImportReport:
+        """Import any number of item holdings from another platform.
+
+        Rows are read while they are sent, some chunks at a time, so an import takes the same
+        memory for any number of rows. It slows down as the server's rate limit nears. A row that
+        cannot be read, or that the server rejects, counts as failed and does not stop the others.
+
+        A row without an `idempotencyKey` gets one that is derived from the player and the item:
+        a second import of the same rows skips them while the platform keeps the keys. How long the
+        platform keeps the keys of rows is not documented. Do not rely on them more than 24 hours
+        after the first call.
+
+        Args:
+            rows: The rows, as dicts with the contract's names; or the path of a CSV, TSV, JSONL,
+                JSON or Parquet file, whose columns `mapping` and `preset` name.
+            mapping: Which column or path each field is read from, such as
+                `{"externalPlayerId": "PlayFabId"}`; `"=gold"` is the text `gold` itself.
+            preset: The columns of a platform's export: `playfab`, `firebase` or `lootlocker`.
+            failures: A file for the rows that failed and the reasons, as JSONL. You can fix the
+                rows there and import the file. Without it, failed rows are only counted.
+            journal: A file for what is done, from which an interrupted import can be resumed.
+            resume: Whether to continue the import of that journal. It skips chunks that are
+                settled and sends those in doubt again under their keys.
+            in_flight: How many chunks are sent at a time, from 1 to 100.
+            chunk_size: How many rows are sent together, from 1 to 1,000.
+            on_progress: Called with a report after each chunk.
+
+        Returns:
+            `ImportReport`: How many rows were applied, skipped and failed.
+
+        Raises:
+            TypeError, ValueError: An argument does not fit, a column is missing, the file is
+                empty, or the input differs from that of the import to resume.
+            OSError: A file cannot be read or written.
+            ImportStoppedError: The server refused or failed, or could not be reached. The error's
+                `report` and the journal hold what was done until then.
+
+        Source: `migrateInventory`, `POST /migrate/inventory`.
+        """
+        options = ImportOptions(
+            in_flight=in_flight,
+            chunk_size=chunk_size,
+            failures=failures,
+            journal=journal,
+            resume=resume,
+            on_progress=on_progress,
+        )
+        return self._import_rows("inventory", rows, mapping, preset, options)
+
 
 class AsyncMigrate:
     """Bulk import from other platforms."""
 
-    def __init__(self, call: AsyncCall) -> None:
+    def __init__(self, call: AsyncCall, import_rows: AsyncImportRows) -> None:
         self._call = call
+        self._import_rows = import_rows
 
     async def players(
         self,
@@ -266,3 +460,198 @@ class AsyncMigrate:
                 idempotency_key=idempotency_key,
             )
         )
+
+    async def import_players(
+        self,
+        rows: AsyncSource,
+        *,
+        mapping: Mapping[str, str] | None = None,
+        preset: str | None = None,
+        failures: str | os.PathLike[str] | None = None,
+        journal: str | os.PathLike[str] | None = None,
+        resume: bool = False,
+        in_flight: int = 4,
+        chunk_size: int = 1000,
+        on_progress: Callable[[ImportReport], object] | None = None,
+    ) -> ImportReport:
+        """Import any number of players from another platform.
+
+        Rows are read while they are sent, some chunks at a time, so an import takes the same
+        memory for any number of rows. It slows down as the server's rate limit nears. A row that
+        cannot be read, or that the server rejects, counts as failed and does not stop the others.
+
+        A row without an `idempotencyKey` gets one that is derived from the player: a second
+        import of the same rows skips them while the platform keeps the keys. How long the platform
+        keeps the keys of rows is not documented. Do not rely on them more than 24 hours after the
+        first call.
+
+        If the import is cancelled, so are its calls in flight. Resume it from its journal: it
+        sends their rows again under the same keys.
+
+        Args:
+            rows: The rows, as dicts with the contract's names; or the path of a CSV, TSV, JSONL,
+                JSON or Parquet file, whose columns `mapping` and `preset` name. They may be an
+                asynchronous iterable.
+            mapping: Which column or path each field is read from, such as
+                `{"externalPlayerId": "PlayFabId"}`; `"=gold"` is the text `gold` itself.
+            preset: The columns of a platform's export: `playfab`, `firebase` or `lootlocker`.
+            failures: A file for the rows that failed and the reasons, as JSONL. You can fix the
+                rows there and import the file. Without it, failed rows are only counted.
+            journal: A file for what is done, from which an interrupted import can be resumed.
+            resume: Whether to continue the import of that journal. It skips chunks that are
+                settled and sends those in doubt again under their keys.
+            in_flight: How many chunks are sent at a time, from 1 to 100.
+            chunk_size: How many rows are sent together, from 1 to 1,000.
+            on_progress: Called with a report after each chunk.
+
+        Returns:
+            `ImportReport`: How many rows were applied, skipped and failed.
+
+        Raises:
+            TypeError, ValueError: An argument does not fit, a column is missing, the file is
+                empty, or the input differs from that of the import to resume.
+            OSError: A file cannot be read or written.
+            ImportStoppedError: The server refused or failed, or could not be reached. The error's
+                `report` and the journal hold what was done until then.
+
+        Source: `migratePlayers`, `POST /migrate/players`.
+        """
+        options = ImportOptions(
+            in_flight=in_flight,
+            chunk_size=chunk_size,
+            failures=failures,
+            journal=journal,
+            resume=resume,
+            on_progress=on_progress,
+        )
+        return await self._import_rows("players", rows, mapping, preset, options)
+
+    async def import_wallet(
+        self,
+        rows: AsyncSource,
+        *,
+        mapping: Mapping[str, str] | None = None,
+        preset: str | None = None,
+        failures: str | os.PathLike[str] | None = None,
+        journal: str | os.PathLike[str] | None = None,
+        resume: bool = False,
+        in_flight: int = 4,
+        chunk_size: int = 1000,
+        on_progress: Callable[[ImportReport], object] | None = None,
+    ) -> ImportReport:
+        """Import any number of balances from another platform.
+
+        Rows are read while they are sent, some chunks at a time, so an import takes the same
+        memory for any number of rows. It slows down as the server's rate limit nears. A row that
+        cannot be read, or that the server rejects, counts as failed and does not stop the others.
+
+        A row without an `idempotencyKey` gets one that is derived from the player and the
+        currency: a second import of the same rows skips them while the platform keeps the keys. How
+        long the platform keeps the keys of rows is not documented. Do not rely on them more than 24
+        hours after the first call.
+
+        If the import is cancelled, so are its calls in flight. Resume it from its journal: it
+        sends their rows again under the same keys.
+
+        Args:
+            rows: The rows, as dicts with the contract's names; or the path of a CSV, TSV, JSONL,
+                JSON or Parquet file, whose columns `mapping` and `preset` name. They may be an
+                asynchronous iterable.
+            mapping: Which column or path each field is read from, such as
+                `{"externalPlayerId": "PlayFabId"}`; `"=gold"` is the text `gold` itself.
+            preset: The columns of a platform's export: `playfab`, `firebase` or `lootlocker`.
+            failures: A file for the rows that failed and the reasons, as JSONL. You can fix the
+                rows there and import the file. Without it, failed rows are only counted.
+            journal: A file for what is done, from which an interrupted import can be resumed.
+            resume: Whether to continue the import of that journal. It skips chunks that are
+                settled and sends those in doubt again under their keys.
+            in_flight: How many chunks are sent at a time, from 1 to 100.
+            chunk_size: How many rows are sent together, from 1 to 1,000.
+            on_progress: Called with a report after each chunk.
+
+        Returns:
+            `ImportReport`: How many rows were applied, skipped and failed.
+
+        Raises:
+            TypeError, ValueError: An argument does not fit, a column is missing, the file is
+                empty, or the input differs from that of the import to resume.
+            OSError: A file cannot be read or written.
+            ImportStoppedError: The server refused or failed, or could not be reached. The error's
+                `report` and the journal hold what was done until then.
+
+        Source: `migrateWallet`, `POST /migrate/wallet`.
+        """
+        options = ImportOptions(
+            in_flight=in_flight,
+            chunk_size=chunk_size,
+            failures=failures,
+            journal=journal,
+            resume=resume,
+            on_progress=on_progress,
+        )
+        return await self._import_rows("wallet", rows, mapping, preset, options)
+
+    async def import_inventory(
+        self,
+        rows: AsyncSource,
+        *,
+        mapping: Mapping[str, str] | None = None,
+        preset: str | None = None,
+        failures: str | os.PathLike[str] | None = None,
+        journal: str | os.PathLike[str] | None = None,
+        resume: bool = False,
+        in_flight: int = 4,
+        chunk_size: int = 1000,
+        on_progress: Callable[[ImportReport], object] | None = None,
+    ) -> ImportReport:
+        """Import any number of item holdings from another platform.
+
+        Rows are read while they are sent, some chunks at a time, so an import takes the same
+        memory for any number of rows. It slows down as the server's rate limit nears. A row that
+        cannot be read, or that the server rejects, counts as failed and does not stop the others.
+
+        A row without an `idempotencyKey` gets one that is derived from the player and the item:
+        a second import of the same rows skips them while the platform keeps the keys. How long the
+        platform keeps the keys of rows is not documented. Do not rely on them more than 24 hours
+        after the first call.
+
+        If the import is cancelled, so are its calls in flight. Resume it from its journal: it
+        sends their rows again under the same keys.
+
+        Args:
+            rows: The rows, as dicts with the contract's names; or the path of a CSV, TSV, JSONL,
+                JSON or Parquet file, whose columns `mapping` and `preset` name. They may be an
+                asynchronous iterable.
+            mapping: Which column or path each field is read from, such as
+                `{"externalPlayerId": "PlayFabId"}`; `"=gold"` is the text `gold` itself.
+            preset: The columns of a platform's export: `playfab`, `firebase` or `lootlocker`.
+            failures: A file for the rows that failed and the reasons, as JSONL. You can fix the
+                rows there and import the file. Without it, failed rows are only counted.
+            journal: A file for what is done, from which an interrupted import can be resumed.
+            resume: Whether to continue the import of that journal. It skips chunks that are
+                settled and sends those in doubt again under their keys.
+            in_flight: How many chunks are sent at a time, from 1 to 100.
+            chunk_size: How many rows are sent together, from 1 to 1,000.
+            on_progress: Called with a report after each chunk.
+
+        Returns:
+            `ImportReport`: How many rows were applied, skipped and failed.
+
+        Raises:
+            TypeError, ValueError: An argument does not fit, a column is missing, the file is
+                empty, or the input differs from that of the import to resume.
+            OSError: A file cannot be read or written.
+            ImportStoppedError: The server refused or failed, or could not be reached. The error's
+                `report` and the journal hold what was done until then.
+
+        Source: `migrateInventory`, `POST /migrate/inventory`.
+        """
+        options = ImportOptions(
+            in_flight=in_flight,
+            chunk_size=chunk_size,
+            failures=failures,
+            journal=journal,
+            resume=resume,
+            on_progress=on_progress,
+        )
+        return await self._import_rows("inventory", rows, mapping, preset, options)

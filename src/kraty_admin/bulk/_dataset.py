@@ -12,12 +12,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from kraty_server_api.imports import ImportOptions
+
 from ._mapping import make_mapping
 from ._partition import import_partition
 from ._plan import LARGEST
 from ._report import ImportReport, ImportStoppedError
 from ._rows import Kind
-from ._run import Options
+from ._run import check_options
 
 __all__ = ["import_dataset"]
 
@@ -78,7 +80,7 @@ def import_dataset(
     """
     started = time.monotonic()
     # What is wrong with these is found here, not on each worker in turn.
-    Options(in_flight=in_flight, chunk_size=chunk_size).check()
+    check_options(ImportOptions(in_flight=in_flight, chunk_size=chunk_size))
     make_mapping(kind, mapping, preset)
     files = _files(paths)
     with _connected(scheduler, len(files)) as client:

@@ -6,12 +6,14 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from kraty_server_api.imports import ImportOptions, Source
+
 from ._mapping import make_mapping
-from ._plan import Failure, Outcome
+from ._plan import LARGEST, Failure, Outcome
 from ._report import ImportReport
 from ._rows import Kind
-from ._run import Options, Run, Work
-from ._source import Source, items
+from ._run import Run, Work
+from ._source import items
 from ._validate import problem
 
 __all__ = ["dry_run"]
@@ -46,7 +48,8 @@ def dry_run(
         TypeError, ValueError: As `import_players`.
         OSError: A file cannot be read or written.
     """
-    with Run(kind, Options(failures=failures), make_mapping(kind, mapping, preset)) as run:
+    options = ImportOptions(in_flight=1, chunk_size=LARGEST, failures=failures)
+    with Run(kind, options, make_mapping(kind, mapping, preset)) as run:
         for work in run.work(items(rows)):
             run.settle(work, _outcome(kind, work, on_row))
         return run.report()

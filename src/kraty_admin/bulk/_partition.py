@@ -73,11 +73,11 @@ def import_partition(
     if failures is not None and journal is None:
         Path(failures).unlink(missing_ok=True)
     with KratyAdmin(**client_options) as client:
-        migrate = client._make_migrate(Limiter(share))  # pyright: ignore[reportPrivateUsage]  # no option of clients
+        client._limiter = Limiter(share)  # pyright: ignore[reportPrivateUsage]  # no option of clients
         imports = {
-            "players": migrate.import_players,
-            "wallet": migrate.import_wallet,
-            "inventory": migrate.import_inventory,
+            "players": client.migrate.import_players,
+            "wallet": client.migrate.import_wallet,
+            "inventory": client.migrate.import_inventory,
         }
         return imports[kind](
             path,

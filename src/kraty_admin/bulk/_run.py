@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import IO, Any, Final, NamedTuple
 
 from kraty_server_api import checks
+from kraty_server_api.imports import ImportOptions
 
 from .._idempotency import FIELD
 from ..errors import KratyServerError
@@ -19,34 +20,24 @@ from ._plan import outcome as outcome_of
 from ._report import ImportReport
 from ._rows import Item, Kind, Row
 
-__all__ = ["Options", "Run", "Sending", "Work"]
+__all__ = ["Run", "Sending", "Work", "check_options"]
 
 _REFUSED: Final = frozenset({400, 413, 422})
 """The statuses that say that something is wrong with what was sent, not with who sends it."""
 
 
-class Options(NamedTuple):
-    """How an import is to be done; the docstring of `import_players` says what each means."""
+def check_options(options: ImportOptions) -> None:
+    """Check the options before anything is read or sent.
 
-    failures: str | os.PathLike[str] | None = None
-    journal: str | os.PathLike[str] | None = None
-    resume: bool = False
-    in_flight: int = 4
-    chunk_size: int = LARGEST
-    on_progress: Callable[[ImportReport], object] | None = None
-
-    def check(self) -> None:
-        """Refuse what does not fit.
-
-        Raises:
-            TypeError, ValueError: An option does not fit.
-        """
-        checks.integer("in_flight", self.in_flight, minimum=1, maximum=100)
-        checks.integer("chunk_size", self.chunk_size, minimum=1, maximum=LARGEST)
-        if self.on_progress is not None and not callable(self.on_progress):
-            raise TypeError("on_progress must be callable")
-        if self.resume and self.journal is None:
-            raise ValueError("resume needs the journal of the import that is to be resumed")
+    Raises:
+        TypeError, ValueError: An option does not fit.
+    """
+    checks.integer("in_flight", options.in_flight, minimum=1, maximum=100)
+    checks.integer("chunk_size", options.chunk_size, minimum=1, maximum=LARGEST)
+    if options.on_progress is not None and not callable(options.on_progress):
+        raise TypeError("on_progress must be callable")
+    if options.resume and options.journal is None:
+        raise ValueError("resume needs the journal of the import that is to be resumed")
 
 
 class Work(NamedTuple):
@@ -93,8 +84,10 @@ class Sending:
 class Run:
     """Keeps journal, file of failures and counts of an import."""
 
-    def __init__(self, kind: Kind, options: Options, mapping: Callable[[Item], list[Item]]) -> None:
-        options.check()
+    def __init__(
+        self, kind: Kind, options: ImportOptions, mapping: Callable[[Item], list[Item]]
+    ) -> None:
+        check_options(options)
         self._options = options
         self._mapping = mapping
         self._plan = Planner(kind, options.chunk_size)

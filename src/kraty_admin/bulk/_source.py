@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 from kraty_server_api.decoding import is_object
+from kraty_server_api.imports import AsyncSource, Source
 
 from ._readers import read_file
 from ._rows import UNREADABLE, Item, Row, Unreadable
 
-__all__ = ["AsyncSource", "Source", "items", "items_async"]
-
-Source: TypeAlias = Iterable[Mapping[str, Any]] | str | os.PathLike[str]
-"""Rows, or a path to a file of rows."""
-
-AsyncSource: TypeAlias = Source | AsyncIterable[Mapping[str, Any]]
-"""The same, or rows that come asynchronously."""
+__all__ = ["items", "items_async"]
 
 
 def items(source: Source) -> Iterator[Item]:

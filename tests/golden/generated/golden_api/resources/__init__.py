@@ -4,11 +4,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from kraty_server_api.operation import Operation
 
 if TYPE_CHECKING:
+    from kraty_server_api.imports import (
+        AsyncSource,
+        ImportOptions,
+        ImportReport,
+        Source,
+    )
+
     from .odd_bodies import AsyncOddBodies, OddBodies
     from .things import AsyncThings, Things
 
@@ -32,9 +40,20 @@ class Resources:
         from .things import Things
 
         self.things = Things(self._call)
-        self.odd_bodies = OddBodies(self._call)
+        self.odd_bodies = OddBodies(self._call, self._import_rows)
 
     def _call(self, operation: Operation[T], /) -> T:
+        raise NotImplementedError
+
+    def _import_rows(
+        self,
+        kind: str,
+        rows: Source,
+        mapping: Mapping[str, str] | None,
+        preset: str | None,
+        options: ImportOptions,
+        /,
+    ) -> ImportReport:
         raise NotImplementedError
 
 
@@ -53,7 +72,18 @@ class AsyncResources:
         from .things import AsyncThings
 
         self.things = AsyncThings(self._call)
-        self.odd_bodies = AsyncOddBodies(self._call)
+        self.odd_bodies = AsyncOddBodies(self._call, self._import_rows)
 
     async def _call(self, operation: Operation[T], /) -> T:
+        raise NotImplementedError
+
+    async def _import_rows(
+        self,
+        kind: str,
+        rows: AsyncSource,
+        mapping: Mapping[str, str] | None,
+        preset: str | None,
+        options: ImportOptions,
+        /,
+    ) -> ImportReport:
         raise NotImplementedError

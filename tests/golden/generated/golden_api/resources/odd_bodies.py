@@ -4,10 +4,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Literal
 
+from kraty_server_api.imports import (
+    AsyncImportRows,
+    AsyncSource,
+    ImportOptions,
+    ImportReport,
+    ImportRows,
+    Source,
+)
 from kraty_server_api.operation import AsyncCall, Call
 
 from .. import models as _models
@@ -20,8 +29,9 @@ __all__ = ["OddBodies", "AsyncOddBodies"]
 class OddBodies:
     """Bodies."""
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, import_rows: ImportRows) -> None:
         self._call = call
+        self._import_rows = import_rows
 
     def put(
         self,
@@ -172,12 +182,73 @@ class OddBodies:
             )
         )
 
+    def import_create(
+        self,
+        rows: Source,
+        *,
+        mapping: Mapping[str, str] | None = None,
+        preset: str | None = None,
+        failures: str | os.PathLike[str] | None = None,
+        journal: str | os.PathLike[str] | None = None,
+        resume: bool = False,
+        in_flight: int = 4,
+        chunk_size: int = 2,
+        on_progress: Callable[[ImportReport], object] | None = None,
+    ) -> ImportReport:
+        """Import any number of bodies from another platform.
+
+        Rows are read while they are sent, some chunks at a time, so an import takes the same
+        memory for any number of rows. It slows down as the server's rate limit nears. A row that
+        cannot be read, or that the server rejects, counts as failed and does not stop the others.
+
+        A row without an `idempotencyKey` gets one that is derived from nothing: a second import
+        of the same rows skips them while the platform keeps the keys. The platform keeps the key
+        permanently.
+
+        Args:
+            rows: The rows, as dicts with the contract's names; or the path of a CSV, TSV, JSONL,
+                JSON or Parquet file, whose columns `mapping` and `preset` name.
+            mapping: Which column or path each field is read from, such as
+                `{"externalPlayerId": "PlayFabId"}`; `"=gold"` is the text `gold` itself.
+            preset: The columns of a platform's export: `playfab`, `firebase` or `lootlocker`.
+            failures: A file for the rows that failed and the reasons, as JSONL. You can fix the
+                rows there and import the file. Without it, failed rows are only counted.
+            journal: A file for what is done, from which an interrupted import can be resumed.
+            resume: Whether to continue the import of that journal. It skips chunks that are
+                settled and sends those in doubt again under their keys.
+            in_flight: How many chunks are sent at a time, from 1 to 100.
+            chunk_size: How many rows are sent together, from 1 to 2.
+            on_progress: Called with a report after each chunk.
+
+        Returns:
+            `ImportReport`: How many rows were applied, skipped and failed.
+
+        Raises:
+            TypeError, ValueError: An argument does not fit, a column is missing, the file is
+                empty, or the input differs from that of the import to resume.
+            OSError: A file cannot be read or written.
+            ImportStoppedError: The server refused or failed, or could not be reached. The error's
+                `report` and the journal hold what was done until then.
+
+        Source: `createBody`, `POST /bodies`.
+        """
+        options = ImportOptions(
+            in_flight=in_flight,
+            chunk_size=chunk_size,
+            failures=failures,
+            journal=journal,
+            resume=resume,
+            on_progress=on_progress,
+        )
+        return self._import_rows("create", rows, mapping, preset, options)
+
 
 class AsyncOddBodies:
     """Bodies."""
 
-    def __init__(self, call: AsyncCall) -> None:
+    def __init__(self, call: AsyncCall, import_rows: AsyncImportRows) -> None:
         self._call = call
+        self._import_rows = import_rows
 
     async def put(
         self,
@@ -327,3 +398,67 @@ class AsyncOddBodies:
                 kind=kind,
             )
         )
+
+    async def import_create(
+        self,
+        rows: AsyncSource,
+        *,
+        mapping: Mapping[str, str] | None = None,
+        preset: str | None = None,
+        failures: str | os.PathLike[str] | None = None,
+        journal: str | os.PathLike[str] | None = None,
+        resume: bool = False,
+        in_flight: int = 4,
+        chunk_size: int = 2,
+        on_progress: Callable[[ImportReport], object] | None = None,
+    ) -> ImportReport:
+        """Import any number of bodies from another platform.
+
+        Rows are read while they are sent, some chunks at a time, so an import takes the same
+        memory for any number of rows. It slows down as the server's rate limit nears. A row that
+        cannot be read, or that the server rejects, counts as failed and does not stop the others.
+
+        A row without an `idempotencyKey` gets one that is derived from nothing: a second import
+        of the same rows skips them while the platform keeps the keys. The platform keeps the key
+        permanently.
+
+        If the import is cancelled, so are its calls in flight. Resume it from its journal: it
+        sends their rows again under the same keys.
+
+        Args:
+            rows: The rows, as dicts with the contract's names; or the path of a CSV, TSV, JSONL,
+                JSON or Parquet file, whose columns `mapping` and `preset` name. They may be an
+                asynchronous iterable.
+            mapping: Which column or path each field is read from, such as
+                `{"externalPlayerId": "PlayFabId"}`; `"=gold"` is the text `gold` itself.
+            preset: The columns of a platform's export: `playfab`, `firebase` or `lootlocker`.
+            failures: A file for the rows that failed and the reasons, as JSONL. You can fix the
+                rows there and import the file. Without it, failed rows are only counted.
+            journal: A file for what is done, from which an interrupted import can be resumed.
+            resume: Whether to continue the import of that journal. It skips chunks that are
+                settled and sends those in doubt again under their keys.
+            in_flight: How many chunks are sent at a time, from 1 to 100.
+            chunk_size: How many rows are sent together, from 1 to 2.
+            on_progress: Called with a report after each chunk.
+
+        Returns:
+            `ImportReport`: How many rows were applied, skipped and failed.
+
+        Raises:
+            TypeError, ValueError: An argument does not fit, a column is missing, the file is
+                empty, or the input differs from that of the import to resume.
+            OSError: A file cannot be read or written.
+            ImportStoppedError: The server refused or failed, or could not be reached. The error's
+                `report` and the journal hold what was done until then.
+
+        Source: `createBody`, `POST /bodies`.
+        """
+        options = ImportOptions(
+            in_flight=in_flight,
+            chunk_size=chunk_size,
+            failures=failures,
+            journal=journal,
+            resume=resume,
+            on_progress=on_progress,
+        )
+        return await self._import_rows("create", rows, mapping, preset, options)
