@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import pickle
 from datetime import date, datetime, timezone
@@ -263,16 +264,10 @@ def test_facades_hand_operations_on() -> None:
     """Sync and async twins describe the same call."""
 
     class Client(Resources):
-        def __init__(self) -> None:
-            self._set_up_resources()
-
         def _call(self, operation: Operation[Any], /) -> Any:
             return operation
 
     class AsyncClient(AsyncResources):
-        def __init__(self) -> None:
-            self._set_up_resources()
-
         async def _call(self, operation: Operation[Any], /) -> Any:
             return operation
 
@@ -282,8 +277,28 @@ def test_facades_hand_operations_on() -> None:
         coroutine.send(None)
     described = vars(first.read_thing("a", 1, needed="x"))
     assert vars(stopped.value.value) == vars(sync) == described
-    client = Client()
+
+
+def test_a_client_keeps_its_resources() -> None:
+    """A resource is made when it is first read, and is a plain attribute from then on."""
+    client = Resources()
+    assert vars(client) == {}
     assert client.odd_bodies is client.odd_bodies
+    assert vars(client) == {"odd_bodies": client.odd_bodies}
+    assert type(Resources().odd_bodies) is type(client.odd_bodies)
+    assert Resources().odd_bodies is not client.odd_bodies
+
+
+def test_a_class_has_resources_that_perform_no_calls() -> None:
+    """What mocks take as their spec is there without a client, and refuses to be used."""
+    with pytest.raises(NotImplementedError, match="make a client first"):
+        Resources.things.read("a", 1, needed="x")
+    with pytest.raises(NotImplementedError, match="make a client first"):
+        Resources.odd_bodies.import_create([])
+    coroutine = AsyncResources.things.read("a", 1, needed="x")
+    with pytest.raises(NotImplementedError, match="make a client first"):
+        coroutine.send(None)
+    assert inspect.signature(Resources.things.read) == inspect.signature(Resources().things.read)
 
 
 def test_imports_hand_their_arguments_on() -> None:
@@ -291,9 +306,6 @@ def test_imports_hand_their_arguments_on() -> None:
     taken: list[tuple[object, ...]] = []
 
     class Client(Resources):
-        def __init__(self) -> None:
-            self._set_up_resources()
-
         def _call(self, operation: Operation[Any], /) -> Any:
             raise AssertionError
 
@@ -302,9 +314,6 @@ def test_imports_hand_their_arguments_on() -> None:
             return ImportReport(rows=1)
 
     class AsyncClient(AsyncResources):
-        def __init__(self) -> None:
-            self._set_up_resources()
-
         async def _call(self, operation: Operation[Any], /) -> Any:
             raise AssertionError
 

@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any, Final, get_args, get_type_hints
-from unittest.mock import AsyncMock, create_autospec
+from unittest.mock import AsyncMock, Mock, NonCallableMock, create_autospec, patch
 
 import pytest
 
@@ -252,6 +252,66 @@ def test_a_double_of_a_client_takes_what_the_client_takes(
     with pytest.raises(AttributeError, match="mint"):
         double.wallet.mint("player_42")
     assert isinstance(create_autospec(twin).wallet.credit, AsyncMock)
+
+
+CLIENTS: Final = [pytest.param(KratyAdmin, id="sync"), pytest.param(KratyAdminAsync, id="async")]
+
+
+@pytest.mark.parametrize("name", [*METHODS, *IMPORTS])
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_double_of_the_class_takes_what_a_client_takes(client: type[Any], name: str) -> None:
+    """A mock made of the class, without a client, has the methods and their signatures."""
+    parameters = inspect.signature(operation_of(client, name)).parameters.values()
+    needed = {each.name: "x" for each in parameters if each.default is each.empty}
+    for double in (create_autospec(client, instance=True), create_autospec(client)(api_key="k")):
+        method = operation_of(double, name)
+
+        answer = method(**needed)
+        if client is KratyAdminAsync:
+            answer.close()
+        with pytest.raises(TypeError, match="got an unexpected keyword argument 'nonsense'"):
+            method(**needed, nonsense=1)
+        assert isinstance(method, AsyncMock) is (client is KratyAdminAsync)
+        with pytest.raises(AttributeError, match="nonsense"):
+            operation_of(double, f"{name.partition('.')[0]}.nonsense")
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_mock_with_the_class_as_its_spec_has_the_resources(client: type[Any]) -> None:
+    """`Mock(spec=...)` has each resource, and nothing that a client lacks."""
+    double = Mock(spec=client)
+
+    for name in RESOURCES:
+        getattr(double, name).anything()
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = double.nonsense
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("autospec", [None, True], ids=["plain", "autospec"])
+def test_a_resource_can_be_replaced_on_the_class(client: type[Any], autospec: bool | None) -> None:
+    """Clients that have not used the resource find the mock, until it is taken away."""
+    kraty = client(api_key="krt_test.secret")
+
+    with patch.object(client, "wallet", autospec=autospec) as wallet:
+        assert wallet is kraty.wallet is client(api_key="krt_test.secret").wallet
+        if autospec:
+            with pytest.raises(TypeError, match="economy_key"):
+                kraty.wallet.credit("player_42", amount=500)
+    assert not isinstance(kraty.wallet, NonCallableMock)
+    assert kraty.wallet is kraty.wallet
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_resource_can_be_replaced_on_a_client(client: type[Any]) -> None:
+    """Only this client has the mock, also after it has used the resource."""
+    kraty, other = client(api_key="krt_test.secret"), client(api_key="krt_test.secret")
+    real = kraty.wallet
+
+    with patch.object(kraty, "wallet") as wallet:
+        assert wallet is kraty.wallet
+        assert wallet is not other.wallet
+    assert real is kraty.wallet
 
 
 # --- Names.

@@ -150,11 +150,7 @@ class _Client(Generic[P]):
         other._closed = self._closed
         other._derived = True
         other._sender = self._sender
-        other._set_up_resources()
         return other
-
-    def _set_up_resources(self) -> None:
-        raise NotImplementedError
 
     def _make_sender(self, target: Target) -> P:
         raise NotImplementedError
@@ -286,7 +282,7 @@ class KratyAdmin(Resources, _Client[Sender]):
             raise TypeError(f"http_client must be an httpx.Client, not {_kind(http_client)}")
         self._http_client = http_client
         self._sender = self._make_sender(self._target)
-        self._set_up_resources()
+        self._load_resources()
 
     def request(
         self,
@@ -418,7 +414,7 @@ class KratyAdminAsync(AsyncResources, _Client[AsyncSender]):
             raise TypeError(f"http_client must be an httpx.AsyncClient, not {_kind(http_client)}")
         self._http_client = http_client
         self._sender = self._make_sender(self._target)
-        self._set_up_resources()
+        self._load_resources()
 
     async def request(
         self,

@@ -265,19 +265,16 @@ def _default(value: object) -> str:
 
 def _resources() -> Iterator[Line]:
     """List the methods of the clients' resources, such as `KratyAdmin.wallet.credit`."""
-    with KratyAdmin(api_key="krt_test.secret", base_url="http://127.0.0.1:1") as client:
-        # The twin opens no connection, so it needs no closing.
-        twin = KratyAdminAsync(api_key="krt_test.secret", base_url="http://127.0.0.1:1")
-        for each in (client, twin):
-            attributes: dict[str, object] = vars(each)
-            for name, resource in attributes.items():
-                if name.startswith("_"):
-                    continue
-                path = f"kraty_admin.{type(each).__name__}.{name}"
-                # Clients make their resources, so the classes and constructors are not public.
-                for line in _class(path, type(resource), {}):
-                    if line[0] not in (path, f"{path}.__init__"):
-                        yield line
+    for client in (KratyAdmin, KratyAdminAsync):
+        for name in dir(client):
+            resource: object = getattr(client, name)
+            if not type(resource).__module__.startswith("kraty_server_api.resources."):
+                continue
+            path = f"kraty_admin.{client.__name__}.{name}"
+            # Clients make their resources, so the classes and constructors are not public.
+            for line in _class(path, type(resource), {}):
+                if line[0] not in (path, f"{path}.__init__"):
+                    yield line
 
 
 def _fixtures() -> Iterator[Line]:

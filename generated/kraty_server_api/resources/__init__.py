@@ -5,9 +5,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, TypeVar
 
 from kraty_server_api.operation import Operation
+from kraty_server_api.resource import resource
 
 if TYPE_CHECKING:
     from kraty_server_api.imports import (
@@ -33,42 +35,78 @@ T = TypeVar("T")
 class Resources:
     """What a client offers, once it can perform an operation."""
 
-    grants: Grants
-    """Grants of currencies, items and crates."""
-    inventory: Inventory
-    """A player's items."""
-    wallet: Wallet
-    """A player's currencies."""
-    lobbies: Lobbies
-    """Lobbies from a matchmaker of your own."""
-    players: Players
-    """Single players, for support tools and data protection."""
-    migrate: Migrate
-    """Bulk import from other platforms."""
-    health: Health
-    """Whether the platform can be reached and accepts the key."""
-
-    def _set_up_resources(self) -> None:
-        # Not one by one as they are used: a process that forks while another thread is
-        # in the middle of an import leaves the child waiting for that thread for ever.
+    def _make_grants(self) -> Grants:
         from .grants import Grants
-        from .health import Health
+
+        return Grants(self._call)
+
+    grants: Grants = resource(_make_grants)
+    """Grants of currencies, items and crates."""
+
+    def _make_inventory(self) -> Inventory:
         from .inventory import Inventory
-        from .lobbies import Lobbies
-        from .migrate import Migrate
-        from .players import Players
+
+        return Inventory(self._call)
+
+    inventory: Inventory = resource(_make_inventory)
+    """A player's items."""
+
+    def _make_wallet(self) -> Wallet:
         from .wallet import Wallet
 
-        self.grants = Grants(self._call)
-        self.inventory = Inventory(self._call)
-        self.wallet = Wallet(self._call)
-        self.lobbies = Lobbies(self._call)
-        self.players = Players(self._call)
-        self.migrate = Migrate(self._call, self._import_rows)
-        self.health = Health(self._call)
+        return Wallet(self._call)
+
+    wallet: Wallet = resource(_make_wallet)
+    """A player's currencies."""
+
+    def _make_lobbies(self) -> Lobbies:
+        from .lobbies import Lobbies
+
+        return Lobbies(self._call)
+
+    lobbies: Lobbies = resource(_make_lobbies)
+    """Lobbies from a matchmaker of your own."""
+
+    def _make_players(self) -> Players:
+        from .players import Players
+
+        return Players(self._call)
+
+    players: Players = resource(_make_players)
+    """Single players, for support tools and data protection."""
+
+    def _make_migrate(self) -> Migrate:
+        from .migrate import Migrate
+
+        return Migrate(self._call, self._import_rows)
+
+    migrate: Migrate = resource(_make_migrate)
+    """Bulk import from other platforms."""
+
+    def _make_health(self) -> Health:
+        from .health import Health
+
+        return Health(self._call)
+
+    health: Health = resource(_make_health)
+    """Whether the platform can be reached and accepts the key."""
+
+    def _load_resources(self) -> None:
+        # Not one by one as they are used: a process that forks while another thread is
+        # in the middle of an import leaves the child waiting for that thread for ever.
+        for name in (
+            "grants",
+            "inventory",
+            "wallet",
+            "lobbies",
+            "players",
+            "migrate",
+            "health",
+        ):
+            import_module(f"{__name__}.{name}")
 
     def _call(self, operation: Operation[T], /) -> T:
-        raise NotImplementedError
+        raise NotImplementedError("make a client first: its class performs no calls")
 
     def _import_rows(
         self,
@@ -79,48 +117,84 @@ class Resources:
         options: ImportOptions,
         /,
     ) -> ImportReport:
-        raise NotImplementedError
+        raise NotImplementedError("make a client first: its class performs no calls")
 
 
 class AsyncResources:
     """What a client offers, once it can perform an operation."""
 
-    grants: AsyncGrants
-    """Grants of currencies, items and crates."""
-    inventory: AsyncInventory
-    """A player's items."""
-    wallet: AsyncWallet
-    """A player's currencies."""
-    lobbies: AsyncLobbies
-    """Lobbies from a matchmaker of your own."""
-    players: AsyncPlayers
-    """Single players, for support tools and data protection."""
-    migrate: AsyncMigrate
-    """Bulk import from other platforms."""
-    health: AsyncHealth
-    """Whether the platform can be reached and accepts the key."""
-
-    def _set_up_resources(self) -> None:
-        # Not one by one as they are used: a process that forks while another thread is
-        # in the middle of an import leaves the child waiting for that thread for ever.
+    def _make_grants(self) -> AsyncGrants:
         from .grants import AsyncGrants
-        from .health import AsyncHealth
+
+        return AsyncGrants(self._call)
+
+    grants: AsyncGrants = resource(_make_grants)
+    """Grants of currencies, items and crates."""
+
+    def _make_inventory(self) -> AsyncInventory:
         from .inventory import AsyncInventory
-        from .lobbies import AsyncLobbies
-        from .migrate import AsyncMigrate
-        from .players import AsyncPlayers
+
+        return AsyncInventory(self._call)
+
+    inventory: AsyncInventory = resource(_make_inventory)
+    """A player's items."""
+
+    def _make_wallet(self) -> AsyncWallet:
         from .wallet import AsyncWallet
 
-        self.grants = AsyncGrants(self._call)
-        self.inventory = AsyncInventory(self._call)
-        self.wallet = AsyncWallet(self._call)
-        self.lobbies = AsyncLobbies(self._call)
-        self.players = AsyncPlayers(self._call)
-        self.migrate = AsyncMigrate(self._call, self._import_rows)
-        self.health = AsyncHealth(self._call)
+        return AsyncWallet(self._call)
+
+    wallet: AsyncWallet = resource(_make_wallet)
+    """A player's currencies."""
+
+    def _make_lobbies(self) -> AsyncLobbies:
+        from .lobbies import AsyncLobbies
+
+        return AsyncLobbies(self._call)
+
+    lobbies: AsyncLobbies = resource(_make_lobbies)
+    """Lobbies from a matchmaker of your own."""
+
+    def _make_players(self) -> AsyncPlayers:
+        from .players import AsyncPlayers
+
+        return AsyncPlayers(self._call)
+
+    players: AsyncPlayers = resource(_make_players)
+    """Single players, for support tools and data protection."""
+
+    def _make_migrate(self) -> AsyncMigrate:
+        from .migrate import AsyncMigrate
+
+        return AsyncMigrate(self._call, self._import_rows)
+
+    migrate: AsyncMigrate = resource(_make_migrate)
+    """Bulk import from other platforms."""
+
+    def _make_health(self) -> AsyncHealth:
+        from .health import AsyncHealth
+
+        return AsyncHealth(self._call)
+
+    health: AsyncHealth = resource(_make_health)
+    """Whether the platform can be reached and accepts the key."""
+
+    def _load_resources(self) -> None:
+        # Not one by one as they are used: a process that forks while another thread is
+        # in the middle of an import leaves the child waiting for that thread for ever.
+        for name in (
+            "grants",
+            "inventory",
+            "wallet",
+            "lobbies",
+            "players",
+            "migrate",
+            "health",
+        ):
+            import_module(f"{__name__}.{name}")
 
     async def _call(self, operation: Operation[T], /) -> T:
-        raise NotImplementedError
+        raise NotImplementedError("make a client first: its class performs no calls")
 
     async def _import_rows(
         self,
@@ -131,4 +205,4 @@ class AsyncResources:
         options: ImportOptions,
         /,
     ) -> ImportReport:
-        raise NotImplementedError
+        raise NotImplementedError("make a client first: its class performs no calls")

@@ -5,9 +5,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, TypeVar
 
 from kraty_server_api.operation import Operation
+from kraty_server_api.resource import resource
 
 if TYPE_CHECKING:
     from kraty_server_api.imports import (
@@ -28,22 +30,33 @@ T = TypeVar("T")
 class Resources:
     """What a client offers, once it can perform an operation."""
 
-    things: Things
-    """Things, with a "quote" and a \\ backslash."""
-    odd_bodies: OddBodies
-    """Bodies."""
-
-    def _set_up_resources(self) -> None:
-        # Not one by one as they are used: a process that forks while another thread is
-        # in the middle of an import leaves the child waiting for that thread for ever.
-        from .odd_bodies import OddBodies
+    def _make_things(self) -> Things:
         from .things import Things
 
-        self.things = Things(self._call)
-        self.odd_bodies = OddBodies(self._call, self._import_rows)
+        return Things(self._call)
+
+    things: Things = resource(_make_things)
+    """Things, with a "quote" and a \\ backslash."""
+
+    def _make_odd_bodies(self) -> OddBodies:
+        from .odd_bodies import OddBodies
+
+        return OddBodies(self._call, self._import_rows)
+
+    odd_bodies: OddBodies = resource(_make_odd_bodies)
+    """Bodies."""
+
+    def _load_resources(self) -> None:
+        # Not one by one as they are used: a process that forks while another thread is
+        # in the middle of an import leaves the child waiting for that thread for ever.
+        for name in (
+            "things",
+            "odd_bodies",
+        ):
+            import_module(f"{__name__}.{name}")
 
     def _call(self, operation: Operation[T], /) -> T:
-        raise NotImplementedError
+        raise NotImplementedError("make a client first: its class performs no calls")
 
     def _import_rows(
         self,
@@ -54,28 +67,39 @@ class Resources:
         options: ImportOptions,
         /,
     ) -> ImportReport:
-        raise NotImplementedError
+        raise NotImplementedError("make a client first: its class performs no calls")
 
 
 class AsyncResources:
     """What a client offers, once it can perform an operation."""
 
-    things: AsyncThings
-    """Things, with a "quote" and a \\ backslash."""
-    odd_bodies: AsyncOddBodies
-    """Bodies."""
-
-    def _set_up_resources(self) -> None:
-        # Not one by one as they are used: a process that forks while another thread is
-        # in the middle of an import leaves the child waiting for that thread for ever.
-        from .odd_bodies import AsyncOddBodies
+    def _make_things(self) -> AsyncThings:
         from .things import AsyncThings
 
-        self.things = AsyncThings(self._call)
-        self.odd_bodies = AsyncOddBodies(self._call, self._import_rows)
+        return AsyncThings(self._call)
+
+    things: AsyncThings = resource(_make_things)
+    """Things, with a "quote" and a \\ backslash."""
+
+    def _make_odd_bodies(self) -> AsyncOddBodies:
+        from .odd_bodies import AsyncOddBodies
+
+        return AsyncOddBodies(self._call, self._import_rows)
+
+    odd_bodies: AsyncOddBodies = resource(_make_odd_bodies)
+    """Bodies."""
+
+    def _load_resources(self) -> None:
+        # Not one by one as they are used: a process that forks while another thread is
+        # in the middle of an import leaves the child waiting for that thread for ever.
+        for name in (
+            "things",
+            "odd_bodies",
+        ):
+            import_module(f"{__name__}.{name}")
 
     async def _call(self, operation: Operation[T], /) -> T:
-        raise NotImplementedError
+        raise NotImplementedError("make a client first: its class performs no calls")
 
     async def _import_rows(
         self,
@@ -86,4 +110,4 @@ class AsyncResources:
         options: ImportOptions,
         /,
     ) -> ImportReport:
-        raise NotImplementedError
+        raise NotImplementedError("make a client first: its class performs no calls")
