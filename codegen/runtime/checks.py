@@ -1,7 +1,7 @@
-"""Checks of arguments against the contract, before anything is sent.
+"""Check arguments against the contract before anything is sent.
 
-Each returns the value as it goes on the wire, or raises `TypeError` or `ValueError`
-naming the argument, the kind of value it got and what would be right.
+Each function returns the value as it is sent, or raises `TypeError` or `ValueError` with the
+name of the argument, the kind of the value and what would be right.
 """
 
 from __future__ import annotations
@@ -19,6 +19,10 @@ from .decoding import as_datetime
 _UNESCAPED = "-_.!~*'()"
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_RFC_3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?"
+    r"(?:[Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
 
 
 def _kind(value: object) -> str:
@@ -41,7 +45,7 @@ def string(
     max_length: int | None = None,
     pattern: str | None = None,
 ) -> str:
-    """A `str` that UTF-8 can hold, of so many characters."""
+    """Return a `str` that UTF-8 can encode and whose length is within the bounds."""
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a str, not {_kind(value)}")
     if not value.isascii():
@@ -60,7 +64,7 @@ def string(
 
 
 def path_segment(name: str, value: object) -> str:
-    """An id, escaped as `encodeURIComponent` escapes it."""
+    """Return an id, escaped as `encodeURIComponent` escapes it."""
     if isinstance(value, str) and _PLAIN.fullmatch(value):
         return value  # as most ids are
     text = string(name, value, min_length=1)
@@ -73,7 +77,7 @@ def path_segment(name: str, value: object) -> str:
 
 
 def query(parameters: Mapping[str, str | int | float | bool | None]) -> str:
-    """The query of those parameters that are not `None`, with its question mark."""
+    """Return the query, with its question mark, of the parameters that are not `None`."""
     pairs = [
         f"{quote(key, safe=_UNESCAPED)}={quote(_text(value), safe=_UNESCAPED)}"
         for key, value in parameters.items()
@@ -97,7 +101,7 @@ def _bounds(minimum: float | None, maximum: float | None) -> str:
 def integer(
     name: str, value: object, *, minimum: int | None = None, maximum: int | None = None
 ) -> int:
-    """An `int`, never a `bool` or `float`, within the bounds."""
+    """Return an `int` within the bounds. A `bool` or `float` is refused."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{name} must be an int, not {_kind(value)}")
     if minimum is not None and value < minimum:
@@ -110,7 +114,7 @@ def integer(
 def number(
     name: str, value: object, *, minimum: float | None = None, maximum: float | None = None
 ) -> float:
-    """A finite `int` or `float`, never a `bool`, within the bounds."""
+    """Return a finite `int` or `float` within the bounds. A `bool` is refused."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise TypeError(f"{name} must be an int or a float, not {_kind(value)}")
     if isinstance(value, float) and not isfinite(value):
@@ -123,14 +127,14 @@ def number(
 
 
 def boolean(name: str, value: object) -> bool:
-    """A `bool`."""
+    """Return a `bool`."""
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be a bool, not {_kind(value)}")
     return value
 
 
 def one_of(name: str, value: object, allowed: Sequence[str | int]) -> str | int:
-    """One of the contract's values."""
+    """Return one of the contract's values."""
     if not isinstance(value, str | int) or isinstance(value, bool):
         raise TypeError(f"{name} must be one of {list(allowed)}, not {_kind(value)}")
     if value not in allowed:
@@ -139,7 +143,7 @@ def one_of(name: str, value: object, allowed: Sequence[str | int]) -> str | int:
 
 
 def timestamp(name: str, value: object) -> str:
-    """An aware `datetime`, or an RFC 3339 string with an offset; the former is sent as UTC."""
+    """Return an aware `datetime` as text in UTC, or an RFC 3339 string with an offset as it is."""
     if isinstance(value, datetime):
         if value.utcoffset() is None:
             raise ValueError(
@@ -163,14 +167,8 @@ def timestamp(name: str, value: object) -> str:
     raise ValueError(f"{name} must be an RFC 3339 time with an offset: '2026-06-08T12:00:00Z'")
 
 
-_RFC_3339 = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?"
-    r"(?:[Zz]|[+-][0-9]{2}:[0-9]{2})"
-)
-
-
 def day(name: str, value: object) -> str:
-    """A `date`, or a string of the form `2026-06-08`."""
+    """Return a `date` as text, or a string such as `2026-06-08`."""
     if isinstance(value, datetime):
         raise TypeError(f"{name} must be a date, not {_kind(value)}")
     if isinstance(value, date):
@@ -186,7 +184,7 @@ def day(name: str, value: object) -> str:
 def array(
     name: str, value: object, *, min_items: int = 0, max_items: int | None = None
 ) -> list[Any]:
-    """A sequence, but not a `str` or `bytes`; what it holds passes untouched."""
+    """Return a sequence as a list of the same items. A `str` or `bytes` is refused."""
     if not _is_sequence(value):
         raise TypeError(f"{name} must be a list, not {_kind(value)}")
     items = list(value)
@@ -199,7 +197,7 @@ def array(
 
 
 def mapping(name: str, value: object) -> Mapping[str, Any]:
-    """A mapping; what it holds passes untouched."""
+    """Return a mapping, unchanged."""
     if not _is_mapping(value):
         raise TypeError(f"{name} must be a dict, not {_kind(value)}")
     return value

@@ -1,4 +1,4 @@
-"""Wire values to Python values. What does not have the documented shape comes through as it is."""
+"""Turn wire values into Python values. A value of another shape is returned as it is."""
 
 from __future__ import annotations
 
@@ -13,42 +13,42 @@ M = TypeVar("M", bound=Model)
 
 
 def is_object(value: object) -> TypeGuard[dict[str, Any]]:
-    """Whether JSON calls this an object."""
+    """Return whether JSON calls this an object."""
     return isinstance(value, dict)
 
 
 def is_array(value: object) -> TypeGuard[list[Any]]:
-    """Whether JSON calls this an array."""
+    """Return whether JSON calls this an array."""
     return isinstance(value, list)
 
 
 def as_any(value: Any) -> Any:
-    """Anything."""
+    """Return any value."""
     return value
 
 
 def as_str(value: Any) -> str:
-    """A string; for enums also one that this version does not know."""
+    """Return a string. That of an enum may be one that this version does not know."""
     return cast("str", value)
 
 
 def as_int(value: Any) -> int:
-    """A whole number."""
+    """Return a whole number."""
     return cast("int", value)
 
 
 def as_float(value: Any) -> float:
-    """A number."""
+    """Return a number."""
     return cast("float", value)
 
 
 def as_bool(value: Any) -> bool:
-    """A truth value."""
+    """Return a truth value."""
     return cast("bool", value)
 
 
 def as_datetime(value: Any) -> datetime:
-    """An RFC 3339 time of any fraction width, or a date; UTC where it names no offset."""
+    """Read an RFC 3339 time of any fraction width, or a date. Without an offset it is UTC."""
     # Imported here because most programs never read a date, and the parser is
     # a good part of the package's import time.
     from dateutil.parser import isoparse
@@ -62,7 +62,7 @@ def as_datetime(value: Any) -> datetime:
 
 
 def as_date(value: Any) -> date:
-    """An RFC 3339 date; of a time, its date."""
+    """Read an RFC 3339 date, or the date of a time."""
     return as_datetime(value).date()
 
 
@@ -71,7 +71,7 @@ _UNCHANGED: frozenset[Callable[[Any], Any]] = frozenset({as_any, as_str, as_int,
 
 
 def as_model(model: type[M]) -> Callable[[Any], M]:
-    """An object, as this model: a shallow copy, so that the dict stays plain."""
+    """Decode objects as this model: a shallow copy, so that the dict stays plain."""
 
     def decode(value: Any) -> M:
         if is_object(value) and not isinstance(value, model):
@@ -82,7 +82,7 @@ def as_model(model: type[M]) -> Callable[[Any], M]:
 
 
 def as_tagged(tag: str, models: Mapping[str, type[Model]]) -> Callable[[Any], Any]:
-    """An object, as the model that its tag names; with an unknown tag, the plain dict."""
+    """Decode objects as the model that their tag names; with an unknown tag, as the plain dict."""
 
     def decode(value: Any) -> Any:
         name = value.get(tag) if is_object(value) else None
@@ -93,7 +93,7 @@ def as_tagged(tag: str, models: Mapping[str, type[Model]]) -> Callable[[Any], An
 
 
 def as_list(decode: Callable[[Any], T]) -> Callable[[Any], list[T]]:
-    """A list: a new one of decoded values, or the wire's own where there is nothing to decode."""
+    """Decode lists as new ones, or return the wire's own where there is nothing to decode."""
     if decode in _UNCHANGED:
         return as_any
 
@@ -106,7 +106,7 @@ def as_list(decode: Callable[[Any], T]) -> Callable[[Any], list[T]]:
 
 
 def as_map(decode: Callable[[Any], T]) -> Callable[[Any], dict[str, T]]:
-    """A map: a new one of decoded values, or the wire's own where there is nothing to decode."""
+    """Decode maps as new ones, or return the wire's own where there is nothing to decode."""
     if decode in _UNCHANGED:
         return as_any
 
