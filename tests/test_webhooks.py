@@ -227,8 +227,7 @@ class TestRotation:
             pytest.param(HEADER, [OTHER_SECRET], "no_match", id="only the other secret"),
             pytest.param(HEADER, OTHER_SECRET, "no_match", id="the other secret"),
             pytest.param(HEADER, list(SECRET), "no_match", id="the letters of the secret"),
-            pytest.param(HEADER, SECRET + "\n", "no_match", id="a newline after the secret"),
-            pytest.param(HEADER, " " + SECRET, "no_match", id="a space before the secret"),
+            pytest.param(HEADER, SECRET + "=", "no_match", id="a character after the secret"),
             pytest.param(HEADER, SECRET.upper(), "no_match", id="the secret in capitals"),
             pytest.param(HEADER, SECRET[6:], "no_match", id="the secret without its prefix"),
             pytest.param(both, SECRET, None, id="second v1"),
@@ -290,13 +289,19 @@ class TestBody:
             pytest.param(b"\xef\xbb\xbf" + BODY, id="a byte order mark more"),
             pytest.param(b"", id="empty"),
             pytest.param(BODY.decode("latin-1"), id="decoded wrongly"),
+            pytest.param(None, id="None"),
             pytest.param("\ud800", id="a lone surrogate"),
             pytest.param(BODY.decode() + "\udcff", id="a lone surrogate more"),
         ],
     )
-    def test_other_bytes(self, body: str | bytes) -> None:
+    def test_other_bytes(self, body: str | bytes | None) -> None:
         """Another writing of the same event does not pass."""
         assert "no_match" == reason_for(raw_body=body)
+
+    def test_no_body(self) -> None:
+        """`None` is rejected even if an empty body was signed."""
+        header = sign_webhook(raw_body=b"", secret=SECRET, timestamp=T)
+        assert "no_match" == reason_for(raw_body=None, signature_header=header)
 
     def test_invalid_utf8(self) -> None:
         """Bytes that are not UTF-8, rightly signed, are genuine, though no event."""
@@ -404,10 +409,6 @@ HEADERS: Final[list[Any]] = [
     pytest.param(b"\xff\xfe", "malformed_header", id="bytes that are not UTF-8"),
     pytest.param(HEADER.encode() + b"\xff", "malformed_header", id="v1 with a stray byte"),
     pytest.param(HEADER.encode("utf-16"), "malformed_header", id="UTF-16"),
-    # Neither text nor bytes, as a framework may give a header that was sent twice.
-    pytest.param([HEADER], "malformed_header", id="a list"),
-    pytest.param(T, "malformed_header", id="a number"),
-    pytest.param(object(), "malformed_header", id="an object"),
     # Well-formed.
     pytest.param(f"t={T},v1={'0' * 64}", "no_match", id="zeros"),
     pytest.param(f"t={T},v1={V1[:-1]}4", "no_match", id="last digit wrong"),
@@ -577,7 +578,9 @@ class TestSign:
             pytest.param({"timestamp": 1.5}, TypeError, id="a float"),
             pytest.param({"timestamp": "1"}, TypeError, id="a str"),
             pytest.param({"secret": ""}, ValueError, id="empty secret"),
+            pytest.param({"secret": SECRET + "\n"}, ValueError, id="a line break"),
             pytest.param({"secret": [SECRET]}, TypeError, id="several secrets"),
+            pytest.param({"raw_body": None}, TypeError, id="no body"),
             pytest.param({"raw_body": {}}, TypeError, id="a dict"),
             pytest.param({"raw_body": "\ud800"}, ValueError, id="a lone surrogate"),
         ],
@@ -589,22 +592,39 @@ class TestSign:
             sign_webhook(**arguments)
 
 
+NEITHER: Final = "signature_header must be .* not "
+
 MISTAKES: Final[list[Any]] = [
     pytest.param({"secret": ""}, ValueError, "empty", id="empty secret"),
     pytest.param({"secret": " \n"}, ValueError, "empty", id="blank secret"),
+    pytest.param({"secret": CANARY + "\n"}, ValueError, "line break", id="line break after"),
+    pytest.param({"secret": " " + CANARY}, ValueError, "white space", id="space before"),
+    pytest.param({"secret": CANARY + "\xa0"}, ValueError, "white space", id="no-break space"),
+    pytest.param({"secret": [SECRET, CANARY + "\r\n"]}, ValueError, "line break", id="in a list"),
+    pytest.param({"secret": f'"{CANARY}"'}, ValueError, "quote", id="in quotes"),
+    pytest.param({"secret": "'" + CANARY}, ValueError, "quote", id="quote before"),
+    pytest.param({"secret": CANARY + "\u201d"}, ValueError, "quote", id="curly quote after"),
+    pytest.param({"secret": "\ufeff" + CANARY}, ValueError, "order mark", id="byte order mark"),
     pytest.param({"secret": []}, ValueError, "at least one", id="empty list"),
     pytest.param({"secret": ()}, ValueError, "at least one", id="empty tuple"),
     pytest.param({"secret": [CANARY, ""]}, ValueError, "empty", id="a list with an empty secret"),
     pytest.param({"secret": ["", CANARY]}, ValueError, "empty", id="empty secret first"),
     pytest.param({"secret": CANARY + "\udcff"}, ValueError, "UTF-8", id="lone surrogate"),
     pytest.param({"secret": None}, TypeError, "NoneType", id="no secret"),
-    pytest.param({"secret": CANARY.encode()}, TypeError, "int", id="secret in bytes"),
-    pytest.param({"secret": b""}, ValueError, "at least one", id="empty secret in bytes"),
-    pytest.param({"secret": [CANARY.encode()]}, TypeError, "bytes", id="list of bytes"),
+    pytest.param({"secret": CANARY.encode()}, TypeError, "not bytes", id="secret in bytes"),
+    pytest.param({"secret": b""}, TypeError, "not bytes", id="empty secret in bytes"),
+    pytest.param({"secret": bytearray(b"s")}, TypeError, "not bytearray", id="secret in bytearray"),
+    pytest.param({"secret": [CANARY.encode()]}, TypeError, "not bytes", id="list of bytes"),
     pytest.param({"secret": [CANARY, None]}, TypeError, "NoneType", id="list with None"),
+    pytest.param({"secret": [CANARY, [CANARY]]}, TypeError, "not list", id="list in a list"),
     pytest.param({"secret": {CANARY}}, TypeError, "set", id="set of secrets"),
     pytest.param({"secret": {CANARY: 1}}, TypeError, "dict", id="dict of secrets"),
     pytest.param({"secret": 1}, TypeError, "int", id="secret that is a number"),
+    pytest.param({"signature_header": [HEADER]}, TypeError, NEITHER + "list", id="header list"),
+    pytest.param({"signature_header": []}, TypeError, NEITHER + "list", id="empty header list"),
+    pytest.param({"signature_header": T}, TypeError, NEITHER + "int", id="header a number"),
+    pytest.param({"signature_header": 0}, TypeError, NEITHER + "int", id="header zero"),
+    pytest.param({"signature_header": object()}, TypeError, NEITHER + "object", id="any header"),
     pytest.param({"tolerance_seconds": -1}, ValueError, "zero", id="negative tolerance"),
     pytest.param({"tolerance_seconds": -0.1}, ValueError, "zero", id="tolerance below zero"),
     pytest.param({"tolerance_seconds": float("nan")}, ValueError, "zero", id="NaN tolerance"),
@@ -616,10 +636,19 @@ MISTAKES: Final[list[Any]] = [
     pytest.param({"now": T}, TypeError, "int", id="now in seconds"),
     pytest.param({"now": NOW.date()}, TypeError, "date", id="now a date"),
     pytest.param({"raw_body": json.loads(BODY)}, TypeError, "raw bytes", id="parsed body"),
-    pytest.param({"raw_body": None}, TypeError, "raw bytes", id="no body"),
     pytest.param({"raw_body": [1, 2]}, TypeError, "raw bytes", id="body in a list"),
     pytest.param({"raw_body": 5}, TypeError, "raw bytes", id="body a number"),
 ]
+
+
+def frames_of(error: BaseException) -> str:
+    """The error as a tracker records it: the frames below the test's, with their locals."""
+    assert error.__traceback__ is not None
+    within = error.__traceback__.tb_next
+    report = traceback.TracebackException(type(error), error, within, capture_locals=True)
+    shown = "".join(report.format())
+    assert "signature_header = " in shown  # so locals were captured
+    return shown
 
 
 @pytest.mark.parametrize("function", [verify_webhook, construct_event])
@@ -628,14 +657,22 @@ MISTAKES: Final[list[Any]] = [
 def test_mistakes_of_the_receiver(
     function: Any, header: str | None, changes: dict[str, Any], expected: type[Exception], says: str
 ) -> None:
-    """A misconfigured receiver hears of it on every delivery, without its secret."""
-    arguments = {"raw_body": BODY, "secret": CANARY, "now": NOW, **changes}
+    """A receiver's mistake raises on every delivery, and no frame of ours shows the secret."""
+    arguments = {
+        "raw_body": BODY,
+        "signature_header": header,
+        "secret": CANARY,
+        "now": NOW,
+        **changes,
+    }
     with pytest.raises(expected, match=says) as caught:
-        function(signature_header=header, **arguments)
+        function(**arguments)
     assert type(caught.value) is expected
     assert None is caught.value.__context__
-    assert CANARY not in f"{caught.value} {caught.value!r} {caught.value.args}"
+    assert CANARY not in f"{caught.value!r} {frames_of(caught.value)}"
 
+
+V1_OF_A_BRACKET: Final = "2e472fd235fae49f38d0ce613de5e2b74fcd12f0b3c5a6ae3af6edbf40b1fef6"
 
 REFUSALS: Final[list[Any]] = [
     pytest.param({"signature_header": None}, "missing_header", id="missing_header"),
@@ -644,10 +681,7 @@ REFUSALS: Final[list[Any]] = [
     pytest.param({"now": NOW + timedelta(hours=1)}, "too_old", id="too_old"),
     pytest.param({"now": NOW - timedelta(hours=1)}, "too_new", id="too_new"),
     pytest.param(
-        {
-            "raw_body": b"[",
-            "signature_header": sign_webhook(raw_body=b"[", secret=SECRET, timestamp=T),
-        },
+        {"raw_body": b"[", "signature_header": f"t={T},v1={V1_OF_A_BRACKET}"},
         "invalid_payload",
         id="invalid_payload",
     ),
@@ -706,14 +740,7 @@ class TestError:
         # One secret to look for; all but one case need the one that signed.
         changes = {"secret": SECRET, **changes}
         error = self.refusal(changes)
-        assert error.__traceback__ is not None
-        within_pytest = error.__traceback__.tb_next
-        report = traceback.TracebackException(
-            type(error), error, within_pytest, capture_locals=True
-        )
-        shown = "".join(report.format())
-        assert "signature_header" in shown  # so locals were captured
-        assert changes["secret"] not in shown + repr(error) + repr(vars(error))
+        assert changes["secret"] not in frames_of(error) + repr(error) + repr(vars(error))
         assert reason == error.reason
 
     @pytest.mark.parametrize(("changes", "reason"), REFUSALS)

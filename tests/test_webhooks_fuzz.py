@@ -21,8 +21,8 @@ SECRET: Final = "whsec_fuzz"
 T: Final = 1780920000
 NOW: Final = datetime(2026, 6, 8, 12, tzinfo=timezone.utc)
 BODY: Final = b'{"id":"evt_1","eventName":"grant.created","data":{"amount":500}}'
-HEADER: Final = sign_webhook(raw_body=BODY, secret=SECRET, timestamp=T)
-V1: Final = HEADER.partition("v1=")[2]
+V1: Final = "4a0751555272c5d912f29061b06af1086a235763538997ed6d440cb4719eb124"
+HEADER: Final = f"t={T},v1={V1}"
 V1_AT: Final = HEADER.index("v1=") + 3
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 LAST_SECOND: Final = (datetime.max.replace(tzinfo=timezone.utc) - EPOCH) // timedelta(seconds=1)
@@ -56,7 +56,9 @@ def answer(
 # Text with lone surrogates, which `st.text()` leaves out.
 any_text = st.text(st.characters())
 bodies = st.one_of(st.binary(max_size=200), any_text)
-secrets = st.text(min_size=1, max_size=80).filter(str.strip)
+secrets = st.text(min_size=1, max_size=80).filter(
+    lambda secret: secret.strip() == secret == secret.strip("\"'`\u2018\u2019\u201c\u201d\ufeff")
+)
 
 # What a header can be made of to look nearly right.
 SCRAPS: Final = (

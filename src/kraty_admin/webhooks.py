@@ -34,6 +34,7 @@ import re
 import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NoReturn, cast
 
 from kraty_admin.errors import WebhookVerificationError, WebhookVerificationReason
@@ -62,6 +63,11 @@ _SIGNATURE: Final = re.compile(r"[0-9a-f]{64}")
 _USUAL: Final = re.compile(r"t=([0-9]{1,12}),v1=([0-9a-f]{64})")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
+_BYTES: Final = (bytes, bytearray, memoryview)
+
+_STRAY: Final = "\"'`\u2018\u2019\u201c\u201d\ufeff"
+"""Quotes and the byte order mark: at either end of a secret they come from a file or a shell."""
+
 _MESSAGES: Final[dict[WebhookVerificationReason, str]] = {
     "missing_header": "the delivery carries no signature header",
     "malformed_header": (
@@ -79,24 +85,25 @@ _MESSAGES: Final[dict[WebhookVerificationReason, str]] = {
 
 def verify_webhook(
     *,
-    raw_body: str | bytes | bytearray | memoryview,
+    raw_body: str | bytes | bytearray | memoryview | None,
     signature_header: str | bytes | None,
     secret: str | Sequence[str],
     tolerance_seconds: float = 300,
     now: datetime | None = None,
 ) -> bool:
-    """Tell whether a delivery was signed with your secret, and lately.
+    """Check that a delivery was signed with your secret, and recently.
 
-    Whatever a sender puts into the body or the header, the answer is True or False.
-    Only a mistake on the receiver's side raises, so that it cannot pass for a
-    forged delivery, let alone for a genuine one.
+    Whatever a sender puts into the body or the header, the result is True or False.
+    A mistake on the receiver's side raises TypeError or ValueError, so that you do not
+    take it for a forged delivery.
 
-    To learn why a delivery was refused, or to get the event along with the check,
+    To learn why a delivery was rejected, or to get the event along with the check,
     use `construct_event`.
 
     Args:
         raw_body: The request's body as it arrived, before any parsing: JSON that was
             parsed and written again has other bytes. A `str` stands for its UTF-8 bytes.
+            `None`, which some API gateways pass for an empty body, is rejected.
         signature_header: The value of `X-Signature`; `None` or empty if there was none.
             `bytes` are read as Latin-1, as web frameworks read them.
         secret: The endpoint's secret, or several while one is being rotated; any of
@@ -113,10 +120,11 @@ def verify_webhook(
         True if the signature matches and the age is within bounds, otherwise False.
 
     Raises:
-        TypeError: `raw_body` is something parsed, `secret` is not text, or
-            `tolerance_seconds` or `now` is of another type.
-        ValueError: A secret is empty or blank, there is none, `tolerance_seconds` is
-            negative or NaN, or `now` has no time zone.
+        TypeError: `raw_body` has been parsed, `signature_header` is a list or the like,
+            `secret` is not text, or `tolerance_seconds` or `now` is of another type.
+        ValueError: A secret is empty, or begins or ends with white space, a quote or a
+            byte order mark; there is no secret; `tolerance_seconds` is negative or NaN;
+            or `now` has no time zone.
 
     Example:
         With FastAPI:
@@ -134,15 +142,19 @@ def verify_webhook(
                 return {"ok": True}
     """
     keys = _keys(secret)
+    # Error trackers record the locals of every frame that an error passes through.
     del secret
+    if isinstance(keys, Exception):
+        raise keys
     body = _bytes(raw_body)
-    reason = _check(body, signature_header, keys, _window(tolerance_seconds), _unix(now))
+    header = _text(signature_header)
+    reason = _check(body, header, keys, _window(tolerance_seconds), _unix(now))
     return reason is None
 
 
 def construct_event(
     *,
-    raw_body: str | bytes | bytearray | memoryview,
+    raw_body: str | bytes | bytearray | memoryview | None,
     signature_header: str | bytes | None,
     secret: str | Sequence[str],
     tolerance_seconds: float = 300,
@@ -150,13 +162,12 @@ def construct_event(
 ) -> WebhookEvent:
     """Verify a delivery and return the event that it carries.
 
-    The event is the delivered JSON object, a dict with typed properties. Beyond its
-    being an object nothing is asked of it: names of events that this version does not
-    know, and fields that are new or absent, pass. A delivery that is repeated keeps
-    `id` and raises `delivery_attempt`: handle each `id` once.
+    The event is the delivered JSON object, a dict with typed properties. It may be any
+    object: unknown event names, new fields and missing fields pass. A repeated delivery
+    keeps its `id` and has a higher `delivery_attempt`: handle each `id` once.
 
     Args:
-        raw_body: The request's body as it arrived, before any parsing.
+        raw_body: The request's body as it arrived, before any parsing; `None` is rejected.
         signature_header: The value of `X-Signature`; `None` or empty if there was none.
         secret: The endpoint's secret, or several while one is being rotated.
         tolerance_seconds: How old a delivery may be, in seconds, the bound included.
@@ -200,10 +211,12 @@ def construct_event(
                 return {"ok": True}
     """
     keys = _keys(secret)
-    # Error trackers record the locals of every frame that an error passes through.
     del secret
+    if isinstance(keys, Exception):
+        raise keys
     body = _bytes(raw_body)
-    reason = _check(body, signature_header, keys, _window(tolerance_seconds), _unix(now))
+    header = _text(signature_header)
+    reason = _check(body, header, keys, _window(tolerance_seconds), _unix(now))
     if reason is not None:
         _refuse(reason)
     payload = _object(body)
@@ -237,8 +250,9 @@ def sign_webhook(
 
     Raises:
         TypeError: An argument is of another type.
-        ValueError: The secret is empty or blank, the timestamp is out of range or has
-            no time zone, or the text of the body or the secret cannot be encoded.
+        ValueError: The secret is empty, or begins or ends with white space, a quote or a
+            byte order mark; the timestamp is out of range or has no time zone; or the
+            text of the body or the secret cannot be encoded.
 
     Example:
         With FastAPI's test client:
@@ -251,28 +265,28 @@ def sign_webhook(
     """
     key = _key(secret)
     del secret
+    if isinstance(key, Exception):
+        raise key
+    if raw_body is None:  # pyright: ignore[reportUnnecessaryComparison]  # callers err
+        raise TypeError("raw_body must be the body to sign, not None")
     body = _bytes(raw_body)
     if body is None:
         raise ValueError("raw_body must be text that UTF-8 can encode, and holds a lone surrogate")
     unix = _timestamp(timestamp)
-    return f"t={unix},v1={key.sign(str(unix), body)}"
+    return f"t={unix},v1={_sign(key, str(unix), body)}"
 
 
 def _check(
     body: bytes | None,
-    header: object,
-    keys: tuple[_Key, ...],
+    header: str | None,
+    keys: list[hmac.HMAC],
     tolerance: float,
     now: int,
 ) -> WebhookVerificationReason | None:
-    """Judge a delivery: why it is to be refused, or `None` if it is good.
+    """Return why a delivery is to be rejected, or `None` if it is good.
 
-    `body` is `None` if it was text that no bytes stand for; `now` is Unix seconds.
+    `body` is `None` if nobody can have signed it; `now` is Unix seconds.
     """
-    if isinstance(header, bytes):
-        header = header.decode("latin-1")
-    if not isinstance(header, str):
-        return "missing_header" if header is None else "malformed_header"
     if not header:
         return "missing_header"
     parsed = _parse(header)
@@ -292,7 +306,7 @@ def _check(
 def _parse(header: str) -> tuple[str, list[str]] | None:
     """Read the header into the digits of `t` and the well-formed `v1`; `None` if malformed."""
     usual = _USUAL.fullmatch(header)
-    if usual is not None:  # no more than a short cut
+    if usual is not None:  # fast path: the rest would give the same
         return usual[1], [usual[2]]
     if len(header) > _HEADER_LIMIT or _CONTROL.search(header):
         return None
@@ -309,28 +323,21 @@ def _parse(header: str) -> tuple[str, list[str]] | None:
     return times[0], signatures
 
 
-def _any_match(keys: tuple[_Key, ...], time_text: str, body: bytes, signatures: list[str]) -> bool:
+def _any_match(keys: list[hmac.HMAC], time_text: str, body: bytes, signatures: list[str]) -> bool:
     # Every pair is compared, a match or not, so that the time taken does not tell
     # which secret or which signature it was.
     matched = False
     for key in keys:
-        expected = key.sign(time_text, body)
+        expected = _sign(key, time_text, body)
         for signature in signatures:
             matched |= hmac.compare_digest(expected, signature)
     return matched
 
 
-class _Key:
-    """A secret. Held like this, no repr and no frame's locals show it."""
-
-    __slots__ = ("_secret",)
-
-    def __init__(self, secret: bytes) -> None:
-        self._secret = secret
-
-    def sign(self, time_text: str, body: bytes) -> str:
-        message = time_text.encode("ascii") + b"." + body
-        return hmac.digest(self._secret, message, "sha256").hex()
+def _sign(key: hmac.HMAC, time_text: str, body: bytes) -> str:
+    digest = key.copy()
+    digest.update(b"%b.%b" % (time_text.encode("ascii"), body))
+    return digest.hexdigest()
 
 
 def _object(body: bytes | None) -> dict[str, object] | None:
@@ -355,42 +362,82 @@ def _refuse(reason: WebhookVerificationReason) -> NoReturn:
 
 
 # What the receiver passes is checked at run time as well, since an unchecked program
-# would otherwise refuse every delivery, or accept any. No message quotes a value.
+# would otherwise reject every delivery, or accept any. No message quotes a value.
 
 
-def _keys(secret: object) -> tuple[_Key, ...]:
+def _keys(secret: object) -> list[hmac.HMAC] | TypeError | ValueError:
+    """The keys of one or several secrets.
+
+    What is wrong with a secret is returned and not raised: a traceback that shows locals
+    would show the secret in each frame that the error passed through.
+    """
     if isinstance(secret, str):
-        return (_key(secret),)
-    if not isinstance(secret, Sequence):
-        raise TypeError(f"secret must be a str or a sequence of str, not {_type(secret)}")
-    secrets = cast("Sequence[object]", secret)
-    if not secrets:
-        raise ValueError("secret must hold at least one secret")
-    return tuple(_key(each) for each in secrets)
+        key = _key(secret)
+        return key if isinstance(key, Exception) else [key]
+    kind = _type(secret)
+    if isinstance(secret, _BYTES) or not isinstance(secret, Sequence):
+        return TypeError(f"secret must be a str or a sequence of str, not {kind}")
+    keys: list[hmac.HMAC] = []
+    for each in cast("Sequence[object]", secret):
+        key = _key(each)
+        if isinstance(key, Exception):
+            return key
+        keys.append(key)
+    return keys or ValueError("secret must hold at least one secret")
 
 
-def _key(secret: object) -> _Key:
+def _key(secret: object) -> hmac.HMAC | TypeError | ValueError:
     if not isinstance(secret, str):
-        raise TypeError(f"secret must be a str, not {_type(secret)}")
+        return TypeError(f"secret must be a str, not {_type(secret)}")
+    key = _keyed(secret)
+    return ValueError(key) if isinstance(key, str) else key
+
+
+# Kept, because setting up an HMAC takes longer than hashing a delivery. One is copied for
+# each signature and never updated, so threads can share it. Unlike the secret it can be
+# seen in the locals of a frame: its repr shows nothing.
+@lru_cache(maxsize=64)
+def _keyed(secret: str) -> hmac.HMAC | str:
+    """The HMAC of no data under a secret, or what is wrong with the secret."""
     if not secret.strip():
-        raise ValueError("secret must not be empty or blank")
+        return "secret must not be empty or blank"
+    if secret.strip() != secret:
+        return "secret must not begin or end with white space, such as a file's last line break"
+    if secret.strip(_STRAY) != secret:
+        return "secret must not begin or end with a quote or a byte order mark"
     key = _encoded(secret)
     if key is None:
-        raise ValueError("secret must be text that UTF-8 can encode, and holds a lone surrogate")
-    return _Key(key)
+        return "secret must be text that UTF-8 can encode, and holds a lone surrogate"
+    return hmac.new(key, digestmod="sha256")
 
 
 def _bytes(raw_body: object) -> bytes | None:
-    """The body's bytes; `None` for text with lone surrogates, which no bytes stand for."""
+    """The body's bytes; `None` for what nobody can have signed.
+
+    That is no body at all, and text with lone surrogates, which no bytes stand for.
+    """
     if isinstance(raw_body, bytes):
         return raw_body
     if isinstance(raw_body, str):
         return _encoded(raw_body)
+    if raw_body is None:
+        return None
     if isinstance(raw_body, bytearray | memoryview):
         return bytes(cast("bytearray", raw_body))
     raise TypeError(
         "raw_body must be the raw bytes of the request, as they arrived before any parsing,"
         f" not {_type(raw_body)}"
+    )
+
+
+def _text(signature_header: object) -> str | None:
+    if signature_header is None or isinstance(signature_header, str):
+        return signature_header
+    if isinstance(signature_header, bytes):
+        return signature_header.decode("latin-1")
+    raise TypeError(
+        "signature_header must be the header's value, a str or bytes, or None if there was"
+        f" no header, not {_type(signature_header)}"
     )
 
 

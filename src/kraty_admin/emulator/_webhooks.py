@@ -74,7 +74,8 @@ class Webhooks:
                 Default: all.
 
         Raises:
-            ValueError: The URL is not on this machine, or the secret is empty.
+            ValueError: The URL is not on this machine, or nothing can be signed with the
+                secret; see `sign_webhook`.
         """
         endpoint = Endpoint(url=url, secret=secret, events=events)
         with self._state.transaction():
