@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -61,6 +62,47 @@ def stock(url: str) -> Callable[[], object]:
         body=AdjustWalletRequest(amount=500, idempotency_key="receipt_1"),
     )
 
+
+def stripe_verifies(body: bytes) -> Callable[[], object]:
+    """stripe-python's webhooks. It checks the age only if it is given a tolerance."""
+    from stripe import WebhookSignature
+
+    header = WebhookSignature.generate_signature_header(body.decode(), "whsec_bench")
+    return lambda: WebhookSignature.verify_header(body, header, "whsec_bench", tolerance=300)
+
+
+def svix_verifies(body: bytes) -> Callable[[], object]:
+    """svix's webhooks, with the secret decoded once, beforehand."""
+    from svix.webhooks import Webhook
+
+    webhook = Webhook("whsec_" + "MfKQ" * 8)
+    headers = _standard_headers(webhook, body, "svix")
+    return lambda: webhook.verify(body, headers)
+
+
+def standard_verifies(body: bytes) -> Callable[[], object]:
+    """standardwebhooks, with the secret decoded once, and without parsing the body."""
+    from standardwebhooks import Webhook
+
+    webhook = Webhook("whsec_" + "MfKQ" * 8)
+    headers = _standard_headers(webhook, body, "webhook")
+    return lambda: webhook.verify(body, headers, json_parse=False)
+
+
+def _standard_headers(webhook, body: bytes, prefix: str) -> dict[str, str]:
+    now = datetime.now(timezone.utc)
+    return {
+        f"{prefix}-id": "msg_1",
+        f"{prefix}-timestamp": str(int(now.timestamp())),
+        f"{prefix}-signature": webhook.sign("msg_1", now, body.decode()),
+    }
+
+
+VERIFIERS = {
+    "stripe": stripe_verifies,
+    "svix": svix_verifies,
+    "standardwebhooks": standard_verifies,
+}
 
 OTHERS = {
     "openapi-python-client, stock": stock,

@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
 from typing import Any, Final, get_args
 
 import httpx
@@ -27,6 +28,7 @@ SECRET: Final = "whsec_test_a"
 OTHER_SECRET: Final = "whsec_test_b"
 CANARY: Final = "whsec_canary_7c1d"
 T: Final = 1780920000
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 NOW: Final = datetime(2026, 6, 8, 12, tzinfo=timezone.utc)
 BODY: Final = (
     b'{"id":"evt_01","eventName":"grant.created","studioId":"st_1","gameId":"game_1",'
@@ -40,7 +42,10 @@ ALL_REASONS: Final[tuple[WebhookVerificationReason, ...]] = get_args(WebhookVeri
 
 
 def reason_for(**changes: Any) -> WebhookVerificationReason | None:
-    """Why the delivery is refused, after seeing that both functions agree on it."""
+    """Why the delivery is rejected, after seeing that both functions agree on it.
+
+    `verify_webhook` is asked twice: its fast path serves only calls without `now`.
+    """
     delivery: dict[str, Any] = {
         "raw_body": BODY,
         "signature_header": HEADER,
@@ -53,7 +58,12 @@ def reason_for(**changes: Any) -> WebhookVerificationReason | None:
         construct_event(**delivery)
     except WebhookVerificationError as err:
         reason = err.reason
-    assert (reason in (None, "invalid_payload")) is verify_webhook(**delivery)
+    genuine = reason in (None, "invalid_payload")
+    assert genuine is verify_webhook(**delivery)
+    with pytest.MonkeyPatch.context() as clock:
+        seconds = (delivery.pop("now") - EPOCH) / timedelta(seconds=1)
+        clock.setattr("kraty_admin.webhooks.time", SimpleNamespace(time=lambda: seconds))
+        assert genuine is verify_webhook(**delivery)
     return reason
 
 
@@ -653,16 +663,22 @@ def frames_of(error: BaseException) -> str:
 
 @pytest.mark.parametrize("function", [verify_webhook, construct_event])
 @pytest.mark.parametrize("header", [HEADER, "junk", None], ids=["right", "broken", "missing"])
+@pytest.mark.parametrize("now", [NOW, None], ids=["now", "clock"])
 @pytest.mark.parametrize(("changes", "expected", "says"), MISTAKES)
 def test_mistakes_of_the_receiver(
-    function: Any, header: str | None, changes: dict[str, Any], expected: type[Exception], says: str
+    function: Any,
+    header: str | None,
+    now: datetime | None,
+    changes: dict[str, Any],
+    expected: type[Exception],
+    says: str,
 ) -> None:
     """A receiver's mistake raises on every delivery, and no frame of ours shows the secret."""
     arguments = {
         "raw_body": BODY,
         "signature_header": header,
         "secret": CANARY,
-        "now": NOW,
+        "now": now,
         **changes,
     }
     with pytest.raises(expected, match=says) as caught:
@@ -672,7 +688,23 @@ def test_mistakes_of_the_receiver(
     assert CANARY not in f"{caught.value!r} {frames_of(caught.value)}"
 
 
+V1_BY_CANARY: Final = "09ba21594f0f0327bf7675dee1f7c0c66633bd980aa78296c3025c28bdaee189"
 V1_OF_A_BRACKET: Final = "2e472fd235fae49f38d0ce613de5e2b74fcd12f0b3c5a6ae3af6edbf40b1fef6"
+
+
+@pytest.mark.parametrize("fails", ["copy", "compare_digest", "time"])
+def test_failures_within(monkeypatch: pytest.MonkeyPatch, fails: str) -> None:
+    """When a step fails or is interrupted, no frame of ours shows the secret either."""
+
+    def fail(*_: object) -> None:
+        raise InterruptedError
+
+    owner = {"copy": hmac.HMAC, "compare_digest": hmac, "time": time}[fails]
+    monkeypatch.setattr(owner, fails, fail)
+    with pytest.raises(InterruptedError) as caught:
+        verify_webhook(raw_body=BODY, signature_header=f"t={T},v1={V1_BY_CANARY}", secret=CANARY)
+    assert CANARY not in frames_of(caught.value)
+
 
 REFUSALS: Final[list[Any]] = [
     pytest.param({"signature_header": None}, "missing_header", id="missing_header"),

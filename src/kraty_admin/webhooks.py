@@ -141,6 +141,23 @@ def verify_webhook(
                 await queue.put(raw)
                 return {"ok": True}
     """
+    # The usual call, without the steps that only other calls need. A mistake is left to
+    # the steps below, which explain it.
+    if (
+        now is None
+        and type(secret) is str
+        and type(raw_body) is bytes
+        and type(signature_header) is str
+        and type(tolerance_seconds) is int
+        and tolerance_seconds >= 0
+        and not isinstance(usual_key := _keyed(secret), str)
+        and (usual := _USUAL.fullmatch(signature_header)) is not None
+    ):
+        del secret
+        time_text, signature = usual.groups()
+        if not hmac.compare_digest(_sign(usual_key, time_text, raw_body), signature):
+            return False
+        return -_MAX_AHEAD <= math.floor(time.time()) - int(time_text) <= tolerance_seconds
     keys = _keys(secret)
     # Error trackers record the locals of every frame that an error passes through.
     del secret
