@@ -515,6 +515,21 @@ class TestWaits:
         assert isinstance(course.error, KratyServerError)
         assert (sent, float(asked)) == (course.sent, course.error.retry_after)
 
+    @pytest.mark.parametrize(
+        ("asked", "cap", "wait"),
+        [
+            pytest.param("2, 2", 60.0, 2.0, id="sent twice"),
+            pytest.param("soon", 60.0, 7.0, id="unreadable"),
+            pytest.param("soon", 5.0, 5.0, id="unreadable, low cap"),
+        ],
+    )
+    def test_odd_retry_after(self, asked: str, cap: float, wait: float) -> None:
+        """Of two values the larger counts; for an unreadable one a call waits `max_delay`."""
+        config = RetryConfig(attempts=2, max_delay=7.0, max_retry_after=cap)
+        answer = refusal(429, "rate_limited", retry_after=asked)
+        step = exchange_of(retry=config).advance(answer, now=0.0, wall=WALL)
+        assert Sleep(wait) == step
+
     @pytest.mark.parametrize("status", [400, 403, 409])
     def test_retry_after_elsewhere(self, status: int) -> None:
         """A refusal that is final tells what was asked, and waits for nothing."""

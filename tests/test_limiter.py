@@ -79,6 +79,13 @@ class TestLimiter:
         limiter.hold(2.0, 1.0)
         assert [5.0, 1.0, 0.0] == [limiter.take(1.0), limiter.take(5.0), limiter.take(6.0)]
 
+    def test_headers_sent_twice(self) -> None:
+        """Of several values the smallest number of calls and the longest wait count."""
+        limiter = Limiter()
+        limiter.take(0.0)
+        limiter.done({"ratelimit-remaining": "9, 0", "ratelimit-reset": "30, 40"}, 0.0, 0.0)
+        assert 40.0 == limiter.take(0.0)
+
     @pytest.mark.parametrize("value", ["", "x", "-1", "1.5", "1e3", "٣", "9" * 400])
     def test_odd_headers(self, value: str) -> None:
         """What is no number says nothing."""

@@ -155,22 +155,42 @@ FORMS: Final = [
     pytest.param("Mon, 99 Foo 2026 12:00:07 GMT", None, id="date-garbage"),
     pytest.param("Mon, 08 Jun 99999999999 12:00:07 GMT", None, id="date-overflow"),
     pytest.param("\x00\x01", None, id="control-characters"),
+    pytest.param("7, 7", 7.0, id="twice"),
+    pytest.param("2,7 ,\t3", 7.0, id="list"),
+    pytest.param("7, soon", 7.0, id="list-half-readable"),
+    pytest.param(
+        "Mon, 08 Jun 2026 12:00:07 GMT, Mon, 08 Jun 2026 12:00:03 GMT", 7.0, id="dates-twice"
+    ),
+    pytest.param("7, Mon, 08 Jun 2026 12:00:03 GMT", 7.0, id="number-and-date"),
+    pytest.param("Monday, 08-Jun-26 12:00:07 GMT, 3", 7.0, id="date-and-number"),
+    pytest.param(", ,", None, id="only-commas"),
 ]
+
+UNREADABLE: Final = 10.0
+
+
+def expected_on_429(value: str, readable: float | None) -> float | None:
+    """What a 429 waits: an unreadable value asks for a wait, an empty one for none."""
+    return UNREADABLE if readable is None and value else readable
+
+
+def asked(status: int, headers: dict[str, str]) -> float | None:
+    return retry_after(status, headers, WALL, unreadable=UNREADABLE)
 
 
 class TestRetryAfter:
     """What the server asks for, in every form that it can ask in."""
 
-    @pytest.mark.parametrize("status", [429, 503])
     @pytest.mark.parametrize(("value", "expected"), FORMS)
-    def test_retry_after(self, status: int, value: str, expected: float | None) -> None:
+    def test_retry_after(self, value: str, expected: float | None) -> None:
         """`Retry-After` is read as seconds or as a date; anything else asks for nothing."""
-        assert expected == retry_after(status, {"retry-after": value}, WALL)
+        assert expected == asked(503, {"retry-after": value})
 
+    @pytest.mark.parametrize("header", ["retry-after", "ratelimit-reset"])
     @pytest.mark.parametrize(("value", "expected"), FORMS)
-    def test_ratelimit_reset(self, value: str, expected: float | None) -> None:
-        """On 429, `RateLimit-Reset` says it where `Retry-After` is absent."""
-        assert expected == retry_after(429, {"ratelimit-reset": value}, WALL)
+    def test_rate_limited(self, header: str, value: str, expected: float | None) -> None:
+        """On 429, either header asks for a wait, and an unreadable value asks for one too."""
+        assert expected_on_429(value, expected) == asked(429, {header: value})
 
     @pytest.mark.parametrize(
         ("status", "headers", "expected"),
@@ -181,6 +201,13 @@ class TestRetryAfter:
             pytest.param(
                 429, {"retry-after": "soon", "ratelimit-reset": "9"}, 9.0, id="unreadable-first"
             ),
+            pytest.param(
+                429,
+                {"retry-after": "soon", "ratelimit-reset": "later"},
+                UNREADABLE,
+                id="unreadable-both",
+            ),
+            pytest.param(429, {"retry-after": " "}, None, id="blank"),
             pytest.param(503, {"ratelimit-reset": "9"}, None, id="reset-but-no-429"),
         ],
     )
@@ -188,7 +215,7 @@ class TestRetryAfter:
         self, status: int, headers: dict[str, str], expected: float | None
     ) -> None:
         """`Retry-After` comes first, and `RateLimit-Reset` counts for 429 only."""
-        assert expected == retry_after(status, headers, WALL)
+        assert expected == asked(status, headers)
 
     @pytest.mark.parametrize(
         ("date", "expected"),
@@ -201,14 +228,14 @@ class TestRetryAfter:
     def test_the_servers_own_clock(self, date: str, expected: float) -> None:
         """A date is measured from the answer's own `Date`, since our clock may be wrong."""
         headers = {"retry-after": "Mon, 08 Jun 2026 12:00:07 GMT", "date": date}
-        assert expected == retry_after(503, headers, WALL)
+        assert expected == asked(503, headers)
 
     @given(st.text(max_size=40), st.text(max_size=40))
     @settings(deadline=None)
     def test_any_text(self, value: str, date: str) -> None:
         """No header raises, and no wait is negative or NaN."""
-        asked = retry_after(429, {"retry-after": value, "date": date}, WALL)
-        assert asked is None or asked >= 0
+        wait = asked(429, {"retry-after": value, "date": date})
+        assert wait is None or wait >= 0
 
     def test_nearly_dates(self) -> None:
         """20,000 strings of what dates are made of neither raise nor ask for less than nothing."""
@@ -222,16 +249,16 @@ class TestRetryAfter:
             value = "".join(
                 draw.choice(scraps) + draw.choice(("", " ")) for _ in range(draw.randrange(9))
             )
-            asked = retry_after(503, {"retry-after": value}, WALL)
-            assert asked is None or asked >= 0, value
+            wait = asked(503, {"retry-after": value})
+            assert wait is None or wait >= 0, value
 
     @given(st.integers(0, 10**9))
     @settings(deadline=None)
     def test_dates_round_trip(self, seconds: int) -> None:
         """A date so many seconds ahead asks for so many seconds."""
         moment = datetime.fromtimestamp(WALL + seconds, timezone.utc)
-        asked = retry_after(503, {"retry-after": format_datetime(moment, usegmt=True)}, WALL)
-        assert float(seconds) == asked
+        header = format_datetime(moment, usegmt=True)
+        assert float(seconds) == asked(503, {"retry-after": header})
 
 
 class TestRetryBudget:

@@ -225,7 +225,9 @@ class Exchange(Generic[T]):
     def _after_refusal(self, reply: Reply, now: float, wall: float) -> Step[T]:
         if reply.status == 408 or reply.status >= 500:
             self._ambiguous = True
-        asked = retry_after(reply.status, reply.headers, wall)
+        # Not `max_delay` alone: with a wait above `max_retry_after` there is no retry.
+        unreadable = min(self._retry.max_delay, self._retry.max_retry_after)
+        asked = retry_after(reply.status, reply.headers, wall, unreadable=unreadable)
         payload = _parse(reply.body)
         code = _code(payload)
         envelope: Mapping[str, Any] = payload["error"] if code is not None else {}

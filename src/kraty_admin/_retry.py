@@ -32,7 +32,8 @@ class RetryConfig:
     cannot be read, and network errors. It never retries an idempotency conflict, nor after
     a cancellation.
     The wait before attempt n+1 is `initial_delay * 2 ** (n - 1)` seconds, at most
-    `max_delay`, spread by `jitter`, and never shorter than the server asks.
+    `max_delay`, spread by `jitter`, and never shorter than the server asks. If a 429 asks
+    for a wait that cannot be read, the call waits `max_delay`.
     """
 
     attempts: int = 4
@@ -91,22 +92,35 @@ def backoff(config: RetryConfig, attempt: int, random: Callable[[], float]) -> f
 # Not float() alone: that also takes "1_0", "inf" and digits of other scripts.
 _NUMBER: Final = re.compile(r"[0-9]+\.?[0-9]*|\.[0-9]+")
 
+_COUNT: Final = re.compile(r"[0-9]{1,9}")
 
-def retry_after(status: int, headers: Mapping[str, str], wall: float) -> float | None:
-    """How many seconds the server asks to wait; `None` if it does not, or not readably.
+# HTTP joins equal headers with commas, as when a proxy adds its own. The comma within a
+# date is followed by the day and the month.
+_COMMA: Final = re.compile(r",(?!\s*[0-9]{1,2}[ -][A-Za-z])")
+
+
+def retry_after(
+    status: int, headers: Mapping[str, str], wall: float, *, unreadable: float
+) -> float | None:
+    """How many seconds the server asks to wait; `None` if it does not.
 
     Args:
         status: The answer's status.
         headers: The answer's headers, names in lower case.
         wall: Seconds since the epoch, for dates in an answer that has no date of its own.
+        unreadable: The seconds to wait if a 429 asks for a wait that cannot be read.
     """
-    # The server's own clock, where it tells it: ours may be wrong.
+    # The server's own clock, if the answer has a date: ours may be wrong.
     now = _date(headers.get("date", ""))
     now = wall if now is None else now
-    asked = _wait(headers.get("retry-after", ""), now)
+    after = headers.get("retry-after", "")
+    asked = _wait(after, now)
     if asked is None and status == 429:
         # Only here: elsewhere the window's end says nothing about when to try again.
-        asked = _wait(headers.get("ratelimit-reset", ""), now)
+        reset = headers.get("ratelimit-reset", "")
+        asked = _wait(reset, now)
+        if asked is None and (after.strip() or reset.strip()):
+            asked = unreadable
     return asked
 
 
@@ -117,13 +131,18 @@ def rate_limit(headers: Mapping[str, str], wall: float) -> tuple[int | None, flo
         headers: The answer's headers, names in lower case.
         wall: Seconds since the epoch.
     """
-    left = headers.get("ratelimit-remaining", "").strip()
-    number = int(left) if _NUMBER.fullmatch(left) and left.isdigit() and len(left) < 10 else None
-    return number, _wait(headers.get("ratelimit-reset", ""), wall)
+    values = map(str.strip, headers.get("ratelimit-remaining", "").split(","))
+    left = min((int(value) for value in values if _COUNT.fullmatch(value)), default=None)
+    return left, _wait(headers.get("ratelimit-reset", ""), wall)
 
 
 def _wait(value: str, now: float) -> float | None:
-    value = value.strip()
+    """The wait that a header asks for: the longest, if it asks for several."""
+    waits = (_single_wait(part.strip(), now) for part in _COMMA.split(value))
+    return max((wait for wait in waits if wait is not None), default=None)
+
+
+def _single_wait(value: str, now: float) -> float | None:
     if _NUMBER.fullmatch(value):
         # Infinite for digits without end, which is longer than anybody waits.
         return float(value)
