@@ -397,7 +397,7 @@ class TestHoldings:
         """A traceback shows what has happened underneath."""
         text = "".join(traceback.format_exception(failure_of(drop)))
         assert "httpx.ReadError: dropped" in text
-        assert "kraty_admin.KratyNetworkError: no answer: ReadError: dropped" in text
+        assert "KratyNetworkError: no answer from api.kraty.io: ReadError: dropped" in text
         assert "canary" not in text
 
 

@@ -173,9 +173,17 @@ class TestResults:
         """The ping's answer is not wrapped."""
         assert {"ok": True} == run(exchange_of(PING), [ok(b'{"ok":true}')]).result
 
-    def test_empty(self) -> None:
-        """No body is a result where the operation says so."""
-        assert {} == run(exchange_of(DELETE), [ok(b"", 204)]).result
+    @pytest.mark.parametrize(
+        ("body", "status"),
+        [
+            pytest.param(b"", 204, id="no-body"),
+            pytest.param(b"\n", 202, id="line-break"),
+            pytest.param(b" \r\n", 200, id="blank"),
+        ],
+    )
+    def test_empty(self, body: bytes, status: int) -> None:
+        """An empty or blank body is a result where the operation says so."""
+        assert {} == run(exchange_of(DELETE), [ok(body, status)]).result
 
     @pytest.mark.parametrize(
         "body",
@@ -390,7 +398,39 @@ class TestRefusals:
             error.raw_body,
             error.headers,
         )
-        assert "the server answered 404 without saying why" == error.message
+        assert "a 404 without an error envelope: Kraty did not send it" in error.message
+
+    @pytest.mark.parametrize("status", [403, 413])
+    def test_a_proxys_refusal(self, status: int) -> None:
+        """The code stays `internal_error`, and the message says that Kraty did not send it."""
+        error = run(exchange_of(), [ok(b"<html>Forbidden</html>", status)]).error
+        assert isinstance(error, KratyServerError)
+        assert ("internal_error", False) == (error.code, error.is_forbidden)
+        assert str(error).startswith(
+            f"{status} internal_error: a {status} without an error envelope: Kraty did not send it,"
+            " but a proxy or another server did."
+        )
+
+    @pytest.mark.parametrize(
+        ("status", "location", "expected"),
+        [
+            pytest.param(302, "https://sso/login", " that points to https://sso/login ", id="URL"),
+            pytest.param(308, "/v2/x?token=s", " that points to /v2/x ", id="query"),
+            pytest.param(301, "/" + "x" * 9000, f" to /{'x' * 299} ", id="long"),
+            pytest.param(302, "", "a 302 without", id="empty"),
+            pytest.param(403, "/login", "a 403 without", id="no redirect"),
+        ],
+    )
+    def test_redirect(self, status: int, location: str, expected: str) -> None:
+        """A redirect is not followed. The message says where it points, without the query."""
+        error = run(exchange_of(), [ok(b"", status, location=location)]).error
+        assert isinstance(error, KratyServerError)
+        assert expected in error.message
+
+    def test_network_error_names_the_host(self) -> None:
+        """The message holds host and port, and neither the path nor its ids."""
+        course = run(exchange_of(retry=RetryConfig(attempts=1)), [dropped(httpx.ConnectError)])
+        assert course.error.message.startswith("no answer from api.kraty.io: ConnectError")
 
     @pytest.mark.parametrize("message", ["null", '""', "7", "{}"])
     def test_without_a_message(self, message: str) -> None:

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kraty_admin import KratyKeyExpiredError, KratyServerError, derive_key, fulfil_once
-from kraty_admin._idempotency import random_keys, stamp
+from kraty_admin._idempotency import derive_key_of_any, random_keys, stamp
 from kraty_server_api.lifetimes import KEY_LIFETIMES
 
 RECEIPT_KEY: Final = "6d52ade25bd89501859ddcbeff7cd8056561868d4600950a46469d065d9ceae6"
@@ -25,6 +25,14 @@ RECEIPT_KEY: Final = "6d52ade25bd89501859ddcbeff7cd8056561868d4600950a46469d065d
 
 def never() -> str:
     raise AssertionError("no key was needed")
+
+
+STRAY_SPACE: Final = [
+    pytest.param("r\n", id="line break"),
+    pytest.param(" r", id="space before"),
+    pytest.param("r\xa0", id="no-break space"),
+    pytest.param("\t", id="nothing else"),
+]
 
 
 class TestRandomKeys:
@@ -106,6 +114,18 @@ class TestStamp:
         with pytest.raises(error, match=r"^idempotency_key is"):
             stamp("POST", {"idempotencyKey": value}, never)
 
+    @pytest.mark.parametrize("value", STRAY_SPACE)
+    def test_white_space(self, value: str) -> None:
+        """White space at either end is refused: it would make a second key for one receipt."""
+        with pytest.raises(ValueError, match=r"^idempotency_key is not usable.*white space"):
+            stamp("POST", {"idempotencyKey": value}, never)
+        with pytest.raises(ValueError, match=r"^generate_idempotency_key returned.*white space"):
+            stamp("POST", {}, lambda: value)
+
+    def test_white_space_within(self) -> None:
+        """White space within a key is part of it."""
+        assert "a b" == stamp("POST", {"idempotencyKey": "a b"}, never)[1]
+
 
 class TestDeriveKey:
     """The same key for the same fulfilment, on every run and machine.
@@ -134,6 +154,19 @@ class TestDeriveKey:
         """The derivation never changes: a changed key would mint a second time."""
         assert expected == derive_key(*parts)
 
+    @pytest.mark.parametrize("value", STRAY_SPACE)
+    def test_white_space(self, value: str) -> None:
+        """White space at either end of a part is refused, by the part's number."""
+        with pytest.raises(ValueError, match=r"^part 2 of the key must not begin or end with"):
+            derive_key("iap", value)
+
+    def test_of_any(self) -> None:
+        """The ids of imported rows keep their white space, and the keys that they had."""
+        assert [
+            RECEIPT_KEY,
+            "cd5b6ca766c19ebde705eba2094e6e417d99ca2ac4e5c882cd7874f3109e769f",
+        ] == [derive_key_of_any("iap", "apple_receipt_abc"), derive_key_of_any("a ")]
+
     def test_other_processes(self) -> None:
         """Another process derives the same key, with another hash seed too."""
         code = "from kraty_admin import derive_key; print(derive_key('iap', 'apple_receipt_abc'))"
@@ -157,7 +190,7 @@ class TestDeriveKey:
             pytest.param(("a:b",), ("a", "b"), id="colon"),
             pytest.param(("\u00e9",), ("e\u0301",), id="composed"),
             pytest.param(("A",), ("a",), id="case"),
-            pytest.param(("a ",), ("a",), id="space"),
+            pytest.param(("a b",), ("a", "b"), id="space"),
             pytest.param(("a" + "\0" * 7 + "\x01b",), ("a", "b"), id="imitated-length"),
         ],
     )

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from kraty_admin import KratyAdmin, KratyAdminAsync, RequestInfo, RetryConfig, __version__
+from kraty_admin._settings import Settings
 from loopback import CANARY, KEY, SYNC, Twin, always, settled, twins
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
@@ -76,6 +77,11 @@ class TestKey:
             pytest.param(f"{KEY}é", id="not-ASCII"),
             pytest.param(f"{KEY}\x00", id="NUL"),
             pytest.param(f"{KEY}\x7f", id="DEL"),
+            pytest.param(f'"{KEY}"', id="double-quotes"),
+            pytest.param(f"'{KEY}", id="single-quote"),
+            pytest.param(f"`{KEY}`", id="backticks"),
+            pytest.param("${KRATY_SERVER_KEY}", id="variable"),
+            pytest.param(f"${{KRATY_SERVER_KEY:-{KEY}}}", id="variable-with-default"),
         ],
     )
     @pytest.mark.parametrize("source", ["api_key", "KRATY_SERVER_KEY"])
@@ -506,6 +512,41 @@ class TestWithOptions:
         assert httpx.Timeout(1.0) == derived._settings.timeout
         assert 5.0 == derived._settings.deadline
         assert RetryConfig(attempts=2) == derived._settings.retry
+
+    @twins
+    def test_none_is_the_default(self, twin: Twin) -> None:
+        """`None` brings the default back, and removes a hook."""
+        parent = twin.client(
+            timeout=5.0, deadline=50.0, retry=RetryConfig(attempts=2), on_request=print
+        )
+        options: list[dict[str, None]] = [{each: None} for each in Settings._fields]
+        derived = [parent.with_options(**each)._settings for each in options]
+        before, defaults = parent._settings, twin.client()._settings
+        assert derived == [
+            before._replace(**{each: getattr(defaults, each)}) for each in Settings._fields
+        ]
+
+    @pytest.mark.parametrize(
+        ("operation", "expected"),
+        [pytest.param(None, 15.0, id="call"), pytest.param(60.0, 60.0, id="migrate")],
+    )
+    def test_timeout_of_each_operation(self, operation: float | None, expected: float) -> None:
+        """Without a timeout, each operation has its own again."""
+        settings = SYNC.client(timeout=5.0).with_options(timeout=None)._settings
+        assert {expected} == set(settings.timeout_of(operation).values())
+
+    @twins
+    def test_removed_hook(self, twin: Twin) -> None:
+        """A removed hook is not called, and the parent's still is."""
+        told: list[RequestInfo] = []
+
+        async def scenario(kraty: Any) -> None:
+            await settled(kraty.with_options(on_request=None).health.ping())
+            assert [] == told
+            await settled(kraty.health.ping())
+
+        twin.run(scenario, http_client=twin.mocked(always({"ok": True})), on_request=told.append)
+        assert 1 == len(told)
 
     @twins
     def test_shared(self, twin: Twin) -> None:

@@ -35,9 +35,11 @@ from ._pool import (
 from ._retry import RetryBudget, RetryConfig
 from ._sender import AsyncSender, Sender
 from ._settings import (
+    UNCHANGED,
     Secret,
     Settings,
     Target,
+    Unchanged,
     make_settings,
     make_ssl_context,
     make_target,
@@ -118,21 +120,23 @@ class _Client(Generic[P]):
     def with_options(
         self: C,
         *,
-        timeout: float | httpx.Timeout | None = None,
-        deadline: float | None = None,
-        retry: RetryConfig | None = None,
-        on_request: RequestHook | None = None,
+        timeout: float | httpx.Timeout | Unchanged | None = UNCHANGED,
+        deadline: float | Unchanged | None = UNCHANGED,
+        retry: RetryConfig | Unchanged | None = UNCHANGED,
+        on_request: RequestHook | Unchanged | None = UNCHANGED,
     ) -> C:
-        """A client with other options on the same connections and retry budget.
+        """Return a client with other options, on the same connections and retry budget.
 
-        This client stays as it is, also when the other one is closed. Closing this one
-        closes the other one too.
+        An option that you leave out stays as it is. `None` brings back its default.
+        This client does not change, and it stays open when you close the other one.
+        Closing this one closes the other one too.
 
         Args:
-            timeout: Seconds for each phase of an attempt.
-            deadline: Seconds for a whole call; `math.inf` for none.
-            retry: When and how often to try again.
-            on_request: Called after each attempt.
+            timeout: Seconds for each phase of an attempt; `None` for 15, and 60 for
+                `migrate`.
+            deadline: Seconds for a whole call; `math.inf` for no limit, `None` for 120.
+            retry: When and how often to retry; `None` for `RetryConfig()`.
+            on_request: Called after each attempt; `None` for no hook.
 
         Raises:
             TypeError, ValueError: An argument does not fit.

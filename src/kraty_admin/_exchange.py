@@ -101,6 +101,8 @@ _NOT_SENT: Final = (
 # A phase that begins when the deadline is over still needs a timeout above zero.
 _SHORTEST: Final = 0.001
 
+_LONGEST_LOCATION: Final = 300
+
 # Levels of an error's details that are kept. Far deeper ones parse, but an error that
 # holds them can be neither pickled nor copied.
 _DEEPEST: Final = 50
@@ -215,7 +217,7 @@ class Exchange(Generic[T]):
             self._ambiguous = True
         detached = _detached(cause)
         error = KratyNetworkError(
-            f"no answer: {type(cause).__name__}: {cause}".rstrip(": "),
+            f"no answer from {self._host()}: {type(cause).__name__}: {cause}".rstrip(": "),
             original_cause=detached,
             call=self._call(),
         )
@@ -231,12 +233,9 @@ class Exchange(Generic[T]):
         payload = _parse(reply.body)
         code = _code(payload)
         envelope: Mapping[str, Any] = payload["error"] if code is not None else {}
-        message = envelope.get("message")
         details = envelope.get("details")
         error = KratyServerError(
-            message
-            if isinstance(message, str) and message
-            else f"the server answered {reply.status} without saying why",
+            _message(reply) if code is None else _said(envelope, reply),
             code=code or "internal_error",
             status=reply.status,
             details=details if _is_shallow(details, _DEEPEST) else None,
@@ -266,7 +265,7 @@ class Exchange(Generic[T]):
 
     def _result(self, reply: Reply) -> T:
         operation = self._operation
-        if not reply.body and operation.may_be_empty:
+        if operation.may_be_empty and not reply.body.strip():
             payload: object = {}
         else:
             payload = json.loads(reply.body)
@@ -291,6 +290,10 @@ class Exchange(Generic[T]):
             attempts=self._attempts,
             idempotency_key=self._key,
         )
+
+    def _host(self) -> str:
+        # Never the whole URL: its path holds ids.
+        return httpx.URL(self.url).netloc.decode("ascii")
 
     def _call(self) -> CallInfo:
         return CallInfo(
@@ -345,6 +348,25 @@ def _code(payload: object) -> str | None:
     error = payload.get("error") if is_object(payload) else None
     code = error.get("code") if is_object(error) else None
     return code if isinstance(code, str) and code else None
+
+
+def _said(envelope: Mapping[str, Any], reply: Reply) -> str:
+    """The message of an error envelope."""
+    message = envelope.get("message")
+    if isinstance(message, str) and message:
+        return message
+    return f"the server answered {reply.status} without saying why"
+
+
+def _message(reply: Reply) -> str:
+    """A message for a refusal without an error envelope."""
+    # Without the query, which can hold a proxy's tokens.
+    location = reply.headers.get("location", "").partition("?")[0][:_LONGEST_LOCATION]
+    where = f" that points to {location}" if location and 300 <= reply.status <= 399 else ""
+    return (
+        f"a {reply.status}{where} without an error envelope: Kraty did not send it, but a proxy"
+        " or another server did. Check base_url, and what lies between"
+    )
 
 
 def _is_shallow(value: object, levels: int) -> bool:

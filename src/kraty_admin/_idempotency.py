@@ -13,10 +13,20 @@ from kraty_server_api.lifetimes import KEY_LIFETIMES
 
 from .errors import KratyKeyExpiredError, KratyServerError
 
-__all__ = ["check_key_age", "derive_key", "fulfil_once", "random_keys", "stamp"]
+__all__ = [
+    "check_key_age",
+    "derive_key",
+    "derive_key_of_any",
+    "fulfil_once",
+    "random_keys",
+    "stamp",
+]
 
 FIELD: Final = "idempotencyKey"
 _WRITES: Final = frozenset({"POST", "PUT", "PATCH"})
+_STRAY_SPACE: Final = (
+    "must not begin or end with white space, or one receipt could get two keys: strip() it"
+)
 
 
 def random_keys() -> Callable[[], str]:
@@ -38,7 +48,8 @@ def stamp(
         generate: Makes a key.
 
     Raises:
-        TypeError, ValueError: The key is not a `str`, or is empty.
+        TypeError, ValueError: The key is not a `str`, is empty, or begins or ends with
+            white space.
     """
     if method not in _WRITES:
         return body, None
@@ -49,6 +60,8 @@ def stamp(
         raise TypeError(f"{origin} a {type(key).__name__}; a key must be a str")
     if not key:
         raise ValueError(f"{origin} empty; a key must hold at least one character")
+    if key.strip() != key:
+        raise ValueError(f"{origin} not usable: a key {_STRAY_SPACE}")
     key = str.__str__(key)  # errors carry it to other processes, which may lack a subclass
     return (body if given is not None else {**(body or {}), FIELD: key}), key
 
@@ -63,8 +76,8 @@ def derive_key(*parts: str) -> str:
 
     Args:
         parts: What names the fulfilment, such as `("iap", receipt_id)`. At least one,
-            none of them empty. Different parts give different keys, also where
-            they read the same when joined.
+            none of them empty, none with white space at either end. Different parts give
+            different keys, even if they read the same when joined.
 
     Returns:
         64 hexadecimal digits.
@@ -72,7 +85,20 @@ def derive_key(*parts: str) -> str:
     Raises:
         TypeError: A part is not a `str`. Numbers are refused because 7 and "7" would be
             two keys for one receipt.
-        ValueError: There is no part, or one is empty or holds a lone surrogate.
+        ValueError: There is no part; or one is empty, begins or ends with white space, or
+            holds a lone surrogate.
+    """
+    for index, part in enumerate(parts):
+        # Others are refused below, by their type.
+        if isinstance(part, str) and part and part.strip() != part:  # pyright: ignore[reportUnnecessaryIsInstance]  # callers err
+            raise ValueError(f"part {index + 1} of the key {_STRAY_SPACE}")
+    return derive_key_of_any(*parts)
+
+
+def derive_key_of_any(*parts: str) -> str:
+    """Build the key of `derive_key` from parts that may begin or end with white space.
+
+    The ids of an imported row may, since that is how the other platform spells them.
     """
     if not parts:
         raise ValueError("derive_key needs at least one part")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import codecs
+import enum
 import ipaddress
 import os
 import re
 import ssl
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import inf
 from pathlib import Path
-from typing import Final, NamedTuple, NoReturn
+from typing import Final, NamedTuple, NoReturn, TypeVar
 from urllib.request import getproxies, proxy_bypass
 
 import httpx
@@ -21,9 +22,11 @@ from ._sender import Hook, Prepared
 from ._version import __version__
 
 __all__ = [
+    "UNCHANGED",
     "Secret",
     "Settings",
     "Target",
+    "Unchanged",
     "make_settings",
     "make_ssl_context",
     "make_target",
@@ -35,6 +38,21 @@ DEFAULT_TIMEOUT: Final = 15.0
 DEFAULT_DEADLINE: Final = 120.0
 API_ROOT: Final = "/server/v1"
 _PHASES: Final = ("connect", "read", "write", "pool")
+
+
+T = TypeVar("T")
+
+
+class Unchanged(enum.Enum):
+    """The type of `UNCHANGED`, the default of options for which `None` has a meaning."""
+
+    UNCHANGED = "UNCHANGED"
+
+    def __repr__(self) -> str:
+        return self.value
+
+
+UNCHANGED: Final = Unchanged.UNCHANGED
 
 
 class Secret:
@@ -93,30 +111,49 @@ class Settings(NamedTuple):
         return dict.fromkeys(_PHASES, default or DEFAULT_TIMEOUT)
 
 
+DEFAULTS: Final = Settings(
+    timeout=None, deadline=DEFAULT_DEADLINE, retry=RetryConfig(), on_request=None
+)
+
+
 def make_settings(
-    base: Settings | None = None,
+    base: Settings = DEFAULTS,
     *,
-    timeout: float | httpx.Timeout | None = None,
-    deadline: float | None = None,
-    retry: RetryConfig | None = None,
-    on_request: Hook | None = None,
+    timeout: float | httpx.Timeout | Unchanged | None = UNCHANGED,
+    deadline: float | Unchanged | None = UNCHANGED,
+    retry: RetryConfig | Unchanged | None = UNCHANGED,
+    on_request: Hook | Unchanged | None = UNCHANGED,
 ) -> Settings:
-    """Settings from arguments; what is left out comes from `base`, or from the defaults."""
-    base = base or Settings(
-        timeout=None, deadline=DEFAULT_DEADLINE, retry=RetryConfig(), on_request=None
-    )
-    if retry is not None and not isinstance(retry, RetryConfig):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers err
-        raise TypeError(f"retry must be a RetryConfig, not {type(retry).__name__}")
-    if on_request is not None and not callable(on_request):
-        raise TypeError(f"on_request must be callable, not a {type(on_request).__name__}")
-    if on_request is not None and _is_coroutine_function(on_request):
-        raise TypeError("on_request must be a plain function: nothing would await its result")
+    """Build settings from arguments.
+
+    `None` gives an option its default, and `UNCHANGED` the value that it has in `base`.
+    """
     return Settings(
-        timeout=base.timeout if timeout is None else _timeout(timeout),
-        deadline=base.deadline if deadline is None else _deadline(deadline),
-        retry=base.retry if retry is None else retry,
-        on_request=base.on_request if on_request is None else on_request,
+        timeout=_chosen(timeout, base.timeout, DEFAULTS.timeout, _timeout),
+        deadline=_chosen(deadline, base.deadline, DEFAULTS.deadline, _deadline),
+        retry=_chosen(retry, base.retry, DEFAULTS.retry, _retry),
+        on_request=_chosen(on_request, base.on_request, DEFAULTS.on_request, _hook),
     )
+
+
+def _chosen(value: object, unchanged: T, default: T, check: Callable[[object], T]) -> T:
+    if value is UNCHANGED:
+        return unchanged
+    return default if value is None else check(value)
+
+
+def _retry(value: object) -> RetryConfig:
+    if not isinstance(value, RetryConfig):
+        raise TypeError(f"retry must be a RetryConfig, not {type(value).__name__}")
+    return value
+
+
+def _hook(value: object) -> Hook | None:
+    if not callable(value):
+        raise TypeError(f"on_request must be callable, not a {type(value).__name__}")
+    if _is_coroutine_function(value):
+        raise TypeError("on_request must be a plain function: nothing would await its result")
+    return value
 
 
 def _is_coroutine_function(function: object) -> bool:
@@ -208,10 +245,16 @@ def _key(key: Secret) -> Secret:
         raise ValueError(
             f"{source} holds a character that no key has; is there a line break at its end?"
         )
+    if _UNEXPANDED.search(key.given):
+        raise ValueError(
+            f"{source} holds a quote or ${{, which no key has; was it read from a file or a"
+            " template without removing the quotes or filling in the variable?"
+        )
     return key
 
 
 _KEY: Final = re.compile(r"[!-~]+")
+_UNEXPANDED: Final = re.compile(r"[\"'`]|\$\{")
 
 
 def _origin(base_url: object) -> str:

@@ -23,6 +23,7 @@ from kraty_admin import (
     RequestInfo,
     derive_key,
 )
+from kraty_admin._idempotency import derive_key_of_any
 from kraty_admin._limiter import Limiter
 from kraty_admin.bulk import ImportReport, ImportStoppedError, dry_run
 from kraty_admin.bulk._journal import Journal
@@ -122,6 +123,14 @@ class TestChunks:
         ((mine, derived),) = (body["rows"] for body in server.bodies)
         assert {"externalPlayerId": "a", "idempotencyKey": "k"} == mine
         assert derive_key("import", "players", "p0") == derived["idempotencyKey"]
+
+    def test_id_with_white_space(self, twin: Twin) -> None:
+        """An id is sent as the other platform spells it, under a key of its own."""
+        server = Server()
+        imported(twin, server, [{"externalPlayerId": "p "}, {"externalPlayerId": "p"}])
+        (body,) = server.bodies
+        expected = [derive_key_of_any("import", "players", each) for each in ("p ", "p")]
+        assert expected == [row["idempotencyKey"] for row in body["rows"]]
 
     def test_again(self, twin: Twin) -> None:
         """A second import applies nothing anew, and calls under keys of its own."""

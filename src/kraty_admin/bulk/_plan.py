@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from kraty_server_api.decoding import is_array, is_object
 
-from .._idempotency import FIELD, derive_key
+from .._idempotency import FIELD, derive_key, derive_key_of_any
 from .._json import encode
 from ._journal import Counts
 from ._rows import Item, Kind, Row, Unreadable
@@ -158,7 +158,7 @@ def with_key(kind: Kind, row: Row) -> Row:
     if parts is None:
         return row  # the server says what it lacks
     try:
-        key = derive_key("import", kind, *parts)
+        key = derive_key_of_any("import", kind, *parts)
     except ValueError:
         return row
     return Row(row.number, {**row.row, FIELD: key})

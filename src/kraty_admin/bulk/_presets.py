@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from datetime import datetime, timezone
 from typing import Any, Final, NamedTuple, cast
 
-from kraty_admin._idempotency import derive_key
+from kraty_admin._idempotency import derive_key_of_any
 
 from ._readers import parse_json
 from ._rows import Kind
@@ -254,7 +254,7 @@ def _holding(
     if instance is not None and instance[1] is not None:
         # Without it a second holding of the same item would pass for a repeat of the first.
         ids = [str(part) for part in (player, instance[1]) if part is not None]
-        row["idempotencyKey"] = derive_key(instance[0], *ids)
+        row["idempotencyKey"] = derive_key_of_any(instance[0], *ids)
     return row
 
 
