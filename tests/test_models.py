@@ -816,7 +816,7 @@ def test_other_dates_are_aware_too(text: str, expected: datetime) -> None:
     moment = models.Player({"createdAt": text}).created_at
 
     assert expected == moment
-    assert timedelta(0) == moment.utcoffset()
+    assert timezone.utc is moment.tzinfo  # not the parser's own UTC
 
 
 @pytest.mark.parametrize(

@@ -451,6 +451,42 @@ class TestRawPaths:
         assert [] == captured.requests
 
 
+class TestAnswersOfRequest:
+    """What `request` returns and refuses."""
+
+    @pytest.mark.parametrize(
+        ("answer", "expected"),
+        [
+            pytest.param({"data": {"a": 1}}, {"a": 1}, id="only-data"),
+            pytest.param({"data": [1]}, [1], id="data-that-is-a-list"),
+            pytest.param({"data": [1], "next": "c"}, {"data": [1], "next": "c"}, id="paged"),
+            pytest.param({"ok": True}, {"ok": True}, id="no-data"),
+        ],
+    )
+    @twins
+    def test_unwrapped(self, twin: Twin, answer: Any, expected: Any) -> None:
+        """`data` is unwrapped if the answer holds nothing else, so no cursor is lost."""
+
+        async def scenario(kraty: Any) -> Any:
+            return await settled(kraty.request("GET", "/lobbies"))
+
+        assert expected == twin.run(scenario, http_client=twin.mocked(always(answer)))
+
+    @pytest.mark.parametrize("key", [None, "", "other", 7], ids=["null", "empty", "other", "int"])
+    @twins
+    def test_another_key_in_the_body(self, twin: Twin, key: Any, captured: Captured) -> None:
+        """A body whose `idempotencyKey` is not the argument is refused before it is sent."""
+
+        async def scenario(kraty: Any) -> None:
+            with pytest.raises(ValueError, match=r"^idempotency_key differs from the body's"):
+                await settled(
+                    kraty.request("POST", "/x", body={"idempotencyKey": key}, idempotency_key="k")
+                )
+
+        twin.run(scenario)
+        assert [] == captured.requests
+
+
 class TestRedirects:
     """Redirects carry a key to a host that nobody chose, so they are errors."""
 

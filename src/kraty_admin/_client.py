@@ -308,11 +308,13 @@ class KratyAdmin(Resources, _Client[Sender]):
             body: The JSON body in wire names. POST, PUT and PATCH get an
                 `idempotencyKey` in it if there is none.
             query: Parameters of the query; those that are `None` are left out.
-            idempotency_key: The key, if it is not in the body.
+            idempotency_key: The key, if it is not in the body. A body with another
+                `idempotencyKey` is refused, even with a null.
 
         Returns:
-            What the answer holds in `data`, or else the whole answer: a dict with `.http`
-            and `.replayed` where it is an object. An empty dict if there is no body.
+            The answer's `data`, if the answer holds nothing else. Otherwise the whole
+            answer: of `{"data": ..., "next": ...}` both fields. An object is a dict with
+            `.http` and `.replayed`. An answer without a body is an empty dict.
 
         Raises:
             TypeError, ValueError: An argument does not fit; nothing was sent.
