@@ -12,7 +12,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -474,45 +474,6 @@ def modules() -> list[ModuleType]:
     return found
 
 
-LAZY: Final = """
-    import sys
-
-    import kraty_admin
-
-    print(*sorted(sys.modules))
-"""
-
-
-class TestImport:
-    """What `import kraty_admin` gives and takes."""
-
-    def test_nothing_else(self) -> None:
-        """Names that are not listed are private, or modules."""
-        others = {
-            name
-            for name, value in vars(kraty_admin).items()
-            if not name.startswith("_") and not isinstance(value, ModuleType)
-        }
-        assert others <= set(kraty_admin.__all__)
-
-    def test_is_lazy(self) -> None:
-        """Importing the package imports no extra, no resource and nothing that few need."""
-        command = [sys.executable, "-c", textwrap.dedent(LAZY)]
-        run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-        imported = set(run.stdout.split())
-        assert {"kraty_admin._client", "httpx"} <= imported
-        too_much = {
-            *("asyncio", "attr", "attrs", "dateutil", "decimal", "httpcore", "platform", "uuid"),
-            *("jsonschema_rs", "starlette", "uvicorn"),
-            *("kraty_admin.cli", "kraty_admin.emulator"),
-            *("kraty_server_api.models", "kraty_server_api.resources.wallet"),
-        }
-        # What other packages import on their own account is not ours to judge.
-        command = [sys.executable, "-c", "import sys, httpx; print(*sys.modules)"]
-        run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-        assert set() == (imported & too_much) - set(run.stdout.split())
-
-
 class TestGlobals:
     """Nothing is kept outside of clients."""
 
@@ -566,15 +527,3 @@ class TestGlobals:
         twin.run(scenario, http_client=twin.mocked(answer))
         ours, others = ("api.kraty.io", f"Bearer {KEY}"), ("gw.example", "Bearer other.key")
         assert [ours, others, ours] == told
-
-
-def test_awaitables() -> None:
-    """`close()` of the asynchronous client is to be awaited, like its calls."""
-    kraty = ASYNC.client()
-    closing: Awaitable[None] = kraty.close()
-    asyncio.run(_awaited(closing))
-    assert kraty.is_closed
-
-
-async def _awaited(awaitable: Awaitable[None]) -> None:
-    await awaitable
