@@ -144,6 +144,10 @@ class Server:
                         length = int(line.split(b":")[1])
                 seen = Seen(number, head, stream.read(length))
                 self.seen.append(seen)
+                if len(seen.body) < length:
+                    # The client has gone. An answer that parses the body would raise in
+                    # this thread, and pytest could blame a later test.
+                    return
                 answer = self._answer(seen)
                 if answer is None:
                     return
@@ -172,6 +176,7 @@ class Server:
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        self._threads[0].join(10)  # so that no connection is accepted after the next line
         for connection in list(self._connections):
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)

@@ -48,16 +48,16 @@ CALL: Final = CallInfo(
 
 CERTAIN: Final = CallInfo(ambiguous=False)
 
-ERRORS: Final[dict[str, KratyError]] = {
-    "KratyError": KratyError("something"),
-    "KratyClosedError": KratyClosedError("this KratyAdmin is closed"),
-    "KratyKeyExpiredError": KratyKeyExpiredError(
+ERRORS: Final[dict[str, Callable[[], KratyError]]] = {
+    "KratyError": lambda: KratyError("something"),
+    "KratyClosedError": lambda: KratyClosedError("this KratyAdmin is closed"),
+    "KratyKeyExpiredError": lambda: KratyKeyExpiredError(
         "the key may have expired",
         operation="wallet.credit",
         idempotency_key="receipt_1",
         first_tried_at=datetime(2026, 6, 8, 12, 0, tzinfo=timezone.utc),
     ),
-    "KratyServerError": KratyServerError(
+    "KratyServerError": lambda: KratyServerError(
         "balance is too low",
         code="conflict",
         status=409,
@@ -67,21 +67,27 @@ ERRORS: Final[dict[str, KratyError]] = {
         retry_after=3.0,
         call=CALL,
     ),
-    "KratyServerError-bare": KratyServerError("no", code="x", status=500),
-    "KratyResponseError": KratyResponseError(
+    "KratyServerError-bare": lambda: KratyServerError("no", code="x", status=500),
+    "KratyResponseError": lambda: KratyResponseError(
         "no result", code="invalid_response", status=200, raw_body=b"<html>", call=CALL
     ),
-    "KratyNetworkError": KratyNetworkError(
+    "KratyNetworkError": lambda: KratyNetworkError(
         "no answer", original_cause=httpx.ReadTimeout("timed out"), call=CALL
     ),
-    "KratyNetworkError-OSError": KratyNetworkError(
+    "KratyNetworkError-OSError": lambda: KratyNetworkError(
         "no answer", original_cause=ConnectionResetError(104, "reset"), call=CALL
     ),
-    "KratyNetworkError-bare": KratyNetworkError("no answer"),
-    "WebhookVerificationError": WebhookVerificationError("too old", reason="too_old"),
+    "KratyNetworkError-bare": lambda: KratyNetworkError("no answer"),
+    "WebhookVerificationError": lambda: WebhookVerificationError("too old", reason="too_old"),
 }
 
-every_error = pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS.keys())
+every_error = pytest.mark.parametrize("error", ERRORS, indirect=True)
+
+
+@pytest.fixture
+def error(request: pytest.FixtureRequest) -> KratyError:
+    """A new error for each test, so that none sees what another did to it."""
+    return ERRORS[request.param]()
 
 
 def fields_of(error: KratyError) -> dict[str, object]:
@@ -151,7 +157,7 @@ class TestJourneys:
         # Spawned as a worker of its own: a fork would only have to look at our memory.
         spawn = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(max_workers=1, mp_context=spawn) as pool:
-            for error in ERRORS.values():
+            for error in (make() for make in ERRORS.values()):
                 arrived = pool.submit(raise_it, error).exception(timeout=30)
                 assert isinstance(arrived, KratyError)
                 assert fields_of(error) == fields_of(arrived)
@@ -246,7 +252,7 @@ class TestRetryable:
     )
     def test_others(self, name: str, expected: bool) -> None:
         """It may help where no answer came, or none that can be read."""
-        assert expected is ERRORS[name].retryable
+        assert expected is ERRORS[name]().retryable
 
 
 class TestFirstSentAt:
@@ -596,14 +602,14 @@ class TestTree:
 
     def test_details_are_json(self) -> None:
         """An error's fields can be logged as JSON."""
-        error = ERRORS["KratyServerError"]
+        error = ERRORS["KratyServerError"]()
         assert isinstance(error, KratyServerError)
         fields = {"details": error.details, "headers": error.headers, "code": error.code}
         assert fields == json.loads(json.dumps(fields))
 
     def test_threads_share_an_error(self) -> None:
         """Sixteen threads may show and pickle one error at a time."""
-        error = ERRORS["KratyServerError"]
+        error = ERRORS["KratyServerError"]()
         texts: list[str] = []
         threads = [
             threading.Thread(target=lambda: texts.append(str(pickle.loads(pickle.dumps(error)))))
