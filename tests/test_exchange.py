@@ -643,6 +643,38 @@ class TestDeadline:
             caught.value.ambiguous,
         )
 
+    @pytest.mark.parametrize(
+        ("hours", "sent"),
+        [
+            pytest.param(23 - 1e-6, True, id="just before 23 hours"),
+            pytest.param(23.0, False, id="23 hours"),
+            pytest.param(25.0, False, id="a day later"),
+        ],
+    )
+    def test_key_may_be_forgotten(self, hours: float, sent: bool) -> None:
+        """A machine that sleeps between attempts stops the deadline's clock, not the key's age."""
+        exchange = exchange_of(ends_at=inf)
+        exchange.begin(0.0, WALL)
+        assert Sleep(0.2) == exchange.advance(dropped(), now=1.0, wall=WALL + 1)
+        later = WALL + hours * 3_600
+        if sent:
+            exchange.begin(1.2, later)
+            return
+        with pytest.raises(KratyNetworkError) as caught:
+            exchange.begin(1.2, later)
+        assert (1, True, datetime.fromtimestamp(WALL, timezone.utc)) == (
+            caught.value.attempts,
+            caught.value.ambiguous,
+            caught.value.first_sent_at,
+        )
+
+    def test_a_read_has_no_key(self) -> None:
+        """A call without a key may be repeated after any time."""
+        exchange = exchange_of(PING, ends_at=inf)
+        exchange.begin(0.0, WALL)
+        exchange.advance(dropped(), now=1.0, wall=WALL + 1)
+        exchange.begin(1.2, WALL + 7 * 86_400)
+
     def test_spends_no_budget(self) -> None:
         """A retry that the deadline, the cap or the count forbids is not taken from the budget."""
         budget = RetryBudget(1)

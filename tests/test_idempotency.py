@@ -11,13 +11,14 @@ import sys
 import uuid
 from datetime import datetime, timedelta, timezone
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kraty_admin import KratyKeyExpiredError, KratyServerError, derive_key, fulfil_once
-from kraty_admin._idempotency import derive_key_of_any, random_keys, stamp
+from kraty_admin._idempotency import check_key_age, derive_key_of_any, random_keys, stamp
 from kraty_server_api.lifetimes import KEY_LIFETIMES
 
 RECEIPT_KEY: Final = "6d52ade25bd89501859ddcbeff7cd8056561868d4600950a46469d065d9ceae6"
@@ -305,6 +306,7 @@ class TestFulfilOnce:
 
 
 NOW: Final = datetime(2026, 6, 8, 12, 0, tzinfo=timezone.utc)
+BERLIN: Final = ZoneInfo("Europe/Berlin")
 
 
 def try_again(operation: str, age: timedelta, now: datetime = NOW) -> str:
@@ -332,6 +334,7 @@ class TestKeyAge:
             pytest.param(timedelta(hours=23), False, id="23 hours"),
             pytest.param(timedelta(days=400), False, id="400 days"),
             pytest.param(timedelta(seconds=-90), True, id="a clock ahead of ours"),
+            pytest.param(timedelta(hours=-1), True, id="an hour ahead"),
         ],
     )
     def test_limit(self, operation: str, age: timedelta, fresh: bool) -> None:
@@ -363,6 +366,62 @@ class TestKeyAge:
         tokyo = timezone(timedelta(hours=9))
         with pytest.raises(KratyKeyExpiredError):
             try_again("wallet.credit", timedelta(hours=23), NOW.astimezone(tokyo))
+
+    @pytest.mark.parametrize(
+        ("hours", "fresh"),
+        [pytest.param(22, True, id="22 hours"), pytest.param(23, False, id="23 hours")],
+    )
+    @pytest.mark.parametrize(
+        "first",
+        [
+            pytest.param(datetime(2026, 10, 24, 12, tzinfo=BERLIN), id="clocks set back"),
+            pytest.param(datetime(2026, 3, 28, 12, tzinfo=BERLIN), id="clocks set forward"),
+            pytest.param(datetime(2026, 10, 25, 2, 30, tzinfo=BERLIN), id="first 02:30"),
+            pytest.param(datetime(2026, 10, 25, 2, 30, fold=1, tzinfo=BERLIN), id="second 02:30"),
+        ],
+    )
+    def test_hours_that_passed(self, first: datetime, hours: int, fresh: bool) -> None:
+        """Where the clocks change, the hours that passed count, not those that clocks show."""
+        now = (first.astimezone(timezone.utc) + timedelta(hours=hours)).astimezone(BERLIN)
+
+        def fulfil() -> None:
+            with fulfil_once(
+                "iap",
+                "r",
+                operation="wallet.credit",
+                first_tried_at=first,
+                now=now,
+                on_conflict=print,
+            ):
+                pass
+
+        if fresh:
+            fulfil()
+        else:
+            with pytest.raises(KratyKeyExpiredError):
+                fulfil()
+
+    @pytest.mark.parametrize("hours", [-14, 14])
+    def test_first_day_that_there_is(self, hours: int) -> None:
+        """The earliest datetime is long ago, whatever its offset."""
+        first = datetime.min.replace(tzinfo=timezone(timedelta(hours=hours)))
+        with pytest.raises(KratyKeyExpiredError):
+            check_key_age("k", operation="wallet.credit", first_tried_at=first)
+
+    @pytest.mark.parametrize(
+        "first",
+        [
+            pytest.param(NOW + timedelta(hours=1, microseconds=1), id="over an hour"),
+            pytest.param(NOW + timedelta(hours=9), id="Tokyo's time taken for UTC"),
+            pytest.param(
+                datetime.max.replace(tzinfo=timezone(timedelta(hours=-14))), id="the last moment"
+            ),
+        ],
+    )
+    def test_future(self, first: datetime) -> None:
+        """A time that cannot be right is refused: until it has come, it would protect nothing."""
+        with pytest.raises(ValueError, match="first_tried_at is .* in the future"):
+            check_key_age("k", operation="wallet.credit", first_tried_at=first, now=NOW)
 
     def test_current_time(self) -> None:
         """Without `now`, the machine's clock counts."""

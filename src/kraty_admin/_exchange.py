@@ -18,6 +18,7 @@ from kraty_server_api.decoding import is_array, is_object
 from kraty_server_api.model import Model, ResponseInfo, attach
 from kraty_server_api.operation import Operation
 
+from ._idempotency import KEY_TRUSTED_FOR
 from ._retry import YEAR, RetryBudget, RetryConfig, backoff, retry_after
 from .errors import (
     CallInfo,
@@ -152,9 +153,11 @@ class Exchange(Generic[T]):
         Raises:
             KratyServerError, KratyNetworkError: The wait before this attempt outlasted the
                 deadline, as it does in a process that is stopped for a while. A request
-                sent now could take effect after the caller has given up.
+                sent now could take effect after the caller has given up. Or it outlasted
+                the idempotency key, as it can without a deadline, or while the machine
+                sleeps. A request sent now could take effect a second time.
         """
-        if self._error is not None and now >= self._ends_at:
+        if self._error is not None and (now >= self._ends_at or self._key_may_be_forgotten(wall)):
             raise self._error
         if self._first_sent_at is None:
             # Not worked out later from `now`, which stands still while a machine sleeps.
@@ -206,6 +209,10 @@ class Exchange(Generic[T]):
             request_id=reply.headers.get("x-request-id") if reply else None,
             first_sent_at=self._when_first_sent(),
         )
+
+    def _key_may_be_forgotten(self, wall: float) -> bool:
+        first = self._first_sent_at
+        return self._key is not None and first is not None and wall - first >= KEY_TRUSTED_FOR
 
     def _when_first_sent(self) -> datetime | None:
         wall = self._first_sent_at

@@ -14,6 +14,7 @@ from kraty_server_api.lifetimes import KEY_LIFETIMES
 from .errors import KratyKeyExpiredError, KratyServerError
 
 __all__ = [
+    "KEY_TRUSTED_FOR",
     "check_key_age",
     "derive_key",
     "derive_key_of_any",
@@ -122,6 +123,12 @@ def derive_key_of_any(*parts: str) -> str:
 # disagree all have to fit in.
 _MARGIN: Final = timedelta(hours=1)
 
+KEY_TRUSTED_FOR: Final = (timedelta(hours=24) - _MARGIN).total_seconds()
+"""Seconds after its first attempt for which a call is repeated without being asked to.
+
+The platform keeps every key for 24 hours at least, as far as its documents say.
+"""
+
 
 @contextmanager
 def fulfil_once(
@@ -159,8 +166,9 @@ def fulfil_once(
         operation: The method that you call in the block, such as `wallet.credit`. Needed
             with `first_tried_at`.
         first_tried_at: When you first tried this fulfilment, as an aware datetime. From
-            23 hours after it on, a call whose key lasts 24 hours is refused. Without it,
-            nothing checks the age of the key.
+            23 hours after it on, a call whose key lasts 24 hours is refused. A time more
+            than an hour in the future is a `ValueError`, since a wrong time protects nothing.
+            Without it, nothing checks the age of the key.
         now: The time to compare with, as an aware datetime. Default: the current time.
 
     Yields:
@@ -211,17 +219,31 @@ def check_key_age(
     hours = KEY_LIFETIMES[operation].repeat_within_hours
     if hours is None:
         return
-    age = (now or datetime.now(timezone.utc)) - first_tried_at
+    age = _between(first_tried_at, now or datetime.now(timezone.utc))
+    if age < -_MARGIN:
+        raise ValueError(
+            f"first_tried_at is {first_tried_at.isoformat()}, which is in the future. Is it a "
+            "local time that was given the time zone UTC?"
+        )
     if age >= timedelta(hours=hours) - _MARGIN:
         raise KratyKeyExpiredError(
             f"{operation} was first tried at {first_tried_at.isoformat()}. A repeat under the same "
             f"idempotency key is only safe for {hours} hours: now it could take effect a second "
             "time. Nothing was sent. Find out whether the first call took effect. If it did, "
-            "record it as done; if not, fulfil it as a new purchase",
+            "record it as done; if not, call again under a new key",
             operation=operation,
             idempotency_key=key,
             first_tried_at=first_tried_at,
         )
+
+
+def _between(start: datetime, end: datetime) -> timedelta:
+    """Return the time that passed between two aware datetimes."""
+    # `end - start` ignores the offsets if both have the same tzinfo, and so is an hour wrong
+    # where the clocks were set back in between. And not by way of UTC, where the first and
+    # the last day that a datetime can hold may not exist.
+    shown = end.replace(tzinfo=None) - start.replace(tzinfo=None)
+    return shown - ((end.utcoffset() or timedelta()) - (start.utcoffset() or timedelta()))
 
 
 def _check_aware(name: str, value: object) -> None:
