@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -310,7 +311,7 @@ class TestStatuses:
         assert done.error["code"] == code
         assert list(done.error) == [
             *("code", "message", "status", "request_id", "idempotency_key", "ambiguous"),
-            "attempts",
+            *("retryable", "attempts", "first_sent_at"),
         ]
 
     @pytest.mark.parametrize("text", ["{}", "[1]", "[", '["a"]', "\udcff"])
@@ -364,6 +365,59 @@ class TestStatuses:
         assert done.status == 4
         assert "Find out what the earlier request did" in done.err
         assert command(*credit, "--json").error["idempotency_key"] == "r1"
+
+    def test_what_a_script_stores(self, command: Command, kraty: Emulator) -> None:
+        """The key and the time of a failed command are those that a repeat takes."""
+        kraty.faults.add(Fault("drop"), operation="wallet.credit", times=None)
+        credit = ("wallet", "credit", "p", "gold", "5")
+        before = datetime.now(timezone.utc)
+        error = command("--deadline", "0.3", *credit, "--json").error
+        assert before <= datetime.fromisoformat(error["first_sent_at"])
+        assert error["retryable"] is True
+        kraty.faults.clear()
+        stored = ("--first-tried-at", error["first_sent_at"])
+        done = command(*credit, *stored, "--idempotency-key", error["idempotency_key"])
+        assert (0, 5) == (done.status, kraty.balance("p", "gold"))
+        refused = command("players", "get", "unknown", "--json").error
+        assert refused["retryable"] is False
+        assert command("players", "gt", "--json").error["first_sent_at"] is None
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            pytest.param("2026-06-08T12:00:00", "has no time zone", id="no time zone"),
+            pytest.param("2026-06-08", "has no time zone", id="a day"),
+            pytest.param("", "is not a time such as 2026", id="empty"),
+            pytest.param("yesterday", "is not a time such as 2026", id="a word"),
+            pytest.param("2026-06-08T12:00:00+25:00", "is not a time such as", id="no such zone"),
+            pytest.param("9999-12-31T24:00:00Z", "is not a time such as", id="too late to hold"),
+            pytest.param("9999-12-31T23:00:00Z", "is in the future", id="the future"),
+        ],
+    )
+    def test_a_first_try_that_is_no_time(
+        self, command: Command, kraty: Emulator, text: str, said: str
+    ) -> None:
+        """It is refused, and nothing is sent."""
+        credit = ("wallet", "credit", "p", "gold", "5", "--idempotency-key", "r")
+        done = command(*credit, "--first-tried-at", text)
+        assert (2, []) == (done.status, kraty.requests)
+        assert said in done.err
+
+    @pytest.mark.parametrize("key_first", [True, False], ids=["key first", "time first"])
+    def test_a_first_try_long_ago(self, command: Command, kraty: Emulator, key_first: bool) -> None:
+        """The order of the options makes no difference, and nobody is asked or called."""
+        options = [("--idempotency-key", "r"), ("--first-tried-at", "2026-01-01T00:00:00Z")]
+        if not key_first:
+            options.reverse()
+        done = command("wallet", "debit", "p", "gold", "5", *options[0], *options[1])
+        assert (4, []) == (done.status, kraty.requests)
+        assert "Nothing was sent." in done.err
+
+    def test_a_first_try_without_its_key(self, command: Command, kraty: Emulator) -> None:
+        """A new key was never tried before, so a time without a key is a mistake."""
+        done = command("wallet", "credit", "p", "gold", "5", "--first-tried-at", "2026-01-01T00Z")
+        assert (2, []) == (done.status, kraty.requests)
+        assert "it needs --idempotency-key" in done.err
 
     def test_no_answer(self, command: Command, kraty: Emulator) -> None:
         """It may have taken effect, and under which key it is safe to repeat."""

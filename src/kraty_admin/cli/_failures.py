@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from datetime import datetime
 from typing import Final
 
 import attrs
@@ -67,7 +68,11 @@ class Failure:
     request_id: str | None = None
     idempotency_key: str | None = None
     ambiguous: bool = False
+    retryable: bool = False
+    """Whether running the command again may help."""
     attempts: int = 0
+    first_sent_at: datetime | None = None
+    """When the first attempt of the call began, if one did."""
     text: str = ""
     """What people read in place of the message."""
     why: str = ""
@@ -160,7 +165,9 @@ def _of_call(
         request_id=error.request_id,
         idempotency_key=error.idempotency_key,
         ambiguous=error.ambiguous,
+        retryable=error.retryable,
         attempts=error.attempts,
+        first_sent_at=error.first_sent_at,
         text=str(error),
         why=_why(served),
         advice=_repeat(error, key_given=key_given) if sent else "",
@@ -210,7 +217,7 @@ def _repeat(error: KratyServerError | KratyNetworkError, *, key_given: bool) -> 
     if key_given:
         return (
             "This call had no effect. It does not tell you whether an earlier one under the same "
-            f"key took effect. {_REPEAT_IN_TIME}"
+            f"key took effect. If you repeat it, {_IN_TIME}"
         )
     return f"It had no effect. To try again: --idempotency-key {shlex.quote(key)}"
 
@@ -218,12 +225,12 @@ def _repeat(error: KratyServerError | KratyNetworkError, *, key_given: bool) -> 
 def _repeat_ambiguous(key: str) -> str:
     return (
         f"It may have taken effect. Repeat it with --idempotency-key {shlex.quote(key)} until it "
-        f"succeeds. {_REPEAT_IN_TIME}"
+        f"succeeds, and {_IN_TIME}"
     )
 
 
 # True of every operation, also of those whose keys last longer.
-_REPEAT_IN_TIME: Final = (
-    "Do so within 24 hours: after that, the platform may have forgotten the key, and a repeat "
-    "could take effect a second time."
+_IN_TIME: Final = (
+    "do so within 23 hours of the first try: later, the platform may have forgotten the key, and a "
+    "repeat could take effect a second time."
 )

@@ -86,7 +86,9 @@ class Output:
                 "request_id": failure.request_id,
                 "idempotency_key": failure.idempotency_key,
                 "ambiguous": failure.ambiguous,
+                "retryable": failure.retryable,
                 "attempts": failure.attempts,
+                "first_sent_at": failure.first_sent_at and failure.first_sent_at.isoformat(),
             }
             self.say(json.dumps({"error": error}, ensure_ascii=True))
         else:

@@ -206,7 +206,7 @@ def _check_age_for(operation: str) -> Callable[[click.Context, click.Parameter, 
             raise click.BadParameter("it needs --idempotency-key: a new key was never tried before")
         try:
             moment = isoparse(text)
-        except ValueError:
+        except (ValueError, OverflowError):  # the latter for the end of the year 9999
             raise click.BadParameter(f"{text!r} is not a time such as {_TIME_EXAMPLE}") from None
         if moment.tzinfo is None:
             raise click.BadParameter(f"{text!r} has no time zone; write it as {_TIME_EXAMPLE}")
