@@ -122,9 +122,7 @@ class KratyKeyExpiredError(KratyError):
         """The method that would have been called, such as `wallet.credit`."""
         self.idempotency_key: str = idempotency_key or facts.get("idempotency_key", "")
         """The key that may have expired."""
-        self.first_tried_at: datetime | None = first_tried_at or _moment(
-            facts.get("first_tried_at")
-        )
+        self.first_tried_at: datetime | None = first_tried_at or moment(facts.get("first_tried_at"))
         """When the call was tried first, as the caller recorded it."""
         self._set_facts(
             operation=self.operation,
@@ -164,11 +162,12 @@ def _facts_of(call: CallInfo) -> dict[str, Any]:
 def _call_of(facts: Mapping[str, Any]) -> CallInfo:
     """The call that `_facts_of` described."""
     known = {name: facts[name] for name in CallInfo._fields if name in facts}
-    known["first_sent_at"] = _moment(known.get("first_sent_at"))
+    known["first_sent_at"] = moment(known.get("first_sent_at"))
     return CallInfo(**known)
 
 
-def _moment(text: object) -> datetime | None:
+def moment(text: object) -> datetime | None:
+    """Return the time that a fact holds; `None` for anything else."""
     # Building an error never fails, so facts that were damaged on their way are left out.
     try:
         return datetime.fromisoformat(text) if isinstance(text, str) else None

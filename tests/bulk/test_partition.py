@@ -207,6 +207,37 @@ def test_what_travels_pickles(kraty: Emulator, tmp_path: Path) -> None:
     assert str(stopped.__cause__) in str(copy) == str(stopped)
 
 
+@pytest.mark.parametrize(
+    ("status", "retryable"),
+    [pytest.param(403, False, id="rejected"), pytest.param(503, True, id="the server failed")],
+)
+def test_what_a_task_queue_knows(
+    kraty: Emulator, tmp_path: Path, status: int, retryable: bool
+) -> None:
+    """Pickled, or rebuilt from its class and `args`, the error says whether to run it again."""
+    path = balances(tmp_path / "part.csv")
+    kraty.faults.add(Fault("status", status=status, when="before"), times=None)
+    with pytest.raises(ImportStoppedError) as caught:
+        import_partition(
+            path, kind="wallet", client_options={"retry": RetryConfig(attempts=1)}, chunk_size=2
+        )
+    stopped = caught.value
+    cause = stopped.__cause__
+    assert isinstance(cause, KratyServerError)
+    assert cause.first_sent_at is not None
+    rebuilt = ImportStoppedError(*json.loads(json.dumps(stopped.args)))
+    for each in (stopped, rebuilt, pickle.loads(pickle.dumps(stopped))):
+        assert (retryable, cause.first_sent_at) == (each.retryable, each.first_sent_at)
+        assert (str(stopped), stopped.report) == (str(each), each.report)
+
+
+@pytest.mark.parametrize("facts", [(), ({},), (None,), ({"report": 7, "first_sent_at": 7},)])
+def test_an_error_without_facts(facts: tuple[Any, ...]) -> None:
+    """It claims nothing about the import."""
+    error = ImportStoppedError("stopped", *facts)
+    assert (ImportReport(), False, None) == (error.report, error.retryable, error.first_sent_at)
+
+
 def test_dask_is_not_imported() -> None:
     """By whoever imports the package for something else."""
     code = "import sys, kraty_admin.bulk; print({'dask', 'distributed'} & {*sys.modules})"

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from datetime import datetime
+from typing import Any
+
+from kraty_server_api.decoding import is_object
 from kraty_server_api.imports import ImportReport
 
-from ..errors import KratyError
+from ..errors import KratyError, moment
 
 __all__ = ["ImportReport", "ImportStoppedError"]
 
@@ -13,9 +19,60 @@ class ImportStoppedError(KratyError):
     """An import could not go on. What it had begun is in its journal, where it has one.
 
     The error that stopped it is its `__cause__`.
+
+    Args:
+        message: What stopped it.
+        facts: What `args` of another error held, if this is a copy of that one.
+        report: What had become of the import by then. Default: that of `facts`, or an empty one.
+        cause: The error that stopped it.
     """
 
-    def __init__(self, message: str, *, report: ImportReport) -> None:
+    def __init__(
+        self,
+        message: str,
+        facts: Mapping[str, Any] | None = None,
+        *,
+        report: ImportReport | None = None,
+        cause: Exception | None = None,
+    ) -> None:
         super().__init__(message)
-        self.report: ImportReport = report
+        facts = facts or {}
+        self.report: ImportReport = _report_of(facts) if report is None else report
         """What had become of it by then."""
+        # Not read from `__cause__` later: copies that are sent to other processes have none.
+        if isinstance(cause, KratyError):
+            self._retryable, self._first_sent_at = cause.retryable, cause.first_sent_at
+        else:
+            self._retryable = facts.get("retryable") is True
+            self._first_sent_at = moment(facts.get("first_sent_at"))
+        self._set_facts(
+            report=asdict(self.report),
+            retryable=self._retryable,
+            first_sent_at=self._first_sent_at and self._first_sent_at.isoformat(),
+        )
+
+    @property
+    def retryable(self) -> bool:
+        """Whether running the import again may help: whether its `__cause__` is retryable.
+
+        Resume it with its journal if it has one. How long the platform keeps the keys of rows
+        is not documented, so run it again within 23 hours of its beginning.
+        """
+        return self._retryable
+
+    @property
+    def first_sent_at(self) -> datetime | None:
+        """When the first attempt of the call that stopped the import began, in UTC.
+
+        `None` if no call stopped it. Calls before that one were sent earlier.
+        """
+        return self._first_sent_at
+
+
+def _report_of(facts: Mapping[str, Any]) -> ImportReport:
+    """Return the report that an error's facts hold; an empty one if they hold none."""
+    report: object = facts.get("report")
+    if not is_object(report):
+        return ImportReport()
+    known = {field.name for field in fields(ImportReport)}
+    return ImportReport(**{name: value for name, value in report.items() if name in known})

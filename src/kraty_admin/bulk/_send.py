@@ -198,5 +198,5 @@ async def _send_async(send: AsyncSend, work: Work, salt: str, limiter: Limiter) 
 def _stopped(run: Run, error: KratyError) -> ImportStoppedError:
     report = run.report()
     return ImportStoppedError(
-        f"the import stopped after {report.rows} rows: {error}", report=report
+        f"the import stopped after {report.rows} rows: {error}", report=report, cause=error
     )
