@@ -188,7 +188,7 @@ class TestStopped:
         wallet_rows(25)
         kraty.faults.add(fault, operation="migrate.wallet", skip=1, times=None)
         assert main(["--deadline", "10", *WALLET]) == status
-        again = capsys.readouterr().err.strip().rpartition("To go on: ")[2]
+        again = capsys.readouterr().err.strip().rpartition("To continue, within 23 hours: ")[2]
         assert again == shlex.join(["kraty-admin", "--deadline", "10", *WALLET, "--resume"])
         kraty.faults.clear()
         assert main(shlex.split(again)[1:]) == 0
@@ -204,7 +204,7 @@ class TestStopped:
         Path("wallet.csv.gz").write_bytes(packed[:-100])
         arguments = ["migrate", "wallet", "wallet.csv.gz", "--chunk-size", "10"]
         assert main(arguments) == 1
-        assert "To go on: " in capsys.readouterr().err
+        assert "To continue, within 23 hours: " in capsys.readouterr().err
         assert 0 < len(kraty.ledger) < 3000
         Path("wallet.csv.gz").write_bytes(packed)
         assert main([*arguments, "--resume"]) == 0
@@ -272,7 +272,7 @@ class TestStopped:
             said = stderr.read()
             assert process.wait() == 130
         assert "Ended at once" in said
-        again = shlex.split(said.strip().rpartition("To go on: ")[2])
+        again = shlex.split(said.strip().rpartition("To continue, within 23 hours: ")[2])
         kraty.faults.clear()
         assert main(again[1:]) == 0
         assert sorted(entry.delta for entry in kraty.ledger) == list(range(1, 31))

@@ -420,7 +420,7 @@ class TestKeyAge:
     )
     def test_future(self, first: datetime) -> None:
         """A time that cannot be right is refused: until it has come, it would protect nothing."""
-        with pytest.raises(ValueError, match="first_tried_at is .* in the future"):
+        with pytest.raises(ValueError, match=r"first_tried_at is .* in the future"):
             check_key_age("k", operation="wallet.credit", first_tried_at=first, now=NOW)
 
     def test_current_time(self) -> None:

@@ -54,6 +54,8 @@ ABSOLUTE = [
     pytest.param("so no row takes effect twice", id="resuming an import"),
     pytest.param("Names this row for good", id="keys of rows"),
     pytest.param("tells a repeat from a first time", id="replayed"),
+    pytest.param("--resume is the only way to continue", id="help of the CLI, imports"),
+    pytest.param("these retries never come near the 24 hours", id="deadline"),
 ]
 
 

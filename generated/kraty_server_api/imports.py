@@ -34,7 +34,10 @@ class ImportReport:
     applied: int = 0
     """Rows that took effect."""
     skipped: int = 0
-    """Rows that the server had applied before, under the same key."""
+    """Rows that the server had applied before, under the same key.
+
+    They include rows of this import whose first answer was lost.
+    """
     failed: int = 0
     """Rows that could not be read, or that the server rejected."""
     duplicates: int = 0

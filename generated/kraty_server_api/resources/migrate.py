@@ -185,7 +185,8 @@ class Migrate:
                 rows there and import the file. Without it, failed rows are only counted.
             journal: A file for what is done, from which an interrupted import can be resumed.
             resume: Whether to continue the import of that journal. It skips chunks that are
-                settled and sends those in doubt again under their keys.
+                settled and sends those in doubt again under their keys, so resume within
+                23 hours: later, rows of those in doubt may be applied a second time.
             in_flight: How many chunks are sent at a time, from 1 to 100.
             chunk_size: How many rows are sent together, from 1 to 1,000.
             on_progress: Called with a report after each chunk.
@@ -246,7 +247,8 @@ class Migrate:
                 rows there and import the file. Without it, failed rows are only counted.
             journal: A file for what is done, from which an interrupted import can be resumed.
             resume: Whether to continue the import of that journal. It skips chunks that are
-                settled and sends those in doubt again under their keys.
+                settled and sends those in doubt again under their keys, so resume within
+                23 hours: later, rows of those in doubt may be applied a second time.
             in_flight: How many chunks are sent at a time, from 1 to 100.
             chunk_size: How many rows are sent together, from 1 to 1,000.
             on_progress: Called with a report after each chunk.
@@ -307,7 +309,8 @@ class Migrate:
                 rows there and import the file. Without it, failed rows are only counted.
             journal: A file for what is done, from which an interrupted import can be resumed.
             resume: Whether to continue the import of that journal. It skips chunks that are
-                settled and sends those in doubt again under their keys.
+                settled and sends those in doubt again under their keys, so resume within
+                23 hours: later, rows of those in doubt may be applied a second time.
             in_flight: How many chunks are sent at a time, from 1 to 100.
             chunk_size: How many rows are sent together, from 1 to 1,000.
             on_progress: Called with a report after each chunk.
@@ -499,7 +502,8 @@ class AsyncMigrate:
                 rows there and import the file. Without it, failed rows are only counted.
             journal: A file for what is done, from which an interrupted import can be resumed.
             resume: Whether to continue the import of that journal. It skips chunks that are
-                settled and sends those in doubt again under their keys.
+                settled and sends those in doubt again under their keys, so resume within
+                23 hours: later, rows of those in doubt may be applied a second time.
             in_flight: How many chunks are sent at a time, from 1 to 100.
             chunk_size: How many rows are sent together, from 1 to 1,000.
             on_progress: Called with a report after each chunk.
@@ -564,7 +568,8 @@ class AsyncMigrate:
                 rows there and import the file. Without it, failed rows are only counted.
             journal: A file for what is done, from which an interrupted import can be resumed.
             resume: Whether to continue the import of that journal. It skips chunks that are
-                settled and sends those in doubt again under their keys.
+                settled and sends those in doubt again under their keys, so resume within
+                23 hours: later, rows of those in doubt may be applied a second time.
             in_flight: How many chunks are sent at a time, from 1 to 100.
             chunk_size: How many rows are sent together, from 1 to 1,000.
             on_progress: Called with a report after each chunk.
@@ -629,7 +634,8 @@ class AsyncMigrate:
                 rows there and import the file. Without it, failed rows are only counted.
             journal: A file for what is done, from which an interrupted import can be resumed.
             resume: Whether to continue the import of that journal. It skips chunks that are
-                settled and sends those in doubt again under their keys.
+                settled and sends those in doubt again under their keys, so resume within
+                23 hours: later, rows of those in doubt may be applied a second time.
             in_flight: How many chunks are sent at a time, from 1 to 100.
             chunk_size: How many rows are sent together, from 1 to 1,000.
             on_progress: Called with a report after each chunk.

@@ -46,8 +46,8 @@ def import_dataset(
     """Import many files at a time, each as one `import_partition` on a worker of dask.
 
     When a worker dies, dask runs its file again elsewhere, and the platform skips the rows
-    whose keys it has seen. You can also run all of it again, within 24 hours: how long the
-    platform keeps the keys of rows is not documented.
+    whose keys it still knows. You can also run all of it again, within 23 hours: how long
+    the platform keeps the keys of rows is not documented.
 
     Needs `pip install 'kraty-admin[dask]'` here, and this package on all workers.
 
@@ -256,7 +256,7 @@ def _stopped(
     if len(named) > _NAMED:
         named[_NAMED:] = [f"and {len(named) - _NAMED} more"]
     message = f"{len(errors)} of {files} files are not done: {', '.join(named)}"
-    return ImportStoppedError(message, report=report)
+    return ImportStoppedError(message, report=report, cause=errors[min(errors)])
 
 
 def _told(error: Exception) -> str:

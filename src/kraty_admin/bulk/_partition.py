@@ -32,7 +32,7 @@ def import_partition(
 ) -> ImportReport:
     """Import one file, as a task of dask, Celery, Airflow, Spark or the like.
 
-    You can run it again within 24 hours, after it has ended as well as after it was killed.
+    You can run it again within 23 hours, after it has ended as well as after it was killed.
     If its journal exists, it resumes there. Without a journal it sends all rows, and the
     platform skips those whose keys it has seen. How long the platform keeps the keys of
     rows is not documented: a run more than 24 hours after the first may apply rows again.

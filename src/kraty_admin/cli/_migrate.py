@@ -126,8 +126,9 @@ def migrate(
     them there and import that file. The exit status is then 6.
 
     Each row has an idempotency key. How long the platform keeps the keys of rows is not
-    documented. Do not rely on them more than 24 hours after the first run: later, --resume is
-    the only way to continue, and a second import of the same rows may apply them again.
+    documented. Do not rely on them more than 24 hours after the first run: later, a second
+    import of the same rows may apply them again. --resume skips the chunks whose outcome is
+    known at any time, but sends the few in doubt again, so resume within 23 hours too.
     """
     from kraty_admin.bulk import ImportStoppedError, parse_map
 
@@ -170,12 +171,12 @@ def migrate(
                     f"a file of the import cannot be used: {error}",
                     code="os_error",
                     exit_status=FAILED,
-                    advice=f"To go on: {again}",
+                    advice=_to_go_on(again),
                 ) from error
             except KeyboardInterrupt:
                 rows = last[0].rows if last else 0
                 raise CommandError(
-                    f"interrupted after {rows:,} rows; to go on: {again}",
+                    f"interrupted after {rows:,} rows. {_to_go_on(again)}",
                     code="interrupted",
                     exit_status=INTERRUPTED,
                 ) from None
@@ -193,7 +194,7 @@ def _importer(kraty: KratyAdmin, kind: Kind) -> Importer:
 def _stopped(error: ImportStoppedError, again: str) -> CommandError:
     """What ends an import that cannot go on: the status of its cause, and how to go on."""
     cause = error.__cause__
-    advice = f"To go on: {again}"
+    advice = _to_go_on(again)
     status = FAILED
     if cause is not None:
         why = failure_of(cause, key=None, key_given=False)
@@ -222,6 +223,12 @@ def _resume_command(arguments: Sequence[str]) -> str:
     # What follows a -- is no option.
     words.insert(words.index("--") if "--" in words else len(words), "--resume")
     return shlex.join(["kraty-admin", *words])
+
+
+def _to_go_on(again: str) -> str:
+    """Advise how to continue, and until when."""
+    # Later, the chunks in doubt may be applied a second time.
+    return f"To continue, within 23 hours: {again}"
 
 
 class _Stop:
@@ -261,7 +268,7 @@ def _interruptible(again: str) -> Generator[_Stop, None, None]:
             return
         if is_terminal(sys.stderr):
             _write(_SHOW_CURSOR)
-        _write(f"\nEnded at once; the journal knows what is in doubt. To go on: {again}\n")
+        _write(f"\nEnded at once; the journal knows what is in doubt. {_to_go_on(again)}\n")
         os._exit(INTERRUPTED)
 
     before = signal.signal(signal.SIGINT, on_signal)

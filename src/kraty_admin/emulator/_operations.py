@@ -27,7 +27,7 @@ Where the public documents leave a question open, this is the answer chosen here
   gained. Asking for the merge of an id that was erased, or merged into somebody
   else, is `not_found`; a sum above 2^53-1 is refused with 422.
 - **Erasing** an id that was merged away finds nobody, hence `no_op_never_existed`.
-- **The key of a migrated row** belongs to its operation and lasts for good. The key
+- **The key of a migrated row** belongs to its operation and is kept permanently. The key
   of the batch protects nothing: rows that failed may succeed when it is repeated.
 - **`parameters`** of an item end up in the holding's `metadata`, the newest on top.
 """
@@ -829,7 +829,7 @@ HANDLERS: Final[Mapping[str, Handler]] = {
 SELF_KEYED: Final = frozenset(
     {"createGrant", "migratePlayers", "migrateWallet", "migrateInventory"}
 )
-"""The operations that remember keys themselves and for good, not for a day."""
+"""The operations whose keys are kept permanently, not for a day."""
 
 REPLAYED_AS_UNAPPLIED: Final = frozenset({"grantItem", "revokeItem", "creditWallet", "debitWallet"})
 """The operations whose replay says `applied: false` and is otherwise the first answer."""

@@ -215,7 +215,8 @@ class OddBodies:
                 rows there and import the file. Without it, failed rows are only counted.
             journal: A file for what is done, from which an interrupted import can be resumed.
             resume: Whether to continue the import of that journal. It skips chunks that are
-                settled and sends those in doubt again under their keys.
+                settled and sends those in doubt again under their keys, so resume within
+                23 hours: later, rows of those in doubt may be applied a second time.
             in_flight: How many chunks are sent at a time, from 1 to 100.
             chunk_size: How many rows are sent together, from 1 to 2.
             on_progress: Called with a report after each chunk.
@@ -436,7 +437,8 @@ class AsyncOddBodies:
                 rows there and import the file. Without it, failed rows are only counted.
             journal: A file for what is done, from which an interrupted import can be resumed.
             resume: Whether to continue the import of that journal. It skips chunks that are
-                settled and sends those in doubt again under their keys.
+                settled and sends those in doubt again under their keys, so resume within
+                23 hours: later, rows of those in doubt may be applied a second time.
             in_flight: How many chunks are sent at a time, from 1 to 100.
             chunk_size: How many rows are sent together, from 1 to 2.
             on_progress: Called with a report after each chunk.
