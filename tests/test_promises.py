@@ -55,6 +55,8 @@ ABSOLUTE = [
     pytest.param("Names this row for good", id="keys of rows"),
     pytest.param("tells a repeat from a first time", id="replayed"),
     pytest.param("--resume is the only way to continue", id="help of the CLI, imports"),
+    pytest.param("a delivery until you answer 2xx", id="webhooks"),
+    pytest.param("had been seen before, so that nothing changed", id="applied"),
     pytest.param("these retries never come near the 24 hours", id="deadline"),
 ]
 

@@ -298,7 +298,8 @@ class ItemAdjustment(Model):
 
     @property
     def applied(self) -> bool:
-        """False when the idempotency key had been seen before, so that nothing changed."""
+        """False when the platform had seen the idempotency key before. If an earlier attempt of the
+        same call got no answer, that attempt may have made the change."""
         return self._read("applied", decoding.as_bool)
 
 
@@ -317,7 +318,8 @@ class WalletAdjustment(Model):
 
     @property
     def applied(self) -> bool:
-        """False when the idempotency key had been seen before, so that nothing changed."""
+        """False when the platform had seen the idempotency key before. If an earlier attempt of the
+        same call got no answer, that attempt may have made the change."""
         return self._read("applied", decoding.as_bool)
 
 

@@ -67,7 +67,8 @@ class Players:
         Makes the player's row, attempts, lobbies and leaderboard entries anonymous. Ledgers are
         kept for audits and point at a row that carries a `__deleted_<uuid>__` placeholder. Sends
         one last `player.deleted` webhook with the original id. Repeats, and players who never
-        existed, answer with a `no_op_*` status.
+        existed, answer with a `no_op_*` status. If a new player has the id by then, a repeat can
+        erase that player.
 
         Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect
         another player who has the same id by then.
@@ -235,7 +236,8 @@ class Players:
 
         Attempts, grants and ledgers move to the target, balances and holdings are added up,
         lobbies are deduplicated. The source's row gets a `__merged_<uuid>__` placeholder, so its id
-        can be registered again. A repeat answers `no_op_already_merged`.
+        can be registered again. A repeat answers `no_op_already_merged`, as long as nobody has
+        registered the id again.
 
         Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect
         another player who has the same id by then.
@@ -328,7 +330,8 @@ class AsyncPlayers:
         Makes the player's row, attempts, lobbies and leaderboard entries anonymous. Ledgers are
         kept for audits and point at a row that carries a `__deleted_<uuid>__` placeholder. Sends
         one last `player.deleted` webhook with the original id. Repeats, and players who never
-        existed, answer with a `no_op_*` status.
+        existed, answer with a `no_op_*` status. If a new player has the id by then, a repeat can
+        erase that player.
 
         Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect
         another player who has the same id by then.
@@ -496,7 +499,8 @@ class AsyncPlayers:
 
         Attempts, grants and ledgers move to the target, balances and holdings are added up,
         lobbies are deduplicated. The source's row gets a `__merged_<uuid>__` placeholder, so its id
-        can be registered again. A repeat answers `no_op_already_merged`.
+        can be registered again. A repeat answers `no_op_already_merged`, as long as nobody has
+        registered the id again.
 
         Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect
         another player who has the same id by then.
