@@ -13,10 +13,11 @@ import ssl
 import threading
 from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextlib import contextmanager, suppress
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 from urllib.parse import unquote
 
 import attrs
+import httpcore
 import httpx
 import pytest
 
@@ -213,6 +214,39 @@ def always(payload: object) -> Callable[[httpx.Request], httpx.Response]:
         return httpx.Response(200, json=payload)
 
     return answer
+
+
+def mock_own_connections(
+    monkeypatch: pytest.MonkeyPatch, answer: Callable[[httpx.Request], httpx.Response]
+) -> None:
+    """Answer what own connections are to send, as mocks do; nothing reaches the network."""
+
+    def handle(connection: object, request: httpcore.Request) -> httpcore.Response:
+        url = httpx.URL(
+            scheme=request.url.scheme.decode(),
+            host=request.url.host.decode(),
+            port=request.url.port,
+            raw_path=request.url.target,
+        )
+        asked = httpx.Request(
+            request.method.decode(),
+            url,
+            headers=request.headers,
+            stream=cast("Any", request.stream),
+            extensions=request.extensions,
+        )
+        if isinstance(asked.stream, httpx.SyncByteStream | Iterable):
+            asked.read()
+        answered = answer(asked)
+        return httpcore.Response(
+            answered.status_code, headers=answered.headers.raw, content=cast("Any", answered.stream)
+        )
+
+    async def handle_async(connection: object, request: httpcore.Request) -> httpcore.Response:
+        return handle(connection, request)
+
+    monkeypatch.setattr(httpcore.HTTPConnection, "handle_request", handle)
+    monkeypatch.setattr(httpcore.AsyncHTTPConnection, "handle_async_request", handle_async)
 
 
 async def settled(value: Any) -> Any:

@@ -25,8 +25,9 @@ import httpcore
 import httpx
 import pytest
 
-from kraty_admin import KratyAdminAsync, KratyNetworkError, _sender
-from kraty_admin._pool import AsyncGate, Gate, Pool
+from kraty_admin import KratyAdminAsync, KratyNetworkError
+from kraty_admin._transport import _own, _tls
+from kraty_admin._transport._pool import AsyncGate, Gate, Pool
 from loopback import (
     ASYNC,
     AT_ONCE,
@@ -95,10 +96,8 @@ class Made:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.counts: Counter[str] = Counter()
         for name, owner, attribute in [
-            ("SSL contexts", httpx, "create_ssl_context"),
+            ("SSL contexts", _tls, "_make"),
             ("pools", Pool, "__init__"),
-            ("connections", httpcore.ConnectionPool, "__init__"),
-            ("connections", httpcore.AsyncConnectionPool, "__init__"),
         ]:
             monkeypatch.setattr(owner, attribute, self._counted(name, getattr(owner, attribute)))
 
@@ -117,10 +116,13 @@ class TestSharing:
     def test_one_pool_and_one_ssl_context(
         self, twin: Twin, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Calls and derived clients share one pool and one SSL context, made at construction."""
+        """Calls and derived clients share a pool, and all clients of a process an SSL context."""
         made = Made(monkeypatch)
+        monkeypatch.setattr(_tls, "_contexts", {})
+        twin.client()
         kraty = twin.client()
-        assert {"SSL contexts": 1, "pools": 1, "connections": 1} == made.counts
+        # The pool is made by the first call: gevent may replace what it needs until then.
+        assert {"SSL contexts": 1} == made.counts
 
         async def call(client: Any) -> None:
             with pytest.raises(KratyNetworkError):
@@ -130,8 +132,7 @@ class TestSharing:
             def refused(*args: object, **kwargs: object) -> None:
                 raise OSError("no network here")
 
-            monkeypatch.setattr("socket.create_connection", refused)
-            monkeypatch.setattr("anyio.connect_tcp", refused)
+            monkeypatch.setattr("socket.getaddrinfo", refused)
             await asyncio.gather(*(call(kraty) for _ in range(20)))
             await settled(kraty.close())
 
@@ -322,7 +323,7 @@ def lent_fork(url: str, is_async: bool, report: Connection) -> None:
     if is_async:
         lent = lent.with_options()
         lent._closed = False
-        lent._sender._closed = False
+        lent._sender.channel._closed = False
     report.send(
         results_of(
             [
@@ -455,7 +456,7 @@ class TestCancelling:
 
     def test_at_every_suspension(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Wherever a call is cancelled, time and again, the pool stays usable."""
-        monkeypatch.setattr("kraty_admin._client._CONNECTIONS", 12)
+        monkeypatch.setattr("kraty_admin._transport._own.CONNECTIONS", 12)
         cancelled = 0
 
         async def cancel_everywhere(kraty: KratyAdminAsync) -> None:
@@ -505,7 +506,7 @@ class TestCancelling:
 
     def test_while_queued(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Calls that wait for a connection and are cancelled give their place to others."""
-        monkeypatch.setattr("kraty_admin._client._CONNECTIONS", 2)
+        monkeypatch.setattr("kraty_admin._transport._own.CONNECTIONS", 2)
         waiting = threading.Semaphore(0)
         go_on = threading.Event()
 
@@ -663,7 +664,7 @@ class TestPool:
 
     def test_idle(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Those that were idle for too long are handed out to be closed, and no others."""
-        clock = [0.0, 1.0, 2.0, 3.0]
+        clock = [1.0, 2.0, 3.0]
         monkeypatch.setattr(time, "monotonic", lambda: clock.pop(0) if clock else 6.5)
         made = iter(range(10))
         pool = Pool(made.__next__, None)
@@ -671,10 +672,10 @@ class TestPool:
         for number in (2, 1, 0):
             pool.give_back(taken[number])
         assert ([2], [1], [0], []) == (
-            list(pool.idle(5.0)),
-            list(pool.idle(4.5)),
-            list(pool.idle(0.0)),
-            list(pool.idle(0.0)),
+            list(pool.take_expired(5.0)),
+            list(pool.take_expired(4.5)),
+            list(pool.take_expired(0.0)),
+            list(pool.take_expired(0.0)),
         )
 
     @pytest.mark.parametrize("failure", [httpx.ReadError("gone"), KeyboardInterrupt()], ids=repr)
@@ -682,45 +683,25 @@ class TestPool:
     def test_broken_connections_are_closed(
         self, twin: Twin, failure: BaseException, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """One whose call has failed in any way is closed, and not used again.
+        """One whose call has failed in any way is closed, and not used again."""
+        connection = httpcore.AsyncHTTP11Connection if twin.is_async else httpcore.HTTP11Connection
 
-        An interruption may have left a transport locked, so of one there only what is open
-        is closed; here, nothing is.
-        """
-        used: list[object] = []
-        closed: list[object] = []
+        def fail(*args: object) -> None:
+            raise failure
 
-        def handle(transport: object, request: httpx.Request) -> httpx.Response:
-            used.append(transport)
-            if len(used) == 2:
-                raise failure
-            return httpx.Response(200, json={"data": {}})
+        async def scenario(kraty: Any) -> list[int]:
+            first = await settled(kraty.wallet.credit("p", "gold", amount=1))
+            with monkeypatch.context() as patch:
+                patch.setattr(connection, "_receive_event", fail)
+                with pytest.raises((KratyNetworkError, KeyboardInterrupt)):
+                    await settled(kraty.wallet.credit("p", "gold", amount=1))
+            await asyncio.to_thread(server._threads[1].join, PATIENCE)
+            assert not server._threads[1].is_alive()
+            last = await settled(kraty.wallet.credit("p", "gold", amount=1))
+            return [first["connection"], last["connection"]]
 
-        async def handle_async(transport: object, request: httpx.Request) -> httpx.Response:
-            return handle(transport, request)
-
-        def close(transport: object) -> None:
-            closed.append(transport)
-
-        async def aclose(transport: object) -> None:
-            close(transport)
-
-        monkeypatch.setattr(httpx.HTTPTransport, "handle_request", handle)
-        monkeypatch.setattr(httpx.HTTPTransport, "close", close)
-        monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", handle_async)
-        monkeypatch.setattr(httpx.AsyncHTTPTransport, "aclose", aclose)
-
-        async def scenario(kraty: Any) -> None:
-            for _ in range(3):
-                with suppress(KratyNetworkError, KeyboardInterrupt):
-                    await settled(kraty.players.get("p"))
-
-        twin.run(scenario, retry=ONCE, base_url="http://127.0.0.1:1")
-        first, second, third = used
-        assert first is second
-        assert first is not third
-        is_dropped = isinstance(failure, KeyboardInterrupt) and not twin.is_async
-        assert ([third] if is_dropped else [first, third]) == closed
+        with serving() as server:
+            assert [1, 2] == twin.run(scenario, retry=ONCE, base_url=server.url)
 
     @twins
     def test_unused_connections_are_closed(
@@ -741,10 +722,10 @@ class TestPool:
             await asyncio.gather(
                 *(credit() if twin.is_async else asyncio.to_thread(credit) for _ in range(4))
             )
-            monkeypatch.setattr(_sender, "KEPT_FOR", 0.0)
+            monkeypatch.setattr(_own, "KEPT_FOR", 0.0)
             await settled(kraty.players.get("last"))
             monkeypatch.undo()
-            (kept,) = kraty._sender._over.peek().idle(0.0)
+            (kept,) = kraty._sender.channel.pools.peek().take_expired(0.0)
             await settled(kept.aclose() if twin.is_async else kept.close())
             assert server.is_left()
 

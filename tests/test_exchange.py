@@ -466,33 +466,6 @@ class TestRefusals:
         for other in (copy.deepcopy(error), pickle.loads(pickle.dumps(error))):
             assert vars(error) == vars(other)
 
-    @pytest.mark.parametrize(
-        "read", [pytest.param(True, id="body-read"), pytest.param(False, id="body-unread")]
-    )
-    def test_raise_for_status(self, read: bool) -> None:
-        """A hook that calls `raise_for_status()` does not hide an answer behind an exception."""
-        body = refusal(409, "idempotency_conflict").body
-        request = httpx.Request("POST", URL)
-        response = httpx.Response(
-            409, headers={"X-Request-ID": "r"}, stream=httpx.ByteStream(body), request=request
-        )
-        if read:
-            response.read()
-        with pytest.raises(httpx.HTTPStatusError) as caught:
-            response.raise_for_status()
-        exchange = exchange_of()
-        course = run(exchange, forever(Failure(caught.value)))
-        error = course.error
-        assert isinstance(error, KratyServerError)
-        assert (1, 409, "idempotency_conflict" if read else "internal_error", "r") == (
-            course.sent,
-            error.status,
-            error.code,
-            error.request_id,
-        )
-        info = exchange.describe(Failure(caught.value), Raise(error), 1.0)
-        assert (409, "r") == (info.status, info.request_id)
-
 
 class TestWaits:
     """When the next attempt is made."""
@@ -584,7 +557,7 @@ class TestDeadline:
     def test_attempts_are_cut(self) -> None:
         """No phase of an attempt is allowed more than what is left."""
         exchange = exchange_of(ends_at=20.0)
-        left = [exchange.begin(now, WALL).of("read", now) for now in (0.0, 5.0, 19.5)]
+        left = [exchange.begin(now, WALL).remaining("read", now) for now in (0.0, 5.0, 19.5)]
         assert [15.0, 15.0, 0.5] == left
 
     def test_limits(self) -> None:
@@ -593,8 +566,10 @@ class TestDeadline:
         limits = exchange_of(timeout=timeout, ends_at=4.0).begin(0.0, WALL)
         assert Limits(timeout, 4.0) == limits
         expected = {"connect": 1.0, "read": 4.0, "write": 4.0, "pool": 4.0}
-        assert expected == {phase: limits.of(phase, 0.0) for phase in timeout}
-        assert {"connect": 0.5, "read": 0.5} == {p: limits.of(p, 3.5) for p in ("connect", "read")}
+        assert expected == {phase: limits.remaining(phase, 0.0) for phase in timeout}
+        assert {"connect": 0.5, "read": 0.5} == {
+            p: limits.remaining(p, 3.5) for p in ("connect", "read")
+        }
 
     def test_no_deadline_and_no_timeout(self) -> None:
         """Without either, the limits are still numbers that a socket takes."""
@@ -605,11 +580,14 @@ class TestDeadline:
             "pool": None,
         }
         limits = exchange_of(timeout=timeout, ends_at=inf).begin(0.0, WALL)
-        assert ({YEAR}, inf) == ({limits.of(phase, 0.0) for phase in timeout}, limits.ends_at)
+        assert ({YEAR}, inf) == (
+            {limits.remaining(phase, 0.0) for phase in timeout},
+            limits.ends_at,
+        )
 
     def test_nearly_over(self) -> None:
         """What is left is never nothing, since a timeout of zero means something else."""
-        assert 0.001 == exchange_of(ends_at=0.0).begin(5.0, WALL).of("read", 5.0)
+        assert 0.001 == exchange_of(ends_at=0.0).begin(5.0, WALL).remaining("read", 5.0)
 
     @pytest.mark.parametrize(
         ("ends_at", "sent"),

@@ -26,8 +26,8 @@ from kraty_admin import (
     KratyNetworkError,
     KratyServerError,
 )
-from kraty_admin._pool import this_process
 from kraty_admin._retry import RetryBudget
+from kraty_admin._transport._process import this_process
 from kraty_admin.emulator import Emulator
 from loopback import (
     AT_ONCE,
@@ -36,7 +36,9 @@ from loopback import (
     SYNC,
     Seen,
     Twin,
+    always,
     credited,
+    mock_own_connections,
     response,
     serving,
     settled,
@@ -101,16 +103,9 @@ def test_what_is_mocked_below_the_transport_needs_no_bytes(
 ) -> None:
     """An answer without a read is believed where nothing was sent either."""
 
-    def handle(transport: object, request: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, json={"data": {"balance": 3}})
-
-    async def handle_async(transport: object, request: httpx.Request) -> httpx.Response:
-        return handle(transport, request)
-
     async def scenario(kraty: Any) -> tuple[object, object]:
         real = await settled(kraty.wallet.credit("alice", "gold", amount=1))
-        monkeypatch.setattr(httpx.HTTPTransport, "handle_request", handle)
-        monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", handle_async)
+        mock_own_connections(monkeypatch, always({"data": {"balance": 3}}))
         mocked = await settled(kraty.wallet.credit("alice", "gold", amount=1))
         return real.balance, mocked.balance
 
@@ -256,7 +251,7 @@ def test_what_was_sent_once_may_have_had_an_effect() -> None:
 
 INTERRUPTED = """
 import signal, sys
-from kraty_admin._pool import Gate
+from kraty_admin._transport._pool import Gate
 
 class Interruption(Exception): pass
 

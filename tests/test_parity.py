@@ -26,6 +26,7 @@ import httpx
 import pytest
 
 from kraty_admin import KratyAdmin, KratyAdminAsync, __version__
+from loopback import mock_own_connections
 
 PARITY: Final = Path(__file__).parent / "parity"
 NODE: Final = shutil.which("node")
@@ -154,13 +155,7 @@ def send_on_own_transport(
     """The requests that these calls hand to the transport that a client has of its own."""
     requests: list[httpx.Request] = []
 
-    def handle(self: object, request: httpx.Request) -> httpx.Response:
-        request.read()
-        requests.append(request)
-        return httpx.Response(200, json={"data": {}})
-
-    async def handle_async(self: object, request: httpx.Request) -> httpx.Response:
-        await request.aread()
+    def handle(request: httpx.Request) -> httpx.Response:
         requests.append(request)
         return httpx.Response(200, json={"data": {}})
 
@@ -169,8 +164,7 @@ def send_on_own_transport(
             for case in cases:
                 await operation_of(kraty, case["operation"])(*case["args"], **case["kwargs"])
 
-    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", handle)
-    monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", handle_async)
+    mock_own_connections(monkeypatch, handle)
     if is_async:
         asyncio.run(run())
         return requests

@@ -21,30 +21,11 @@ from ._exchange import Exchange
 from ._idempotency import FIELD, random_keys, stamp
 from ._json import encode
 from ._limiter import Limiter
-from ._pool import (
-    KEPT_FOR,
-    AsyncConnection,
-    AsyncGate,
-    AsyncPool,
-    Connection,
-    Gate,
-    Owned,
-    Pool,
-    SyncPool,
-)
 from ._retry import RetryBudget, RetryConfig
-from ._sender import AsyncSender, Sender
-from ._settings import (
-    UNCHANGED,
-    Secret,
-    Settings,
-    Target,
-    Unchanged,
-    make_settings,
-    make_ssl_context,
-    make_target,
-    proxy_for,
-)
+from ._secret import Secret
+from ._settings import UNCHANGED, Settings, Target, Unchanged, make_settings, make_target
+from ._transport._lent import AsyncHTTPClient, AsyncLentChannel, HTTPClient, LentChannel
+from ._transport._sender import AsyncSender, Sender
 from .errors import KratyClosedError
 from .telemetry import RequestHook
 
@@ -59,9 +40,6 @@ P = TypeVar("P", Sender, AsyncSender)
 C = TypeVar("C", bound="_Client[Any]")
 S = TypeVar("S", bound="KratyAdmin")
 A = TypeVar("A", bound="KratyAdminAsync")
-
-# How many calls may be under way at once, each with a connection; others wait.
-_CONNECTIONS: Final = 100
 
 DEFAULT_RETRY_BUDGET: Final = 100
 
@@ -201,7 +179,7 @@ class _Client(Generic[P]):
     @property
     def is_closed(self) -> bool:
         """Whether it has been closed, or what it sends its calls over."""
-        return self._closed or self._sender.is_closed
+        return self._closed or self._sender.channel.is_closed
 
     @property
     def base_url(self) -> str:
@@ -266,7 +244,7 @@ class KratyAdmin(Resources, _Client[Sender]):
         deadline: float | None = None,
         retry: RetryConfig | None = None,
         retry_budget: int | None = DEFAULT_RETRY_BUDGET,
-        http_client: httpx.Client | None = None,
+        http_client: HTTPClient | None = None,
         generate_idempotency_key: Callable[[], str] | None = None,
         on_request: RequestHook | None = None,
     ) -> None:
@@ -282,8 +260,6 @@ class KratyAdmin(Resources, _Client[Sender]):
             generate_idempotency_key=generate_idempotency_key,
             on_request=on_request,
         )
-        if http_client is not None and not isinstance(http_client, httpx.Client):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers err
-            raise TypeError(f"http_client must be an httpx.Client, not {_kind(http_client)}")
         self._http_client = http_client
         self._sender = self._make_sender(self._target)
         self._load_resources()
@@ -329,7 +305,7 @@ class KratyAdmin(Resources, _Client[Sender]):
         Calls that are under way in other threads get their answers.
         """
         if not self._closed and not self._derived:
-            self._sender.close()
+            self._sender.channel.close()
         self._closed = True
 
     def __enter__(self: S) -> S:
@@ -344,9 +320,12 @@ class KratyAdmin(Resources, _Client[Sender]):
         self.close()
 
     def _make_sender(self, target: Target) -> Sender:
-        if isinstance(self._http_client, httpx.Client):
-            return Sender(target.prepared, self._http_client)
-        return Sender(target.prepared_whole, _sync_pool(target))
+        if self._http_client is not None:
+            return Sender(LentChannel(target.prepared, self._http_client))
+        # Not at the top: it imports httpcore, which takes longer than the whole package.
+        from ._transport._own import OwnChannel
+
+        return Sender(OwnChannel(target.prepared_whole))
 
     def _watched(self, watch: Callable[[RequestHook | None], RequestHook]) -> Migrate:
         return self.with_options(on_request=watch(self._settings.on_request)).migrate
@@ -400,7 +379,7 @@ class KratyAdminAsync(AsyncResources, _Client[AsyncSender]):
         deadline: float | None = None,
         retry: RetryConfig | None = None,
         retry_budget: int | None = DEFAULT_RETRY_BUDGET,
-        http_client: httpx.AsyncClient | None = None,
+        http_client: AsyncHTTPClient | None = None,
         generate_idempotency_key: Callable[[], str] | None = None,
         on_request: RequestHook | None = None,
     ) -> None:
@@ -416,8 +395,6 @@ class KratyAdminAsync(AsyncResources, _Client[AsyncSender]):
             generate_idempotency_key=generate_idempotency_key,
             on_request=on_request,
         )
-        if http_client is not None and not isinstance(http_client, httpx.AsyncClient):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers err
-            raise TypeError(f"http_client must be an httpx.AsyncClient, not {_kind(http_client)}")
         self._http_client = http_client
         self._sender = self._make_sender(self._target)
         self._load_resources()
@@ -443,7 +420,7 @@ class KratyAdminAsync(AsyncResources, _Client[AsyncSender]):
             KratyError: The client has connections in another event loop: close it there.
         """
         if not self._closed and not self._derived:
-            await self._sender.aclose()
+            await self._sender.channel.aclose()
         self._closed = True
 
     async def __aenter__(self: A) -> A:
@@ -458,9 +435,12 @@ class KratyAdminAsync(AsyncResources, _Client[AsyncSender]):
         await self.close()
 
     def _make_sender(self, target: Target) -> AsyncSender:
-        if isinstance(self._http_client, httpx.AsyncClient):
-            return AsyncSender(target.prepared, self._http_client)
-        return AsyncSender(target.prepared_whole, _async_pool(target))
+        if self._http_client is not None:
+            return AsyncSender(AsyncLentChannel(target.prepared, self._http_client))
+        # Not at the top: it imports httpcore, which takes longer than the whole package.
+        from ._transport._own import AsyncOwnChannel
+
+        return AsyncSender(AsyncOwnChannel(target.prepared_whole))
 
     def _watched(self, watch: Callable[[RequestHook | None], RequestHook]) -> AsyncMigrate:
         return self.with_options(on_request=watch(self._settings.on_request)).migrate
@@ -481,39 +461,6 @@ class KratyAdminAsync(AsyncResources, _Client[AsyncSender]):
 
         watched, limiter = self._watched, self._limiter
         return await import_rows_async(watched, limiter, kind, rows, mapping, preset, options)
-
-
-def _sync_pool(target: Target) -> Owned[SyncPool]:
-    options = _transport_options(target)
-    return Owned(
-        lambda: Pool(
-            lambda: Connection(httpx.HTTPTransport(**options())),
-            Gate(_CONNECTIONS),
-        )
-    )
-
-
-def _async_pool(target: Target) -> Owned[AsyncPool]:
-    options = _transport_options(target)
-    return Owned(
-        lambda: Pool(
-            lambda: AsyncConnection(httpx.AsyncHTTPTransport(**options())),
-            AsyncGate(_CONNECTIONS),
-        )
-    )
-
-
-def _transport_options(target: Target) -> Callable[[], dict[str, Any]]:
-    """What a transport for one connection is made of.
-
-    Raises:
-        ValueError: The environment names a proxy or authorities that cannot be used.
-    """
-    proxy = proxy_for(target.origin)
-    # Once per process: making it takes longer than many calls.
-    contexts = Owned(lambda: make_ssl_context(target.origin))
-    limits = httpx.Limits(max_connections=1, keepalive_expiry=KEPT_FOR)
-    return lambda: {"verify": contexts.get(), "limits": limits, "proxy": proxy}
 
 
 _PATH: Final = re.compile(r"/[!-~]*")

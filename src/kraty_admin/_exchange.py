@@ -46,8 +46,10 @@ class Failure(NamedTuple):
     """An attempt that was not."""
 
     cause: Exception
-    has_left: bool = False
-    """Whether the request is known to have left, whatever the cause may say."""
+    was_sent: bool | None = None
+    """Whether some of the request may have been sent; `None` to judge by the cause."""
+    was_tried: bool = True
+    """Whether connecting was tried. A failure before that puts no load on the server."""
 
 
 Outcome: TypeAlias = Reply | Failure
@@ -61,8 +63,8 @@ class Limits(NamedTuple):
     ends_at: float
     """When the call's deadline is, on the clock that `begin` was given."""
 
-    def of(self, phase: str, now: float) -> float:
-        """How many seconds a phase has that begins now."""
+    def remaining(self, phase: str, now: float) -> float:
+        """How many seconds a phase may take that begins now."""
         left = max(self.ends_at - now, _SHORTEST)
         seconds = self.timeout[phase]
         return min(left, YEAR if seconds is None else seconds)
@@ -173,7 +175,6 @@ class Exchange(Generic[T]):
             now: Seconds on the clock that `begin` was given.
             wall: Seconds since the epoch.
         """
-        outcome = _seen(outcome)
         if isinstance(outcome, Failure):
             return self._after_failure(outcome, now)
         self._request_id = outcome.headers.get("x-request-id")
@@ -192,7 +193,6 @@ class Exchange(Generic[T]):
 
     def describe(self, outcome: Outcome, step: Step[T], duration_ms: float) -> RequestInfo:
         """An attempt for the telemetry hook."""
-        outcome = _seen(outcome)
         reply = outcome if isinstance(outcome, Reply) else None
         return RequestInfo(
             method=self.method,
@@ -220,8 +220,10 @@ class Exchange(Generic[T]):
 
     def _after_failure(self, failure: Failure, now: float) -> Step[T]:
         cause = failure.cause
-        if failure.has_left or not isinstance(cause, _NOT_SENT):
-            self._ambiguous = True
+        was_sent = failure.was_sent
+        if was_sent is None:
+            was_sent = not isinstance(cause, _NOT_SENT)
+        self._ambiguous |= was_sent
         detached = _detached(cause)
         error = KratyNetworkError(
             f"no answer from {self._host()}: {type(cause).__name__}: {cause}".rstrip(": "),
@@ -229,7 +231,7 @@ class Exchange(Generic[T]):
             call=self._call(),
         )
         error.__cause__ = detached
-        return self._again_or_raise(error, now, asked=None)
+        return self._again_or_raise(error, now, asked=None, is_free=not failure.was_tried)
 
     def _after_refusal(self, reply: Reply, now: float, wall: float) -> Step[T]:
         if reply.status == 408 or reply.status >= 500:
@@ -257,15 +259,28 @@ class Exchange(Generic[T]):
         return self._again_or_raise(error, now, asked=asked)
 
     def _again_or_raise(
-        self, error: KratyServerError | KratyNetworkError, now: float, *, asked: float | None
+        self,
+        error: KratyServerError | KratyNetworkError,
+        now: float,
+        *,
+        asked: float | None,
+        is_free: bool = False,
     ) -> Step[T]:
+        """Try again, or raise the error.
+
+        Args:
+            error: What to raise if the call is not tried again.
+            now: Seconds on the clock that `begin` was given.
+            asked: How many seconds the server asked to wait.
+            is_free: The attempt put no load on the server, so the budget is not charged.
+        """
         self._problem = error.code if isinstance(error, KratyServerError) else error.cause_name
         if self._attempts >= self._retry.attempts:
             return Raise(error)
         if asked is not None and asked > self._retry.max_retry_after:
             return Raise(error)
         wait = max(backoff(self._retry, self._attempts, self._random), asked or 0.0)
-        if now + wait >= self._ends_at or not self._budget.take():
+        if now + wait >= self._ends_at or not (is_free or self._budget.take()):
             return Raise(error)
         self._error = error
         return Sleep(wait)
@@ -324,22 +339,6 @@ class Exchange(Generic[T]):
             raw_body=reply.body,
             call=self._call(),
         )
-
-
-def _seen(outcome: Outcome) -> Outcome:
-    """The answer, where a hook of the caller's client has made an exception of it.
-
-    `raise_for_status()` is what such hooks do. Taken for a broken connection, a refusal
-    would be tried again.
-    """
-    if not isinstance(outcome, Failure) or not isinstance(outcome.cause, httpx.HTTPStatusError):
-        return outcome
-    response = outcome.cause.response
-    try:
-        body = response.content
-    except httpx.ResponseNotRead:
-        body = b""
-    return Reply(response.status_code, dict(response.headers), body)
 
 
 def _parse(body: bytes) -> Any:

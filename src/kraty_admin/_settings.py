@@ -4,40 +4,36 @@ from __future__ import annotations
 
 import codecs
 import enum
-import ipaddress
 import os
 import re
-import ssl
 import sys
 from collections.abc import Callable, Mapping
 from math import inf
-from pathlib import Path
 from typing import Final, NamedTuple, NoReturn, TypeVar
-from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
 from ._retry import YEAR, RetryConfig
-from ._sender import Hook, Prepared
+from ._secret import Secret
+from ._transport._prepared import Prepared
+from ._transport._proxy import has_address, is_loopback
 from ._version import __version__
+from .telemetry import RequestHook
 
 __all__ = [
     "UNCHANGED",
-    "Secret",
     "Settings",
     "Target",
     "Unchanged",
     "make_settings",
-    "make_ssl_context",
     "make_target",
-    "proxy_for",
 ]
 
 DEFAULT_BASE_URL: Final = "https://api.kraty.io"
 DEFAULT_TIMEOUT: Final = 15.0
 DEFAULT_DEADLINE: Final = 120.0
 API_ROOT: Final = "/server/v1"
-_PHASES: Final = ("connect", "read", "write", "pool")
+_PHASES: Final = ("connect", "read", "write")
 
 
 T = TypeVar("T")
@@ -53,18 +49,6 @@ class Unchanged(enum.Enum):
 
 
 UNCHANGED: Final = Unchanged.UNCHANGED
-
-
-class Secret:
-    """A key, or a URL with a password. Held like this, no repr and no frame's locals show it."""
-
-    __slots__ = ("given",)
-
-    def __init__(self, given: object) -> None:
-        self.given = given
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a secret does not pickle")
 
 
 class Target:
@@ -102,13 +86,14 @@ class Settings(NamedTuple):
     deadline: float
     """Seconds for a whole call, its attempts and waits together."""
     retry: RetryConfig
-    on_request: Hook | None
+    on_request: RequestHook | None
 
     def timeout_of(self, default: float | None) -> Mapping[str, float | None]:
         """The timeout, by phases, of a call whose operation has this default."""
         if self.timeout is not None:
             return self.timeout.as_dict()
-        return dict.fromkeys(_PHASES, default or DEFAULT_TIMEOUT)
+        # A call waits for a connection until its deadline, unless the caller limits that.
+        return {**dict.fromkeys(_PHASES, default or DEFAULT_TIMEOUT), "pool": None}
 
 
 DEFAULTS: Final = Settings(
@@ -122,7 +107,7 @@ def make_settings(
     timeout: float | httpx.Timeout | Unchanged | None = UNCHANGED,
     deadline: float | Unchanged | None = UNCHANGED,
     retry: RetryConfig | Unchanged | None = UNCHANGED,
-    on_request: Hook | Unchanged | None = UNCHANGED,
+    on_request: RequestHook | Unchanged | None = UNCHANGED,
 ) -> Settings:
     """Build settings from arguments.
 
@@ -148,7 +133,7 @@ def _retry(value: object) -> RetryConfig:
     return value
 
 
-def _hook(value: object) -> Hook | None:
+def _hook(value: object) -> RequestHook | None:
     if not callable(value):
         raise TypeError(f"on_request must be callable, not a {type(value).__name__}")
     if _is_coroutine_function(value):
@@ -178,7 +163,7 @@ def _deadline(value: object) -> float:
 
 def _timeout(value: object) -> httpx.Timeout:
     if not isinstance(value, httpx.Timeout):
-        return httpx.Timeout(_seconds("timeout", value))
+        return httpx.Timeout(_seconds("timeout", value), pool=None)
     for phase, seconds in value.as_dict().items():
         if seconds is not None:
             _seconds(f"timeout's {phase}", seconds)
@@ -264,7 +249,7 @@ def _origin(base_url: object) -> str:
         url = httpx.URL(base_url)
     except httpx.InvalidURL as error:
         raise ValueError(f"base_url must be a URL such as {DEFAULT_BASE_URL!r}: {error}") from None
-    if url.scheme not in ("https", "http") or not _has_address(url):
+    if url.scheme not in ("https", "http") or not has_address(url):
         raise ValueError(f"base_url must be a URL such as {DEFAULT_BASE_URL!r}")
     if url.scheme == "http" and not is_loopback(url.host):
         raise ValueError("base_url must be https:// since the key goes with each request")
@@ -275,84 +260,3 @@ def _origin(base_url: object) -> str:
     if origin.endswith(API_ROOT):
         raise ValueError(f"base_url must not end in {API_ROOT}: that is added")
     return origin
-
-
-# What sockets and TLS accept; httpx would only find out in the midst of a call.
-_HOST: Final = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?|[0-9a-f.]*:[0-9a-f:.]*")
-
-
-def _has_address(url: httpx.URL) -> bool:
-    """Whether a URL names a host and port that may exist."""
-    host = url.raw_host.decode("ascii")
-    return _HOST.fullmatch(host) is not None and (url.port is None or 0 < url.port < 65536)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine, where nobody else can listen in."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def proxy_for(origin: str) -> httpx.Proxy | None:
-    """The proxy that the environment names for this one host; none for loopback.
-
-    Raises:
-        ValueError: The environment names something that is no proxy.
-    """
-    url = httpx.URL(origin)
-    port = url.port or (443 if url.scheme == "https" else 80)
-    # NO_PROXY may name hosts with and without a port.
-    if is_loopback(url.host) or proxy_bypass(url.host) or proxy_bypass(f"{url.host}:{port}"):
-        return None
-    named = _named_proxy(url.scheme)
-    if not named.given:
-        return None
-    proxy = _proxy(named)
-    if proxy is None:
-        raise ValueError(f"{url.scheme}_proxy or all_proxy in the environment is not a proxy's URL")
-    if proxy.url.scheme.startswith("socks"):
-        from importlib.util import find_spec
-
-        if find_spec("socksio") is None:
-            raise ValueError("the environment's proxy needs a package: pip install 'httpx[socks]'")
-    return proxy
-
-
-def _named_proxy(scheme: str) -> Secret:
-    proxies = getproxies()
-    return Secret(proxies.get(scheme) or proxies.get("all"))
-
-
-def _proxy(named: Secret) -> httpx.Proxy | None:
-    url = str(named.given)
-    try:
-        proxy = httpx.Proxy(url if "://" in url else f"http://{url}")
-    except (ValueError, httpx.InvalidURL):
-        return None
-    return proxy if _has_address(proxy.url) else None
-
-
-def make_ssl_context(origin: str) -> ssl.SSLContext:
-    """The trusted authorities: the environment's, or else those that come with httpx.
-
-    Raises:
-        ValueError: The environment names some that cannot be read.
-    """
-    if httpx.URL(origin).scheme == "http":
-        # Never asked. It trusts nobody, and is made in no time: reading all authorities
-        # takes longer than most tests against a server on this machine.
-        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    # Some versions of httpx pass over a name that leads nowhere.
-    file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
-    if file and not Path(file).is_file():
-        raise ValueError("SSL_CERT_FILE in the environment is not a file")
-    if folder and not any(Path(part).is_dir() for part in folder.split(os.pathsep)):
-        raise ValueError("SSL_CERT_DIR in the environment is not a directory")
-    try:
-        return httpx.create_ssl_context()
-    except OSError as error:
-        raise ValueError(f"SSL_CERT_FILE in the environment cannot be used: {error}") from None

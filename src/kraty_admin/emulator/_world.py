@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from kraty_admin._settings import is_loopback
+from kraty_admin._transport._proxy import is_loopback
 from kraty_admin.webhooks import sign_webhook
 from kraty_server_api.decoding import is_array, is_object
 

@@ -1,0 +1,327 @@
+"""Attempts over connections of the SDK's own."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import httpcore
+import httpx
+
+from .._exchange import Exchange, Failure, Limits, Outcome, Reply
+from ..errors import KratyError
+from ._backend import AsyncBackend, Backend, Watch
+from ._body import LIMIT, too_large, unpack
+from ._failures import as_of_httpx, is_network_failure, without_frames
+from ._pool import KEPT_FOR, AsyncGate, Gate, Pool
+from ._prepared import Prepared
+from ._process import PerProcess, this_process
+from ._proxy import proxy_for
+from ._tls import authorities, tls_context
+from ._tunnel import Tunnel
+
+if TYPE_CHECKING:
+    import asyncio
+    import ssl
+
+__all__ = ["AsyncOwnChannel", "OwnChannel"]
+
+T = TypeVar("T")
+
+CONNECTIONS: Final = 100
+"""How many calls may be under way at once, each with a connection; others wait."""
+
+_UNSOLICITED: Final = "the connection held a response before the request was sent"
+
+
+class Route:
+    """How the API is reached. The environment is read once, when this is made.
+
+    Raises:
+        ValueError: The environment names a proxy or authorities that cannot be used.
+    """
+
+    def __init__(self, prepared: Prepared) -> None:
+        root = prepared.root
+        self._trusted = authorities() if root.scheme == "https" else None
+        self._proxy = proxy_for(str(root))
+        self._prepared = prepared
+        self._base = root.raw_path
+        self.url = httpcore.URL(
+            scheme=root.raw_scheme, host=root.raw_host, port=root.port, target=root.raw_path
+        )
+        self.ssl_context()  # so that authorities that cannot be read fail at construction
+
+    def ssl_context(self) -> ssl.SSLContext | None:
+        """The authorities to trust; `None` for a server that does not speak TLS."""
+        return None if self._trusted is None else tls_context(self._trusted)
+
+    def tunnel(self) -> Tunnel | None:
+        """The proxy to connect through, if any."""
+        context = self.ssl_context()
+        return None if self._proxy is None or context is None else Tunnel(self._proxy, context)
+
+    def request(self, exchange: Exchange[T], limits: Limits) -> httpcore.Request:
+        """Put the prepared parts of a request together, which is faster than to parse a URL."""
+        body = exchange.body
+        headers = self._prepared.headers(body).raw
+        if body is not None:
+            headers = [*headers, (b"Content-Length", b"%d" % len(body))]
+        url = self.url
+        return httpcore.Request(
+            exchange.method,
+            httpcore.URL(
+                scheme=url.scheme,
+                host=url.host,
+                port=url.port,
+                target=self._base + exchange.path.encode("ascii"),
+            ),
+            headers=headers,
+            content=body,
+            extensions={"timeout": limits.timeout},
+        )
+
+
+class Connection:
+    """A connection for one call at a time."""
+
+    def __init__(self, route: Route) -> None:
+        self._watch = Watch()
+        self._backend = Backend(self._watch, route.tunnel())
+        self._http = httpcore.HTTPConnection(
+            route.url.origin,
+            ssl_context=route.ssl_context(),
+            keepalive_expiry=KEPT_FOR,
+            network_backend=self._backend,
+        )
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the server has closed it, or sent something unasked, since its last call."""
+        return self._http.has_expired()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether another call may use it."""
+        return self._http.is_idle()
+
+    def send(self, request: httpcore.Request, ends_at: float) -> Outcome:
+        """Send a request and read the whole response."""
+        watch = self._watch
+        watch.begin(ends_at, is_open=self._backend.stream is not None)
+        try:
+            response = self._http.handle_request(request)
+            if watch.was_sent and not watch.reads:
+                raise httpcore.RemoteProtocolError(_UNSOLICITED)
+            chunks: list[bytes] = []
+            size = 0
+            for chunk in response.iter_stream():
+                size += len(chunk)
+                if size > LIMIT:
+                    raise too_large()
+                chunks.append(chunk)
+            response.close()
+            return _reply(response, chunks)
+        except Exception as error:
+            if not is_network_failure(error):
+                raise
+            return _failure(error, watch)
+
+    def close(self) -> None:
+        """Close what is open, without asking httpcore, which may have been interrupted."""
+        if self._backend.stream is not None:
+            self._backend.stream.close()
+
+
+class AsyncConnection:
+    """A connection for one call at a time. The twin of `Connection`."""
+
+    def __init__(self, route: Route) -> None:
+        self._watch = Watch()
+        self._backend = AsyncBackend(self._watch, route.tunnel())
+        self._http = httpcore.AsyncHTTPConnection(
+            route.url.origin,
+            ssl_context=route.ssl_context(),
+            keepalive_expiry=KEPT_FOR,
+            network_backend=self._backend,
+        )
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the server has closed it, or sent something unasked, since its last call."""
+        return self._http.has_expired()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether another call may use it."""
+        return self._http.is_idle()
+
+    async def send(self, request: httpcore.Request, ends_at: float) -> Outcome:
+        """Send a request and read the whole response."""
+        watch = self._watch
+        watch.begin(ends_at, is_open=self._backend.stream is not None)
+        try:
+            response = await self._http.handle_async_request(request)
+            if watch.was_sent and not watch.reads:
+                raise httpcore.RemoteProtocolError(_UNSOLICITED)
+            chunks: list[bytes] = []
+            size = 0
+            async for chunk in response.aiter_stream():
+                size += len(chunk)
+                if size > LIMIT:
+                    raise too_large()
+                chunks.append(chunk)
+            await response.aclose()
+            return _reply(response, chunks)
+        except Exception as error:
+            if not is_network_failure(error):
+                raise
+            return _failure(error, watch)
+
+    async def aclose(self) -> None:
+        """Close what is open, without asking httpcore, which may have been interrupted."""
+        if self._backend.stream is not None:
+            await self._backend.stream.aclose()
+
+
+class OwnChannel:
+    """Performs attempts over connections of its own."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        self._route = Route(prepared)
+        self.pools: Final = PerProcess(self._make_pool)
+        self._closed = False
+
+    def _make_pool(self) -> Pool[Connection, Gate]:
+        return Pool(lambda: Connection(self._route), Gate(CONNECTIONS))
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closed
+
+    def attempt(self, exchange: Exchange[T], limits: Limits) -> Outcome:
+        pool = self.pools.get()
+        try:
+            pool.gate.enter(limits.remaining("pool", time.monotonic()))
+        except httpx.PoolTimeout as error:
+            return Failure(without_frames(error), was_sent=False, was_tried=False)
+        try:
+            for expired in pool.take_expired(KEPT_FOR):
+                expired.close()
+            connection = pool.take()
+            while connection.has_ended:
+                connection.close()
+                connection = pool.take()
+            try:
+                outcome = connection.send(self._route.request(exchange, limits), limits.ends_at)
+            except BaseException:
+                connection.close()
+                raise
+            if isinstance(outcome, Reply) and connection.is_idle:
+                pool.give_back(connection)
+            else:
+                connection.close()
+        finally:
+            pool.gate.leave()
+        if self._closed:
+            self.close()
+        return outcome
+
+    def close(self) -> None:
+        self._closed = True
+        pool = self.pools.peek()
+        for connection in pool.take_expired(0.0) if pool is not None else ():
+            connection.close()
+
+
+class AsyncOwnChannel:
+    """Performs attempts over connections of its own. The twin of `OwnChannel`."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        self._route = Route(prepared)
+        self.pools: Final = PerProcess(self._make_pool)
+        self._loops: dict[tuple[int, int], asyncio.AbstractEventLoop] = {}
+        self._closed = False
+
+    def _make_pool(self) -> Pool[AsyncConnection, AsyncGate]:
+        return Pool(lambda: AsyncConnection(self._route), AsyncGate(CONNECTIONS))
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closed
+
+    async def attempt(self, exchange: Exchange[T], limits: Limits) -> Outcome:
+        if not self._is_at_home():
+            # Its connections belong to the first loop and would hang or fail in this one.
+            raise KratyError(
+                "this KratyAdminAsync was first used in another event loop: make one per loop"
+            )
+        pool = self.pools.get()
+        try:
+            await pool.gate.enter(limits.remaining("pool", time.monotonic()))
+        except httpx.PoolTimeout as error:
+            return Failure(without_frames(error), was_sent=False, was_tried=False)
+        try:
+            for expired in pool.take_expired(KEPT_FOR):
+                await expired.aclose()
+            connection = pool.take()
+            while connection.has_ended:
+                await connection.aclose()
+                connection = pool.take()
+            try:
+                outcome = await connection.send(
+                    self._route.request(exchange, limits), limits.ends_at
+                )
+            except BaseException:
+                await connection.aclose()
+                raise
+            if isinstance(outcome, Reply) and connection.is_idle:
+                pool.give_back(connection)
+            else:
+                await connection.aclose()
+        finally:
+            pool.gate.leave()
+        if self._closed:
+            await self.aclose()
+        return outcome
+
+    def _is_at_home(self) -> bool:
+        """Whether this is the event loop that it was first used in."""
+        import asyncio
+
+        running = asyncio.get_running_loop()
+        return self._loops.setdefault(this_process(), running) is running
+
+    async def aclose(self) -> None:
+        at_home = self._is_at_home()
+        if not at_home and not self._loops[this_process()].is_closed():
+            raise KratyError("close this KratyAdminAsync in the event loop that it was used in")
+        self._closed = True
+        pool = self.pools.peek()
+        for connection in pool.take_expired(0.0) if at_home and pool is not None else ():
+            await connection.aclose()
+
+
+def _reply(response: httpcore.Response, chunks: list[bytes]) -> Reply:
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in response.headers:
+        name = raw_name.decode("ascii").lower()
+        try:
+            value = raw_value.decode()
+        except UnicodeDecodeError:
+            value = raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    body = b"".join(chunks)
+    encoding = headers.get("content-encoding")
+    return Reply(response.status, headers, body if encoding is None else unpack(body, encoding))
+
+
+def _failure(error: Exception, watch: Watch) -> Failure:
+    # Mocks raise httpx's exceptions in place of a connection that sends. What such a
+    # failure means for the call then follows from its kind.
+    is_mocked = isinstance(error, httpx.HTTPError) and not watch.was_sent
+    return Failure(
+        without_frames(as_of_httpx(error)),
+        was_sent=None if is_mocked else watch.was_sent,
+        was_tried=is_mocked or watch.was_tried,
+    )

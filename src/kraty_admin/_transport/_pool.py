@@ -1,0 +1,143 @@
+"""Connections: each call has one to itself, each process has its own, and there is a limit."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+import httpx
+
+if TYPE_CHECKING:
+    # The asynchronous code imports it when that is used: importing it with the package
+    # would be a tenth of what the package takes.
+    import asyncio
+
+__all__ = ["KEPT_FOR", "AsyncGate", "Gate", "Pool"]
+
+C = TypeVar("C")
+G = TypeVar("G")
+
+KEPT_FOR: Final = 5.0
+"""Seconds after which an idle connection is not used again, as in httpx."""
+
+_NO_PLACE: Final = "no connection became free in time"
+
+
+class Gate:
+    """Lets a limited number of calls in; the others wait in line."""
+
+    # Not a threading.Semaphore: that is Python code, which a signal handler that raises in
+    # the middle of it would leave locked.
+
+    def __init__(self, places: int) -> None:
+        # Looked up here, not at the top: gevent replaces it, often after this import, and
+        # the one it replaces would stop all greenlets of the thread.
+        from queue import Empty, SimpleQueue
+
+        self._empty = Empty
+        self._places: SimpleQueue[None] = SimpleQueue()
+        for _ in range(places):
+            self._places.put(None)
+
+    def enter(self, seconds: float | None) -> None:
+        """Wait for a place.
+
+        Raises:
+            httpx.PoolTimeout: None became free within `seconds`.
+        """
+        try:
+            self._places.get(timeout=seconds)
+        except self._empty:
+            raise httpx.PoolTimeout(_NO_PLACE) from None
+
+    def leave(self) -> None:
+        """Give the place to the next in line."""
+        self._places.put(None)
+
+
+class AsyncGate:
+    """Lets a limited number of calls in; the others wait in line. The twin of `Gate`."""
+
+    def __init__(self, places: int) -> None:
+        self._places = places
+        self._line: deque[asyncio.Future[None]] = deque()
+
+    async def enter(self, seconds: float | None) -> None:
+        """Wait for a place.
+
+        Raises:
+            httpx.PoolTimeout: None became free within `seconds`.
+        """
+        if self._places:
+            self._places -= 1
+            return
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[None] = loop.create_future()
+        self._line.append(turn)
+        # Not `asyncio.wait_for`, which until 3.12 could lose a cancellation.
+        timer = None if seconds is None else loop.call_later(seconds, self._expire, turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self.leave()  # the place was granted already: pass it on
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def leave(self) -> None:
+        """Give the place to the next in line."""
+        while self._line:
+            turn = self._line.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._places += 1
+
+    def _expire(self, turn: asyncio.Future[None]) -> None:
+        if not turn.done():
+            turn.set_exception(httpx.PoolTimeout(_NO_PLACE))
+
+
+class Pool(Generic[C, G]):
+    """Connections that one call has to itself at a time.
+
+    httpcore has a pool too, but it loses a connection permanently when a call is cancelled
+    at the wrong moment, and it goes through all connections for each call that waits. Here
+    a failed call discards its connection, and nothing is searched.
+    """
+
+    def __init__(self, make: Callable[[], C], gate: G) -> None:
+        self.gate: Final = gate
+        """What a call has to pass before it takes a connection."""
+        self._make = make
+        # Threads share it without a lock, since each step on it is atomic.
+        self._idle: deque[tuple[float, C]] = deque()
+
+    def take(self) -> C:
+        """Return the connection that was used last, which is the likeliest to be open still."""
+        try:
+            return self._idle.pop()[1]
+        except IndexError:
+            return self._make()
+
+    def give_back(self, connection: C) -> None:
+        """Keep a healthy connection."""
+        self._idle.append((time.monotonic(), connection))
+
+    def take_expired(self, seconds: float) -> Iterator[C]:
+        """Remove the connections that were idle for so long, for the caller to close."""
+        while self._idle:
+            try:
+                since, connection = self._idle.popleft()
+            except IndexError:
+                return
+            if time.monotonic() - since < seconds:
+                self._idle.appendleft((since, connection))
+                return
+            yield connection

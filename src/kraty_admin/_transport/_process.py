@@ -1,0 +1,57 @@
+"""Which process this is, and what must not be shared with the process it was forked from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Final, Generic, TypeVar
+
+__all__ = ["PerProcess", "this_process"]
+
+T = TypeVar("T")
+
+
+class _Descent:
+    """How many forks lie between the first process and this one."""
+
+    def __init__(self) -> None:
+        self.forks = 0
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forked)
+
+    def _forked(self) -> None:
+        self.forks += 1
+
+
+_descent: Final = _Descent()
+
+
+def this_process() -> tuple[int, int]:
+    """Identify this process across forks.
+
+    The process id alone is not enough: the first process of a container and its child in
+    a container of its own both have number 1.
+    """
+    return os.getpid(), _descent.forks
+
+
+class PerProcess(Generic[T]):
+    """A value that each process makes for itself when it first needs it.
+
+    A fork that used its parent's connections would receive the parent's responses.
+    """
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        # Without a lock, which a fork could inherit from a thread that holds it. The
+        # parent's value is kept, not closed: the parent still uses it.
+        self._each: dict[tuple[int, int], T] = {}
+
+    def get(self) -> T:
+        """This process's value, made if necessary."""
+        mine = self._each.get(this_process())
+        return self._each.setdefault(this_process(), self._make()) if mine is None else mine
+
+    def peek(self) -> T | None:
+        """This process's value, if there is one yet."""
+        return self._each.get(this_process())

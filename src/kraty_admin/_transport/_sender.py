@@ -1,0 +1,133 @@
+"""The retry loop of a call, synchronous and asynchronous.
+
+What to do next is the exchange's decision, and performing one attempt is a channel's work.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Final, Protocol, TypeVar
+
+from .._exchange import Done, Exchange, Limits, Outcome, Sleep, Step
+from ..errors import KratyError
+from ..telemetry import RequestInfo
+from ._failures import forget_locals
+
+__all__ = ["AsyncChannel", "AsyncSender", "Channel", "Hook", "Sender"]
+
+T = TypeVar("T")
+
+Hook = Callable[[RequestInfo], object]
+
+_log: Final = logging.getLogger("kraty_admin")
+
+
+class Channel(Protocol):
+    """Performs single attempts."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether no attempt can be made any more."""
+        ...
+
+    def attempt(self, exchange: Exchange[T], limits: Limits) -> Outcome:
+        """Send the exchange's request once, and return the response or the failure.
+
+        What code of the caller's raises propagates, as does every BaseException that is
+        not an Exception.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close the idle connections, and each other one when its call ends."""
+        ...
+
+
+class AsyncChannel(Protocol):
+    """Performs single attempts. The twin of `Channel`."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether no attempt can be made any more."""
+        ...
+
+    async def attempt(self, exchange: Exchange[T], limits: Limits) -> Outcome:
+        """Send the exchange's request once, and return the response or the failure."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the idle connections, and each other one when its call ends."""
+        ...
+
+
+class Sender:
+    """Performs exchanges, attempt by attempt."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel: Final = channel
+
+    def perform(self, exchange: Exchange[T], hook: Hook | None) -> T:
+        while True:
+            started = time.monotonic()
+            limits = exchange.begin(started, time.time())
+            try:
+                outcome = self.channel.attempt(exchange, limits)
+            except BaseException as interruption:
+                _interrupted(interruption)
+                raise
+            step = _advance(exchange, outcome, started, hook)
+            if isinstance(step, Done):
+                return step.result
+            if not isinstance(step, Sleep):
+                raise step.error
+            time.sleep(step.seconds)
+
+
+class AsyncSender:
+    """Performs exchanges, attempt by attempt. The twin of `Sender`."""
+
+    def __init__(self, channel: AsyncChannel) -> None:
+        self.channel: Final = channel
+
+    async def perform(self, exchange: Exchange[T], hook: Hook | None) -> T:
+        import asyncio
+
+        while True:
+            started = time.monotonic()
+            limits = exchange.begin(started, time.time())
+            try:
+                outcome = await self.channel.attempt(exchange, limits)
+            except BaseException as interruption:
+                _interrupted(interruption)
+                raise
+            step = _advance(exchange, outcome, started, hook)
+            if isinstance(step, Done):
+                return step.result
+            if not isinstance(step, Sleep):
+                raise step.error
+            await asyncio.sleep(step.seconds)
+
+
+def _interrupted(interruption: BaseException) -> None:
+    """Prepare an exception that ends a call without an outcome for leaving it.
+
+    Here pass cancellations, KeyboardInterrupt, and what hooks, custom transports and
+    signal handlers of the caller's raise.
+    """
+    if not isinstance(interruption, KratyError):
+        forget_locals(interruption)
+
+
+def _advance(exchange: Exchange[T], outcome: Outcome, started: float, hook: Hook | None) -> Step[T]:
+    """Decide what follows from an attempt, and report the attempt to the hook."""
+    now = time.monotonic()
+    step = exchange.advance(outcome, now=now, wall=time.time())
+    if hook is not None:
+        try:
+            hook(exchange.describe(outcome, step, (now - started) * 1000))
+        except Exception:
+            # A failing hook must not fail the call.
+            _log.exception("on_request raised; the call goes on")
+    return step

@@ -1,0 +1,70 @@
+"""Which authorities are trusted: one TLS context per process and configuration."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import httpx
+
+from ._process import this_process
+
+__all__ = ["Authorities", "authorities", "tls_context"]
+
+
+class Authorities(NamedTuple):
+    """The authorities that the environment named when a client was made."""
+
+    file: str | None
+    folder: str | None
+    changed_at: float | None
+    """When the file was last changed: one that is replaced later is read again."""
+
+
+def authorities() -> Authorities:
+    """The authorities that the environment names now.
+
+    Raises:
+        ValueError: It names some that do not exist.
+    """
+    file = os.environ.get("SSL_CERT_FILE") or None
+    folder = os.environ.get("SSL_CERT_DIR") or None
+    # OpenSSL says nothing of a folder that does not exist.
+    if file and not Path(file).is_file():
+        raise ValueError("SSL_CERT_FILE in the environment is not a file")
+    if folder and not any(Path(part).is_dir() for part in folder.split(os.pathsep)):
+        raise ValueError("SSL_CERT_DIR in the environment is not a directory")
+    return Authorities(file, folder, Path(file).stat().st_mtime if file else None)
+
+
+_contexts: Final[dict[tuple[object, ...], ssl.SSLContext]] = {}
+
+
+def tls_context(trusted: Authorities) -> ssl.SSLContext:
+    """The context for these authorities, or for those that come with httpx.
+
+    Reading them takes longer than many calls, and they are most of a client's memory. So
+    the clients of a process share a context.
+
+    Raises:
+        ValueError: They cannot be read.
+    """
+    # By class too: gevent replaces it, and sockets of the one that it replaces would stop
+    # all greenlets of the thread.
+    key = (this_process(), ssl.SSLContext, trusted)
+    context = _contexts.get(key)
+    # Without a lock, which a fork could inherit from a thread that holds it.
+    return _contexts.setdefault(key, _make(trusted)) if context is None else context
+
+
+def _make(trusted: Authorities) -> ssl.SSLContext:
+    try:
+        if trusted.file:
+            return ssl.create_default_context(cafile=trusted.file)
+        if trusted.folder:
+            return ssl.create_default_context(capath=trusted.folder)
+        return httpx.create_ssl_context(trust_env=False)
+    except OSError as error:
+        raise ValueError(f"SSL_CERT_FILE in the environment cannot be used: {error}") from None
