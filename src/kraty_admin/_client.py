@@ -244,7 +244,7 @@ class KratyAdmin(Resources, _Client[Sender]):
         deadline: float | None = None,
         retry: RetryConfig | None = None,
         retry_budget: int | None = DEFAULT_RETRY_BUDGET,
-        http_client: HTTPClient | None = None,
+        http_client: httpx.Client | HTTPClient | None = None,
         generate_idempotency_key: Callable[[], str] | None = None,
         on_request: RequestHook | None = None,
     ) -> None:
@@ -379,7 +379,7 @@ class KratyAdminAsync(AsyncResources, _Client[AsyncSender]):
         deadline: float | None = None,
         retry: RetryConfig | None = None,
         retry_budget: int | None = DEFAULT_RETRY_BUDGET,
-        http_client: AsyncHTTPClient | None = None,
+        http_client: httpx.AsyncClient | AsyncHTTPClient | None = None,
         generate_idempotency_key: Callable[[], str] | None = None,
         on_request: RequestHook | None = None,
     ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import suppress
 from types import TracebackType
 from typing import Final, TypeVar
@@ -22,7 +23,10 @@ _STACK: Final = frozenset(
         *("concurrent", "threading"),
     }
 )
-"""Top-level packages through which a request goes. Names of packages not installed do no harm."""
+"""Top-level packages through which a request goes, installed or not."""
+
+_NOT_THE_CALLERS: Final = _STACK | sys.stdlib_module_names
+"""The same, and the standard library, which the stack calls with a request's parts."""
 
 _FAMILIES: Final = ("httpx", "httpcore", "httpx2", "httpcore2")
 """Packages whose exceptions report a failure of the network, whoever raises them."""
@@ -52,7 +56,7 @@ def is_network_failure(error: Exception, *, over_transport: bool = False) -> boo
     if over_transport and isinstance(error, OSError) and _is_of_sockets(type(error)):
         return True
     traceback = error.__traceback__
-    return traceback is not None and _is_of_the_stack(_innermost(traceback))
+    return traceback is not None and _is_in(_STACK, _innermost(traceback))
 
 
 def _is_of_sockets(kind: type[OSError]) -> bool:
@@ -65,9 +69,9 @@ def _innermost(traceback: TracebackType) -> TracebackType:
     return traceback
 
 
-def _is_of_the_stack(traceback: TracebackType) -> bool:
+def _is_in(packages: frozenset[str], traceback: TracebackType) -> bool:
     module = str(traceback.tb_frame.f_globals.get("__name__", ""))
-    return module.partition(".")[0] in _STACK or module.startswith(_OURS)
+    return module.partition(".")[0] in packages or module.startswith(_OURS)
 
 
 def forget_locals(error: BaseException) -> None:
@@ -86,7 +90,7 @@ def forget_locals(error: BaseException) -> None:
         todo += [one.__cause__, one.__context__, *getattr(one, "exceptions", ())]
         traceback = one.__traceback__
         while traceback is not None:
-            if _is_of_the_stack(traceback):
+            if _is_in(_NOT_THE_CALLERS, traceback):
                 # Those that still run are the sender's own, which hold no key.
                 with suppress(RuntimeError):
                     traceback.tb_frame.clear()

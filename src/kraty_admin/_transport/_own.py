@@ -15,7 +15,7 @@ from ._body import LIMIT, too_large, unpack
 from ._failures import as_of_httpx, is_network_failure, without_frames
 from ._pool import KEPT_FOR, AsyncGate, Gate, Pool
 from ._prepared import Prepared
-from ._process import PerProcess, this_process
+from ._process import PerProcess, running_loop, this_process
 from ._proxy import proxy_for
 from ._tls import authorities, tls_context
 from ._tunnel import Tunnel
@@ -202,7 +202,7 @@ class OwnChannel:
     def attempt(self, exchange: Exchange[T], limits: Limits) -> Outcome:
         pool = self.pools.get()
         try:
-            pool.gate.enter(limits.remaining("pool", time.monotonic()))
+            place = pool.gate.enter(limits.remaining("pool", time.monotonic()))
         except httpx.PoolTimeout as error:
             return Failure(without_frames(error), was_sent=False, was_tried=False)
         try:
@@ -222,7 +222,7 @@ class OwnChannel:
             else:
                 connection.close()
         finally:
-            pool.gate.leave()
+            pool.gate.leave(place)
         if self._closed:
             self.close()
         return outcome
@@ -287,9 +287,7 @@ class AsyncOwnChannel:
 
     def _is_at_home(self) -> bool:
         """Whether this is the event loop that it was first used in."""
-        import asyncio
-
-        running = asyncio.get_running_loop()
+        running = running_loop()
         return self._loops.setdefault(this_process(), running) is running
 
     async def aclose(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
@@ -25,6 +26,22 @@ KEPT_FOR: Final = 5.0
 _NO_PLACE: Final = "no connection became free in time"
 
 
+class Place:
+    """One of a gate's places.
+
+    A signal handler may raise just when a call has got its place or is about to give it
+    back. Nothing refers to the place then, and it returns to the gate by itself.
+    """
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = weakref.ref(gate)
+
+    def __del__(self) -> None:
+        gate = self._gate()
+        if gate is not None:
+            gate.leave(Place(gate))
+
+
 class Gate:
     """Lets a limited number of calls in; the others wait in line."""
 
@@ -37,24 +54,24 @@ class Gate:
         from queue import Empty, SimpleQueue
 
         self._empty = Empty
-        self._places: SimpleQueue[None] = SimpleQueue()
+        self._places: SimpleQueue[Place] = SimpleQueue()
         for _ in range(places):
-            self._places.put(None)
+            self._places.put(Place(self))
 
-    def enter(self, seconds: float | None) -> None:
+    def enter(self, seconds: float | None) -> Place:
         """Wait for a place.
 
         Raises:
             httpx.PoolTimeout: None became free within `seconds`.
         """
         try:
-            self._places.get(timeout=seconds)
+            return self._places.get(timeout=seconds)
         except self._empty:
             raise httpx.PoolTimeout(_NO_PLACE) from None
 
-    def leave(self) -> None:
+    def leave(self, place: Place) -> None:
         """Give the place to the next in line."""
-        self._places.put(None)
+        self._places.put(place)
 
 
 class AsyncGate:

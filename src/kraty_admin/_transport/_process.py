@@ -1,12 +1,17 @@
-"""Which process this is, and what must not be shared with the process it was forked from."""
+"""Which process and event loop this is, and what belongs to one process alone."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-__all__ = ["PerProcess", "this_process"]
+from ..errors import KratyError
+
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ["PerProcess", "running_loop", "this_process"]
 
 T = TypeVar("T")
 
@@ -33,6 +38,20 @@ def this_process() -> tuple[int, int]:
     a container of its own both have number 1.
     """
     return os.getpid(), _descent.forks
+
+
+def running_loop() -> asyncio.AbstractEventLoop:
+    """The event loop of the code that calls this.
+
+    Raises:
+        KratyError: There is none, as under trio.
+    """
+    import asyncio
+
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise KratyError("KratyAdminAsync runs on asyncio, and here no asyncio loop runs") from None
 
 
 class PerProcess(Generic[T]):

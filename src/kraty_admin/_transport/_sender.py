@@ -14,6 +14,7 @@ from .._exchange import Done, Exchange, Limits, Outcome, Sleep, Step
 from ..errors import KratyError
 from ..telemetry import RequestInfo
 from ._failures import forget_locals
+from ._process import running_loop
 
 __all__ = ["AsyncChannel", "AsyncSender", "Channel", "Hook", "Sender"]
 
@@ -94,6 +95,7 @@ class AsyncSender:
     async def perform(self, exchange: Exchange[T], hook: Hook | None) -> T:
         import asyncio
 
+        running_loop()  # refuses trio, before anything is sent
         while True:
             started = time.monotonic()
             limits = exchange.begin(started, time.time())
