@@ -592,11 +592,19 @@ class TestGate:
     def test_threads(self) -> None:
         """Who finds no place in time gives up; who leaves makes room."""
         gate = Gate(1)
-        gate.enter(0.01)
+        place = gate.enter(0.01)
         with pytest.raises(httpx.PoolTimeout):
             gate.enter(0.01)
-        gate.leave()
-        gate.enter(None)
+        gate.leave(place)
+        assert place is gate.enter(None)
+
+    def test_lost_places(self) -> None:
+        """A place that nothing refers to any more returns; those of a gate that ended do not."""
+        gate = Gate(1)
+        gate.enter(0.01)
+        place = gate.enter(0.01)
+        del gate
+        del place
 
     def test_tasks_in_order(self) -> None:
         """Who has waited longest is next."""

@@ -141,9 +141,17 @@ ENDLESS: dict[str, Callable[[], Iterable[bytes]]] = {
 }
 
 
-@pytest.mark.parametrize("part", ENDLESS)
+@pytest.mark.parametrize(
+    ("part", "own"),
+    [
+        *(pytest.param(part, True, id=f"{part}-own") for part in ENDLESS),
+        # Over a caller's client only the body can be watched.
+        pytest.param("body", False, id="body-http_client"),
+        pytest.param("gzip", False, id="gzip-http_client"),
+    ],
+)
 @twins
-def test_the_deadline_holds_against_drips(twin: Twin, part: str) -> None:
+def test_the_deadline_holds_against_drips(twin: Twin, part: str, own: bool) -> None:
     """Each byte comes in time for the read, and the last one never."""
 
     def answer(seen: Seen) -> Iterator[bytes]:
@@ -155,8 +163,9 @@ def test_the_deadline_holds_against_drips(twin: Twin, part: str) -> None:
 
     with serving(answer) as server:
         started = time.monotonic()
+        http_client = None if own else twin.http_client()
         with pytest.raises(KratyNetworkError) as failed:
-            twin.credit(base_url=server.url, timeout=5, deadline=0.3)
+            twin.credit(base_url=server.url, timeout=5, deadline=0.3, http_client=http_client)
         took = time.monotonic() - started
     assert ("ReadTimeout", True) == (failed.value.cause_name, failed.value.ambiguous)
     assert took < 4
@@ -263,24 +272,24 @@ signal.signal(signal.SIGALRM, interrupt)
 seen = 0
 while seen < 2000:
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.0003)
+        # Again after a while: under a tracer, as of coverage, CPython may receive a signal
+        # and not call its handler before the next one. A timer that fires once would then
+        # leave this loop running for ever.
+        signal.setitimer(signal.ITIMER_REAL, 0.0003, 0.05)
         while True:
-            gate.enter(None)
-            gate.leave()
+            place = gate.enter(None)
+            gate.leave(place)
     except Interruption:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         seen += 1
-    if gate._places.empty():
-        gate.leave()  # one was lost between entering and leaving, which is not the question
-signal.signal(signal.SIGALRM, signal.SIG_DFL)
-signal.alarm(20)  # ends it if the gate is locked
-gate.enter(None)
-print("open")
+    place = None
+print(gate._places.qsize())
 """
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no such signals here")
 def test_a_signal_handler_that_raises_leaves_the_gate_open() -> None:
-    """2,000 interruptions anywhere in its steps; then a call still gets in."""
+    """2,000 interruptions anywhere in its steps; then both places are free."""
     done = subprocess.run(
         [sys.executable, "-c", INTERRUPTED],
         capture_output=True,
@@ -288,7 +297,7 @@ def test_a_signal_handler_that_raises_leaves_the_gate_open() -> None:
         timeout=PATIENCE * 2,
         check=False,
     )
-    assert ("open\n", "", 0) == (done.stdout, done.stderr, done.returncode)
+    assert ("2\n", "", 0) == (done.stdout, done.stderr, done.returncode)
 
 
 class Interruption(BaseException):

@@ -1,0 +1,180 @@
+"""The deadline in every step of an attempt, and that nothing is sent after it."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import threading
+import time
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from typing import Any, Final
+
+import pytest
+
+from kraty_admin import KratyNetworkError
+from loopback import ONCE, Twin, serving, settled, twins
+
+channels: Final = pytest.mark.parametrize("own", [True, False], ids=["own", "http_client"])
+
+
+def failing(
+    twin: Twin, own: bool, *, reason: str | None = None, **options: Any
+) -> tuple[KratyNetworkError, float]:
+    """The error of one credit, and how many seconds it took."""
+
+    async def scenario(kraty: Any) -> tuple[KratyNetworkError, float]:
+        started = time.monotonic()
+        with pytest.raises(KratyNetworkError) as raised:
+            await settled(kraty.wallet.credit("p", "gold", amount=1, reason=reason))
+        return raised.value, time.monotonic() - started
+
+    http_client = None if own else twin.http_client(trust_env=False)
+    return twin.run(scenario, http_client=http_client, retry=ONCE, **options)
+
+
+@contextmanager
+def dead_addresses(count: int, port: int = 0) -> Generator[tuple[list[str], int], None, None]:
+    """Addresses of this machine that accept nobody, since their queues are full."""
+    with ExitStack() as stack:
+        hosts: list[str] = []
+        for number in range(count):
+            hosts.append(f"127.0.0.{20 + number}")
+            listener = stack.enter_context(socket.socket())
+            listener.bind((hosts[-1], port))
+            port = listener.getsockname()[1]
+            listener.listen(0)
+            for _ in range(3):
+                waiting = stack.enter_context(socket.socket())
+                waiting.setblocking(False)
+                waiting.connect_ex((hosts[-1], port))
+        yield hosts, port
+
+
+def resolve_to(monkeypatch: pytest.MonkeyPatch, hosts: list[str]) -> None:
+    """Have `localhost` resolve to these addresses."""
+
+    def getaddrinfo(host: object, port: int, *args: object, **kwargs: object) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, port)) for each in hosts]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a full backlog hang")
+class TestAddresses:
+    """Hosts with several addresses."""
+
+    @twins
+    def test_all_dead(self, twin: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
+        """All of them together get no more time than one would."""
+        with dead_addresses(6) as (hosts, port):
+            resolve_to(monkeypatch, hosts)
+            url = f"http://localhost:{port}"
+            error, took = failing(twin, True, base_url=url, timeout=0.5, deadline=3)
+        assert ("ConnectTimeout", False) == (error.cause_name, error.ambiguous)
+        assert 0.4 < took < 1.5
+
+    @twins
+    def test_one_alive(self, twin: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A dead first address leaves time for the second."""
+        with serving() as server, dead_addresses(1, server.port) as (hosts, port):
+            resolve_to(monkeypatch, [*hosts, "127.0.0.1"])
+            result = twin.credit(base_url=f"http://localhost:{port}", deadline=2, retry=ONCE)
+        assert 500 == result["balance"]
+
+
+class TestResolver:
+    """A resolver that takes longer than the call may."""
+
+    @pytest.fixture
+    def slow(self, monkeypatch: pytest.MonkeyPatch) -> Generator[None, None, None]:
+        resolve, over = socket.getaddrinfo, threading.Event()
+
+        def getaddrinfo(*args: Any, **kwargs: Any) -> Any:
+            over.wait(0.6)
+            return resolve(*args, **kwargs)
+
+        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+        yield
+        over.set()
+
+    @pytest.mark.usefixtures("slow")
+    @channels
+    @twins
+    def test_nothing_is_sent(self, twin: Twin, own: bool) -> None:
+        """The call ends with an error, in asyncio in time, and the server sees no request."""
+        with serving() as server:
+            url = f"http://localhost:{server.port}"
+            error, took = failing(twin, own, base_url=url, deadline=0.3)
+        assert ("ConnectTimeout", False, []) == (error.cause_name, error.ambiguous, server.seen)
+        assert took < (0.6 if twin.is_async and own else 2)
+
+
+class TestSending:
+    """A server that takes the request slowly, but steadily."""
+
+    @twins
+    def test_slow_reader(self, twin: Twin) -> None:
+        """Each piece that it takes does not renew the time."""
+        over = threading.Event()
+
+        def drain(accepted: socket.socket) -> None:
+            with accepted:
+                while not over.wait(0.05) and accepted.recv(20_000):
+                    pass
+
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+
+            def accept() -> None:
+                drain(listener.accept()[0])
+
+            thread = threading.Thread(target=accept, daemon=True)
+            thread.start()
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            error, took = failing(twin, True, base_url=url, deadline=1.0, reason="x" * 32_000_000)
+            over.set()
+            thread.join(10)
+        assert ("WriteTimeout", True) == (error.cause_name, error.ambiguous)
+        assert took < 3
+
+
+class TestHandshakes:
+    """Peers that are slow before the request can be sent."""
+
+    @twins
+    def test_tls(self, twin: Twin) -> None:
+        """A server that never completes the TLS handshake."""
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+            error, took = failing(twin, True, base_url=url, deadline=0.3)
+        assert ("ConnectTimeout", False) == (error.cause_name, error.ambiguous)
+        assert took < 2
+
+    @pytest.mark.parametrize("scheme", ["http", "socks5"])
+    @twins
+    def test_proxy(self, twin: Twin, scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A proxy that answers byte by byte."""
+        over = threading.Event()
+        reply = b"HTTP/1.1 200 OK\r\nx: " if scheme == "http" else b"\5\0\5\0\0\3\xff"
+
+        def drip(listener: socket.socket) -> None:
+            accepted, _ = listener.accept()
+            with accepted:
+                for byte in reply + b"a" * 100:
+                    if over.wait(0.02):
+                        return
+                    accepted.sendall(bytes([byte]))
+
+        for name in ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            thread = threading.Thread(target=drip, args=[listener], daemon=True)
+            thread.start()
+            proxy = f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"
+            monkeypatch.setenv("HTTPS_PROXY", proxy)
+            error, took = failing(twin, True, base_url="https://api.kraty.test", deadline=0.5)
+            over.set()
+            thread.join(10)
+        assert ("ReadTimeout", False) == (error.cause_name, error.ambiguous)
+        assert took < 2

@@ -1,0 +1,258 @@
+"""A caller's client: its failures, its hooks, and the clients of httpx2."""
+
+from __future__ import annotations
+
+import importlib
+import types
+from collections.abc import Callable
+from typing import Any, Final
+
+import httpx
+import pytest
+
+from kraty_admin import KratyNetworkError, KratyServerError
+from loopback import (
+    ASYNC,
+    AT_ONCE,
+    CANARY,
+    KEY,
+    ONCE,
+    SYNC,
+    Seen,
+    Twin,
+    credited,
+    response,
+    serving,
+    settled,
+    twins,
+)
+
+httpx2: Final[Any] = importlib.import_module("httpx2")
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No proxy of the machine that the tests run on has a say."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+families: Final = pytest.mark.parametrize(
+    "family", [pytest.param(httpx, id="httpx"), pytest.param(httpx2, id="httpx2")]
+)
+
+
+def lent(twin: Twin, family: Any, **options: Any) -> Any:
+    """A client of the caller's."""
+    return (family.AsyncClient if twin.is_async else family.Client)(**options)
+
+
+def mocked(twin: Twin, family: Any, answer: Callable[[Any], Any], **options: Any) -> Any:
+    """A client of the caller's that reaches no network."""
+    return lent(twin, family, transport=family.MockTransport(answer), **options)
+
+
+def credit_over(twin: Twin, client: Any, **options: Any) -> Any:
+    """The result of one credit over this client, which is closed after it."""
+
+    async def scenario(kraty: Any) -> Any:
+        try:
+            return await settled(kraty.wallet.credit("p", "gold", amount=1))
+        finally:
+            await settled(client.aclose() if twin.is_async else client.close())
+
+    return twin.run(scenario, http_client=client, **options)
+
+
+class TestFamilies:
+    """httpx, and its fork httpx2, whose exceptions do not inherit from httpx's."""
+
+    @families
+    @twins
+    def test_a_result(self, twin: Twin, family: Any) -> None:
+        """A call over real connections has its result, and the same connection serves the next."""
+
+        async def scenario(kraty: Any) -> list[Any]:
+            found = [await settled(kraty.wallet.credit("p", "gold", amount=1)) for _ in range(2)]
+            await settled(client.aclose() if twin.is_async else client.close())
+            return found
+
+        client = lent(twin, family)
+        with serving() as server:
+            found = twin.run(scenario, base_url=server.url, http_client=client)
+        assert [(500, 1), (500, 1)] == [(each.balance, each["connection"]) for each in found]
+        assert f"Bearer {KEY}" == server.seen[0].headers["authorization"]
+
+    @families
+    @twins
+    def test_refused_connections(self, twin: Twin, family: Any) -> None:
+        """What was never sent had no effect."""
+        with serving() as server:
+            url = server.url
+        with pytest.raises(KratyNetworkError) as raised:
+            credit_over(twin, lent(twin, family), base_url=url, retry=ONCE)
+        assert ("ConnectError", False) == (raised.value.cause_name, raised.value.ambiguous)
+
+    @families
+    @twins
+    def test_dropped_answers(self, twin: Twin, family: Any) -> None:
+        """A request without an answer is sent again, with the same bytes."""
+
+        def answer(seen: Seen) -> bytes | None:
+            return None if seen.connection == 1 else credited(seen)
+
+        with serving(answer) as server:
+            result = credit_over(twin, lent(twin, family), base_url=server.url, retry=AT_ONCE)
+        assert 2 == result.http.attempts
+        assert server.seen[0].body == server.seen[1].body
+
+    @pytest.mark.parametrize(
+        ("failure", "ambiguous"),
+        [
+            ("ReadTimeout", True),
+            ("WriteError", True),
+            ("RemoteProtocolError", True),
+            ("ConnectTimeout", False),
+            ("PoolTimeout", False),
+            ("ProxyError", False),
+        ],
+    )
+    @families
+    @twins
+    def test_failures(self, twin: Twin, family: Any, failure: str, ambiguous: bool) -> None:
+        """Each failure is reported as httpx's of the same name."""
+
+        def answer(request: Any) -> Any:
+            raise getattr(family, failure)("no")
+
+        with pytest.raises(KratyNetworkError) as raised:
+            credit_over(twin, mocked(twin, family, answer), retry=ONCE)
+        assert (failure, ambiguous) == (raised.value.cause_name, raised.value.ambiguous)
+        assert "httpx" == type(raised.value.original_cause).__module__
+
+    @pytest.mark.parametrize("read", [True, False], ids=["read", "unread"])
+    @families
+    @twins
+    def test_raise_for_status(self, twin: Twin, family: Any, read: bool) -> None:
+        """A hook that calls `raise_for_status()` does not hide the server's answer."""
+
+        def answer(seen: Seen) -> bytes:
+            return response(409, {"error": {"code": "conflict", "message": "m"}}, x_request_id="r")
+
+        def hook(answered: Any) -> None:
+            if read:
+                answered.read()
+            answered.raise_for_status()
+
+        async def hook_async(answered: Any) -> None:
+            if read:
+                await answered.aread()
+            answered.raise_for_status()
+
+        hooks = {"response": [hook_async if twin.is_async else hook]}
+        client = lent(twin, family, event_hooks=hooks)
+        with serving(answer) as server, pytest.raises(KratyServerError) as raised:
+            credit_over(twin, client, base_url=server.url)
+        code = "conflict" if read else "internal_error"
+        assert (409, code, 1, "r") == (
+            raised.value.status,
+            raised.value.code,
+            raised.value.attempts,
+            raised.value.request_id,
+        )
+
+    @families
+    @twins
+    def test_packed_answers(self, twin: Twin, family: Any) -> None:
+        """An answer that the client asked to have packed is unpacked."""
+        import gzip
+
+        def answer(seen: Seen) -> bytes:
+            assert "gzip" in seen.headers["accept-encoding"]
+            body = gzip.compress(credited(seen).partition(b"\r\n\r\n")[2])
+            head = f"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {len(body)}"
+            return head.encode() + b"\r\n\r\n" + body
+
+        with serving(answer) as server:
+            client = lent(twin, family)
+            assert 500 == credit_over(twin, client, base_url=server.url).balance
+
+    @twins
+    def test_other_clients(self, twin: Twin) -> None:
+        """The other twin's clients, and anything else, are refused at construction."""
+        other = SYNC if twin.is_async else ASYNC
+        for client in (other.http_client(), object(), httpx2):
+            with pytest.raises(TypeError, match=r"^http_client must be an httpx\."):
+                twin.client(http_client=client)
+
+
+@families
+@twins
+def test_a_refusing_proxy(twin: Twin, family: Any) -> None:
+    """A CONNECT that the proxy refuses is no request that was sent."""
+    with serving(lambda seen: response(403)) as proxy:
+        client = lent(twin, family, proxy=proxy.url)
+        with pytest.raises(KratyNetworkError) as raised:
+            credit_over(twin, client, base_url="https://api.kraty.test", retry=ONCE)
+    assert ["CONNECT"] == [seen.method for seen in proxy.seen]
+    assert ("ProxyError", False) == (raised.value.cause_name, raised.value.ambiguous)
+
+
+def raising_in(module: str, error: Exception) -> Callable[[object], Any]:
+    """A function of this module that raises an error."""
+    namespace: dict[str, Any] = {"__name__": module, "error": error}
+    exec("def fail(*args):\n    raise error", namespace)
+    fail: Callable[[object], Any] = namespace["fail"]
+    return fail
+
+
+class TestWhoseException:
+    """What the HTTP stack raises is a network error; what the caller's code raises is not."""
+
+    @pytest.mark.parametrize(
+        "module", ["httpcore._sync.http2", "hpack.table", "h2.connection", "socksio.socks5", "ssl"]
+    )
+    @twins
+    def test_of_the_stack(self, twin: Twin, module: str) -> None:
+        """Even a bug of a library below: the call may have had an effect, and is tried again."""
+        client = mocked(twin, httpx, raising_in(module, KeyError("stream 7")))
+        with pytest.raises(KratyNetworkError, match="KeyError: 'stream 7'") as raised:
+            twin.credit(http_client=client, retry=AT_ONCE)
+        assert (4, True) == (raised.value.attempts, raised.value.ambiguous)
+        assert raised.value.idempotency_key is not None
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            pytest.param(KeyError("k"), id="KeyError"),
+            pytest.param(ValueError("v"), id="ValueError"),
+            pytest.param(type("Soft", (TimeoutError,), {"__module__": "app"})(), id="own-timeout"),
+        ],
+    )
+    @twins
+    def test_of_the_caller(self, twin: Twin, error: Exception) -> None:
+        """It comes through as it is, after one attempt, and shows no key."""
+        attempts: list[object] = []
+
+        def answer(request: Any) -> Any:
+            attempts.append(request)
+            raise error
+
+        with pytest.raises(type(error)) as raised:
+            twin.credit(http_client=mocked(twin, httpx, answer), retry=AT_ONCE)
+        assert (error, 1) == (raised.value, len(attempts))
+        traceback = raised.value.__traceback__
+        names: list[str] = []
+        while traceback is not None:
+            frame: types.FrameType = traceback.tb_frame
+            names.append(frame.f_code.co_name)
+            if (
+                frame.f_code.co_name not in ("run", "answer")
+                and "httpx" in frame.f_code.co_filename
+            ):
+                assert {} == frame.f_locals
+            assert not any(CANARY in repr(value) for value in frame.f_locals.values())
+            traceback = traceback.tb_next
+        assert "answer" == names[-1]
+        assert "handle_async_request" in names or "handle_request" in names

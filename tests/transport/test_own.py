@@ -1,0 +1,516 @@
+"""Own connections: limits, mocks, proxies, pools and what surrounds them."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import importlib
+import os
+import resource
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+import types
+import zlib
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import pytest
+import respx
+
+from kraty_admin import KratyError, KratyNetworkError, RetryConfig
+from kraty_admin._transport import _body
+from loopback import (
+    ASYNC,
+    AT_ONCE,
+    CANARY,
+    KEY,
+    ONCE,
+    SYNC,
+    Seen,
+    Twin,
+    credited,
+    response,
+    serving,
+    settled,
+    twins,
+)
+
+RESULT: Final = {"data": {"economyKey": "gold", "balance": 7, "applied": True}}
+CREDIT: Final = "https://api.kraty.io/server/v1/players/player_42/wallet/gold/credit"
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No proxy and no authority of the machine that the tests run on has a say."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+class TestRespx:
+    """respx, which users mock HTTP with."""
+
+    @pytest.mark.parametrize("proxy", [None, "http://127.0.0.1:9", "socks5://127.0.0.1:9"])
+    @twins
+    def test_own(self, twin: Twin, proxy: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It sees the request of an own connection and answers it, also behind a proxy."""
+        if proxy is not None:
+            monkeypatch.setenv("HTTPS_PROXY", proxy)
+        with respx.mock:
+            route = respx.post(CREDIT).respond(json=RESULT)
+            assert 7 == twin.credit().balance
+        (call,) = route.calls
+        assert f"Bearer {KEY}" == call.request.headers["authorization"]
+        assert b'"amount":500' in call.request.content
+
+    @twins
+    def test_http_client(self, twin: Twin) -> None:
+        """The same over a caller's client."""
+        with respx.mock:
+            respx.post(CREDIT).respond(json=RESULT)
+            client = twin.http_client()
+            assert 7 == twin.credit(http_client=client).balance
+
+    @pytest.mark.parametrize("own", [True, False], ids=["own", "http_client"])
+    @pytest.mark.parametrize(
+        ("failure", "ambiguous"), [(httpx.ReadTimeout, True), (httpx.ConnectError, False)]
+    )
+    @twins
+    def test_failures(
+        self, twin: Twin, failure: type[Exception], ambiguous: bool, own: bool
+    ) -> None:
+        """What it raises counts as it would on a real connection, and is tried again."""
+        with respx.mock:
+            route = respx.post(CREDIT).mock(side_effect=failure("no"))
+            with pytest.raises(KratyNetworkError) as raised:
+                twin.credit(retry=AT_ONCE, http_client=None if own else twin.http_client())
+        assert (failure.__name__, ambiguous) == (raised.value.cause_name, raised.value.ambiguous)
+        assert 4 == route.call_count
+
+
+def packed(body: bytes, encoding: str) -> Callable[[Seen], bytes]:
+    """An answer with a body in an encoding that was not asked for."""
+    head = f"HTTP/1.1 200 OK\r\ncontent-encoding: {encoding}\r\ncontent-length: {len(body)}\r\n\r\n"
+    return lambda seen: head.encode() + body
+
+
+def bare_deflate(body: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-15)
+    return packer.compress(body) + packer.flush()
+
+
+GOOD: Final = b'{"data":{"economyKey":"gold","balance":7,"applied":true}}'
+
+
+class TestBodies:
+    """Bodies that are packed or large."""
+
+    @pytest.mark.parametrize(
+        ("encoding", "body"),
+        [
+            pytest.param("gzip", gzip.compress(GOOD), id="gzip"),
+            pytest.param("deflate", zlib.compress(GOOD), id="zlib"),
+            pytest.param("deflate", bare_deflate(GOOD), id="bare-deflate"),
+            pytest.param("gzip, deflate", zlib.compress(gzip.compress(GOOD)), id="both"),
+            pytest.param("identity", GOOD, id="identity"),
+        ],
+    )
+    @twins
+    def test_unpacked(self, twin: Twin, encoding: str, body: bytes) -> None:
+        """Encodings that a proxy may apply are undone."""
+        with serving(packed(body, encoding)) as server:
+            assert 7 == twin.credit(base_url=server.url).balance
+
+    @pytest.mark.parametrize(
+        "broken", [b"no gzip", gzip.compress(GOOD)[:-12]], ids=["no-gzip", "cut-off"]
+    )
+    @twins
+    def test_broken(self, twin: Twin, broken: bytes) -> None:
+        """A body that cannot be unpacked is an ambiguous failure."""
+        with serving(packed(broken, "gzip")) as server, pytest.raises(KratyNetworkError) as raised:
+            twin.credit(base_url=server.url, retry=ONCE)
+        assert ("DecodingError", True) == (raised.value.cause_name, raised.value.ambiguous)
+
+    @pytest.mark.parametrize("encoding", ["gzip", "identity"])
+    @twins
+    def test_too_large(self, twin: Twin, encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A body beyond the limit, as it comes or unpacked, is an ambiguous failure."""
+        monkeypatch.setattr("kraty_admin._transport._own.LIMIT", 100_000)
+        monkeypatch.setattr(_body, "LIMIT", 100_000)
+        body = b" " * 100_001
+        packing = gzip.compress(body) if encoding == "gzip" else body
+        with serving(packed(packing, encoding)) as server:
+            with pytest.raises(KratyNetworkError, match="larger than") as raised:
+                twin.credit(base_url=server.url, retry=ONCE)
+            assert raised.value.ambiguous
+            # One byte less is not too large: it is only no JSON.
+            monkeypatch.setattr("kraty_admin._transport._own.LIMIT", 100_001)
+            monkeypatch.setattr(_body, "LIMIT", 100_001)
+            with pytest.raises(KratyError, match="not a result"):
+                twin.credit(base_url=server.url, retry=ONCE)
+
+    def test_a_bomb_is_not_unpacked_whole(self) -> None:
+        """A gigabyte of zeros in a megabyte is refused with no more than the limit in memory."""
+        packer = zlib.compressobj(wbits=31)
+        bomb = b"".join(packer.compress(bytes(1 << 20)) for _ in range(256)) + packer.flush()
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        with pytest.raises(httpx.DecodingError, match="64 MiB"):
+            _body.unpack(bomb, "gzip")
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 << 10
+
+
+class TestContexts:
+    """The trusted authorities."""
+
+    def test_are_shared(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        """All clients of a process with the same authorities have the same context."""
+
+        def context() -> ssl.SSLContext:
+            found = SYNC.client()._sender.channel._route.ssl_context()
+            assert isinstance(found, ssl.SSLContext)
+            return found
+
+        first = context()
+        assert first is context()
+        import certifi
+
+        copy = tmp_path / "authorities.pem"
+        copy.write_bytes(Path(certifi.where()).read_bytes())
+        monkeypatch.setenv("SSL_CERT_FILE", str(copy))
+        other = context()
+        assert other is not first
+        assert other is context()
+        os.utime(copy, (1, 1))
+        assert other is not context()
+        monkeypatch.delenv("SSL_CERT_FILE")
+        monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+        assert context() not in (first, other)
+
+
+@contextmanager
+def socks_proxy(
+    replies: list[bytes], behind: Callable[[socket.socket], None] | None = None
+) -> Generator[tuple[str, list[bytes]], None, None]:
+    """A proxy that sends these replies, one for each message, and then what is behind it."""
+    received: list[bytes] = []
+
+    def serve() -> None:
+        while True:
+            try:
+                accepted, _ = listener.accept()
+            except OSError:
+                return
+            with suppress(OSError), accepted:
+                accepted.settimeout(20)
+                for reply in replies:
+                    received.append(accepted.recv(1000))
+                    for byte in reply:
+                        accepted.sendall(bytes([byte]))
+                if behind is not None:
+                    behind(accepted)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"127.0.0.1:{listener.getsockname()[1]}", received
+        listener.shutdown(socket.SHUT_RDWR)
+    thread.join(20)
+
+
+class TestSocks:
+    """SOCKS proxies."""
+
+    @pytest.mark.parametrize(
+        "replies",
+        [
+            pytest.param([b""], id="closed"),
+            pytest.param([b"\5\0", b""], id="closed-later"),
+            pytest.param([b"HTTP/1.1 400 Bad Request\r\n\r\n"], id="HTTP"),
+            pytest.param([b"\5\xff"], id="no-method"),
+            pytest.param([b"\5\0", b"\5\5\0\1\0\0\0\0\0\0"], id="refused"),
+        ],
+    )
+    @twins
+    def test_that_fails(
+        self, twin: Twin, replies: list[bytes], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whatever it does instead of connecting is a failure before anything was sent."""
+        with socks_proxy(replies) as (address, _):
+            monkeypatch.setenv("ALL_PROXY", f"socks5://{address}")
+            with pytest.raises(KratyNetworkError) as raised:
+                twin.credit(base_url="https://vm:1", retry=RetryConfig(attempts=2, initial_delay=0))
+        assert ("ProxyError", False, 2) == (
+            raised.value.cause_name,
+            raised.value.ambiguous,
+            raised.value.attempts,
+        )
+
+    @pytest.mark.parametrize("user", [None, "user:pass"])
+    @twins
+    def test_that_connects(
+        self, twin: Twin, user: str | None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It learns the host's name, and user and password if it has them; TLS goes through."""
+        spoken: list[bytes] = []
+
+        def behind(accepted: socket.socket) -> None:
+            spoken.append(accepted.recv(3))
+
+        connected = b"\5\0\0\1\0\0\0\0\0\0"
+        replies = [b"\5\0", connected] if user is None else [b"\5\2", b"\1\0", connected]
+        with socks_proxy(replies, behind) as (address, received):
+            monkeypatch.setenv("ALL_PROXY", f"socks5://{user + '@' if user else ''}{address}")
+            with pytest.raises(KratyNetworkError) as raised:
+                twin.credit(base_url="https://api.kraty.test", retry=ONCE)
+        assert not raised.value.ambiguous
+        assert b"\5\1\0\3\x0eapi.kraty.test\x01\xbb" == received[-1]
+        if user is not None:
+            assert b"\1\4user\4pass" == received[1]
+        assert [b"\x16\x03\x01"] == spoken
+
+
+class TestWaiting:
+    """Calls that wait for a connection."""
+
+    @twins
+    def test_the_budget_is_not_charged(self, twin: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A call that only waited leaves the retries to the calls that were sent."""
+        monkeypatch.setattr("kraty_admin._transport._own.CONNECTIONS", 1)
+        busy = threading.Event()
+        seen_first: list[Seen] = []
+
+        def answer(seen: Seen) -> bytes:
+            busy.set()
+            if seen.player == "first" and not seen_first:
+                seen_first.append(seen)
+                release.wait(30)
+                return response(503)
+            return credited(seen)
+
+        release = threading.Event()
+
+        async def scenario(kraty: Any) -> tuple[Any, KratyNetworkError]:
+            def credit(client: Any, player: str) -> Any:
+                return client.wallet.credit(player, "gold", amount=1)
+
+            impatient = kraty.with_options(timeout=httpx.Timeout(30, pool=0.02))
+            first = (
+                credit(kraty, "first")
+                if twin.is_async
+                else asyncio.to_thread(credit, kraty, "first")
+            )
+            holding = asyncio.ensure_future(first)
+            await asyncio.to_thread(busy.wait, 30)
+            with pytest.raises(KratyNetworkError) as raised:
+                await settled(credit(impatient, "waiting"))
+            release.set()
+            return await holding, raised.value
+
+        with serving(answer) as server:
+            result, error = twin.run(scenario, base_url=server.url, retry=AT_ONCE, retry_budget=1)
+        assert ("PoolTimeout", 4, False) == (error.cause_name, error.attempts, error.ambiguous)
+        assert 2 == result.http.attempts
+
+    @twins
+    def test_until_the_deadline(self, twin: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Unless `timeout.pool` is set, a call waits for longer than its `timeout`."""
+        monkeypatch.setattr("kraty_admin._transport._own.CONNECTIONS", 1)
+        order: list[str] = []
+
+        def answer(seen: Seen) -> bytes:
+            order.append(seen.player)
+            server.over.wait(0.25)
+            return credited(seen)
+
+        async def scenario(kraty: Any) -> None:
+            def credit(player: str) -> Any:
+                return kraty.wallet.credit(player, "gold", amount=1)
+
+            names = [f"p{number}" for number in range(3)]
+            await asyncio.gather(
+                *(credit(n) if twin.is_async else asyncio.to_thread(credit, n) for n in names)
+            )
+
+        with serving(answer) as server:
+            twin.run(scenario, base_url=server.url, timeout=0.4, retry=ONCE)
+        assert ["p0", "p1", "p2"] == sorted(order)
+
+
+OUT_OF_FILES = """
+import asyncio, json, resource, sys
+from kraty_admin import KratyAdmin, KratyAdminAsync, KratyNetworkError, RetryConfig
+
+options = dict(api_key="a.b", base_url=sys.argv[1], retry=RetryConfig(attempts=2, initial_delay=0),
+               retry_budget=1)
+
+def fill():
+    files = []
+    try:
+        while True:
+            files.append(open("/dev/null"))
+    except OSError:
+        return files
+
+def show(error, kraty):
+    print(error.ambiguous, error.attempts, len(kraty._budget._spent))
+
+async def main():
+    async with KratyAdminAsync(**options) as kraty:
+        await kraty.health.ping()
+        kraty._sender.channel.pools.get()._idle.clear()
+        files = fill()
+        try:
+            await kraty.wallet.credit("p", "gold", amount=1)
+        except KratyNetworkError as error:
+            del files
+            show(error, kraty)
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+if sys.argv[2] == "async":
+    asyncio.run(main())
+else:
+    with KratyAdmin(**options) as kraty:
+        files = fill()
+        try:
+            kraty.wallet.credit("p", "gold", amount=1)
+        except KratyNetworkError as error:
+            del files
+            show(error, kraty)
+"""
+
+
+def run_program(source: str, *arguments: str) -> str:
+    """What a program prints; it must end well and print no error."""
+    done = subprocess.run(
+        [sys.executable, "-c", source, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ("", 0) == (done.stderr, done.returncode)
+    return done.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a limit of open files")
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_out_of_file_descriptors(mode: str) -> None:
+    """A call that finds no file descriptor was not sent, and charges no retry to the budget."""
+    with serving() as server:
+        assert "False 2 0\n" == run_program(OUT_OF_FILES, server.url, mode)
+
+
+GREENLETS = """
+import sys
+from kraty_admin import KratyAdmin
+kraty = KratyAdmin(api_key="a.b", base_url=sys.argv[1], deadline=20)
+from gevent import monkey
+monkey.patch_all()
+import gevent
+done = []
+def credit(number):
+    kraty.wallet.credit(f"p{number}", "gold", amount=1)
+    done.append(number)
+gevent.joinall([gevent.spawn(credit, number) for number in range(150)], raise_error=True)
+print(len(done))
+"""
+
+
+def test_imported_before_gevent_patched() -> None:
+    """150 greenlets of a client that was made before gevent patched all get their answers."""
+    pytest.importorskip("gevent")
+    with serving() as server:
+        assert "150\n" == run_program(GREENLETS, server.url)
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["own", "http_client"])
+def test_trio(own: bool) -> None:
+    """Under trio the first call says what is needed, before anything is sent."""
+    trio = importlib.import_module("trio")
+    sent: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request)
+        return httpx.Response(200, json=RESULT)
+
+    async def main() -> None:
+        http_client = None if own else ASYNC.mocked(answer)
+        kraty = ASYNC.client(base_url="http://127.0.0.1:9", http_client=http_client)
+        with pytest.raises(KratyError, match="asyncio") as raised:
+            await kraty.wallet.credit("p", "gold", amount=1)
+        assert KratyError is type(raised.value)
+
+    trio.run(main)
+    assert [] == sent
+
+
+class Soft(Exception):  # noqa: N818 -- like Celery's SoftTimeLimitExceeded
+    """What a signal handler of the caller's raises."""
+
+
+def values_in(error: BaseException | None) -> Iterable[str]:
+    """All local variables that an exception's frames, and theirs, still hold."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        traceback = error.__traceback__
+        while traceback is not None:
+            frame: types.FrameType | None = traceback.tb_frame
+            while frame is not None and id(frame) not in seen:
+                seen.add(id(frame))
+                if frame.f_code is test_interrupted_anywhere.__code__:
+                    break
+                yield from map(repr, list(frame.f_locals.values()))
+                frame = frame.f_back
+            traceback = traceback.tb_next
+        error = error.__context__
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no such signals here")
+# A socket that is cut off while Python makes it is closed when it is collected, and what
+# is raised in a callback of the garbage collector goes nowhere.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_interrupted_anywhere() -> None:
+    """2,000 calls are cut by a handler that raises: no frame shows the key, and none hangs."""
+    is_armed = False
+
+    def interrupt(*_: object) -> None:
+        if is_armed:
+            raise Soft
+
+    cuts, longest, shown = 0, 0.0, 0
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with serving() as server, SYNC.client(base_url=server.url, deadline=2.0) as kraty:
+            while cuts < 2_000:
+                started = time.monotonic()
+                # From the first moment of a call to some time after the last.
+                seconds = 0.00001 + 0.001 * (cuts % 97) / 97
+                try:
+                    is_armed = True
+                    signal.setitimer(signal.ITIMER_REAL, seconds)
+                    try:
+                        kraty.wallet.credit("p", "gold", amount=1, idempotency_key="k")
+                    finally:
+                        is_armed = False
+                        signal.setitimer(signal.ITIMER_REAL, 0)
+                except Soft as error:
+                    cuts += 1
+                    shown += any(CANARY in value for value in values_in(error))
+                longest = max(longest, time.monotonic() - started)
+            pool = kraty._sender.channel.pools.get()
+            assert 100 == pool.gate._places.qsize()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert (0, True) == (shown, longest < 2.5)
