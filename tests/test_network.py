@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import json
 import random
 import socket
 import ssl
@@ -12,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager, suppress
 from itertools import product
 from pathlib import Path
 from shutil import which
@@ -798,6 +799,34 @@ def tunnelling(seen: Seen) -> bytes:
     return b"HTTP/1.1 200 OK\r\n\r\n" if seen.method == "CONNECT" else credited(seen)
 
 
+@contextmanager
+def relaying(tls: ssl.SSLContext, port: int) -> Generator[tuple[int, list[bytes]], None, None]:
+    """A proxy that speaks TLS, and relays what comes after a CONNECT to a port."""
+    heads: list[bytes] = []
+
+    def copy(source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65_536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_RDWR)
+
+    def serve() -> None:
+        with suppress(OSError), tls.wrap_socket(listener.accept()[0], server_side=True) as client:
+            heads.append(client.recv(65_536))
+            client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            with socket.create_connection(("127.0.0.1", port)) as server:
+                back = threading.Thread(target=copy, args=[server, client], daemon=True)
+                back.start()
+                copy(client, server)
+                back.join(10)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield listener.getsockname()[1], heads
+        thread.join(10)
+
+
 class TestProxies:
     """Proxies that the environment names."""
 
@@ -822,6 +851,33 @@ class TestProxies:
         assert ("CONNECT", f"{HOST}:443") == (connect.method, connect.target)
         assert CANARY.encode() not in connect.head + connect.body
         assert f"Bearer {KEY}" == credit.headers["authorization"]
+
+    @pytest.mark.usefixtures("resolving")
+    @twins
+    def test_over_tls(self, twin: Twin, authority: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A proxy that is spoken to over TLS, with TLS to the server within."""
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+        with (
+            serving(credited, tls=speaking_tls(authority)) as server,
+            relaying(speaking_tls(authority), server.port) as (port, heads),
+        ):
+            monkeypatch.setenv("HTTPS_PROXY", f"https://user:pass@{HOST}:{port}")
+
+            async def scenario(kraty: Any) -> list[Any]:
+                # More than one record of TLS, and then the same connection again.
+                reasons = ["x" * 200_000, "y"]
+                return [
+                    await settled(kraty.wallet.credit("p", "gold", amount=1, reason=reason))
+                    for reason in reasons
+                ]
+
+            results = twin.run(scenario, base_url=f"https://{HOST}:{server.port}", retry=ONCE)
+        assert [1, 1] == [result["connection"] for result in results]
+        assert [200_000, 1] == [len(json.loads(seen.body)["reason"]) for seen in server.seen]
+        (head,) = heads
+        assert b"CONNECT" == head[:7]
+        assert b"Basic dXNlcjpwYXNz" in head
+        assert CANARY.encode() not in head
 
     @twins
     def test_credentials(self, twin: Twin, monkeypatch: pytest.MonkeyPatch) -> None:

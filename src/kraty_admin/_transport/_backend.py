@@ -7,27 +7,28 @@ also gets no more than what is left until the call's deadline.
 
 from __future__ import annotations
 
-import errno
-import ipaddress
 import math
 import select
 import socket
 import ssl
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import httpcore
 
 from .._retry import YEAR
+from ._layer import Exchanged, Layer
 from ._tunnel import Tunnel, socks5
 
-__all__ = ["AsyncBackend", "Backend", "Watch"]
+__all__ = ["READ_SIZE", "SOCKS_ENDED", "Backend", "Watch", "is_readable", "shares_of"]
 
-_READ_SIZE: Final = 65_536
+T = TypeVar("T")
 
-_SOCKS_ENDED: Final = "the SOCKS proxy closed the connection"
+READ_SIZE: Final = 65_536
+
+SOCKS_ENDED: Final = "the SOCKS proxy closed the connection"
 
 _SHORTEST: Final = 0.001
 """Seconds that an address gets at least: a socket takes a timeout of 0 for "do not wait"."""
@@ -113,7 +114,10 @@ class Stream(httpcore.NetworkStream):
     ) -> httpcore.NetworkStream:
         try:
             if isinstance(self._sock, ssl.SSLSocket):
-                return _TLSInTLS(self, ssl_context, server_hostname, timeout)
+                layer = Layer(ssl_context, server_hostname)
+                stream = TLSStream(self, layer)
+                stream.drive(layer.handshake(), timeout)
+                return stream
             # The handshake as a whole takes no longer than the socket's timeout.
             self._sock.settimeout(self._watch.left(timeout, httpcore.ConnectTimeout))
             self._sock = ssl_context.wrap_socket(self._sock, server_hostname=server_hostname)
@@ -135,71 +139,43 @@ class Stream(httpcore.NetworkStream):
 
     def get_extra_info(self, info: str) -> Any:
         if info == "is_readable":
-            return _is_readable(self._sock)
+            return is_readable(self._sock)
         if info == "ssl_object" and isinstance(self._sock, ssl.SSLSocket):
             return self._sock
         return None
 
 
-class _TLSInTLS(httpcore.NetworkStream):
+class TLSStream(httpcore.NetworkStream):
     """TLS to the server within TLS to a proxy, which `wrap_socket` cannot do."""
 
-    def __init__(
-        self,
-        below: Stream,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None,
-        timeout: float | None,
-    ) -> None:
+    def __init__(self, below: Stream, layer: Layer) -> None:
         self._below = below
-        self._incoming = ssl.MemoryBIO()
-        self._outgoing = ssl.MemoryBIO()
-        self._object = ssl_context.wrap_bio(
-            self._incoming, self._outgoing, server_hostname=server_hostname
-        )
-        while not self._flush_after_handshake(timeout):
-            self._receive(timeout)
+        self._layer = layer
 
-    def _flush_after_handshake(self, timeout: float | None) -> bool:
+    def drive(self, steps: Generator[Exchanged, bytes, T], timeout: float | None) -> T:
+        """Do the network's part of an operation of the layer."""
+        received: bytes | None = None
         try:
-            self._object.do_handshake()
-        except ssl.SSLWantReadError:
-            return False
-        finally:
-            self._flush(timeout)
-        return True
-
-    def _flush(self, timeout: float | None) -> None:
-        if data := self._outgoing.read():
-            self._below.write(data, timeout)
-
-    def _receive(self, timeout: float | None) -> None:
-        if data := self._below.read(_READ_SIZE, timeout):
-            self._incoming.write(data)
-        else:
-            self._incoming.write_eof()
+            while True:
+                data, wants_more = steps.send(received) if received is not None else next(steps)
+                if data:
+                    self._below.write(data, timeout)
+                received = self._below.read(READ_SIZE, timeout) if wants_more else b""
+        except StopIteration as done:
+            result: T = done.value
+            return result
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        while True:
-            try:
-                return self._object.read(max_bytes)
-            except ssl.SSLWantReadError:
-                self._receive(timeout)
-            except ssl.SSLZeroReturnError:
-                return b""
-            except ssl.SSLError as error:
-                raise httpcore.ReadError(str(error)) from error
+        return self.drive(self._layer.read(max_bytes), timeout)
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        # A memory BIO takes everything, so nothing is left over.
-        self._object.write(buffer)
-        self._flush(timeout)
+        self.drive(self._layer.write(buffer), timeout)
 
     def close(self) -> None:
         self._below.close()
 
     def get_extra_info(self, info: str) -> Any:
-        return self._object if info == "ssl_object" else self._below.get_extra_info(info)
+        return self._layer.object if info == "ssl_object" else self._below.get_extra_info(info)
 
 
 class Backend(httpcore.NetworkBackend):
@@ -250,7 +226,7 @@ class Backend(httpcore.NetworkBackend):
                 while len(reply) < count:
                     data = stream.read(count - len(reply), timeout)
                     if not data:
-                        raise httpcore.ProxyError(_SOCKS_ENDED)
+                        raise httpcore.ProxyError(SOCKS_ENDED)
                     reply += data
                 data, count = talk.send(reply)
 
@@ -261,7 +237,7 @@ class Backend(httpcore.NetworkBackend):
         except OSError as error:
             raise httpcore.ConnectError(str(error)) from error
         # The phase begins here, since nothing can limit what the resolver takes.
-        shares = _shares(watch.left(timeout, httpcore.ConnectTimeout), len(addresses))
+        shares = shares_of(watch.left(timeout, httpcore.ConnectTimeout), len(addresses))
         failure: Exception = httpcore.ConnectError(f"{host} has no address")
         for (family, kind, protocol, _, address), share in zip(addresses, shares, strict=True):
             try:
@@ -276,7 +252,7 @@ class Backend(httpcore.NetworkBackend):
         raise failure
 
 
-def _shares(seconds: float, count: int) -> Iterator[float]:
+def shares_of(seconds: float, count: int) -> Iterator[float]:
     """For each of several addresses, an equal share of the time that is left when it is tried."""
     ends_at = time.monotonic() + seconds
     for left in range(count, 0, -1):
@@ -298,7 +274,7 @@ def _connected(
     return sock
 
 
-def _is_readable(sock: socket.socket) -> bool:
+def is_readable(sock: socket.socket) -> bool:
     """Whether an idle connection has received something, which is its end at best."""
     if sock.fileno() < 0:
         return True
@@ -307,141 +283,3 @@ def _is_readable(sock: socket.socket) -> bool:
     poll = select.poll()
     poll.register(sock, select.POLLIN)
     return bool(poll.poll(0))
-
-
-class AsyncStream(httpcore.AsyncNetworkStream):
-    """A stream that keeps the deadline of the attempt that uses it. The twin of `Stream`."""
-
-    def __init__(self, below: httpcore.AsyncNetworkStream, watch: Watch) -> None:
-        self._below = below
-        self._watch = watch
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        self._watch.reads += 1
-        return await self._below.read(max_bytes, self._watch.left(timeout, httpcore.ReadTimeout))
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        left = self._watch.left(timeout, httpcore.WriteTimeout)
-        self._watch.was_sent = True
-        await self._below.write(buffer, left)
-
-    async def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        left = self._watch.left(timeout, httpcore.ConnectTimeout)
-        self._below = await self._below.start_tls(ssl_context, server_hostname, left)
-        return self
-
-    async def aclose(self) -> None:
-        await self._below.aclose()
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._below.get_extra_info(info)
-
-
-class AsyncBackend(httpcore.AsyncNetworkBackend):
-    """Connects to a server, through a proxy if there is one. The twin of `Backend`."""
-
-    def __init__(self, watch: Watch, tunnel: Tunnel | None) -> None:
-        self.stream: AsyncStream | None = None
-        """The open stream, to close it whatever state httpcore is in."""
-        self._watch = watch
-        self._tunnel = tunnel
-        self._below = httpcore.AnyIOBackend()
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        tunnel = self._tunnel
-        if tunnel is None:
-            return await self._connect(host, port, timeout)
-        stream = await self._connect(tunnel.host, tunnel.port, timeout)
-        try:
-            if tunnel.ssl_context is not None:
-                await stream.start_tls(tunnel.ssl_context, tunnel.host, timeout)
-            if tunnel.is_socks:
-                await self._ask_socks(stream, tunnel, host, port, timeout)
-            else:
-                connection = httpcore.AsyncHTTP11Connection(tunnel.origin, stream)
-                request = tunnel.request(host, port, timeout)
-                tunnel.check(await connection.handle_async_request(request))
-        except BaseException:
-            await stream.aclose()
-            raise
-        finally:
-            self._watch.connected()
-        return stream
-
-    async def _ask_socks(
-        self, stream: AsyncStream, tunnel: Tunnel, host: str, port: int, timeout: float | None
-    ) -> None:
-        talk = socks5(host, port, tunnel.auth)
-        with suppress(StopIteration):
-            data, count = next(talk)
-            while True:
-                await stream.write(data, timeout)
-                reply = b""
-                while len(reply) < count:
-                    data = await stream.read(count - len(reply), timeout)
-                    if not data:
-                        raise httpcore.ProxyError(_SOCKS_ENDED)
-                    reply += data
-                data, count = talk.send(reply)
-
-    async def _connect(self, host: str, port: int, timeout: float | None) -> AsyncStream:
-        watch = self._watch
-        seconds = watch.left(timeout, httpcore.ConnectTimeout)
-        ends_at = time.monotonic() + seconds
-        addresses = await _resolved(host, port, seconds)
-        shares = _shares(ends_at - time.monotonic(), len(addresses))
-        failure: Exception = httpcore.ConnectError(f"{host} has no address")
-        for (address, own_port), share in zip(addresses, shares, strict=True):
-            watch.was_tried = True
-            try:
-                below = await self._below.connect_tcp(address, own_port, share)
-            except httpcore.ConnectTimeout as error:
-                failure = error
-            except httpcore.ConnectError as error:
-                failure = error
-                watch.was_tried = not _is_exhausted(error)
-            else:
-                self.stream = AsyncStream(below, watch)
-                return self.stream
-        raise failure
-
-
-async def _resolved(host: str, port: int, seconds: float) -> list[tuple[str, int]]:
-    """The addresses of a host. What the resolver does after the time is up has no effect."""
-    import asyncio
-
-    import anyio
-
-    with suppress(ValueError):
-        ipaddress.ip_address(host)
-        return [(host, port)]
-    loop = asyncio.get_running_loop()
-    try:
-        with anyio.fail_after(seconds):
-            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except TimeoutError:
-        raise httpcore.ConnectTimeout("resolving the host's name took too long") from None
-    except OSError as error:
-        raise httpcore.ConnectError(str(error)) from error
-    return [(str(address[0]), int(address[1])) for *_, address in found]
-
-
-def _is_exhausted(error: BaseException | None) -> bool:
-    """Whether this process, or the machine, had no file descriptor left."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-            return True
-        error = error.__cause__ or error.__context__
-    return False

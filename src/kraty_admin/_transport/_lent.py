@@ -14,7 +14,7 @@ from .._exchange import Exchange, Failure, Limits, Outcome, Reply
 from ..errors import KratyError
 from ._failures import as_of_httpx, is_network_failure, without_frames
 from ._prepared import Prepared
-from ._process import this_process
+from ._process import running_loop, this_process
 
 if TYPE_CHECKING:
     pass
@@ -229,6 +229,7 @@ class AsyncLentChannel:
         return self._closed or self._client.is_closed
 
     async def attempt(self, exchange: Exchange[T], limits: Limits) -> Outcome:
+        running_loop()  # refuses trio, where the waits between attempts would fail
         client = self._client
         self._process = _same_process(self._process)
         if client.is_closed:

@@ -10,7 +10,7 @@ import httpx
 
 from .._exchange import Exchange, Failure, Limits, Outcome, Reply
 from ..errors import KratyError
-from ._backend import AsyncBackend, Backend, Watch
+from ._backend import Backend, Watch
 from ._body import LIMIT, too_large, unpack
 from ._failures import as_of_httpx, is_network_failure, without_frames
 from ._pool import KEPT_FOR, AsyncGate, Gate, Pool
@@ -137,6 +137,9 @@ class AsyncConnection:
     """A connection for one call at a time. The twin of `Connection`."""
 
     def __init__(self, route: Route) -> None:
+        # Not at the top: a synchronous client does not need asyncio.
+        from ._async_backend import AsyncBackend
+
         self._watch = Watch()
         self._backend = AsyncBackend(self._watch, route.tunnel())
         self._http = httpcore.AsyncHTTPConnection(

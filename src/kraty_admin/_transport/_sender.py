@@ -14,7 +14,6 @@ from .._exchange import Done, Exchange, Limits, Outcome, Sleep, Step
 from ..errors import KratyError
 from ..telemetry import RequestInfo
 from ._failures import forget_locals
-from ._process import running_loop
 
 __all__ = ["AsyncChannel", "AsyncSender", "Channel", "Hook", "Sender"]
 
@@ -93,9 +92,6 @@ class AsyncSender:
         self.channel: Final = channel
 
     async def perform(self, exchange: Exchange[T], hook: Hook | None) -> T:
-        import asyncio
-
-        running_loop()  # refuses trio, before anything is sent
         while True:
             started = time.monotonic()
             limits = exchange.begin(started, time.time())
@@ -109,6 +105,8 @@ class AsyncSender:
                 return step.result
             if not isinstance(step, Sleep):
                 raise step.error
+            import asyncio
+
             await asyncio.sleep(step.seconds)
 
 

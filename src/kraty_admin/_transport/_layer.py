@@ -1,0 +1,86 @@
+"""TLS as a layer on another stream, without I/O."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Generator
+from functools import partial
+from typing import TypeAlias, TypeVar
+
+import httpcore
+
+__all__ = ["Exchanged", "Layer"]
+
+T = TypeVar("T")
+
+Exchanged: TypeAlias = tuple[bytes, bool]
+"""What to send, and whether to receive something then."""
+
+
+class Layer:
+    """One TLS connection. Its operations yield what to send, and take what was received.
+
+    What was received is empty when the peer has closed the stream below.
+    """
+
+    def __init__(self, ssl_context: ssl.SSLContext, server_hostname: str | None) -> None:
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self.object = ssl_context.wrap_bio(
+            self._incoming, self._outgoing, server_hostname=server_hostname
+        )
+
+    def handshake(self) -> Generator[Exchanged, bytes, None]:
+        """Agree with the peer on keys, and check its certificate.
+
+        Raises:
+            httpcore.ConnectError: That failed.
+        """
+        try:
+            yield from self._perform(self.object.do_handshake)
+        except ssl.SSLError as error:
+            # The peer learns why.
+            yield self._outgoing.read(), False
+            raise httpcore.ConnectError(str(error)) from error
+
+    def read(self, max_bytes: int) -> Generator[Exchanged, bytes, bytes]:
+        """Read up to so many bytes; none at the end.
+
+        Raises:
+            httpcore.ReadError: The peer does not keep to TLS.
+        """
+        try:
+            return (yield from self._perform(partial(self.object.read, max_bytes)))
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            return b""
+        except ssl.SSLError as error:
+            raise httpcore.ReadError(str(error)) from error
+
+    def write(self, buffer: bytes) -> Generator[Exchanged, bytes, None]:
+        """Write all of this, record by record.
+
+        Raises:
+            httpcore.WriteError: The connection has ended.
+        """
+        view = memoryview(buffer)
+        try:
+            while view:
+                written = yield from self._perform(partial(self.object.write, view))
+                view = view[written:]
+        except ssl.SSLError as error:
+            raise httpcore.WriteError(str(error)) from error
+
+    def _perform(self, step: Callable[[], T]) -> Generator[Exchanged, bytes, T]:
+        while True:
+            try:
+                result = step()
+            except ssl.SSLWantReadError:
+                received = yield self._outgoing.read(), True
+                if received:
+                    self._incoming.write(received)
+                else:
+                    self._incoming.write_eof()
+            else:
+                if self._outgoing.pending:
+                    yield self._outgoing.read(), False
+                return result
