@@ -119,8 +119,8 @@ class TestReprs:
             parts += [
                 kraty._target.prepared,
                 kraty._target.prepared_whole,
-                channel._route,
-                channel._route.url,
+                channel._endpoint,
+                channel._endpoint.url,
             ]
             parts += [kraty._target.prepared.headers(body) for body in (None, b"")]
             parts += [pool, pool.gate, *vars(connection).values(), connection._http._connection]

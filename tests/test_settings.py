@@ -593,5 +593,5 @@ def test_ssl_context_is_a_verifying_one(monkeypatch: pytest.MonkeyPatch) -> None
     """Certificates and host names are checked."""
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
         monkeypatch.delenv(name, raising=False)
-    context = SYNC.client()._sender.channel._route.ssl_context()
+    context = SYNC.client()._sender.channel._endpoint.ssl_context()
     assert (ssl.CERT_REQUIRED, True) == (context.verify_mode, context.check_hostname)

@@ -212,19 +212,22 @@ class KratyAdmin(Resources, _Client[Sender]):
         api_key: A `server_integration` key. Default: `KRATY_SERVER_KEY` in the environment.
         base_url: Where the API is, without `/server/v1`. Default: `KRATY_BASE_URL` in the
             environment, or else `https://api.kraty.io`. `http://` only for loopback.
-        timeout: Seconds for each phase of an attempt (connecting, sending, receiving,
-            waiting for a connection), or an `httpx.Timeout` to set them one by one.
-            Default: 15, and 60 for `migrate`.
-        deadline: Seconds for a whole call, its attempts and waits together. Default: 120;
-            `math.inf` for none.
+        timeout: Seconds for each step of an attempt (connecting, each read, each write), or
+            an `httpx.Timeout` to set them one by one. Default: 15, and 60 for `migrate`.
+            Waiting for a free connection may take until the deadline, unless an
+            `httpx.Timeout` limits it.
+        deadline: Seconds for a whole call, its attempts and waits together. Nothing is sent
+            after it. Only the system's name resolution may make a call end later. Default:
+            120; `math.inf` for none.
         retry: When and how often to try again.
         retry_budget: How many retries may be spent before calls succeed again, over all
             threads: one that succeeds gives one back. `None` for no limit.
-        http_client: A client of your own, with its proxies, hooks and transports. It is
-            not closed with this one. Its authentication and redirects are not used. Give
-            it more connections than calls at a time, and let response hooks `read()`
-            before they raise, or the reason of a refusal is lost. Without it, connections
-            are watched more closely: see the notes on `http_client` in the documentation.
+        http_client: An `httpx.Client` or `httpx2.Client` of your own, with its proxies,
+            hooks and transports. It is not closed with this one. Its authentication and
+            redirects are not used. Give it more connections than calls at a time. If a
+            response hook raises, it has to `read()` the response first, or the server's
+            error is lost. The SDK's own connections have more safeguards: see the notes on
+            `http_client` in the documentation.
         generate_idempotency_key: Makes the key of a write that is given none. Default: a
             random UUID.
         on_request: Called with a `RequestInfo` after each attempt. What it raises is
@@ -358,11 +361,11 @@ class KratyAdminAsync(AsyncResources, _Client[AsyncSender]):
     Args:
         api_key: See `KratyAdmin`, as for all that follow.
         base_url: Where the API is.
-        timeout: Seconds for each phase of an attempt.
-        deadline: Seconds for a whole call.
+        timeout: Seconds for each step of an attempt.
+        deadline: Seconds for a whole call, which ends in time even if a name resolves slowly.
         retry: When and how often to try again.
         retry_budget: How many retries may be spent before calls succeed again.
-        http_client: An `httpx.AsyncClient` of your own.
+        http_client: An `httpx.AsyncClient` or `httpx2.AsyncClient` of your own.
         generate_idempotency_key: Makes the key of a write that is given none.
         on_request: A plain function, called after each attempt.
 

@@ -176,7 +176,7 @@ class TestContexts:
         """All clients of a process with the same authorities have the same context."""
 
         def context() -> ssl.SSLContext:
-            found = SYNC.client()._sender.channel._route.ssl_context()
+            found = SYNC.client()._sender.channel._endpoint.ssl_context()
             assert isinstance(found, ssl.SSLContext)
             return found
 

@@ -34,7 +34,7 @@ CONNECTIONS: Final = 100
 _UNSOLICITED: Final = "the connection held a response before the request was sent"
 
 
-class Route:
+class Endpoint:
     """How the API is reached. The environment is read once, when this is made.
 
     Raises:
@@ -85,12 +85,12 @@ class Route:
 class Connection:
     """A connection for one call at a time."""
 
-    def __init__(self, route: Route) -> None:
+    def __init__(self, endpoint: Endpoint) -> None:
         self._watch = Watch()
-        self._backend = Backend(self._watch, route.tunnel())
+        self._backend = Backend(self._watch, endpoint.tunnel())
         self._http = httpcore.HTTPConnection(
-            route.url.origin,
-            ssl_context=route.ssl_context(),
+            endpoint.url.origin,
+            ssl_context=endpoint.ssl_context(),
             keepalive_expiry=KEPT_FOR,
             network_backend=self._backend,
         )
@@ -136,15 +136,15 @@ class Connection:
 class AsyncConnection:
     """A connection for one call at a time. The twin of `Connection`."""
 
-    def __init__(self, route: Route) -> None:
+    def __init__(self, endpoint: Endpoint) -> None:
         # Not at the top: a synchronous client does not need asyncio.
         from ._async_backend import AsyncBackend
 
         self._watch = Watch()
-        self._backend = AsyncBackend(self._watch, route.tunnel())
+        self._backend = AsyncBackend(self._watch, endpoint.tunnel())
         self._http = httpcore.AsyncHTTPConnection(
-            route.url.origin,
-            ssl_context=route.ssl_context(),
+            endpoint.url.origin,
+            ssl_context=endpoint.ssl_context(),
             keepalive_expiry=KEPT_FOR,
             network_backend=self._backend,
         )
@@ -191,12 +191,12 @@ class OwnChannel:
     """Performs attempts over connections of its own."""
 
     def __init__(self, prepared: Prepared) -> None:
-        self._route = Route(prepared)
+        self._endpoint = Endpoint(prepared)
         self.pools: Final = PerProcess(self._make_pool)
         self._closed = False
 
     def _make_pool(self) -> Pool[Connection, Gate]:
-        return Pool(lambda: Connection(self._route), Gate(CONNECTIONS))
+        return Pool(lambda: Connection(self._endpoint), Gate(CONNECTIONS))
 
     @property
     def is_closed(self) -> bool:
@@ -216,7 +216,7 @@ class OwnChannel:
                 connection.close()
                 connection = pool.take()
             try:
-                outcome = connection.send(self._route.request(exchange, limits), limits.ends_at)
+                outcome = connection.send(self._endpoint.request(exchange, limits), limits.ends_at)
             except BaseException:
                 connection.close()
                 raise
@@ -241,13 +241,13 @@ class AsyncOwnChannel:
     """Performs attempts over connections of its own. The twin of `OwnChannel`."""
 
     def __init__(self, prepared: Prepared) -> None:
-        self._route = Route(prepared)
+        self._endpoint = Endpoint(prepared)
         self.pools: Final = PerProcess(self._make_pool)
         self._loops: dict[tuple[int, int], asyncio.AbstractEventLoop] = {}
         self._closed = False
 
     def _make_pool(self) -> Pool[AsyncConnection, AsyncGate]:
-        return Pool(lambda: AsyncConnection(self._route), AsyncGate(CONNECTIONS))
+        return Pool(lambda: AsyncConnection(self._endpoint), AsyncGate(CONNECTIONS))
 
     @property
     def is_closed(self) -> bool:
@@ -273,7 +273,7 @@ class AsyncOwnChannel:
                 connection = pool.take()
             try:
                 outcome = await connection.send(
-                    self._route.request(exchange, limits), limits.ends_at
+                    self._endpoint.request(exchange, limits), limits.ends_at
                 )
             except BaseException:
                 await connection.aclose()
