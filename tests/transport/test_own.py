@@ -6,7 +6,6 @@ import asyncio
 import gzip
 import importlib
 import os
-import resource
 import signal
 import socket
 import ssl
@@ -14,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 import types
 import zlib
 from collections.abc import Callable, Generator, Iterable
@@ -25,6 +25,8 @@ import httpx
 import pytest
 import respx
 
+import kraty_admin
+import kraty_server_api
 from kraty_admin import KratyError, KratyNetworkError, RetryConfig
 from kraty_admin._transport import _body
 from loopback import (
@@ -160,13 +162,17 @@ class TestBodies:
                 twin.credit(base_url=server.url, retry=ONCE)
 
     def test_a_bomb_is_not_unpacked_whole(self) -> None:
-        """A gigabyte of zeros in a megabyte is refused with no more than the limit in memory."""
+        """256 MiB of zeros in 256 KiB are refused without unpacking more than the limit."""
         packer = zlib.compressobj(wbits=31)
         bomb = b"".join(packer.compress(bytes(1 << 20)) for _ in range(256)) + packer.flush()
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        with pytest.raises(httpx.DecodingError, match="64 MiB"):
-            _body.unpack(bomb, "gzip")
-        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 << 10
+        tracemalloc.start()
+        try:
+            with pytest.raises(httpx.DecodingError, match="64 MiB"):
+                _body.unpack(bomb, "gzip")
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert peak < 200 << 20
 
 
 class TestContexts:
@@ -408,6 +414,27 @@ def test_out_of_file_descriptors(mode: str) -> None:
     """A call that finds no file descriptor was not sent, and charges no retry to the budget."""
     with serving() as server:
         assert "False 2 0\n" == run_program(OUT_OF_FILES, server.url, mode)
+
+
+def test_entries_of_a_call() -> None:
+    """A warm call makes at most 70 entries into functions of the package."""
+    folders = (*kraty_admin.__path__, *kraty_server_api.__path__)
+    entries: list[str] = []
+
+    def note(frame: types.FrameType, event: str, argument: object) -> None:
+        if event == "call" and frame.f_code.co_filename.startswith(folders):
+            entries.append(frame.f_code.co_name)
+
+    with serving() as server, SYNC.client(base_url=server.url) as kraty:
+        for _ in range(2):
+            kraty.wallet.credit("p", "gold", amount=1)
+        before = sys.getprofile()
+        sys.setprofile(note)
+        try:
+            kraty.wallet.credit("p", "gold", amount=1)
+        finally:
+            sys.setprofile(before)
+    assert 40 < len(entries) <= 70, entries
 
 
 GREENLETS = """
