@@ -261,6 +261,19 @@ class TestSocks:
             raised.value.attempts,
         )
 
+    @twins
+    def test_wrong_password(self, twin: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A proxy that refuses user or password is asked for no connection."""
+        with socks_proxy([b"\5\2", b"\1\1"]) as (address, received):
+            monkeypatch.setenv("ALL_PROXY", f"socks5://user:pass@{address}")
+            with pytest.raises(KratyNetworkError, match="password") as raised:
+                twin.credit(base_url="https://api.kraty.test", retry=ONCE)
+        assert ("ProxyError", False, 2) == (
+            raised.value.cause_name,
+            raised.value.ambiguous,
+            len(received),
+        )
+
     @pytest.mark.parametrize("user", [None, "user:pass"])
     @twins
     def test_that_connects(
@@ -326,6 +339,15 @@ class TestWaiting:
             result, error = twin.run(scenario, base_url=server.url, retry=AT_ONCE, retry_budget=1)
         assert ("PoolTimeout", 4, False) == (error.cause_name, error.attempts, error.ambiguous)
         assert 2 == result.http.attempts
+
+    @twins
+    def test_a_refused_connection_is_charged(self, twin: Twin) -> None:
+        """A connection that was tried and refused uses the budget: the server may be down."""
+        with serving() as server:
+            url = server.url
+        with pytest.raises(KratyNetworkError) as raised:
+            twin.credit(base_url=url, retry=AT_ONCE, retry_budget=1)
+        assert ("ConnectError", 2) == (raised.value.cause_name, raised.value.attempts)
 
     @twins
     def test_until_the_deadline(self, twin: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
