@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from typing import Final, Protocol, TypeVar
 
 from .._exchange import Done, Exchange, Limits, Outcome, Sleep, Step
 from ..errors import KratyError
-from ..telemetry import RequestInfo
+from ..telemetry import RequestHook
 from ._failures import forget_locals
 
-__all__ = ["AsyncChannel", "AsyncSender", "Channel", "Hook", "Sender"]
+__all__ = ["AsyncChannel", "AsyncSender", "Channel", "Sender"]
 
 T = TypeVar("T")
-
-Hook = Callable[[RequestInfo], object]
 
 _log: Final = logging.getLogger("kraty_admin")
 
@@ -68,7 +65,7 @@ class Sender:
     def __init__(self, channel: Channel) -> None:
         self.channel: Final = channel
 
-    def perform(self, exchange: Exchange[T], hook: Hook | None) -> T:
+    def perform(self, exchange: Exchange[T], hook: RequestHook | None) -> T:
         while True:
             started = time.monotonic()
             limits = exchange.begin(started, time.time())
@@ -91,7 +88,7 @@ class AsyncSender:
     def __init__(self, channel: AsyncChannel) -> None:
         self.channel: Final = channel
 
-    async def perform(self, exchange: Exchange[T], hook: Hook | None) -> T:
+    async def perform(self, exchange: Exchange[T], hook: RequestHook | None) -> T:
         while True:
             started = time.monotonic()
             limits = exchange.begin(started, time.time())
@@ -120,7 +117,9 @@ def _interrupted(interruption: BaseException) -> None:
         forget_locals(interruption)
 
 
-def _advance(exchange: Exchange[T], outcome: Outcome, started: float, hook: Hook | None) -> Step[T]:
+def _advance(
+    exchange: Exchange[T], outcome: Outcome, started: float, hook: RequestHook | None
+) -> Step[T]:
     """Decide what follows from an attempt, and report the attempt to the hook."""
     now = time.monotonic()
     step = exchange.advance(outcome, now=now, wall=time.time())
