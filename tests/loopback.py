@@ -233,7 +233,7 @@ def mock_own_connections(
             url,
             headers=request.headers,
             stream=cast("Any", request.stream),
-            extensions=request.extensions,
+            extensions=cast("Any", request).extensions,
         )
         if isinstance(asked.stream, httpx.SyncByteStream | Iterable):
             asked.read()

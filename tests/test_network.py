@@ -539,7 +539,7 @@ class TestTimeouts:
     @pytest.mark.parametrize("own", [True, False], ids=["own-transport", "http_client"])
     @twins
     def test_phases(
-        self, twin: Twin, own: bool, timeout: Any, expected: dict[str, float], captured: Captured
+        self, twin: Twin, own: bool, timeout: Any, expected: dict[str, Any], captured: Captured
     ) -> None:
         """Each phase has its own timeout; one that is left out has the default's.
 

@@ -123,7 +123,7 @@ class TestReprs:
                 channel._endpoint.url,
             ]
             parts += [kraty._target.prepared.headers(body) for body in (None, b"")]
-            parts += [pool, pool.gate, *vars(connection).values(), connection._http._connection]
+            parts += [pool, pool.gate, connection, vars(connection), connection._http._connection]
             for part in parts:
                 texts.extend([repr(part), str(part), f"{part}", pprint.pformat(part)])
                 if not isinstance(part, httpx.Headers):

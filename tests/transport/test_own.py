@@ -68,12 +68,18 @@ class TestRespx:
         """It sees the request of an own connection and answers it, also behind a proxy."""
         if proxy is not None:
             monkeypatch.setenv("HTTPS_PROXY", proxy)
+        requests: list[httpx.Request] = []
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            requests.append(request)
+            return httpx.Response(200, json=RESULT)
+
         with respx.mock:
-            route = respx.post(CREDIT).respond(json=RESULT)
+            respx.post(CREDIT).mock(side_effect=answer)
             assert 7 == twin.credit().balance
-        (call,) = route.calls
-        assert f"Bearer {KEY}" == call.request.headers["authorization"]
-        assert b'"amount":500' in call.request.content
+        (request,) = requests
+        assert f"Bearer {KEY}" == request.headers["authorization"]
+        assert b'"amount":500' in request.content
 
     @twins
     def test_http_client(self, twin: Twin) -> None:

@@ -152,8 +152,8 @@ class AsyncStream(httpcore.AsyncNetworkStream):
         if info != "is_readable":
             return None
         below = self._socket
-        sock = below.transport.get_extra_info("socket")
-        return bool(below.chunks or below.has_ended or sock is None) or is_readable(sock)
+        sock: socket.socket | None = below.transport.get_extra_info("socket")
+        return bool(below.chunks) or below.has_ended or sock is None or is_readable(sock)
 
 
 class AsyncTLSStream(httpcore.AsyncNetworkStream):

@@ -6,6 +6,7 @@ import base64
 import ipaddress
 import ssl
 from collections.abc import Generator
+from typing import Any, cast
 
 import httpcore
 import httpx
@@ -57,7 +58,8 @@ class Tunnel:
             httpcore.ProxyError: The proxy refused.
         """
         if not 200 <= response.status <= 299:
-            reason = response.extensions.get("reason_phrase", b"").decode("ascii", "ignore")
+            extensions: dict[str, bytes] = cast("Any", response).extensions
+            reason = extensions.get("reason_phrase", b"").decode("ascii", "ignore")
             raise httpcore.ProxyError(f"{response.status} {reason}".rstrip())
 
 
