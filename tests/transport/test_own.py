@@ -543,14 +543,16 @@ def test_interrupted_anywhere() -> None:
         if is_armed:
             raise Soft
 
-    cuts, longest, shown = 0, 0.0, 0
+    calls, cuts, longest, shown = 0, 0, 0.0, 0
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
         with serving() as server, SYNC.client(base_url=server.url, deadline=2.0) as kraty:
             while cuts < 2_000:
                 started = time.monotonic()
-                # From the first moment of a call to some time after the last.
-                seconds = 0.00001 + 0.001 * (cuts % 97) / 97
+                calls += 1
+                # From the first moment of a call to some time after its end. By the calls, not
+                # the cuts: a delay that is longer than a call would be tried for ever.
+                seconds = 0.00001 + 0.001 * (calls % 97) / 97
                 try:
                     is_armed = True
                     signal.setitimer(signal.ITIMER_REAL, seconds)

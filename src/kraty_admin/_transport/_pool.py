@@ -26,18 +26,19 @@ KEPT_FOR: Final = 5.0
 _NO_PLACE: Final = "no connection became free in time"
 
 
-class Place:
+class Place(weakref.ref["Gate"]):
     """One of a gate's places.
 
     A signal handler may raise just when a call has got its place or is about to give it
     back. Nothing refers to the place then, and it returns to the gate by itself.
     """
 
-    def __init__(self, gate: Gate) -> None:
-        self._gate = weakref.ref(gate)
+    # A weak reference, because such an object is complete as soon as it exists: the
+    # handler could also raise in an `__init__`.
+    __slots__ = ()
 
     def __del__(self) -> None:
-        gate = self._gate()
+        gate = self()
         if gate is not None:
             gate.leave(Place(gate))
 
