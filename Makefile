@@ -37,7 +37,8 @@ test: $(VENV)/.dev ## every test, on one Python
 
 check: lint types check-drift lint-contract ## all that CI checks besides the tests
 
-lint: $(VENV)/.dev ## ruff
+lint: $(VENV)/.dev ## ruff, and the layers of imports
+	@$(BIN)/lint-imports
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 

@@ -24,8 +24,17 @@ from kraty_admin import (
     RequestInfo,
     RetryConfig,
 )
-from kraty_admin._exchange import Done, Exchange, Failure, Limits, Outcome, Raise, Reply, Sleep
-from kraty_admin._retry import YEAR, RetryBudget
+from kraty_admin._call._exchange import (
+    Done,
+    Exchange,
+    Failure,
+    Limits,
+    Outcome,
+    Raise,
+    Reply,
+    Sleep,
+)
+from kraty_admin._call._retry import YEAR, RetryBudget
 from kraty_server_api.model import Model
 from kraty_server_api.models import ServerPingResponse, WalletAdjustment
 from kraty_server_api.operation import Operation, replayed_by_applied

@@ -26,7 +26,7 @@ from kraty_admin import (
     KratyNetworkError,
     KratyServerError,
 )
-from kraty_admin._retry import RetryBudget
+from kraty_admin._call._retry import RetryBudget
 from kraty_admin._transport._process import this_process
 from kraty_admin.emulator import Emulator
 from loopback import (

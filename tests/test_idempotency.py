@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kraty_admin import KratyKeyExpiredError, KratyServerError, derive_key, fulfil_once
-from kraty_admin._idempotency import check_key_age, derive_key_of_any, random_keys, stamp
+from kraty_admin._call._idempotency import check_key_age, derive_key_of_any, random_keys, stamp
 from kraty_server_api.lifetimes import KEY_LIFETIMES
 
 RECEIPT_KEY: Final = "6d52ade25bd89501859ddcbeff7cd8056561868d4600950a46469d065d9ceae6"

@@ -19,8 +19,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kraty_admin import _json
-from kraty_admin._json import encode
+from kraty_admin._call import _json
+from kraty_admin._call._json import encode
 from kraty_server_api.model import Model
 
 

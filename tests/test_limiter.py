@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kraty_admin._limiter import Limiter
+from kraty_admin._call._limiter import Limiter
 
 
 def left(remaining: int, reset: float) -> dict[str, str]:

@@ -26,7 +26,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kraty_admin import KratyAdmin, KratyNetworkError, KratyServerError, RetryConfig
-from kraty_admin._exchange import Limits
+from kraty_admin._call._exchange import Limits
 from kraty_admin._transport._lent import Phases
 from kraty_admin._transport._proxy import proxy_for
 from loopback import (

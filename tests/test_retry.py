@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kraty_admin import RetryConfig
-from kraty_admin._retry import YEAR, RetryBudget, backoff, retry_after
+from kraty_admin._call._retry import YEAR, RetryBudget, backoff, retry_after
 
 # Monday, 8 June 2026, 12:00:00 UTC.
 WALL: Final = datetime(2026, 6, 8, 12, tzinfo=timezone.utc).timestamp()

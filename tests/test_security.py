@@ -23,7 +23,7 @@ import httpx
 import pytest
 
 from kraty_admin import KratyAdmin, KratyAdminAsync, KratyError, RequestInfo
-from kraty_admin._secret import Secret
+from kraty_admin._transport._secret import Secret
 from loopback import (
     ASYNC,
     AT_ONCE,
@@ -313,7 +313,7 @@ class TestErrors:
             reached[id(thing)] = thing
             if isinstance(thing, BaseException):
                 todo += [value for _, variables in frames_of(thing) for value in variables.values()]
-            if isinstance(thing, _OPEN) or type(thing).__module__ == "kraty_admin._exchange":
+            if isinstance(thing, _OPEN) or type(thing).__module__ == "kraty_admin._call._exchange":
                 todo += gc.get_referents(thing)
         found = {type(thing) for thing in reached.values()}
         assert {httpx.RemoteProtocolError} == {t for t in found if t.__module__ == "httpx"}

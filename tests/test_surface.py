@@ -565,7 +565,7 @@ def undescribed(tree: ast.Module) -> Iterator[str]:
 @pytest.mark.parametrize(
     "module",
     [
-        "kraty_admin._retry",
+        "kraty_admin._call._retry",
         "kraty_admin.errors",
         "kraty_admin.telemetry",
         "kraty_server_api.params",

@@ -9,9 +9,9 @@ with KratyAdmin() as kraty:
 from kraty_server_api.errors import ErrorCode
 from kraty_server_api.model import ResponseInfo
 
+from ._call._idempotency import derive_key, fulfil_once
+from ._call._retry import RetryConfig
 from ._client import KratyAdmin, KratyAdminAsync
-from ._idempotency import derive_key, fulfil_once
-from ._retry import RetryConfig
 from ._version import __version__
 from .errors import (
     CallInfo,

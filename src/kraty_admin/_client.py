@@ -1,30 +1,27 @@
-"""The clients: options, lifecycle and the resources. What a call does is in `_exchange.py`."""
+"""The clients: options, lifecycle and the resources. What a call does is in `_call/`."""
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Mapping
 from random import random
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar
-from urllib.parse import unquote
 
 import httpx
 
-from kraty_server_api.decoding import is_object
-from kraty_server_api.model import Model
 from kraty_server_api.operation import Operation
 from kraty_server_api.resources import AsyncResources, Resources
 
-from ._exchange import Exchange
-from ._idempotency import FIELD, random_keys, stamp
-from ._json import encode
-from ._limiter import Limiter
-from ._retry import RetryBudget, RetryConfig
-from ._secret import Secret
+from ._call._exchange import Exchange
+from ._call._idempotency import random_keys, stamp
+from ._call._json import encode
+from ._call._limiter import Limiter
+from ._call._request import Query, raw_operation
+from ._call._retry import RetryBudget, RetryConfig
 from ._settings import UNCHANGED, Settings, Target, Unchanged, make_settings, make_target
 from ._transport._lent import AsyncHTTPClient, AsyncLentChannel, HTTPClient, LentChannel
+from ._transport._secret import Secret
 from ._transport._sender import AsyncSender, Sender
 from .errors import KratyClosedError
 from .telemetry import RequestHook
@@ -273,12 +270,14 @@ class KratyAdmin(Resources, _Client[Sender]):
         path: str,
         *,
         body: Mapping[str, Any] | None = None,
-        query: Mapping[str, str | int | float | bool | None] | None = None,
+        query: Query | None = None,
         idempotency_key: str | None = None,
     ) -> Any:
         """Call an endpoint that this version has no method for.
 
-        With the same retries, idempotency keys and errors as any other call.
+        With the same retries, idempotency keys and errors as any other call. How long the
+        platform keeps the key of such a call is not known here: do not repeat it more than 24
+        hours after the first call.
 
         Args:
             method: `GET`, `POST`, `PUT`, `PATCH` or `DELETE`.
@@ -293,14 +292,14 @@ class KratyAdmin(Resources, _Client[Sender]):
         Returns:
             The answer's `data`, if the answer holds nothing else. Otherwise the whole
             answer: of `{"data": ..., "next": ...}` both fields. An object is a dict with
-            `.http` and `.replayed`. An answer without a body is an empty dict.
+            `.http`; its `.replayed` is `None`. An answer without a body is an empty dict.
 
         Raises:
             TypeError, ValueError: An argument does not fit; nothing was sent.
             KratyServerError: The server refused or failed.
             KratyNetworkError: No whole answer arrived.
         """
-        return self._call(_raw_operation(method, path, body, query, idempotency_key))
+        return self._call(raw_operation(method, path, body, query, idempotency_key))
 
     def close(self) -> None:
         """Close the connections; calls after this raise `KratyClosedError`. Safe to repeat.
@@ -346,7 +345,7 @@ class KratyAdmin(Resources, _Client[Sender]):
         /,
     ) -> ImportReport:
         # Imported here because most programs import no rows.
-        from .bulk._imports import import_rows
+        from ._bulk._imports import import_rows
 
         return import_rows(self._watched, self._limiter, kind, rows, mapping, preset, options)
 
@@ -408,11 +407,11 @@ class KratyAdminAsync(AsyncResources, _Client[AsyncSender]):
         path: str,
         *,
         body: Mapping[str, Any] | None = None,
-        query: Mapping[str, str | int | float | bool | None] | None = None,
+        query: Query | None = None,
         idempotency_key: str | None = None,
     ) -> Any:
         """Call an endpoint that this version has no method for; see `KratyAdmin.request`."""
-        return await self._call(_raw_operation(method, path, body, query, idempotency_key))
+        return await self._call(raw_operation(method, path, body, query, idempotency_key))
 
     async def close(self) -> None:
         """Close the connections; calls after this raise `KratyClosedError`. Safe to repeat.
@@ -460,69 +459,7 @@ class KratyAdminAsync(AsyncResources, _Client[AsyncSender]):
         options: ImportOptions,
         /,
     ) -> ImportReport:
-        from .bulk._imports import import_rows_async
+        from ._bulk._imports import import_rows_async
 
         watched, limiter = self._watched, self._limiter
         return await import_rows_async(watched, limiter, kind, rows, mapping, preset, options)
-
-
-_PATH: Final = re.compile(r"/[!-~]*")
-
-
-def _raw_operation(
-    method: str,
-    path: str,
-    body: Mapping[str, Any] | None,
-    query: Mapping[str, str | int | float | bool | None] | None,
-    idempotency_key: str | None,
-) -> Operation[Any]:
-    from kraty_server_api import checks
-
-    verb = checks.one_of("method", method, ("GET", "POST", "PUT", "PATCH", "DELETE"))
-    target = checks.string("path", path)
-    if not _PATH.fullmatch(target) or "?" in target or "#" in target or "//" in target:
-        raise ValueError("path must begin with / and be percent-encoded, without a query")
-    if any(unquote(segment) in (".", "..") for segment in target.split("/")):
-        raise ValueError("path must hold no . or .. segment")
-    wire: dict[str, Any] | None = None
-    if body is not None:
-        if verb in ("GET", "DELETE"):
-            raise ValueError(f"body must be left out of a {verb}")
-        wire = dict(checks.mapping("body", body))
-    if idempotency_key is not None:
-        if verb in ("GET", "DELETE"):
-            raise ValueError(f"idempotency_key must be left out of a {verb}")
-        key = checks.string("idempotency_key", idempotency_key, min_length=1)
-        if wire is not None and wire.get(FIELD, key) != key:
-            raise ValueError("idempotency_key differs from the body's idempotencyKey")
-        wire = {**(wire or {}), FIELD: key}
-    return Operation(
-        name=f"request {verb} {path}",
-        method=str(verb),
-        path=httpx.URL(target).raw_path.decode("ascii") + _query(query),
-        body=wire,
-        result=_unwrapped,
-        enveloped=False,
-        may_be_empty=True,
-    )
-
-
-def _query(query: Mapping[str, str | int | float | bool | None] | None) -> str:
-    from kraty_server_api import checks
-
-    if query is None:
-        return ""
-    for name, value in checks.mapping("query", query).items():
-        if not isinstance(value, str | int | float | None):
-            raise TypeError(f"query's {name} must be a str, a number or a bool, not {_kind(value)}")
-    return checks.query(query)
-
-
-def _unwrapped(payload: dict[str, Any]) -> Any:
-    data = payload["data"] if payload.keys() == {"data"} else payload
-    return Model(data) if is_object(data) else data
-
-
-def _kind(value: object) -> str:
-    kind = type(value)
-    return f"{kind.__module__}.{kind.__qualname__}"

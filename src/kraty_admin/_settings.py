@@ -13,10 +13,10 @@ from typing import Final, NamedTuple, NoReturn, TypeVar
 
 import httpx
 
-from ._retry import YEAR, RetryConfig
-from ._secret import Secret
+from ._call._retry import YEAR, RetryConfig
 from ._transport._prepared import Prepared
 from ._transport._proxy import has_address, is_loopback
+from ._transport._secret import Secret
 from ._version import __version__
 from .telemetry import RequestHook
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from kraty_admin._bulk._report import ImportReport
 from kraty_admin.bulk import import_dataset
 from kraty_admin.bulk._dataset import _beside, _files, _sum, _Unseen  # pyright: ignore[reportPrivateUsage]
-from kraty_admin.bulk._report import ImportReport
 from kraty_admin.emulator import Emulator
 
 PROGRAMS = Path(__file__).parent / "programs"

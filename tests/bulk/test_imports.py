@@ -23,10 +23,10 @@ from kraty_admin import (
     RequestInfo,
     derive_key,
 )
-from kraty_admin._idempotency import derive_key_of_any
-from kraty_admin._limiter import Limiter
+from kraty_admin._bulk._journal import Journal
+from kraty_admin._call._idempotency import derive_key_of_any
+from kraty_admin._call._limiter import Limiter
 from kraty_admin.bulk import ImportReport, ImportStoppedError, dry_run
-from kraty_admin.bulk._journal import Journal
 from kraty_admin.emulator import Emulator
 from loopback import ASYNC, AT_ONCE, KEY, SYNC, Twin, settled, twins
 

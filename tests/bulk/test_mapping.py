@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kraty_admin.bulk._mapping import make_mapping, parse_map
-from kraty_admin.bulk._readers import read_file
-from kraty_admin.bulk._rows import Item, Kind, Row, Unreadable
-from kraty_admin.bulk._validate import problem
+from kraty_admin._bulk._mapping import make_mapping, parse_map
+from kraty_admin._bulk._readers import read_file
+from kraty_admin._bulk._rows import Item, Kind, Row, Unreadable
+from kraty_admin._bulk._validate import problem
 
 WALLET = {"externalPlayerId": "id", "economyKey": "=gold", "amount": "amount"}
 

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from kraty_admin import KratyServerError, RetryConfig
-from kraty_admin._limiter import Limiter
+from kraty_admin._bulk._rows import Kind
+from kraty_admin._call._limiter import Limiter
 from kraty_admin.bulk import ImportReport, ImportStoppedError, import_partition
-from kraty_admin.bulk._rows import Kind
 from kraty_admin.emulator import Emulator, Fault
 
 PROGRAMS = Path(__file__).parent / "programs"

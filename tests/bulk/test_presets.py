@@ -9,11 +9,11 @@ from typing import Any, Final, get_args
 
 import pytest
 
-from kraty_admin.bulk._mapping import make_mapping
-from kraty_admin.bulk._presets import PRESETS
-from kraty_admin.bulk._readers import read_file
-from kraty_admin.bulk._rows import Item, Kind, Row, Unreadable
-from kraty_admin.bulk._validate import problem
+from kraty_admin._bulk._mapping import make_mapping
+from kraty_admin._bulk._presets import PRESETS
+from kraty_admin._bulk._readers import read_file
+from kraty_admin._bulk._rows import Item, Kind, Row, Unreadable
+from kraty_admin._bulk._validate import problem
 
 PERSONAL: Final = (
     "ana@example.com",

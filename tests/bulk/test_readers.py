@@ -21,14 +21,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from kraty_admin.bulk import _readers
-from kraty_admin.bulk._readers import (
+from kraty_admin._bulk import _readers
+from kraty_admin._bulk._readers import (
     _Lines,  # pyright: ignore[reportPrivateUsage]
     _next_record,  # pyright: ignore[reportPrivateUsage]
     parse_json,
     read_file,
 )
-from kraty_admin.bulk._rows import Item, Row, Unreadable
+from kraty_admin._bulk._rows import Item, Row, Unreadable
 
 
 def items_of(path: Path, data: bytes) -> list[Item]:

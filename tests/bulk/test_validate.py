@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kraty_admin.bulk._rows import Kind
-from kraty_admin.bulk._validate import fields, identity, problem, unknown_keywords
+from kraty_admin._bulk._rows import Kind
+from kraty_admin._bulk._validate import fields, identity, problem, unknown_keywords
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 GOOD: Mapping[Kind, dict[str, Any]] = {

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 
 import httpcore
 
-from .._retry import YEAR
+from .._call._retry import YEAR
 from ._layer import Exchanged, Layer
 from ._tunnel import Tunnel, socks5
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import httpx
 
-from .._exchange import Exchange, Failure, Limits, Outcome, Reply
+from .._call._exchange import Exchange, Failure, Limits, Outcome, Reply
 from ..errors import KratyError
 from ._failures import as_of_httpx, is_network_failure, without_frames
 from ._prepared import Prepared

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import httpcore
 import httpx
 
-from .._exchange import Exchange, Failure, Limits, Outcome, Reply
+from .._call._exchange import Exchange, Failure, Limits, Outcome, Reply
 from ..errors import KratyError
 from ._backend import Backend, Watch
 from ._body import LIMIT, too_large, unpack

@@ -9,7 +9,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
-from .._secret import Secret
+from ._secret import Secret
 
 __all__ = ["has_address", "is_loopback", "proxy_for"]
 

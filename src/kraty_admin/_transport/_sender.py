@@ -9,7 +9,7 @@ import logging
 import time
 from typing import Final, Protocol, TypeVar
 
-from .._exchange import Done, Exchange, Limits, Outcome, Sleep, Step
+from .._call._exchange import Done, Exchange, Limits, Outcome, Sleep, Step
 from ..errors import KratyError
 from ..telemetry import RequestHook
 from ._failures import forget_locals

@@ -4,11 +4,11 @@ The imports themselves are methods of a client: `kraty.migrate.import_players`, 
 like for balances and items.
 """
 
+from .._bulk._dry_run import dry_run
+from .._bulk._mapping import parse_map
+from .._bulk._report import ImportReport, ImportStoppedError
 from ._dataset import import_dataset
-from ._dry_run import dry_run
-from ._mapping import parse_map
 from ._partition import import_partition
-from ._report import ImportReport, ImportStoppedError
 
 __all__ = [
     "ImportReport",

@@ -14,12 +14,12 @@ from typing import Any, Final, Protocol
 
 from kraty_server_api.imports import ImportOptions
 
-from ._mapping import make_mapping
+from .._bulk._mapping import make_mapping
+from .._bulk._plan import LARGEST
+from .._bulk._report import ImportReport, ImportStoppedError
+from .._bulk._rows import Kind
+from .._bulk._run import check_options
 from ._partition import import_partition
-from ._plan import LARGEST
-from ._report import ImportReport, ImportStoppedError
-from ._rows import Kind
-from ._run import check_options
 
 __all__ = ["import_dataset"]
 

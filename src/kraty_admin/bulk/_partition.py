@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .._bulk._plan import LARGEST
+from .._bulk._report import ImportReport
+from .._bulk._rows import Kind
+from .._bulk._validate import fields
+from .._call._limiter import Limiter
 from .._client import KratyAdmin
-from .._limiter import Limiter
-from ._plan import LARGEST
-from ._report import ImportReport
-from ._rows import Kind
-from ._validate import fields
 
 __all__ = ["import_partition"]
 

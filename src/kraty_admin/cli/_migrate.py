@@ -30,8 +30,8 @@ from ._state import State, common
 if TYPE_CHECKING:
     from types import FrameType
 
+    from kraty_admin._bulk._rows import Kind
     from kraty_admin.bulk import ImportReport, ImportStoppedError
-    from kraty_admin.bulk._rows import Kind
 
 __all__ = ["migrate"]
 

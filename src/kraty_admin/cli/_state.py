@@ -14,7 +14,7 @@ import click
 from dateutil.parser import isoparse
 
 from kraty_admin import KratyAdmin
-from kraty_admin._idempotency import check_key_age
+from kraty_admin._call._idempotency import check_key_age
 from kraty_server_api.decoding import is_object
 from kraty_server_api.lifetimes import KEY_LIFETIMES
 

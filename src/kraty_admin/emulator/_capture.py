@@ -16,8 +16,8 @@ from weakref import WeakSet
 
 from kraty_admin import KratyAdmin, KratyAdminAsync
 from kraty_admin._client import Route
-from kraty_admin._secret import Secret
 from kraty_admin._settings import Target, make_target
+from kraty_admin._transport._secret import Secret
 
 __all__ = ["capture", "exempt"]
 

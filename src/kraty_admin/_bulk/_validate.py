@@ -8,8 +8,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Final, NamedTuple
 
-from kraty_admin._idempotency import FIELD
-from kraty_admin._json import encode_any
+from kraty_admin._call._idempotency import FIELD
+from kraty_admin._call._json import encode_any
 
 from ._rows import Kind
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from kraty_server_api.lifetimes import KEY_LIFETIMES
 
-from .errors import KratyKeyExpiredError, KratyServerError
+from ..errors import KratyKeyExpiredError, KratyServerError
 
 __all__ = [
     "KEY_TRUSTED_FOR",

@@ -76,3 +76,8 @@ def _report_of(facts: Mapping[str, Any]) -> ImportReport:
         return ImportReport()
     known = {field.name for field in fields(ImportReport)}
     return ImportReport(**{name: value for name, value in report.items() if name in known})
+
+
+# Where people import them from. Programs that never import that module see them too.
+for _public in (ImportReport, ImportStoppedError):
+    _public.__module__ = "kraty_admin.bulk"

@@ -12,7 +12,7 @@ from typing import IO, Any, Final, NamedTuple
 from kraty_server_api import checks
 from kraty_server_api.imports import ImportOptions
 
-from .._idempotency import FIELD
+from .._call._idempotency import FIELD
 from ..errors import KratyServerError
 from ._journal import Counts, Journal
 from ._plan import LARGEST, Chunk, Failure, Outcome, Part, Planner, counts, duplicate, halves

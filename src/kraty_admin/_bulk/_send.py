@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from kraty_server_api.models import MigrateOutcome
 
-from .._limiter import Limiter
+from .._call._limiter import Limiter
 from ..errors import KratyError, KratyServerError
 from ..telemetry import RequestHook, RequestInfo
 from ._plan import Outcome

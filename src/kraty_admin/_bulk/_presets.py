@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from datetime import datetime, timezone
 from typing import Any, Final, NamedTuple, cast
 
-from kraty_admin._idempotency import derive_key_of_any
+from kraty_admin._call._idempotency import derive_key_of_any
 
 from ._readers import parse_json
 from ._rows import Kind

@@ -18,15 +18,15 @@ from kraty_server_api.decoding import is_array, is_object
 from kraty_server_api.model import Model, ResponseInfo, attach
 from kraty_server_api.operation import Operation
 
-from ._idempotency import KEY_TRUSTED_FOR
-from ._retry import YEAR, RetryBudget, RetryConfig, backoff, retry_after
-from .errors import (
+from ..errors import (
     CallInfo,
     KratyNetworkError,
     KratyResponseError,
     KratyServerError,
 )
-from .telemetry import RequestInfo
+from ..telemetry import RequestInfo
+from ._idempotency import KEY_TRUSTED_FOR
+from ._retry import YEAR, RetryBudget, RetryConfig, backoff, retry_after
 
 __all__ = ["Done", "Exchange", "Failure", "Limits", "Outcome", "Raise", "Reply", "Sleep", "Step"]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, cast
 
-from .._limiter import Limiter
+from .._call._limiter import Limiter
 from ..telemetry import RequestHook
 from ._mapping import make_mapping
 from ._run import Run

@@ -9,8 +9,8 @@ from typing import Any, Final, NamedTuple
 
 from kraty_server_api.decoding import is_array, is_object
 
-from .._idempotency import FIELD, derive_key, derive_key_of_any
-from .._json import encode
+from .._call._idempotency import FIELD, derive_key, derive_key_of_any
+from .._call._json import encode
 from ._journal import Counts
 from ._rows import Item, Kind, Row, Unreadable
 from ._validate import identity

@@ -1,0 +1,1 @@
+"""The importer: reads rows, plans chunks, keeps the journal, and sends through a client's calls."""
