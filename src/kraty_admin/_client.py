@@ -17,7 +17,7 @@ from ._call._exchange import Exchange
 from ._call._idempotency import random_keys, stamp
 from ._call._json import encode
 from ._call._limiter import Limiter
-from ._call._request import Query, raw_operation
+from ._call._request import raw_operation
 from ._call._retry import RetryBudget, RetryConfig
 from ._settings import UNCHANGED, Settings, Target, Unchanged, make_settings, make_target
 from ._transport._lent import AsyncHTTPClient, AsyncLentChannel, HTTPClient, LentChannel
@@ -270,7 +270,7 @@ class KratyAdmin(Resources, _Client[Sender]):
         path: str,
         *,
         body: Mapping[str, Any] | None = None,
-        query: Query | None = None,
+        query: Mapping[str, str | int | float | bool | None] | None = None,
         idempotency_key: str | None = None,
     ) -> Any:
         """Call an endpoint that this version has no method for.
@@ -407,7 +407,7 @@ class KratyAdminAsync(AsyncResources, _Client[AsyncSender]):
         path: str,
         *,
         body: Mapping[str, Any] | None = None,
-        query: Query | None = None,
+        query: Mapping[str, str | int | float | bool | None] | None = None,
         idempotency_key: str | None = None,
     ) -> Any:
         """Call an endpoint that this version has no method for; see `KratyAdmin.request`."""
