@@ -1166,7 +1166,8 @@ class TestHook:
         with caplog.at_level(logging.DEBUG):
             result = driver.wait(credit(driver.client(Script(503), on_request=fail)))
         records = [record for record in caplog.records if record.name == "kraty_admin"]
-        assert (2, ["ERROR", "ERROR"]) == (
+        # The line between the two tells of the retry.
+        assert (2, ["ERROR", "INFO", "ERROR"]) == (
             result.http.attempts,
             [record.levelname for record in records],
         )

@@ -14,6 +14,10 @@ Errors are plain values: they pickle, copy and cross process boundaries with all
 their fields, and they hold no connection, request or response object, so a
 worker that ships one to another process ships no API key with it.
 
+Exceptions that are not the SDK's pass through a call unchanged: a cancellation, what a signal
+handler raises, or a bug in a hook of your own. Each then has the attribute `kraty_call`, a
+`CallInfo`, and on Python 3.11 and later a note that says the same in words.
+
 Some tools keep only an error's class and its `args`, as JSON: Celery's result backends do.
 So `args` holds the message and a dict of facts, and each class can be called with them:
 `type(error)(*error.args)` has the same code, status, idempotency key and `ambiguous`. Where
@@ -152,6 +156,20 @@ class CallInfo(NamedTuple):
     """When the first attempt began, in UTC; `None` if none was made."""
 
 
+def describe(call: CallInfo) -> str:
+    """Put what is known of a call into words."""
+    facts = [call.operation or f"{call.method} {call.url}".strip()]
+    if call.attempts > 1:
+        facts.append(f"{call.attempts} attempts")
+    if call.ambiguous:
+        facts.append("may have taken effect")
+    if call.idempotency_key is not None:
+        facts.append(f"idempotency key {call.idempotency_key!r}")
+    if call.request_id is not None:
+        facts.append(f"request id {call.request_id!r}")
+    return ", ".join(filter(None, facts))
+
+
 def _facts_of(call: CallInfo) -> dict[str, Any]:
     """A call's facts as JSON has them."""
     facts = call._asdict()
@@ -230,17 +248,7 @@ class _CallError(KratyError):
         return self.call.first_sent_at
 
     def __str__(self) -> str:
-        call = self.call
-        facts = [call.operation or f"{call.method} {call.url}".strip()]
-        if call.attempts > 1:
-            facts.append(f"{call.attempts} attempts")
-        if call.ambiguous:
-            facts.append("may have taken effect")
-        if call.idempotency_key is not None:
-            facts.append(f"idempotency key {call.idempotency_key!r}")
-        if call.request_id is not None:
-            facts.append(f"request id {call.request_id!r}")
-        known = ", ".join(filter(None, facts))
+        known = describe(self.call)
         return f"{self.message} ({known})" if known else self.message
 
 

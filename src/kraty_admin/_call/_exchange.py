@@ -144,6 +144,10 @@ class Exchange(Generic[T]):
         self._problem: str | None = None
         self._request_id: str | None = None
         self._error: KratyServerError | KratyNetworkError | None = None
+        self._began_at: float | None = None
+        self.in_doubt = False
+        """Whether the request of this attempt may have been sent, and nothing rules out that
+        it takes effect. The channel sets it; an outcome without effect clears it."""
 
     def begin(self, now: float, wall: float) -> Limits:
         """Count an attempt, and say how long it may take.
@@ -165,6 +169,7 @@ class Exchange(Generic[T]):
             # Not worked out later from `now`, which stands still while a machine sleeps.
             self._first_sent_at = wall
         self._attempts += 1
+        self._began_at = now
         return Limits(self._timeout, self._ends_at)
 
     def advance(self, outcome: Outcome, *, now: float, wall: float) -> Step[T]:
@@ -175,6 +180,7 @@ class Exchange(Generic[T]):
             now: Seconds on the clock that `begin` was given.
             wall: Seconds since the epoch.
         """
+        self._began_at = None
         if isinstance(outcome, Failure):
             return self._after_failure(outcome, now)
         self._request_id = outcome.headers.get("x-request-id")
@@ -210,6 +216,39 @@ class Exchange(Generic[T]):
             first_sent_at=self._when_first_sent(),
         )
 
+    def interrupt(self) -> CallInfo:
+        """Say what is known of a call that ends without an outcome."""
+        self._ambiguous |= self.in_doubt
+        return self._call()
+
+    def describe_interruption(self, interruption: BaseException, now: float) -> RequestInfo | None:
+        """Describe the attempt that was interrupted, for the telemetry hook.
+
+        Returns:
+            `None` if no attempt was under way, or if it was described already.
+        """
+        if self._began_at is None:
+            return None
+        return RequestInfo(
+            method=self.method,
+            url=self.url,
+            attempt=self._attempts,
+            idempotency_key=self._key,
+            duration_ms=(now - self._began_at) * 1000,
+            status=None,
+            ok=False,
+            operation=self._operation.name,
+            error=type(interruption).__name__,
+            first_sent_at=self._when_first_sent(),
+        )
+
+    def describe_retry(self, step: Sleep) -> str:
+        """Describe a failed attempt and the wait before the next one, for the log."""
+        return (
+            f"{self._operation.name}: attempt {self._attempts} of {self._retry.attempts} failed: "
+            f"{self._problem}; retrying in {step.seconds:.2f} s"
+        )
+
     def _key_may_be_forgotten(self, wall: float) -> bool:
         first = self._first_sent_at
         return self._key is not None and first is not None and wall - first >= KEY_TRUSTED_FOR
@@ -224,6 +263,7 @@ class Exchange(Generic[T]):
         if was_sent is None:
             was_sent = not isinstance(cause, _NOT_SENT)
         self._ambiguous |= was_sent
+        self.in_doubt = False
         detached = _detached(cause)
         error = KratyNetworkError(
             f"no answer from {self._host()}: {type(cause).__name__}: {cause}".rstrip(": "),
@@ -236,6 +276,7 @@ class Exchange(Generic[T]):
     def _after_refusal(self, reply: Reply, now: float, wall: float) -> Step[T]:
         if reply.status == 408 or reply.status >= 500:
             self._ambiguous = True
+        self.in_doubt = False
         # Not `max_delay` alone: with a wait above `max_retry_after` there is no retry.
         unreadable = min(self._retry.max_delay, self._retry.max_retry_after)
         asked = retry_after(reply.status, reply.headers, wall, unreadable=unreadable)

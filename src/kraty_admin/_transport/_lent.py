@@ -188,6 +188,7 @@ class LentChannel:
         request = _request_of(client, self._prepared, exchange, limits)
         departure = Departure(request, limits.ends_at)
         request.extensions["trace"] = departure.note
+        exchange.in_doubt = True  # a custom transport may send without a trace
         try:
             response = client.send(request, auth=None, follow_redirects=False, stream=True)
             try:
@@ -237,6 +238,7 @@ class AsyncLentChannel:
         request = _request_of(client, self._prepared, exchange, limits)
         departure = Departure(request, limits.ends_at)
         request.extensions["trace"] = departure.note_async
+        exchange.in_doubt = True  # a custom transport may send without a trace
         try:
             response = await client.send(request, auth=None, follow_redirects=False, stream=True)
             try:

@@ -101,6 +101,11 @@ class Connection:
         return self._http.has_expired()
 
     @property
+    def was_sent(self) -> bool:
+        """Whether any byte of the last request may have been sent."""
+        return self._watch.was_sent
+
+    @property
     def is_idle(self) -> bool:
         """Whether another call may use it."""
         return self._http.is_idle()
@@ -153,6 +158,11 @@ class AsyncConnection:
     def has_ended(self) -> bool:
         """Whether the server has closed it, or sent something unasked, since its last call."""
         return self._http.has_expired()
+
+    @property
+    def was_sent(self) -> bool:
+        """Whether any byte of the last request may have been sent."""
+        return self._watch.was_sent
 
     @property
     def is_idle(self) -> bool:
@@ -215,9 +225,12 @@ class OwnChannel:
             while connection.has_ended:
                 connection.close()
                 connection = pool.take()
+            request = self._endpoint.request(exchange, limits)
+            exchange.in_doubt = True
             try:
-                outcome = connection.send(self._endpoint.request(exchange, limits), limits.ends_at)
+                outcome = connection.send(request, limits.ends_at)
             except BaseException:
+                exchange.in_doubt = connection.was_sent
                 connection.close()
                 raise
             if isinstance(outcome, Reply) and connection.is_idle:
@@ -271,11 +284,12 @@ class AsyncOwnChannel:
             while connection.has_ended:
                 await connection.aclose()
                 connection = pool.take()
+            request = self._endpoint.request(exchange, limits)
+            exchange.in_doubt = True
             try:
-                outcome = await connection.send(
-                    self._endpoint.request(exchange, limits), limits.ends_at
-                )
+                outcome = await connection.send(request, limits.ends_at)
             except BaseException:
+                exchange.in_doubt = connection.was_sent
                 await connection.aclose()
                 raise
             if isinstance(outcome, Reply) and connection.is_idle:

@@ -6,12 +6,13 @@ What to do next is the exchange's decision, and performing one attempt is a chan
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from typing import Final, Protocol, TypeVar
 
 from .._call._exchange import Done, Exchange, Limits, Outcome, Sleep, Step
-from ..errors import KratyError
-from ..telemetry import RequestHook
+from ..errors import KratyError, describe
+from ..telemetry import RequestHook, RequestInfo
 from ._failures import forget_locals
 
 __all__ = ["AsyncChannel", "AsyncSender", "Channel", "Sender"]
@@ -66,20 +67,22 @@ class Sender:
         self.channel: Final = channel
 
     def perform(self, exchange: Exchange[T], hook: RequestHook | None) -> T:
-        while True:
-            started = time.monotonic()
-            limits = exchange.begin(started, time.time())
-            try:
+        try:
+            while True:
+                started = time.monotonic()
+                limits = exchange.begin(started, time.time())
                 outcome = self.channel.attempt(exchange, limits)
-            except BaseException as interruption:
-                _interrupted(interruption)
-                raise
-            step = _advance(exchange, outcome, started, hook)
-            if isinstance(step, Done):
-                return step.result
-            if not isinstance(step, Sleep):
-                raise step.error
-            time.sleep(step.seconds)
+                step = _advance(exchange, outcome, started, hook)
+                if isinstance(step, Done):
+                    return step.result
+                if not isinstance(step, Sleep):
+                    raise step.error
+                time.sleep(step.seconds)
+        except KratyError:
+            raise
+        except BaseException as interruption:
+            _report_interruption(exchange, interruption, hook)
+            raise
 
 
 class AsyncSender:
@@ -89,32 +92,44 @@ class AsyncSender:
         self.channel: Final = channel
 
     async def perform(self, exchange: Exchange[T], hook: RequestHook | None) -> T:
-        while True:
-            started = time.monotonic()
-            limits = exchange.begin(started, time.time())
-            try:
+        try:
+            while True:
+                started = time.monotonic()
+                limits = exchange.begin(started, time.time())
                 outcome = await self.channel.attempt(exchange, limits)
-            except BaseException as interruption:
-                _interrupted(interruption)
-                raise
-            step = _advance(exchange, outcome, started, hook)
-            if isinstance(step, Done):
-                return step.result
-            if not isinstance(step, Sleep):
-                raise step.error
-            import asyncio
+                step = _advance(exchange, outcome, started, hook)
+                if isinstance(step, Done):
+                    return step.result
+                if not isinstance(step, Sleep):
+                    raise step.error
+                import asyncio
 
-            await asyncio.sleep(step.seconds)
+                await asyncio.sleep(step.seconds)
+        except KratyError:
+            raise
+        except BaseException as interruption:
+            _report_interruption(exchange, interruption, hook)
+            raise
 
 
-def _interrupted(interruption: BaseException) -> None:
-    """Prepare an exception that ends a call without an outcome for leaving it.
+def _report_interruption(
+    exchange: Exchange[T], interruption: BaseException, hook: RequestHook | None
+) -> None:
+    """Hand the key of a call to the caller that an exception not of ours is about to end.
 
-    Here pass cancellations, KeyboardInterrupt, and what hooks, custom transports and
-    signal handlers of the caller's raise.
+    Such are cancellations, KeyboardInterrupt, and what hooks, custom transports and signal
+    handlers of the caller's raise. The platform may have the request, and a key that the
+    SDK made is known nowhere else.
     """
-    if not isinstance(interruption, KratyError):
-        forget_locals(interruption)
+    forget_locals(interruption)
+    call = exchange.interrupt()
+    # Not by `setattr`: a class may refuse attributes that it does not know.
+    vars(interruption)["kraty_call"] = call
+    if sys.version_info >= (3, 11):
+        interruption.add_note(f"while calling Kraty: {describe(call)}")
+    info = exchange.describe_interruption(interruption, time.monotonic())
+    if hook is not None and info is not None:
+        _call_hook(hook, info)
 
 
 def _advance(
@@ -124,9 +139,15 @@ def _advance(
     now = time.monotonic()
     step = exchange.advance(outcome, now=now, wall=time.time())
     if hook is not None:
-        try:
-            hook(exchange.describe(outcome, step, (now - started) * 1000))
-        except Exception:
-            # A failing hook must not fail the call.
-            _log.exception("on_request raised; the call goes on")
+        _call_hook(hook, exchange.describe(outcome, step, (now - started) * 1000))
+    if isinstance(step, Sleep):
+        _log.info("%s", exchange.describe_retry(step))
     return step
+
+
+def _call_hook(hook: RequestHook, info: RequestInfo) -> None:
+    try:
+        hook(info)
+    except Exception:
+        # A failing hook must not fail the call.
+        _log.exception("on_request raised; the call goes on")
