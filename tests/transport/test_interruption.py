@@ -185,6 +185,31 @@ def test_a_task_is_cancelled_in_line(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (False, 1, 1) == (call.ambiguous, call.attempts, len(server.seen))
 
 
+def test_a_task_is_cancelled_while_connecting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that has no connection yet has sent nothing, and says so."""
+
+    async def main() -> CallInfo:
+        from kraty_admin import KratyAdminAsync
+
+        asked = asyncio.Event()
+
+        async def resolve(*arguments: object, **options: object) -> None:
+            asked.set()
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+        async with KratyAdminAsync(api_key="a.b", base_url="http://localhost:9") as kraty:
+            call = asyncio.ensure_future(kraty.wallet.credit("p", "gold", amount=5))
+            await asked.wait()
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError) as raised:
+                await call
+            return call_of(raised.value)
+
+    call = asyncio.run(main())
+    assert (False, 1, True) == (call.ambiguous, call.attempts, call.idempotency_key is not None)
+
+
 @twins
 @pytest.mark.parametrize(
     ("status", "ambiguous"), [(503, True), (429, False)], ids=["after a 503", "after a 429"]
