@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 import re
 import shutil
@@ -23,6 +24,7 @@ import httpx
 import pytest
 
 from kraty_admin import (
+    CallInfo,
     KratyAdmin,
     KratyKeyExpiredError,
     KratyNetworkError,
@@ -357,6 +359,27 @@ def receives(app: Any) -> None:
     assert deliver(app, body + b" ", {"X-Signature": header}).status_code == 401
     forged = sign_webhook(raw_body=body, secret="whsec_other")
     assert deliver(app, body, {"X-Signature": forged}).status_code == 401
+
+
+@checks("sdk.md", "When something else ends a call 1")
+def _(reader: Reader, block: Block) -> None:
+    """The facts are there when a hook of the reader's own fails."""
+
+    def fail(answer: object) -> None:
+        raise LookupError("a bug")
+
+    hooks: Any = {"response": [fail]}
+    with (
+        httpx.Client(event_hooks=hooks) as http_client,
+        KratyAdmin(http_client=http_client) as kraty,
+        contextlib.redirect_stdout(io.StringIO()) as said,
+    ):
+        reader.names["kraty"] = kraty
+        with pytest.raises(LookupError) as raised:
+            reader.run(block)
+    call: CallInfo = vars(raised.value)["kraty_call"]
+    assert f"wallet.credit {call.idempotency_key} {call.first_sent_at}\n" == said.getvalue()
+    assert reader.emulator.balance("player_42", "gold") == 500
 
 
 @checks("sdk.md", "Webhooks 1")

@@ -340,7 +340,9 @@ class KratyServerError(ErrorCodeProperties, _CallError):
         self.retry_after: float | None = (
             facts.get("retry_after") if retry_after is None else retry_after
         )
-        """How many seconds the server asked to wait, if it asked."""
+        """How many seconds the server asked to wait; `None` if it did not ask.
+
+        After a 429 whose `Retry-After` cannot be read, the wait that the SDK chose."""
         self._set_facts(code=self.code, status=self.status, retry_after=self.retry_after)
 
     @property
