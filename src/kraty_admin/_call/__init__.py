@@ -1,1 +1,1 @@
-"""One call without I/O: what to send, what an outcome means, and what to do next."""
+"""The logic of a call, without I/O: what to send, what an outcome means, what to do next."""

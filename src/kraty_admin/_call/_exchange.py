@@ -1,8 +1,8 @@
-"""One call, without I/O: attempts and their outcomes, and what to do next.
+"""The state of one call, without I/O: attempts, their outcomes, and what to do next.
 
 A sender asks `begin()` for the limits of an attempt, performs it, hands the outcome to
 `advance()` and does what that returns: sleep and begin again, return, or raise. Clock
-and randomness are passed in, so every decision can be tested with plain calls.
+and randomness are passed in, so that plain calls can test every decision.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 class Reply(NamedTuple):
-    """An attempt that was answered."""
+    """The answer to an attempt."""
 
     status: int
     headers: Mapping[str, str]
@@ -43,13 +43,13 @@ class Reply(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """An attempt that was not."""
+    """An attempt without a complete answer."""
 
     cause: Exception
     was_sent: bool | None = None
-    """Whether some of the request may have been sent; `None` to judge by the cause."""
+    """Whether some of the request may have been sent; `None` to decide by `cause`."""
     was_tried: bool = True
-    """Whether connecting was tried. A failure before that puts no load on the server."""
+    """Whether a connection was attempted. An earlier failure puts no load on the server."""
 
 
 Outcome: TypeAlias = Reply | Failure
@@ -61,17 +61,17 @@ class Limits(NamedTuple):
     timeout: Mapping[str, float | None]
     """Seconds for `connect`, `read`, `write` and `pool`, as httpx names them."""
     ends_at: float
-    """When the call's deadline is, on the clock that `begin` was given."""
+    """The call's deadline, on the clock of `begin`."""
 
     def remaining(self, phase: str, now: float) -> float:
-        """How many seconds a phase may take that begins now."""
+        """Return how many seconds a phase that begins now may take."""
         left = max(self.ends_at - now, _SHORTEST)
         seconds = self.timeout[phase]
         return min(left, YEAR if seconds is None else seconds)
 
 
 class Sleep(NamedTuple):
-    """Wait so many seconds, then begin another attempt."""
+    """Wait, then begin another attempt."""
 
     seconds: float
 
@@ -84,14 +84,14 @@ class Done(Generic[T]):
 
 
 class Raise(NamedTuple):
-    """The call has failed for good."""
+    """The call has failed and is not retried."""
 
     error: KratyServerError | KratyNetworkError
 
 
 Step: TypeAlias = Sleep | Done[T] | Raise
 
-# Failures before anything was sent: the call certainly had no effect.
+# Raised before anything is sent, so the attempt had no effect.
 _NOT_SENT: Final = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
@@ -101,18 +101,18 @@ _NOT_SENT: Final = (
     httpx.UnsupportedProtocol,
 )
 
-# A phase that begins when the deadline is over still needs a timeout above zero.
+# A phase that begins after the deadline still needs a timeout above zero.
 _SHORTEST: Final = 0.001
 
 _LONGEST_LOCATION: Final = 300
 
-# Levels of an error's details that are kept. Far deeper ones parse, but an error that
-# holds them can be neither pickled nor copied.
+# How deeply an error's details may be nested. Far deeper ones can be parsed, but an error
+# that holds them cannot be pickled or copied.
 _DEEPEST: Final = 50
 
 
 class Exchange(Generic[T]):
-    """The course of one call."""
+    """State machine of one call: attempts, retries, result."""
 
     def __init__(
         self,
@@ -146,11 +146,11 @@ class Exchange(Generic[T]):
         self._error: KratyServerError | KratyNetworkError | None = None
         self._began_at: float | None = None
         self.in_doubt = False
-        """Whether the request of this attempt may have been sent, and nothing rules out that
-        it takes effect. The channel sets it; an outcome without effect clears it."""
+        """Whether this attempt's request may have been sent and may still take effect. The
+        channel sets it; a failed outcome clears it."""
 
     def begin(self, now: float, wall: float) -> Limits:
-        """Count an attempt, and say how long it may take.
+        """Count an attempt and return its limits.
 
         Args:
             now: Seconds on a monotonic clock.
@@ -158,26 +158,26 @@ class Exchange(Generic[T]):
 
         Raises:
             KratyServerError, KratyNetworkError: The wait before this attempt outlasted the
-                deadline, as it does in a process that is stopped for a while. A request
-                sent now could take effect after the caller has given up. Or it outlasted
-                the idempotency key, as it can without a deadline, or while the machine
-                sleeps. A request sent now could take effect a second time.
+                deadline, for example in a process that was suspended. A request sent now
+                could take effect after the caller has given up. Or the wait outlasted the
+                idempotency key, for example without a deadline, or while the machine
+                slept. A request sent now could take effect a second time.
         """
-        if self._error is not None and (now >= self._ends_at or self._key_may_be_forgotten(wall)):
+        if self._error is not None and (now >= self._ends_at or self._key_may_have_expired(wall)):
             raise self._error
         if self._first_sent_at is None:
-            # Not worked out later from `now`, which stands still while a machine sleeps.
+            # Not computed later from `now`, which may stop while the machine sleeps.
             self._first_sent_at = wall
         self._attempts += 1
         self._began_at = now
         return Limits(self._timeout, self._ends_at)
 
     def advance(self, outcome: Outcome, *, now: float, wall: float) -> Step[T]:
-        """Decide what follows from an attempt's outcome.
+        """Decide what to do after an attempt.
 
         Args:
             outcome: How the attempt ended.
-            now: Seconds on the clock that `begin` was given.
+            now: Seconds on the clock of `begin`.
             wall: Seconds since the epoch.
         """
         self._began_at = None
@@ -188,17 +188,17 @@ class Exchange(Generic[T]):
             try:
                 result = self._result(outcome)
             except (ValueError, RecursionError) as problem:
-                # Its effect stands, so asking again under the same key is how to
-                # learn the result.
+                # The call has most likely taken effect. A repeat under the same key
+                # returns its result.
                 self._ambiguous = True
                 error = self._response_error(outcome, str(problem))
-                return self._again_or_raise(error, now, asked=None)
+                return self._retry_or_raise(error, now, server_wait=None)
             self._budget.give_back()
             return Done(result)
         return self._after_refusal(outcome, now, wall)
 
     def describe(self, outcome: Outcome, step: Step[T], duration_ms: float) -> RequestInfo:
-        """An attempt for the telemetry hook."""
+        """Describe an attempt for the telemetry hook."""
         reply = outcome if isinstance(outcome, Reply) else None
         return RequestInfo(
             method=self.method,
@@ -217,7 +217,7 @@ class Exchange(Generic[T]):
         )
 
     def interrupt(self) -> CallInfo:
-        """Say what is known of a call that ends without an outcome."""
+        """Return what is known about a call that was interrupted."""
         self._ambiguous |= self.in_doubt
         return self._call()
 
@@ -225,7 +225,7 @@ class Exchange(Generic[T]):
         """Describe the attempt that was interrupted, for the telemetry hook.
 
         Returns:
-            `None` if no attempt was under way, or if it was described already.
+            `None` if no attempt was in progress, or if it has already been described.
         """
         if self._began_at is None:
             return None
@@ -249,7 +249,7 @@ class Exchange(Generic[T]):
             f"{self._problem}; retrying in {step.seconds:.2f} s"
         )
 
-    def _key_may_be_forgotten(self, wall: float) -> bool:
+    def _key_may_have_expired(self, wall: float) -> bool:
         first = self._first_sent_at
         return self._key is not None and first is not None and wall - first >= KEY_TRUSTED_FOR
 
@@ -271,56 +271,58 @@ class Exchange(Generic[T]):
             call=self._call(),
         )
         error.__cause__ = detached
-        return self._again_or_raise(error, now, asked=None, is_free=not failure.was_tried)
+        return self._retry_or_raise(error, now, server_wait=None, is_free=not failure.was_tried)
 
     def _after_refusal(self, reply: Reply, now: float, wall: float) -> Step[T]:
         if reply.status == 408 or reply.status >= 500:
             self._ambiguous = True
         self.in_doubt = False
-        # Not `max_delay` alone: with a wait above `max_retry_after` there is no retry.
+        # Not `max_delay` alone: a wait above `max_retry_after` would rule out a retry.
         unreadable = min(self._retry.max_delay, self._retry.max_retry_after)
-        asked = retry_after(reply.status, reply.headers, wall, unreadable=unreadable)
+        server_wait = retry_after(reply.status, reply.headers, wall, unreadable=unreadable)
         payload = _parse(reply.body)
         code = _code(payload)
         envelope: Mapping[str, Any] = payload["error"] if code is not None else {}
         details = envelope.get("details")
         error = KratyServerError(
-            _message(reply) if code is None else _said(envelope, reply),
+            _message_without_envelope(reply)
+            if code is None
+            else _envelope_message(envelope, reply),
             code=code or "internal_error",
             status=reply.status,
             details=details if _is_shallow(details, _DEEPEST) else None,
             headers=reply.headers,
             raw_body=reply.body,
-            retry_after=asked,
+            retry_after=server_wait,
             call=self._call(),
         )
         if not error.retryable:
             self._problem = error.code
             return Raise(error)
-        return self._again_or_raise(error, now, asked=asked)
+        return self._retry_or_raise(error, now, server_wait=server_wait)
 
-    def _again_or_raise(
+    def _retry_or_raise(
         self,
         error: KratyServerError | KratyNetworkError,
         now: float,
         *,
-        asked: float | None,
+        server_wait: float | None,
         is_free: bool = False,
     ) -> Step[T]:
-        """Try again, or raise the error.
+        """Retry the call, or raise the error.
 
         Args:
-            error: What to raise if the call is not tried again.
-            now: Seconds on the clock that `begin` was given.
-            asked: How many seconds the server asked to wait.
+            error: The error to raise if the call is not retried.
+            now: Seconds on the clock of `begin`.
+            server_wait: How many seconds the server asked to wait.
             is_free: The attempt put no load on the server, so the budget is not charged.
         """
         self._problem = error.code if isinstance(error, KratyServerError) else error.cause_name
         if self._attempts >= self._retry.attempts:
             return Raise(error)
-        if asked is not None and asked > self._retry.max_retry_after:
+        if server_wait is not None and server_wait > self._retry.max_retry_after:
             return Raise(error)
-        wait = max(backoff(self._retry, self._attempts, self._random), asked or 0.0)
+        wait = max(backoff(self._retry, self._attempts, self._random), server_wait or 0.0)
         if now + wait >= self._ends_at or not (is_free or self._budget.take()):
             return Raise(error)
         self._error = error
@@ -340,7 +342,7 @@ class Exchange(Generic[T]):
         if isinstance(result, Model):
             replayed = operation.replayed(reply.status, payload)
             if replayed and self._ambiguous:
-                # The execution that this replays may have been our own earlier attempt.
+                # The call that was replayed may have been our own earlier attempt.
                 replayed = None
             attach(result, self._info(reply), replayed)
         return result
@@ -355,7 +357,7 @@ class Exchange(Generic[T]):
         )
 
     def _host(self) -> str:
-        # Never the whole URL: its path holds ids.
+        # Not the whole URL, because its path contains ids.
         return httpx.URL(self.url).netloc.decode("ascii")
 
     def _call(self) -> CallInfo:
@@ -365,7 +367,7 @@ class Exchange(Generic[T]):
             url=self.url,
             idempotency_key=self._key,
             attempts=self._attempts,
-            # A read takes no effect, however it ends.
+            # A read has no effect.
             ambiguous=self._ambiguous and self.method != "GET",
             request_id=self._request_id,
             first_sent_at=self._when_first_sent(),
@@ -383,7 +385,7 @@ class Exchange(Generic[T]):
 
 
 def _parse(body: bytes) -> Any:
-    """The JSON of an error's body; `None` for anything else."""
+    """Parse an error's body as JSON; return `None` if it is not JSON."""
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
@@ -391,33 +393,33 @@ def _parse(body: bytes) -> Any:
 
 
 def _code(payload: object) -> str | None:
-    """The code of an error envelope; `None` if it is none."""
+    """Return the code of an error envelope, or `None` if this is not one."""
     error = payload.get("error") if is_object(payload) else None
     code = error.get("code") if is_object(error) else None
     return code if isinstance(code, str) and code else None
 
 
-def _said(envelope: Mapping[str, Any], reply: Reply) -> str:
-    """The message of an error envelope."""
+def _envelope_message(envelope: Mapping[str, Any], reply: Reply) -> str:
+    """Return the message of an error envelope."""
     message = envelope.get("message")
     if isinstance(message, str) and message:
         return message
     return f"the server answered {reply.status} without saying why"
 
 
-def _message(reply: Reply) -> str:
-    """A message for a refusal without an error envelope."""
-    # Without the query, which can hold a proxy's tokens.
+def _message_without_envelope(reply: Reply) -> str:
+    """Return a message for an error without an envelope."""
+    # Without the query, which may contain a proxy's tokens.
     location = reply.headers.get("location", "").partition("?")[0][:_LONGEST_LOCATION]
     where = f" that points to {location}" if location and 300 <= reply.status <= 399 else ""
     return (
         f"a {reply.status}{where} without an error envelope: Kraty did not send it, but a proxy"
-        " or another server did. Check base_url, and what lies between"
+        " or another server did. Check base_url and any proxy in between"
     )
 
 
 def _is_shallow(value: object, levels: int) -> bool:
-    """Whether objects and arrays are nested at most so many levels deep."""
+    """Return whether objects and arrays are nested at most `levels` deep."""
     if is_object(value):
         value = list(value.values())
     if not is_array(value):
@@ -426,16 +428,16 @@ def _is_shallow(value: object, levels: int) -> bool:
 
 
 def _detached(cause: Exception) -> Exception:
-    """The same failure without what it refers to.
+    """Return a copy of the exception without request or traceback.
 
     An httpx exception holds its request, and its traceback holds frames that do. Both
-    carry the key, and neither can be relied on to pickle.
+    contain the key, and either may fail to pickle.
     """
     if isinstance(cause, OSError):
         kind = _nearest(cause, "builtins")
         if kind is type(cause) and isinstance(cause.errno, int):
             return kind(cause.errno, str(cause.strerror))
-        # Not with its errno: those of ssl and socket mean something else.
+        # Without the errno, because those of ssl and socket mean something else.
         return kind(str(cause))
     if isinstance(cause, httpx.RequestError):
         return _nearest(cause, "httpx")(str(cause))
@@ -443,6 +445,6 @@ def _detached(cause: Exception) -> Exception:
 
 
 def _nearest(cause: Exception, module: str) -> type[Exception]:
-    """The most specific class of an exception that comes from this module."""
-    # Somebody's own subclass may need more than a message.
+    """Return the most derived class of an exception that this module defines."""
+    # A subclass's `__init__` may take other arguments.
     return next(kind for kind in type(cause).__mro__ if kind.__module__ == module)

@@ -1,4 +1,4 @@
-"""One key for one intended change: minting, stamping, deriving, guarding."""
+"""Idempotency keys: generate and derive them, add them to bodies, check their age."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ _STRAY_SPACE: Final = (
 
 
 def random_keys() -> Callable[[], str]:
-    """What makes fresh random keys."""
-    # Imported when a client is made: importing the package shall cost no more than it must.
+    """Return a function that generates random keys."""
+    # Imported here to keep the package's import time down.
     from uuid import uuid4
 
     return lambda: str(uuid4())
@@ -41,12 +41,12 @@ def random_keys() -> Callable[[], str]:
 def stamp(
     method: str, body: Mapping[str, Any] | None, generate: Callable[[], str]
 ) -> tuple[Mapping[str, Any] | None, str | None]:
-    """The body with its key, and the key; a key that is there already is kept.
+    """Return the body with its key, and the key. A key in the body is kept.
 
     Args:
         method: The HTTP method; only POST, PUT and PATCH carry a key.
-        body: The body before; `None` for none.
-        generate: Makes a key.
+        body: The body; `None` for no body.
+        generate: Returns a new key.
 
     Raises:
         TypeError, ValueError: The key is not a `str`, is empty, or begins or ends with
@@ -54,29 +54,29 @@ def stamp(
     """
     if method not in _WRITES:
         return body, None
-    given = None if body is None else body.get(FIELD)
-    key: object = generate() if given is None else given
-    origin = "generate_idempotency_key returned" if given is None else "idempotency_key is"
+    value = None if body is None else body.get(FIELD)
+    key: object = generate() if value is None else value
+    origin = "generate_idempotency_key returned" if value is None else "idempotency_key is"
     if not isinstance(key, str):
         raise TypeError(f"{origin} a {type(key).__name__}; a key must be a str")
     if not key:
         raise ValueError(f"{origin} empty; a key must hold at least one character")
     if key.strip() != key:
         raise ValueError(f"{origin} not usable: a key {_STRAY_SPACE}")
-    key = str.__str__(key)  # errors carry it to other processes, which may lack a subclass
-    return (body if given is not None else {**(body or {}), FIELD: key}), key
+    key = str.__str__(key)  # other processes, which unpickle errors, may lack a subclass
+    return (body if value is not None else {**(body or {}), FIELD: key}), key
 
 
 def derive_key(*parts: str) -> str:
     """Build an idempotency key that is the same on every run and machine.
 
-    For jobs that may run again: derive the key from what you fulfil, not from the run that
-    fulfils it. The key protects for as long as the platform keeps it: 24 hours for
+    Use it for jobs that may run again. Derive the key from what you fulfil, not from the run
+    that fulfils it. The key protects for as long as the platform keeps it: 24 hours for
     `wallet.credit`, `wallet.debit`, `inventory.grant` and `inventory.revoke`, permanently
     for `grants.create`. See `fulfil_once` for what to do about later runs.
 
     Args:
-        parts: What names the fulfilment, such as `("iap", receipt_id)`. At least one,
+        parts: What identifies the fulfilment, such as `("iap", receipt_id)`. At least one,
             none of them empty, none with white space at either end. Different parts give
             different keys, even if they read the same when joined.
 
@@ -84,14 +84,14 @@ def derive_key(*parts: str) -> str:
         64 hexadecimal digits.
 
     Raises:
-        TypeError: A part is not a `str`. Numbers are refused because 7 and "7" would be
+        TypeError: A part is not a `str`. Numbers are rejected because 7 and "7" would be
             two keys for one receipt.
         ValueError: There is no part; or one is empty, begins or ends with white space, or
             holds a lone surrogate.
     """
     for index, part in enumerate(parts):
-        # Others are refused below, by their type.
-        if isinstance(part, str) and part and part.strip() != part:  # pyright: ignore[reportUnnecessaryIsInstance]  # callers err
+        # Other types are rejected below.
+        if isinstance(part, str) and part and part.strip() != part:  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers may pass anything
             raise ValueError(f"part {index + 1} of the key {_STRAY_SPACE}")
     return derive_key_of_any(*parts)
 
@@ -99,17 +99,17 @@ def derive_key(*parts: str) -> str:
 def derive_key_of_any(*parts: str) -> str:
     """Build the key of `derive_key` from parts that may begin or end with white space.
 
-    The ids of an imported row may, since that is how the other platform spells them.
+    The ids of an imported row may, because the other platform allows it.
     """
     if not parts:
         raise ValueError("derive_key needs at least one part")
     digest = hashlib.sha256(b"kraty-admin key 1")
     for index, part in enumerate(parts):
         name = f"part {index + 1} of the key"
-        if not isinstance(part, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers err
+        if not isinstance(part, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers may pass anything
             raise TypeError(f"{name} must be a str, not {type(part).__name__}")
         if not part:
-            raise ValueError(f"{name} must not be empty: nothing would tell two receipts apart")
+            raise ValueError(f"{name} must not be empty: two receipts could get the same key")
         try:
             data = part.encode()
         except UnicodeEncodeError:
@@ -119,14 +119,14 @@ def derive_key_of_any(*parts: str) -> str:
     return digest.hexdigest()
 
 
-# How long before a key expires we stop trusting it: a call, its retries and two clocks that
-# disagree all have to fit in.
+# How long before a key expires we stop relying on it. The time has to cover a call with its
+# retries, and clocks that disagree.
 _MARGIN: Final = timedelta(hours=1)
 
 KEY_TRUSTED_FOR: Final = (timedelta(hours=24) - _MARGIN).total_seconds()
-"""Seconds after its first attempt for which a call is repeated without being asked to.
+"""How many seconds after its first attempt the SDK still retries a call.
 
-The platform keeps every key for 24 hours at least, as far as its documents say.
+According to the platform's documents, every key lasts at least 24 hours.
 """
 
 
@@ -138,14 +138,14 @@ def fulfil_once(
     first_tried_at: datetime | None = None,
     now: datetime | None = None,
 ) -> Generator[str, None, None]:
-    """Derive the key of a fulfilment, refuse it once it may have expired, report conflicts.
+    """Derive a fulfilment's key, refuse it once it may have expired, and report conflicts.
 
     Every run with the same parts gets the same key, so a run within 24 hours of the first
     does not pay out again. **After 24 hours the platform forgets the key of `wallet.credit`,
     `wallet.debit`, `inventory.grant` and `inventory.revoke`, and a run pays out again.**
-    Stores and queues redeliver for longer than that. So record in your database when you
-    first tried, before the first call, and pass it as `first_tried_at`; record also when you
-    are done, and do not call again then:
+    Stores and queues redeliver for longer than that. So before the first call, record the time
+    in your database, and pass it as `first_tried_at`. When you are done, record that too, and
+    do not call again:
 
         with fulfil_once(
             "iap", receipt_id,
@@ -157,18 +157,18 @@ def fulfil_once(
     A conflict means that the platform has seen this key with another body: another amount,
     item or reason. Retrying cannot fix that, so a person has to look at it.
 
-    It works around synchronous and awaited calls alike. With a group of tasks, use it inside
-    the task, since groups wrap what is raised.
+    The block may hold synchronous or awaited calls. With a task group, use `fulfil_once` inside
+    the task, because the group wraps exceptions.
 
     Args:
-        parts: What names the fulfilment; see `derive_key`.
+        parts: What identifies the fulfilment; see `derive_key`.
         on_conflict: A plain function, called with the error before it is raised again.
         operation: The method that you call in the block, such as `wallet.credit`. Needed
             with `first_tried_at`.
         first_tried_at: When you first tried this fulfilment, as an aware datetime. From
-            23 hours after it on, a call whose key lasts 24 hours is refused. A time more
-            than an hour in the future is a `ValueError`, since a wrong time protects nothing.
-            Without it, nothing checks the age of the key.
+            23 hours later, a call whose key lasts 24 hours is refused. A time more than an
+            hour in the future raises `ValueError`. Without this argument, the age of the key
+            is not checked.
         now: The time to compare with, as an aware datetime. Default: the current time.
 
     Yields:
@@ -177,10 +177,10 @@ def fulfil_once(
     Raises:
         KratyKeyExpiredError: The platform may have forgotten the key, so that a call could
             pay out again. Nothing was sent.
-        KratyServerError: The call in the block raised it, the conflict included.
-        TypeError, ValueError: An argument does not fit; see also `derive_key`.
+        KratyServerError: The call in the block raised it; this includes conflicts.
+        TypeError, ValueError: An argument is invalid; see also `derive_key`.
     """
-    # Now, not in the middle of a conflict.
+    # Checked now, not when a conflict occurs.
     if not callable(on_conflict) or inspect.iscoroutinefunction(on_conflict):
         raise TypeError("on_conflict must be a plain function: nothing would await its result")
     key = derive_key(*parts)
@@ -200,7 +200,7 @@ def check_key_age(
     first_tried_at: datetime | None,
     now: datetime | None = None,
 ) -> None:
-    """Refuse a key that the platform may have forgotten.
+    """Raise an error if the platform may have forgotten the key.
 
     The arguments and errors are those of `fulfil_once`.
     """
@@ -211,7 +211,7 @@ def check_key_age(
         return
     if operation is None:
         raise ValueError(
-            "first_tried_at needs operation: keys last longer for some than for others"
+            "first_tried_at needs operation: keys last longer for some methods than for others"
         )
     _check_aware("first_tried_at", first_tried_at)
     if now is not None:
@@ -223,7 +223,7 @@ def check_key_age(
     if age < -_MARGIN:
         raise ValueError(
             f"first_tried_at is {first_tried_at.isoformat()}, which is in the future. Is it a "
-            "local time that was given the time zone UTC?"
+            "local time that was labelled as UTC?"
         )
     if age >= timedelta(hours=hours) - _MARGIN:
         raise KratyKeyExpiredError(
@@ -239,9 +239,9 @@ def check_key_age(
 
 def _between(start: datetime, end: datetime) -> timedelta:
     """Return the time that passed between two aware datetimes."""
-    # `end - start` ignores the offsets if both have the same tzinfo, and so is an hour wrong
-    # where the clocks were set back in between. And not by way of UTC, where the first and
-    # the last day that a datetime can hold may not exist.
+    # `end - start` ignores the offsets if both have the same tzinfo, so it is an hour off if
+    # the clocks changed in between. Converting to UTC would overflow on the first and last
+    # day that a datetime can hold.
     shown = end.replace(tzinfo=None) - start.replace(tzinfo=None)
     return shown - ((end.utcoffset() or timedelta()) - (start.utcoffset() or timedelta()))
 

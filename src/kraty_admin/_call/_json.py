@@ -1,9 +1,9 @@
-"""JSON as ECMAScript's `JSON.stringify` prints it, byte for byte.
+"""Encode JSON byte for byte as ECMAScript's `JSON.stringify` does.
 
-The server compares bodies to tell a repeat from a conflict, and services in other
-languages share its keys, so the same value must always become the same bytes. The
-standard library's encoder prints floats in another way, lets NaN through and keeps
-integer-like keys where they stand.
+The server compares bodies to distinguish a repeat from a conflict, and services in other
+languages may share its keys. So the same value must always become the same bytes. The
+standard library's encoder prints floats differently, accepts NaN and does not move
+integer-like keys to the front.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ class _NotJsonError(Exception):
 
 
 def encode(body: Mapping[str, Any]) -> bytes:
-    """The bytes of a body.
+    """Encode a body as JSON.
 
     Raises:
-        TypeError, ValueError: It holds what JSON cannot; the message names where.
+        TypeError, ValueError: The body holds a value that JSON lacks; the message says where.
     """
-    # Whether it is plain takes longer to find out than to write a few scalars.
+    # For a few scalars, the slow encoder takes less time than the check.
     if not _SCALARS.issuperset(map(type, body.values())) and _is_plain(body):
         try:
             return _PLAIN.encode(body).encode()
         except ValueError:
-            pass  # the other way says where
+            pass  # the slow encoder says where
     return encode_any(body)
 
 
-# What is plain is not nested too deeply, and so it does not hold itself.
+# A plain body has limited depth, so it cannot hold itself.
 _PLAIN: Final = JSONEncoder(separators=(",", ":"), ensure_ascii=False, check_circular=False)
 _SCALARS: Final = frozenset({str, int, bool, type(None)})
 _PRINTABLE: Final = _SCALARS | {dict, list}
@@ -49,10 +49,10 @@ _DEEPEST: Final = 20
 
 
 def _is_plain(body: object) -> bool:
-    """Whether it holds nothing that the standard library, in C, would print in another way.
+    """Return whether the standard library's encoder, which is C, prints the same bytes.
 
-    Batches are what this is for. They are looked through level by level, since steps over
-    a whole level are C's as well.
+    This speeds up batches. It checks level by level, because operations on a whole level
+    also run in C.
     """
     level: list[Any] = [body]
     for _ in range(_DEEPEST):
@@ -88,7 +88,7 @@ def encode_any(body: Mapping[str, Any]) -> bytes:
 
 
 def _write(value: object, out: list[str], within: frozenset[int]) -> None:
-    """Append what a value prints as; `within` holds the ids of what surrounds it."""
+    """Append a value's JSON; `within` holds the ids of the containers around it."""
     if isinstance(value, str):
         out.append(_string(value))
     elif value is None:
@@ -146,7 +146,7 @@ def _array(value: list[Any] | tuple[Any, ...], out: list[str], within: frozenset
 
 
 def _in_order(value: Mapping[Any, Any]) -> Iterable[tuple[Any, Any]]:
-    """The items as an ECMAScript object holds them: array indices first, ascending."""
+    """Return the items in ECMAScript's order: array indices first, ascending."""
     indices = [key for key in value if _is_index(key)]
     if not indices:
         return value.items()
@@ -181,7 +181,7 @@ def _int(value: int) -> str:
 
 
 def _float(value: float) -> str:
-    """ECMAScript's `Number::toString`: shortest digits, exponents only beyond 1e-7 and 1e21."""
+    """Print as ECMAScript does: shortest digits, exponents only beyond 1e-7 and 1e21."""
     if not isfinite(value):
         raise _NotJsonError(f"is {value}, which JSON lacks", ValueError)
     if value == 0:

@@ -18,7 +18,7 @@ from ._idempotency import FIELD
 __all__ = ["Query", "raw_operation"]
 
 Query: TypeAlias = Mapping[str, str | int | float | bool | None]
-"""Parameters of a query; those that are `None` are left out."""
+"""Query parameters; those that are `None` are left out."""
 
 _PATH: Final = re.compile(r"/[!-~]*")
 
@@ -33,7 +33,7 @@ def raw_operation(
     """Describe a call to an endpoint that has no method; the arguments are those of `request`.
 
     Raises:
-        TypeError, ValueError: An argument does not fit.
+        TypeError, ValueError: An argument is invalid.
     """
     from kraty_server_api import checks  # most programs never need it
 

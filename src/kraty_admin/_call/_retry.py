@@ -1,4 +1,4 @@
-"""When to try again, and after how long. Clock and randomness come from outside."""
+"""When to retry, and after how long. Callers pass in the clock and the randomness."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 YEAR: Final = 86_400.0 * 365
-"""Seconds that stand for never: sleeps and sockets take neither infinity nor centuries."""
+"""The longest wait in seconds: sleeps and sockets reject infinity and centuries."""
 
 
 @dataclass(frozen=True)
@@ -37,21 +37,24 @@ class RetryConfig:
     """
 
     attempts: int = 4
-    """How often a call is tried at most, the first time included; 1 for never again."""
+    """The most attempts of a call, including the first; 1 for no retries."""
     initial_delay: float = 0.2
-    """Seconds before the second attempt."""
+    """Seconds to wait before the second attempt."""
     max_delay: float = 10.0
-    """Seconds that a wait grows to at most, unless the server asks for more."""
+    """The longest wait in seconds, unless the server asks for more."""
     jitter: float = 0.2
-    """How far a wait is spread, as a part of itself: 0.2 for 80 % to 120 %."""
+    """The random spread of a wait, as a fraction of it: 0.2 for 80 % to 120 %."""
     max_retry_after: float = 60.0
-    """Seconds that the server may ask to wait; beyond, the error is raised at once."""
+    """The longest wait in seconds that the server may ask for.
+
+    If it asks for more, the error is raised at once.
+    """
 
     def __post_init__(self) -> None:
         _check_count("attempts", self.attempts)
         _check_seconds("initial_delay", self.initial_delay)
         _check_seconds("max_delay", self.max_delay)
-        _check_share("jitter", self.jitter)
+        _check_fraction("jitter", self.jitter)
         _check_seconds("max_retry_after", self.max_retry_after)
 
 
@@ -69,7 +72,7 @@ def _check_seconds(name: str, value: object) -> None:
         raise ValueError(f"{name} must be from 0 seconds to a year")
 
 
-def _check_share(name: str, value: object) -> None:
+def _check_fraction(name: str, value: object) -> None:
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number, not {type(value).__name__}")
     if not 0 <= value <= 1:
@@ -77,32 +80,32 @@ def _check_share(name: str, value: object) -> None:
 
 
 def backoff(config: RetryConfig, attempt: int, random: Callable[[], float]) -> float:
-    """Seconds to wait after this attempt, counted from 1.
+    """Return the seconds to wait after an attempt.
 
     Args:
-        config: The caller's wishes.
-        attempt: The attempt that failed.
-        random: Draws from 0 to 1.
+        config: The retry configuration.
+        attempt: The number of the attempt that failed, from 1.
+        random: Returns a random number from 0 to 1.
     """
     # The exponent is bounded because a float is not: 2.0 ** 1024 overflows.
     delay = min(config.initial_delay * 2.0 ** min(attempt - 1, 64), config.max_delay)
     return delay * (1 - config.jitter + 2 * config.jitter * random())
 
 
-# Not float() alone: that also takes "1_0", "inf" and digits of other scripts.
+# Not float() alone, which also accepts "1_0", "inf" and digits of other scripts.
 _NUMBER: Final = re.compile(r"[0-9]+\.?[0-9]*|\.[0-9]+")
 
 _COUNT: Final = re.compile(r"[0-9]{1,9}")
 
-# HTTP joins equal headers with commas, as when a proxy adds its own. The comma within a
-# date is followed by the day and the month.
+# Repeated headers are joined with commas, for example if a proxy adds its own. The comma
+# within a date is followed by the day and the month.
 _COMMA: Final = re.compile(r",(?!\s*[0-9]{1,2}[ -][A-Za-z])")
 
 
 def retry_after(
     status: int, headers: Mapping[str, str], wall: float, *, unreadable: float
 ) -> float | None:
-    """How many seconds the server asks to wait; `None` if it does not.
+    """Return how many seconds the server asks to wait; `None` if it does not ask.
 
     Args:
         status: The answer's status.
@@ -110,22 +113,22 @@ def retry_after(
         wall: Seconds since the epoch, for dates in an answer that has no date of its own.
         unreadable: The seconds to wait if a 429 asks for a wait that cannot be read.
     """
-    # The server's own clock, if the answer has a date: ours may be wrong.
+    # Prefer the server's clock, because ours may be wrong.
     now = _date(headers.get("date", ""))
     now = wall if now is None else now
     after = headers.get("retry-after", "")
-    asked = _wait(after, now)
-    if asked is None and status == 429:
-        # Only here: elsewhere the window's end says nothing about when to try again.
+    seconds = _wait(after, now)
+    if seconds is None and status == 429:
+        # Only for a 429: otherwise the window's end says nothing about when to retry.
         reset = headers.get("ratelimit-reset", "")
-        asked = _wait(reset, now)
-        if asked is None and (after.strip() or reset.strip()):
-            asked = unreadable
-    return asked
+        seconds = _wait(reset, now)
+        if seconds is None and (after.strip() or reset.strip()):
+            seconds = unreadable
+    return seconds
 
 
 def rate_limit(headers: Mapping[str, str], wall: float) -> tuple[int | None, float | None]:
-    """How many requests the server still takes in this window, and for how many seconds.
+    """Return how many requests remain in the server's window, and its seconds left.
 
     Args:
         headers: The answer's headers, names in lower case.
@@ -137,14 +140,14 @@ def rate_limit(headers: Mapping[str, str], wall: float) -> tuple[int | None, flo
 
 
 def _wait(value: str, now: float) -> float | None:
-    """The wait that a header asks for: the longest, if it asks for several."""
+    """Return the wait that a header asks for, or the longest of several."""
     waits = (_single_wait(part.strip(), now) for part in _COMMA.split(value))
     return max((wait for wait in waits if wait is not None), default=None)
 
 
 def _single_wait(value: str, now: float) -> float | None:
     if _NUMBER.fullmatch(value):
-        # Infinite for digits without end, which is longer than anybody waits.
+        # Overflows to inf, which is above any cap.
         return float(value)
     moment = _date(value)
     return None if moment is None else max(0.0, moment - now)
@@ -153,29 +156,29 @@ def _single_wait(value: str, now: float) -> float | None:
 def _date(value: str) -> float | None:
     try:
         moment = parsedate_to_datetime(value)
-        # A zone of -0000 is UTC too, but comes without one.
+        # The zone -0000 means UTC, but is parsed as naive.
         return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
     except (TypeError, ValueError, OverflowError):
         return None
 
 
 class RetryBudget:
-    """How many retries a client may spend, so that an outage does not multiply its load.
+    """Limits the retries of a client, so that they do not multiply the load in an outage.
 
-    A retry costs one, a call that succeeds gives one back. When nothing is left, calls
-    still are tried once, and the first successes refill the budget.
+    A retry takes one from the budget, and a successful call gives one back. When none is
+    left, calls are still tried once, and successes refill the budget.
     """
 
-    # Threads share it without a lock. A fork could inherit a lock that is held, and then
-    # no call of the child would ever return. A deque's own steps are atomic; threads that
-    # collide over the last retry may both go without, and never spend it twice.
+    # No lock, although threads share it: a fork could inherit one that is held, and calls in
+    # the child would hang. Operations on a deque are atomic. Threads that race for the last
+    # retry may both be refused; the budget is never exceeded.
 
     def __init__(self, capacity: int | None) -> None:
         self._capacity = capacity
         self._spent: deque[None] = deque()
 
     def take(self) -> bool:
-        """Whether another retry may be spent, and if so, spends it."""
+        """Spend a retry if one is left; return whether it was."""
         if not self._capacity:
             return self._capacity is None
         self._spent.append(None)
@@ -185,11 +188,11 @@ class RetryBudget:
         return True
 
     def refilled(self) -> RetryBudget:
-        """Return a budget of the same size of which nothing is spent."""
+        """Return a full budget of the same size."""
         return RetryBudget(self._capacity)
 
     def give_back(self) -> None:
-        """A call has succeeded."""
+        """Give a retry back, because a call has succeeded."""
         if self._spent:
             with suppress(IndexError):  # another thread was quicker
                 self._spent.pop()
