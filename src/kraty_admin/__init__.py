@@ -51,13 +51,13 @@ __all__ = [
 ]
 
 
-def _claim(names: list[str]) -> None:
-    """Have tracebacks, reprs and pickles name what people import, not where it is kept."""
-    kept_in = (f"{__name__}.", "kraty_server_api.")
+def _set_public_module(names: list[str]) -> None:
+    """Make tracebacks, reprs and pickles name the public module, not a private one."""
+    private = (f"{__name__}.", "kraty_server_api.")
     for name in names:
         public = globals()[name]
-        if getattr(public, "__module__", "").startswith(kept_in):
+        if getattr(public, "__module__", "").startswith(private):
             public.__module__ = __name__
 
 
-_claim(__all__)
+_set_public_module(__all__)

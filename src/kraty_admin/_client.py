@@ -1,4 +1,4 @@
-"""The clients: options, lifecycle and the resources. What a call does is in `_call/`."""
+"""The clients: options, lifecycle and resources. `_call/` holds the logic of a call."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ DEFAULT_RETRY_BUDGET: Final = 100
 
 
 class Route(Generic[P]):
-    """Where a client's calls go, with the state that must not outlive a test."""
+    """Where a client sends its calls, with the state that a test must not leave behind."""
 
     def __init__(self, target: Target, sender: P, budget: RetryBudget, *, is_closed: bool) -> None:
         self.target = target
@@ -52,7 +52,7 @@ class Route(Generic[P]):
 
 
 class _Client(Generic[P]):
-    """What both clients have in common: everything but performing a call."""
+    """Base class of both clients: everything but performing a call."""
 
     _target: Target
     _settings: Settings
@@ -77,7 +77,7 @@ class _Client(Generic[P]):
         on_request: RequestHook | None,
     ) -> None:
         if retry_budget is not None and (
-            not isinstance(retry_budget, int) or isinstance(retry_budget, bool) or retry_budget < 0  # pyright: ignore[reportUnnecessaryIsInstance]  # callers err
+            not isinstance(retry_budget, int) or isinstance(retry_budget, bool) or retry_budget < 0  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers may pass anything
         ):
             raise ValueError("retry_budget must be an int of at least 0, or None for no limit")
         if generate_idempotency_key is not None and not callable(generate_idempotency_key):
@@ -102,9 +102,8 @@ class _Client(Generic[P]):
     ) -> C:
         """Return a client with other options, on the same connections and retry budget.
 
-        An option that you leave out stays as it is. `None` brings back its default.
-        This client does not change, and it stays open when you close the other one.
-        Closing this one closes the other one too.
+        Options that you leave out keep their value; `None` restores the default. Closing the
+        returned client leaves this one open. Closing this one closes both.
 
         Args:
             timeout: Seconds for each phase of an attempt; `None` for 15, and 60 for
@@ -114,7 +113,7 @@ class _Client(Generic[P]):
             on_request: Called after each attempt; `None` for no hook.
 
         Raises:
-            TypeError, ValueError: An argument does not fit.
+            TypeError, ValueError: An argument is invalid.
         """
         settings = make_settings(
             self._settings, timeout=timeout, deadline=deadline, retry=retry, on_request=on_request
@@ -155,7 +154,7 @@ class _Client(Generic[P]):
         self._limiter.reset()
 
     def _exchange(self, operation: Operation[T]) -> Exchange[T]:
-        """Check, stamp and freeze a call, before anything is sent."""
+        """Check a call, add its idempotency key and encode its body. Nothing is sent yet."""
         if self.is_closed:
             what = "" if self._closed else ", or the client whose connections it uses,"
             raise KratyClosedError(f"this {type(self).__name__}{what} is closed")
@@ -175,18 +174,18 @@ class _Client(Generic[P]):
 
     @property
     def is_closed(self) -> bool:
-        """Whether it has been closed, or what it sends its calls over."""
+        """True once this client, or the connections it uses, are closed."""
         return self._closed or self._sender.channel.is_closed
 
     @property
     def base_url(self) -> str:
-        """Where the API is, without `/server/v1`."""
+        """The URL of the API, without `/server/v1`."""
         return self._target.origin
 
     def __repr__(self) -> str:
         if not hasattr(self, "_sender"):
-            # Seen in tracebacks that show locals, if an argument was refused.
-            return f"<{type(self).__name__} in the making>"
+            # Tracebacks with locals show this if `__init__` rejects an argument.
+            return f"<{type(self).__name__} (not initialised)>"
         key = f"{self._target.key_prefix}.***" if self._target.key_prefix else "***"
         state = " closed" if self.is_closed else ""
         return f"<{type(self).__name__} {self._target.origin} key={key}{state}>"
@@ -201,37 +200,37 @@ class _Client(Generic[P]):
 class KratyAdmin(Resources, _Client[Sender]):
     """A client of Kraty's server API for one game.
 
-    Make one and keep it: it holds a pool of connections, is safe to use from many
-    threads, and gives each forked process connections of its own. Close it when done,
-    or use it as a context manager.
+    Create one and keep it: it holds a pool of connections, is safe to use from many
+    threads, and opens new connections in each forked process. Close it when done, or use
+    it as a context manager.
 
     Args:
         api_key: A `server_integration` key. Default: `KRATY_SERVER_KEY` in the environment.
-        base_url: Where the API is, without `/server/v1`. Default: `KRATY_BASE_URL` in the
-            environment, or else `https://api.kraty.io`. `http://` only for loopback.
+        base_url: The URL of the API, without `/server/v1`. Default: `KRATY_BASE_URL` in the
+            environment, or else `https://api.kraty.io`. Only loopback may use `http://`.
         timeout: Seconds for each step of an attempt (connecting, each read, each write), or
-            an `httpx.Timeout` to set them one by one. Default: 15, and 60 for `migrate`.
+            an `httpx.Timeout` to set each. Default: 15, and 60 for `migrate`.
             Waiting for a free connection may take until the deadline, unless an
             `httpx.Timeout` limits it.
-        deadline: Seconds for a whole call, its attempts and waits together. Nothing is sent
-            after it. Only the system's name resolution may make a call end later. Default:
-            120; `math.inf` for none.
-        retry: When and how often to try again.
-        retry_budget: How many retries may be spent before calls succeed again, over all
-            threads: one that succeeds gives one back. `None` for no limit.
-        http_client: An `httpx.Client` or `httpx2.Client` of your own, with its proxies,
-            hooks and transports. It is not closed with this one. Its authentication and
-            redirects are not used. Give it more connections than calls at a time. If a
-            response hook raises, it has to `read()` the response first, or the server's
-            error is lost. The SDK's own connections have more safeguards: see the notes on
+        deadline: Seconds for a whole call, including retries and waits. Nothing is sent after
+            it. Only slow name resolution by the system can make a call end later. Default:
+            120; `math.inf` for no limit.
+        retry: When and how often to retry.
+        retry_budget: How many retries all threads together may spend. Each successful call
+            gives one back. `None` for no limit.
+        http_client: Your own `httpx.Client` or `httpx2.Client`, with its proxies, hooks and
+            transports. This client does not close it, and does not use its authentication
+            or redirects. Make its pool larger than the number of concurrent calls. A
+            response hook that raises must `read()` the response first, or the server's error
+            is lost. You lose some safeguards of the SDK's own connections: see the notes on
             `http_client` in the documentation.
-        generate_idempotency_key: Makes the key of a write that is given none. Default: a
-            random UUID.
-        on_request: Called with a `RequestInfo` after each attempt. What it raises is
-            logged and goes no further.
+        generate_idempotency_key: Returns the key for a write to which you pass none.
+            Default: a random UUID.
+        on_request: Called with a `RequestInfo` after each attempt. Exceptions that it raises
+            are logged and do not fail the call.
 
     Raises:
-        TypeError, ValueError: An argument does not fit, or the environment names a proxy
+        TypeError, ValueError: An argument is invalid, or the environment names a proxy
             or a CA file that cannot be used.
     """
 
@@ -275,36 +274,36 @@ class KratyAdmin(Resources, _Client[Sender]):
     ) -> Any:
         """Call an endpoint that this version has no method for.
 
-        With the same retries, idempotency keys and errors as any other call. How long the
-        platform keeps the key of such a call is not known here: do not repeat it more than 24
-        hours after the first call.
+        Retries, idempotency keys and errors work as in any other call. The SDK does not know
+        how long the platform keeps the key of such a call: do not repeat it more than 24 hours
+        after the first call.
 
         Args:
             method: `GET`, `POST`, `PUT`, `PATCH` or `DELETE`.
             path: The path below `/server/v1`, with its ids percent-encoded, such as
                 `/leaderboards/weekly/score`.
-            body: The JSON body in wire names. POST, PUT and PATCH get an
-                `idempotencyKey` in it if there is none.
-            query: Parameters of the query; those that are `None` are left out.
-            idempotency_key: The key, if it is not in the body. A body with another
-                `idempotencyKey` is refused, even with a null.
+            body: The JSON body, with the API's names. For POST, PUT and PATCH, the SDK adds
+                an `idempotencyKey` if it is missing.
+            query: The query parameters; those that are `None` are left out.
+            idempotency_key: The key, if it is not in the body. A body with a different or
+                null `idempotencyKey` is rejected.
 
         Returns:
-            The answer's `data`, if the answer holds nothing else. Otherwise the whole
-            answer: of `{"data": ..., "next": ...}` both fields. An object is a dict with
-            `.http`; its `.replayed` is `None`. An answer without a body is an empty dict.
+            The answer's `data` if that is its only field, otherwise the whole answer. An
+            object is a dict with `.http`; its `.replayed` is `None`. An answer without a
+            body is an empty dict.
 
         Raises:
-            TypeError, ValueError: An argument does not fit; nothing was sent.
-            KratyServerError: The server refused or failed.
-            KratyNetworkError: No whole answer arrived.
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed.
+            KratyNetworkError: No complete answer arrived.
         """
         return self._call(raw_operation(method, path, body, query, idempotency_key))
 
     def close(self) -> None:
         """Close the connections; calls after this raise `KratyClosedError`. Safe to repeat.
 
-        Calls that are under way in other threads get their answers.
+        Calls in progress in other threads still get their answers.
         """
         if not self._closed and not self._derived:
             self._sender.channel.close()
@@ -324,13 +323,13 @@ class KratyAdmin(Resources, _Client[Sender]):
     def _make_sender(self, target: Target) -> Sender:
         if self._http_client is not None:
             return Sender(LentChannel(target.prepared, self._http_client))
-        # Not at the top: it imports httpcore, which takes longer than the whole package.
+        # Imported here because httpcore takes longer to import than the whole package.
         from ._transport._own import OwnChannel
 
         return Sender(OwnChannel(target.prepared_whole))
 
-    def _watched(self, watch: Callable[[RequestHook | None], RequestHook]) -> Migrate:
-        return self.with_options(on_request=watch(self._settings.on_request)).migrate
+    def _migrate_with_hook(self, wrap: Callable[[RequestHook | None], RequestHook]) -> Migrate:
+        return self.with_options(on_request=wrap(self._settings.on_request)).migrate
 
     def _call(self, operation: Operation[T], /) -> T:
         return self._sender.perform(self._exchange(operation), self._settings.on_request)
@@ -347,29 +346,30 @@ class KratyAdmin(Resources, _Client[Sender]):
         # Imported here because most programs import no rows.
         from ._bulk._imports import import_rows
 
-        return import_rows(self._watched, self._limiter, kind, rows, mapping, preset, options)
+        migrate, limiter = self._migrate_with_hook, self._limiter
+        return import_rows(migrate, limiter, kind, rows, mapping, preset, options)
 
 
 class KratyAdminAsync(AsyncResources, _Client[AsyncSender]):
     """A client of Kraty's server API for one game, for asyncio.
 
-    The twin of `KratyAdmin`: the same arguments, resources and methods, to be awaited.
-    Make one per event loop and keep it. Close it with `await close()`, or use it as an
+    It has the arguments, resources and methods of `KratyAdmin`; await the methods.
+    Create one per event loop and keep it. Close it with `await close()`, or use it as an
     asynchronous context manager.
 
     Args:
-        api_key: See `KratyAdmin`, as for all that follow.
-        base_url: Where the API is.
+        api_key: See `KratyAdmin` for this and the following arguments.
+        base_url: The URL of the API.
         timeout: Seconds for each step of an attempt.
-        deadline: Seconds for a whole call, which ends in time even if a name resolves slowly.
-        retry: When and how often to try again.
-        retry_budget: How many retries may be spent before calls succeed again.
-        http_client: An `httpx.AsyncClient` or `httpx2.AsyncClient` of your own.
-        generate_idempotency_key: Makes the key of a write that is given none.
+        deadline: Seconds for a whole call. Slow name resolution does not extend it.
+        retry: When and how often to retry.
+        retry_budget: How many retries all tasks together may spend.
+        http_client: Your own `httpx.AsyncClient` or `httpx2.AsyncClient`.
+        generate_idempotency_key: Returns the key for a write to which you pass none.
         on_request: A plain function, called after each attempt.
 
     Raises:
-        TypeError, ValueError: An argument does not fit.
+        TypeError, ValueError: An argument is invalid.
     """
 
     def __init__(
@@ -416,7 +416,7 @@ class KratyAdminAsync(AsyncResources, _Client[AsyncSender]):
     async def close(self) -> None:
         """Close the connections; calls after this raise `KratyClosedError`. Safe to repeat.
 
-        Calls that are under way in other tasks get their answers.
+        Calls in progress in other tasks still get their answers.
 
         Raises:
             KratyError: The client has connections in another event loop: close it there.
@@ -439,13 +439,13 @@ class KratyAdminAsync(AsyncResources, _Client[AsyncSender]):
     def _make_sender(self, target: Target) -> AsyncSender:
         if self._http_client is not None:
             return AsyncSender(AsyncLentChannel(target.prepared, self._http_client))
-        # Not at the top: it imports httpcore, which takes longer than the whole package.
+        # Imported here because httpcore takes longer to import than the whole package.
         from ._transport._own import AsyncOwnChannel
 
         return AsyncSender(AsyncOwnChannel(target.prepared_whole))
 
-    def _watched(self, watch: Callable[[RequestHook | None], RequestHook]) -> AsyncMigrate:
-        return self.with_options(on_request=watch(self._settings.on_request)).migrate
+    def _migrate_with_hook(self, wrap: Callable[[RequestHook | None], RequestHook]) -> AsyncMigrate:
+        return self.with_options(on_request=wrap(self._settings.on_request)).migrate
 
     async def _call(self, operation: Operation[T], /) -> T:
         return await self._sender.perform(self._exchange(operation), self._settings.on_request)
@@ -461,5 +461,5 @@ class KratyAdminAsync(AsyncResources, _Client[AsyncSender]):
     ) -> ImportReport:
         from ._bulk._imports import import_rows_async
 
-        watched, limiter = self._watched, self._limiter
-        return await import_rows_async(watched, limiter, kind, rows, mapping, preset, options)
+        migrate, limiter = self._migrate_with_hook, self._limiter
+        return await import_rows_async(migrate, limiter, kind, rows, mapping, preset, options)

@@ -1,4 +1,4 @@
-"""What a client is made of: its options, checked at construction."""
+"""The options of a client, checked at construction."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ UNCHANGED: Final = Unchanged.UNCHANGED
 
 
 class Target:
-    """Where requests go and what they carry. Holds the key, so nothing shows it."""
+    """URL and headers of a client's requests. They include the key, so no repr shows them."""
 
     def __init__(
         self,
@@ -66,30 +66,30 @@ class Target:
         self.root = root
         """The URL that paths are appended to."""
         self.origin = origin
-        """The `base_url` that it was made of."""
+        """The base URL, without the API's root."""
         self.key_prefix = key_prefix
         """The part of the key that may be shown."""
         self.prepared = prepared
-        """What requests have in common, for a client of the caller's to complete."""
+        """Common headers without Host, for a caller's client, which adds its own."""
         self.prepared_whole = prepared_whole
-        """The same with the host, for a transport of our own."""
+        """Common headers with Host, for our own connections."""
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a client holds a secret and open connections, so it does not pickle")
 
 
 class Settings(NamedTuple):
-    """What may differ from call to call."""
+    """The options that `with_options` can change."""
 
     timeout: httpx.Timeout | None
     """`None` for the default of each operation."""
     deadline: float
-    """Seconds for a whole call, its attempts and waits together."""
+    """Seconds for a whole call, including retries and waits."""
     retry: RetryConfig
     on_request: RequestHook | None
 
     def timeout_of(self, default: float | None) -> Mapping[str, float | None]:
-        """The timeout, by phases, of a call whose operation has this default."""
+        """Return the timeout of each phase, for an operation with this default."""
         if self.timeout is not None:
             return self.timeout.as_dict()
         # A call waits for a connection until its deadline, unless the caller limits that.
@@ -111,7 +111,7 @@ def make_settings(
 ) -> Settings:
     """Build settings from arguments.
 
-    `None` gives an option its default, and `UNCHANGED` the value that it has in `base`.
+    `None` selects an option's default, and `UNCHANGED` its value in `base`.
     """
     return Settings(
         timeout=_chosen(timeout, base.timeout, DEFAULTS.timeout, _timeout),
@@ -167,27 +167,27 @@ def _timeout(value: object) -> httpx.Timeout:
     for phase, seconds in value.as_dict().items():
         if seconds is not None:
             _seconds(f"timeout's {phase}", seconds)
-    # A copy, since it can be changed.
+    # Copied, because the caller may change it later.
     return httpx.Timeout(value)
 
 
 def make_target(api_key: Secret, base_url: str | None, *, keep_alive: bool = True) -> Target:
-    """Key and URL from arguments, or from the environment.
+    """Build a target from the arguments or the environment.
 
     Args:
-        api_key: The key; one of `None` takes `KRATY_SERVER_KEY`.
-        base_url: The URL; `None` takes `KRATY_BASE_URL`, or else the default.
+        api_key: The key. If it holds `None`, `KRATY_SERVER_KEY` is used.
+        base_url: The URL. If it is `None`, `KRATY_BASE_URL` or else the default is used.
         keep_alive: Whether a connection may be used for more than one call.
 
     Raises:
-        TypeError, ValueError: One is missing or unusable. The key is never quoted.
+        TypeError, ValueError: Key or URL are missing or invalid. No message quotes the key.
     """
     key = _key(api_key)
     if base_url is None:
         base_url = os.environ.get("KRATY_BASE_URL") or DEFAULT_BASE_URL
     origin = _origin(base_url)
-    # The codec that the first connection would load. A process that forks while another
-    # thread is in the middle of that leaves the child waiting for it for ever.
+    # Loaded here, not by the first connection: if the process forks while another thread is
+    # importing the codec, the child waits for that import forever.
     codecs.lookup("idna")
     root = httpx.URL(origin + API_ROOT)
     connection = {} if keep_alive else {"Connection": "close"}
@@ -228,11 +228,11 @@ def _key(key: Secret) -> Secret:
         raise ValueError(f"{source} must not be empty")
     if not _KEY.fullmatch(key.given):
         raise ValueError(
-            f"{source} holds a character that no key has; is there a line break at its end?"
+            f"{source} contains a character that no key has; is there a line break at its end?"
         )
     if _UNEXPANDED.search(key.given):
         raise ValueError(
-            f"{source} holds a quote or ${{, which no key has; was it read from a file or a"
+            f"{source} contains a quote or ${{, which no key has; was it read from a file or a"
             " template without removing the quotes or filling in the variable?"
         )
     return key
@@ -253,7 +253,7 @@ def _origin(base_url: object) -> str:
         raise ValueError(f"base_url must be a URL such as {DEFAULT_BASE_URL!r}")
     if url.scheme == "http" and not is_loopback(url.host):
         raise ValueError("base_url must be https:// since the key goes with each request")
-    # Looked for in the text too: a query or a fragment may be empty.
+    # The text is searched too, because `url` does not show an empty query or fragment.
     if url.userinfo or "?" in base_url or "#" in base_url:
         raise ValueError("base_url must hold no user, query or fragment")
     origin = str(url).rstrip("/")

@@ -1,22 +1,22 @@
-"""The errors that leave the SDK.
+"""The errors that the SDK raises.
 
     KratyError
     ├── KratyServerError            the server answered, but not with a result
     │   └── KratyResponseError      it answered 2xx with a body that is not a result
-    ├── KratyNetworkError           no whole answer arrived
+    ├── KratyNetworkError           no complete answer arrived
     ├── KratyKeyExpiredError        the platform may have forgotten the key; nothing was sent
     ├── KratyClosedError            the client was used after close()
-    └── WebhookVerificationError    a webhook is not genuine, not fresh or not an event
+    └── WebhookVerificationError    a webhook failed verification, or is not an event
 
 Bad arguments raise `TypeError` or `ValueError` before anything is sent.
 
-Errors are plain values: they pickle, copy and cross process boundaries with all
-their fields, and they hold no connection, request or response object, so a
-worker that ships one to another process ships no API key with it.
+Errors are plain values: they pickle and copy with all their fields. They hold no
+connection, request or response, so sending one to another process does not send the API
+key with it.
 
-Exceptions that are not the SDK's pass through a call unchanged: a cancellation, what a signal
-handler raises, or a bug in a hook of your own. Each then has the attribute `kraty_call`, a
-`CallInfo`, and on Python 3.11 and later a note that says the same in words.
+Other exceptions pass through a call unchanged: a cancellation, an exception from a signal
+handler, or a bug in your own hook. Each then has the attribute `kraty_call`, a `CallInfo`, and
+on Python 3.11 and later a note that says the same in words.
 
 Some tools keep only an error's class and its `args`, as JSON: Celery's result backends do.
 So `args` holds the message and a dict of facts, and each class can be called with them:
@@ -56,7 +56,7 @@ DETAILS_LIMIT: Final = 300
 
 
 class KratyError(Exception):
-    """The base of every error that the SDK raises on its own account."""
+    """Base class of the SDK's errors."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -84,7 +84,7 @@ class KratyError(Exception):
         return self.message
 
     def _set_facts(self, **facts: object) -> None:
-        """Have `args` carry what a copy made from them needs, as JSON has it."""
+        """Put the facts into `args`, as JSON values, so that a copy can be made from `args`."""
         Exception.__init__(self, self.message, facts)
 
     def __reduce__(self) -> tuple[Callable[..., KratyError], tuple[object, ...]]:
@@ -107,8 +107,8 @@ class KratyClosedError(KratyError):
 class KratyKeyExpiredError(KratyError):
     """The platform may have forgotten the idempotency key, so nothing was sent.
 
-    A repeat could take effect a second time. Find out whether the first call took effect,
-    by the player's balance or your webhooks, then correct the difference under another key.
+    A repeat could take effect a second time. Check the player's balance or your webhooks to
+    find out whether the first call took effect, then correct any difference under another key.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class KratyKeyExpiredError(KratyError):
         self.idempotency_key: str = idempotency_key or facts.get("idempotency_key", "")
         """The key that may have expired."""
         self.first_tried_at: datetime | None = first_tried_at or moment(facts.get("first_tried_at"))
-        """When the call was tried first, as the caller recorded it."""
+        """When the call was first tried, as the caller recorded it."""
         self._set_facts(
             operation=self.operation,
             idempotency_key=self.idempotency_key,
@@ -136,7 +136,7 @@ class KratyKeyExpiredError(KratyError):
 
 
 class CallInfo(NamedTuple):
-    """Which call failed, and how far it had come."""
+    """Which call failed, and how far it got."""
 
     operation: str = ""
     """The method that was called, such as `wallet.credit`."""
@@ -149,15 +149,15 @@ class CallInfo(NamedTuple):
     attempts: int = 1
     """How many attempts were made."""
     ambiguous: bool = True
-    """Whether the call may have taken effect although it failed; true where it is not known."""
+    """Whether the call may have taken effect although it failed; true if that is unknown."""
     request_id: str | None = None
-    """The server's id of its last answer, where it sent one."""
+    """The server's id of its last answer, if it sent one."""
     first_sent_at: datetime | None = None
     """When the first attempt began, in UTC; `None` if none was made."""
 
 
 def describe(call: CallInfo) -> str:
-    """Put what is known of a call into words."""
+    """Describe a call in words."""
     facts = [call.operation or f"{call.method} {call.url}".strip()]
     if call.attempts > 1:
         facts.append(f"{call.attempts} attempts")
@@ -171,22 +171,22 @@ def describe(call: CallInfo) -> str:
 
 
 def _facts_of(call: CallInfo) -> dict[str, Any]:
-    """A call's facts as JSON has them."""
+    """Return a call's fields as JSON values."""
     facts = call._asdict()
     facts["first_sent_at"] = call.first_sent_at and call.first_sent_at.isoformat()
     return facts
 
 
 def _call_of(facts: Mapping[str, Any]) -> CallInfo:
-    """The call that `_facts_of` described."""
+    """Rebuild the call from the result of `_facts_of`."""
     known = {name: facts[name] for name in CallInfo._fields if name in facts}
     known["first_sent_at"] = moment(known.get("first_sent_at"))
     return CallInfo(**known)
 
 
 def moment(text: object) -> datetime | None:
-    """Return the time that a fact holds; `None` for anything else."""
-    # Building an error never fails, so facts that were damaged on their way are left out.
+    """Parse a fact as a time; return `None` for anything else."""
+    # Building an error never fails, so damaged facts are left out.
     try:
         return datetime.fromisoformat(text) if isinstance(text, str) else None
     except ValueError:
@@ -194,14 +194,14 @@ def moment(text: object) -> datetime | None:
 
 
 class _CallError(KratyError):
-    """What `KratyServerError` and `KratyNetworkError` have in common."""
+    """Base class of `KratyServerError` and `KratyNetworkError`."""
 
     def __init__(
         self, message: str, facts: Mapping[str, Any] | None, call: CallInfo | None
     ) -> None:
         super().__init__(message)
         self.call: CallInfo = call or _call_of(facts or {})
-        """Which call failed, and how far it had come; the properties below read it."""
+        """Which call failed, and how far it got; the properties below read it."""
 
     def _set_facts(self, **facts: object) -> None:
         super()._set_facts(**_facts_of(self.call), **facts)
@@ -226,7 +226,7 @@ class _CallError(KratyError):
         """Whether the call may have taken effect although it failed.
 
         True when any attempt ended without a definite answer: the connection
-        broke once the request was on its way, a 408 or 5xx came back, or a 2xx
+        broke after sending had begun, a 408 or 5xx came back, or a 2xx
         could not be read. Repeat such a call with `idempotency_key` until a repeat
         succeeds, or until the platform may have forgotten the key (see
         `first_sent_at`). A repeat that is rejected, by a 429 for example, had no effect.
@@ -236,7 +236,7 @@ class _CallError(KratyError):
 
     @property
     def request_id(self) -> str | None:
-        """The server's id of its last answer, where it sent one."""
+        """The server's id of its last answer, if it sent one."""
         return self.call.request_id
 
     @property
@@ -253,13 +253,13 @@ class _CallError(KratyError):
 
 
 class KratyNetworkError(_CallError):
-    """No whole answer arrived: connecting, sending or receiving failed, or time ran out.
+    """No complete answer arrived: connecting, sending or receiving failed, or time ran out.
 
     Args:
         message: What went wrong.
-        facts: What `args` of another error held, if this is a copy of that one.
+        facts: The facts from another error's `args`, to copy that error.
         original_cause: The underlying exception.
-        call: Which call failed, and how far it had come.
+        call: Which call failed, and how far it got.
     """
 
     def __init__(
@@ -272,8 +272,8 @@ class KratyNetworkError(_CallError):
     ) -> None:
         super().__init__(message, facts, call)
         self.original_cause = original_cause
-        """The underlying exception, such as `httpx.ConnectTimeout`, detached from
-        the request that it was raised for. `None` in a copy made from `args`."""
+        """The underlying exception, such as `httpx.ConnectTimeout`, without its
+        request and traceback. `None` in a copy made from `args`."""
         self._cause_name: str = (
             (facts or {}).get("cause_name", "")
             if original_cause is None
@@ -300,14 +300,14 @@ class KratyServerError(ErrorCodeProperties, _CallError):
 
     Args:
         message: What went wrong, in the server's words.
-        facts: What `args` of another error held, if this is a copy of that one.
+        facts: The facts from another error's `args`, to copy that error.
         code: The error's code. Default: that of `facts`, or else `unknown`.
         status: The HTTP status. Default: that of `facts`, or else 0.
-        details: What else the server said, as parsed JSON.
+        details: The details of the server's error, as parsed JSON.
         headers: The answer's headers, with names in lower case.
-        raw_body: The body as it came; an error keeps its start.
+        raw_body: The raw body, of which the error keeps the start.
         retry_after: Seconds that the server asked to wait.
-        call: Which call failed, and how far it had come.
+        call: Which call failed, and how far it got.
     """
 
     def __init__(
@@ -326,17 +326,17 @@ class KratyServerError(ErrorCodeProperties, _CallError):
         super().__init__(message, facts, call)
         facts = facts or {}
         self.code: str = facts.get("code", "unknown") if code is None else code
-        """The error's code, such as `not_found`; a code that this version does not
-        know comes through as it is."""
+        """The error's code, such as `not_found`. Codes that this version does
+        not know are passed through unchanged."""
         self.status: int = facts.get("status", 0) if status is None else status
         """The HTTP status."""
         self.details = details
-        """What the server said besides, as parsed JSON; `None` for nothing, and for what is
-        nested too deeply to be pickled."""
+        """The details of the server's error, as parsed JSON. `None` if there are none, or if
+        they are nested too deeply to be pickled."""
         self.headers: dict[str, str] = dict(headers or {})
         """The answer's headers, with names in lower case."""
         self.raw_body: bytes = raw_body[:RAW_BODY_LIMIT]
-        """The start of the body as it came."""
+        """The start of the raw body."""
         self.retry_after: float | None = (
             facts.get("retry_after") if retry_after is None else retry_after
         )
@@ -358,14 +358,14 @@ class KratyServerError(ErrorCodeProperties, _CallError):
     def __str__(self) -> str:
         text = f"{self.status} {self.code}: {super().__str__()}"
         if self.details is not None:
-            # What is lacking, and of what, is what one wants to know of a conflict.
-            text = f"{text}: {_shown(self.details)}"
-        # A lone surrogate, as of an emoji cut in half, could not be written to a log.
+            # The details of a conflict say what is missing, and how much.
+            text = f"{text}: {_excerpt(self.details)}"
+        # Logs cannot encode a lone surrogate, such as half of an emoji.
         return text.encode(errors="backslashreplace").decode()
 
 
-def _shown(details: object) -> str:
-    """The start of an error's details; of those that are no JSON, their type."""
+def _excerpt(details: object) -> str:
+    """Return the start of an error's details, or their type if they are not JSON."""
     try:
         text = json.dumps(details, ensure_ascii=False)
     except (TypeError, ValueError, RecursionError):
@@ -374,7 +374,7 @@ def _shown(details: object) -> str:
 
 
 class KratyResponseError(KratyServerError):
-    """The server answered 2xx, but its body is not the result that was promised.
+    """The server answered 2xx, but its body is not a valid result.
 
     A write has most likely taken effect, so it is always `ambiguous`. Repeat it with
     `idempotency_key` to learn the result, as long as the platform keeps that key.
@@ -390,11 +390,11 @@ class KratyResponseError(KratyServerError):
 WebhookVerificationReason = Literal[
     "missing_header", "malformed_header", "no_match", "too_old", "too_new", "invalid_payload"
 ]
-"""Why a webhook was refused."""
+"""Why a webhook was rejected."""
 
 
 class WebhookVerificationError(KratyError):
-    """A webhook is not genuine, not fresh or not an event."""
+    """A webhook failed verification, or is not an event."""
 
     def __init__(
         self,
@@ -407,5 +407,5 @@ class WebhookVerificationError(KratyError):
         self.reason: WebhookVerificationReason = (
             (facts or {}).get("reason", "invalid_payload") if reason is None else reason
         )
-        """Why it was refused, for logs and metrics; tell the sender nothing but 401."""
+        """Why it was rejected, for logs and metrics. Answer the sender with a plain 401."""
         self._set_facts(reason=self.reason)

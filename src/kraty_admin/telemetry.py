@@ -1,4 +1,4 @@
-"""What a client reports about the requests that it makes."""
+"""What a client reports after each attempt, for logs and metrics."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ __all__ = ["RequestHook", "RequestInfo"]
 
 
 class RequestInfo(NamedTuple):
-    """One attempt, after it has ended. `on_request` is called with it."""
+    """One attempt that has ended. The client passes it to `on_request`."""
 
     method: str
     """The HTTP method."""
     url: str
-    """The whole URL; for names of metrics, `operation` has fewer values."""
+    """The full URL. Use `operation` for metric names, since it has fewer values."""
     attempt: int
     """Which attempt of the call this was, from 1."""
     idempotency_key: str | None
-    """The key that it carried; `None` for a read."""
+    """The key that was sent; `None` for a read."""
     duration_ms: float | None
-    """Milliseconds from sending to the whole answer or the failure."""
+    """Milliseconds from sending to the complete answer or the failure."""
     status: int | None
     """The HTTP status; `None` if no answer came."""
     ok: bool
-    """Whether it gave the call its result."""
+    """Whether this attempt returned the call's result."""
     operation: str = ""
     """The method that was called, such as `wallet.credit`."""
     error: str | None = None
@@ -33,15 +33,15 @@ class RequestInfo(NamedTuple):
     will_retry: bool = False
     """Whether another attempt follows."""
     retry_in: float | None = None
-    """Seconds until then."""
+    """Seconds until that attempt; `None` if there is none."""
     request_id: str | None = None
-    """The server's id of the answer, where it sent one."""
+    """The server's id of the answer, if it sent one."""
     first_sent_at: datetime | None = None
     """When the first attempt of the call began, in UTC."""
 
 
 RequestHook: TypeAlias = Callable[[RequestInfo], object]
-"""What `on_request` takes: a function that is called with a `RequestInfo` after each attempt.
+"""The type of `on_request`: a function that is called with a `RequestInfo` after each attempt.
 
-What it returns is ignored.
+Its result is ignored.
 """

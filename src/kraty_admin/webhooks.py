@@ -1,28 +1,27 @@
-"""Verifying the webhooks that Kraty delivers, and signing some to test a receiver with.
+"""Verify the webhooks that Kraty delivers, and sign some to test a receiver.
 
 A delivery names its time and its signature in one header:
 
     X-Signature: t=<unix seconds>,v1=<hex>
 
 where v1 is the HMAC-SHA256, keyed with the endpoint's secret, of `t`, a dot and
-the body as it was sent. The secret's UTF-8 bytes are the key as they are: the
-`whsec_` prefix belongs to it and nothing is decoded.
+the body as it was sent. The key is the secret's UTF-8 bytes, including the `whsec_`
+prefix; nothing is decoded.
 
 Reading the header:
 
-- Fields are separated by commas, with spaces or tabs around them if need be.
-- `t` stands there once, as 1 to 12 ASCII digits. What was signed is those digits
-  as they were sent, so `t=007` is not `t=7`.
-- `v1` may be repeated, as it is while a secret is being rotated; one match is
-  enough. A value that is not 64 lower-case hex digits is passed over, and a header
-  without any that is leaves nothing to check, so it is malformed.
-- Fields of other names, such as `v0` or `v2`, are passed over.
-- More than 4,096 characters, or a control character other than the tab, make a
-  header malformed.
+- Fields are separated by commas, optionally with spaces or tabs around them.
+- `t` appears once, as 1 to 12 ASCII digits. The signature covers the digits as they
+  were sent, so `t=007` is not `t=7`.
+- `v1` may be repeated while a secret is being rotated; one match is enough. Values that
+  are not 64 lower-case hex digits are ignored. A header without a valid `v1` is
+  malformed.
+- Fields with other names, such as `v0` or `v2`, are ignored.
+- A header with more than 4,096 characters, or with a control character other than the
+  tab, is malformed.
 
-The signature is judged before the age. Only a delivery that was rightly signed is
-thus found too old or too new; a forger is told what his own header looks like, and
-nothing of the receiver's clock or window.
+The signature is checked before the age. So only a correctly signed delivery is reported
+as too old or too new, and a forger learns nothing about the receiver's clock or window.
 """
 
 from __future__ import annotations
@@ -45,19 +44,19 @@ if TYPE_CHECKING:
 __all__ = ["construct_event", "sign_webhook", "verify_webhook"]
 
 _HEADER_LIMIT: Final = 4096
-"""In characters: room for some sixty signatures, where a rotation needs two."""
+"""In characters. This is enough for about sixty signatures; a rotation needs two."""
 
 _MAX_AHEAD: Final = 60
-"""How many seconds a delivery's time may lie ahead of our clock."""
+"""How many seconds a delivery's time may be ahead of our clock."""
 
 _MAX_TIME: Final = 999_999_999_999
-"""The last second that twelve digits can write."""
+"""The latest time that twelve digits can express."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
-# Both are used with `fullmatch`, since `$` would let a final newline through, and
-# name the digits, since `\d` and `int` also take those of other scripts. Capitals
-# are left out because nobody sends them, and a digest then has one spelling only.
+# Used with `fullmatch`, because `$` would allow a final newline. They list the digits,
+# because `\d` and `int` also accept those of other scripts. Capitals are not accepted, so
+# that a digest has only one spelling.
 _TIME: Final = re.compile(r"[0-9]{1,12}")
 _SIGNATURE: Final = re.compile(r"[0-9a-f]{64}")
 _USUAL: Final = re.compile(r"t=([0-9]{1,12}),v1=([0-9a-f]{64})")
@@ -66,7 +65,7 @@ _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _BYTES: Final = (bytes, bytearray, memoryview)
 
 _STRAY: Final = "\"'`\u2018\u2019\u201c\u201d\ufeff"
-"""Quotes and the byte order mark: at either end of a secret they come from a file or a shell."""
+"""Quotes and the byte order mark. At the ends of a secret, they come from a file or a shell."""
 
 _MESSAGES: Final[dict[WebhookVerificationReason, str]] = {
     "missing_header": "the delivery carries no signature header",
@@ -77,9 +76,9 @@ _MESSAGES: Final[dict[WebhookVerificationReason, str]] = {
         "no signature matches: another secret signed this body, or it is not"
         " byte for byte the body that was signed"
     ),
-    "too_old": "the delivery is rightly signed, but older than tolerance_seconds",
-    "too_new": f"the delivery is rightly signed, but more than {_MAX_AHEAD} s ahead of the clock",
-    "invalid_payload": "the delivery is rightly signed, but its body is not a JSON object in UTF-8",
+    "too_old": "the delivery is correctly signed, but older than tolerance_seconds",
+    "too_new": f"the delivery is correctly signed, but more than {_MAX_AHEAD} s ahead of the clock",
+    "invalid_payload": "signature and time are valid, but the body is not a JSON object in UTF-8",
 }
 
 
@@ -95,33 +94,31 @@ def verify_webhook(
 
     Whatever a sender puts into the body or the header, the result is True or False.
     A mistake on the receiver's side raises TypeError or ValueError, so that you do not
-    take it for a forged delivery.
+    mistake it for a forged delivery.
 
-    To learn why a delivery was rejected, or to get the event along with the check,
-    use `construct_event`.
+    To learn why a delivery was rejected, or to get the event, use `construct_event`.
 
     Args:
-        raw_body: The request's body as it arrived, before any parsing: JSON that was
-            parsed and written again has other bytes. A `str` stands for its UTF-8 bytes.
+        raw_body: The request's body as it arrived, before any parsing: encoding parsed
+            JSON again gives different bytes. A `str` stands for its UTF-8 bytes.
             `None`, which some API gateways pass for an empty body, is rejected.
         signature_header: The value of `X-Signature`; `None` or empty if there was none.
             `bytes` are read as Latin-1, as web frameworks read them.
         secret: The endpoint's secret, or several while one is being rotated; any of
             them may have signed.
-        tolerance_seconds: How old a delivery may be, in seconds, the bound included: at
-            300 one of exactly 300 passes. Raise it if deliveries wait in a queue of
-            yours; `float("inf")` gives up the protection against replays. How far
-            ahead of the clock a delivery may be is fixed at 60 seconds, included too.
-        now: The time to judge the age by, with a time zone; by default the system's.
-            It is cut to whole seconds, as the sender cut `t`: at 300 seconds allowed,
-            no delivery is refused before it is 300 seconds old, and none passes at 301.
+        tolerance_seconds: The maximum age of a delivery, in seconds, inclusive. Raise it if
+            your deliveries wait in a queue; `float("inf")` disables the protection against
+            replays. A delivery may always be up to 60 seconds ahead of the clock, inclusive.
+        now: The time to compare with, as an aware datetime. Default: the current time. It is
+            truncated to whole seconds, like the sender's `t`: with a tolerance of 300, no
+            delivery is rejected before it is 300 seconds old, and none passes at 301.
 
     Returns:
         True if the signature matches and the age is within bounds, otherwise False.
 
     Raises:
         TypeError: `raw_body` has been parsed, `signature_header` is a list or the like,
-            `secret` is not text, or `tolerance_seconds` or `now` is of another type.
+            `secret` is not text, or `tolerance_seconds` or `now` has the wrong type.
         ValueError: A secret is empty, or begins or ends with white space, a quote or a
             byte order mark; there is no secret; `tolerance_seconds` is negative or NaN;
             or `now` has no time zone.
@@ -141,8 +138,8 @@ def verify_webhook(
                 await queue.put(raw)
                 return {"ok": True}
     """
-    # The usual call, without the steps that only other calls need. A mistake is left to
-    # the steps below, which explain it.
+    # Fast path for the usual call. Mistakes fall through to the code below, which explains
+    # them.
     if (
         now is None
         and type(secret) is str
@@ -177,37 +174,36 @@ def construct_event(
     tolerance_seconds: float = 300,
     now: datetime | None = None,
 ) -> WebhookEvent:
-    """Verify a delivery and return the event that it carries.
+    """Verify a delivery and return its event.
 
-    The event is the delivered JSON object, a dict with typed properties. It may be any
-    object: unknown event names, new fields and missing fields pass. A repeated delivery
+    The event is the delivered JSON object, a dict with typed properties. Any object
+    is accepted, even with unknown event names, new fields or missing fields. A repeated delivery
     keeps its `id` and has a higher `delivery_attempt`: handle each `id` once.
 
     Args:
         raw_body: The request's body as it arrived, before any parsing; `None` is rejected.
         signature_header: The value of `X-Signature`; `None` or empty if there was none.
         secret: The endpoint's secret, or several while one is being rotated.
-        tolerance_seconds: How old a delivery may be, in seconds, the bound included.
-        now: The time to judge the age by, with a time zone; by default the system's.
-            `verify_webhook` says more about each of these.
+        tolerance_seconds: The maximum age of a delivery, in seconds, inclusive.
+        now: The time to compare with, as an aware datetime. Default: the current time.
+            `verify_webhook` explains each argument in more detail.
 
     Returns:
         The event.
 
     Raises:
-        WebhookVerificationError: The delivery is refused. Its `reason` is one of
+        WebhookVerificationError: The delivery is rejected. The error's `reason` is one of
 
             - `missing_header`: there is no header;
-            - `malformed_header`: the header is not of the form
+            - `malformed_header`: the header does not have the form
               `t=<unix seconds>,v1=<hex>`;
-            - `no_match`: none of the signatures was made with any of the secrets
-              over this body;
-            - `too_old`, `too_new`: it is rightly signed, but out of the window;
-            - `invalid_payload`: it is rightly signed and in time, but the body is
-              not a JSON object in UTF-8.
+            - `no_match`: no signature matches this body with any of the secrets;
+            - `too_old`, `too_new`: the signature matches, but the time is out of bounds;
+            - `invalid_payload`: signature and time are valid, but the body is not a JSON
+              object in UTF-8.
 
-            Log it; the sender needs to know no more than 401.
-        TypeError, ValueError: The receiver's own mistakes, as for `verify_webhook`.
+            Log the reason, and answer the sender with a plain 401.
+        TypeError, ValueError: A mistake on the receiver's side, as for `verify_webhook`.
 
     Example:
         With FastAPI:
@@ -221,7 +217,7 @@ def construct_event(
                         secret=os.environ["KRATY_WEBHOOK_SECRET"],
                     )
                 except WebhookVerificationError as err:
-                    log.warning("webhook refused: %s", err.reason)
+                    log.warning("webhook rejected: %s", err.reason)
                     raise HTTPException(status_code=401) from None
                 if event.event_name == "grant.created":
                     await deliver(event.id, event.data)
@@ -235,12 +231,12 @@ def construct_event(
     header = _text(signature_header)
     reason = _check(body, header, keys, _window(tolerance_seconds), _unix(now))
     if reason is not None:
-        _refuse(reason)
+        _reject(reason)
     payload = _object(body)
     if payload is None:
-        _refuse("invalid_payload")
+        _reject("invalid_payload")
 
-    # Here and not above: most programs that import the SDK never receive a webhook.
+    # Imported here because most programs never receive a webhook.
     from kraty_server_api.models import WebhookEvent
 
     return WebhookEvent(payload)
@@ -252,21 +248,19 @@ def sign_webhook(
     secret: str,
     timestamp: datetime | int | None = None,
 ) -> str:
-    """Sign a body as Kraty does, to test a receiver with.
+    """Sign a body as Kraty does, to test a receiver.
 
     Args:
-        raw_body: The body that the receiver will be sent; a `str` stands for its
-            UTF-8 bytes.
+        raw_body: The body to send to the receiver; a `str` stands for its UTF-8 bytes.
         secret: The secret that the receiver verifies with.
-        timestamp: When the delivery claims to have been sent: a datetime with a time
-            zone, cut to whole seconds, or Unix seconds, from 0 to 999,999,999,999; by
-            default the system's time.
+        timestamp: The timestamp to sign: an aware datetime, which is truncated to whole
+            seconds, or Unix seconds from 0 to 999,999,999,999. Default: the current time.
 
     Returns:
         The value for the `X-Signature` header.
 
     Raises:
-        TypeError: An argument is of another type.
+        TypeError: An argument has the wrong type.
         ValueError: The secret is empty, or begins or ends with white space, a quote or a
             byte order mark; the timestamp is out of range or has no time zone; or the
             text of the body or the secret cannot be encoded.
@@ -276,7 +270,7 @@ def sign_webhook(
 
             body = b'{"id": "evt_1", "eventName": "grant.created", "data": {}}'
             header = sign_webhook(raw_body=body, secret="whsec_test")
-            answer = client.post(
+            response = client.post(
                 "/kraty/webhook", content=body, headers={"X-Signature": header}
             )
     """
@@ -284,11 +278,13 @@ def sign_webhook(
     del secret
     if isinstance(key, Exception):
         raise key
-    if raw_body is None:  # pyright: ignore[reportUnnecessaryComparison]  # callers err
+    if raw_body is None:  # pyright: ignore[reportUnnecessaryComparison]  # untyped callers may pass anything
         raise TypeError("raw_body must be the body to sign, not None")
     body = _bytes(raw_body)
     if body is None:
-        raise ValueError("raw_body must be text that UTF-8 can encode, and holds a lone surrogate")
+        raise ValueError(
+            "raw_body must be text that UTF-8 can encode, but it holds a lone surrogate"
+        )
     unix = _timestamp(timestamp)
     return f"t={unix},v1={_sign(key, str(unix), body)}"
 
@@ -300,9 +296,9 @@ def _check(
     tolerance: float,
     now: int,
 ) -> WebhookVerificationReason | None:
-    """Return why a delivery is to be rejected, or `None` if it is good.
+    """Return why a delivery is rejected, or `None` if it is valid.
 
-    `body` is `None` if nobody can have signed it; `now` is Unix seconds.
+    `body` is `None` if no signature can match it; `now` is in Unix seconds.
     """
     if not header:
         return "missing_header"
@@ -321,7 +317,7 @@ def _check(
 
 
 def _parse(header: str) -> tuple[str, list[str]] | None:
-    """Read the header into the digits of `t` and the well-formed `v1`; `None` if malformed."""
+    """Return the digits of `t` and the valid `v1` values; `None` if the header is malformed."""
     usual = _USUAL.fullmatch(header)
     if usual is not None:  # fast path: the rest would give the same
         return usual[1], [usual[2]]
@@ -341,8 +337,8 @@ def _parse(header: str) -> tuple[str, list[str]] | None:
 
 
 def _any_match(keys: list[hmac.HMAC], time_text: str, body: bytes, signatures: list[str]) -> bool:
-    # Every pair is compared, a match or not, so that the time taken does not tell
-    # which secret or which signature it was.
+    # Compare every pair even after a match, so that the time taken does not reveal which
+    # secret or which signature matched.
     matched = False
     for key in keys:
         expected = _sign(key, time_text, body)
@@ -358,11 +354,11 @@ def _sign(key: hmac.HMAC, time_text: str, body: bytes) -> str:
 
 
 def _object(body: bytes | None) -> dict[str, object] | None:
-    """Parse a JSON object; `None` if the body is anything else."""
+    """Parse a JSON object; return `None` if the body is anything else."""
     if body is None:
         return None
-    # `json.loads` would also take UTF-16 and UTF-32, hence the decoding. Its errors
-    # are ValueErrors, too many digits in a number included.
+    # Decoded first, because `json.loads` would also accept UTF-16 and UTF-32. Its errors
+    # are ValueErrors, even for a number with too many digits.
     try:
         value: object = json.loads(body.decode("utf-8"), parse_constant=_not_json)
     except (ValueError, RecursionError):
@@ -374,19 +370,19 @@ def _not_json(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON")
 
 
-def _refuse(reason: WebhookVerificationReason) -> NoReturn:
+def _reject(reason: WebhookVerificationReason) -> NoReturn:
     raise WebhookVerificationError(_MESSAGES[reason], reason=reason)
 
 
-# What the receiver passes is checked at run time as well, since an unchecked program
-# would otherwise reject every delivery, or accept any. No message quotes a value.
+# Arguments are checked at run time too. Otherwise a program without a type checker could
+# reject every delivery, or accept any. No message quotes a value.
 
 
 def _keys(secret: object) -> list[hmac.HMAC] | TypeError | ValueError:
-    """The keys of one or several secrets.
+    """Return the keys of one or several secrets, or the error to raise.
 
-    What is wrong with a secret is returned and not raised: a traceback that shows locals
-    would show the secret in each frame that the error passed through.
+    The error is returned, because a traceback with locals would show the secret in each
+    frame that the error passed through.
     """
     if isinstance(secret, str):
         key = _key(secret)
@@ -410,12 +406,12 @@ def _key(secret: object) -> hmac.HMAC | TypeError | ValueError:
     return ValueError(key) if isinstance(key, str) else key
 
 
-# Kept, because setting up an HMAC takes longer than hashing a delivery. One is copied for
-# each signature and never updated, so threads can share it. Unlike the secret it can be
-# seen in the locals of a frame: its repr shows nothing.
+# Cached, because setting up an HMAC takes longer than hashing a delivery. It is copied for
+# each signature and never updated, so threads can share it. Unlike the secret, it may appear
+# in the locals of a frame, because its repr does not show the key.
 @lru_cache(maxsize=64)
 def _keyed(secret: str) -> hmac.HMAC | str:
-    """The HMAC of no data under a secret, or what is wrong with the secret."""
+    """Return an empty HMAC keyed with a secret, or what is wrong with the secret."""
     if not secret.strip():
         return "secret must not be empty or blank"
     if secret.strip() != secret:
@@ -424,14 +420,14 @@ def _keyed(secret: str) -> hmac.HMAC | str:
         return "secret must not begin or end with a quote or a byte order mark"
     key = _encoded(secret)
     if key is None:
-        return "secret must be text that UTF-8 can encode, and holds a lone surrogate"
+        return "secret must be text that UTF-8 can encode, but it holds a lone surrogate"
     return hmac.new(key, digestmod="sha256")
 
 
 def _bytes(raw_body: object) -> bytes | None:
-    """The body's bytes; `None` for what nobody can have signed.
+    """Return the body's bytes; `None` if no signature can match.
 
-    That is no body at all, and text with lone surrogates, which no bytes stand for.
+    That is so without a body, and for text with lone surrogates, which has no UTF-8 bytes.
     """
     if isinstance(raw_body, bytes):
         return raw_body
@@ -459,7 +455,7 @@ def _text(signature_header: object) -> str | None:
 
 
 def _encoded(text: str) -> bytes | None:
-    # The error is not let out, nor made the context of another: it holds the text.
+    # The error holds the text, so it is neither raised nor the context of another.
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError:
@@ -469,7 +465,7 @@ def _encoded(text: str) -> bytes | None:
 def _window(tolerance_seconds: object) -> float:
     if isinstance(tolerance_seconds, bool) or not isinstance(tolerance_seconds, (int, float)):
         raise TypeError(f"tolerance_seconds must be a number, not {_type(tolerance_seconds)}")
-    if not tolerance_seconds >= 0:  # which NaN is not either
+    if not tolerance_seconds >= 0:  # also rejects NaN
         raise ValueError("tolerance_seconds must be zero or more")
     return tolerance_seconds
 
