@@ -1,12 +1,11 @@
-"""The build step: the contract and the surface become `generated/`.
+"""Build `generated/` from the contract and the surface.
 
     python codegen/generate.py                    regenerate
     python codegen/generate.py --spec PATH|URL    adopt another contract, then regenerate
-    python codegen/generate.py --check            fail if `generated/` is not what would come out
+    python codegen/generate.py --check            fail if `generated/` is out of date
 
-openapi-python-client parses the contract and renders our templates; `views.py` decides
-what they see. The output is a function of the inputs alone, so that a check is a comparison
-of bytes.
+openapi-python-client parses the contract and renders our templates; `views.py` prepares
+their values. The output depends on nothing but the inputs, so a check compares bytes.
 """
 
 from __future__ import annotations
@@ -46,35 +45,35 @@ LINE: Final = 100
 
 @attrs.frozen
 class Layout:
-    """Where a build step reads and writes; the golden test has one of its own."""
+    """The paths and packages of a build. The golden test has its own."""
 
     contract: Path
     surface: Path
     output: Path
     package: str
     runtime: Path | None = None
-    """The modules that are copied into the package; without it, the package imports Kraty's."""
+    """The folder of modules to copy into the package. Without it, the package imports Kraty's."""
     public: str | None = None
-    """The package that people import models and params from, where it is another one."""
+    """The public package that re-exports models and params, if there is one."""
 
     @property
     def runtime_package(self) -> str:
-        """The package from which the output imports the modules of the runtime."""
+        """The package from which the output imports the runtime modules."""
         return KRATY.package if self.runtime is None else self.package
 
     def runtime_modules(self) -> list[Path]:
-        """The modules that are copied. The package has an `__init__.py` of its own."""
+        """Return the modules to copy: all but `__init__.py`, since the package has its own."""
         modules = [] if self.runtime is None else sorted(self.runtime.glob("*.py"))
         return [path for path in modules if path.name != "__init__.py"]
 
     def inputs(self) -> list[Path]:
-        """Every file that the output depends on."""
+        """Return every file that the output depends on."""
         templates = sorted((ROOT / "codegen" / "templates").iterdir())
         scripts = [ROOT / "codegen" / name for name in ("config.yaml", "generate.py", "views.py")]
         return [self.contract, self.surface, *scripts, *templates, *self.runtime_modules()]
 
     def label(self, path: Path) -> str:
-        """How messages and the manifest name a file."""
+        """Return the name of a file in messages and in the manifest."""
         return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name
 
 
@@ -86,7 +85,7 @@ KRATY: Final = Layout(
     runtime=ROOT / "codegen" / "runtime",
     public="kraty_admin",
 )
-# A contract that takes every branch of the templates; what comes of it is tested.
+# A contract that covers every branch of the templates. Tests check the output.
 GOLDEN: Final = Layout(
     contract=ROOT / "tests" / "golden" / "contract.json",
     surface=ROOT / "tests" / "golden" / "surface.yaml",
@@ -96,12 +95,12 @@ GOLDEN: Final = Layout(
 
 
 def docstring(value: str, indent: int, hang: int = 0) -> str:
-    """Text for a docstring: escaped, and filled to the line length.
+    """Escape text for a docstring, and wrap it at the line length.
 
     Args:
-        value: The text; blank lines part paragraphs.
+        value: The text; blank lines separate paragraphs.
         indent: The column at which it starts.
-        hang: How much further in the following lines are.
+        hang: The extra indent of the following lines.
     """
     margin = " " * (indent + hang)
     paragraphs = [
@@ -120,7 +119,7 @@ def docstring(value: str, indent: int, hang: int = 0) -> str:
 
 
 def string_literal(value: str, indent: int) -> str:
-    """Text as Python source: one literal for each line that fits.
+    """Return text as Python source, one literal for each line.
 
     Args:
         value: The text, without line breaks.
@@ -128,14 +127,14 @@ def string_literal(value: str, indent: int) -> str:
     """
     lines = textwrap.wrap(value, width=LINE - indent - 4, break_long_words=False)
     margin = " " * indent
-    # Every line but the last keeps the space at which it was broken.
+    # Every line but the last keeps the space where it was broken.
     parts = [json.dumps(line + " ", ensure_ascii=False) for line in lines[:-1]]
     parts += [json.dumps(line, ensure_ascii=False) for line in lines[-1:]]
     return f"(\n{margin}" + f"\n{margin}".join(parts) + f"\n{margin[4:]})"
 
 
 class KratyProject(openapi_python_client.Project):
-    """openapi-python-client with our layout: a module per kind of thing, facades by resource."""
+    """openapi-python-client with our layout: models, operations, and a facade per resource."""
 
     def __init__(
         self, view: PackageView, data: GeneratorData, config: Config, layout: Layout
@@ -152,7 +151,7 @@ class KratyProject(openapi_python_client.Project):
         """Render every module and run the post hooks.
 
         Returns:
-            What the generator complains about.
+            The generator's errors.
         """
         view = self.view
         self._render("__init__.py", "package_init.py.jinja", title=view.title)
@@ -173,7 +172,7 @@ class KratyProject(openapi_python_client.Project):
             self._render(f"resources/{resource.name}.py", "resource.py.jinja", resource=resource)
         (self.package_dir / "py.typed").touch()
         self._run_post_hooks()
-        # After the hooks, since these modules are checked and formatted where they are written.
+        # After the hooks, because these modules are formatted at their source.
         for path in self.layout.runtime_modules():
             self._copy(path)
         return self._get_errors()
@@ -206,7 +205,7 @@ def _digest(data: bytes) -> str:
 
 
 def _files(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder, by path; compiled Python aside."""
+    """Return every file below a folder by path, without compiled Python."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
@@ -222,8 +221,8 @@ def generate(layout: Layout, target: Path, contract_bytes: bytes) -> None:
     """Write the whole output for a contract into an empty folder.
 
     Raises:
-        SurfaceError: The contract and the surface do not fit together, or the
-            generator cannot read the contract.
+        SurfaceError: The contract and the surface do not match, or the generator
+            cannot read the contract.
     """
     contract: Json = json.loads(contract_bytes)
     surface: Json = _load_yaml(layout.surface)
@@ -244,7 +243,7 @@ def generate(layout: Layout, target: Path, contract_bytes: bytes) -> None:
     errors = KratyProject(package_view(contract, surface, data), data, config, layout).build()
     if errors:
         raise SurfaceError(_message(error) for error in errors)
-    # The emulator validates requests against the very contract that the code came from.
+    # The emulator validates requests against the contract that the code was made from.
     (package / layout.contract.name).write_bytes(contract_bytes)
     inputs = {layout.label(path): path.read_bytes() for path in layout.inputs()}
     inputs[layout.label(layout.contract)] = contract_bytes
@@ -262,7 +261,7 @@ def _message(error: GeneratorError) -> str:
 
 
 def differences(layout: Layout, expected: Mapping[str, bytes]) -> Iterator[str]:
-    """Each file of the output that is not as it should be, and why."""
+    """Yield each file of the output that is wrong, and why."""
     actual = _files(layout.output)
     try:
         manifest: Json = json.loads(actual.get(MANIFEST, b""))
@@ -289,7 +288,7 @@ def differences(layout: Layout, expected: Mapping[str, bytes]) -> Iterator[str]:
 
 
 def unhandled(contract: Json) -> Iterator[str]:
-    """Each operation that the emulator does not serve, and the reverse."""
+    """Yield operations without a handler in the emulator, and the reverse."""
     from kraty_admin.emulator._operations import HANDLERS
 
     known = {operation["operationId"] for _, _, operation in raw_operations(contract)}
@@ -300,7 +299,7 @@ def unhandled(contract: Json) -> Iterator[str]:
 
 
 def check(layout: Layout) -> list[str]:
-    """What is wrong with the output on disk, a line each; nothing if it is what would come out."""
+    """Return what is wrong with the output on disk, one line per cause."""
     contract_bytes = layout.contract.read_bytes()
     causes: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -313,10 +312,10 @@ def check(layout: Layout) -> list[str]:
 
 
 def regenerate(layout: Layout, contract_bytes: bytes) -> int:
-    """Replace the output; nothing on disk changes unless all of it could be made.
+    """Replace the output. If it cannot be generated, nothing on disk changes.
 
     Returns:
-        How many files there are.
+        The number of files.
     """
     with tempfile.TemporaryDirectory() as folder:
         generate(layout, Path(folder), contract_bytes)
@@ -329,10 +328,10 @@ def regenerate(layout: Layout, contract_bytes: bytes) -> int:
 
 
 def fetch(spec: str) -> bytes:
-    """A contract from a path or URL, laid out as this project keeps it.
+    """Read a contract from a path or URL, and format it as this project does.
 
     Raises:
-        SurfaceError: It cannot be read, or is no valid OpenAPI document.
+        SurfaceError: It cannot be read, or is not a valid OpenAPI document.
     """
     try:
         if spec.startswith(("http://", "https://")):
@@ -348,12 +347,12 @@ def fetch(spec: str) -> bytes:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+    """Run the command line, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--spec", metavar="PATH|URL", help="adopt this contract first")
     parser.add_argument("--check", action="store_true", help="fail if anything has drifted")
     options = parser.parse_args(argv)
-    # The post hooks call ruff by name: the one that belongs to this Python.
+    # The post hooks find ruff on PATH. Use the one of this Python.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     if options.check:
         causes = [*check(KRATY), *check(GOLDEN)]
@@ -361,7 +360,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for cause in causes:
             print(f"drift: {cause}", file=sys.stderr)
         if causes:
-            print("run `make regen`, or mend what is named above", file=sys.stderr)
+            print("run `make regen`, or fix the causes above", file=sys.stderr)
             return 1
         print(f"no drift: {len(_files(KRATY.output))} files match {KRATY.contract.name}")
         return 0

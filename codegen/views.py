@@ -1,8 +1,7 @@
-"""What the templates see: the parsed contract and the surface, as plain values.
+"""Turn the parsed contract and the surface into plain values for the templates.
 
-Everything here is pure. openapi-python-client has parsed and named the schemas; the
-raw contract is consulted for what its parser drops: bounds, key order, discriminators
-and descriptions.
+Everything here is pure. openapi-python-client parses and names the schemas. Its parser
+drops bounds, key order, discriminators and descriptions; they come from the raw contract.
 """
 
 from __future__ import annotations
@@ -37,15 +36,15 @@ Json = dict[str, Any]
 
 
 class SurfaceError(Exception):
-    """The contract and the surface do not fit together; one line per cause."""
+    """The contract and the surface do not match; one line per cause."""
 
     def __init__(self, causes: Iterable[str]) -> None:
         self.causes = list(causes)
         super().__init__("\n".join(self.causes))
 
 
-# Names that a property must not take: Python's own, those of the base class, and the
-# names that annotations and decorators in the class body need.
+# Names that a property must not have: Python's keywords, those of the base class, and those
+# that annotations and decorators in the class body use.
 RESERVED: Final = frozenset(
     [
         *keyword.kwlist,
@@ -176,12 +175,12 @@ def _is_array(node: object) -> TypeGuard[list[Any]]:
 
 
 def literal(value: object) -> str:
-    """A JSON scalar as Python source."""
+    """Return a JSON scalar as Python source."""
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
 
 
 def resolve(contract: Json, node: Json) -> Json:
-    """The node itself, or what its `$ref` points to."""
+    """Return the node itself, or the target of its `$ref`."""
     while "$ref" in node:
         target: Any = contract
         for part in str(node["$ref"]).removeprefix("#/").split("/"):
@@ -191,7 +190,7 @@ def resolve(contract: Json, node: Json) -> Json:
 
 
 def raw_operations(contract: Json) -> Iterator[tuple[str, str, Json]]:
-    """Method, path and operation of each operation, in the contract's order."""
+    """Yield each operation with its method and path, in the contract's order."""
     methods = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
     for path, item in contract["paths"].items():
         for method in methods:
@@ -199,7 +198,7 @@ def raw_operations(contract: Json) -> Iterator[tuple[str, str, Json]]:
                 yield method, path, item[method]
 
 
-# What a row of the surface may say.
+# The settings that a row of the surface may have.
 SETTINGS: Final = frozenset(
     {"method", "positional", "defaults", "replayed", "timeout", "key", "imports"}
 )
@@ -209,10 +208,10 @@ WRITES: Final = frozenset({"post", "put", "patch"})
 
 
 def check_surface(contract: Json, surface: Json) -> None:
-    """Check that operations and rows match, and that each row makes sense.
+    """Check that operations and rows match, and that each row is valid.
 
     Raises:
-        SurfaceError: One cause for each mistake.
+        SurfaceError: They do not match, or a row is invalid; one cause per mistake.
     """
     http_methods = {raw.get("operationId"): verb for verb, _, raw in raw_operations(contract)}
     known = list(http_methods)
@@ -229,7 +228,7 @@ def check_surface(contract: Json, surface: Json) -> None:
         elif resource not in surface["resources"]:
             causes.append(f"surface.yaml: {name}: no such resource: {resource}")
         elif method in methods:
-            causes.append(f"surface.yaml: {name}: {method} is {methods[method]} already")
+            causes.append(f"surface.yaml: {name}: {method} is already used by {methods[method]}")
         methods[method] = name
         key = row.get("key")
         if http_methods.get(name) in WRITES:
@@ -238,7 +237,7 @@ def check_surface(contract: Json, surface: Json) -> None:
                     f"surface.yaml: {name}: key must be one of {', '.join(lifetimes)}, not {key}"
                 )
         elif key is not None:
-            causes.append(f"surface.yaml: {name}: key must be left out, since this is no write")
+            causes.append(f"surface.yaml: {name}: key must be left out, since this is not a write")
         unknown = set(row) - SETTINGS
         causes += [f"surface.yaml: {name}: unknown setting {key}" for key in sorted(unknown)]
     if causes:
@@ -264,7 +263,7 @@ def _is_map(model: ModelProperty) -> bool:
 
 
 def python_name(wire: str, taken: Iterable[str]) -> str:
-    """A property name for a wire name: snake_case, with an underscore where it collides."""
+    """Return a wire name in snake_case, with an underscore if that name is taken."""
     name = snake_case(wire) or "field"
     if not name.isidentifier() and not keyword.iskeyword(name):
         name = f"field_{name}"
@@ -274,7 +273,7 @@ def python_name(wire: str, taken: Iterable[str]) -> str:
 
 
 def _split_null(prop: Property) -> tuple[list[Property], bool]:
-    """The branches of a property without `null`, and whether `null` was one."""
+    """Return a property's branches without `null`, and whether `null` was one."""
     if not isinstance(prop, UnionProperty):
         return [prop], isinstance(prop, NoneProperty)
     branches = [inner for inner in prop.inner_properties if not isinstance(inner, NoneProperty)]
@@ -283,7 +282,7 @@ def _split_null(prop: Property) -> tuple[list[Property], bool]:
 
 @attrs.frozen
 class Types:
-    """Properties as Python types, for answers and for arguments."""
+    """Maps properties to Python types, for answers and for arguments."""
 
     discriminators: Mapping[frozenset[str], tuple[str, Mapping[str, str]]]
 
@@ -307,7 +306,7 @@ class Types:
         return cls(found)
 
     def answer(self, prop: Property) -> tuple[str, str]:
-        """Annotation and decoder of a value that the server sends, `null` aside."""
+        """Return annotation and decoder of a value that the server sends, ignoring `null`."""
         branches, _ = _split_null(prop)
         if len(branches) != 1:
             return self._answer_union(branches)
@@ -355,18 +354,18 @@ class Types:
         return "Any", "decoding.as_any"
 
     def argument(self, prop: Property, *, models: str, params: str, nested: bool = False) -> str:
-        """Annotation of a value that the caller gives.
+        """Return the annotation of a value that the caller passes.
 
         Args:
             prop: The property.
             models: Prefix of names from the models module.
             params: Prefix of names from the params module.
-            nested: Whether it lies inside a dict argument, which is sent as it is.
+            nested: Whether it is inside a dict argument, which is sent unchanged.
         """
         branches, nullable = _split_null(prop)
         parts = [self._argument(b, models=models, params=params, nested=nested) for b in branches]
         if any(isinstance(branch, ModelProperty) for branch in branches):
-            # A plain dict is welcome wherever an object is, and comes last.
+            # Every object may also be a plain dict, which comes last.
             parts = [part.removesuffix(" | Mapping[str, Any]") for part in parts]
             parts.append("Mapping[str, Any]")
         if nullable and nested:
@@ -414,7 +413,7 @@ class Types:
 def _reachable(
     roots: Iterable[Property], named: Mapping[str, ModelProperty]
 ) -> tuple[dict[str, ModelProperty], set[str]]:
-    """Models and enum names that can be reached from these, each once."""
+    """Return the models and enum names that the roots refer to, directly or not."""
     models: dict[str, ModelProperty] = {}
     enums: set[str] = set()
     queue = list(roots)
@@ -428,7 +427,7 @@ def _reachable(
             case LiteralEnumProperty():
                 enums.add(prop.class_info.name)
             case ModelProperty() if prop.class_info.name not in models:
-                # The parser copies a model before it has read its fields; the named one is whole.
+                # The parser may copy a model before reading its fields; `named` has complete ones.
                 model = named[prop.class_info.name]
                 models[prop.class_info.name] = model
                 queue.extend(_fields(model))
@@ -455,12 +454,12 @@ def _bounds_doc(schema: Json) -> str:
 
 
 def _keywords(schema: Json, names: Mapping[str, str]) -> str:
-    given = {ours: schema[theirs] for theirs, ours in names.items() if theirs in schema}
-    return "".join(f", {name}={literal(value)}" for name, value in given.items())
+    present = {ours: schema[theirs] for theirs, ours in names.items() if theirs in schema}
+    return "".join(f", {name}={literal(value)}" for name, value in present.items())
 
 
 def _check(contract: Json, schema: Json, name: str, label: str) -> str:
-    """The expression that checks an argument and yields its wire value."""
+    """Return the expression that checks an argument and gives its wire value."""
     schema = resolve(contract, schema)
     kinds = schema.get("type", [])
     kinds = [kinds] if isinstance(kinds, str) else [kind for kind in kinds if kind != "null"]
@@ -491,7 +490,7 @@ def _check(contract: Json, schema: Json, name: str, label: str) -> str:
             array = f"_checks.array({label}, {name}{bounds})"
             items = resolve(contract, schema.get("items", {}))
             if items.get("type") == "string":
-                # Dicts in arrays pass untouched, for the server to judge; ids do not.
+                # Strings in arrays are checked here, but dicts only by the server.
                 item = _check(contract, items, "_item", f"f'{name}[{{_i}}]'")
                 return f"[{item} for _i, _item in enumerate({array})]"
             return array
@@ -565,7 +564,7 @@ def _path_expression(template: str, segments: Mapping[str, str]) -> str:
 
 
 def _result(endpoint: Endpoint) -> tuple[ModelProperty, bool]:
-    """The model that a call returns, and whether the answer wraps it in `data`."""
+    """Return the model of a call's result, and whether the answer wraps it in `data`."""
     for response in endpoint.responses.patterns:
         if not response.status_code.pattern.startswith("2"):
             continue
@@ -593,10 +592,10 @@ def _key_lifetimes(surface: Json) -> dict[str, KeyLifetimeView]:
 
 
 def _imports(contract: Json, row: Json, raw: Json) -> ImportView | None:
-    """The import of any number of rows that the method `import_<method>` runs.
+    """Return the view of the method `import_<method>`; `None` if there is none.
 
     Raises:
-        SurfaceError: The operation takes no limited list of rows, or the row says too little.
+        SurfaceError: The operation has no list `rows` with `maxItems`, or settings are missing.
     """
     if "imports" not in row:
         return None
@@ -659,7 +658,7 @@ def _operation(
             for field in _fields(prop)
         ]
 
-    # Required before optional, since Python wants it so.
+    # Python requires arguments without a default first.
     rest = [a for a in [*(body or []), *query] if a.default is None]
     rest += [a for a in [*(body or []), *query] if a.default is not None]
     positional = [*path, *(a for a in rest if not a.keyword)]
@@ -686,7 +685,7 @@ def _operation(
         body=body,
         result=result.class_info.name,
         result_doc=f"`{result.class_info.name}`: {_doc(result)}".rstrip(": "),
-        errors_doc="The server refused or failed. "
+        errors_doc="The server rejected the call or failed. "
         + " ".join(f"{s}: {a['description']}" for s, a in answers if not s.startswith("2")),
         enveloped=enveloped,
         replayed=row.get("replayed"),
@@ -708,7 +707,7 @@ def _model(model: ModelProperty, types: Types) -> ModelView:
                 name=python_name(_wire(prop), [field.name for field in fields]),
                 wire=literal(_wire(prop)),
                 annotation=annotation,
-                doc=_doc(prop) or f"The wire's `{_wire(prop)}`.",
+                doc=_doc(prop) or f"The contract's `{_wire(prop)}`.",
                 required=required,
                 decoder=decoder,
                 is_union=decoder.startswith("decoding.as_tagged"),
@@ -723,7 +722,7 @@ def _params(model: ModelProperty, types: Types) -> ParamsView:
             name=_wire(prop),
             wire=literal(_wire(prop)),
             annotation=types.argument(prop, models="", params="", nested=True),
-            doc=_doc(prop) or f"The wire's `{_wire(prop)}`.",
+            doc=_doc(prop) or f"The contract's `{_wire(prop)}`.",
             required=prop.required,
             is_identifier=_wire(prop).isidentifier() and not keyword.iskeyword(_wire(prop)),
         )
@@ -747,11 +746,11 @@ def _webhook_models(contract: Json, data: GeneratorData) -> list[ModelProperty]:
 
 
 def package_view(contract: Json, surface: Json, data: GeneratorData) -> PackageView:
-    """Everything that the templates need.
+    """Return everything that the templates need.
 
     Raises:
-        SurfaceError: The surface and the contract do not fit together, or the contract
-            uses what the templates have no branch for.
+        SurfaceError: The surface and the contract do not match, or the contract uses
+            something that the templates do not support.
     """
     check_surface(contract, surface)
     types = Types.of(contract)

@@ -1,5 +1,5 @@
-"""Python that is the same for every contract.
+"""Modules that are the same for every contract.
 
 The build step copies each module into the generated package, under the same name. This file
-stays here: the package has its own.
+is not copied, because the package has its own.
 """

@@ -1,4 +1,4 @@
-"""Turn wire values into Python values. A value of another shape is returned as it is."""
+"""Turn JSON values into Python values. A value of an unexpected type is returned unchanged."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ M = TypeVar("M", bound=Model)
 
 
 def is_object(value: object) -> TypeGuard[dict[str, Any]]:
-    """Return whether JSON calls this an object."""
+    """Return whether this is a JSON object."""
     return isinstance(value, dict)
 
 
 def is_array(value: object) -> TypeGuard[list[Any]]:
-    """Return whether JSON calls this an array."""
+    """Return whether this is a JSON array."""
     return isinstance(value, list)
 
 
 def as_any(value: Any) -> Any:
-    """Return any value."""
+    """Return the value, whatever its type."""
     return value
 
 
 def as_str(value: Any) -> str:
-    """Return a string. That of an enum may be one that this version does not know."""
+    """Return a string. It may be an enum value that this version does not know."""
     return cast("str", value)
 
 
 def as_int(value: Any) -> int:
-    """Return a whole number."""
+    """Return an integer."""
     return cast("int", value)
 
 
@@ -43,14 +43,14 @@ def as_float(value: Any) -> float:
 
 
 def as_bool(value: Any) -> bool:
-    """Return a truth value."""
+    """Return a boolean."""
     return cast("bool", value)
 
 
 def as_datetime(value: Any) -> datetime:
     """Read an RFC 3339 time of any fraction width, or a date. Without an offset it is UTC."""
-    # Imported here because most programs never read a date, and the parser is
-    # a good part of the package's import time.
+    # Imported here because most programs never read a date, and importing the parser is
+    # slow.
     from dateutil.parser import isoparse
 
     if not isinstance(value, str):
@@ -71,7 +71,7 @@ _UNCHANGED: frozenset[Callable[[Any], Any]] = frozenset({as_any, as_str, as_int,
 
 
 def as_model(model: type[M]) -> Callable[[Any], M]:
-    """Decode objects as this model: a shallow copy, so that the dict stays plain."""
+    """Decode objects as shallow copies of this model, so that the dict stays plain."""
 
     def decode(value: Any) -> M:
         if is_object(value) and not isinstance(value, model):
@@ -82,7 +82,7 @@ def as_model(model: type[M]) -> Callable[[Any], M]:
 
 
 def as_tagged(tag: str, models: Mapping[str, type[Model]]) -> Callable[[Any], Any]:
-    """Decode objects as the model that their tag names; with an unknown tag, as the plain dict."""
+    """Decode objects as the model that their tag names. With an unknown tag, they stay dicts."""
 
     def decode(value: Any) -> Any:
         name = value.get(tag) if is_object(value) else None
@@ -93,7 +93,7 @@ def as_tagged(tag: str, models: Mapping[str, type[Model]]) -> Callable[[Any], An
 
 
 def as_list(decode: Callable[[Any], T]) -> Callable[[Any], list[T]]:
-    """Decode lists as new ones, or return the wire's own where there is nothing to decode."""
+    """Decode a list into a new one. If its items need no decoding, return it unchanged."""
     if decode in _UNCHANGED:
         return as_any
 
@@ -106,7 +106,7 @@ def as_list(decode: Callable[[Any], T]) -> Callable[[Any], list[T]]:
 
 
 def as_map(decode: Callable[[Any], T]) -> Callable[[Any], dict[str, T]]:
-    """Decode maps as new ones, or return the wire's own where there is nothing to decode."""
+    """Decode a map into a new one. If its values need no decoding, return it unchanged."""
     if decode in _UNCHANGED:
         return as_any
 

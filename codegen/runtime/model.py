@@ -11,31 +11,30 @@ T = TypeVar("T")
 
 
 class ResponseInfo(NamedTuple):
-    """The HTTP side of a result."""
+    """The HTTP details of a result."""
 
     status: int
     """The HTTP status."""
     headers: Mapping[str, str]
     """The answer's headers, with names in lower case."""
     request_id: str | None
-    """The server's id of the answer, where it sent one."""
+    """The server's id of the answer, if it sent one."""
     attempts: int
-    """How many attempts it took."""
+    """How many attempts the call took."""
     idempotency_key: str | None
-    """The key that every attempt carried; `None` for a read."""
+    """The key that every attempt sent; `None` for a read."""
 
 
 class Model(dict[str, Any]):
-    """A wire object: the dict as the server sent it, with typed and documented properties.
+    """A JSON object: the dict as the server sent it, with typed and documented properties.
 
-    Properties decode when they are read, so an answer that lacks a field, or holds
-    one that this version does not know, never makes a call fail. Reading a required
-    field that is missing or null raises `AttributeError`.
+    Properties decode their value when they are read, so a missing or unknown field never
+    makes a call fail. Reading a required field that is missing or null raises
+    `AttributeError`.
 
-    Reading never changes the dict. It holds the values that JSON has, such as plain dicts
-    and lists, so a strict serialiser takes `dict(result)` at any time. A property that
-    returns models makes them on each read, as shallow copies of what the dict holds then.
-    To change a result, change it by key: `grant["contents"]["note"] = "seen"` shows in
+    Reading never changes the dict. It holds only plain JSON values, so a strict serialiser
+    accepts `dict(result)`. A property that returns models makes new ones on each read, as
+    shallow copies. So change a result by key: `grant["contents"]["note"] = "seen"` shows in
     `grant.contents`, but `grant.contents["note"] = "seen"` changes only the copy.
     """
 
@@ -44,7 +43,7 @@ class Model(dict[str, Any]):
 
     @property
     def http(self) -> ResponseInfo:
-        """Status, headers, request id, attempts and key of the call that this is the result of."""
+        """Status, headers, request id, attempts and key of the call that returned this."""
         if self._http is None:
             raise AttributeError(f"this {type(self).__name__} is not the result of a call")
         return self._http
@@ -53,8 +52,8 @@ class Model(dict[str, Any]):
     def replayed(self) -> bool | None:
         """Whether an earlier call with the same idempotency key had taken effect already.
 
-        `None` if that is not known: the response does not say, or an earlier attempt of
-        this very call got no clear answer and may have been the one that took effect.
+        `None` if that is unknown: the response does not say, or an earlier attempt of this
+        same call got no clear answer and may have been the one that took effect.
         """
         return self._replayed
 
@@ -74,8 +73,8 @@ class Model(dict[str, Any]):
         return None if value is None else self._decode(key, value, decode)
 
     def _decode(self, key: str, value: object, decode: Callable[[Any], T]) -> T:
-        # The decoded value is not kept: beside the dict it would miss changes by key, and in
-        # the dict it would change what others see there.
+        # Not cached: a cache beside the dict would miss changes by key, and decoded values in
+        # the dict would change it for its other readers.
         try:
             return decode(value)
         except (TypeError, ValueError, OverflowError) as error:

@@ -1,4 +1,4 @@
-"""The names that this module had in 0.1.0, whose pickles refer to it."""
+"""Names that this module had in 0.1.0. Pickles made by 0.1.0 refer to them."""
 
 from __future__ import annotations
 

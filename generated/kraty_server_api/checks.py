@@ -2,8 +2,8 @@
 # Do not edit: change that file instead.
 """Check arguments against the contract before anything is sent.
 
-Each function returns the value as it is sent, or raises `TypeError` or `ValueError` with the
-name of the argument, the kind of the value and what would be right.
+Each function returns the value to send, or raises `TypeError` or `ValueError`. The message
+names the argument, what is wrong and what would be right.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from .decoding import as_datetime
 
-# What ECMAScript's encodeURIComponent leaves as it is, besides letters and digits.
+# ECMAScript's encodeURIComponent does not escape these, nor letters and digits.
 _UNESCAPED = "-_.!~*'()"
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -68,7 +68,7 @@ def string(
 def path_segment(name: str, value: object) -> str:
     """Return an id, escaped as `encodeURIComponent` escapes it."""
     if isinstance(value, str) and _PLAIN.fullmatch(value):
-        return value  # as most ids are
+        return value  # fast path: most ids need no escaping
     text = string(name, value, min_length=1)
     if text in (".", ".."):
         # Even when escaped, URL normalisation would turn it into another endpoint.
@@ -79,7 +79,7 @@ def path_segment(name: str, value: object) -> str:
 
 
 def query(parameters: Mapping[str, str | int | float | bool | None]) -> str:
-    """Return the query, with its question mark, of the parameters that are not `None`."""
+    """Return the query string with its question mark, without parameters that are `None`."""
     pairs = [
         f"{quote(key, safe=_UNESCAPED)}={quote(_text(value), safe=_UNESCAPED)}"
         for key, value in parameters.items()
@@ -103,7 +103,7 @@ def _bounds(minimum: float | None, maximum: float | None) -> str:
 def integer(
     name: str, value: object, *, minimum: int | None = None, maximum: int | None = None
 ) -> int:
-    """Return an `int` within the bounds. A `bool` or `float` is refused."""
+    """Return an `int` within the bounds. A `bool` or `float` is rejected."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{name} must be an int, not {_kind(value)}")
     if minimum is not None and value < minimum:
@@ -116,7 +116,7 @@ def integer(
 def number(
     name: str, value: object, *, minimum: float | None = None, maximum: float | None = None
 ) -> float:
-    """Return a finite `int` or `float` within the bounds. A `bool` is refused."""
+    """Return a finite `int` or `float` within the bounds. A `bool` is rejected."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise TypeError(f"{name} must be an int or a float, not {_kind(value)}")
     if isinstance(value, float) and not isfinite(value):
@@ -145,7 +145,7 @@ def one_of(name: str, value: object, allowed: Sequence[str | int]) -> str | int:
 
 
 def timestamp(name: str, value: object) -> str:
-    """Return an aware `datetime` as text in UTC, or an RFC 3339 string with an offset as it is."""
+    """Return an aware `datetime` as text in UTC, or an RFC 3339 string with an offset unchanged."""
     if isinstance(value, datetime):
         if value.utcoffset() is None:
             raise ValueError(
@@ -186,7 +186,7 @@ def day(name: str, value: object) -> str:
 def array(
     name: str, value: object, *, min_items: int = 0, max_items: int | None = None
 ) -> list[Any]:
-    """Return a sequence as a list of the same items. A `str` or `bytes` is refused."""
+    """Return a sequence as a list of the same items. A `str` or `bytes` is rejected."""
     if not _is_sequence(value):
         raise TypeError(f"{name} must be a list, not {_kind(value)}")
     items = list(value)

@@ -1,6 +1,6 @@
 # Copied by `make regen` from codegen/runtime/imports.py.
 # Do not edit: change that file instead.
-"""Imports of any number of rows: what they take, what they report, and the call that runs them."""
+"""The types of imports: rows, options, the report, and the call that runs an import."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ImportReport:
     """The result of an import, or its state so far."""
 
     rows: int = 0
-    """Rows that are settled: `applied`, `skipped`, `failed` and `duplicates` together."""
+    """Rows that are finished: `applied`, `skipped`, `failed` and `duplicates` together."""
     applied: int = 0
     """Rows that took effect."""
     skipped: int = 0
@@ -43,15 +43,15 @@ class ImportReport:
     duplicates: int = 0
     """Rows that were not sent because an earlier row of the input has the same key."""
     chunks: int = 0
-    """Chunks that are settled."""
+    """Chunks that are finished."""
     resumed: int = 0
-    """How many of them an earlier run had settled."""
+    """How many of these chunks an earlier run finished."""
     retries: int = 0
     """How often a call was retried."""
     seconds: float = 0.0
     """How long this run took."""
     rows_per_second: float = 0.0
-    """Rows that this run settled, divided by `seconds`."""
+    """Rows that this run finished, divided by `seconds`."""
     failures: str | None = None
     """The file with the failed rows and the duplicates, which you can fix and import again."""
 
@@ -66,7 +66,7 @@ class ImportOptions(NamedTuple):
     failures: str | os.PathLike[str] | None = None
     """The file for failed rows."""
     journal: str | os.PathLike[str] | None = None
-    """The file for what is done."""
+    """The progress file."""
     resume: bool = False
     """Whether to continue the import of the journal."""
     on_progress: Callable[[ImportReport], object] | None = None
@@ -74,7 +74,7 @@ class ImportOptions(NamedTuple):
 
 
 class ImportRows(Protocol):
-    """Runs an import. The kind names the rows: the method that sends a batch of them."""
+    """Runs an import. `kind` is the method that sends a batch of these rows."""
 
     def __call__(
         self,

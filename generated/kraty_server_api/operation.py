@@ -1,6 +1,6 @@
 # Copied by `make regen` from codegen/runtime/operation.py.
 # Do not edit: change that file instead.
-"""A call as a value: what to send, and how to read the answer."""
+"""The description of a call: what to send, and how to read the answer."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ class KeyLifetime(NamedTuple):
     name: str
     """Its name in the surface, such as `day`."""
     repeat_within_hours: int | None
-    """How many hours after the first call a repeat is still documented to be harmless.
+    """For how many hours after the first call a repeat is documented to be harmless.
 
-    `None` where there is no limit, or no time is documented.
+    `None` if there is no limit, or no time is documented.
     """
     doc: str
-    """The same in words, with what follows for a repeat."""
+    """The same in words, and what a repeat does."""
 
 
 class Operation(Generic[T]):
-    """One call, described: what to send and what comes back. The client performs it."""
+    """One call: what to send, and how to read the answer. The client performs it."""
 
     def __init__(
         self,
@@ -68,23 +68,23 @@ class Operation(Generic[T]):
         key_lifetime: KeyLifetime | None = None,
     ) -> None:
         self.name = name
-        """What people call, such as `wallet.credit`."""
+        """The public method, such as `wallet.credit`."""
         self.method = method
         """The HTTP method."""
         self.path = path
         """Path and query, percent-encoded, below the API's root."""
         self.body = body
-        """The JSON body in wire order; `None` for none."""
+        """The JSON body in the contract's order; `None` for no body."""
         self.result = result
-        """Makes the result of the wire object."""
+        """Makes the result from the JSON object."""
         self.enveloped = enveloped
         """Whether the result is wrapped as `{"data": ...}`."""
         self.replayed = replayed
-        """Tells from status and result whether the key had been seen before."""
+        """Returns whether the key was used before, from the status and the JSON object."""
         self.timeout = timeout
-        """Seconds per phase of an attempt, where the client's default is too short."""
+        """Seconds per phase of an attempt, if the client's default is too short."""
         self.may_be_empty = may_be_empty
-        """Whether an answer without a body is a result too, read as an empty object."""
+        """Whether an answer without a body counts as an empty object."""
         self.key_lifetime = key_lifetime
         """How long the platform keeps the key; `None` for a read, or if it is not known."""
 

@@ -13,14 +13,14 @@ R = TypeVar("R")
 
 
 class _Resource(Generic[R]):
-    """Makes a client's resource when it is first read.
+    """Creates a client's resource when it is first read.
 
-    The client keeps the resource as an attribute of its own. This class has no `__set__`, so
-    that attribute comes first, and a call costs no more than with any other attribute.
+    The resource is stored as an attribute of the client. This class has no `__set__`, so
+    later reads find that attribute first, and cost no more than for any other attribute.
 
-    Reading it on the class returns a resource too, so that mocks made from the class have it.
-    That one cannot perform a call. A mock put in its place on the class is found by each client
-    that has not used the resource yet.
+    Reading it on the class returns a resource that cannot perform calls, so that mocks made
+    from the class have it. A mock that replaces it on the class is found by each client that
+    has not used the resource yet.
     """
 
     def __init__(self, make: Callable[[Any], R]) -> None:
@@ -33,7 +33,7 @@ class _Resource(Generic[R]):
     def __get__(self, client: object, owner: type[Any]) -> R:
         if client is None:
             return self._make(self._owner())
-        # Two threads may each make one here. They are alike, so it does not matter which stays.
+        # Two threads may each make one. They are interchangeable, so either may stay.
         made = self._make(client)
         setattr(client, self._name, made)
         return made
@@ -43,7 +43,7 @@ def resource(make: Callable[[Any], R]) -> R:
     """Declare a resource in the body of a class.
 
     Args:
-        make: Makes the resource of a client. It also gets an instance of the class that
-            declares the resource, which performs no calls.
+        make: Creates the resource of a client. It is also called with an instance of the
+            class that declares the resource, which performs no calls.
     """
     return cast("R", _Resource(make))

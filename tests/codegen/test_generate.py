@@ -260,7 +260,11 @@ def test_an_operation_that_the_emulator_does_not_serve_is_drift() -> None:
     [
         ("things.plain", "plain", "surface.yaml: getPlain: method must be <resource>.<method>"),
         ("things.plain", "stuff.plain", "surface.yaml: getPlain: no such resource: stuff"),
-        ("things.plain", "things.read", "surface.yaml: readThing: things.read is getPlain already"),
+        (
+            "things.plain",
+            "things.read",
+            "surface.yaml: readThing: things.read is already used by getPlain",
+        ),
         ("replayed: applied", "replay: applied", "surface.yaml: putThing: unknown setting replay"),
         (
             "    key: day\n",
@@ -275,7 +279,7 @@ def test_an_operation_that_the_emulator_does_not_serve_is_drift() -> None:
         (
             "method: things.read",
             "method: things.read\n    key: day",
-            "surface.yaml: readThing: key must be left out, since this is no write",
+            "surface.yaml: readThing: key must be left out, since this is not a write",
         ),
         (
             "imports: {rows: bodies, key: nothing}",

@@ -29,4 +29,4 @@ NAMES: Final[Mapping[str, str]] = {
     "deletePlayer": "players.delete",
     "exportPlayer": "players.export",
 }
-"""What the contract's operations are called here, as in `RequestInfo.operation`."""
+"""The SDK's name of each operation of the contract, as in `RequestInfo.operation`."""

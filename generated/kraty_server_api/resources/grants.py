@@ -63,14 +63,14 @@ class Grants:
             `Grant`: A reward for one player, pending until it is claimed.
 
         Raises:
-            TypeError, ValueError: An argument does not fit; nothing was sent.
-            KratyServerError: The server refused or failed. 400: The request does not fit this
-                contract, or names an unknown item or currency. 401: No key, or one that is not
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed. 400: The request does not fit
+                this contract, or names an unknown item or currency. 401: No key, or one that is not
                 valid. 403: The key's permission set is not `server_integration`, or it belongs to
                 another game. 409: The state does not allow it (`conflict`), the key was used for
                 another body (`idempotency_conflict`), or the event is disabled (`event_disabled`).
                 429: Too many requests in this minute.
-            KratyNetworkError: No whole answer arrived.
+            KratyNetworkError: No complete answer arrived.
 
         Source: `createGrant`, `POST /players/{externalId}/grants`.
         """
@@ -112,15 +112,15 @@ class Grants:
             `Grant`: A reward for one player, pending until it is claimed.
 
         Raises:
-            TypeError, ValueError: An argument does not fit; nothing was sent.
-            KratyServerError: The server refused or failed. 400: The request does not fit this
-                contract, or names an unknown item or currency. 401: No key, or one that is not
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed. 400: The request does not fit
+                this contract, or names an unknown item or currency. 401: No key, or one that is not
                 valid. 403: The key's permission set is not `server_integration`, or it belongs to
                 another game. 404: No such player, grant, event or lobby in this game. 409: The
                 state does not allow it (`conflict`), the key was used for another body
                 (`idempotency_conflict`), or the event is disabled (`event_disabled`). 429: Too many
                 requests in this minute.
-            KratyNetworkError: No whole answer arrived.
+            KratyNetworkError: No complete answer arrived.
 
         Source: `ackGrant`, `POST /players/{externalId}/grants/{grantId}/ack`.
         """
@@ -179,14 +179,14 @@ class AsyncGrants:
             `Grant`: A reward for one player, pending until it is claimed.
 
         Raises:
-            TypeError, ValueError: An argument does not fit; nothing was sent.
-            KratyServerError: The server refused or failed. 400: The request does not fit this
-                contract, or names an unknown item or currency. 401: No key, or one that is not
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed. 400: The request does not fit
+                this contract, or names an unknown item or currency. 401: No key, or one that is not
                 valid. 403: The key's permission set is not `server_integration`, or it belongs to
                 another game. 409: The state does not allow it (`conflict`), the key was used for
                 another body (`idempotency_conflict`), or the event is disabled (`event_disabled`).
                 429: Too many requests in this minute.
-            KratyNetworkError: No whole answer arrived.
+            KratyNetworkError: No complete answer arrived.
 
         Source: `createGrant`, `POST /players/{externalId}/grants`.
         """
@@ -228,15 +228,15 @@ class AsyncGrants:
             `Grant`: A reward for one player, pending until it is claimed.
 
         Raises:
-            TypeError, ValueError: An argument does not fit; nothing was sent.
-            KratyServerError: The server refused or failed. 400: The request does not fit this
-                contract, or names an unknown item or currency. 401: No key, or one that is not
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed. 400: The request does not fit
+                this contract, or names an unknown item or currency. 401: No key, or one that is not
                 valid. 403: The key's permission set is not `server_integration`, or it belongs to
                 another game. 404: No such player, grant, event or lobby in this game. 409: The
                 state does not allow it (`conflict`), the key was used for another body
                 (`idempotency_conflict`), or the event is disabled (`event_disabled`). 429: Too many
                 requests in this minute.
-            KratyNetworkError: No whole answer arrived.
+            KratyNetworkError: No complete answer arrived.
 
         Source: `ackGrant`, `POST /players/{externalId}/grants/{grantId}/ack`.
         """

@@ -30,11 +30,11 @@ class Health:
             `ServerPingResponse`: Proof that the key is accepted.
 
         Raises:
-            TypeError, ValueError: An argument does not fit; nothing was sent.
-            KratyServerError: The server refused or failed. 401: No key, or one that is not valid.
-                403: The key's permission set is not `server_integration`, or it belongs to another
-                game. 429: Too many requests in this minute.
-            KratyNetworkError: No whole answer arrived.
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed. 401: No key, or one that is
+                not valid. 403: The key's permission set is not `server_integration`, or it belongs
+                to another game. 429: Too many requests in this minute.
+            KratyNetworkError: No complete answer arrived.
 
         Source: `ping`, `GET /ping`.
         """
@@ -59,11 +59,11 @@ class AsyncHealth:
             `ServerPingResponse`: Proof that the key is accepted.
 
         Raises:
-            TypeError, ValueError: An argument does not fit; nothing was sent.
-            KratyServerError: The server refused or failed. 401: No key, or one that is not valid.
-                403: The key's permission set is not `server_integration`, or it belongs to another
-                game. 429: Too many requests in this minute.
-            KratyNetworkError: No whole answer arrived.
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed. 401: No key, or one that is
+                not valid. 403: The key's permission set is not `server_integration`, or it belongs
+                to another game. 429: Too many requests in this minute.
+            KratyNetworkError: No complete answer arrived.
 
         Source: `ping`, `GET /ping`.
         """

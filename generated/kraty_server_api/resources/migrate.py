@@ -55,12 +55,12 @@ class Migrate:
             `MigrateOutcome`: What became of a batch; the three counts add up to its rows.
 
         Raises:
-            TypeError, ValueError: An argument does not fit; nothing was sent.
-            KratyServerError: The server refused or failed. 400: The request does not fit this
-                contract, or names an unknown item or currency. 401: No key, or one that is not
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed. 400: The request does not fit
+                this contract, or names an unknown item or currency. 401: No key, or one that is not
                 valid. 403: The key's permission set is not `server_integration`, or it belongs to
                 another game. 429: Too many requests in this minute.
-            KratyNetworkError: No whole answer arrived.
+            KratyNetworkError: No complete answer arrived.
 
         Source: `migratePlayers`, `POST /migrate/players`.
         """
@@ -95,12 +95,12 @@ class Migrate:
             `MigrateOutcome`: What became of a batch; the three counts add up to its rows.
 
         Raises:
-            TypeError, ValueError: An argument does not fit; nothing was sent.
-            KratyServerError: The server refused or failed. 400: The request does not fit this
-                contract, or names an unknown item or currency. 401: No key, or one that is not
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed. 400: The request does not fit
+                this contract, or names an unknown item or currency. 401: No key, or one that is not
                 valid. 403: The key's permission set is not `server_integration`, or it belongs to
                 another game. 429: Too many requests in this minute.
-            KratyNetworkError: No whole answer arrived.
+            KratyNetworkError: No complete answer arrived.
 
         Source: `migrateWallet`, `POST /migrate/wallet`.
         """
@@ -135,12 +135,12 @@ class Migrate:
             `MigrateOutcome`: What became of a batch; the three counts add up to its rows.
 
         Raises:
-            TypeError, ValueError: An argument does not fit; nothing was sent.
-            KratyServerError: The server refused or failed. 400: The request does not fit this
-                contract, or names an unknown item or currency. 401: No key, or one that is not
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed. 400: The request does not fit
+                this contract, or names an unknown item or currency. 401: No key, or one that is not
                 valid. 403: The key's permission set is not `server_integration`, or it belongs to
                 another game. 429: Too many requests in this minute.
-            KratyNetworkError: No whole answer arrived.
+            KratyNetworkError: No complete answer arrived.
 
         Source: `migrateInventory`, `POST /migrate/inventory`.
         """
@@ -166,8 +166,8 @@ class Migrate:
     ) -> ImportReport:
         """Import any number of players from another platform.
 
-        Rows are read while they are sent, some chunks at a time, so an import takes the same
-        memory for any number of rows. It slows down as the server's rate limit nears. A row that
+        Rows are read while they are sent, a few chunks at a time, so memory use does not grow
+        with their number. The import slows down as the server's rate limit nears. A row that
         cannot be read, or that the server rejects, counts as failed and does not stop the others.
 
         A row without an `idempotencyKey` gets one that is derived from the player: a second
@@ -176,17 +176,17 @@ class Migrate:
         first call.
 
         Args:
-            rows: The rows, as dicts with the contract's names; or the path of a CSV, TSV, JSONL,
+            rows: The rows, as dicts with the API's names; or the path of a CSV, TSV, JSONL,
                 JSON or Parquet file, whose columns `mapping` and `preset` name.
             mapping: Which column or path each field is read from, such as
                 `{"externalPlayerId": "PlayFabId"}`; `"=gold"` is the text `gold` itself.
             preset: The columns of a platform's export: `playfab`, `firebase` or `lootlocker`.
             failures: A file for the rows that failed and the reasons, as JSONL. You can fix the
                 rows there and import the file. Without it, failed rows are only counted.
-            journal: A file for what is done, from which an interrupted import can be resumed.
-            resume: Whether to continue the import of that journal. It skips chunks that are
-                settled and sends those in doubt again under their keys, so resume within
-                23 hours: later, rows of those in doubt may be applied a second time.
+            journal: A progress file, from which an interrupted import can be resumed.
+            resume: Whether to continue the import of that journal. Finished chunks are skipped.
+                Chunks that may or may not have taken effect are sent again under their keys, so
+                resume within 23 hours: later, their rows may be applied a second time.
             in_flight: How many chunks are sent at a time, from 1 to 100.
             chunk_size: How many rows are sent together, from 1 to 1,000.
             on_progress: Called with a report after each chunk.
@@ -195,11 +195,11 @@ class Migrate:
             `ImportReport`: How many rows were applied, skipped and failed.
 
         Raises:
-            TypeError, ValueError: An argument does not fit, a column is missing, the file is
+            TypeError, ValueError: An argument is invalid, a column is missing, the file is
                 empty, or the input differs from that of the import to resume.
             OSError: A file cannot be read or written.
-            ImportStoppedError: The server refused or failed, or could not be reached. The error's
-                `report` and the journal hold what was done until then.
+            ImportStoppedError: The server rejected a call, failed, or could not be reached. The
+                error's `report` and the journal say what was done until then.
 
         Source: `migratePlayers`, `POST /migrate/players`.
         """
@@ -228,8 +228,8 @@ class Migrate:
     ) -> ImportReport:
         """Import any number of balances from another platform.
 
-        Rows are read while they are sent, some chunks at a time, so an import takes the same
-        memory for any number of rows. It slows down as the server's rate limit nears. A row that
+        Rows are read while they are sent, a few chunks at a time, so memory use does not grow
+        with their number. The import slows down as the server's rate limit nears. A row that
         cannot be read, or that the server rejects, counts as failed and does not stop the others.
 
         A row without an `idempotencyKey` gets one that is derived from the player and the
@@ -238,17 +238,17 @@ class Migrate:
         hours after the first call.
 
         Args:
-            rows: The rows, as dicts with the contract's names; or the path of a CSV, TSV, JSONL,
+            rows: The rows, as dicts with the API's names; or the path of a CSV, TSV, JSONL,
                 JSON or Parquet file, whose columns `mapping` and `preset` name.
             mapping: Which column or path each field is read from, such as
                 `{"externalPlayerId": "PlayFabId"}`; `"=gold"` is the text `gold` itself.
             preset: The columns of a platform's export: `playfab`, `firebase` or `lootlocker`.
             failures: A file for the rows that failed and the reasons, as JSONL. You can fix the
                 rows there and import the file. Without it, failed rows are only counted.
-            journal: A file for what is done, from which an interrupted import can be resumed.
-            resume: Whether to continue the import of that journal. It skips chunks that are
-                settled and sends those in doubt again under their keys, so resume within
-                23 hours: later, rows of those in doubt may be applied a second time.
+            journal: A progress file, from which an interrupted import can be resumed.
+            resume: Whether to continue the import of that journal. Finished chunks are skipped.
+                Chunks that may or may not have taken effect are sent again under their keys, so
+                resume within 23 hours: later, their rows may be applied a second time.
             in_flight: How many chunks are sent at a time, from 1 to 100.
             chunk_size: How many rows are sent together, from 1 to 1,000.
             on_progress: Called with a report after each chunk.
@@ -257,11 +257,11 @@ class Migrate:
             `ImportReport`: How many rows were applied, skipped and failed.
 
         Raises:
-            TypeError, ValueError: An argument does not fit, a column is missing, the file is
+            TypeError, ValueError: An argument is invalid, a column is missing, the file is
                 empty, or the input differs from that of the import to resume.
             OSError: A file cannot be read or written.
-            ImportStoppedError: The server refused or failed, or could not be reached. The error's
-                `report` and the journal hold what was done until then.
+            ImportStoppedError: The server rejected a call, failed, or could not be reached. The
+                error's `report` and the journal say what was done until then.
 
         Source: `migrateWallet`, `POST /migrate/wallet`.
         """
@@ -290,8 +290,8 @@ class Migrate:
     ) -> ImportReport:
         """Import any number of item holdings from another platform.
 
-        Rows are read while they are sent, some chunks at a time, so an import takes the same
-        memory for any number of rows. It slows down as the server's rate limit nears. A row that
+        Rows are read while they are sent, a few chunks at a time, so memory use does not grow
+        with their number. The import slows down as the server's rate limit nears. A row that
         cannot be read, or that the server rejects, counts as failed and does not stop the others.
 
         A row without an `idempotencyKey` gets one that is derived from the player and the item:
@@ -300,17 +300,17 @@ class Migrate:
         after the first call.
 
         Args:
-            rows: The rows, as dicts with the contract's names; or the path of a CSV, TSV, JSONL,
+            rows: The rows, as dicts with the API's names; or the path of a CSV, TSV, JSONL,
                 JSON or Parquet file, whose columns `mapping` and `preset` name.
             mapping: Which column or path each field is read from, such as
                 `{"externalPlayerId": "PlayFabId"}`; `"=gold"` is the text `gold` itself.
             preset: The columns of a platform's export: `playfab`, `firebase` or `lootlocker`.
             failures: A file for the rows that failed and the reasons, as JSONL. You can fix the
                 rows there and import the file. Without it, failed rows are only counted.
-            journal: A file for what is done, from which an interrupted import can be resumed.
-            resume: Whether to continue the import of that journal. It skips chunks that are
-                settled and sends those in doubt again under their keys, so resume within
-                23 hours: later, rows of those in doubt may be applied a second time.
+            journal: A progress file, from which an interrupted import can be resumed.
+            resume: Whether to continue the import of that journal. Finished chunks are skipped.
+                Chunks that may or may not have taken effect are sent again under their keys, so
+                resume within 23 hours: later, their rows may be applied a second time.
             in_flight: How many chunks are sent at a time, from 1 to 100.
             chunk_size: How many rows are sent together, from 1 to 1,000.
             on_progress: Called with a report after each chunk.
@@ -319,11 +319,11 @@ class Migrate:
             `ImportReport`: How many rows were applied, skipped and failed.
 
         Raises:
-            TypeError, ValueError: An argument does not fit, a column is missing, the file is
+            TypeError, ValueError: An argument is invalid, a column is missing, the file is
                 empty, or the input differs from that of the import to resume.
             OSError: A file cannot be read or written.
-            ImportStoppedError: The server refused or failed, or could not be reached. The error's
-                `report` and the journal hold what was done until then.
+            ImportStoppedError: The server rejected a call, failed, or could not be reached. The
+                error's `report` and the journal say what was done until then.
 
         Source: `migrateInventory`, `POST /migrate/inventory`.
         """
@@ -368,12 +368,12 @@ class AsyncMigrate:
             `MigrateOutcome`: What became of a batch; the three counts add up to its rows.
 
         Raises:
-            TypeError, ValueError: An argument does not fit; nothing was sent.
-            KratyServerError: The server refused or failed. 400: The request does not fit this
-                contract, or names an unknown item or currency. 401: No key, or one that is not
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed. 400: The request does not fit
+                this contract, or names an unknown item or currency. 401: No key, or one that is not
                 valid. 403: The key's permission set is not `server_integration`, or it belongs to
                 another game. 429: Too many requests in this minute.
-            KratyNetworkError: No whole answer arrived.
+            KratyNetworkError: No complete answer arrived.
 
         Source: `migratePlayers`, `POST /migrate/players`.
         """
@@ -408,12 +408,12 @@ class AsyncMigrate:
             `MigrateOutcome`: What became of a batch; the three counts add up to its rows.
 
         Raises:
-            TypeError, ValueError: An argument does not fit; nothing was sent.
-            KratyServerError: The server refused or failed. 400: The request does not fit this
-                contract, or names an unknown item or currency. 401: No key, or one that is not
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed. 400: The request does not fit
+                this contract, or names an unknown item or currency. 401: No key, or one that is not
                 valid. 403: The key's permission set is not `server_integration`, or it belongs to
                 another game. 429: Too many requests in this minute.
-            KratyNetworkError: No whole answer arrived.
+            KratyNetworkError: No complete answer arrived.
 
         Source: `migrateWallet`, `POST /migrate/wallet`.
         """
@@ -448,12 +448,12 @@ class AsyncMigrate:
             `MigrateOutcome`: What became of a batch; the three counts add up to its rows.
 
         Raises:
-            TypeError, ValueError: An argument does not fit; nothing was sent.
-            KratyServerError: The server refused or failed. 400: The request does not fit this
-                contract, or names an unknown item or currency. 401: No key, or one that is not
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed. 400: The request does not fit
+                this contract, or names an unknown item or currency. 401: No key, or one that is not
                 valid. 403: The key's permission set is not `server_integration`, or it belongs to
                 another game. 429: Too many requests in this minute.
-            KratyNetworkError: No whole answer arrived.
+            KratyNetworkError: No complete answer arrived.
 
         Source: `migrateInventory`, `POST /migrate/inventory`.
         """
@@ -479,8 +479,8 @@ class AsyncMigrate:
     ) -> ImportReport:
         """Import any number of players from another platform.
 
-        Rows are read while they are sent, some chunks at a time, so an import takes the same
-        memory for any number of rows. It slows down as the server's rate limit nears. A row that
+        Rows are read while they are sent, a few chunks at a time, so memory use does not grow
+        with their number. The import slows down as the server's rate limit nears. A row that
         cannot be read, or that the server rejects, counts as failed and does not stop the others.
 
         A row without an `idempotencyKey` gets one that is derived from the player: a second
@@ -488,11 +488,11 @@ class AsyncMigrate:
         keeps the keys of rows is not documented. Do not rely on them more than 24 hours after the
         first call.
 
-        If the import is cancelled, so are its calls in flight. Resume it from its journal: it
+        Cancelling the import cancels its calls in flight. If you resume it from its journal, it
         sends their rows again under the same keys.
 
         Args:
-            rows: The rows, as dicts with the contract's names; or the path of a CSV, TSV, JSONL,
+            rows: The rows, as dicts with the API's names; or the path of a CSV, TSV, JSONL,
                 JSON or Parquet file, whose columns `mapping` and `preset` name. They may be an
                 asynchronous iterable.
             mapping: Which column or path each field is read from, such as
@@ -500,10 +500,10 @@ class AsyncMigrate:
             preset: The columns of a platform's export: `playfab`, `firebase` or `lootlocker`.
             failures: A file for the rows that failed and the reasons, as JSONL. You can fix the
                 rows there and import the file. Without it, failed rows are only counted.
-            journal: A file for what is done, from which an interrupted import can be resumed.
-            resume: Whether to continue the import of that journal. It skips chunks that are
-                settled and sends those in doubt again under their keys, so resume within
-                23 hours: later, rows of those in doubt may be applied a second time.
+            journal: A progress file, from which an interrupted import can be resumed.
+            resume: Whether to continue the import of that journal. Finished chunks are skipped.
+                Chunks that may or may not have taken effect are sent again under their keys, so
+                resume within 23 hours: later, their rows may be applied a second time.
             in_flight: How many chunks are sent at a time, from 1 to 100.
             chunk_size: How many rows are sent together, from 1 to 1,000.
             on_progress: Called with a report after each chunk.
@@ -512,11 +512,11 @@ class AsyncMigrate:
             `ImportReport`: How many rows were applied, skipped and failed.
 
         Raises:
-            TypeError, ValueError: An argument does not fit, a column is missing, the file is
+            TypeError, ValueError: An argument is invalid, a column is missing, the file is
                 empty, or the input differs from that of the import to resume.
             OSError: A file cannot be read or written.
-            ImportStoppedError: The server refused or failed, or could not be reached. The error's
-                `report` and the journal hold what was done until then.
+            ImportStoppedError: The server rejected a call, failed, or could not be reached. The
+                error's `report` and the journal say what was done until then.
 
         Source: `migratePlayers`, `POST /migrate/players`.
         """
@@ -545,8 +545,8 @@ class AsyncMigrate:
     ) -> ImportReport:
         """Import any number of balances from another platform.
 
-        Rows are read while they are sent, some chunks at a time, so an import takes the same
-        memory for any number of rows. It slows down as the server's rate limit nears. A row that
+        Rows are read while they are sent, a few chunks at a time, so memory use does not grow
+        with their number. The import slows down as the server's rate limit nears. A row that
         cannot be read, or that the server rejects, counts as failed and does not stop the others.
 
         A row without an `idempotencyKey` gets one that is derived from the player and the
@@ -554,11 +554,11 @@ class AsyncMigrate:
         long the platform keeps the keys of rows is not documented. Do not rely on them more than 24
         hours after the first call.
 
-        If the import is cancelled, so are its calls in flight. Resume it from its journal: it
+        Cancelling the import cancels its calls in flight. If you resume it from its journal, it
         sends their rows again under the same keys.
 
         Args:
-            rows: The rows, as dicts with the contract's names; or the path of a CSV, TSV, JSONL,
+            rows: The rows, as dicts with the API's names; or the path of a CSV, TSV, JSONL,
                 JSON or Parquet file, whose columns `mapping` and `preset` name. They may be an
                 asynchronous iterable.
             mapping: Which column or path each field is read from, such as
@@ -566,10 +566,10 @@ class AsyncMigrate:
             preset: The columns of a platform's export: `playfab`, `firebase` or `lootlocker`.
             failures: A file for the rows that failed and the reasons, as JSONL. You can fix the
                 rows there and import the file. Without it, failed rows are only counted.
-            journal: A file for what is done, from which an interrupted import can be resumed.
-            resume: Whether to continue the import of that journal. It skips chunks that are
-                settled and sends those in doubt again under their keys, so resume within
-                23 hours: later, rows of those in doubt may be applied a second time.
+            journal: A progress file, from which an interrupted import can be resumed.
+            resume: Whether to continue the import of that journal. Finished chunks are skipped.
+                Chunks that may or may not have taken effect are sent again under their keys, so
+                resume within 23 hours: later, their rows may be applied a second time.
             in_flight: How many chunks are sent at a time, from 1 to 100.
             chunk_size: How many rows are sent together, from 1 to 1,000.
             on_progress: Called with a report after each chunk.
@@ -578,11 +578,11 @@ class AsyncMigrate:
             `ImportReport`: How many rows were applied, skipped and failed.
 
         Raises:
-            TypeError, ValueError: An argument does not fit, a column is missing, the file is
+            TypeError, ValueError: An argument is invalid, a column is missing, the file is
                 empty, or the input differs from that of the import to resume.
             OSError: A file cannot be read or written.
-            ImportStoppedError: The server refused or failed, or could not be reached. The error's
-                `report` and the journal hold what was done until then.
+            ImportStoppedError: The server rejected a call, failed, or could not be reached. The
+                error's `report` and the journal say what was done until then.
 
         Source: `migrateWallet`, `POST /migrate/wallet`.
         """
@@ -611,8 +611,8 @@ class AsyncMigrate:
     ) -> ImportReport:
         """Import any number of item holdings from another platform.
 
-        Rows are read while they are sent, some chunks at a time, so an import takes the same
-        memory for any number of rows. It slows down as the server's rate limit nears. A row that
+        Rows are read while they are sent, a few chunks at a time, so memory use does not grow
+        with their number. The import slows down as the server's rate limit nears. A row that
         cannot be read, or that the server rejects, counts as failed and does not stop the others.
 
         A row without an `idempotencyKey` gets one that is derived from the player and the item:
@@ -620,11 +620,11 @@ class AsyncMigrate:
         platform keeps the keys of rows is not documented. Do not rely on them more than 24 hours
         after the first call.
 
-        If the import is cancelled, so are its calls in flight. Resume it from its journal: it
+        Cancelling the import cancels its calls in flight. If you resume it from its journal, it
         sends their rows again under the same keys.
 
         Args:
-            rows: The rows, as dicts with the contract's names; or the path of a CSV, TSV, JSONL,
+            rows: The rows, as dicts with the API's names; or the path of a CSV, TSV, JSONL,
                 JSON or Parquet file, whose columns `mapping` and `preset` name. They may be an
                 asynchronous iterable.
             mapping: Which column or path each field is read from, such as
@@ -632,10 +632,10 @@ class AsyncMigrate:
             preset: The columns of a platform's export: `playfab`, `firebase` or `lootlocker`.
             failures: A file for the rows that failed and the reasons, as JSONL. You can fix the
                 rows there and import the file. Without it, failed rows are only counted.
-            journal: A file for what is done, from which an interrupted import can be resumed.
-            resume: Whether to continue the import of that journal. It skips chunks that are
-                settled and sends those in doubt again under their keys, so resume within
-                23 hours: later, rows of those in doubt may be applied a second time.
+            journal: A progress file, from which an interrupted import can be resumed.
+            resume: Whether to continue the import of that journal. Finished chunks are skipped.
+                Chunks that may or may not have taken effect are sent again under their keys, so
+                resume within 23 hours: later, their rows may be applied a second time.
             in_flight: How many chunks are sent at a time, from 1 to 100.
             chunk_size: How many rows are sent together, from 1 to 1,000.
             on_progress: Called with a report after each chunk.
@@ -644,11 +644,11 @@ class AsyncMigrate:
             `ImportReport`: How many rows were applied, skipped and failed.
 
         Raises:
-            TypeError, ValueError: An argument does not fit, a column is missing, the file is
+            TypeError, ValueError: An argument is invalid, a column is missing, the file is
                 empty, or the input differs from that of the import to resume.
             OSError: A file cannot be read or written.
-            ImportStoppedError: The server refused or failed, or could not be reached. The error's
-                `report` and the journal hold what was done until then.
+            ImportStoppedError: The server rejected a call, failed, or could not be reached. The
+                error's `report` and the journal say what was done until then.
 
         Source: `migrateInventory`, `POST /migrate/inventory`.
         """

@@ -38,13 +38,13 @@ class Players:
             `PlayerProfile`: What a support tool wants to see of one player.
 
         Raises:
-            TypeError, ValueError: An argument does not fit; nothing was sent.
-            KratyServerError: The server refused or failed. 400: The request does not fit this
-                contract, or names an unknown item or currency. 401: No key, or one that is not
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed. 400: The request does not fit
+                this contract, or names an unknown item or currency. 401: No key, or one that is not
                 valid. 403: The key's permission set is not `server_integration`, or it belongs to
                 another game. 404: No such player, grant, event or lobby in this game. 429: Too many
                 requests in this minute.
-            KratyNetworkError: No whole answer arrived.
+            KratyNetworkError: No complete answer arrived.
 
         Source: `getPlayer`, `GET /players/{externalId}`.
         """
@@ -85,14 +85,14 @@ class Players:
             `PlayerDeletion`: The outcome of an erasure.
 
         Raises:
-            TypeError, ValueError: An argument does not fit; nothing was sent.
-            KratyServerError: The server refused or failed. 400: The request does not fit this
-                contract, or names an unknown item or currency. 401: No key, or one that is not
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed. 400: The request does not fit
+                this contract, or names an unknown item or currency. 401: No key, or one that is not
                 valid. 403: The key's permission set is not `server_integration`, or it belongs to
                 another game. 409: The state does not allow it (`conflict`), the key was used for
                 another body (`idempotency_conflict`), or the event is disabled (`event_disabled`).
                 429: Too many requests in this minute.
-            KratyNetworkError: No whole answer arrived.
+            KratyNetworkError: No complete answer arrived.
 
         Source: `deletePlayer`, `POST /players/{externalId}/delete`.
         """
@@ -120,12 +120,12 @@ class Players:
             rows.
 
         Raises:
-            TypeError, ValueError: An argument does not fit; nothing was sent.
-            KratyServerError: The server refused or failed. 401: No key, or one that is not valid.
-                403: The key's permission set is not `server_integration`, or it belongs to another
-                game. 404: No such player, grant, event or lobby in this game. 429: Too many
-                requests in this minute.
-            KratyNetworkError: No whole answer arrived.
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed. 401: No key, or one that is
+                not valid. 403: The key's permission set is not `server_integration`, or it belongs
+                to another game. 404: No such player, grant, event or lobby in this game. 429: Too
+                many requests in this minute.
+            KratyNetworkError: No complete answer arrived.
 
         Source: `exportPlayer`, `GET /players/{externalId}/export`.
         """
@@ -162,15 +162,15 @@ class Players:
             `PlayerBan`: A ban in effect.
 
         Raises:
-            TypeError, ValueError: An argument does not fit; nothing was sent.
-            KratyServerError: The server refused or failed. 400: The request does not fit this
-                contract, or names an unknown item or currency. 401: No key, or one that is not
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed. 400: The request does not fit
+                this contract, or names an unknown item or currency. 401: No key, or one that is not
                 valid. 403: The key's permission set is not `server_integration`, or it belongs to
                 another game. 404: No such player, grant, event or lobby in this game. 409: The
                 state does not allow it (`conflict`), the key was used for another body
                 (`idempotency_conflict`), or the event is disabled (`event_disabled`). 429: Too many
                 requests in this minute.
-            KratyNetworkError: No whole answer arrived.
+            KratyNetworkError: No complete answer arrived.
 
         Source: `banPlayer`, `POST /players/{externalId}/ban`.
         """
@@ -206,15 +206,15 @@ class Players:
             `PlayerUnban`: A ban lifted.
 
         Raises:
-            TypeError, ValueError: An argument does not fit; nothing was sent.
-            KratyServerError: The server refused or failed. 400: The request does not fit this
-                contract, or names an unknown item or currency. 401: No key, or one that is not
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed. 400: The request does not fit
+                this contract, or names an unknown item or currency. 401: No key, or one that is not
                 valid. 403: The key's permission set is not `server_integration`, or it belongs to
                 another game. 404: No such player, grant, event or lobby in this game. 409: The
                 state does not allow it (`conflict`), the key was used for another body
                 (`idempotency_conflict`), or the event is disabled (`event_disabled`). 429: Too many
                 requests in this minute.
-            KratyNetworkError: No whole answer arrived.
+            KratyNetworkError: No complete answer arrived.
 
         Source: `unbanPlayer`, `POST /players/{externalId}/unban`.
         """
@@ -254,16 +254,16 @@ class Players:
             `PlayerMerge`: The outcome of a merge.
 
         Raises:
-            TypeError, ValueError: An argument does not fit; nothing was sent.
-            KratyServerError: The server refused or failed. 400: The request does not fit this
-                contract, or names an unknown item or currency. 401: No key, or one that is not
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed. 400: The request does not fit
+                this contract, or names an unknown item or currency. 401: No key, or one that is not
                 valid. 403: The key's permission set is not `server_integration`, or it belongs to
                 another game. 404: No such player, grant, event or lobby in this game. 409: The
                 state does not allow it (`conflict`), the key was used for another body
                 (`idempotency_conflict`), or the event is disabled (`event_disabled`). 422: The two
                 players cannot be merged: they are the same, or the target is banned or erased. 429:
                 Too many requests in this minute.
-            KratyNetworkError: No whole answer arrived.
+            KratyNetworkError: No complete answer arrived.
 
         Source: `mergePlayers`, `POST /players/{fromExternalId}/merge-into/{toExternalId}`.
         """
@@ -301,13 +301,13 @@ class AsyncPlayers:
             `PlayerProfile`: What a support tool wants to see of one player.
 
         Raises:
-            TypeError, ValueError: An argument does not fit; nothing was sent.
-            KratyServerError: The server refused or failed. 400: The request does not fit this
-                contract, or names an unknown item or currency. 401: No key, or one that is not
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed. 400: The request does not fit
+                this contract, or names an unknown item or currency. 401: No key, or one that is not
                 valid. 403: The key's permission set is not `server_integration`, or it belongs to
                 another game. 404: No such player, grant, event or lobby in this game. 429: Too many
                 requests in this minute.
-            KratyNetworkError: No whole answer arrived.
+            KratyNetworkError: No complete answer arrived.
 
         Source: `getPlayer`, `GET /players/{externalId}`.
         """
@@ -348,14 +348,14 @@ class AsyncPlayers:
             `PlayerDeletion`: The outcome of an erasure.
 
         Raises:
-            TypeError, ValueError: An argument does not fit; nothing was sent.
-            KratyServerError: The server refused or failed. 400: The request does not fit this
-                contract, or names an unknown item or currency. 401: No key, or one that is not
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed. 400: The request does not fit
+                this contract, or names an unknown item or currency. 401: No key, or one that is not
                 valid. 403: The key's permission set is not `server_integration`, or it belongs to
                 another game. 409: The state does not allow it (`conflict`), the key was used for
                 another body (`idempotency_conflict`), or the event is disabled (`event_disabled`).
                 429: Too many requests in this minute.
-            KratyNetworkError: No whole answer arrived.
+            KratyNetworkError: No complete answer arrived.
 
         Source: `deletePlayer`, `POST /players/{externalId}/delete`.
         """
@@ -383,12 +383,12 @@ class AsyncPlayers:
             rows.
 
         Raises:
-            TypeError, ValueError: An argument does not fit; nothing was sent.
-            KratyServerError: The server refused or failed. 401: No key, or one that is not valid.
-                403: The key's permission set is not `server_integration`, or it belongs to another
-                game. 404: No such player, grant, event or lobby in this game. 429: Too many
-                requests in this minute.
-            KratyNetworkError: No whole answer arrived.
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed. 401: No key, or one that is
+                not valid. 403: The key's permission set is not `server_integration`, or it belongs
+                to another game. 404: No such player, grant, event or lobby in this game. 429: Too
+                many requests in this minute.
+            KratyNetworkError: No complete answer arrived.
 
         Source: `exportPlayer`, `GET /players/{externalId}/export`.
         """
@@ -425,15 +425,15 @@ class AsyncPlayers:
             `PlayerBan`: A ban in effect.
 
         Raises:
-            TypeError, ValueError: An argument does not fit; nothing was sent.
-            KratyServerError: The server refused or failed. 400: The request does not fit this
-                contract, or names an unknown item or currency. 401: No key, or one that is not
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed. 400: The request does not fit
+                this contract, or names an unknown item or currency. 401: No key, or one that is not
                 valid. 403: The key's permission set is not `server_integration`, or it belongs to
                 another game. 404: No such player, grant, event or lobby in this game. 409: The
                 state does not allow it (`conflict`), the key was used for another body
                 (`idempotency_conflict`), or the event is disabled (`event_disabled`). 429: Too many
                 requests in this minute.
-            KratyNetworkError: No whole answer arrived.
+            KratyNetworkError: No complete answer arrived.
 
         Source: `banPlayer`, `POST /players/{externalId}/ban`.
         """
@@ -469,15 +469,15 @@ class AsyncPlayers:
             `PlayerUnban`: A ban lifted.
 
         Raises:
-            TypeError, ValueError: An argument does not fit; nothing was sent.
-            KratyServerError: The server refused or failed. 400: The request does not fit this
-                contract, or names an unknown item or currency. 401: No key, or one that is not
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed. 400: The request does not fit
+                this contract, or names an unknown item or currency. 401: No key, or one that is not
                 valid. 403: The key's permission set is not `server_integration`, or it belongs to
                 another game. 404: No such player, grant, event or lobby in this game. 409: The
                 state does not allow it (`conflict`), the key was used for another body
                 (`idempotency_conflict`), or the event is disabled (`event_disabled`). 429: Too many
                 requests in this minute.
-            KratyNetworkError: No whole answer arrived.
+            KratyNetworkError: No complete answer arrived.
 
         Source: `unbanPlayer`, `POST /players/{externalId}/unban`.
         """
@@ -517,16 +517,16 @@ class AsyncPlayers:
             `PlayerMerge`: The outcome of a merge.
 
         Raises:
-            TypeError, ValueError: An argument does not fit; nothing was sent.
-            KratyServerError: The server refused or failed. 400: The request does not fit this
-                contract, or names an unknown item or currency. 401: No key, or one that is not
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed. 400: The request does not fit
+                this contract, or names an unknown item or currency. 401: No key, or one that is not
                 valid. 403: The key's permission set is not `server_integration`, or it belongs to
                 another game. 404: No such player, grant, event or lobby in this game. 409: The
                 state does not allow it (`conflict`), the key was used for another body
                 (`idempotency_conflict`), or the event is disabled (`event_disabled`). 422: The two
                 players cannot be merged: they are the same, or the target is banned or erased. 429:
                 Too many requests in this minute.
-            KratyNetworkError: No whole answer arrived.
+            KratyNetworkError: No complete answer arrived.
 
         Source: `mergePlayers`, `POST /players/{fromExternalId}/merge-into/{toExternalId}`.
         """

@@ -50,14 +50,14 @@ class Wallet:
             `WalletAdjustment`: A player's balance of one currency after a change.
 
         Raises:
-            TypeError, ValueError: An argument does not fit; nothing was sent.
-            KratyServerError: The server refused or failed. 400: The request does not fit this
-                contract, or names an unknown item or currency. 401: No key, or one that is not
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed. 400: The request does not fit
+                this contract, or names an unknown item or currency. 401: No key, or one that is not
                 valid. 403: The key's permission set is not `server_integration`, or it belongs to
                 another game. 409: The state does not allow it (`conflict`), the key was used for
                 another body (`idempotency_conflict`), or the event is disabled (`event_disabled`).
                 429: Too many requests in this minute.
-            KratyNetworkError: No whole answer arrived.
+            KratyNetworkError: No complete answer arrived.
 
         Source: `creditWallet`, `POST /players/{externalId}/wallet/{economyKey}/credit`.
         """
@@ -104,14 +104,14 @@ class Wallet:
             `WalletAdjustment`: A player's balance of one currency after a change.
 
         Raises:
-            TypeError, ValueError: An argument does not fit; nothing was sent.
-            KratyServerError: The server refused or failed. 400: The request does not fit this
-                contract, or names an unknown item or currency. 401: No key, or one that is not
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed. 400: The request does not fit
+                this contract, or names an unknown item or currency. 401: No key, or one that is not
                 valid. 403: The key's permission set is not `server_integration`, or it belongs to
                 another game. 409: The state does not allow it (`conflict`), the key was used for
                 another body (`idempotency_conflict`), or the event is disabled (`event_disabled`).
                 429: Too many requests in this minute.
-            KratyNetworkError: No whole answer arrived.
+            KratyNetworkError: No complete answer arrived.
 
         Source: `debitWallet`, `POST /players/{externalId}/wallet/{economyKey}/debit`.
         """
@@ -165,14 +165,14 @@ class AsyncWallet:
             `WalletAdjustment`: A player's balance of one currency after a change.
 
         Raises:
-            TypeError, ValueError: An argument does not fit; nothing was sent.
-            KratyServerError: The server refused or failed. 400: The request does not fit this
-                contract, or names an unknown item or currency. 401: No key, or one that is not
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed. 400: The request does not fit
+                this contract, or names an unknown item or currency. 401: No key, or one that is not
                 valid. 403: The key's permission set is not `server_integration`, or it belongs to
                 another game. 409: The state does not allow it (`conflict`), the key was used for
                 another body (`idempotency_conflict`), or the event is disabled (`event_disabled`).
                 429: Too many requests in this minute.
-            KratyNetworkError: No whole answer arrived.
+            KratyNetworkError: No complete answer arrived.
 
         Source: `creditWallet`, `POST /players/{externalId}/wallet/{economyKey}/credit`.
         """
@@ -219,14 +219,14 @@ class AsyncWallet:
             `WalletAdjustment`: A player's balance of one currency after a change.
 
         Raises:
-            TypeError, ValueError: An argument does not fit; nothing was sent.
-            KratyServerError: The server refused or failed. 400: The request does not fit this
-                contract, or names an unknown item or currency. 401: No key, or one that is not
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed. 400: The request does not fit
+                this contract, or names an unknown item or currency. 401: No key, or one that is not
                 valid. 403: The key's permission set is not `server_integration`, or it belongs to
                 another game. 409: The state does not allow it (`conflict`), the key was used for
                 another body (`idempotency_conflict`), or the event is disabled (`event_disabled`).
                 429: Too many requests in this minute.
-            KratyNetworkError: No whole answer arrived.
+            KratyNetworkError: No complete answer arrived.
 
         Source: `debitWallet`, `POST /players/{externalId}/wallet/{economyKey}/debit`.
         """

@@ -2,5 +2,5 @@
 # Do not edit: change the contract, codegen/surface.yaml or a template instead.
 """Golden: models, operations and facades, generated from the contract.
 
-Nothing in here does I/O, and nothing is imported before it is used.
+The package does no I/O, and imports its modules only when they are used.
 """

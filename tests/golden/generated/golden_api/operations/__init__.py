@@ -16,4 +16,4 @@ NAMES: Final[Mapping[str, str]] = {
     "dropThing": "things.del_",
     "createBody": "odd_bodies.create",
 }
-"""What the contract's operations are called here, as in `RequestInfo.operation`."""
+"""The SDK's name of each operation of the contract, as in `RequestInfo.operation`."""

@@ -61,9 +61,9 @@ class OddBodies:
             `Outcome`
 
         Raises:
-            TypeError, ValueError: An argument does not fit; nothing was sent.
-            KratyServerError: The server refused or failed.
-            KratyNetworkError: No whole answer arrived.
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed.
+            KratyNetworkError: No complete answer arrived.
 
         Source: `putThing`, `PUT /things/{thingId}/sub/{number}`.
         """
@@ -147,9 +147,9 @@ class OddBodies:
             With a \"\"\"quote\"\"\" and a back\\slash, and a last "quote"
 
         Raises:
-            TypeError, ValueError: An argument does not fit; nothing was sent.
-            KratyServerError: The server refused or failed. 4XX: No "such" thing.
-            KratyNetworkError: No whole answer arrived.
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed. 4XX: No "such" thing.
+            KratyNetworkError: No complete answer arrived.
 
         Source: `createBody`, `POST /bodies`.
         """
@@ -197,8 +197,8 @@ class OddBodies:
     ) -> ImportReport:
         """Import any number of bodies from another platform.
 
-        Rows are read while they are sent, some chunks at a time, so an import takes the same
-        memory for any number of rows. It slows down as the server's rate limit nears. A row that
+        Rows are read while they are sent, a few chunks at a time, so memory use does not grow
+        with their number. The import slows down as the server's rate limit nears. A row that
         cannot be read, or that the server rejects, counts as failed and does not stop the others.
 
         A row without an `idempotencyKey` gets one that is derived from nothing: a second import
@@ -206,17 +206,17 @@ class OddBodies:
         permanently.
 
         Args:
-            rows: The rows, as dicts with the contract's names; or the path of a CSV, TSV, JSONL,
+            rows: The rows, as dicts with the API's names; or the path of a CSV, TSV, JSONL,
                 JSON or Parquet file, whose columns `mapping` and `preset` name.
             mapping: Which column or path each field is read from, such as
                 `{"externalPlayerId": "PlayFabId"}`; `"=gold"` is the text `gold` itself.
             preset: The columns of a platform's export: `playfab`, `firebase` or `lootlocker`.
             failures: A file for the rows that failed and the reasons, as JSONL. You can fix the
                 rows there and import the file. Without it, failed rows are only counted.
-            journal: A file for what is done, from which an interrupted import can be resumed.
-            resume: Whether to continue the import of that journal. It skips chunks that are
-                settled and sends those in doubt again under their keys, so resume within
-                23 hours: later, rows of those in doubt may be applied a second time.
+            journal: A progress file, from which an interrupted import can be resumed.
+            resume: Whether to continue the import of that journal. Finished chunks are skipped.
+                Chunks that may or may not have taken effect are sent again under their keys, so
+                resume within 23 hours: later, their rows may be applied a second time.
             in_flight: How many chunks are sent at a time, from 1 to 100.
             chunk_size: How many rows are sent together, from 1 to 2.
             on_progress: Called with a report after each chunk.
@@ -225,11 +225,11 @@ class OddBodies:
             `ImportReport`: How many rows were applied, skipped and failed.
 
         Raises:
-            TypeError, ValueError: An argument does not fit, a column is missing, the file is
+            TypeError, ValueError: An argument is invalid, a column is missing, the file is
                 empty, or the input differs from that of the import to resume.
             OSError: A file cannot be read or written.
-            ImportStoppedError: The server refused or failed, or could not be reached. The error's
-                `report` and the journal hold what was done until then.
+            ImportStoppedError: The server rejected a call, failed, or could not be reached. The
+                error's `report` and the journal say what was done until then.
 
         Source: `createBody`, `POST /bodies`.
         """
@@ -279,9 +279,9 @@ class AsyncOddBodies:
             `Outcome`
 
         Raises:
-            TypeError, ValueError: An argument does not fit; nothing was sent.
-            KratyServerError: The server refused or failed.
-            KratyNetworkError: No whole answer arrived.
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed.
+            KratyNetworkError: No complete answer arrived.
 
         Source: `putThing`, `PUT /things/{thingId}/sub/{number}`.
         """
@@ -365,9 +365,9 @@ class AsyncOddBodies:
             With a \"\"\"quote\"\"\" and a back\\slash, and a last "quote"
 
         Raises:
-            TypeError, ValueError: An argument does not fit; nothing was sent.
-            KratyServerError: The server refused or failed. 4XX: No "such" thing.
-            KratyNetworkError: No whole answer arrived.
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed. 4XX: No "such" thing.
+            KratyNetworkError: No complete answer arrived.
 
         Source: `createBody`, `POST /bodies`.
         """
@@ -415,19 +415,19 @@ class AsyncOddBodies:
     ) -> ImportReport:
         """Import any number of bodies from another platform.
 
-        Rows are read while they are sent, some chunks at a time, so an import takes the same
-        memory for any number of rows. It slows down as the server's rate limit nears. A row that
+        Rows are read while they are sent, a few chunks at a time, so memory use does not grow
+        with their number. The import slows down as the server's rate limit nears. A row that
         cannot be read, or that the server rejects, counts as failed and does not stop the others.
 
         A row without an `idempotencyKey` gets one that is derived from nothing: a second import
         of the same rows skips them while the platform keeps the keys. The platform keeps the key
         permanently.
 
-        If the import is cancelled, so are its calls in flight. Resume it from its journal: it
+        Cancelling the import cancels its calls in flight. If you resume it from its journal, it
         sends their rows again under the same keys.
 
         Args:
-            rows: The rows, as dicts with the contract's names; or the path of a CSV, TSV, JSONL,
+            rows: The rows, as dicts with the API's names; or the path of a CSV, TSV, JSONL,
                 JSON or Parquet file, whose columns `mapping` and `preset` name. They may be an
                 asynchronous iterable.
             mapping: Which column or path each field is read from, such as
@@ -435,10 +435,10 @@ class AsyncOddBodies:
             preset: The columns of a platform's export: `playfab`, `firebase` or `lootlocker`.
             failures: A file for the rows that failed and the reasons, as JSONL. You can fix the
                 rows there and import the file. Without it, failed rows are only counted.
-            journal: A file for what is done, from which an interrupted import can be resumed.
-            resume: Whether to continue the import of that journal. It skips chunks that are
-                settled and sends those in doubt again under their keys, so resume within
-                23 hours: later, rows of those in doubt may be applied a second time.
+            journal: A progress file, from which an interrupted import can be resumed.
+            resume: Whether to continue the import of that journal. Finished chunks are skipped.
+                Chunks that may or may not have taken effect are sent again under their keys, so
+                resume within 23 hours: later, their rows may be applied a second time.
             in_flight: How many chunks are sent at a time, from 1 to 100.
             chunk_size: How many rows are sent together, from 1 to 2.
             on_progress: Called with a report after each chunk.
@@ -447,11 +447,11 @@ class AsyncOddBodies:
             `ImportReport`: How many rows were applied, skipped and failed.
 
         Raises:
-            TypeError, ValueError: An argument does not fit, a column is missing, the file is
+            TypeError, ValueError: An argument is invalid, a column is missing, the file is
                 empty, or the input differs from that of the import to resume.
             OSError: A file cannot be read or written.
-            ImportStoppedError: The server refused or failed, or could not be reached. The error's
-                `report` and the journal hold what was done until then.
+            ImportStoppedError: The server rejected a call, failed, or could not be reached. The
+                error's `report` and the journal say what was done until then.
 
         Source: `createBody`, `POST /bodies`.
         """

@@ -35,9 +35,9 @@ class Things:
             With a \"\"\"quote\"\"\" and a back\\slash, and a last "quote"
 
         Raises:
-            TypeError, ValueError: An argument does not fit; nothing was sent.
-            KratyServerError: The server refused or failed. 404: No "such" thing.
-            KratyNetworkError: No whole answer arrived.
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed. 404: No "such" thing.
+            KratyNetworkError: No complete answer arrived.
 
         Source: `getPlain`, `GET /plain`.
         """
@@ -76,9 +76,9 @@ class Things:
             With a \"\"\"quote\"\"\" and a back\\slash, and a last "quote"
 
         Raises:
-            TypeError, ValueError: An argument does not fit; nothing was sent.
-            KratyServerError: The server refused or failed. 404: No "such" thing.
-            KratyNetworkError: No whole answer arrived.
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed. 404: No "such" thing.
+            KratyNetworkError: No complete answer arrived.
 
         Source: `readThing`, `GET /things/{thingId}/sub/{number}`.
         """
@@ -114,9 +114,9 @@ class Things:
             `Outcome`
 
         Raises:
-            TypeError, ValueError: An argument does not fit; nothing was sent.
-            KratyServerError: The server refused or failed.
-            KratyNetworkError: No whole answer arrived.
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed.
+            KratyNetworkError: No complete answer arrived.
 
         Source: `dropThing`, `DELETE /things/{thingId}/sub/{number}`.
         """
@@ -150,9 +150,9 @@ class AsyncThings:
             With a \"\"\"quote\"\"\" and a back\\slash, and a last "quote"
 
         Raises:
-            TypeError, ValueError: An argument does not fit; nothing was sent.
-            KratyServerError: The server refused or failed. 404: No "such" thing.
-            KratyNetworkError: No whole answer arrived.
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed. 404: No "such" thing.
+            KratyNetworkError: No complete answer arrived.
 
         Source: `getPlain`, `GET /plain`.
         """
@@ -191,9 +191,9 @@ class AsyncThings:
             With a \"\"\"quote\"\"\" and a back\\slash, and a last "quote"
 
         Raises:
-            TypeError, ValueError: An argument does not fit; nothing was sent.
-            KratyServerError: The server refused or failed. 404: No "such" thing.
-            KratyNetworkError: No whole answer arrived.
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed. 404: No "such" thing.
+            KratyNetworkError: No complete answer arrived.
 
         Source: `readThing`, `GET /things/{thingId}/sub/{number}`.
         """
@@ -229,9 +229,9 @@ class AsyncThings:
             `Outcome`
 
         Raises:
-            TypeError, ValueError: An argument does not fit; nothing was sent.
-            KratyServerError: The server refused or failed.
-            KratyNetworkError: No whole answer arrived.
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed.
+            KratyNetworkError: No complete answer arrived.
 
         Source: `dropThing`, `DELETE /things/{thingId}/sub/{number}`.
         """
