@@ -13,16 +13,14 @@ import httpx
 from kraty_server_api.operation import Operation
 from kraty_server_api.resources import AsyncResources, Resources
 
-from ._call._exchange import Exchange
 from ._call._idempotency import random_keys, stamp
 from ._call._json import encode
 from ._call._limiter import Limiter
 from ._call._request import raw_operation
 from ._call._retry import RetryBudget, RetryConfig
 from ._settings import UNCHANGED, Settings, Target, Unchanged, make_settings, make_target
-from ._transport._lent import AsyncHTTPClient, AsyncLentChannel, HTTPClient, LentChannel
+from ._transport._client_types import AsyncHTTPClient, HTTPClient
 from ._transport._secret import Secret
-from ._transport._sender import AsyncSender, Sender
 from .errors import KratyClosedError
 from .telemetry import RequestHook
 
@@ -30,10 +28,13 @@ if TYPE_CHECKING:
     from kraty_server_api.imports import AsyncSource, ImportOptions, ImportReport, Source
     from kraty_server_api.resources.migrate import AsyncMigrate, Migrate
 
+    from ._call._exchange import Exchange
+    from ._transport._sender import AsyncSender, Sender
+
 __all__ = ["KratyAdmin", "KratyAdminAsync"]
 
 T = TypeVar("T")
-P = TypeVar("P", Sender, AsyncSender)
+P = TypeVar("P", "Sender", "AsyncSender")
 C = TypeVar("C", bound="_Client[Any]")
 S = TypeVar("S", bound="KratyAdmin")
 A = TypeVar("A", bound="KratyAdminAsync")
@@ -155,6 +156,10 @@ class _Client(Generic[P]):
 
     def _exchange(self, operation: Operation[T]) -> Exchange[T]:
         """Check a call, add its idempotency key and encode its body. Nothing is sent yet."""
+        # Imported here to keep the package's import short. The constructor has imported it
+        # already, so no call waits for another thread's import.
+        from ._call._exchange import Exchange
+
         if self.is_closed:
             what = "" if self._closed else ", or the client whose connections it uses,"
             raise KratyClosedError(f"this {type(self).__name__}{what} is closed")
@@ -197,7 +202,7 @@ class _Client(Generic[P]):
         )
 
 
-class KratyAdmin(Resources, _Client[Sender]):
+class KratyAdmin(Resources, _Client["Sender"]):
     """A client of Kraty's server API for one game.
 
     Create one and keep it: it holds a pool of connections, is safe to use from many
@@ -321,7 +326,11 @@ class KratyAdmin(Resources, _Client[Sender]):
         self.close()
 
     def _make_sender(self, target: Target) -> Sender:
+        from ._transport._sender import Sender
+
         if self._http_client is not None:
+            from ._transport._lent import LentChannel
+
             return Sender(LentChannel(target.prepared, self._http_client))
         # Imported here because httpcore takes longer to import than the whole package.
         from ._transport._own import OwnChannel
@@ -350,7 +359,7 @@ class KratyAdmin(Resources, _Client[Sender]):
         return import_rows(migrate, limiter, kind, rows, mapping, preset, options)
 
 
-class KratyAdminAsync(AsyncResources, _Client[AsyncSender]):
+class KratyAdminAsync(AsyncResources, _Client["AsyncSender"]):
     """A client of Kraty's server API for one game, for asyncio.
 
     It has the arguments, resources and methods of `KratyAdmin`; await the methods.
@@ -437,7 +446,11 @@ class KratyAdminAsync(AsyncResources, _Client[AsyncSender]):
         await self.close()
 
     def _make_sender(self, target: Target) -> AsyncSender:
+        from ._transport._sender import AsyncSender
+
         if self._http_client is not None:
+            from ._transport._lent import AsyncLentChannel
+
             return AsyncSender(AsyncLentChannel(target.prepared, self._http_client))
         # Imported here because httpcore takes longer to import than the whole package.
         from ._transport._own import AsyncOwnChannel

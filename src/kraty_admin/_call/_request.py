@@ -20,7 +20,7 @@ __all__ = ["Query", "raw_operation"]
 Query: TypeAlias = Mapping[str, str | int | float | bool | None]
 """Query parameters; those that are `None` are left out."""
 
-_PATH: Final = re.compile(r"/[!-~]*")
+_PATH: Final = r"/[!-~]*"
 
 
 def raw_operation(
@@ -39,7 +39,7 @@ def raw_operation(
 
     verb = checks.one_of("method", method, ("GET", "POST", "PUT", "PATCH", "DELETE"))
     target = checks.string("path", path)
-    if not _PATH.fullmatch(target) or "?" in target or "#" in target or "//" in target:
+    if not re.fullmatch(_PATH, target) or "?" in target or "#" in target or "//" in target:
         raise ValueError("path must begin with / and be percent-encoded, without a query")
     if any(unquote(segment) in (".", "..") for segment in target.split("/")):
         raise ValueError("path must hold no . or .. segment")

@@ -92,14 +92,16 @@ def backoff(config: RetryConfig, attempt: int, random: Callable[[], float]) -> f
     return delay * (1 - config.jitter + 2 * config.jitter * random())
 
 
-# Not float() alone, which also accepts "1_0", "inf" and digits of other scripts.
-_NUMBER: Final = re.compile(r"[0-9]+\.?[0-9]*|\.[0-9]+")
+# Patterns are compiled when they are used, not when the package is imported.
 
-_COUNT: Final = re.compile(r"[0-9]{1,9}")
+# Not float() alone, which also accepts "1_0", "inf" and digits of other scripts.
+_NUMBER: Final = r"[0-9]+\.?[0-9]*|\.[0-9]+"
+
+_COUNT: Final = r"[0-9]{1,9}"
 
 # Repeated headers are joined with commas, for example if a proxy adds its own. The comma
 # within a date is followed by the day and the month.
-_COMMA: Final = re.compile(r",(?!\s*[0-9]{1,2}[ -][A-Za-z])")
+_COMMA: Final = r",(?!\s*[0-9]{1,2}[ -][A-Za-z])"
 
 
 def retry_after(
@@ -135,18 +137,18 @@ def rate_limit(headers: Mapping[str, str], wall: float) -> tuple[int | None, flo
         wall: Seconds since the epoch.
     """
     values = map(str.strip, headers.get("ratelimit-remaining", "").split(","))
-    left = min((int(value) for value in values if _COUNT.fullmatch(value)), default=None)
+    left = min((int(value) for value in values if re.fullmatch(_COUNT, value)), default=None)
     return left, _wait(headers.get("ratelimit-reset", ""), wall)
 
 
 def _wait(value: str, now: float) -> float | None:
     """Return the wait that a header asks for, or the longest of several."""
-    waits = (_single_wait(part.strip(), now) for part in _COMMA.split(value))
+    waits = (_single_wait(part.strip(), now) for part in re.split(_COMMA, value))
     return max((wait for wait in waits if wait is not None), default=None)
 
 
 def _single_wait(value: str, now: float) -> float | None:
-    if _NUMBER.fullmatch(value):
+    if re.fullmatch(_NUMBER, value):
         # Overflows to inf, which is above any cap.
         return float(value)
     moment = _date(value)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import httpx
 
@@ -16,56 +16,9 @@ from ._failures import as_of_httpx, is_network_failure, without_frames
 from ._prepared import Prepared
 from ._process import running_loop, this_process
 
-if TYPE_CHECKING:
-    pass
-
-__all__ = ["AsyncHTTPClient", "AsyncLentChannel", "HTTPClient", "LentChannel"]
+__all__ = ["AsyncLentChannel", "LentChannel"]
 
 T = TypeVar("T")
-
-
-class HTTPClient(Protocol):
-    """An `httpx.Client` or `httpx2.Client`, typed without a need to install httpx2."""
-
-    @property
-    def is_closed(self) -> bool: ...
-
-    def build_request(
-        self,
-        method: str,
-        url: str,
-        *,
-        content: bytes | None,
-        headers: Mapping[str, str],
-        extensions: Mapping[str, Any],
-    ) -> Any: ...
-
-    def send(self, request: Any, *, stream: bool, auth: None, follow_redirects: bool) -> Any: ...
-
-    def close(self) -> None: ...
-
-
-class AsyncHTTPClient(Protocol):
-    """An `httpx.AsyncClient` or `httpx2.AsyncClient`, typed without a need to install httpx2."""
-
-    @property
-    def is_closed(self) -> bool: ...
-
-    def build_request(
-        self,
-        method: str,
-        url: str,
-        *,
-        content: bytes | None,
-        headers: Mapping[str, str],
-        extensions: Mapping[str, Any],
-    ) -> Any: ...
-
-    def send(
-        self, request: Any, *, stream: bool, auth: None, follow_redirects: bool
-    ) -> Coroutine[Any, Any, Any]: ...
-
-    def aclose(self) -> Coroutine[Any, Any, None]: ...
 
 
 class Phases(Mapping[str, float | None]):

@@ -13,14 +13,15 @@ from ._secret import Secret
 
 __all__ = ["has_address", "is_loopback", "proxy_for"]
 
-# What sockets and TLS accept; httpx would only find out in the midst of a call.
-_HOST: Final = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?|[0-9a-f.]*:[0-9a-f:.]*")
+# What sockets and TLS accept; httpx would only find out in the midst of a call. Compiled when
+# it is used, since compiling such patterns is a noticeable part of the package's import.
+_HOST: Final = r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?|[0-9a-f.]*:[0-9a-f:.]*"
 
 
 def has_address(url: httpx.URL) -> bool:
     """Whether a URL names a host and port that may exist."""
     host = url.raw_host.decode("ascii")
-    return _HOST.fullmatch(host) is not None and (url.port is None or 0 < url.port < 65536)
+    return re.fullmatch(_HOST, host) is not None and (url.port is None or 0 < url.port < 65536)
 
 
 def is_loopback(host: str) -> bool:
