@@ -28,7 +28,7 @@ import respx
 import kraty_admin
 import kraty_server_api
 from kraty_admin import KratyError, KratyNetworkError, RetryConfig
-from kraty_admin._transport import _body
+from kraty_admin._transport import _async_backend, _backend, _body
 from loopback import (
     ASYNC,
     AT_ONCE,
@@ -442,6 +442,57 @@ def test_out_of_file_descriptors(mode: str) -> None:
     """A call that finds no file descriptor was not sent, and charges no retry to the budget."""
     with serving() as server:
         assert "False 2 0\n" == run_program(OUT_OF_FILES, server.url, mode)
+
+
+def received_after_a_head(is_async: bool, then: str) -> list[bytes]:
+    """What a peer has received after a head was written, and after what is done `then`."""
+    ours, peer = socket.socketpair()
+    peer.setblocking(False)
+    received: list[bytes] = []
+
+    def note() -> None:
+        try:
+            received.append(peer.recv(100))
+        except BlockingIOError:
+            received.append(b"")
+
+    async def converse_async() -> None:
+        loop = asyncio.get_running_loop()
+        ours.setblocking(False)
+        _, below = await loop.create_connection(_async_backend._Socket, sock=ours)
+        stream = _async_backend.AsyncStream(below, _backend.Watch())
+        await stream.write(b"head ")
+        note()
+        if then == "write":
+            await stream.write(b"body", 5)
+        else:
+            peer.send(b"answer")
+            received.append(await stream.read(100, 5))
+        note()
+        await stream.aclose()
+
+    def converse() -> None:
+        stream = _backend.Stream(ours, _backend.Watch())
+        stream.write(b"head ")
+        note()
+        if then == "write":
+            stream.write(b"body", 5)
+        else:
+            peer.send(b"answer")
+            received.append(stream.read(100, 5))
+        note()
+        stream.close()
+
+    with peer:
+        asyncio.run(converse_async()) if is_async else converse()
+    return received
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+def test_head_and_body_leave_together(is_async: bool) -> None:
+    """A request's head is not sent before its body, or before the response is read."""
+    assert [b"", b"head body"] == received_after_a_head(is_async, "write")
+    assert [b"", b"answer", b"head "] == received_after_a_head(is_async, "read")
 
 
 def test_entries_of_a_call() -> None:

@@ -108,8 +108,11 @@ class AsyncStream(httpcore.AsyncNetworkStream):
     def __init__(self, below: _Socket, watch: Watch) -> None:
         self._socket = below
         self._watch = watch
+        self._held = b""
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if self._held:
+            await self.write(b"", timeout)
         below = self._socket
         self._watch.reads += 1
         while True:
@@ -123,10 +126,14 @@ class AsyncStream(httpcore.AsyncNetworkStream):
             await below.wait(left, httpcore.ReadTimeout)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        if not (self._watch.was_sent or self._held):
+            self._held = buffer
+            return
         below = self._socket
         left = self._watch.left(timeout, httpcore.WriteTimeout)
         if below.transport.is_closing():
             raise httpcore.WriteError("the connection was closed")
+        buffer, self._held = self._held + buffer, b""
         self._watch.was_sent = True
         below.transport.write(buffer)
         while below.is_full and not below.has_ended:

@@ -79,8 +79,11 @@ class Stream(httpcore.NetworkStream):
     def __init__(self, sock: socket.socket, watch: Watch) -> None:
         self._sock = sock
         self._watch = watch
+        self._held = b""
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if self._held:
+            self.write(b"", timeout)
         self._watch.reads += 1
         try:
             self._sock.settimeout(self._watch.left(timeout, httpcore.ReadTimeout))
@@ -91,7 +94,13 @@ class Stream(httpcore.NetworkStream):
             raise httpcore.ReadError(str(error)) from error
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        if not (self._watch.was_sent or self._held):
+            # httpcore writes a request's head first, then its body. The head waits for the
+            # next write or read, so that both leave in one packet and one system call.
+            self._held = buffer
+            return
         left = self._watch.left(timeout, httpcore.WriteTimeout)
+        buffer, self._held = self._held + buffer, b""
         try:
             self._watch.was_sent = True
             while True:

@@ -66,9 +66,9 @@ class Endpoint:
         body = exchange.body
         headers = self._prepared.headers(body).raw
         if body is not None:
-            headers = [*headers, (b"Content-Length", b"%d" % len(body))]
+            headers.append((b"Content-Length", b"%d" % len(body)))
         url = self.url
-        return httpcore.Request(
+        request = httpcore.Request(
             exchange.method,
             httpcore.URL(
                 scheme=url.scheme,
@@ -76,10 +76,12 @@ class Endpoint:
                 port=url.port,
                 target=self._base + exchange.path.encode("ascii"),
             ),
-            headers=headers,
             content=body,
             extensions={"timeout": limits.timeout},
         )
+        # Set, not passed: the constructor would check each name and value in Python.
+        request.headers = headers
+        return request
 
 
 class Connection:
