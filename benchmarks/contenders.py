@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, Final, TypeAlias
 
+import httpcore
 import httpx
 
 __all__ = ["ASYNC", "ROWS", "SYNC", "AsyncCall", "Call"]
@@ -53,6 +54,28 @@ def floor(url: str) -> Call:
 
     def call() -> object:
         response = transport.handle_request(request)
+        try:
+            return response.read()
+        finally:
+            response.close()
+
+    return call
+
+
+def bare(url: str) -> Call:
+    """One connection of httpcore, which is below httpx, with a prepared request."""
+    prepared = httpx.Request("POST", url + _PATH, headers=_HEADERS, json=_BODY)
+    connection = httpcore.HTTPConnection(httpcore.URL(url).origin)
+    request = httpcore.Request(
+        "POST",
+        url + _PATH,
+        headers=prepared.headers.raw,
+        content=prepared.content,
+        extensions={"timeout": httpx.Timeout(5).as_dict()},
+    )
+
+    def call() -> object:
+        response = connection.handle_request(request)
         try:
             return response.read()
         finally:
@@ -127,6 +150,7 @@ def ours_async(url: str) -> AsyncCall:
 SYNC: Final[Mapping[str, Callable[[str], Call]]] = {
     "httpx by hand": by_hand,
     "httpx transport": floor,
+    "httpcore connection": bare,
     "kraty-admin": ours,
     "kraty-admin, own http_client": ours_over_client,
     **{f"{count:,} rows by hand": partial(batch_by_hand, count=count) for count in ROWS},

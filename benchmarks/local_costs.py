@@ -19,6 +19,7 @@ from others import VERIFIERS
 __all__ = [
     "compare",
     "export_bytes",
+    "further_client",
     "import_times",
     "regenerating",
     "typed_dates",
@@ -32,6 +33,16 @@ sys.modules["click"] = None  # a command line that production does not have
 started = time.process_time()
 import {module}
 print(time.process_time() - started)
+"""
+
+_CLIENTS: Final = """
+from kraty_admin import KratyAdmin
+from worker import resident
+
+clients = [KratyAdmin(api_key="bench.secret") for _ in range(10)]
+before = resident()
+clients += [KratyAdmin(api_key="bench.secret") for _ in range(200)]
+print((resident() - before) / 200 / 1024)
 """
 
 _MOMENT: Final = "2026-06-08T12:00:00.000Z"
@@ -61,6 +72,18 @@ def import_times(modules: Sequence[str], rounds: int) -> dict[str, list[float]]:
                     taken.setdefault(module, []).append(float(done.stdout) * 1000)
     # The first round has written the bytecode.
     return {module: times[1:] for module, times in taken.items()}
+
+
+def further_client() -> float:
+    """MiB of memory for each client of the default address after the first ten."""
+    done = subprocess.run(
+        [sys.executable, "-c", _CLIENTS],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parent,
+    )
+    return float(done.stdout)
 
 
 def compare(ours: Callable[[], object], theirs: Callable[[], object], rounds: int = 25) -> float:

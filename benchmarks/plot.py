@@ -1,51 +1,37 @@
-"""The figures as a picture, for the docs."""
-
-# mypy: ignore-errors
-# pyright: basic, reportMissingImports=false
-# Its library is in the benchmark's environment, not in the one that is checked.
+"""The chart for the docs, as SVG."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
+from html import escape
+from typing import Final
 
 from measure import Taken
 
+__all__ = ["bars"]
 
-def plot(
-    race: Mapping[str, Taken | str], grown: Mapping[str, dict[int, dict[str, float]]], path: Path
-) -> None:
-    """Bars of what a call costs, and lines of how that grows with threads, tasks and rows."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(2, 3, figsize=(12, 6), layout="constrained")
-    bars = axes[0][0]
-    ran = {name: taken for name, taken in race.items() if not isinstance(taken, str)}
-    bars.barh(list(ran), [taken.cpu for taken in ran.values()], color=list(map(_colour, ran)))
-    bars.invert_yaxis()
-    bars.set_xlabel("µs of CPU per call")
-    for panel, what, figure_of, label in (
-        (axes[0][1], "threads", "cpu", "µs of CPU per call"),
-        (axes[0][2], "tasks", "cpu", "µs of CPU per call"),
-        (axes[1][0], "rows", "cpu", "µs of CPU per call"),
-        (axes[1][1], "threads", "per second", "calls per second"),
-        (axes[1][2], "tasks", "per second", "calls per second"),
-    ):
-        for title, steps in grown.items():
-            kind, _, name = title.partition(", ")
-            if kind == what:
-                figures = [each[figure_of] for each in steps.values()]
-                panel.plot(list(steps), figures, marker=".", label=name, color=_colour(name))
-        panel.set_xscale("log")
-        panel.set_ylim(bottom=0)
-        panel.set_xlabel(what)
-        panel.set_ylabel(label)
-        panel.legend(fontsize="small")
-    figure.savefig(path, metadata={"Date": None})
+_ROW: Final = 26
+_LABELS: Final = 220
+_LONGEST: Final = 440
 
 
-def _colour(name: str) -> str:
-    return "tab:blue" if "kraty" in name else "tab:gray"
+def bars(results: Mapping[str, Taken | str]) -> str:
+    """Draw a bar for each contender: microseconds of processor time per call."""
+    ran = {name: taken.cpu for name, taken in results.items() if isinstance(taken, Taken)}
+    scale = _LONGEST / max(ran.values())
+    width, height = _LABELS + _LONGEST + 80, _ROW * (len(ran) + 1)
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"'
+        ' font-family="sans-serif" font-size="13">',
+        f'<rect width="{width}" height="{height}" fill="white"/>',
+        f'<text x="{_LABELS}" y="17">Processor time per call, in µs; shorter is better</text>',
+    ]
+    for row, (name, cpu) in enumerate(ran.items(), start=1):
+        top, length = row * _ROW, cpu * scale
+        colour = "#1f6fb4" if name.startswith("kraty-admin") else "#9a9a9a"
+        lines += [
+            f'<text x="{_LABELS - 8}" y="{top + 16}" text-anchor="end">{escape(name)}</text>',
+            f'<rect x="{_LABELS}" y="{top + 3}" width="{length:.0f}" height="18" fill="{colour}"/>',
+            f'<text x="{_LABELS + length + 6:.0f}" y="{top + 16}">{cpu:.0f}</text>',
+        ]
+    return "\n".join([*lines, "</svg>", ""])
