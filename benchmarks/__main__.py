@@ -37,6 +37,11 @@ OURS_ASYNC: Final = "kraty-admin, async"
 
 THREADS: Final = (1, 4, 16, 64)
 TASKS: Final = (1, 10, 100, 1000)
+TARGETS: Final = """
+### Targets
+
+| ratio | measured | target | check fails above | |
+| --- | ---: | ---: | ---: | --- |"""
 SDKS: Final = ("stripe", "openai", "svix")
 
 Results = Mapping[str, Taken | str]
@@ -45,17 +50,18 @@ Growth = dict[int, dict[str, float]]
 
 @attrs.frozen
 class Target:
-    """A figure that is to be kept."""
+    """A figure, its target, and from where on it is a regression."""
 
     what: str
     measured: float
     at_most: float
     guard: float
-    """What `--check` refuses: what was won, with room for a noisy machine."""
+    """`--check` fails above this: near what is reached, with room for a noisy machine."""
 
     def __str__(self) -> str:
-        verdict = "kept" if self.measured <= self.at_most else "**missed**"
-        return f"| {self.what} | {self.measured:.2f} | {self.at_most:.2f} | {verdict} |"
+        verdict = "met" if self.measured <= self.at_most else "**missed**"
+        figures = f"{self.measured:.2f} | {self.at_most:.2f} | {self.guard:.2f}"
+        return f"| {self.what} | {figures} | {verdict} |"
 
 
 def compete(url: str, names: Sequence[str], rounds: int, calls: int, in_flight: int = 1) -> Results:
@@ -136,9 +142,9 @@ def targets(
     sync, one, fifty, batch = races.values()
     raw = local_costs.export_bytes()
     load = partial(json.loads, raw)
-    yield Target("credit, of httpx by hand", against(sync, OURS, BY_HAND), 0.60, 0.70)
-    yield Target("credit, of the httpx transport", against(sync, OURS, FLOOR), 1.20, 1.30)
-    yield Target("credit, of a bare httpcore connection", against(sync, OURS, BARE), 1.45, 1.65)
+    yield Target("credit, of httpx by hand", against(sync, OURS, BY_HAND), 0.60, 0.65)
+    yield Target("credit, of the httpx transport", against(sync, OURS, FLOOR), 1.20, 1.20)
+    yield Target("credit, of a bare httpcore connection", against(sync, OURS, BARE), 1.45, 1.50)
     for how_many, results, at_most, guard in (("1", one, 0.40, 0.55), ("50", fifty, 0.20, 0.30)):
         measured = against(results, OURS_ASYNC, BY_HAND_ASYNC)
         what = f"async credit, {how_many} in flight, of httpx by hand"
@@ -208,7 +214,7 @@ def main() -> int:
     print("### Imports\n\n| | CPU |\n| --- | ---: |")
     for module, milliseconds in imports.items():
         print(f"| {module} | {median(milliseconds):.0f} ms |")
-    print("\n### Targets\n\n| ratio | measured | at most | |\n| --- | ---: | ---: | --- |")
+    print(TARGETS)
     measured = list(targets(races, imports))
     if not options.check:
         measured.append(Target("`make regen`, seconds", local_costs.regenerating(), 10, 10))
