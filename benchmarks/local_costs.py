@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
 from measure import ratio
@@ -20,6 +21,7 @@ __all__ = [
     "compare",
     "export_bytes",
     "further_client",
+    "idle_client",
     "import_times",
     "regenerating",
     "typed_dates",
@@ -43,6 +45,23 @@ clients = [KratyAdmin(api_key="bench.secret") for _ in range(10)]
 before = resident()
 clients += [KratyAdmin(api_key="bench.secret") for _ in range(200)]
 print((resident() - before) / 200 / 1024)
+"""
+
+_BY_HAND: Final = """
+import httpcore, httpx  # httpx imports httpcore when it makes a client
+from worker import resident
+
+client = httpx.Client()
+print(resident() / 1024)
+"""
+
+_IDLE: Final = """
+import httpcore, httpx
+from worker import resident
+from kraty_admin import KratyAdmin
+
+client = KratyAdmin(api_key="bench.secret")
+print(resident() / 1024)
 """
 
 _MOMENT: Final = "2026-06-08T12:00:00.000Z"
@@ -76,8 +95,20 @@ def import_times(modules: Sequence[str], rounds: int) -> dict[str, list[float]]:
 
 def further_client() -> float:
     """MiB of memory for each client of the default address after the first ten."""
+    return _run(_CLIENTS)
+
+
+def idle_client() -> float:
+    """MiB of memory that a client of the default address takes beyond an `httpx.Client`.
+
+    Both have read the certificates. The client of the races has not, since it speaks HTTP.
+    """
+    return median(_run(_IDLE) - _run(_BY_HAND) for _ in range(5))
+
+
+def _run(program: str) -> float:
     done = subprocess.run(
-        [sys.executable, "-c", _CLIENTS],
+        [sys.executable, "-c", program],
         check=True,
         capture_output=True,
         text=True,

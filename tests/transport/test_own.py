@@ -459,7 +459,7 @@ def received_after_a_head(is_async: bool, then: str) -> list[bytes]:
     async def converse_async() -> None:
         loop = asyncio.get_running_loop()
         ours.setblocking(False)
-        _, below = await loop.create_connection(_async_backend._Socket, sock=ours)
+        _, below = await loop.create_connection(_async_backend.Socket, sock=ours)
         stream = _async_backend.AsyncStream(below, _backend.Watch())
         await stream.write(b"head ")
         note()

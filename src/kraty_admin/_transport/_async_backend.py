@@ -31,7 +31,7 @@ _ENOUGH: Final = 262_144
 """How many bytes are received ahead of being read."""
 
 
-class _Socket(asyncio.Protocol):
+class Socket(asyncio.Protocol):
     """What a transport reports of its socket, and a way to wait for the next report."""
 
     def __init__(self) -> None:
@@ -105,7 +105,7 @@ def _expire(waiter: asyncio.Future[None], late: type[Exception]) -> None:
 class AsyncStream(httpcore.AsyncNetworkStream):
     """A socket that keeps the deadline of the attempt that uses it. The twin of `Stream`."""
 
-    def __init__(self, below: _Socket, watch: Watch) -> None:
+    def __init__(self, below: Socket, watch: Watch) -> None:
         self._socket = below
         self._watch = watch
         self._held = b""
@@ -326,7 +326,7 @@ async def _resolved(host: str, port: int, seconds: float) -> list[Any]:
 
 async def _connected(
     family: int, kind: int, protocol: int, address: Any, seconds: float, watch: Watch
-) -> _Socket:
+) -> Socket:
     sock = socket.socket(family, kind, protocol)
     try:
         watch.was_tried = True
@@ -335,7 +335,7 @@ async def _connected(
         loop = asyncio.get_running_loop()
         with anyio.fail_after(seconds):
             await loop.sock_connect(sock, address)
-        _, below = await loop.create_connection(_Socket, sock=sock)
+        _, below = await loop.create_connection(Socket, sock=sock)
     except BaseException:
         sock.close()
         raise
