@@ -12,7 +12,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Awaitable, Callable, Generator, Iterable
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Final, TypeVar, cast
 from urllib.parse import unquote
 
@@ -24,6 +24,7 @@ import pytest
 from kraty_admin import KratyAdmin, KratyAdminAsync, RetryConfig
 
 T = TypeVar("T")
+S = TypeVar("S", bound="Server")
 
 KEY: Final = "kraty_live_7f3a.canary-Zx81qPw0"
 """A key whose secret part must never show up anywhere."""
@@ -65,9 +66,9 @@ class Seen:
 Answer = Callable[[Seen], bytes | Iterable[bytes] | None]
 
 
-def response(status: int = 200, payload: object = None, **headers: str) -> bytes:
-    """The bytes of an answer."""
-    body = b"" if payload is None else json.dumps(payload).encode()
+def response(status: int = 200, payload: object = b"", **headers: str) -> bytes:
+    """The bytes of an answer whose body is empty, these bytes, or JSON."""
+    body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
     lines = [f"HTTP/1.1 {status} Whatever", f"content-length: {len(body)}"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode() + body
@@ -85,8 +86,8 @@ class Server:
     def __init__(
         self,
         answer: Answer,
-        tls: ssl.SSLContext | None,
-        tunnel: ssl.SSLContext | None,
+        tls: ssl.SSLContext | None = None,
+        tunnel: ssl.SSLContext | None = None,
     ) -> None:
         self.seen: list[Seen] = []
         self.over = threading.Event()
@@ -164,6 +165,12 @@ class Server:
                         self._converse(inside, number)
                     return
 
+    def __enter__(self: S) -> S:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def is_left(self) -> bool:
         """Whether all connections have ended, or do so soon."""
         served = self._threads[1:]
@@ -183,6 +190,7 @@ class Server:
                 connection.shutdown(socket.SHUT_RDWR)
         for thread in list(self._threads):
             thread.join(10)
+            assert not thread.is_alive()
 
 
 @contextmanager
@@ -200,11 +208,8 @@ def serving(
         tunnel: Is a proxy that speaks TLS once it has answered a CONNECT, as if it were
             the host behind.
     """
-    server = Server(answer, tls, tunnel)
-    try:
+    with Server(answer, tls, tunnel) as server:
         yield server
-    finally:
-        server.close()
 
 
 def always(payload: object) -> Callable[[httpx.Request], httpx.Response]:
@@ -252,6 +257,11 @@ def mock_own_connections(
 async def settled(value: Any) -> Any:
     """What a call of either client results in."""
     return await value if inspect.isawaitable(value) else value
+
+
+async def closed(client: Any) -> None:
+    """Close a client, ours or the caller's."""
+    await settled(client.aclose() if isinstance(client, httpx.AsyncClient) else client.close())
 
 
 @attrs.frozen
@@ -303,6 +313,41 @@ class Twin:
             function(value)
 
         return hook if self.is_async else function
+
+
+class Driver:
+    """Makes clients of one kind, and waits for their calls outside of any coroutine."""
+
+    def __init__(self, twin: Twin) -> None:
+        self.twin = twin
+        self._loop = asyncio.new_event_loop()
+        self._stack = ExitStack()
+
+    def client(
+        self, answer: Callable[[httpx.Request], httpx.Response] | None = None, **options: Any
+    ) -> Any:
+        """A client that sends to `base_url`, or to a function that answers."""
+        options.setdefault("retry", AT_ONCE)
+        if answer is not None:
+            options["http_client"] = self._kept(self.twin.mocked(answer))
+        return self._kept(self.twin.client(**options))
+
+    def _kept(self, client: Any) -> Any:
+        self._stack.callback(lambda: self._loop.run_until_complete(closed(client)))
+        return client
+
+    def wait(self, result: Any) -> Any:
+        """The result of a call, awaited if it has to be."""
+        return self._loop.run_until_complete(result) if self.twin.is_async else result
+
+    def close(self) -> None:
+        """Close the clients, and the loop as `asyncio.run` does. Safe to repeat."""
+        self._stack.close()
+        if not self._loop.is_closed():
+            for task in asyncio.all_tasks(self._loop):
+                self._loop.run_until_complete(task)
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.close()
 
 
 SYNC: Final = Twin(KratyAdmin, httpx.Client)

@@ -7,11 +7,10 @@ import contextlib
 import json
 import logging
 import random
-import socket
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from datetime import datetime, timezone
 from decimal import Decimal
 from math import inf, nan
@@ -21,7 +20,6 @@ import httpx
 import pytest
 
 from kraty_admin import (
-    KratyAdmin,
     KratyAdminAsync,
     KratyError,
     KratyNetworkError,
@@ -32,55 +30,16 @@ from kraty_admin import (
     derive_key,
     fulfil_once,
 )
+from loopback import ASYNC, AT_ONCE, SYNC, Driver, Seen, Server, response
 
 Handler = Callable[[httpx.Request], httpx.Response]
 
-AT_ONCE: Final = RetryConfig(initial_delay=0.0)
 GOOD: Final = {"data": {"economyKey": "gold", "balance": 500, "applied": True}}
 
 
-class Driver:
-    """Makes clients of one kind, and performs their calls alike."""
-
-    def __init__(self, kind: Literal["sync", "async"]) -> None:
-        self.kind = kind
-        self._loop = asyncio.new_event_loop()
-        self._stack = contextlib.ExitStack()
-
-    def client(self, handler: Handler | None = None, **options: Any) -> Any:
-        """A client; its answers come from a handler, or else from its `base_url`."""
-        options = {"api_key": "kr_test.secret", "retry": AT_ONCE, **options}
-        if self.kind == "sync":
-            if handler is not None:
-                http = self._stack.enter_context(
-                    httpx.Client(transport=httpx.MockTransport(handler))
-                )
-                options.setdefault("http_client", http)
-            return self._stack.enter_context(KratyAdmin(**options))
-        if handler is not None:
-            http_async = httpx.AsyncClient(transport=httpx.MockTransport(handler))
-            self._stack.callback(lambda: self.wait(http_async.aclose()))
-            options.setdefault("http_client", http_async)
-        client = KratyAdminAsync(**options)
-        self._stack.callback(lambda: self.wait(client.close()))
-        return client
-
-    def wait(self, result: Any) -> Any:
-        """The result of a call, awaited if it has to be."""
-        return self._loop.run_until_complete(result) if self.kind == "async" else result
-
-    def close(self) -> None:
-        """Close the clients, and the loop as `asyncio.run` does. Safe to repeat."""
-        self._stack.close()
-        if not self._loop.is_closed():
-            for task in asyncio.all_tasks(self._loop):
-                self._loop.run_until_complete(task)
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-            self._loop.close()
-
-
-@pytest.fixture(params=["sync", "async"])
+@pytest.fixture(params=[pytest.param(SYNC, id="sync"), pytest.param(ASYNC, id="async")])
 def driver(request: pytest.FixtureRequest) -> Iterator[Driver]:
+    """Makes clients of one kind, and closes them."""
     made = Driver(request.param)
     yield made
     made.close()
@@ -301,13 +260,12 @@ class TestIdempotencyConflict:
                 return credit(client, idempotency_key=key)
 
         with pytest.raises(KratyServerError) as caught:
-            driver.wait(fulfil() if driver.kind == "sync" else fulfil_async())
+            driver.wait(fulfil_async() if driver.twin.is_async else fulfil())
         assert ([caught.value], [derive_key("iap", "r")]) == (alerts, script.keys)
 
     def test_behind_a_hook_of_the_http_client(self, driver: Driver) -> None:
         """A hook that raises for bad statuses does not make a refusal look like a failure."""
         script = Script(*[refusal(409, "idempotency_conflict") for _ in range(4)])
-        transport = httpx.MockTransport(script)
 
         def check(response: httpx.Response) -> None:
             response.read()
@@ -317,14 +275,11 @@ class TestIdempotencyConflict:
             await response.aread()
             response.raise_for_status()
 
-        http_client: Any = (
-            httpx.Client(transport=transport, event_hooks={"response": [check]})
-            if driver.kind == "sync"
-            else httpx.AsyncClient(transport=transport, event_hooks={"response": [check_async]})
-        )
+        hook = check_async if driver.twin.is_async else check
+        http_client = driver.twin.mocked(script, event_hooks={"response": [hook]})
         with pytest.raises(KratyServerError) as caught:
             driver.wait(credit(driver.client(http_client=http_client)))
-        driver.wait(http_client.close() if driver.kind == "sync" else http_client.aclose())
+        driver.wait(http_client.aclose() if driver.twin.is_async else http_client.close())
         assert (True, 1) == (caught.value.is_idempotency_conflict, len(script.requests))
 
 
@@ -340,112 +295,50 @@ Fault = Literal[
 ]
 
 
-class LedgerServer:
-    """A raw server that keeps a ledger by idempotency key, and fails as scripted."""
+class LedgerServer(Server):
+    """Keeps a ledger by idempotency key, and fails as scripted."""
 
     def __init__(self, *script: Fault) -> None:
         self._script = deque(script)
-        self._stop = threading.Event()
-        self._threads: list[threading.Thread] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
         self.ledger: dict[str, int] = {}
-        self.requests = 0
         self.reached = threading.Event()
+        super().__init__(self._perform)
 
     @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+    def requests(self) -> int:
+        """How many have arrived."""
+        return len(self.seen)
 
-    def __enter__(self) -> LedgerServer:
-        self._start(self._accept)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        # Wakes the accepting thread; closing alone does not, on every system.
-        with contextlib.suppress(OSError), socket.create_connection(self._address, timeout=5):
-            pass
-        for thread in self._threads:
-            thread.join(timeout=10)
-            assert not thread.is_alive()
-        self._listener.close()
-
-    @property
-    def _address(self) -> tuple[str, int]:
-        address: tuple[str, int] = self._listener.getsockname()
-        return address
-
-    def _start(self, target: Callable[..., None], *args: Any) -> None:
-        thread = threading.Thread(target=target, args=args)
-        self._threads.append(thread)
-        thread.start()
-
-    def _accept(self) -> None:
-        while not self._stop.is_set():
-            connection, _ = self._listener.accept()
-            connection.settimeout(0.05)
-            self._start(self._serve, connection)
-
-    def _serve(self, connection: socket.socket) -> None:
-        with connection, contextlib.suppress(OSError):
-            received = b""
-            while not self._stop.is_set():
-                try:
-                    chunk = connection.recv(65536)
-                except TimeoutError:
-                    continue
-                if not chunk:
-                    return
-                received += chunk
-                head, end, body = received.partition(b"\r\n\r\n")
-                length = int(
-                    next(
-                        line.split(b":")[1]
-                        for line in head.lower().split(b"\r\n")
-                        if line.startswith(b"content-length")
-                    )
-                    if end
-                    else 1
-                )
-                if end and len(body) >= length:
-                    received = b""
-                    if not self._perform(connection, json.loads(body)):
-                        return
-
-    def _perform(self, connection: socket.socket, body: dict[str, Any]) -> bool:
-        """Answer a request; whether the connection stays open."""
+    def _perform(self, seen: Seen) -> bytes | Iterable[bytes] | None:
         fault = self._script.popleft() if self._script else "answer"
-        self.requests += 1
         self.reached.set()
         if fault == "drop":
-            return False
+            return None
         if fault == "hang":
-            self._stop.wait(10)
-            return False
+            self.over.wait(10)
+            return None
+        if fault == "trickle":
+            return self._trickle()
+        body = json.loads(seen.body)
         applied = body["idempotencyKey"] not in self.ledger
         self.ledger.setdefault(body["idempotencyKey"], body["amount"])
         balance = sum(self.ledger.values())
         data = {"economyKey": "gold", "balance": balance, "applied": applied}
-        text = b"<html>" if fault == "commit-then-garble" else json.dumps({"data": data}).encode()
-        answer = b"HTTP/1.1 200 OK\r\nX-Request-ID: req_%d\r\nContent-Length: %d\r\n\r\n%s" % (
-            self.requests,
-            len(text),
-            text,
-        )
+        answer = response(200, {"data": data}, x_request_id=f"req_{self.requests}")
         if fault == "commit-then-drop":
-            return False
+            return None
         if fault == "commit-then-half":
-            connection.sendall(answer[:-10])
-            return False
-        if fault == "trickle":
-            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
-            for _ in range(160):
-                if self._stop.wait(0.05):
-                    break
-                connection.sendall(b" ")
-            return False
-        connection.sendall(answer)
-        return fault != "answer-then-close"
+            return [answer[:-10]]
+        if fault == "commit-then-garble":
+            return response(200, b"<html>", x_request_id=f"req_{self.requests}")
+        return [answer] if fault == "answer-then-close" else answer
+
+    def _trickle(self) -> Iterator[bytes]:
+        yield b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
+        for _ in range(160):
+            if self.over.wait(0.05):
+                return
+            yield b" "
 
 
 class TestLedger:

@@ -36,6 +36,7 @@ from loopback import (
     Seen,
     Server,
     Twin,
+    closed,
     credited,
     serving,
     settled,
@@ -733,7 +734,7 @@ class TestPool:
             await settled(kraty.players.get("last"))
             monkeypatch.undo()
             (kept,) = kraty._sender.channel.pools.peek().take_expired(0.0)
-            await settled(kept.aclose() if twin.is_async else kept.close())
+            await closed(kept)
             assert server.is_left()
 
         with serving(answer) as server:

@@ -30,6 +30,7 @@ from loopback import (
     Seen,
     Twin,
     always,
+    closed,
     credited,
     serving,
     settled,
@@ -45,11 +46,6 @@ CALLS: Final[dict[str, Callable[[Any], Any]]] = {
     "health.ping": lambda kraty: kraty.health.ping(),
     "request": lambda kraty: kraty.request("GET", "/lobbies/x"),
 }
-
-
-async def closed(client: Any) -> None:
-    """Close a client, ours or the caller's."""
-    await settled(client.aclose() if isinstance(client, httpx.AsyncClient) else client.close())
 
 
 class TestClosing:

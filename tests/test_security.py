@@ -35,6 +35,7 @@ from loopback import (
     Server,
     Twin,
     always,
+    closed,
     credited,
     response,
     serving,
@@ -185,7 +186,7 @@ class TestLogs:
                     await settled(kraty.wallet.credit(player, "gold", amount=1))
             if not own:
                 http_client = kraty._sender.channel._client
-                await settled(http_client.aclose() if twin.is_async else http_client.close())
+                await closed(http_client)
 
         with serving(answer) as server:
             http_client = None if own else twin.http_client()
@@ -331,7 +332,7 @@ class TestErrors:
                 errors.append(error)
             if not own:
                 http_client = kraty._sender.channel._client
-                await settled(http_client.aclose() if twin.is_async else http_client.close())
+                await closed(http_client)
 
         http_client = None if own else twin.http_client()
         twin.run(scenario, base_url=url, http_client=http_client, retry=ONCE, **options)

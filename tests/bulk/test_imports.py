@@ -33,8 +33,8 @@ from loopback import ASYNC, AT_ONCE, KEY, SYNC, Twin, settled, twins
 Body = dict[str, Any]
 
 
-class Server:
-    """Takes batches as the platform does, and remembers them."""
+class MockPlatform:
+    """Answers requests as the platform does, and remembers their rows. It opens no socket."""
 
     def __init__(self) -> None:
         self.bodies: list[Body] = []
@@ -76,7 +76,7 @@ def players(count: int, first: int = 0) -> list[Body]:
     return [{"externalPlayerId": f"p{number}"} for number in range(first, first + count)]
 
 
-def imported(twin: Twin, server: Server, rows: Any, **options: Any) -> ImportReport:
+def imported(twin: Twin, server: MockPlatform, rows: Any, **options: Any) -> ImportReport:
     """What an import of players tells."""
 
     async def scenario(kraty: Any) -> ImportReport:
@@ -108,7 +108,7 @@ class TestChunks:
     )
     def test_sizes(self, twin: Twin, count: int, sizes: list[int]) -> None:
         """Chunks of a thousand, and the rest."""
-        server = Server()
+        server = MockPlatform()
         report = imported(twin, server, iter(players(count)))
         assert sizes == sorted(server.sizes)
         assert {f"p{number}" for number in range(count)} == {
@@ -118,7 +118,7 @@ class TestChunks:
 
     def test_keys(self, twin: Twin) -> None:
         """A row keeps its key, or gets one that follows from what it is about."""
-        server = Server()
+        server = MockPlatform()
         imported(twin, server, [{"externalPlayerId": "a", "idempotencyKey": "k"}, *players(1)])
         ((mine, derived),) = (body["rows"] for body in server.bodies)
         assert {"externalPlayerId": "a", "idempotencyKey": "k"} == mine
@@ -126,7 +126,7 @@ class TestChunks:
 
     def test_id_with_white_space(self, twin: Twin) -> None:
         """An id is sent as the other platform spells it, under a key of its own."""
-        server = Server()
+        server = MockPlatform()
         imported(twin, server, [{"externalPlayerId": "p "}, {"externalPlayerId": "p"}])
         (body,) = server.bodies
         expected = [derive_key_of_any("import", "players", each) for each in ("p ", "p")]
@@ -134,7 +134,7 @@ class TestChunks:
 
     def test_again(self, twin: Twin) -> None:
         """A second import applies nothing anew, and calls under keys of its own."""
-        server = Server()
+        server = MockPlatform()
         first = imported(twin, server, players(30), chunk_size=10)
         second = imported(twin, server, players(30), chunk_size=10)
         assert {"rows": 30, "applied": 30, "chunks": 3} == told(first)
@@ -144,13 +144,13 @@ class TestChunks:
     def test_not_touched(self, twin: Twin) -> None:
         """The caller's rows stay as they are."""
         rows = players(3)
-        imported(twin, Server(), rows)
+        imported(twin, MockPlatform(), rows)
         assert players(3) == rows
 
     def test_in_flight(self, twin: Twin) -> None:
         """No more chunks are under way than asked for, and no fewer while there are some."""
         flying = Counter[str]()
-        server = Server()
+        server = MockPlatform()
 
         async def scenario(kraty: Any) -> None:
             read: list[int] = []
@@ -176,7 +176,7 @@ class TestChunks:
     @pytest.mark.parametrize("source", ["list", "generator", "file"])
     def test_sources(self, twin: Twin, source: str, tmp_path: Path) -> None:
         """Iterables and paths."""
-        server = Server()
+        server = MockPlatform()
         rows: Any = players(25)
         if source == "generator":
             rows = (row for row in players(25))
@@ -195,7 +195,7 @@ class TestFailures:
     def test_each_is_told(self, twin: Twin, tmp_path: Path) -> None:
         """With number, id, code, message and the row, in a file that can be fed back."""
         rows = [*players(3), {"externalPlayerId": "bad"}, 7, {"x": float("nan")}, *players(2, 10)]
-        server = Server()
+        server = MockPlatform()
         path = tmp_path / "failures.jsonl"
         report = imported(twin, server, rows, failures=path, chunk_size=4)
         assert {"rows": 8, "applied": 5, "failed": 3, "chunks": 2} == told(report)
@@ -213,7 +213,7 @@ class TestFailures:
 
     def test_fed_back(self, twin: Twin, tmp_path: Path) -> None:
         """The file of failures, mended, is a source itself."""
-        server = Server()
+        server = MockPlatform()
         path = tmp_path / "failures.jsonl"
         imported(twin, server, [{"externalPlayerId": "bad1"}, *players(1)], failures=path)
         path.write_text(path.read_text().replace("bad1", "mended"))
@@ -222,7 +222,7 @@ class TestFailures:
 
     def test_duplicates(self, twin: Twin, tmp_path: Path) -> None:
         """A row whose key an earlier one has is not sent, and is told with the earlier one."""
-        server = Server()
+        server = MockPlatform()
         path = tmp_path / "failures.jsonl"
         rows = [*players(12), *players(2), {"externalPlayerId": "x", "idempotencyKey": "k"}]
         rows += [{"externalPlayerId": "y", "idempotencyKey": "k"}]
@@ -234,7 +234,7 @@ class TestFailures:
 
     def test_a_batch_that_is_refused_as_a_whole(self, twin: Twin, tmp_path: Path) -> None:
         """It is halved until the row is found that it was refused for."""
-        server = Server()
+        server = MockPlatform()
 
         def answer(body: Body) -> httpx.Response | None:
             if not any(row["externalPlayerId"] == "p37" for row in body["rows"]):
@@ -255,7 +255,7 @@ class TestFailures:
         path = tmp_path / "failures.jsonl"
         path.write_text("mine\n")
         with pytest.raises(ValueError, match="is there already"):
-            imported(twin, Server(), players(1), failures=path)
+            imported(twin, MockPlatform(), players(1), failures=path)
         assert "mine\n" == path.read_text()
 
 
@@ -266,7 +266,7 @@ class TestStops:
     @pytest.mark.parametrize("status", [401, 403, 409, 500])
     def test_what_is_not_about_rows(self, twin: Twin, status: int, tmp_path: Path) -> None:
         """A key that is not accepted, or a server that fails, stops it; resumed, it goes on."""
-        server = Server()
+        server = MockPlatform()
         error = {"error": {"code": "forbidden", "message": "no"}}
         server.answer = lambda body: (
             httpx.Response(status, json=error) if len(server.bodies) > 2 else None
@@ -288,7 +288,7 @@ class TestStops:
 
     def test_network(self, twin: Twin) -> None:
         """So does a server that cannot be reached."""
-        server = Server()
+        server = MockPlatform()
 
         def answer(body: Body) -> httpx.Response:
             raise httpx.ConnectError("gone")
@@ -304,7 +304,7 @@ class TestStops:
 
     def test_retries(self, twin: Twin) -> None:
         """A call that fails for the moment is tried again, and counted; the caller's hook hears."""
-        server = Server()
+        server = MockPlatform()
         heard: list[str] = []
         server.answer = lambda body: httpx.Response(503) if len(server.bodies) == 1 else None
 
@@ -327,7 +327,7 @@ class TestStops:
 
     def test_a_source_that_fails(self, twin: Twin, tmp_path: Path) -> None:
         """Its error comes through, and what was read before it is not lost."""
-        server = Server()
+        server = MockPlatform()
 
         def rows() -> Iterator[Body]:
             yield from players(20)
@@ -347,7 +347,7 @@ class TestJournal:
 
     def test_finished(self, twin: Twin, tmp_path: Path) -> None:
         """A finished import, resumed, sends nothing and tells the same."""
-        server = Server()
+        server = MockPlatform()
         options = {"journal": tmp_path / "j", "failures": tmp_path / "f", "chunk_size": 4}
         rows = [*players(9), {"externalPlayerId": "bad"}, *players(1)]
         first = imported(twin, server, rows, **options)
@@ -377,29 +377,29 @@ class TestJournal:
             "cut": rows[:10],
             "longer": [*rows, odd],
         }
-        imported(twin, Server(), rows, **options)
+        imported(twin, MockPlatform(), rows, **options)
         with pytest.raises(ValueError, match=said):
-            imported(twin, Server(), changed[change], **options, resume=True)
+            imported(twin, MockPlatform(), changed[change], **options, resume=True)
 
     def test_is_there_already(self, twin: Twin, tmp_path: Path) -> None:
         """A journal is not written over."""
         journal = tmp_path / "j"
-        imported(twin, Server(), players(1), journal=journal)
+        imported(twin, MockPlatform(), players(1), journal=journal)
         with pytest.raises(ValueError, match="is there already: resume the import"):
-            imported(twin, Server(), players(1), journal=journal)
+            imported(twin, MockPlatform(), players(1), journal=journal)
 
     def test_of_something_else(self, twin: Twin, tmp_path: Path) -> None:
         """Nor is one of another import, or another file, taken for it."""
         journal = tmp_path / "j"
-        imported(twin, Server(), players(1), journal=journal)
+        imported(twin, MockPlatform(), players(1), journal=journal)
         with pytest.raises(ValueError, match="is of an import of players in chunks of 1000"):
-            imported(twin, Server(), players(1), journal=journal, resume=True, chunk_size=7)
+            imported(twin, MockPlatform(), players(1), journal=journal, resume=True, chunk_size=7)
         nowhere = tmp_path / "no" / "j"
         with pytest.raises(ValueError, match="cannot be used: unable to open"):
-            imported(twin, Server(), players(1), journal=nowhere)
+            imported(twin, MockPlatform(), players(1), journal=nowhere)
         journal.write_text("not a database, but long enough to be taken for one" * 10)
         with pytest.raises(ValueError, match="cannot be used"):
-            imported(twin, Server(), players(1), journal=journal, resume=True)
+            imported(twin, MockPlatform(), players(1), journal=journal, resume=True)
 
     def test_in_use(self, twin: Twin, tmp_path: Path) -> None:
         """Two imports do not share one."""
@@ -418,11 +418,11 @@ class TestJournal:
             client = KratyAdmin(api_key=KEY, http_client=httpx.Client())
             client.migrate.import_players(players(5), journal=path, resume=True)
 
-        twin.run(scenario, http_client=twin.mocked(Server()))
+        twin.run(scenario, http_client=twin.mocked(MockPlatform()))
 
     def test_a_failure_that_was_written_but_not_noted(self, twin: Twin, tmp_path: Path) -> None:
         """A kill between the two leaves no line twice."""
-        server = Server()
+        server = MockPlatform()
         options = {"journal": tmp_path / "j", "failures": tmp_path / "f", "chunk_size": 2}
         options |= {"in_flight": 1}
         rows = [{"externalPlayerId": f"bad{number}"} for number in range(6)]
@@ -446,7 +446,7 @@ class TestProgress:
     def test_is_monotonic(self, twin: Twin) -> None:
         """Every report has a chunk more than the one before."""
         seen: list[ImportReport] = []
-        imported(twin, Server(), players(95), chunk_size=10, on_progress=seen.append)
+        imported(twin, MockPlatform(), players(95), chunk_size=10, on_progress=seen.append)
         assert list(range(1, 11)) == [report.chunks for report in seen]
         assert sorted(report.rows for report in seen) == [report.rows for report in seen]
         assert (95, 95) == (seen[-1].rows, seen[-1].applied)
@@ -467,7 +467,7 @@ class TestProgressThatRaises:
 
     def test_is_noted_nevertheless(self, tmp_path: Path) -> None:
         """Chunks that were under way are in the journal, so that none is sent again."""
-        server = Server()
+        server = MockPlatform()
 
         def progress(report: ImportReport) -> None:
             raise LookupError(report.chunks)
@@ -509,7 +509,7 @@ class TestRateLimit:
     def test_is_asked_and_told(self, twin: Twin) -> None:
         """Before each chunk, and after it; and at once when a worker is told to wait."""
         limiter = Watched()
-        server = Server()
+        server = MockPlatform()
         refusal = httpx.Response(429, headers={"Retry-After": "0"})
         server.answer = lambda body: refusal if len(server.bodies) == 2 else None
 
@@ -544,7 +544,7 @@ def test_bad_arguments(
     twin: Twin, options: dict[str, Any], error: type[Exception], said: str
 ) -> None:
     """They are refused before anything is read or sent."""
-    server = Server()
+    server = MockPlatform()
     with pytest.raises(error, match=said):
         imported(twin, server, iter(()), **options)
     assert [] == server.bodies
@@ -555,7 +555,7 @@ def test_bad_arguments(
 def test_no_rows(twin: Twin, rows: Any) -> None:
     """What holds no rows is refused by its type."""
     with pytest.raises(TypeError, match="rows must be an iterable of dicts or a path, not"):
-        imported(twin, Server(), rows)
+        imported(twin, MockPlatform(), rows)
 
 
 class TestAsync:
@@ -569,12 +569,12 @@ class TestAsync:
                 await asyncio.sleep(0)
                 yield row
 
-        server = Server()
+        server = MockPlatform()
         assert 23 == imported(ASYNC, server, rows(), chunk_size=5).applied
 
     def test_cancelled(self, tmp_path: Path) -> None:
         """Cancelled, it leaves a journal that resumes."""
-        server = Server()
+        server = MockPlatform()
 
         async def scenario(kraty: Any) -> None:
             tasks: list[asyncio.Task[ImportReport]] = []

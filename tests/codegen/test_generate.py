@@ -7,9 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ import pytest
 pytest.importorskip("openapi_python_client", reason="the generator needs Python 3.11")
 
 from generate import GOLDEN, KRATY, ROOT, Layout, check, fetch, main, regenerate, unhandled
+from loopback import response, serving
 from views import SurfaceError, python_name
 
 
@@ -325,24 +324,9 @@ def test_a_contract_that_does_not_fit_changes_nothing(layout: Layout) -> None:
 @pytest.fixture
 def url() -> Iterator[str]:
     """A server that hands out the contract, minified."""
-    body = json.dumps(json.loads(KRATY.contract.read_bytes())).encode()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- its name
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/spec.json"
-        server.shutdown()
-        thread.join()
+    contract = json.loads(KRATY.contract.read_bytes())
+    with serving(lambda _: response(200, contract)) as server:
+        yield f"{server.url}/spec.json"
 
 
 def test_a_contract_is_adopted_from_a_url_or_path(url: str) -> None:

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -23,62 +22,43 @@ from kraty_admin import KratyAdmin, construct_event
 from kraty_admin.emulator import DEFAULT_WORLD, Emulator, Endpoint, Fault, World
 from kraty_admin.emulator._state import Due, State
 from kraty_admin.emulator._webhooks import BACKOFF
+from loopback import Seen, response, serving
 
 SECRET = "whsec_test"
 PATIENCE = 20.0
 
 
 class Receiver:
-    """Takes webhooks, and answers as it is told to."""
+    """Verifies webhooks and remembers them, and answers with a status that a test sets."""
 
     def __init__(self) -> None:
         self.envelopes: list[dict[str, Any]] = []
         self.signatures: list[str] = []
         self.answer: Callable[[dict[str, Any]], int] = lambda _: 200
-        receiver = self
+        self.url = ""
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                signature = self.headers["X-Signature"]
-                construct_event(raw_body=body, signature_header=signature, secret=SECRET)
-                envelope = json.loads(body)
-                status = receiver.answer(envelope)
-                receiver.signatures.append(signature)
-                receiver.envelopes.append(envelope)
-                self.send_response(status)
-                self.send_header("Content-Length", "0")
-                if 300 <= status < 400:
-                    self.send_header("Location", receiver.url)
-                self.end_headers()
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # its name
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/hooks"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+    def __call__(self, seen: Seen) -> bytes:
+        signature = seen.headers["x-signature"]
+        construct_event(raw_body=seen.body, signature_header=signature, secret=SECRET)
+        envelope = json.loads(seen.body)
+        status = self.answer(envelope)
+        self.signatures.append(signature)
+        self.envelopes.append(envelope)
+        return response(status, location=self.url) if 300 <= status < 400 else response(status)
 
     @property
-    def told(self) -> list[tuple[str, int]]:
-        """What has been received: names and attempts."""
+    def received(self) -> list[tuple[str, int]]:
+        """Names and attempts of what has arrived."""
         return [(each["eventName"], each["deliveryAttempt"]) for each in self.envelopes]
 
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    """A receiver of its own."""
-    made = Receiver()
-    yield made
-    made.close()
+    """A receiver for one test."""
+    receiver = Receiver()
+    with serving(receiver) as server:
+        receiver.url = f"{server.url}/hooks"
+        yield receiver
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +91,7 @@ def test_the_envelope(kraty: Emulator, client: KratyAdmin, receiver: Receiver) -
     """What the contract says of it, and it verifies."""
     client.wallet.credit("alice", "gold", amount=5, reason="iap")
     kraty.webhooks.settle(PATIENCE)
-    assert sorted(receiver.told) == [("player.registered", 1), ("wallet.changed", 1)]
+    assert sorted(receiver.received) == [("player.registered", 1), ("wallet.changed", 1)]
     (envelope,) = [each for each in receiver.envelopes if each["eventName"] == "wallet.changed"]
     assert list(envelope) == [
         *["id", "eventName", "studioId", "gameId", "occurredAt", "deliveryAttempt", "data"]
@@ -135,7 +115,7 @@ def test_a_migration_is_silent(kraty: Emulator, client: KratyAdmin, receiver: Re
     client.migrate.inventory([{**who, "itemKey": "health_potion", "quantity": 5}])
     client.wallet.debit("alice", "gold", amount=1)
     kraty.webhooks.settle(PATIENCE)
-    assert [("wallet.changed", 1)] == receiver.told
+    assert [("wallet.changed", 1)] == receiver.received
 
 
 def test_an_erasure_is_told_once_with_the_id_that_was_erased(
@@ -156,11 +136,11 @@ def test_a_ban_is_told_once(kraty: Emulator, client: KratyAdmin, receiver: Recei
     client.players.ban("alice", reason="cheats")
     client.players.ban("alice", reason="still cheats")
     kraty.webhooks.settle(PATIENCE)
-    assert 1 == receiver.told.count(("player.banned", 1))
+    assert 1 == receiver.received.count(("player.banned", 1))
     client.players.unban("alice")
     client.players.ban("alice", reason="cheats again")
     kraty.webhooks.settle(PATIENCE)
-    assert 2 == receiver.told.count(("player.banned", 1))
+    assert 2 == receiver.received.count(("player.banned", 1))
 
 
 def test_a_call_without_effect_tells_nothing(
@@ -170,7 +150,7 @@ def test_a_call_without_effect_tells_nothing(
     kraty.faults.add(Fault("drop", when="before"), Fault("drop"), operation="wallet.credit")
     assert client.wallet.credit("alice", "gold", amount=5).http.attempts == 3
     kraty.webhooks.settle(PATIENCE)
-    assert sorted(receiver.told) == [("player.registered", 1), ("wallet.changed", 1)]
+    assert sorted(receiver.received) == [("player.registered", 1), ("wallet.changed", 1)]
 
 
 def test_an_endpoint_is_told_of_what_it_asked_for(
@@ -184,7 +164,7 @@ def test_an_endpoint_is_told_of_what_it_asked_for(
     client.wallet.credit("bob", "gold", amount=5)
     client.players.ban("bob", reason="x")
     kraty.webhooks.settle(PATIENCE)
-    assert sorted(receiver.told) == [("player.banned", 1), ("wallet.changed", 1)]
+    assert sorted(receiver.received) == [("player.banned", 1), ("wallet.changed", 1)]
 
 
 # --- at least once ---------------------------------------------------------
@@ -252,7 +232,7 @@ def test_an_answer_that_is_lost_leads_to_a_second_delivery(
     for wait in (0, *BACKOFF[:2]):
         kraty.clock.advance(wait)
         kraty.webhooks.settle(PATIENCE)
-    assert [("wallet.changed", 1), ("wallet.changed", 3)] == receiver.told
+    assert [("wallet.changed", 1), ("wallet.changed", 3)] == receiver.received
     (delivery,) = kraty.deliveries
     assert [None, None, 200] == [attempt.status for attempt in delivery.attempts]
     assert ["lost on purpose"] * 2 == [attempt.error for attempt in delivery.attempts[:2]]
@@ -354,7 +334,7 @@ def test_a_reset_forgets_what_was_registered(receiver: Receiver) -> None:
         kraty.client().wallet.credit("alice", "gold", amount=5)
         kraty.webhooks.settle(PATIENCE)
         assert [own] == [each.url for each in kraty.deliveries]
-        assert [("player.registered", 1)] == receiver.told
+        assert [("player.registered", 1)] == receiver.received
 
 
 def test_a_reset_under_load_mixes_nothing_up(
@@ -529,7 +509,7 @@ with Emulator(database={str(database)!r}) as kraty:
     assert (-signal.SIGKILL, []) == (done.returncode, receiver.envelopes)
     with Emulator(database=database) as kraty:
         kraty.webhooks.settle(PATIENCE)
-        assert [("wallet.changed", 1)] == receiver.told
+        assert [("wallet.changed", 1)] == receiver.received
         assert ["delivered"] == [each.status for each in kraty.deliveries]
 
 
