@@ -261,7 +261,7 @@ async def settled(value: Any) -> Any:
 
 async def closed(client: Any) -> None:
     """Close a client, ours or the caller's."""
-    await settled(client.aclose() if isinstance(client, httpx.AsyncClient) else client.close())
+    await settled(client.aclose() if hasattr(client, "aclose") else client.close())
 
 
 @attrs.frozen

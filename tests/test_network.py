@@ -47,15 +47,6 @@ from loopback import (
     twins,
 )
 
-PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
-
-
-@pytest.fixture(autouse=True)
-def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No variable of the machine that the tests run on has a say."""
-    for name in (*PROXIES, *map(str.lower, PROXIES), "SSL_CERT_FILE", "SSL_CERT_DIR", "NETRC"):
-        monkeypatch.delenv(name, raising=False)
-
 
 def redirected(location: str, status: int) -> Callable[[Seen], bytes]:
     """An answer that sends elsewhere."""

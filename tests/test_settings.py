@@ -16,17 +16,6 @@ from kraty_admin import KratyAdmin, KratyAdminAsync, RequestInfo, RetryConfig, _
 from kraty_admin._settings import Settings
 from loopback import CANARY, KEY, SYNC, Twin, always, settled, twins
 
-PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
-
-
-@pytest.fixture(autouse=True)
-def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No variable of the machine that the tests run on has a say."""
-    for name in (*PROXIES, *map(str.lower, PROXIES), "SSL_CERT_FILE", "SSL_CERT_DIR"):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("KRATY_SERVER_KEY", "KRATY_BASE_URL"):
-        monkeypatch.delenv(name, raising=False)
-
 
 def sent_by(twin: Twin, **options: Any) -> httpx.Request:
     """The request of one credit, over a client of the caller's that reaches no network."""

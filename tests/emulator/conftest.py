@@ -9,17 +9,17 @@ import pytest
 from kraty_admin.emulator._platform import Platform
 from kraty_admin.emulator._state import State
 
-from .testkit import Api, Clock, Ids
+from .testkit import Api, Ids, StoppedClock
 
 
 @pytest.fixture
-def clock() -> Clock:
+def clock() -> StoppedClock:
     """A clock at noon that stands still."""
-    return Clock()
+    return StoppedClock()
 
 
 @pytest.fixture
-def api(clock: Clock) -> Iterator[Api]:
+def api(clock: StoppedClock) -> Iterator[Api]:
     """A platform of its own, in memory."""
     state = State(":memory:")
     yield Api(Platform(state, clock=clock, new_uuid=Ids()))

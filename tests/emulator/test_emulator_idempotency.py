@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import pytest
 
-from .testkit import OTHER_GAME_KEY, SERVER_KEY, Api, Clock, dump
+from .testkit import OTHER_GAME_KEY, SERVER_KEY, Api, StoppedClock, dump
 
 DAY = 24 * 60 * 60
 
@@ -121,7 +121,7 @@ def people(api: Api) -> None:
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_repeat_changes_nothing_and_answers_the_same(
-    api: Api, clock: Clock, change: Change
+    api: Api, clock: StoppedClock, change: Change
 ) -> None:
     """To the last second of the day, however the body is spelled."""
     body = {"idempotencyKey": "k", **change.body}
@@ -149,7 +149,7 @@ def test_another_request_under_the_key_is_refused(api: Api, change: Change, othe
     assert refused.error == (409, "idempotency_conflict")
 
 
-def test_a_key_is_forgotten_after_a_day(api: Api, clock: Clock) -> None:
+def test_a_key_is_forgotten_after_a_day(api: Api, clock: StoppedClock) -> None:
     """Then it counts as new, with the same body or with another."""
     body = {"amount": 5, "idempotencyKey": "k"}
     path = "/players/alice/wallet/gold/credit"
@@ -239,7 +239,7 @@ def test_an_acks_key_is_remembered_too(api: Api) -> None:
     assert refused.error == (409, "idempotency_conflict")
 
 
-def test_forgotten_answers_do_not_pile_up(api: Api, clock: Clock) -> None:
+def test_forgotten_answers_do_not_pile_up(api: Api, clock: StoppedClock) -> None:
     """A day later, the first call sweeps."""
     for number in range(10):
         api.post("/players/alice/wallet/gold/credit", {"amount": 1, "idempotencyKey": f"k{number}"})

@@ -15,7 +15,7 @@ from kraty_admin.emulator._json import MAX_SAFE_INTEGER
 from kraty_admin.emulator._platform import Platform
 from kraty_admin.emulator._state import State
 
-from .testkit import Api, Clock, Ids, Reply
+from .testkit import Api, Ids, Reply, StoppedClock
 
 DAY = 24 * 60 * 60
 
@@ -45,7 +45,7 @@ class Ledger(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.clock = Clock()
+        self.clock = StoppedClock()
         self.state = State(":memory:")
         self.api = Api(Platform(self.state, clock=self.clock, new_uuid=Ids()))
         self.people: dict[str, Person] = {}

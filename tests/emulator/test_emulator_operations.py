@@ -8,7 +8,7 @@ import pytest
 
 from kraty_admin.emulator._json import MAX_SAFE_INTEGER
 
-from .testkit import CLIENT_KEY, OTHER_GAME_KEY, Api, Clock, dump
+from .testkit import CLIENT_KEY, OTHER_GAME_KEY, Api, StoppedClock, dump
 
 DAY = 24 * 60 * 60
 
@@ -111,7 +111,7 @@ def test_a_grant_beyond_the_ceiling_pays_out_nothing(api: Api) -> None:
     assert api.deltas() == []
 
 
-def test_a_grant_is_made_once_for_good(api: Api, clock: Clock) -> None:
+def test_a_grant_is_made_once_for_good(api: Api, clock: StoppedClock) -> None:
     """A repeat shows the grant as it was made: also claimed, also after a day."""
     body = {"idempotencyKey": "r1", "entries": MIXED}
     made = api.post("/players/alice/grants", body)
@@ -132,7 +132,7 @@ def test_a_grant_is_made_once_for_good(api: Api, clock: Clock) -> None:
     ],
 )
 def test_a_grants_key_takes_no_other_grant(
-    api: Api, clock: Clock, player: str, change: dict[str, str]
+    api: Api, clock: StoppedClock, player: str, change: dict[str, str]
 ) -> None:
     """A receipt that comes back with other contents, or for somebody else, is refused."""
     body = {"idempotencyKey": "r1", "entries": MIXED}
@@ -199,7 +199,7 @@ def test_a_grant_may_lapse_in_any_year(api: Api, time: str) -> None:
     assert time == api.post("/players/alice/grants", body).data["expiresAt"]
 
 
-def test_acking_claims_and_pays_nothing(api: Api, clock: Clock) -> None:
+def test_acking_claims_and_pays_nothing(api: Api, clock: StoppedClock) -> None:
     """The claim is recorded once; a second ack returns the same row."""
     grant = api.post("/players/alice/grants", {"idempotencyKey": "r1", "entries": MIXED}).data
     clock.advance(60)
@@ -215,7 +215,7 @@ def test_acking_claims_and_pays_nothing(api: Api, clock: Clock) -> None:
     assert api.balance("alice") == 500
 
 
-def test_a_lapsed_grant_stays_lapsed(api: Api, clock: Clock) -> None:
+def test_a_lapsed_grant_stays_lapsed(api: Api, clock: StoppedClock) -> None:
     """Acking comes too late at the very moment of expiry."""
     body = {"idempotencyKey": "r1", "entries": MIXED, "expiresAt": "2026-06-08T12:00:10Z"}
     grant = api.post("/players/alice/grants", body).data
@@ -327,7 +327,7 @@ def test_a_number_is_what_it_means(api: Api, written: bytes) -> None:
 LOBBIES = "/games/game_1/events/quick_brawl/lobbies"
 
 
-def test_a_pushed_lobby_is_active_until_its_end(api: Api, clock: Clock) -> None:
+def test_a_pushed_lobby_is_active_until_its_end(api: Api, clock: StoppedClock) -> None:
     """The lobby starts at once and closes after the event's hour."""
     body = {"key": "m1", "externalPlayerIds": ["alice", "bob", "alice"], "capacity": 4}
     pushed = api.post(LOBBIES, body)
@@ -365,7 +365,7 @@ def test_a_lobby_holds_its_players_by_default(api: Api) -> None:
     assert api.post(LOBBIES, {"key": "m1", "externalPlayerIds": ["a", "b"]}).data["capacity"] == 2
 
 
-def test_a_lobbys_key_names_it_for_good(api: Api, clock: Clock) -> None:
+def test_a_lobbys_key_names_it_for_good(api: Api, clock: StoppedClock) -> None:
     """A repeat returns the lobby that is there, whatever else it asks for."""
     first = api.post(LOBBIES, {"key": "m1", "externalPlayerIds": ["alice"]})
     clock.advance(2 * DAY)
@@ -417,7 +417,7 @@ def test_another_games_lobbies_are_out_of_reach(api: Api, game: str) -> None:
 # --- players ---------------------------------------------------------------
 
 
-def test_a_profile_shows_what_there_is(api: Api, clock: Clock) -> None:
+def test_a_profile_shows_what_there_is(api: Api, clock: StoppedClock) -> None:
     """Player, holdings, balances and the newest of the rest in one answer."""
     make_player(api)
     for number in range(3):
@@ -489,7 +489,7 @@ def test_a_stranger_is_not_found(api: Api, method: str, path: str, body: Any) ->
     assert api.send(method, path, body).error == (404, "not_found")
 
 
-def test_a_ban_lasts_until_it_is_lifted(api: Api, clock: Clock) -> None:
+def test_a_ban_lasts_until_it_is_lifted(api: Api, clock: StoppedClock) -> None:
     """A second ban refreshes the reason, keeps the time and tells nobody."""
     make_player(api)
     ban = api.post("/players/alice/ban", {"reason": "bots"}).data
@@ -553,7 +553,7 @@ def test_a_merge_moves_everything(api: Api) -> None:
     assert api.told() == ["wallet.changed"] + ["inventory.changed"] * 3
 
 
-def test_a_merge_happens_once(api: Api, clock: Clock) -> None:
+def test_a_merge_happens_once(api: Api, clock: StoppedClock) -> None:
     """A repeat moves nothing and shows when it was; the id is free for a new player."""
     make_player(api, "alice")
     make_player(api, "guest")
@@ -633,7 +633,7 @@ def test_holdings_are_brought_in_without_a_word(api: Api) -> None:
         pytest.param("/migrate/inventory", chest, id="inventory"),
     ],
 )
-def test_each_row_takes_effect_once(api: Api, clock: Clock, path: str, make: Any) -> None:
+def test_each_row_takes_effect_once(api: Api, clock: StoppedClock, path: str, make: Any) -> None:
     """Its key is remembered for good; with other contents it is a failure of that row."""
     batch = {"rows": [make("p_1"), make("p_2")], "idempotencyKey": "batch"}
     assert api.post(path, batch).data["applied"] == 2
@@ -698,7 +698,7 @@ def test_bad_rows_fail_alone(api: Api) -> None:
         assert api.get(f"/players/{stranger}").status == 404
 
 
-def test_a_row_that_fails_leaves_no_trace(api: Api, clock: Clock) -> None:
+def test_a_row_that_fails_leaves_no_trace(api: Api, clock: StoppedClock) -> None:
     """Not even that its player was seen."""
     make_player(api, "alice", gold=MAX_SAFE_INTEGER)
     before = api.get("/players/alice/export").data["player"]
@@ -748,7 +748,7 @@ def test_a_full_batch_is_fine(api: Api) -> None:
 # --- GDPR ------------------------------------------------------------------
 
 
-def test_erasing_leaves_the_ledger_and_no_name(api: Api, clock: Clock) -> None:
+def test_erasing_leaves_the_ledger_and_no_name(api: Api, clock: StoppedClock) -> None:
     """The row becomes a placeholder, its ledger stays, and one event names it last."""
     make_player(api)
     api.post(LOBBIES, {"key": "m1", "externalPlayerIds": ["alice"]})

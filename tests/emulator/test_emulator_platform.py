@@ -18,7 +18,7 @@ from kraty_admin.emulator._platform import Platform, Request
 from kraty_admin.emulator._state import State
 from kraty_admin.emulator._world import DEFAULT_WORLD, ApiKey, Game, World
 
-from .testkit import CONTRACT, NOON, SERVER_KEY, Api, Clock, Ids, validator
+from .testkit import CONTRACT, NOON, SERVER_KEY, Api, Ids, StoppedClock, validator
 
 OPERATIONS = {
     operation["operationId"]: (method.upper(), path)
@@ -85,7 +85,7 @@ def test_a_path_must_be_utf8(api: Api) -> None:
     assert api.get("/players/%ff").error == (400, "validation_failed")
 
 
-def test_an_operation_without_a_handler_is_an_error(clock: Clock) -> None:
+def test_an_operation_without_a_handler_is_an_error(clock: StoppedClock) -> None:
     """A contract that is ahead of the emulator breaks that one call only."""
     new = {**CONTRACT["paths"]["/ping"]["get"], "operationId": "brandNew"}
     document = {**CONTRACT, "paths": {**CONTRACT["paths"], "/new": {"get": new}}}
@@ -265,7 +265,7 @@ def test_every_answer_has_an_id_and_a_budget(api: Api) -> None:
     assert {reply.headers["RateLimit-Limit"] for reply in replies} == {"600000"}
 
 
-def test_a_budget_is_per_key_and_minute(clock: Clock) -> None:
+def test_a_budget_is_per_key_and_minute(clock: StoppedClock) -> None:
     """Past it, calls are refused until the minute is over; others are not concerned."""
     state = State(":memory:")
     api = Api(Platform(state, clock=clock, requests_per_minute=2))
@@ -309,7 +309,7 @@ def test_the_newest_thousand_requests_are_kept(api: Api) -> None:
 # --- events and failures ---------------------------------------------------
 
 
-def test_events_are_told_after_the_commit(clock: Clock) -> None:
+def test_events_are_told_after_the_commit(clock: StoppedClock) -> None:
     """Whoever is woken by a change can look it up."""
     state = State(":memory:")
     seen: list[int] = []
@@ -400,7 +400,7 @@ def test_the_same_calls_give_the_same_bytes() -> None:
     assert run() == run()
 
 
-def test_ids_come_from_outside(clock: Clock) -> None:
+def test_ids_come_from_outside(clock: StoppedClock) -> None:
     """So that a test can choose them."""
     state = State(":memory:")
     api = Api(Platform(state, clock=clock, new_uuid=lambda: UUID(int=7)))

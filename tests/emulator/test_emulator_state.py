@@ -12,7 +12,7 @@ import pytest
 from kraty_admin.emulator._platform import Platform
 from kraty_admin.emulator._state import State
 
-from .testkit import Api, Clock, dump
+from .testkit import Api, StoppedClock, dump
 
 CALLS = [
     pytest.param(
@@ -113,7 +113,7 @@ def test_a_call_that_breaks_anywhere_leaves_nothing(
     assert dump(state) != untouched
 
 
-def test_a_file_keeps_everything(tmp_path: Path, clock: Clock) -> None:
+def test_a_file_keeps_everything(tmp_path: Path, clock: StoppedClock) -> None:
     """Ledgers, grants, lobbies and keys are there after a restart."""
     path = str(tmp_path / "kraty.sqlite3")
     credit: tuple[str, dict[str, Any]] = (
@@ -168,7 +168,7 @@ def test_a_holding_stays_in_bounds(api: Api, amount: int) -> None:
         connection.execute("UPDATE holdings SET amount = ?", (amount,))
 
 
-def test_reset_forgets_everything(api: Api, clock: Clock) -> None:
+def test_reset_forgets_everything(api: Api, clock: StoppedClock) -> None:
     """What is left is what a new database holds."""
     fresh = dump(api.platform.state)
     people(api)

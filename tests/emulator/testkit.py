@@ -26,7 +26,7 @@ NOON = 1_780_920_000.0
 """2026-06-08T12:00:00Z"""
 
 
-class Clock:
+class StoppedClock:
     """A clock that stands still until it is turned."""
 
     def __init__(self) -> None:

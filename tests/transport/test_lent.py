@@ -20,6 +20,7 @@ from loopback import (
     SYNC,
     Seen,
     Twin,
+    closed,
     credited,
     response,
     serving,
@@ -28,14 +29,6 @@ from loopback import (
 )
 
 httpx2: Final[Any] = importlib.import_module("httpx2")
-
-
-@pytest.fixture(autouse=True)
-def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No proxy of the machine that the tests run on has a say."""
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
 
 
 families: Final = pytest.mark.parametrize(
@@ -60,7 +53,7 @@ def credit_over(twin: Twin, client: Any, **options: Any) -> Any:
         try:
             return await settled(kraty.wallet.credit("p", "gold", amount=1))
         finally:
-            await settled(client.aclose() if twin.is_async else client.close())
+            await closed(client)
 
     return twin.run(scenario, http_client=client, **options)
 
@@ -75,7 +68,7 @@ class TestFamilies:
 
         async def scenario(kraty: Any) -> list[Any]:
             found = [await settled(kraty.wallet.credit("p", "gold", amount=1)) for _ in range(2)]
-            await settled(client.aclose() if twin.is_async else client.close())
+            await closed(client)
             return found
 
         client = lent(twin, family)

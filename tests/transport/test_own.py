@@ -49,16 +49,6 @@ RESULT: Final = {"data": {"economyKey": "gold", "balance": 7, "applied": True}}
 CREDIT: Final = "https://api.kraty.io/server/v1/players/player_42/wallet/gold/credit"
 
 
-@pytest.fixture(autouse=True)
-def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No proxy and no authority of the machine that the tests run on has a say."""
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
-    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
-        monkeypatch.delenv(name, raising=False)
-
-
 class TestRespx:
     """respx, which users mock HTTP with."""
 

@@ -1,0 +1,25 @@
+"""What holds for every test: the environment of the machine has no influence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import pytest
+
+PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+VARIABLES: Final = (
+    *(*PROXIES, *map(str.lower, PROXIES)),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "NETRC"),
+    *("KRATY_SERVER_KEY", "KRATY_BASE_URL", "KRATY_WEBHOOK_SECRET"),
+)
+"""What the SDK or httpx reads."""
+
+
+@pytest.fixture(autouse=True, scope="session")
+def plain_environment() -> Iterator[None]:
+    """Unset every variable that the SDK or httpx reads; a test may set them again."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in VARIABLES:
+            patch.delenv(name, raising=False)
+        yield
