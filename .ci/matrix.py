@@ -22,12 +22,18 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 UV = Path(sys.executable).parent / "uv"
 # Long, and of our own code alone: the oldest and the newest Python are enough.
-LONG = ["proofs", "test_plugin.py", "test_webhooks_fuzz.py", "test_json.py", "bulk/test_readers.py"]
+LONG = [
+    "proofs",
+    "test_plugin.py",
+    "test_webhooks_fuzz.py",
+    "call/test_json.py",
+    "bulk/test_readers.py",
+]
 # What an old dependency, or a wheel that lacks a file, breaks: names, imports, and each way
 # of calling over real connections.
 SMOKE = [
-    *("test_a_day_later.py", "test_demo.py", "test_docs.py", "test_key_lifetimes.py"),
-    *("test_surface.py", "test_cli.py", "bulk/test_imports.py"),
+    *("test_a_day_later.py", "test_demo.py", "test_docs.py", "test_surface.py"),
+    *("server_api/test_key_lifetimes.py", "cli/test_commands.py", "bulk/test_imports.py"),
 ]
 # Extras that are not installed: their old releases are not there for every Python.
 LEFT_OUT = ("extra == 'dask'", "extra == 'parquet'")

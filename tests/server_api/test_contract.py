@@ -11,7 +11,7 @@ import jsonschema_rs
 import pytest
 
 CONTRACT: dict[str, Any] = json.loads(
-    (Path(__file__).parent.parent / "openapi.server.json").read_text(encoding="utf-8")
+    (Path(__file__).parents[2] / "openapi.server.json").read_text(encoding="utf-8")
 )
 OPERATIONS = {
     operation["operationId"]: operation

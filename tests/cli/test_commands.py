@@ -11,7 +11,6 @@ import shlex
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -20,22 +19,9 @@ import pytest
 
 from kraty_admin import KratyAdmin, __version__
 from kraty_admin.cli import main
-from kraty_admin.emulator import DEFAULT_WORLD, ApiKey, Emulator, Fault, World
+from kraty_admin.emulator import Emulator, Fault
 
-TEST_KEY: Final = "krt_test_a1.canary-of-the-test-key"
-LIVE_KEY: Final = "krt_live_a1.canary-of-the-live-key"
-CLIENT_KEY: Final = "krt_client_a1.canary-of-the-client-key"
-SECRET: Final = "whsec_canary-of-the-secret"
-PATIENCE: Final = 30
-
-WORLD: Final = World(
-    games=DEFAULT_WORLD.games,
-    keys=[
-        ApiKey(id="key_1", token=TEST_KEY, game_id="game_1"),
-        ApiKey(id="key_2", token=LIVE_KEY, game_id="game_1", environment="live"),
-        ApiKey(id="key_3", token=CLIENT_KEY, game_id="game_1", permission_set="client_sdk"),
-    ],
-)
+from .testkit import CLIENT_KEY, LIVE_KEY, PATIENCE, RUN, SECRET, TEST_KEY
 
 
 class Done(NamedTuple):
@@ -72,23 +58,6 @@ class Command:
         assert "Traceback" not in done.err
         assert "\x1b" not in done.out + done.err
         return done
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Emulator]:
-    with Emulator(world=WORLD) as emulator:
-        yield emulator
-
-
-@pytest.fixture
-def kraty(server: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Emulator:
-    """A Kraty in its first state, that the environment names with a test key."""
-    server.reset()
-    monkeypatch.setenv("KRATY_BASE_URL", server.base_url)
-    monkeypatch.setenv("KRATY_SERVER_KEY", TEST_KEY)
-    monkeypatch.setenv("KRATY_WEBHOOK_SECRET", SECRET)
-    monkeypatch.chdir(tmp_path)
-    return server
 
 
 @pytest.fixture
@@ -663,7 +632,7 @@ class TestProcess:
 
 def test_the_page_runs_as_printed(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each command of docs/cli.md does what it says, one after the other."""
-    page = Path(__file__).parent.parent / "docs" / "cli.md"
+    page = Path(__file__).parents[2] / "docs" / "cli.md"
     monkeypatch.setenv("KRATY_WEBHOOK_SECRET", SECRET)
     Path("key").write_text(TEST_KEY)
     Path("body.json").write_text('{"id": "evt_1", "eventName": "grant.created", "data": {}}')
@@ -680,6 +649,3 @@ def test_the_page_runs_as_printed(command: Command, monkeypatch: pytest.MonkeyPa
     for line in lines:
         done = command(*shlex.split(line, comments=True)[1:])
         assert (line, done.status) == (line, 0), done.err
-
-
-RUN: Final = "import sys\nfrom kraty_admin.cli import main\nsys.exit(main())"

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Final
@@ -19,34 +19,9 @@ from typing import IO, Any, Final
 import pytest
 
 from kraty_admin.cli import main
-from kraty_admin.emulator import DEFAULT_WORLD, ApiKey, Emulator, Fault, World
+from kraty_admin.emulator import Emulator, Fault
 
-LIVE_KEY: Final = "krt_live_a1.canary-of-the-live-key"
-PATIENCE: Final = 30
-RUN: Final = "import sys\nfrom kraty_admin.cli import main\nsys.exit(main())"
-
-WORLD: Final = World(
-    games=DEFAULT_WORLD.games,
-    keys=[
-        DEFAULT_WORLD.keys[0],
-        ApiKey(id="key_2", token=LIVE_KEY, game_id="game_1", environment="live"),
-    ],
-)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Emulator]:
-    with Emulator(world=WORLD) as emulator:
-        yield emulator
-
-
-@pytest.fixture
-def kraty(server: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Emulator:
-    server.reset()
-    monkeypatch.setenv("KRATY_BASE_URL", server.base_url)
-    monkeypatch.setenv("KRATY_SERVER_KEY", server.api_key)
-    monkeypatch.chdir(tmp_path)
-    return server
+from .testkit import LIVE_KEY, PATIENCE, RUN
 
 
 def wallet_rows(count: int) -> Path:

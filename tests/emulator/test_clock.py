@@ -162,7 +162,7 @@ class TestTranscripts:
             assert first == transcript(kraty)
         code = (
             "from kraty_admin.emulator import Emulator\n"
-            "from emulator.test_emulator_clock import transcript\n"
+            "from emulator.test_clock import transcript\n"
             "with Emulator(seed=7) as kraty: print(transcript(kraty))"
         )
         other = subprocess.run(

@@ -32,7 +32,7 @@ from kraty_server_api.model import Model, ResponseInfo
 from loopback import ASYNC, ONCE, SYNC
 
 CONTRACT: Final[dict[str, Any]] = json.loads(
-    (Path(__file__).parents[1] / "openapi.server.json").read_text(encoding="utf-8")
+    (Path(__file__).parents[2] / "openapi.server.json").read_text(encoding="utf-8")
 )
 SCHEMAS: Final[dict[str, dict[str, Any]]] = CONTRACT["components"]["schemas"]
 

@@ -1,0 +1,30 @@
+"""A local Kraty for the tests of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kraty_admin.emulator import Emulator
+
+from .testkit import SECRET, TEST_KEY, WORLD
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Emulator]:
+    """One server for all tests of the command line."""
+    with Emulator(world=WORLD) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def kraty(server: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Emulator:
+    """A Kraty in its first state. The environment names it, and a test key."""
+    server.reset()
+    monkeypatch.setenv("KRATY_BASE_URL", server.base_url)
+    monkeypatch.setenv("KRATY_SERVER_KEY", TEST_KEY)
+    monkeypatch.setenv("KRATY_WEBHOOK_SECRET", SECRET)
+    monkeypatch.chdir(tmp_path)
+    return server

@@ -1,0 +1,27 @@
+"""What the tests of the command line share: its keys, and how to start it as a process."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kraty_admin.emulator import DEFAULT_WORLD, ApiKey, World
+
+TEST_KEY: Final = "krt_test_a1.canary-of-the-test-key"
+LIVE_KEY: Final = "krt_live_a1.canary-of-the-live-key"
+CLIENT_KEY: Final = "krt_client_a1.canary-of-the-client-key"
+SECRET: Final = "whsec_canary-of-the-secret"
+
+WORLD: Final = World(
+    games=DEFAULT_WORLD.games,
+    keys=[
+        ApiKey(id="key_1", token=TEST_KEY, game_id="game_1"),
+        ApiKey(id="key_2", token=LIVE_KEY, game_id="game_1", environment="live"),
+        ApiKey(id="key_3", token=CLIENT_KEY, game_id="game_1", permission_set="client_sdk"),
+    ],
+)
+
+RUN: Final = "import sys\nfrom kraty_admin.cli import main\nsys.exit(main())"
+"""The command, for `python -c`."""
+
+PATIENCE: Final = 30
+"""Seconds after which a process that should be quick has failed."""
