@@ -21,34 +21,61 @@ from loopback import response, serving
 from views import SurfaceError, python_name
 
 
-@pytest.fixture
-def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
-    """A copy of the golden contract with its output, to be broken."""
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    shutil.copytree(GOLDEN.contract.parent, tmp_path / "golden")
-    golden = tmp_path / "golden"
-    copy = Layout(
-        contract=golden / "contract.json",
-        surface=golden / "surface.yaml",
-        output=golden / "generated",
+def layout_in(folder: Path) -> Layout:
+    """The layout of the golden contract, in this folder."""
+    return Layout(
+        contract=folder / "contract.json",
+        surface=folder / "surface.yaml",
+        output=folder / "generated",
         package="golden_api",
     )
-    regenerate(copy, copy.contract.read_bytes())
-    assert check(copy) == []
-    return copy
 
 
-@pytest.fixture
-def with_runtime(layout: Layout) -> Layout:
-    """The same contract, for a package that gets copies of two small modules."""
-    runtime = layout.contract.parent / "runtime"
+@pytest.fixture(scope="module")
+def tools() -> Iterator[None]:
+    """The formatter of this environment is found by its name."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+        yield
+
+
+@pytest.fixture(scope="module")
+def golden(tools: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The golden contract with its output. Generating takes a second, so tests copy it."""
+    folder = tmp_path_factory.mktemp("layouts") / "golden"
+    shutil.copytree(GOLDEN.contract.parent, folder)
+    layout = layout_in(folder)
+    regenerate(layout, layout.contract.read_bytes())
+    assert check(layout) == []
+    return folder
+
+
+@pytest.fixture(scope="module")
+def golden_with_runtime(golden: Path) -> Path:
+    """The same contract, for a package that gets copies of three small modules."""
+    folder = golden.with_name("golden-with-runtime")
+    shutil.copytree(golden, folder)
+    runtime = folder / "runtime"
     runtime.mkdir()
     for name in ("__init__", "first", "second"):
         (runtime / f"{name}.py").write_text(f'"""The {name} module."""\n', encoding="utf-8")
-    copy = attrs.evolve(layout, runtime=runtime)
-    regenerate(copy, copy.contract.read_bytes())
-    assert check(copy) == []
-    return copy
+    layout = attrs.evolve(layout_in(folder), runtime=runtime)
+    regenerate(layout, layout.contract.read_bytes())
+    assert check(layout) == []
+    return folder
+
+
+@pytest.fixture
+def layout(golden: Path, tmp_path: Path) -> Layout:
+    """A copy of the golden contract with its output, which the test may break."""
+    return layout_in(Path(shutil.copytree(golden, tmp_path / "golden")))
+
+
+@pytest.fixture
+def with_runtime(golden_with_runtime: Path, tmp_path: Path) -> Layout:
+    """The same contract with copies of a runtime, which the test may break."""
+    folder = Path(shutil.copytree(golden_with_runtime, tmp_path / "golden"))
+    return attrs.evolve(layout_in(folder), runtime=folder / "runtime")
 
 
 def edit(path: Path, change: Callable[[Any], None]) -> None:
