@@ -110,7 +110,7 @@ class TestOneKeyOneBody:
 
     @pytest.mark.parametrize("resource", ["players", "wallet", "inventory"])
     def test_caller_changes_its_rows(self, driver: Driver, resource: str) -> None:
-        """Nor do rows of an import change, or grow in number."""
+        """Changing the rows of an import between attempts does not change what is sent."""
         rows: list[Any] = [{"externalPlayerId": "p", "idempotencyKey": "row_1"}]
         outcome: dict[str, Any] = {
             "data": {"applied": 1, "skipped": 0, "failed": 0, "failures": []}
@@ -128,7 +128,7 @@ class TestOneKeyOneBody:
         assert [b'{"rows":[' + row + b'],"idempotencyKey":"k"}'] * 3 == script.bodies
 
     def test_caller_changes_a_raw_body(self, driver: Driver) -> None:
-        """Nor does the body of an endpoint without a method."""
+        """Changing the body of a raw request between attempts does not change what is sent."""
         body: dict[str, Any] = {"value": [1]}
         script = Script(503)
 
@@ -543,7 +543,7 @@ class TestRetryAfter:
         )
 
     def test_backoff(self, driver: Driver, slept: list[float]) -> None:
-        """Without a wish, the waits grow, spread by the jitter."""
+        """Without `Retry-After`, the waits grow and have jitter."""
         driver.wait(credit(driver.client(Script(503, 503, 503), retry=RetryConfig())))
         assert 3 == len(slept)
         for wait, middle in zip(slept, (0.2, 0.4, 0.8), strict=True):
@@ -578,7 +578,7 @@ class TestCancellation:
         interruption: type[BaseException],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """So does an interruption of the wait before the next one."""
+        """An interruption of a wait reaches the caller, and nothing more is sent."""
 
         def interrupt(seconds: float) -> None:
             raise interruption
@@ -644,7 +644,7 @@ class TestCancellation:
         assert 1 == self.cancelled(answer, how)
 
     def test_over_a_real_connection(self) -> None:
-        """So it is over a real connection to a server that hangs."""
+        """Cancelling a call to a server that hangs leaves exactly one attempt."""
 
         async def main() -> None:
             async with KratyAdminAsync(api_key="k.s", base_url=server.url, retry=AT_ONCE) as client:

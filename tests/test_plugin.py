@@ -45,7 +45,7 @@ def run(
 
 
 def test_a_test_gets_a_kraty(tmp_path: Path) -> None:
-    """With both clients, and everything to look at and to break."""
+    """A test gets both clients, the records and the faults."""
     code = """
 import asyncio
 from datetime import datetime, timezone
@@ -254,7 +254,7 @@ aquick = cache(lambda: akraty.with_options(deadline=30))
 
 @pytest.mark.parametrize("options", [[], ["-n", "3"]], ids=["one process", "three processes"])
 def test_no_test_sees_another(tmp_path: Path, options: list[str]) -> None:
-    """Whatever each leaves behind: players, faults, clocks, budgets, endpoints, clients."""
+    """A test sees no players, faults, clocks, limits, endpoints or clients of another test."""
     code = """
 import socket
 from datetime import datetime, timezone
@@ -308,7 +308,7 @@ def test_without():
 
 
 def test_it_can_be_switched_off(tmp_path: Path) -> None:
-    """By the name that pytest lists it under."""
+    """The plugin can be disabled by its listed name."""
     code = """
 import pytest
 
@@ -353,7 +353,7 @@ def test_finds(kraty_emulator):
 
 
 def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
-    """And only tests that asked for it fail."""
+    """Only tests that use the fixture fail without the extra."""
     code = """
 import pytest
 
@@ -367,7 +367,7 @@ def test_with(kraty_emulator): pass
 
 
 def test_the_message_without_the_extra(tmp_path: Path) -> None:
-    """One line, no traceback."""
+    """The message is one line without a traceback."""
     code = "def test_with(kraty_emulator): pass\n"
     with pytest.raises(AssertionError) as failed:
         run(tmp_path, code, conftest="import sys\nsys.modules['uvicorn'] = None\n")

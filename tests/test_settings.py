@@ -550,7 +550,7 @@ class TestWithOptions:
 
     @twins
     def test_hook_of_the_derived(self, twin: Twin) -> None:
-        """Each client tells its own hook."""
+        """A derived client calls its own hook."""
         told: list[str] = []
 
         def of_parent(info: RequestInfo) -> None:

@@ -72,7 +72,7 @@ def files_were_not_done(told: dict[str, Any]) -> None:
 
 
 def test_the_block_of_the_page(tmp_path: Path) -> None:
-    """As a program of its own, on a cluster of its own."""
+    """The page's block runs as a program on a cluster that it starts."""
     pytest.importorskip("distributed", reason=f"dask {NOT_HERE}")
     text = (Path(__file__).parents[2] / "docs" / "imports.md").read_text(encoding="utf-8")
     found = re.search(r"^### dask\n.*?^```py\n(.*?)^```$", text, re.M | re.S)
@@ -157,7 +157,7 @@ def test_the_sum_of_reports() -> None:
 def test_what_does_not_fit_is_refused(
     arguments: dict[str, Any], error: type[Exception], message: str
 ) -> None:
-    """Before there is a cluster."""
+    """Bad arguments are refused before a cluster starts."""
     options: dict[str, Any] = {"paths": [__file__], "kind": "wallet", **arguments}
     with pytest.raises(error, match=message):
         import_dataset({}, **options)

@@ -175,7 +175,7 @@ class TestChunks:
 
     @pytest.mark.parametrize("source", ["list", "generator", "file"])
     def test_sources(self, twin: Twin, source: str, tmp_path: Path) -> None:
-        """Iterables and paths."""
+        """Rows may come from an iterable or from a path."""
         server = MockPlatform()
         rows: Any = players(25)
         if source == "generator":
@@ -287,7 +287,7 @@ class TestStops:
         assert 3 == len(server.bodies)
 
     def test_network(self, twin: Twin) -> None:
-        """So does a server that cannot be reached."""
+        """The import also stops when the server cannot be reached."""
         server = MockPlatform()
 
         def answer(body: Body) -> httpx.Response:
@@ -382,14 +382,14 @@ class TestJournal:
             imported(twin, MockPlatform(), changed[change], **options, resume=True)
 
     def test_is_there_already(self, twin: Twin, tmp_path: Path) -> None:
-        """A journal is not written over."""
+        """An existing journal is not overwritten."""
         journal = tmp_path / "j"
         imported(twin, MockPlatform(), players(1), journal=journal)
         with pytest.raises(ValueError, match="is there already: resume the import"):
             imported(twin, MockPlatform(), players(1), journal=journal)
 
     def test_of_something_else(self, twin: Twin, tmp_path: Path) -> None:
-        """Nor is one of another import, or another file, taken for it."""
+        """A journal of another import or of another file is refused."""
         journal = tmp_path / "j"
         imported(twin, MockPlatform(), players(1), journal=journal)
         with pytest.raises(ValueError, match="is of an import of players in chunks of 1000"):
@@ -402,7 +402,7 @@ class TestJournal:
             imported(twin, MockPlatform(), players(1), journal=journal, resume=True)
 
     def test_in_use(self, twin: Twin, tmp_path: Path) -> None:
-        """Two imports do not share one."""
+        """Two imports cannot use one journal at the same time."""
         journal = tmp_path / "j"
 
         async def scenario(kraty: Any) -> None:
@@ -621,7 +621,7 @@ class TestEmulator:
                 assert {2} == held
 
     def test_dry_run(self) -> None:
-        """Without a server: what would be sent, and what is wrong with the rest."""
+        """A dry run needs no server, and reports what would be sent and what is wrong."""
         shown: list[Body] = []
         rows = [KINDS["wallet"], {**KINDS["wallet"], "externalPlayerId": "q", "amount": 0}]
         report = dry_run("wallet", rows, on_row=shown.append)

@@ -35,6 +35,7 @@ def mapped(
 
 
 def test_a_file_becomes_rows_of_the_contract(tmp_path: Path) -> None:
+    """Columns of a file are renamed and typed as the contract says."""
     path = tmp_path / "a.csv"
     path.write_bytes(b"PlayFabId,GC,Name\n00123, 5 ,x\n00124,7\n0125,-3,y\n")
     mapping = make_mapping(
@@ -48,6 +49,7 @@ def test_a_file_becomes_rows_of_the_contract(tmp_path: Path) -> None:
 
 
 def test_what_is_unreadable_is_passed_on() -> None:
+    """A mapping passes unreadable lines on unchanged."""
     bad: Item = Unreadable(3, "unreadable_row", "no", "text")
     for mapping in (make_mapping("wallet"), make_mapping("wallet", WALLET)):
         assert mapping(bad) == [bad]
@@ -62,6 +64,7 @@ def test_what_is_unreadable_is_passed_on() -> None:
 
 
 def test_a_path_goes_into_objects() -> None:
+    """A dotted name reads a value inside nested objects."""
     columns = WALLET | {"amount": "VirtualCurrency.GC"}
     found: list[object] = [{"GC": 5}, '{"GC": 5}', ' {"GC": "5"}']
     for currency in found:
@@ -74,6 +77,7 @@ def test_a_path_goes_into_objects() -> None:
 
 
 def test_a_column_of_that_very_name_comes_before_the_path() -> None:
+    """A column whose name has a dot is preferred to a path."""
     columns = WALLET | {"amount": "a.b.c"}
     nested = {"a": {"b": {"c": 1}}}
     assert mapped("wallet", {"id": "x", **nested}, columns)["amount"] == 1
@@ -84,11 +88,13 @@ def test_a_column_of_that_very_name_comes_before_the_path() -> None:
 
 
 def test_constants_stand_on_every_row() -> None:
+    """A constant is set on every row."""
     row = mapped("wallet", {"id": "a"}, WALLET | {"amount": "=5", "reason": "==x"})
     assert row == {"externalPlayerId": "a", "economyKey": "gold", "amount": 5, "reason": "=x"}
 
 
 def test_members_build_their_object() -> None:
+    """Several columns can fill the members of one object."""
     columns = {
         "externalPlayerId": "id",
         "contextSnapshot.country": "land",
@@ -105,11 +111,13 @@ def test_members_build_their_object() -> None:
 
 
 def test_columns_that_are_not_named_stay_behind() -> None:
+    """Columns that the mapping does not name are ignored."""
     row = mapped("players", {"id": "a", "email": "a@b.c"}, {"externalPlayerId": "id"})
     assert row == {"externalPlayerId": "a"}
 
 
 def test_a_wrong_column_is_told_with_those_that_there_are() -> None:
+    """The error for an unknown column lists the columns of the file."""
     mapping = make_mapping("players", {"externalPlayerId": "PlayFabID"})
     with pytest.raises(ValueError, match=r"^no column 'PlayFabID': there are PlayFabId, Name$"):
         mapping(Row(2, {"PlayFabId": "a", "Name": "b"}))
@@ -119,6 +127,7 @@ def test_a_wrong_column_is_told_with_those_that_there_are() -> None:
 
 
 def test_a_column_that_a_later_row_lacks_is_left_out() -> None:
+    """A row that lacks a column is sent without its field."""
     mapping = make_mapping("wallet", WALLET)
     assert mapping(Row(1, {"id": "a", "amount": 1}))
     assert mapping(Row(2, {"id": "b"})) == [Row(2, {"externalPlayerId": "b", "economyKey": "gold"})]
@@ -159,11 +168,13 @@ def test_a_column_that_a_later_row_lacks_is_left_out() -> None:
 def test_columns_that_make_no_sense_are_refused(
     kind: str, columns: dict[str, str] | None, message: str
 ) -> None:
+    """A mapping with impossible columns is refused."""
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         make_mapping(cast("Kind", kind), columns)
 
 
 def test_the_source_is_left_as_it_is() -> None:
+    """A mapping does not change the rows that it reads."""
     source: dict[str, Any] = {"localId": "a", "customAttributes": {"country": "PT"}, "x": {"y": 1}}
     before = json.dumps(source)
     columns = {"contextSnapshot.country": "=DE", "contextSnapshot.y": "x.y"}
@@ -192,6 +203,7 @@ def test_the_source_is_left_as_it_is() -> None:
     ],
 )
 def test_amounts_become_whole_numbers(value: object, whole: int) -> None:
+    """An amount in text or as a float becomes an integer."""
     for kind, name in (("wallet", "amount"), ("inventory", "quantity")):
         made = mapped(cast("Kind", kind), {name: value})[name]
         assert (made, type(made)) == (whole, int)
@@ -205,6 +217,7 @@ def test_amounts_become_whole_numbers(value: object, whole: int) -> None:
     ],
 )
 def test_an_amount_that_is_none_stays_to_be_refused(value: object) -> None:
+    """A value that is no amount is kept, so that validation rejects it."""
     row = mapped("wallet", {"externalPlayerId": "a", "economyKey": "b", "amount": value})
     assert row["amount"] is value
     assert problem("wallet", row) is not None
@@ -212,6 +225,7 @@ def test_an_amount_that_is_none_stays_to_be_refused(value: object) -> None:
 
 @pytest.mark.parametrize("name", ["externalPlayerId", "economyKey", "idempotencyKey"])
 def test_ids_stay_as_they_are(name: str) -> None:
+    """An id keeps its text, with zeros and spaces."""
     for value in ("00123", " 5 ", "5.0", "é", "=x"):
         assert mapped("wallet", {name: value})[name] == value
     assert mapped("wallet", {name: 123})[name] == "123"
@@ -221,6 +235,7 @@ def test_ids_stay_as_they_are(name: str) -> None:
 
 
 def test_text_becomes_an_object_where_it_is_one() -> None:
+    """Text that holds a JSON object becomes that object."""
     row = {"externalPlayerId": "a", "contextSnapshot": ' {"country": "PT"} '}
     assert mapped("players", row)["contextSnapshot"] == {"country": "PT"}
     for text in ("[1]", "PT", "{broken", '{"a": NaN}', '{"a": 1, "a": 2}'):
@@ -230,12 +245,14 @@ def test_text_becomes_an_object_where_it_is_one() -> None:
 
 
 def test_what_is_optional_is_left_out_where_it_is_empty() -> None:
+    """An optional field with an empty value is left out."""
     row: dict[str, Any] = {"externalPlayerId": "", "itemKey": None, "quantity": ""}
     empty: dict[str, Any] = {"parameters": "", "reason": None, "idempotencyKey": ""}
     assert mapped("inventory", row | empty) == row
 
 
 def test_without_columns_other_fields_stay() -> None:
+    """Without a mapping, a row keeps its other fields."""
     row = {"externalPlayerId": "a", "note": "", "level": "5", "more": None}
     assert mapped("players", row) == row
 
@@ -248,6 +265,7 @@ ids = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"),
 def test_from_csv_ids_and_amounts_are_exact(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, int]]
 ) -> None:
+    """Ids and amounts from CSV arrive without a change."""
     path = tmp_path_factory.getbasetemp() / "exact.csv"
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, quoting=csv.QUOTE_ALL)
@@ -265,6 +283,7 @@ def test_from_csv_ids_and_amounts_are_exact(
 
 
 def test_pairs_are_split_at_the_first_sign() -> None:
+    """A `--map` pair is split at its first equals sign."""
     assert parse_map(
         ["externalPlayerId=a=b", "economyKey==gold", "amount=Virtual Currency.GC"]
     ) == {
@@ -277,11 +296,13 @@ def test_pairs_are_split_at_the_first_sign() -> None:
 
 @pytest.mark.parametrize("pair", ["amount", "=amount", "amount=", "", "="])
 def test_a_pair_of_another_form_is_quoted(pair: str) -> None:
+    """The error for a malformed pair quotes it."""
     message = f"^{re.escape(repr(pair))} is no mapping: write field=column, such as"
     with pytest.raises(ValueError, match=message):
         parse_map([pair])
 
 
 def test_a_field_is_mapped_once() -> None:
+    """A field that is mapped twice is refused."""
     with pytest.raises(ValueError, match=r"^'amount=b' maps amount again: it is 'a' already$"):
         parse_map(["amount=a", "amount=b"])

@@ -56,7 +56,7 @@ def counts(report: ImportReport) -> tuple[int, int, int, int]:
 
 
 def test_a_file_is_imported_once(kraty: Emulator, tmp_path: Path) -> None:
-    """With the key of the environment; a second run changes nothing."""
+    """A second run under the environment's key changes nothing."""
     path = balances(tmp_path / "part.csv")
     first = import_partition(path, kind="wallet", client_options={}, chunk_size=10)
     assert (counts(first), first.chunks) == ((25, 25, 0, 0), 3)
@@ -73,7 +73,7 @@ def test_a_file_is_imported_once(kraty: Emulator, tmp_path: Path) -> None:
     ],
 )
 def test_each_kind(kraty: Emulator, tmp_path: Path, kind: Kind, row: dict[str, Any]) -> None:
-    """Each goes to its own endpoint."""
+    """Each kind of rows is sent to its own endpoint."""
     path = tmp_path / "part.jsonl"
     path.write_text(json.dumps(row))
     assert import_partition(path, kind=kind, client_options={}).applied == 1
@@ -83,7 +83,7 @@ def test_each_kind(kraty: Emulator, tmp_path: Path, kind: Kind, row: dict[str, A
 def test_options_and_mapping_reach_the_client(
     kraty: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As they would with a client of one's own."""
+    """Client options and columns work as they do with a client that the caller makes."""
     monkeypatch.delenv("KRATY_SERVER_KEY")
     path = tmp_path / "part.csv"
     path.write_text("id,coins\np,5\n")
@@ -97,7 +97,7 @@ def test_options_and_mapping_reach_the_client(
 
 
 def test_it_resumes_by_itself(kraty: Emulator, tmp_path: Path) -> None:
-    """With the same arguments: from its journal, and sending nothing twice."""
+    """A second run with the same arguments resumes from the journal and sends nothing twice."""
     path = balances(tmp_path / "part.csv")
     journal, failures = tmp_path / "journals" / "part", tmp_path / "failures" / "part.jsonl"
 
@@ -181,7 +181,7 @@ def test_what_does_not_fit_is_refused(
     error: type[Exception],
     message: str,
 ) -> None:
-    """Before anything is sent."""
+    """Bad arguments are refused before anything is sent."""
     options: dict[str, Any] = {"kind": "wallet", "client_options": {}, **arguments}
     with pytest.raises(error, match=message):
         import_partition(balances(tmp_path / "part.csv"), **options)
@@ -239,7 +239,7 @@ def test_an_error_without_facts(facts: tuple[Any, ...]) -> None:
 
 
 def test_dask_is_not_imported() -> None:
-    """By whoever imports the package for something else."""
+    """Importing the package does not import Dask."""
     code = "import sys, kraty_admin.bulk; print({'dask', 'distributed'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
@@ -326,7 +326,7 @@ def test_the_first_block(
 def test_the_block_of_a_query(
     kraty: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rows of a data base."""
+    """The page's block that imports rows of a database runs."""
     monkeypatch.chdir(tmp_path)
     with closing(sqlite3.connect("game.sqlite3")) as db, db:
         db.execute("CREATE TABLE users (id TEXT, gold INTEGER)")
@@ -338,7 +338,7 @@ def test_the_block_of_a_query(
 def test_the_block_of_a_dry_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without a key."""
+    """The page's block of a dry run needs no key."""
     monkeypatch.chdir(tmp_path)
     Path("balances.csv").write_text("PlayFabId,Gold\np_1,5\np_2,much\n")
     run("Dry run")

@@ -131,6 +131,7 @@ def without_keys(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def test_every_platform_has_every_kind() -> None:
+    """Each platform has a preset for players, wallets and inventories."""
     assert {name: tuple(kinds) for name, kinds in PRESETS.items()} == dict.fromkeys(
         ("playfab", "firebase", "lootlocker"), get_args(Kind)
     )
@@ -140,6 +141,7 @@ def test_every_platform_has_every_kind() -> None:
 
 
 def test_playfab_players() -> None:
+    """PlayFab's players become rows of players."""
     player = {
         "externalPlayerId": "00E8F3B1C2D4A596",
         "contextSnapshot": {
@@ -156,6 +158,7 @@ def test_playfab_players() -> None:
 
 
 def test_playfab_balances() -> None:
+    """PlayFab's virtual currencies become rows of balances."""
     balances = [("GC", 100), ("XP", 7)]
     assert rows_of("wallet", "playfab", PLAYFAB_PROFILE) == [
         {"externalPlayerId": "00E8F3B1C2D4A596", "economyKey": key, "amount": amount}
@@ -166,6 +169,7 @@ def test_playfab_balances() -> None:
 
 
 def test_playfab_items() -> None:
+    """PlayFab's items become rows of items."""
     rows = rows_of("inventory", "playfab", PLAYFAB_INVENTORY)
     player = {"externalPlayerId": "00E8F3B1C2D4A596"}
     assert without_keys(rows) == [
@@ -181,6 +185,7 @@ def test_playfab_items() -> None:
 
 
 def test_playfab_from_csv(tmp_path: Path) -> None:
+    """PlayFab's exports can also be read from CSV."""
     path = tmp_path / "segment.csv"
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
@@ -198,6 +203,7 @@ def test_playfab_from_csv(tmp_path: Path) -> None:
 
 
 def test_firebase_players(tmp_path: Path) -> None:
+    """Firebase's users become rows of players."""
     items = list(read_file(written(tmp_path / "users.json", FIREBASE_EXPORT)))
     sources = [item.row for item in items if isinstance(item, Row)]
     assert rows_of("players", "firebase", *sources) == [
@@ -215,6 +221,7 @@ def test_firebase_players(tmp_path: Path) -> None:
 
 
 def test_firebase_balances_and_items() -> None:
+    """Firebase's documents become rows of balances and items."""
     user = {"uid": "uid_1", "wallet": {"gold": 5, "gems": 0}, "inventory": {"sword": 1, "bow": 2.0}}
     assert rows_of("wallet", "firebase", user) == [
         {"externalPlayerId": "uid_1", "economyKey": "gold", "amount": 5}
@@ -229,6 +236,7 @@ def test_firebase_balances_and_items() -> None:
 
 
 def test_lootlocker_players() -> None:
+    """LootLocker's players become rows of players."""
     source = {
         "player_id": 1701237,
         "public_uid": "MKHVVAM7",
@@ -252,6 +260,7 @@ def test_lootlocker_players() -> None:
 
 
 def test_lootlocker_balances() -> None:
+    """LootLocker's balances become rows of balances."""
     row = {"externalPlayerId": "1701237", "economyKey": "gld", "amount": 100}
     assert rows_of("wallet", "lootlocker", LOOTLOCKER_BALANCES) == [row]
     flat: dict[str, Any] = {"player_id": "1701237", "currency": '{"code": "gld"}', "amount": "100"}
@@ -260,6 +269,7 @@ def test_lootlocker_balances() -> None:
 
 
 def test_lootlocker_items() -> None:
+    """LootLocker's inventories become rows of items."""
     source: dict[str, Any] = {
         "player_id": 1701237,
         "inventory": [
@@ -285,6 +295,7 @@ def test_lootlocker_items() -> None:
 
 @pytest.mark.parametrize("amount", [-5, "-5", 1.5, True, False, None, "many", [5]])
 def test_a_balance_that_is_none_is_left_for_the_checks_to_refuse(amount: object) -> None:
+    """A balance that is no number is kept, so that validation rejects it."""
     source = {"PlayFabId": "A", "VirtualCurrency": {"GC": amount}}
     [item] = items_of("wallet", "playfab", source)
     assert isinstance(item, Row)
@@ -313,6 +324,7 @@ def test_a_balance_that_is_none_is_left_for_the_checks_to_refuse(amount: object)
 def test_another_shape_is_unreadable_rather_than_nothing(
     kind: Kind, preset: str, source: dict[str, Any], message: str
 ) -> None:
+    """A record of another shape is reported as unreadable, not dropped."""
     player = {"PlayFabId": "A", "uid": "A", "player_id": 1}
     [item] = items_of(kind, preset, player | source)
     assert isinstance(item, Unreadable)
@@ -321,6 +333,7 @@ def test_another_shape_is_unreadable_rather_than_nothing(
 
 
 def test_a_row_without_a_player_is_left_for_the_checks_to_refuse() -> None:
+    """A row without a player is kept, so that validation rejects it."""
     source = {"PlayFabId": "", "VirtualCurrency": {"GC": 5}}
     [item] = items_of("wallet", "playfab", source)
     assert isinstance(item, Row)
@@ -328,6 +341,7 @@ def test_a_row_without_a_player_is_left_for_the_checks_to_refuse() -> None:
 
 
 def test_a_file_of_another_platform_is_told_at_once() -> None:
+    """A file of another platform is refused at its first row."""
     message = (
         "^no column for the player's id: the preset playfab looks for PlayerId, PlayFabId;"
         " there are uid, gold$"
@@ -337,6 +351,7 @@ def test_a_file_of_another_platform_is_told_at_once() -> None:
 
 
 def test_columns_override_single_fields() -> None:
+    """A mapping overrides single fields of a preset."""
     source = PLAYFAB_INVENTORY | {"account": "acc_1", "land": "PT"}
     columns = {"externalPlayerId": "account", "reason": "=moved"}
     rows = rows_of("inventory", "playfab", source, columns=columns)
@@ -356,6 +371,7 @@ def test_columns_override_single_fields() -> None:
 
 
 def test_items_keep_their_own_keys_where_the_player_is_mapped() -> None:
+    """Items keep their keys when the player's column is mapped."""
     source = {key: value for key, value in PLAYFAB_INVENTORY.items() if key != "PlayFabId"}
     columns = {"externalPlayerId": "account"}
     rows = rows_of("inventory", "playfab", source | {"account": "acc_1"}, columns=columns)
@@ -363,6 +379,7 @@ def test_items_keep_their_own_keys_where_the_player_is_mapped() -> None:
 
 
 def test_presets_that_there_are_not_are_refused() -> None:
+    """An unknown preset is refused."""
     with pytest.raises(
         ValueError, match=r"^no preset 'unity': there are playfab, firebase, lootlocker$"
     ):

@@ -55,6 +55,7 @@ def in_scratch(name: str, data: bytes) -> list[Item]:
 
 
 def test_cells_stay_text_and_lines_are_counted(tmp_path: Path) -> None:
+    """A CSV cell stays text, and a row knows its line."""
     data = b'\xef\xbb\xbfid,amount\r\n00123,5\r\n\r\n"x\r\ny", 1e3\r\n last,'
     assert items_of(tmp_path / "a.csv", data) == [
         Row(2, {"id": "00123", "amount": "5"}),
@@ -64,6 +65,7 @@ def test_cells_stay_text_and_lines_are_counted(tmp_path: Path) -> None:
 
 
 def test_tabs_separate_tsv(tmp_path: Path) -> None:
+    """Tabs separate the cells of a TSV file."""
     data = b'id\tname\n1\ta,b\n2\t"c\td"\n'
     assert rows_of(items_of(tmp_path / "a.TSV", data)) == [
         {"id": "1", "name": "a,b"},
@@ -72,6 +74,7 @@ def test_tabs_separate_tsv(tmp_path: Path) -> None:
 
 
 def test_an_unreadable_line_does_not_stop_the_rest(tmp_path: Path) -> None:
+    """The lines after an unreadable one are still read."""
     long = b"x" * (csv.field_size_limit() + 1)
     lines = [
         b"id,name",
@@ -102,6 +105,7 @@ def test_an_unreadable_line_does_not_stop_the_rest(tmp_path: Path) -> None:
 
 
 def test_the_text_of_an_unreadable_line_is_cut_and_can_be_written(tmp_path: Path) -> None:
+    """The reported text of an unreadable line is short and encodes as UTF-8."""
     [item] = items_of(tmp_path / "a.csv", b"id,name\n\xff" + b"y" * 5000 + b"\n")
     assert isinstance(item, Unreadable)
     assert item.code == "unreadable_row"
@@ -116,6 +120,7 @@ def test_the_text_of_an_unreadable_line_is_cut_and_can_be_written(tmp_path: Path
 def test_a_quote_that_is_never_closed_spoils_its_line_only(
     tmp_path: Path, suffix: str, lines: int
 ) -> None:
+    """A quote that is never closed makes only its own line unreadable."""
     rest = [f"{number},fine" for number in range(lines)]
     data = "\n".join(["id,name", "a,fine", '1,"open', *rest]).encode()
     data = gzip.compress(data) if suffix.endswith(".gz") else data
@@ -128,6 +133,7 @@ def test_a_quote_that_is_never_closed_spoils_its_line_only(
 def test_a_quote_closed_within_a_later_line_spoils_its_line_only(
     tmp_path: Path, lines: int
 ) -> None:
+    """A quote that a later line closes makes only its own line unreadable."""
     rest = [f"{number},fine" for number in range(lines)]
     data = "\n".join(["id,name", '1,"open', *rest, '2,"x"']).encode()
     items = items_of(tmp_path / "a.csv", data)
@@ -138,6 +144,7 @@ def test_a_quote_closed_within_a_later_line_spoils_its_line_only(
 
 @pytest.mark.parametrize("cell", ["victim,1000\n" * 5000, "x" * 2**20 + "\nvictim,1000\n"])
 def test_what_stands_inside_a_cell_is_never_taken_for_a_row(tmp_path: Path, cell: str) -> None:
+    """Text inside a cell is never read as a row."""
     data = f'id,amount\n1,"\n{cell}"\n2,5\n'.encode()
     [bad, good] = items_of(tmp_path / "a.csv", data)
     assert isinstance(bad, Unreadable)
@@ -150,6 +157,7 @@ def test_what_stands_inside_a_cell_is_never_taken_for_a_row(tmp_path: Path, cell
 def test_a_bad_byte_inside_a_cell_of_several_lines_spoils_the_whole_record(
     tmp_path: Path,
 ) -> None:
+    """A bad byte in a cell of several lines makes the whole record unreadable."""
     data = b'id,amount\n1,"a\n\xff\nvictim,1000"\n2,5\n'
     assert outline(items_of(tmp_path / "a.csv", data)) == [
         (2, "the line is not UTF-8"),
@@ -160,6 +168,7 @@ def test_a_bad_byte_inside_a_cell_of_several_lines_spoils_the_whole_record(
 def test_a_line_beyond_the_limit_is_passed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A line longer than the limit is reported and skipped."""
     monkeypatch.setattr(_readers, "_LINE_LIMIT", 20)
     long = b"3," + b"x" * 100
     data = b"\n".join([b"id,name", b'1,"a', long, b"4,fine", long])
@@ -180,6 +189,7 @@ def test_a_line_beyond_the_limit_is_passed_over(
 
 
 def test_a_file_that_reopens_its_quotes_ends_in_time(tmp_path: Path) -> None:
+    """A file that opens a quote on every line is skipped after a few lines."""
     data = b"id,name\n" + b'a","c\n' * 4000
     items = items_of(tmp_path / "a.csv", data)
     assert [item.number for item in items] == list(range(2, 13))
@@ -206,11 +216,13 @@ def test_a_file_that_reopens_its_quotes_ends_in_time(tmp_path: Path) -> None:
 def test_a_file_without_a_header_or_rows_is_refused(
     tmp_path: Path, data: bytes, problem: str
 ) -> None:
+    """A file without a header or rows is refused."""
     with pytest.raises(ValueError, match=problem):
         items_of(tmp_path / "a.csv", data)
 
 
 def test_a_suffix_that_is_not_known_is_refused_at_once(tmp_path: Path) -> None:
+    """An unknown suffix is refused before the file is read."""
     for name in ("a.xlsx", "a", "a.gz", "a.parquet.gz", "a.csv.zip"):
         with pytest.raises(ValueError, match=r"\.csv, \.tsv, \.jsonl, \.ndjson, \.json .*\.parq"):
             read_file(tmp_path / name)
@@ -236,6 +248,7 @@ def tables(draw: st.DrawFn) -> tuple[list[str], list[list[str]]]:
 def test_rows_written_as_csv_read_back_the_same(
     table: tuple[list[str], list[list[str]]], end: str, delimiter: str
 ) -> None:
+    """Rows that Python writes as CSV read back equal."""
     names, rows = table
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "a.csv" if delimiter == "," else "a.tsv")
@@ -260,6 +273,7 @@ files = st.binary(max_size=120) | st.lists(scraps, max_size=40).map(b"".join)
 @example(b'"\n,"\n"')
 @example(b'a,"b\n1,"c\n2,d')
 def test_of_any_bytes_each_line_is_accounted_for(data: bytes) -> None:
+    """Whatever the bytes, the numbers of rows and reports are distinct and in order."""
     for name in ("a.csv", "a.tsv", "a.jsonl", "a.csv.gz", "a.json"):
         items: list[Item] = []
         with suppress(ValueError):
@@ -279,6 +293,7 @@ def test_of_any_bytes_each_line_is_accounted_for(data: bytes) -> None:
 @example(b'"\n,"\n"')
 @example(b'a,"b\n1,"c\n2,d')
 def test_of_any_bytes_each_line_is_in_one_record(data: bytes) -> None:
+    """No line of any file is in two records."""
     lines, told = _Lines(BytesIO(data)), list[int]()
     while (record := _next_record(lines, ",")) is not None:
         last = record.number + record.text.removesuffix("\n").count("\n")
@@ -297,6 +312,7 @@ def lines_of(data: bytes) -> list[bytes]:
     st.lists(st.sampled_from([b"1,x", b'2,"y"', b"3", b'4,"', b"5,\xff", b'6,"a"b']), min_size=1)
 )
 def test_good_lines_between_bad_ones_are_read(lines: list[bytes]) -> None:
+    """Good lines between bad ones are read."""
     items = in_scratch("a.csv", b"id,name\n" + b"\n".join(lines))
     bad = [n for n, line in enumerate(lines, 2) if line in (b"3", b"5,\xff", b'6,"a"b')]
     if b'4,"' not in lines:
@@ -316,6 +332,7 @@ def test_good_lines_between_bad_ones_are_read(lines: list[bytes]) -> None:
 
 
 def test_lines_of_json_are_rows(tmp_path: Path) -> None:
+    """Each line of JSON is a row."""
     big = 10**400
     data = f'\ufeff{{"id":"00123"}}\n\n \t\r\n{{"a":{{"b":[1,null]}},"n":{big}}}\r\n'
     assert items_of(tmp_path / "a.ndjson", data.encode()) == [
@@ -347,6 +364,7 @@ def test_lines_of_json_are_rows(tmp_path: Path) -> None:
 def test_a_line_that_is_no_json_object_is_unreadable(
     tmp_path: Path, line: bytes, problem: str
 ) -> None:
+    """A line that holds no JSON object is unreadable."""
     items = items_of(tmp_path / "a.jsonl", b"\n".join([b'{"n":1}', line, b'{"n":2}']))
     assert [item.number for item in items] == [1, 2, 3]
     bad = items[1]
@@ -359,6 +377,7 @@ def test_a_line_that_is_no_json_object_is_unreadable(
 
 @pytest.mark.parametrize("data", [b"", b"\n \n", b"\xef\xbb\xbf"])
 def test_lines_of_nothing_are_refused(tmp_path: Path, data: bytes) -> None:
+    """A file of empty lines is refused."""
     with pytest.raises(ValueError, match=r"a\.jsonl is empty: it lacks lines"):
         items_of(tmp_path / "a.jsonl", data)
 
@@ -377,6 +396,7 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 @settings(max_examples=70, deadline=None)
 @given(st.lists(st.dictionaries(texts, json_values, max_size=4), min_size=1), st.booleans())
 def test_rows_written_as_json_read_back_the_same(rows: list[dict[str, Any]], ascii: bool) -> None:  # noqa: A002
+    """Rows that Python writes as JSON lines read back equal."""
     written = [json.dumps(row, ensure_ascii=ascii) for row in rows]
     assert rows_of(in_scratch("a.jsonl", "\n".join(written).encode())) == rows
     document = f'{{"users": [{",".join(written)}]}}'
@@ -384,6 +404,7 @@ def test_rows_written_as_json_read_back_the_same(rows: list[dict[str, Any]], asc
 
 
 def test_reported_failures_are_rows_again(tmp_path: Path) -> None:
+    """A file of failures can be imported."""
     failure = {"number": 7, "code": "unknown_item", "message": "no such item"}
     row = {"externalPlayerId": "p_1", "itemKey": "sword"}
     lines: list[dict[str, Any]] = [
@@ -416,6 +437,7 @@ def test_reported_failures_are_rows_again(tmp_path: Path) -> None:
 
 
 def test_a_document_is_a_list_or_holds_one(tmp_path: Path) -> None:
+    """A JSON document is a list of rows, or has one list."""
     path = tmp_path / "a.json"
     assert items_of(path, b'[{"a":1}, {"a":2}]') == [Row(1, {"a": 1}), Row(2, {"a": 2})]
     assert rows_of(items_of(path, b'\xef\xbb\xbf{"users": [{"a":1}]}')) == [{"a": 1}]
@@ -440,11 +462,13 @@ def test_a_document_is_a_list_or_holds_one(tmp_path: Path) -> None:
     ],
 )
 def test_another_document_is_refused(tmp_path: Path, data: bytes, problem: str) -> None:
+    """A JSON document of another form is refused."""
     with pytest.raises(ValueError, match=problem):
         items_of(tmp_path / "a.json", data)
 
 
 def test_json_as_the_rfc_has_it() -> None:
+    """Only JSON as RFC 8259 defines it is accepted."""
     assert parse_json(' {"a": "\\ud83d\\ude00"} ') == {"a": "\U0001f600"}
     with pytest.raises(ValueError, match="is not JSON"):
         parse_json("{'a': 1}")
@@ -455,16 +479,19 @@ def test_json_as_the_rfc_has_it() -> None:
 
 @pytest.mark.parametrize("name", ["a.csv.gz", "a.tsv.gz", "a.CSV.GZ"])
 def test_packed_cells_are_read(tmp_path: Path, name: str) -> None:
+    """A gzipped CSV file is read."""
     packed = gzip.compress(b"id\n00123\n4\n")
     assert items_of(tmp_path / name, packed) == [Row(2, {"id": "00123"}), Row(3, {"id": "4"})]
 
 
 @pytest.mark.parametrize("name", ["a.jsonl.gz", "a.ndjson.gz"])
 def test_packed_lines_are_read(tmp_path: Path, name: str) -> None:
+    """A gzipped file of JSON lines is read."""
     assert items_of(tmp_path / name, gzip.compress(b'{"a":1}\n{'))[0] == Row(1, {"a": 1})
 
 
 def test_a_packed_file_that_is_broken_is_told(tmp_path: Path) -> None:
+    """A broken gzip file is an error that says so."""
     whole = gzip.compress("".join(f'{{"n":{n * n * n}}}\n' for n in range(60_000)).encode())
     path = tmp_path / "a.jsonl.gz"
     for data in (whole[: len(whole) // 2], whole[:5000] + b"x" * 50 + whole[5050:], b"no gzip"):
@@ -487,6 +514,7 @@ def peak_of(path: Path) -> tuple[int, int]:
 
 
 def test_memory_stays_flat(tmp_path: Path) -> None:
+    """Reading a long file takes less memory than the file is long."""
     path = tmp_path / "a.csv"
     with path.open("w", encoding="utf-8") as file:
         file.write("id,amount\n")
@@ -497,6 +525,7 @@ def test_memory_stays_flat(tmp_path: Path) -> None:
 
 
 def test_memory_stays_flat_where_a_quote_is_never_closed(tmp_path: Path) -> None:
+    """A quote that is never closed does not load the file into memory."""
     path = tmp_path / "a.csv"
     with path.open("w", encoding="utf-8") as file:
         file.write('id,amount\n1,"5\n')
@@ -526,6 +555,7 @@ def write(tmp_path: Path) -> Any:
 
 
 def test_parquet_becomes_plain_values(write: Any) -> None:
+    """Parquet values become values that JSON has."""
     noon = datetime(2024, 5, 6, 12, tzinfo=timezone.utc)
     path = write(
         {
@@ -570,6 +600,7 @@ def test_parquet_becomes_plain_values(write: Any) -> None:
 
 
 def test_a_parquet_row_without_json_is_unreadable(write: Any) -> None:
+    """A Parquet row with a value that JSON lacks is unreadable."""
     path = write({"n": [1, 2, 3, 4], "f": [1.0, float("inf"), 2.0, 3.5]})
     items = list(read_file(path))
     assert [(item.number, type(item)) for item in items] == [
@@ -587,6 +618,7 @@ def test_a_parquet_row_without_json_is_unreadable(write: Any) -> None:
 
 
 def test_a_parquet_value_that_python_cannot_hold_spoils_its_row_only(write: Any) -> None:
+    """A Parquet value that Python cannot hold makes only its own row unreadable."""
     arrow = import_module("pyarrow")
     nanoseconds = {"at": arrow.timestamp("ns")}
     items = list(read_file(write({"at": [0, 1_500_000_001, 2_000]}, nanoseconds)))
@@ -598,6 +630,7 @@ def test_a_parquet_value_that_python_cannot_hold_spoils_its_row_only(write: Any)
 
 
 def test_parquet_without_rows_or_that_is_none_is_refused(write: Any, tmp_path: Path) -> None:
+    """A file that is empty or not Parquet is refused."""
     arrow = import_module("pyarrow")
     with pytest.raises(ValueError, match=r"a\.parquet is empty: it has columns, but no rows"):
         list(read_file(write({"n": []}, {"n": arrow.int64()})))
@@ -607,6 +640,7 @@ def test_parquet_without_rows_or_that_is_none_is_refused(write: Any, tmp_path: P
 
 
 def test_parquet_needs_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without pyarrow, the error names the extra to install."""
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ValueError, match=r"pip install 'kraty-admin\[parquet\]'"):
         items_of(tmp_path / "a.parquet", b"")

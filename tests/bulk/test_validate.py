@@ -29,6 +29,7 @@ FULL: Mapping[Kind, dict[str, Any]] = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_of_the_contract_pass(kind: Kind) -> None:
+    """A row as the contract defines it has no errors."""
     assert problem(kind, GOOD[kind]) is None
     assert problem(kind, GOOD[kind] | FULL[kind]) is None
     assert problem(kind, GOOD[kind] | {"more": [1.5, None, True, "x", {"y": "é"}]}) is None
@@ -36,6 +37,7 @@ def test_rows_of_the_contract_pass(kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_field_that_is_required_is_missed(kind: Kind) -> None:
+    """A missing required field is an error."""
     for name in GOOD[kind]:
         row = {key: value for key, value in GOOD[kind].items() if key != name}
         found = problem(kind, row)
@@ -66,6 +68,7 @@ def test_a_field_that_is_required_is_missed(kind: Kind) -> None:
     ],
 )
 def test_a_wrong_value_is_told(change: dict[str, Any], message: str) -> None:
+    """A wrong value is an error that says what would be right."""
     found = problem("wallet", GOOD["wallet"] | change)
     assert found is not None
     assert found.startswith(message)
@@ -83,6 +86,7 @@ def test_a_wrong_value_is_told(change: dict[str, Any], message: str) -> None:
     ],
 )
 def test_an_object_must_be_one(value: object, message: str) -> None:
+    """A field that holds an object accepts nothing else."""
     found = problem("players", GOOD["players"] | {"contextSnapshot": value})
     assert found is not None
     assert found.startswith(message)
@@ -90,6 +94,7 @@ def test_an_object_must_be_one(value: object, message: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_message_holds_a_value(kind: Kind) -> None:
+    """No message contains the value of the row."""
     secret = "s3cr3t"
     for name in fields(kind):
         for value in (secret, [secret], {secret: {1: secret}}, secret.encode(), {secret}):
@@ -102,10 +107,12 @@ def test_no_message_holds_a_value(kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_everything_that_the_contract_says_is_heeded(kind: Kind) -> None:
+    """Every keyword that the contract uses is checked."""
     assert unknown_keywords(kind) == []
 
 
 def test_what_a_later_contract_may_say_is_seen() -> None:
+    """A keyword that the checks do not know is found."""
     schema: dict[str, Any] = {
         "type": "object",
         "required": ["a", "gone"],
@@ -132,6 +139,7 @@ def test_what_a_later_contract_may_say_is_seen() -> None:
 
 
 def test_the_fields_are_the_contracts() -> None:
+    """The known fields are those of the contract."""
     raw = (files("kraty_server_api") / "openapi.server.json").read_bytes()
     schemas = json.loads(raw)["components"]["schemas"]
     requests = {
@@ -157,6 +165,7 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(KINDS), st.data())
 def test_it_agrees_with_a_validator_of_the_contract(kind: Kind, data: st.DataObject) -> None:
+    """The checks agree with a JSON Schema validator."""
     validators = pytest.importorskip("jsonschema_rs")
     raw = (files("kraty_server_api") / "openapi.server.json").read_bytes()
     name = {"players": "Player", "wallet": "Wallet", "inventory": "Inventory"}[kind]
@@ -180,6 +189,7 @@ def test_it_agrees_with_a_validator_of_the_contract(kind: Kind, data: st.DataObj
 
 
 def test_what_a_row_is_about() -> None:
+    """A row is identified by its player and its currency or item."""
     assert identity("players", GOOD["players"]) == ("p",)
     assert identity("wallet", GOOD["wallet"]) == ("p", "gold")
     assert identity("inventory", GOOD["inventory"]) == ("p", "sword")

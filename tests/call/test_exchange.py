@@ -370,7 +370,7 @@ class TestRefusals:
         assert (1, 1) == (course.sent, course.error.attempts)
 
     def test_idempotency_conflict_after_a_failure(self) -> None:
-        """Nor is it when an attempt before it was."""
+        """A conflict is no proof of success after a failed attempt either."""
         course = run(exchange_of(), [refusal(503), *[refusal(409, "idempotency_conflict")] * 3])
         assert (2, 2, True) == (course.sent, course.error.attempts, course.error.ambiguous)
 
@@ -607,7 +607,7 @@ class TestDeadline:
         assert sent == run(exchange_of(ends_at=ends_at), forever(refusal(500))).sent
 
     def test_no_asked_wait_beyond_it(self) -> None:
-        """Nor is one that the server asks for."""
+        """A wait that the server asks for cannot pass the deadline."""
         course = run(exchange_of(ends_at=10.0), forever(refusal(503, retry_after="10")))
         assert isinstance(course.error, KratyServerError)
         assert (1, [], 10.0) == (course.sent, course.sleeps, course.error.retry_after)
@@ -984,7 +984,7 @@ class TestHostileBodies:
     )
     @settings(deadline=None)
     def test_any_json(self, status: int, value: object) -> None:
-        """So is any JSON, with the envelopes' own names in the wrong places."""
+        """Any JSON, with the envelopes' names in wrong places, ends the same way."""
         check_hostile(status, json.dumps(value).encode())
 
     def test_twenty_thousand(self) -> None:

@@ -338,7 +338,7 @@ class TestKeyAge:
         ],
     )
     def test_limit(self, operation: str, age: timedelta, fresh: bool) -> None:
-        """From 23 hours on, where a repeat is documented to be harmless for 24."""
+        """A key is too old 23 hours after its first use; repeating is documented for 24."""
         limited = KEY_LIFETIMES[operation].repeat_within_hours is not None
         if fresh or not limited:
             assert RECEIPT_KEY == try_again(operation, age)

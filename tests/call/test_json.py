@@ -274,11 +274,11 @@ class TestTwoWays:
     @given(st.dictionaries(st.text(), PLAIN))
     @settings(max_examples=100, deadline=None)
     def test_they_print_the_same(self, body: dict[str, Any]) -> None:
-        """Byte for byte."""
+        """Both ways print the same bytes."""
         assert _json.encode_any(body) == encode(body)
 
     def test_a_batch_goes_the_fast_way(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """With a context in each row as well."""
+        """A batch of rows with a context uses the standard library."""
         ways = Twice(monkeypatch)
         rows = [
             {"id": f"p_{n}", "context": {"level": n, "tags": ["a", None, True]}} for n in range(9)
@@ -301,7 +301,7 @@ class TestTwoWays:
     def test_the_rest_goes_the_other_way(
         self, value: object, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Also where it stands deep within."""
+        """Other values use our own printer, however deep they are."""
         ways = Twice(monkeypatch)
         encode({"rows": [{"a": "b", "c": [value]}]})
         assert 1 == ways.slow

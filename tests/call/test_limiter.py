@@ -58,7 +58,7 @@ class TestLimiter:
         assert 0.0 == limiter.take(10.0)
 
     def test_many_are_left(self) -> None:
-        """At full speed while many are."""
+        """Calls do not wait while many are left."""
         limiter = Limiter()
         limiter.take(0.0)
         limiter.done(left(1000, 60), 0.0, 0.0)
@@ -96,7 +96,7 @@ class TestLimiter:
 
     @pytest.mark.parametrize("value", ["", "x", "-1", "1.5", "1e3", "٣", "9" * 400])
     def test_odd_headers(self, value: str) -> None:
-        """What is no number says nothing."""
+        """Headers that are no numbers are ignored."""
         limiter = Limiter()
         limiter.take(0.0)
         limiter.done({"ratelimit-remaining": value, "ratelimit-reset": "60"}, 0.0, 0.0)

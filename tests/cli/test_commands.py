@@ -90,7 +90,7 @@ class TestCommands:
     """Each command does its one call, and prints what came of it."""
 
     def test_ping(self, command: Command) -> None:
-        """With which key, as a table and as JSON."""
+        """Ping shows the key's environment, as a table and as JSON."""
         assert command("ping", "--json").json["apiKey"]["environment"] == "test"
         table = command("ping")
         assert (table.status, table.err) == (0, "")
@@ -110,7 +110,7 @@ class TestCommands:
         )
 
     def test_players_export(self, command: Command, kraty: Emulator) -> None:
-        """Into a file that nobody else can read, or to standard output."""
+        """An export goes to a file that only its owner can read, or to standard output."""
         kraty.client().wallet.credit("p", "gold", amount=500)
         done = command("players", "export", "p", "-o", "p.json")
         assert (done.status, done.out) == (0, "")
@@ -121,14 +121,14 @@ class TestCommands:
         assert [path.name for path in Path.cwd().iterdir()] == ["p.json"]
 
     def test_players_ban_and_unban(self, command: Command) -> None:
-        """And a ban that is not there is said to be none."""
+        """Unbanning a player who is not banned says so."""
         command("wallet", "credit", "p", "gold", "1")
         assert command("players", "ban", "p", "--reason", "bot", "--json").json["reason"] == "bot"
         assert command("players", "unban", "p", "--json").json["applied"] is True
         assert "no" in command("players", "unban", "p").out.split()
 
     def test_players_merge_and_delete(self, command: Command, kraty: Emulator) -> None:
-        """Both only once they are confirmed."""
+        """Both commands ask for confirmation."""
         for player in ("guest", "p"):
             command("wallet", "credit", player, "gold", "5")
         merged = command("players", "merge", "guest", "p", "--yes", "--json")
@@ -157,7 +157,7 @@ class TestCommands:
         assert kraty.balance("p", "gold") == 500
 
     def test_inventory(self, command: Command, kraty: Emulator) -> None:
-        """Granted and revoked."""
+        """Items are granted and revoked."""
         grant = command("inventory", "grant", "p", "health_potion", "3", "--source-ref-id", "T-1")
         assert grant.status == 0
         revoked = command("inventory", "revoke", "p", "health_potion", "1", "--json")
@@ -185,7 +185,7 @@ class TestCommands:
     def test_entries_from_standard_input(
         self, command: Command, kraty: Emulator, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """With keys that hold a colon, too."""
+        """Entries are read from standard input, with keys that hold a colon."""
         text = b'[{"type": "currency", "currencyKey": "gold", "amount": 7}]'
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
         assert command("grants", "create", "p", "--entries-file", "-").status == 0
@@ -194,7 +194,7 @@ class TestCommands:
         assert "a:b" in refused.error["message"]
 
     def test_lobbies(self, command: Command) -> None:
-        """Pushed and read."""
+        """A lobby is pushed and read."""
         lobby = command(
             *("lobbies", "push", "game_1", "quick_brawl", "--key", "m1", "--player", "a"),
             *("--player", "b", "--capacity", "4", "--no-fill-bots", "--metadata", "{}", "--json"),
@@ -285,7 +285,7 @@ class TestStatuses:
 
     @pytest.mark.parametrize("text", ["{}", "[1]", "[", '["a"]', "\udcff"])
     def test_entries_that_are_none(self, command: Command, text: str) -> None:
-        """Asked for wrongly."""
+        """Malformed entries are a usage error."""
         Path("entries.json").write_bytes(text.encode("utf-8", "surrogateescape"))
         assert command("grants", "create", "p", "--entries-file", "entries.json").status == 2
 
@@ -317,7 +317,7 @@ class TestStatuses:
         assert "set KRATY_SERVER_KEY" in command("ping").err
 
     def test_a_key_in_a_message_is_hidden(self, command: Command, kraty: Emulator) -> None:
-        """Whoever put it there."""
+        """A key in a message is not printed, whoever put it there."""
         done = command("players", "get", TEST_KEY)
         assert done.status == 3
         refused = command("wallet", "credit", "p", TEST_KEY, "1")
@@ -433,7 +433,7 @@ class TestStatuses:
         assert "Try again in 90 s" in done.err
 
     def test_a_file_that_cannot_be_written(self, command: Command) -> None:
-        """One line, and status 1."""
+        """The command prints one line and exits with status 1."""
         command("wallet", "credit", "p", "gold", "5")
         done = command("players", "export", "p", "-o", "nowhere/p.json")
         assert (done.status, done.err.count("\n")) == (1, 1)
@@ -528,7 +528,7 @@ class TestConfirmation:
     @pytest.mark.parametrize("arguments", [*ERASING, *MINTING], ids=" ".join)
     @pytest.mark.usefixtures("live")
     def test_yes(self, command: Command, kraty: Emulator, arguments: list[str]) -> None:
-        """Before or after the command, nobody is asked."""
+        """`--yes` before or after the command skips the question."""
         before = len(kraty.requests)
         assert command("--yes", *arguments).status == 0
         assert command(*arguments, "--yes").status in (0, 3)  # who was erased is not found
@@ -542,7 +542,7 @@ class TestConfirmation:
         monkeypatch: pytest.MonkeyPatch,
         arguments: list[str],
     ) -> None:
-        """Always."""
+        """Commands that delete ask for confirmation with a test key too."""
         assert command(*arguments).status == 2
         at_terminal(monkeypatch, "no\n")
         declined = command(*arguments)
@@ -602,7 +602,7 @@ class TestProcess:
 
     @pytest.mark.parametrize("package", ["click", "rich"])
     def test_without_the_extra_it_says_what_to_install(self, package: str) -> None:
-        """One line and status 2."""
+        """The command prints one line and exits with status 2."""
         code = f"import sys\nsys.modules[{package!r}] = None\n{RUN}"
         done = subprocess.run(
             [sys.executable, "-c", code, "ping"],
@@ -615,7 +615,7 @@ class TestProcess:
         assert done.stderr == "The command line is an extra: pip install 'kraty-admin[cli]'\n"
 
     def test_text_that_the_terminal_cannot_show(self, kraty: Emulator) -> None:
-        """Is shown in another way; JSON is UTF-8 in any case."""
+        """Text that the terminal cannot show is escaped; JSON is always UTF-8."""
         kraty.client().wallet.credit("Zoë", "gold", amount=5)
         environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
         ban = ["players", "ban", "Zoë", "--reason", "a\x1b[31mb"]

@@ -60,7 +60,7 @@ class TestImport:
     def test_other_kinds(
         self, kraty: Emulator, capsys: pytest.CaptureFixture[str], kind: str, row: dict[str, Any]
     ) -> None:
-        """Each goes to its own operation."""
+        """Each kind of rows is sent to its own operation."""
         Path("rows.jsonl").write_text(json.dumps(row) + "\n")
         assert main(["migrate", kind, "rows.jsonl"]) == 0
         assert "applied          1" in capsys.readouterr().out
@@ -101,7 +101,7 @@ class TestImport:
     def test_what_does_not_fit(
         self, kraty: Emulator, capsys: pytest.CaptureFixture[str], arguments: list[str]
     ) -> None:
-        """Status 2, and nothing is sent."""
+        """Bad arguments exit with status 2, and nothing is sent."""
         wallet_rows(1)
         assert main(["migrate", "wallet", "wallet.csv", *arguments]) == 2
         assert "Error: " in capsys.readouterr().err
@@ -114,7 +114,7 @@ class TestImport:
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """Is to be confirmed."""
+        """An import with a live key asks for confirmation."""
         monkeypatch.setenv("KRATY_SERVER_KEY", LIVE_KEY)
         wallet_rows(1)
         assert main(WALLET) == 2
@@ -124,7 +124,7 @@ class TestImport:
         assert "canary" not in out + err
 
     def test_a_bar_at_a_terminal(self, kraty: Emulator) -> None:
-        """With how far it is."""
+        """A terminal shows a bar with the progress."""
         wallet_rows(30)
         ours, theirs = pty.openpty()
         environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100"}
@@ -274,7 +274,7 @@ class TestDryRun:
         assert [each.name for each in Path.cwd().iterdir()] == ["wallet.csv"]
 
     def test_for_programs(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """All of it, as one document."""
+        """The whole report of a dry run is one JSON document."""
         path = wallet_rows(30)
         path.write_text(path.read_text().replace("p7,gold,7", "p7,gold,seven"))
         dry = ["migrate", "wallet", "wallet.csv", "--dry-run", "--json"]

@@ -73,7 +73,7 @@ def test_it_says_where_it_is_and_stops_when_told(number: signal.Signals) -> None
 
 
 def test_a_taken_port_is_one_clear_line() -> None:
-    """And status 1."""
+    """A port in use is reported in one line, and the status is 1."""
     with Emulator() as emulator:
         done = run("--port", emulator.base_url.rpartition(":")[2])
     assert (done.returncode, done.stdout) == (1, "")
@@ -83,7 +83,7 @@ def test_a_taken_port_is_one_clear_line() -> None:
 
 @pytest.mark.parametrize("name", ["missing/kraty.sqlite3", "notes.txt"])
 def test_a_bad_database_is_one_clear_line(tmp_path: Path, name: str) -> None:
-    """And status 1."""
+    """A file that is no database is reported in one line, and the status is 1."""
     (tmp_path / "notes.txt").write_text("not a database" * 100)
     done = run("--port", "0", "--database", name, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
@@ -99,7 +99,7 @@ def test_a_port_is_a_number(capsys: pytest.CaptureFixture[str], port: str) -> No
 
 
 def test_a_command_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
-    """The help names them."""
+    """Without a command, the help lists the commands."""
     assert main([]) == 2
     assert "COMMAND" in capsys.readouterr().err
 
@@ -211,7 +211,7 @@ PATH = "/server/v1/players/alice/wallet/gold/credit"
 
 
 def test_a_world_of_ones_own(tmp_path: Path) -> None:
-    """From a file, with ids that repeat and a budget, and webhooks besides."""
+    """The world, repeatable ids, a rate limit and webhooks can be set."""
     world = tmp_path / "world.json"
     world.write_text(
         '{"games": [{"id": "g"}], "keys": [{"id": "k", "token": "a.b", "game_id": "g"}]}'

@@ -25,14 +25,14 @@ class TestClock:
     """The clock itself."""
 
     def test_it_runs_with_the_machines(self) -> None:
-        """Until somebody sets it."""
+        """The clock shows the machine's time until it is set."""
         clock = Clock()
         before = time.time()
         assert before <= clock() <= time.time()
         assert clock.is_running
 
     def test_it_stands_where_it_is_set(self) -> None:
-        """And moves when it is told to."""
+        """A clock that was set stands until it is advanced."""
         clock = Clock(NOON)
         assert (NOON, False) == (clock.now, clock.is_running)
         assert "<Clock 2026-06-08T12:00:00+00:00>" == repr(clock)
@@ -56,7 +56,7 @@ class TestClock:
         assert NOON <= clock.now < NOON + timedelta(minutes=1)
 
     def test_it_goes_back_to_where_it_was(self) -> None:
-        """Standing or running."""
+        """A reset restores a standing and a running clock."""
         standing, running, ahead = Clock(NOON), Clock(), Clock()
         for clock in (standing, running):
             clock.set(NOON + DAY)
@@ -69,14 +69,14 @@ class TestClock:
         assert abs(ahead() - time.time()) < 60
 
     def test_a_moment_needs_a_zone(self) -> None:
-        """Whose noon?"""
+        """A datetime without a time zone is refused."""
         with pytest.raises(ValueError, match="zone"):
             Clock().set(datetime(2026, 6, 8))  # noqa: DTZ001
         with pytest.raises(ValueError, match="zone"):
             Clock(datetime(2026, 6, 8))  # noqa: DTZ001
 
     def test_whoever_listens_is_told(self) -> None:
-        """Each time that somebody moves it."""
+        """A listener is called each time the clock is moved."""
         clock, told = Clock(), list[float]()
         clock.listen(lambda: told.append(clock()))
         clock.set(NOON)
@@ -87,7 +87,7 @@ class TestClock:
         assert [NOON.timestamp(), NOON.timestamp() + 1] == told[:2]
 
     def test_whoever_ignores_it_is_not(self) -> None:
-        """Also where that happens while others are told."""
+        """A listener can be removed, even while listeners are called."""
         clock, told = Clock(), list[str]()
 
         def once() -> None:
@@ -102,7 +102,7 @@ class TestClock:
 
     @pytest.mark.parametrize("seconds", [1e15, -1e15, 253402300799.0, float("inf"), float("nan")])
     def test_it_stays_where_dates_are(self, seconds: float) -> None:
-        """Rather than break all that asks for the time."""
+        """A move past the last date is refused and changes nothing."""
         clock = Clock(NOON)
         with pytest.raises(ValueError, match="cannot move by"):
             clock.advance(seconds)
@@ -154,7 +154,7 @@ class TestTranscripts:
     """The same seed and the same calls."""
 
     def test_they_are_equal_to_the_byte(self) -> None:
-        """From run to run, from process to process, and after a reset."""
+        """Runs in this process, in another process and after a reset are equal."""
         with Emulator(seed=7) as kraty:
             first = transcript(kraty)
             kraty.clock.advance(DAY)
@@ -175,7 +175,7 @@ class TestTranscripts:
         assert f"{first}\n" == other.stdout
 
     def test_another_seed_makes_other_ids(self) -> None:
-        """And no seed different ones on each run."""
+        """Another seed gives other ids, and no seed gives new ids on each run."""
         with Emulator(seed=7) as one, Emulator(seed=8) as other:
             assert transcript(one) != transcript(other)
             assert (SEEDED_START, False) == (one.clock.now, one.clock.is_running)
@@ -187,7 +187,7 @@ class TestWhatTimeDoes:
     """The consequences of moving the clock."""
 
     def test_a_key_is_forgotten_after_a_day(self) -> None:
-        """Not a moment earlier."""
+        """A key expires after a day and not a moment earlier."""
         with Emulator(seed=1) as kraty:
             client = kraty.client()
 
@@ -203,7 +203,7 @@ class TestWhatTimeDoes:
             assert kraty.balance("a", "gold") == 10
 
     def test_a_grant_lapses(self) -> None:
-        """At the moment that was named."""
+        """A grant expires at its own time."""
         with Emulator(clock=Clock(NOON)) as kraty:
             client = kraty.client()
             grant = client.grants.create(

@@ -63,12 +63,12 @@ def control(kraty: Emulator) -> Iterator[Control]:
 
 
 def test_it_says_when_it_is_ready(control: Control) -> None:
-    """Without a key, for whoever starts it."""
+    """The health page needs no key."""
     assert {"ok": True} == control.get("ready")
 
 
 def test_faults_are_scripted(control: Control, kraty: Emulator) -> None:
-    """In the names of the Python side; `null` lets a call pass."""
+    """Faults have the names that Python uses; `null` lets a call pass."""
     page = {"kind": "status", "status": 502, "html": True, "when": "before"}
     shown = control.post(
         "faults", {"faults": [None, page], "operation": "wallet.credit", "times": 2, "skip": 1}
@@ -91,7 +91,7 @@ def test_faults_are_cleared(control: Control) -> None:
 
 
 def test_chaos(control: Control, kraty: Emulator) -> None:
-    """The same as from Python."""
+    """Chaos works as it does from Python."""
     control.post("chaos", {"rate": 1.0, "operation": "webhook"})
     assert control.credit().status_code == 200
     control.post("chaos", {"rate": 1.0, "seconds": 0.0})
@@ -101,7 +101,7 @@ def test_chaos(control: Control, kraty: Emulator) -> None:
 
 
 def test_the_clock(control: Control) -> None:
-    """Set, moved and let go."""
+    """The clock can be set, advanced and released."""
     assert {"now": "2026-01-01T00:00:00+00:00", "is_running": False} == control.get("clock")
     moved = control.post("clock", {"set": "2026-06-08T12:00:00Z"})
     assert {"now": "2026-06-08T12:00:00+00:00", "is_running": False} == moved
@@ -110,7 +110,7 @@ def test_the_clock(control: Control) -> None:
 
 
 def test_the_budget(control: Control) -> None:
-    """From now on."""
+    """A new rate limit holds from the next request on."""
     assert {"requests_per_minute": 1} == control.post("rate_limit", {"requests_per_minute": 1})
     assert [200, 429] == [control.credit().status_code for _ in range(2)]
 
@@ -152,7 +152,7 @@ def test_the_ledger_and_the_requests(control: Control) -> None:
 
 
 def test_webhooks(control: Control, kraty: Emulator) -> None:
-    """Registered, logged and replayed."""
+    """Endpoints can be registered, and deliveries listed and replayed."""
     url = f"{kraty.base_url}/nowhere"
     control.post("webhooks", {"url": url, "secret": "s", "events": ["wallet.changed"]})
     control.credit()
@@ -220,13 +220,13 @@ HERE: dict[str, object] = {"url": "http://localhost", "secret": "s"}
     ],
 )
 def test_what_it_refuses(control: Control, what: str, members: object, why: str) -> None:
-    """With the reason, and nothing is done."""
+    """A refusal gives the reason, and nothing changes."""
     assert why in control.refused(what, members)
     assert [] == control.get("faults")["rules"]
 
 
 def test_what_is_no_json(control: Control) -> None:
-    """Nor is there anything else under that path."""
+    """A body that is no JSON, and an unknown path, are refused."""
     answer = control.http.post("/_emulator/faults", content=b"{")
     assert answer.status_code == 400
     # Python reads it, as a number of its own.

@@ -61,7 +61,7 @@ class TestRules:
     """Scripts, drawn from call by call."""
 
     def test_one_for_each_call_in_turn(self) -> None:
-        """Then no more."""
+        """Each fault of a list affects one call, and later calls pass."""
         faults = Faults()
         faults.add(Fault("drop"), None, Fault("reset"))
         assert ["drop", None, "reset", None] == drawn(faults, *["wallet.credit"] * 4)
@@ -75,7 +75,7 @@ class TestRules:
         assert [None, None, None, None, "drop"] == drawn(faults, *calls)
 
     def test_over_and_over(self) -> None:
-        """As often as asked for, or until it is cleared."""
+        """A fault repeats as often as asked for, or until it is cleared."""
         faults = Faults()
         faults.add(Fault("drop"), Fault("reset"), times=2)
         assert ["drop", "reset", "drop", "reset", None] == drawn(faults, *["players.get"] * 5)
@@ -102,7 +102,7 @@ class TestRules:
         assert [None, None] == drawn(faults, None, "health.ping")
 
     def test_what_struck_is_counted(self) -> None:
-        """By kind, status and moment, also after everything is cleared."""
+        """Faults are counted by kind, status and moment, even after all are cleared."""
         faults = Faults()
         faults.add(Fault("drop"), None, Fault("status", status=429, when="before"))
         drawn(faults, *["players.get"] * 3)
@@ -115,7 +115,7 @@ class TestRules:
         assert faults.struck == {}
 
     def test_what_is_shown_is_a_copy(self) -> None:
-        """Looking changes nothing."""
+        """Changing the counts that are returned changes nothing else."""
         faults = Faults()
         faults.add(Fault("drop"), skip=1)
         faults.rules[0].skip = 9
@@ -128,7 +128,7 @@ class TestChaos:
     """Faults by chance."""
 
     def test_the_same_seed_gives_the_same_faults(self) -> None:
-        """And another one others."""
+        """The same seed gives the same faults, and another seed gives others."""
 
         def run(seed: int) -> list[str | None]:
             faults = Faults()
@@ -139,7 +139,7 @@ class TestChaos:
 
     @pytest.mark.parametrize(("rate", "after"), [(0.3, 0.5), (1.0, 0.0), (1.0, 1.0), (0.0, 0.5)])
     def test_the_rates_are_kept(self, rate: float, after: float) -> None:
-        """So many fail, and so many of those after the commit."""
+        """The configured share of calls fails, before and after the commit."""
         faults = Faults()
         faults.chaos(rate, after=after, seed=5)
         drawn(faults, *["wallet.credit"] * 4000)
@@ -177,7 +177,7 @@ class TestChaos:
         assert {name.split(",")[0] for name in faults.struck} == {"drop", "delay"}
 
     def test_an_operations_own_goes_first(self) -> None:
-        """Before that of all others, and after every rule."""
+        """Chaos of one operation comes before that of all, and after every rule."""
         faults = Faults()
         faults.chaos(1.0)
         faults.chaos(0.0, operation="wallet.credit")
@@ -264,7 +264,7 @@ def test_a_delay_never_prevents_the_effect(api: Api) -> None:
     [(400, "validation_failed"), (429, "rate_limited"), (500, "internal_error"), (503, "mine")],
 )
 def test_a_status_has_an_envelope(api: Api, status: int, code: str) -> None:
-    """With the code that goes with it, or one that is chosen, and headers."""
+    """An error has the status's usual code or a chosen one, and headers."""
     own = code if code == "mine" else None
     fault = Fault("status", status=status, code=own, headers={"Retry-After": "3"}, when="before")
     api.platform.faults.add(fault)
@@ -363,7 +363,7 @@ def test_the_caller_learns_of_it_and_repeats(
 def test_odd_answers_are_read_all_the_same(
     kraty: Emulator, client: KratyAdmin, kind: FaultKind
 ) -> None:
-    """What is true is believed."""
+    """The client reads an odd answer that holds a true result."""
     kraty.faults.add(Fault(kind, seconds=0.02))
     assert client.wallet.credit("alice", "gold", amount=5).balance == 5
     assert client.wallet.credit("alice", "gold", amount=5).balance == 10
@@ -408,7 +408,7 @@ def test_a_client_that_leaves_ends_a_stall(kraty: Emulator) -> None:
 
 
 def test_closing_does_not_wait_for_faults() -> None:
-    """Nor does a reset, though both have an hour to go."""
+    """Closing and a reset do not wait for a fault of an hour."""
     with Emulator() as emulator:
         emulator.faults.add(Fault("stall", seconds=3600), Fault("delay", seconds=3600))
         for _ in range(2):
@@ -424,7 +424,7 @@ def test_closing_does_not_wait_for_faults() -> None:
 def test_closing_breaks_off_what_is_under_way(
     kind: FaultKind | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Also where the client stays: at once, and without a word in the log."""
+    """Closing ends requests at once and logs nothing, even if the client stays connected."""
     with Emulator() as emulator:
         host, port = emulator.base_url.removeprefix("http://").split(":")
         connection = socket.create_connection((host, int(port)), 10)
@@ -468,7 +468,7 @@ def test_a_reset_breaks_off_what_is_under_way(kraty: Emulator) -> None:
 
 
 def test_nothing_is_kept_of_what_is_over(kraty: Emulator) -> None:
-    """Or a long run would grow by each call that fails."""
+    """Calls that have ended keep no memory."""
     kraty.faults.add(Fault("status"), times=10)
     url = f"{kraty.base_url}/server/v1/ping"
     assert [503] * 10 == [httpx.get(url, trust_env=False).status_code for _ in range(10)]

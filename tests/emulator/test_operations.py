@@ -143,7 +143,7 @@ def test_a_grants_key_takes_no_other_grant(
 
 
 def test_two_games_may_use_the_same_grant_key(api: Api) -> None:
-    """Keys are a game's own."""
+    """Each game has its own keys."""
     body = {
         "idempotencyKey": "r1",
         "entries": [{"type": "currency", "currencyKey": "gold", "amount": 1}],
@@ -315,7 +315,7 @@ def test_amounts_are_checked(api: Api, path: str, body: dict[str, int], amount: 
 
 @pytest.mark.parametrize("written", [b"500", b"500.0", b"5e2"])
 def test_a_number_is_what_it_means(api: Api, written: bytes) -> None:
-    """However an integer is written, it is the same request."""
+    """Different spellings of an integer are the same request."""
     api.post("/players/alice/wallet/gold/credit", {"amount": 500, "idempotencyKey": "r1"})
     raw = b'{"idempotencyKey":"r1","amount":' + written + b"}"
     repeated = api.post("/players/alice/wallet/gold/credit", raw)
@@ -699,7 +699,7 @@ def test_bad_rows_fail_alone(api: Api) -> None:
 
 
 def test_a_row_that_fails_leaves_no_trace(api: Api, clock: StoppedClock) -> None:
-    """Not even that its player was seen."""
+    """A failed row does not even create its player."""
     make_player(api, "alice", gold=MAX_SAFE_INTEGER)
     before = api.get("/players/alice/export").data["player"]
     clock.advance(60)
@@ -739,7 +739,7 @@ def test_a_batch_has_rows_and_a_limit(api: Api, body: dict[str, Any]) -> None:
 
 
 def test_a_full_batch_is_fine(api: Api) -> None:
-    """A thousand rows, and none."""
+    """A batch may have a thousand rows, or none."""
     rows = [row(str(number)) for number in range(1000)]
     assert api.post("/migrate/players", {"rows": rows}).data["applied"] == 1000
     assert api.post("/migrate/players", {"rows": []}).data["applied"] == 0

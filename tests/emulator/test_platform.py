@@ -38,7 +38,7 @@ def fill(path: str) -> str:
 
 
 def test_every_operation_of_the_contract_has_a_handler() -> None:
-    """Neither more nor fewer."""
+    """The handlers are exactly the operations of the contract."""
     assert set(HANDLERS) == set(OPERATIONS)
     assert set(OPERATIONS) >= SELF_KEYED | REPLAYED_AS_UNAPPLIED
 
@@ -127,7 +127,7 @@ def test_a_key_is_needed(api: Api, method: str, path: str, authorization: str) -
 
 
 def test_the_scheme_is_written_either_way(api: Api) -> None:
-    """Schemes have no case."""
+    """The authorization scheme ignores case."""
     for scheme in ("bearer", "BEARER"):
         request = Request(
             method="GET", path=b"/server/v1/ping", authorization=f"{scheme} {SERVER_KEY}"
@@ -178,7 +178,7 @@ def test_a_body_must_be_json(api: Api, body: bytes) -> None:
 
 @pytest.mark.parametrize("body", [b"[]", b"null", b"5", b'"text"'])
 def test_a_body_must_be_an_object(api: Api, body: bytes) -> None:
-    """Also where it may be left out."""
+    """A body must be an object, even if it is optional."""
     assert api.post(CREDIT, body).error == (400, "validation_failed")
     assert api.post("/players/alice/unban", body).error == (400, "validation_failed")
 
@@ -194,7 +194,7 @@ def test_depth_alone_is_no_offence(api: Api) -> None:
 
 
 def test_a_number_too_long_for_an_integer_is_a_float(api: Api) -> None:
-    """As it is in JavaScript; where it may be anything, it is no mistake."""
+    """A very long number is a float, as in JavaScript."""
     entry = {"type": "item", "itemKey": "health_potion", "quantity": 1}
     body = {"idempotencyKey": "r", "entries": [{**entry, "parameters": {"seed": 10**30}}]}
     made = api.post("/players/alice/grants", body).data
@@ -258,7 +258,7 @@ def test_a_tag_chooses_as_the_contract_says() -> None:
 
 
 def test_every_answer_has_an_id_and_a_budget(api: Api) -> None:
-    """Also one to a stranger; ids are never the same."""
+    """Every answer, even a 401, has a request id of its own and a rate limit."""
     replies = [api.get("/ping"), api.get("/ping", key="no.key"), api.get("/nowhere")]
     assert [reply.status for reply in replies] == [200, 401, 404]
     assert len({reply.headers["X-Request-Id"] for reply in replies}) == 3
@@ -323,7 +323,7 @@ def test_events_are_told_after_the_commit(clock: StoppedClock) -> None:
 
 
 def test_what_an_event_holds(api: Api) -> None:
-    """Who, what and by how much."""
+    """An event says who changed, what changed and by how much."""
     api.post(CREDIT, {"amount": 5, "reason": "iap", "sourceRefId": "r1"})
     player = api.get("/players/alice").data["player"]["id"]
     who = {"playerId": player, "externalPlayerId": "alice"}
@@ -401,7 +401,7 @@ def test_the_same_calls_give_the_same_bytes() -> None:
 
 
 def test_ids_come_from_outside(clock: StoppedClock) -> None:
-    """So that a test can choose them."""
+    """A test can choose the ids."""
     state = State(":memory:")
     api = Api(Platform(state, clock=clock, new_uuid=lambda: UUID(int=7)))
     assert api.get("/ping").headers["X-Request-Id"] == f"req_{7:032x}"
@@ -416,13 +416,13 @@ def test_ids_come_from_outside(clock: StoppedClock) -> None:
     ],
 )
 def test_equal_requests_have_equal_fingerprints(one: object, other: object) -> None:
-    """Spelling does not matter."""
+    """The spelling of a request does not change its fingerprint."""
     assert fingerprint(one) == fingerprint(other)
 
 
 @pytest.mark.parametrize("other", [{"a": [2, 1]}, {"a": [1]}, {"a": ["1", "2"]}, {"b": [1, 2]}, {}])
 def test_other_requests_have_other_fingerprints(other: object) -> None:
-    """Meaning does."""
+    """The meaning of a request changes its fingerprint."""
     assert fingerprint({"a": [1, 2]}) != fingerprint(other)
 
 

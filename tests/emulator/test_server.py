@@ -252,7 +252,7 @@ def test_starting_and_closing_twice_is_fine() -> None:
 
 
 def test_the_key_is_known_before_the_start() -> None:
-    """So that settings can be made up first."""
+    """Settings can be made before the emulator starts."""
     assert Emulator().api_key == "krt_emulator_game1.not-a-secret"
 
 
@@ -283,7 +283,7 @@ def test_a_taken_port_is_an_error(kraty: Emulator, tmp_path: Path) -> None:
 
 
 def test_a_port_can_be_taken_again_at_once() -> None:
-    """Also while old connections of its clients linger."""
+    """A port can be reused while old connections linger."""
     with Emulator() as first:
         port = int(first.base_url.rpartition(":")[2])
         http = client(first)
@@ -318,7 +318,7 @@ def test_only_this_machine_is_served(host: str) -> None:
 
 
 def test_localhost_is_this_machine() -> None:
-    """By name or by number."""
+    """A host may be a name or a number."""
     for host in ("localhost", "127.0.0.2"):
         with Emulator(host=host) as emulator, client(emulator) as http:
             assert http.get("/ping").is_success
@@ -336,7 +336,7 @@ def test_a_file_outlives_the_server(tmp_path: Path) -> None:
 
 
 def test_a_budget_can_be_set() -> None:
-    """For those who want to meet a 429."""
+    """A small rate limit leads to a 429."""
     with (
         Emulator(requests_per_minute=1, seed=1) as emulator,
         client(emulator) as http,
@@ -347,7 +347,7 @@ def test_a_budget_can_be_set() -> None:
 
 
 def test_closing_waits_for_nobody() -> None:
-    """Not for a client that keeps its connection, nor for one that never finishes."""
+    """Closing waits neither for an idle connection nor for an unfinished request."""
     with Emulator() as emulator:
         host, port = emulator.base_url.removeprefix("http://").split(":")
         idle = client(emulator)
@@ -441,7 +441,7 @@ with Emulator(database="kraty.sqlite3") as emulator:
 
 
 def test_importing_the_sdk_imports_no_emulator() -> None:
-    """Nor does the command, until it is asked for one."""
+    """Neither the SDK nor the command imports the emulator before it is used."""
     code = """
 import sys, kraty_admin, kraty_admin.cli
 print([name for name in sys.modules if "emulator" in name])

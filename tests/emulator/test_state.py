@@ -151,7 +151,7 @@ def test_a_file_keeps_everything(tmp_path: Path, clock: StoppedClock) -> None:
 
 
 def test_the_ledger_is_append_only(api: Api) -> None:
-    """Not even this package can change an amount, or drop a row."""
+    """The database refuses to change or delete a ledger row."""
     people(api)
     connection = api.platform.state._db  # pyright: ignore[reportPrivateUsage]
     for sql in ("UPDATE ledger SET delta = 1", "DELETE FROM ledger"):
@@ -183,7 +183,7 @@ def test_reset_forgets_everything(api: Api, clock: StoppedClock) -> None:
 
 @pytest.mark.parametrize("name", [":memory:", "kraty.sqlite3"])
 def test_a_reset_takes_no_time_to_speak_of(tmp_path: Path, name: str) -> None:
-    """However much there is to forget: far less than writing it down took."""
+    """A reset takes far less time than writing the rows took."""
     state = State(name if name == ":memory:" else str(tmp_path / name))
     try:
         wrote, forgot = list[float](), list[float]()
@@ -219,7 +219,7 @@ def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
-    """So is one of another layout."""
+    """A file that is no database, or has another layout, is refused."""
     path = tmp_path / "notes.txt"
     path.write_text("not a database, but long enough to be mistaken for one" * 10)
     with pytest.raises(sqlite3.DatabaseError):

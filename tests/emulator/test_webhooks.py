@@ -88,7 +88,7 @@ def client(kraty: Emulator) -> KratyAdmin:
 
 
 def test_the_envelope(kraty: Emulator, client: KratyAdmin, receiver: Receiver) -> None:
-    """What the contract says of it, and it verifies."""
+    """The envelope is as the contract says, and its signature verifies."""
     client.wallet.credit("alice", "gold", amount=5, reason="iap")
     kraty.webhooks.settle(PATIENCE)
     assert sorted(receiver.received) == [("player.registered", 1), ("wallet.changed", 1)]
@@ -108,7 +108,7 @@ def test_the_envelope(kraty: Emulator, client: KratyAdmin, receiver: Receiver) -
 
 
 def test_a_migration_is_silent(kraty: Emulator, client: KratyAdmin, receiver: Receiver) -> None:
-    """However many players, coins and items it brings."""
+    """A migration sends no events, however much it imports."""
     who = {"externalPlayerId": "alice", "idempotencyKey": "k"}
     client.migrate.players([who])
     client.migrate.wallet([{**who, "economyKey": "gold", "amount": 5}])
@@ -156,7 +156,7 @@ def test_a_call_without_effect_tells_nothing(
 def test_an_endpoint_is_told_of_what_it_asked_for(
     kraty: Emulator, client: KratyAdmin, receiver: Receiver
 ) -> None:
-    """From when it asked; registering it again replaces the wish."""
+    """An endpoint receives the events that its latest registration names."""
     client.wallet.credit("alice", "gold", amount=5)
     kraty.webhooks.settle(PATIENCE)
     receiver.envelopes.clear()
@@ -171,7 +171,7 @@ def test_an_endpoint_is_told_of_what_it_asked_for(
 
 
 def test_what_fails_is_told_again(kraty: Emulator, client: KratyAdmin, receiver: Receiver) -> None:
-    """After longer and longer waits, under the same id, until it is given up."""
+    """A failed delivery is retried under the same id, after longer and longer waits."""
     kraty.webhooks.register(receiver.url, SECRET, events=["wallet.changed"])
     receiver.answer = lambda _: 500
     client.wallet.credit("alice", "gold", amount=5)
@@ -241,7 +241,7 @@ def test_an_answer_that_is_lost_leads_to_a_second_delivery(
 def test_one_that_is_held_back_is_overtaken(
     kraty: Emulator, client: KratyAdmin, receiver: Receiver
 ) -> None:
-    """Later events do not wait for it."""
+    """Later events do not wait for a delayed one."""
     kraty.webhooks.register(receiver.url, SECRET, events=["wallet.changed"])
     overtaken = threading.Event()
 
@@ -274,7 +274,7 @@ def test_a_replay(kraty: Emulator, client: KratyAdmin, receiver: Receiver) -> No
 
 
 def test_a_retry_comes_by_itself_where_the_clock_runs(receiver: Receiver) -> None:
-    """Nobody has to move it."""
+    """With a running clock, retries need no help."""
     arrived = threading.Event()
 
     def answer(envelope: dict[str, Any]) -> int:
@@ -293,7 +293,7 @@ def test_a_retry_comes_by_itself_where_the_clock_runs(receiver: Receiver) -> Non
 
 
 def test_proxies_are_for_others(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the environment names leads off this machine."""
+    """A webhook to this machine does not go through the environment's proxy."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
@@ -307,7 +307,7 @@ def test_proxies_are_for_others(receiver: Receiver, monkeypatch: pytest.MonkeyPa
 
 
 def test_settling_has_a_limit(kraty: Emulator, client: KratyAdmin) -> None:
-    """Rather than hang."""
+    """`settle` raises when its time is over."""
     kraty.faults.add(Fault("delay", seconds=60), operation="webhook")
     client.wallet.credit("alice", "gold", amount=5)
     with pytest.raises(TimeoutError, match="under way"):
@@ -318,7 +318,7 @@ def test_settling_has_a_limit(kraty: Emulator, client: KratyAdmin) -> None:
 
 
 def test_a_reset_forgets_what_was_registered(receiver: Receiver) -> None:
-    """But not what the world has; what is under way is broken off."""
+    """A reset removes registered endpoints, keeps those of the world and stops deliveries."""
     own = f"{receiver.url}?own"
     world = World(
         games=DEFAULT_WORLD.games,
@@ -411,7 +411,7 @@ def looked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_a_clock_that_stands_wakes_nobody(receiver: Receiver, looked: list[int]) -> None:
-    """However little is left until something is due."""
+    """A standing clock does not wake the loop, however close the next delivery is."""
     receiver.answer = lambda _: 500
     with Emulator(seed=1, webhook_backoff=[0.001]) as kraty:
         kraty.webhooks.register(receiver.url, SECRET)
@@ -426,7 +426,7 @@ def test_a_clock_that_stands_wakes_nobody(receiver: Receiver, looked: list[int])
 
 
 def test_an_endpoint_that_hangs_keeps_nobody_busy(receiver: Receiver, looked: list[int]) -> None:
-    """With all slots taken and more to deliver, the loop sleeps; closing breaks it off."""
+    """When all slots hang, the loop sleeps, and closing stops the deliveries."""
     hanging, released = threading.Semaphore(0), threading.Event()
 
     def answer(_: dict[str, Any]) -> int:
@@ -459,7 +459,7 @@ def test_an_endpoint_that_hangs_keeps_nobody_busy(receiver: Receiver, looked: li
 
 
 def test_whatever_fails_is_an_attempt(kraty: Emulator, client: KratyAdmin) -> None:
-    """Or it would be in the way of all others for ever."""
+    """A delivery that cannot be sent counts as an attempt and does not block the others."""
     kraty.webhooks.register("http://127.0.0.1:65536/", SECRET, events=["player.banned"])
     client.wallet.credit("alice", "gold", amount=5)
     client.players.ban("alice", reason="x")
@@ -472,7 +472,7 @@ def test_whatever_fails_is_an_attempt(kraty: Emulator, client: KratyAdmin) -> No
 def test_the_end_of_deliveries_is_said(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Rather than that nobody notices; calls are answered all the same."""
+    """An error that ends deliveries is logged, and calls still work."""
 
     def fail(state: State, now: int) -> int | None:
         raise ZeroDivisionError("by design")
@@ -488,7 +488,7 @@ def test_the_end_of_deliveries_is_said(
 
 @pytest.mark.parametrize("wait", [-1.0, 86401.0, float("inf"), float("nan")])
 def test_no_such_wait(wait: float) -> None:
-    """Refused at once, not at the first attempt that fails."""
+    """A bad wait is refused by the constructor."""
     with pytest.raises(ValueError, match="from 0 to 86400"):
         Emulator(webhook_backoff=[1.0, wait])
 

@@ -150,7 +150,7 @@ def test_a_value_of_another_shape_passes(decode: Callable[[Any], object], value:
 
 @pytest.mark.parametrize("decode", [decoding.as_datetime, decoding.as_date])
 def test_a_time_must_be_text(decode: Callable[[Any], object]) -> None:
-    """A number is no time."""
+    """A number is not read as a time."""
     with pytest.raises(TypeError, match=r"^expected an RFC 3339 time, not int$"):
         decode(7)
 

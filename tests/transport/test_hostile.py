@@ -77,7 +77,7 @@ FIRST: dict[str, Callable[[Seen], bytes]] = {
 @pytest.mark.parametrize("first", FIRST)
 @twins
 def test_an_answer_that_was_there_before_is_not_taken(twin: Twin, first: str) -> None:
-    """Whatever the server appends to an answer, the next call does not believe it is meant."""
+    """Bytes that arrived before a request are not read as its answer."""
 
     def answer(seen: Seen) -> bytes:
         return FIRST[first](seen) + planted()
@@ -246,7 +246,7 @@ class Failover(httpx.BaseTransport):
 
 
 def test_what_was_sent_once_may_have_had_an_effect() -> None:
-    """Though the last thing that went wrong came before anything was sent."""
+    """A call that was sent stays ambiguous when a later attempt was not sent."""
     with (
         serving(lambda seen: None) as server,
         httpx.Client(transport=Failover()) as http_client,
@@ -335,7 +335,7 @@ def test_an_interrupted_call_leaves_no_connection() -> None:
 def test_a_child_with_its_parents_number_is_another_process(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As the first process of a container in a container: both have number 1."""
+    """A child process is recognised even if its id equals its parent's, as in nested containers."""
     monkeypatch.setattr(os, "getpid", lambda: 1)
     here, there = multiprocessing.Pipe()
     mine = this_process()
@@ -360,7 +360,7 @@ def test_a_child_with_its_parents_number_is_another_process(
 
 @pytest.mark.parametrize("capacity", [0, 1, 5])
 def test_the_budget_is_never_exceeded(capacity: int) -> None:
-    """However many threads take from it at once; with nothing in it, nothing is to be had."""
+    """Threads that retry at the same time cannot exceed the budget."""
     budget = RetryBudget(capacity)
     granted: list[int] = []
     start = threading.Barrier(50)
@@ -383,7 +383,7 @@ def test_the_budget_is_never_exceeded(capacity: int) -> None:
 
 
 def test_an_empty_budget_cannot_be_taken_from_behind() -> None:
-    """Not even by one whose success comes between two steps of another."""
+    """A success between two steps of another thread does not corrupt the budget."""
     budget = RetryBudget(0)
 
     class Hasty(list[None]):

@@ -73,7 +73,7 @@ class TestRespx:
 
     @twins
     def test_http_client(self, twin: Twin) -> None:
-        """The same over a caller's client."""
+        """respx also works with a caller's client."""
         with respx.mock:
             respx.post(CREDIT).respond(json=RESULT)
             client = twin.http_client()
@@ -246,7 +246,7 @@ class TestSocks:
     def test_that_fails(
         self, twin: Twin, replies: list[bytes], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Whatever it does instead of connecting is a failure before anything was sent."""
+        """Every failure to connect is one where nothing was sent."""
         with socks_proxy(replies) as (address, _):
             monkeypatch.setenv("ALL_PROXY", f"socks5://{address}")
             with pytest.raises(KratyNetworkError) as raised:

@@ -259,7 +259,7 @@ class TestErrors:
     @pytest.mark.parametrize("own", [True, False], ids=["own-transport", "http_client"])
     @twins
     def test_answers(self, twin: Twin, own: bool, kind: str) -> None:
-        """However a server answers or does not."""
+        """No answer of a server shows the key in an error."""
         answer, expected = ANSWERS[kind]
         with serving(answer) as server:
             error = self._error(twin, own, server.url)
@@ -269,7 +269,7 @@ class TestErrors:
     @pytest.mark.parametrize("own", [True, False], ids=["own-transport", "http_client"])
     @twins
     def test_connecting(self, twin: Twin, own: bool) -> None:
-        """If nobody listens."""
+        """A refused connection does not show the key."""
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))
             error = self._error(twin, own, f"http://127.0.0.1:{unused.getsockname()[1]}")
@@ -279,7 +279,7 @@ class TestErrors:
     @pytest.mark.parametrize("own", [True, False], ids=["own-transport", "http_client"])
     @twins
     def test_receiving(self, twin: Twin, own: bool) -> None:
-        """If the answer takes too long."""
+        """A late answer does not show the key."""
 
         def hang(seen: Seen) -> None:
             server.over.wait(60)
@@ -387,14 +387,14 @@ class TestArguments:
     @pytest.mark.parametrize("name", [pytest.param(name, id=name) for name in BROKEN_KEYS])
     @pytest.mark.parametrize("client", [KratyAdmin, KratyAdminAsync])
     def test_keys(self, client: type[Any], name: str) -> None:
-        """Refused keys are not shown either."""
+        """A refused key is not shown."""
         with pytest.raises((TypeError, ValueError)) as raised:
             client(api_key=BROKEN_KEYS[name])
         assert_silent(raised.value)
 
     @pytest.mark.parametrize("client", [KratyAdmin, KratyAdminAsync])
     def test_environment(self, client: type[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-        """Nor does a broken key from the environment, or a broken proxy."""
+        """A broken key or proxy of the environment is not shown."""
         monkeypatch.setenv("KRATY_SERVER_KEY", f"{KEY}\n")
         with pytest.raises(ValueError, match=r"^KRATY_SERVER_KEY") as first:
             client()
