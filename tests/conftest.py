@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -23,3 +24,10 @@ def plain_environment() -> Iterator[None]:
         for name in VARIABLES:
             patch.delenv(name, raising=False)
         yield
+
+
+@pytest.fixture
+def mypy_cache(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Where mypy keeps what it knows of libraries: between runs, if pytest keeps anything."""
+    cache: pytest.Cache | None = getattr(request.config, "cache", None)
+    return tmp_path / "mypy" if cache is None else cache.mkdir(f"mypy-{request.node.originalname}")

@@ -16,7 +16,8 @@ REAL = {"KRATY_SERVER_KEY": "krt_live_real.secret", "KRATY_BASE_URL": "https://a
 
 
 # Plugins that are slow to load and not what is tested.
-WITHOUT = [f"-pno:{name}" for name in ("cacheprovider", "schemathesis", "hypothesispytest")]
+PLUGINS = ("cacheprovider", "schemathesis", "hypothesispytest", "respx", "anyio")
+WITHOUT = [f"-pno:{name}" for name in PLUGINS]
 
 
 def run(

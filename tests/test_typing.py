@@ -41,14 +41,14 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @needs_mypy
-def test_mypy_agrees_with_the_programs(tmp_path: Path) -> None:
+def test_mypy_agrees_with_the_programs(mypy_cache: Path) -> None:
     """In strict mode, mypy takes each value for what it is and objects to each mistake."""
     answer = run(
         "mypy",
         "--strict",
         "--config-file=",
         "--python-version=3.10",
-        f"--cache-dir={tmp_path}",
+        f"--cache-dir={mypy_cache}",
         "--no-error-summary",
         ".",
     )
