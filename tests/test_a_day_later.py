@@ -87,7 +87,7 @@ def test_an_error_says_since_when_its_key_counts(kraty: KratyAdmin, emulator: Em
 
 
 def test_a_chargeback_file_on_the_next_day(kraty: KratyAdmin, emulator: Emulator) -> None:
-    """A file that a job processes a second time debits nobody twice."""
+    """A file that a job processes twice debits each player once."""
     kraty.wallet.credit("player_42", "gold", amount=100, idempotency_key="seed")
     recorded: dict[str, datetime] = {}
     refused: list[str] = []

@@ -246,7 +246,7 @@ class TestIdempotencyConflict:
         ) == str(caught.value)
 
     def test_alert(self, driver: Driver) -> None:
-        """`fulfil_once` tells of it and raises it on, around either kind of call."""
+        """`fulfil_once` reports a conflict and raises it again, around either kind of call."""
         alerts: list[KratyServerError] = []
         script = Script(refusal(409, "idempotency_conflict"))
         client = driver.client(script)
@@ -384,7 +384,7 @@ class TestLedger:
         request_id: str | None,
         given: str | None,
     ) -> None:
-        """A call that fails for good says its key; calling again with that leaves one entry."""
+        """A failed call has its key; calling again with that key leaves one ledger entry."""
         with LedgerServer(fault, fault, fault, fault) as server:
             client = driver.client(base_url=server.url)
             with pytest.raises(kind) as caught:
@@ -978,7 +978,7 @@ class TestHook:
     """`on_request` is told of every attempt."""
 
     def test_every_field(self, driver: Driver, slept: list[float]) -> None:
-        """Each attempt tells its call, status or cause, request id and what follows."""
+        """Each attempt reports its call, status or cause, request id and next step."""
         asked = {"Retry-After": "3", "X-Request-ID": "req_2"}
         script = Script(
             httpx.ConnectTimeout("slow"),

@@ -399,8 +399,8 @@ class TestHoldings:
         for other in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
             assert fields_of(error) == fields_of(other)
 
-    def test_cause_is_told(self) -> None:
-        """A traceback shows what has happened underneath."""
+    def test_cause_is_shown(self) -> None:
+        """A traceback shows the underlying error."""
         text = "".join(traceback.format_exception(failure_of(drop)))
         assert "httpx.ReadError: dropped" in text
         assert "KratyNetworkError: no answer from api.kraty.io: ReadError: dropped" in text
@@ -557,7 +557,7 @@ class TestFields:
         assert not any(getattr(error, f"is_{known}") for known in ERROR_CODES)
 
     def test_idempotency_conflict_is_no_other_conflict(self) -> None:
-        """The two conflicts are told apart, though both are 409."""
+        """The two kinds of conflict are distinguished, though both are 409."""
         body = KratyServerError("no", code="idempotency_conflict", status=409)
         balance = KratyServerError("no", code="conflict", status=409)
         assert [(True, False), (False, True)] == [

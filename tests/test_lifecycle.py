@@ -114,7 +114,7 @@ class TestClosing:
 
     @twins
     def test_shown(self, twin: Twin) -> None:
-        """The repr tells a closed client from an open one."""
+        """The repr says whether a client is closed."""
 
         async def scenario(kraty: Any) -> tuple[str, str]:
             before = repr(kraty)

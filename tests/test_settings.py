@@ -414,7 +414,7 @@ class TestEnvironment:
         base_url: str,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """A proxy that this host does not go through is nobody's concern."""
+        """A bad proxy that this host does not use is ignored."""
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
         assert base_url == twin.client(base_url=base_url).base_url
@@ -447,7 +447,7 @@ class TestEnvironment:
     def test_authorities_that_are_not_asked(
         self, twin: Twin, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Without TLS, nobody's authorities are read."""
+        """Without TLS, no certificate authorities are read."""
         monkeypatch.setenv("SSL_CERT_FILE", "/missing")
         assert "http://127.0.0.1:1" == twin.client(base_url="http://127.0.0.1:1").base_url
 

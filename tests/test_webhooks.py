@@ -218,8 +218,8 @@ class TestAge:
         assert expected == reason_for(now=extreme.replace(tzinfo=zone))
 
     @pytest.mark.parametrize("t", [0, T - 301, T + 61, 999_999_999_999])
-    def test_age_is_not_told_without_the_secret(self, t: int) -> None:
-        """A forger sees the same answer whatever time he claims."""
+    def test_age_is_not_revealed_without_the_secret(self, t: int) -> None:
+        """A forged signature gets the same error whatever its time."""
         assert "no_match" == reason_for(signature_header=f"t={t},v1={V1}")
 
 

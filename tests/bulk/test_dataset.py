@@ -103,12 +103,12 @@ def test_the_block_of_the_page(tmp_path: Path) -> None:
 
 
 def test_no_repr_shows_the_options() -> None:
-    """There might be a key in them."""
+    """The repr hides the client options, which may hold a key."""
     assert repr(_Unseen(api_key="krt_live_a.secret")) == "{...}"
 
 
 def test_files_by_pattern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sorted, absolute, each once, and no folders."""
+    """A pattern gives sorted, absolute paths of files, each one once."""
     (tmp_path / "b" / "deep.csv").mkdir(parents=True)
     for name in ("b/2.csv", "1.csv", "3[x].csv"):
         (tmp_path / name).touch()
@@ -125,7 +125,7 @@ def test_files_by_pattern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_names_beside_files() -> None:
-    """The same in each run, and never those of another file."""
+    """The name of a journal is the same in each run, and differs for each file."""
     one, other = _beside("/j", "/a/x.csv", ".journal"), _beside("/j", "/b/x.csv", ".journal")
     assert one is not None
     assert Path(one).parent == Path("/j").absolute()

@@ -125,7 +125,7 @@ class TestChunks:
         assert derive_key("import", "players", "p0") == derived["idempotencyKey"]
 
     def test_id_with_white_space(self, twin: Twin) -> None:
-        """An id is sent as the other platform spells it, under a key of its own."""
+        """An id is sent with its white space, and its key is that of the id as written."""
         server = MockPlatform()
         imported(twin, server, [{"externalPlayerId": "p "}, {"externalPlayerId": "p"}])
         (body,) = server.bodies
@@ -133,7 +133,7 @@ class TestChunks:
         assert expected == [row["idempotencyKey"] for row in body["rows"]]
 
     def test_again(self, twin: Twin) -> None:
-        """A second import applies nothing anew, and calls under keys of its own."""
+        """A second import applies nothing again, and its calls have other keys."""
         server = MockPlatform()
         first = imported(twin, server, players(30), chunk_size=10)
         second = imported(twin, server, players(30), chunk_size=10)
@@ -192,8 +192,8 @@ class TestChunks:
 class TestFailures:
     """One bad row never stops the rest."""
 
-    def test_each_is_told(self, twin: Twin, tmp_path: Path) -> None:
-        """With number, id, code, message and the row, in a file that can be fed back."""
+    def test_each_is_reported(self, twin: Twin, tmp_path: Path) -> None:
+        """Each failure is written with number, id, code, message and row, to be imported again."""
         rows = [*players(3), {"externalPlayerId": "bad"}, 7, {"x": float("nan")}, *players(2, 10)]
         server = MockPlatform()
         path = tmp_path / "failures.jsonl"
@@ -211,8 +211,8 @@ class TestFailures:
         assert (5, "unreadable_row") == (unreadable["number"], unreadable["code"])
         assert (6, "x is nan, which JSON lacks") == (no_json["number"], no_json["message"])
 
-    def test_fed_back(self, twin: Twin, tmp_path: Path) -> None:
-        """The file of failures, mended, is a source itself."""
+    def test_failures_are_imported_again(self, twin: Twin, tmp_path: Path) -> None:
+        """The file of failures can be imported once it is corrected."""
         server = MockPlatform()
         path = tmp_path / "failures.jsonl"
         imported(twin, server, [{"externalPlayerId": "bad1"}, *players(1)], failures=path)
@@ -221,7 +221,7 @@ class TestFailures:
         assert {"mended", "p0"} == {row["externalPlayerId"] for row in server.known.values()}
 
     def test_duplicates(self, twin: Twin, tmp_path: Path) -> None:
-        """A row whose key an earlier one has is not sent, and is told with the earlier one."""
+        """A row with the key of an earlier row is not sent, and is reported with that row."""
         server = MockPlatform()
         path = tmp_path / "failures.jsonl"
         rows = [*players(12), *players(2), {"externalPlayerId": "x", "idempotencyKey": "k"}]
@@ -250,8 +250,8 @@ class TestFailures:
         assert (38, "one of them") == (failure["number"], failure["message"])
         assert 99 == len(server.known)
 
-    def test_nothing_is_written_over(self, twin: Twin, tmp_path: Path) -> None:
-        """A file of failures that is there may hold rows to be mended."""
+    def test_nothing_is_overwritten(self, twin: Twin, tmp_path: Path) -> None:
+        """An existing file of failures is not overwritten."""
         path = tmp_path / "failures.jsonl"
         path.write_text("mine\n")
         with pytest.raises(ValueError, match="is there already"):
@@ -346,7 +346,7 @@ class TestJournal:
     """What is noted before and after each chunk."""
 
     def test_finished(self, twin: Twin, tmp_path: Path) -> None:
-        """A finished import, resumed, sends nothing and tells the same."""
+        """Resuming a finished import sends nothing and returns the same report."""
         server = MockPlatform()
         options = {"journal": tmp_path / "j", "failures": tmp_path / "f", "chunk_size": 4}
         rows = [*players(9), {"externalPlayerId": "bad"}, *players(1)]
@@ -453,7 +453,7 @@ class TestProgress:
 
 
 def test_full_disk(tmp_path: Path) -> None:
-    """A journal that cannot grow is told of as any file's full disk."""
+    """A journal on a full disk fails like any other file."""
     journal = Journal(tmp_path / "j", kind="players", chunk_size=10, resume=False)
     journal._db.execute("PRAGMA max_page_count = 8")  # pyright: ignore[reportPrivateUsage]
     keys = [(f"key {each}", 1) for each in range(2000)]
@@ -506,8 +506,8 @@ class Watched(Limiter):
 class TestRateLimit:
     """All workers of a client ask one limiter, and tell it what they hear."""
 
-    def test_is_asked_and_told(self, twin: Twin) -> None:
-        """Before each chunk, and after it; and at once when a worker is told to wait."""
+    def test_limiter_is_used(self, twin: Twin) -> None:
+        """The limiter is asked before each chunk and updated after it, and at once after a 429."""
         limiter = Watched()
         server = MockPlatform()
         refusal = httpx.Response(429, headers={"Retry-After": "0"})

@@ -110,13 +110,13 @@ def test_members_build_their_object() -> None:
     assert mapped("players", empty, columns) == {"externalPlayerId": "a"}
 
 
-def test_columns_that_are_not_named_stay_behind() -> None:
+def test_columns_that_are_not_named_are_ignored() -> None:
     """Columns that the mapping does not name are ignored."""
     row = mapped("players", {"id": "a", "email": "a@b.c"}, {"externalPlayerId": "id"})
     assert row == {"externalPlayerId": "a"}
 
 
-def test_a_wrong_column_is_told_with_those_that_there_are() -> None:
+def test_a_wrong_column_is_reported_with_the_existing_ones() -> None:
     """The error for an unknown column lists the columns of the file."""
     mapping = make_mapping("players", {"externalPlayerId": "PlayFabID"})
     with pytest.raises(ValueError, match=r"^no column 'PlayFabID': there are PlayFabId, Name$"):
@@ -216,7 +216,7 @@ def test_amounts_become_whole_numbers(value: object, whole: int) -> None:
         *(5.5, float(2**53), float("inf"), True, None, [5], {"a": 5}),
     ],
 )
-def test_an_amount_that_is_none_stays_to_be_refused(value: object) -> None:
+def test_a_bad_amount_is_kept_for_validation(value: object) -> None:
     """A value that is no amount is kept, so that validation rejects it."""
     row = mapped("wallet", {"externalPlayerId": "a", "economyKey": "b", "amount": value})
     assert row["amount"] is value

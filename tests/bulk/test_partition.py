@@ -126,8 +126,8 @@ def test_it_resumes_by_itself(kraty: Emulator, tmp_path: Path) -> None:
     assert failures.read_text() == ""
 
 
-def test_failures_are_written_anew(kraty: Emulator, tmp_path: Path) -> None:
-    """Without a journal too, so that a repeated run does not stumble over its own file."""
+def test_failures_are_replaced(kraty: Emulator, tmp_path: Path) -> None:
+    """A second run without a journal replaces its own file of failures."""
     path, failures = balances(tmp_path / "part.csv", 3), tmp_path / "failures.jsonl"
     path.write_text(path.read_text().replace("gold", "rubies", 1))
     for applied, skipped in ((2, 0), (0, 2)):
@@ -287,7 +287,7 @@ def run(heading: str) -> dict[str, Any]:
 
 
 def test_the_page_has_these_blocks() -> None:
-    """Each of them has a test, here or beside that of dask, and all are Python."""
+    """Every block of the page is Python and has a test."""
     headings = ["Imports", "Sources", "Dry run", "Journal and resume"]
     headings += ["dask", "Celery", "Airflow", "Spark"]
     assert list(page()) == headings
@@ -302,7 +302,7 @@ def test_the_first_block(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Three balances, one of them negative, which is mended and fed back as the page says."""
+    """The page's first block imports balances, and its corrected failure can be imported."""
     monkeypatch.chdir(tmp_path)
     Path("players.jsonl").write_text('{"externalPlayerId": "p_1"}\n')
     Path("balances.csv").write_text("PlayFabId,Gold,Name\np_1,5,x\np_2,7,y\np_3,-5,z\n")

@@ -294,7 +294,7 @@ def test_lootlocker_items() -> None:
 
 
 @pytest.mark.parametrize("amount", [-5, "-5", 1.5, True, False, None, "many", [5]])
-def test_a_balance_that_is_none_is_left_for_the_checks_to_refuse(amount: object) -> None:
+def test_a_bad_balance_is_kept_for_validation(amount: object) -> None:
     """A balance that is no number is kept, so that validation rejects it."""
     source = {"PlayFabId": "A", "VirtualCurrency": {"GC": amount}}
     [item] = items_of("wallet", "playfab", source)
@@ -332,7 +332,7 @@ def test_another_shape_is_unreadable_rather_than_nothing(
     assert json.loads(item.text) == player | source
 
 
-def test_a_row_without_a_player_is_left_for_the_checks_to_refuse() -> None:
+def test_a_row_without_a_player_is_kept_for_validation() -> None:
     """A row without a player is kept, so that validation rejects it."""
     source = {"PlayFabId": "", "VirtualCurrency": {"GC": 5}}
     [item] = items_of("wallet", "playfab", source)
@@ -340,7 +340,7 @@ def test_a_row_without_a_player_is_left_for_the_checks_to_refuse() -> None:
     assert str(problem("wallet", item.row)).startswith("externalPlayerId is missing")
 
 
-def test_a_file_of_another_platform_is_told_at_once() -> None:
+def test_a_file_of_another_platform_is_refused_at_once() -> None:
     """A file of another platform is refused at its first row."""
     message = (
         "^no column for the player's id: the preset playfab looks for PlayerId, PlayFabId;"
@@ -378,7 +378,7 @@ def test_items_keep_their_own_keys_where_the_player_is_mapped() -> None:
     assert len({row["idempotencyKey"] for row in rows}) == 3
 
 
-def test_presets_that_there_are_not_are_refused() -> None:
+def test_unknown_presets_are_refused() -> None:
     """An unknown preset is refused."""
     with pytest.raises(
         ValueError, match=r"^no preset 'unity': there are playfab, firebase, lootlocker$"

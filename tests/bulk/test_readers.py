@@ -490,7 +490,7 @@ def test_packed_lines_are_read(tmp_path: Path, name: str) -> None:
     assert items_of(tmp_path / name, gzip.compress(b'{"a":1}\n{'))[0] == Row(1, {"a": 1})
 
 
-def test_a_packed_file_that_is_broken_is_told(tmp_path: Path) -> None:
+def test_a_broken_packed_file_is_refused(tmp_path: Path) -> None:
     """A broken gzip file is an error that says so."""
     whole = gzip.compress("".join(f'{{"n":{n * n * n}}}\n' for n in range(60_000)).encode())
     path = tmp_path / "a.jsonl.gz"
@@ -629,7 +629,7 @@ def test_a_parquet_value_that_python_cannot_hold_spoils_its_row_only(write: Any)
     ]
 
 
-def test_parquet_without_rows_or_that_is_none_is_refused(write: Any, tmp_path: Path) -> None:
+def test_a_file_without_rows_or_parquet_is_refused(write: Any, tmp_path: Path) -> None:
     """A file that is empty or not Parquet is refused."""
     arrow = import_module("pyarrow")
     with pytest.raises(ValueError, match=r"a\.parquet is empty: it has columns, but no rows"):

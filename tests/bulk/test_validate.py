@@ -67,7 +67,7 @@ def test_a_field_that_is_required_is_missed(kind: Kind) -> None:
         ({5: 1}, "a field's name is a whole number; it must be text"),
     ],
 )
-def test_a_wrong_value_is_told(change: dict[str, Any], message: str) -> None:
+def test_a_wrong_value_is_reported(change: dict[str, Any], message: str) -> None:
     """A wrong value is an error that says what would be right."""
     found = problem("wallet", GOOD["wallet"] | change)
     assert found is not None

@@ -332,7 +332,7 @@ class TestAmbiguity:
         assert (expected, None) == (error.ambiguous, error.idempotency_key)
 
     def test_request_id_of_the_last_answer(self) -> None:
-        """The error tells the id of the last answer, also when attempts without one follow."""
+        """The error has the request id of the last answer, even if later attempts had none."""
         outcomes: list[Outcome] = [
             refusal(503, x_request_id="req_1"),
             refusal(503, x_request_id="req_2"),
@@ -353,7 +353,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize("status", [*range(300, 600), 600, 999])
     def test_every_status(self, status: int) -> None:
-        """Each raises; only 408, 425, 429 and 5xx are tried again."""
+        """Every error status raises; only 408, 425, 429 and 5xx are retried."""
         course = run(exchange_of(), forever(refusal(status)))
         again = status in (408, 425, 429) or 500 <= status <= 599
         assert (4 if again else 1, status, "some_code", "why") == (
@@ -530,7 +530,7 @@ class TestWaits:
         ],
     )
     def test_cap(self, asked: str, cap: float, sent: int) -> None:
-        """A wish above the cap is not waited for: the error is raised at once and tells it."""
+        """A requested wait above the cap raises at once, and the error has it."""
         config = RetryConfig(attempts=2, max_retry_after=cap)
         answer = refusal(429, "rate_limited", retry_after=asked)
         course = run(exchange_of(retry=config), forever(answer))
@@ -554,7 +554,7 @@ class TestWaits:
 
     @pytest.mark.parametrize("status", [400, 403, 409])
     def test_retry_after_elsewhere(self, status: int) -> None:
-        """A refusal that is final tells what was asked, and waits for nothing."""
+        """A final refusal has the requested wait and does not wait."""
         error = run(exchange_of(), [refusal(status, retry_after="5")]).error
         assert isinstance(error, KratyServerError)
         assert 5.0 == error.retry_after
@@ -794,7 +794,7 @@ class TestDescribe:
         ],
     )
     def test_every_field(self, outcome: Outcome, expected: dict[str, Any]) -> None:
-        """An attempt tells its call, outcome, cause, request id and what follows."""
+        """The hook receives the call, outcome, cause, request id and next step of an attempt."""
         common: dict[str, Any] = {
             "method": "POST",
             "url": URL,
@@ -834,7 +834,7 @@ class TestDescribe:
         assert (2, None, True) == (info.attempt, info.error, info.ok)
 
     def test_pickles(self) -> None:
-        """What a hook is told can be sent to another process."""
+        """What a hook receives can be sent to another process."""
         info = RequestInfo("POST", URL, 1, KEY, 1.5, None, False, error="ReadError")
         assert info == pickle.loads(pickle.dumps(info))
 
@@ -892,7 +892,7 @@ class TestAnyCourse:
         took: float,
         draws: random.Random,
     ) -> None:
-        """It ends; it is retried only if it may be; and its error tells how it went."""
+        """A call ends, is retried only if it may be, and its error describes it."""
         exchange = exchange_of(
             retry=RetryConfig(attempts=attempts, initial_delay=initial, jitter=jitter),
             budget=RetryBudget(budget),

@@ -217,7 +217,7 @@ class TestDeriveKey:
         ],
     )
     def test_bad_values(self, parts: tuple[str, ...], message: str) -> None:
-        """Parts that tell nothing apart, or that UTF-8 cannot hold, are refused."""
+        """Parts that distinguish nothing, or that UTF-8 cannot hold, are refused."""
         with pytest.raises(ValueError, match=message):
             derive_key(*parts)
 
@@ -262,7 +262,7 @@ class TestFulfilOnce:
 
     @pytest.mark.parametrize("awaited", [False, True], ids=["sync", "async"])
     def test_conflict(self, awaited: bool) -> None:
-        """A conflict is told once, and raised on."""
+        """A conflict is reported once and raised again."""
         alerts: list[KratyServerError] = []
         error = conflict()
         with pytest.raises(KratyServerError) as caught:
@@ -274,14 +274,14 @@ class TestFulfilOnce:
         "error", [conflict("conflict"), ValueError("other")], ids=["other-409", "other-error"]
     )
     def test_other_errors(self, awaited: bool, error: Exception) -> None:
-        """Any other failure is raised on and told to nobody."""
+        """Any other error is raised again and not reported."""
         alerts: list[KratyServerError] = []
         with pytest.raises(type(error)) as caught:
             refuse(awaited=awaited, error=error, alerts=alerts)
         assert (error, []) == (caught.value, alerts)
 
     def test_async_callback(self) -> None:
-        """A coroutine function is refused at once: in a conflict, nobody would await it."""
+        """A coroutine function is refused at once, because nothing would await it."""
 
         async def alert(error: KratyServerError) -> None: ...
 

@@ -215,7 +215,7 @@ class TestRefused:
         assert caught.value.__cause__ is None
 
     def test_the_body_itself(self) -> None:
-        """A problem of the body itself is told so."""
+        """The error for a body that is no object says so."""
         body: dict[Any, Any] = {7: 1}
         with pytest.raises(TypeError, match=r"^the body has a key of type int, not str$"):
             encode(body)

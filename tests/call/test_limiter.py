@@ -18,7 +18,7 @@ class TestLimiter:
     """It slows before it is told to."""
 
     def test_knows_nothing(self) -> None:
-        """Before the first answer, and without the headers, nobody waits."""
+        """Without an answer, or without the headers, no call waits."""
         limiter = Limiter()
         assert [0.0] * 50 == [limiter.take(1.0) for _ in range(50)]
         limiter.done({}, 2.0, 0.0)
@@ -81,7 +81,7 @@ class TestLimiter:
         assert 60.0 == limiter.take(0.0)
 
     def test_hold(self) -> None:
-        """When one is told to wait, all do, for the longest that any was told."""
+        """After a 429 all workers wait, for the longest wait that any of them got."""
         limiter = Limiter()
         limiter.hold(5.0, 1.0)
         limiter.hold(2.0, 1.0)

@@ -139,7 +139,7 @@ class TestCommands:
 
     @pytest.mark.parametrize("arguments", [["--idempotency-key", "r1"], []])
     def test_wallet(self, command: Command, kraty: Emulator, arguments: list[str]) -> None:
-        """Credited and debited, with the key that was given or one of its own."""
+        """A wallet is credited and debited, under a given key or a generated one."""
         done = command("wallet", "credit", "p", "gold", "500", "--reason", "iap", *arguments)
         assert done.status == 0
         assert command("wallet", "debit", "p", "gold", "200", "--json").json["balance"] == 300
@@ -148,7 +148,7 @@ class TestCommands:
         assert not arguments or first.idempotency_key == "r1"
 
     def test_a_repeat_is_said_to_be_one(self, command: Command, kraty: Emulator) -> None:
-        """The result is printed all the same."""
+        """A repeat prints its result and says that nothing changed."""
         credit = ("wallet", "credit", "p", "gold", "500", "--idempotency-key", "r1")
         command(*credit)
         again = command(*credit)
@@ -412,8 +412,8 @@ class TestStatuses:
         assert command(*repeat).status == 0
         assert kraty.balance("p", "gold") == 10
 
-    def test_nobody_there(self, command: Command) -> None:
-        """Nothing was sent, so nothing has taken effect."""
+    def test_connection_refused(self, command: Command) -> None:
+        """A refused connection is reported as having had no effect."""
         nowhere = ("--base-url", "http://127.0.0.1:9", "--deadline", "0.3", "--yes")
         told = command(*nowhere, "wallet", "credit", "p", "gold", "5")
         assert told.status == 5
@@ -500,7 +500,7 @@ class TestConfirmation:
         monkeypatch: pytest.MonkeyPatch,
         arguments: list[str],
     ) -> None:
-        """Refused where nobody can be asked, and done after a yes alone."""
+        """A live key is refused without a terminal, and needs a yes with one."""
         before = writes(kraty)
         refused = command(*arguments, "--json")
         assert (refused.status, refused.error["code"]) == (2, "usage")
@@ -553,7 +553,7 @@ class TestConfirmation:
     def test_a_key_of_an_unknown_kind_is_no_test_key(
         self, command: Command, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """An answer that does not tell is taken for the worst."""
+        """A key of an unknown environment is treated as a live key."""
         monkeypatch.setattr("kraty_server_api.resources.health.Health.ping", ping)
         assert command("wallet", "credit", "p", "gold", "7").status == 2
 

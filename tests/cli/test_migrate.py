@@ -67,7 +67,7 @@ class TestImport:
         assert kraty.client().players.get("p")["player"]["externalPlayerId"] == "p"
 
     def test_rows_that_fail(self, kraty: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
-        """Status 6, and the command that was told brings them in once they are mended."""
+        """The status is 6, and the printed command imports the corrected rows."""
         path = wallet_rows(12)
         path.write_text(path.read_text().replace("p7,gold,7", "p7,gold,seven"))
         assert main(WALLET) == 6

@@ -980,7 +980,7 @@ def test_looping_parameter() -> None:
 
 
 def test_ambiguous_operation() -> None:
-    """Two operations of one name cannot be told apart, which is said."""
+    """Two operations of one name are reported as ambiguous."""
     same = {"operationId": "same"}
     with pytest.raises(ContractError, match="two operations are called 'same'"):
         compare({"paths": {"/a": {"get": same, "put": same}}}, {})
@@ -1168,7 +1168,7 @@ def test_change_is_seen_from_both_sides(old: Node, name: str, component: Node) -
 @settings(deadline=None)
 @given(CONTRACTS, NAMES)
 def test_added_field_is_removed_by_going_back(old: Node, name: str) -> None:
-    """An optional field breaks nobody when it is added, and everybody when it is taken away."""
+    """An optional field breaks no caller when it is added, and breaks them when it is removed."""
     new = copy.deepcopy(old)
     new["components"]["schemas"][name]["properties"]["fresh"] = INT
     there, back = compare(old, new), compare(new, old)

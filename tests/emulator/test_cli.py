@@ -56,8 +56,8 @@ def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_says_where_it_is_and_stops_when_told(number: signal.Signals) -> None:
-    """One line of JSON when it answers, the log elsewhere, and status 0 at the end."""
+def test_it_prints_its_address_and_stops_on_a_signal(number: signal.Signals) -> None:
+    """It prints one line of JSON when it is ready, logs elsewhere and exits with status 0."""
     with command("--port", "0") as (process, ready):
         assert set(ready) == {"base_url", "api_key"}
         headers = {"Authorization": f"Bearer {ready['api_key']}"}
@@ -106,7 +106,7 @@ def test_a_command_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("package", ["starlette", "uvicorn", "jsonschema_rs"])
 def test_without_the_extra_it_says_what_to_install(package: str) -> None:
-    """One line and status 2, whichever part is missing."""
+    """It prints one line and exits with status 2, whichever part is missing."""
     code = (
         "import sys\n"
         f"sys.modules[{package!r}] = None\n"

@@ -75,7 +75,7 @@ class TestClock:
         with pytest.raises(ValueError, match="zone"):
             Clock(datetime(2026, 6, 8))  # noqa: DTZ001
 
-    def test_whoever_listens_is_told(self) -> None:
+    def test_listeners_are_called(self) -> None:
         """A listener is called each time the clock is moved."""
         clock, told = Clock(), list[float]()
         clock.listen(lambda: told.append(clock()))
@@ -86,7 +86,7 @@ class TestClock:
         assert len(told) == 4
         assert [NOON.timestamp(), NOON.timestamp() + 1] == told[:2]
 
-    def test_whoever_ignores_it_is_not(self) -> None:
+    def test_removed_listeners_are_not_called(self) -> None:
         """A listener can be removed, even while listeners are called."""
         clock, told = Clock(), list[str]()
 
@@ -202,7 +202,7 @@ class TestWhatTimeDoes:
             assert credit() is True
             assert kraty.balance("a", "gold") == 10
 
-    def test_a_grant_lapses(self) -> None:
+    def test_a_grant_expires(self) -> None:
         """A grant expires at its own time."""
         with Emulator(clock=Clock(NOON)) as kraty:
             client = kraty.client()
@@ -219,7 +219,7 @@ class TestWhatTimeDoes:
             assert client.grants.ack("a", grant.id).status == "expired"
 
     def test_the_minute_of_a_rate_limit_ends(self) -> None:
-        """All four headers tell how it stands; another key has a minute of its own."""
+        """All four headers show the limit; another key has its own minute."""
         names = ["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset", "retry-after"]
         with (
             Emulator(clock=Clock(NOON + timedelta(seconds=15)), requests_per_minute=2) as kraty,

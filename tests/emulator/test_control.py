@@ -81,7 +81,7 @@ def test_faults_are_scripted(control: Control, kraty: Emulator) -> None:
 
 
 def test_faults_are_cleared(control: Control) -> None:
-    """Scripts and chaos; what struck is still counted."""
+    """Scripts and chaos can be cleared; past faults are still counted."""
     control.post("faults", {"faults": [{"kind": "status", "status": 500}], "times": None})
     control.post("chaos", {"rate": 1.0, "seed": 1, "after": 0, "operation": "wallet.debit"})
     assert control.credit().status_code == 500

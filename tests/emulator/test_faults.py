@@ -84,8 +84,8 @@ class TestRules:
         faults.clear()
         assert [None] == drawn(faults, "players.get")
 
-    def test_the_first_rule_strikes_first(self) -> None:
-        """While it lets calls go by, and when it is over, the next one does."""
+    def test_the_first_rule_applies_first(self) -> None:
+        """The next rule applies while the first one lets calls pass, and after it."""
         faults = Faults()
         faults.add(Fault("drop"), operation="wallet.credit", skip=1)
         faults.add(Fault("reset"), times=None)
@@ -101,7 +101,7 @@ class TestRules:
         assert [None, "delay"] == drawn(faults, "webhook", "webhook")
         assert [None, None] == drawn(faults, None, "health.ping")
 
-    def test_what_struck_is_counted(self) -> None:
+    def test_past_faults_are_counted(self) -> None:
         """Faults are counted by kind, status and moment, even after all are cleared."""
         faults = Faults()
         faults.add(Fault("drop"), None, Fault("status", status=429, when="before"))
@@ -148,7 +148,7 @@ class TestChaos:
         assert late == pytest.approx(faults.struck.total() * after, rel=0.1)
 
     def test_everything_comes_up(self) -> None:
-        """Each kind at each moment that it has."""
+        """Chaos picks every kind of fault at every moment that it has."""
         faults = Faults()
         faults.chaos(1.0)
         drawn(faults, *["wallet.credit"] * 4000)
@@ -336,7 +336,7 @@ def test_what_was_read_does_not_change(api: Api) -> None:
         ("invalid_json", KratyResponseError, ""),
     ],
 )
-def test_the_caller_learns_of_it_and_repeats(
+def test_the_caller_sees_an_error_and_repeats(
     kraty: Emulator,
     client: KratyAdmin,
     kind: FaultKind,
@@ -486,7 +486,7 @@ def test_a_forwarded_address_hides_no_connection(kraty: Emulator) -> None:
 
 
 def test_counts_agree(kraty: Emulator) -> None:
-    """Under chaos, what struck, what was seen and the ledger tell one story."""
+    """Under chaos, the counted faults, the requests and the ledger agree."""
     kraty.faults.chaos(0.5, seed=3, seconds=0.01)
     patient = kraty.client(
         retry=RetryConfig(attempts=20, initial_delay=0.0), retry_budget=None, deadline=60

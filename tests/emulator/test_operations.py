@@ -182,7 +182,7 @@ def test_a_grants_options_are_kept(api: Api) -> None:
         pytest.param("9999-12-31T23:59:59-10:00", id="year 10000 in UTC"),
     ],
 )
-def test_a_grant_cannot_lapse_at_no_time(api: Api, time: str) -> None:
+def test_a_grant_needs_a_time_to_expire(api: Api, time: str) -> None:
     """What cannot be kept as a time is refused by name."""
     body = {"idempotencyKey": "r1", "entries": MIXED, "expiresAt": time}
     refused = api.post("/players/alice/grants", body)
@@ -193,7 +193,7 @@ def test_a_grant_cannot_lapse_at_no_time(api: Api, time: str) -> None:
 @pytest.mark.parametrize(
     "time", ["0001-01-01T00:00:00.000Z", "0256-03-02T04:50:35.636Z", "9999-12-31T23:59:59.999Z"]
 )
-def test_a_grant_may_lapse_in_any_year(api: Api, time: str) -> None:
+def test_a_grant_may_expire_in_any_year(api: Api, time: str) -> None:
     """A year is written with four digits, as the contract's format has it."""
     body = {"idempotencyKey": "r1", "entries": MIXED, "expiresAt": time}
     assert time == api.post("/players/alice/grants", body).data["expiresAt"]
@@ -215,7 +215,7 @@ def test_acking_claims_and_pays_nothing(api: Api, clock: StoppedClock) -> None:
     assert api.balance("alice") == 500
 
 
-def test_a_lapsed_grant_stays_lapsed(api: Api, clock: StoppedClock) -> None:
+def test_an_expired_grant_stays_expired(api: Api, clock: StoppedClock) -> None:
     """Acking comes too late at the very moment of expiry."""
     body = {"idempotencyKey": "r1", "entries": MIXED, "expiresAt": "2026-06-08T12:00:10Z"}
     grant = api.post("/players/alice/grants", body).data
@@ -247,7 +247,7 @@ def test_credit_and_debit_move_a_balance(api: Api) -> None:
 
 
 def test_grant_and_revoke_move_a_holding(api: Api) -> None:
-    """The same for items, down to nothing, which is still a holding."""
+    """Items are granted and revoked down to zero, which is still a holding."""
     granted = api.post("/players/alice/inventory/health_potion/grant", {"quantity": 10})
     assert granted.data == {"itemKey": "health_potion", "quantity": 10, "applied": True}
     revoked = api.post("/players/alice/inventory/health_potion/revoke", {"quantity": 10})
@@ -407,7 +407,7 @@ def test_an_unknown_lobby_is_not_found(api: Api) -> None:
 
 @pytest.mark.parametrize("game", ["game_2", "no_such_game"])
 def test_another_games_lobbies_are_out_of_reach(api: Api, game: str) -> None:
-    """A key opens its own game only, and does not tell which others exist."""
+    """A key cannot see whether another game's lobby exists."""
     body = {"key": "m1", "externalPlayerIds": ["alice"]}
     pushed = api.post(f"/games/{game}/events/quick_brawl/lobbies", body)
     assert pushed.error == (403, "tenant_mismatch")
@@ -465,7 +465,7 @@ def test_players_belong_to_a_game(api: Api) -> None:
 
 @pytest.mark.parametrize("name", ["a%2Fb", "caf%C3%A9", "%2E%2E", "a%0Ab", "a%20b", "%F0%9F%8E%B2"])
 def test_any_text_is_an_id(api: Api, name: str) -> None:
-    """An id with slashes, dots, spaces or line breaks is one segment all the same."""
+    """An id with slashes, dots, spaces or line breaks is still one segment."""
     make_player(api, name)
     assert api.get(f"/players/{name}").status == 200
     assert api.get("/players/a/b").error == (404, "not_found")
@@ -490,7 +490,7 @@ def test_a_stranger_is_not_found(api: Api, method: str, path: str, body: Any) ->
 
 
 def test_a_ban_lasts_until_it_is_lifted(api: Api, clock: StoppedClock) -> None:
-    """A second ban refreshes the reason, keeps the time and tells nobody."""
+    """A second ban changes the reason, keeps the time and sends no event."""
     make_player(api)
     ban = api.post("/players/alice/ban", {"reason": "bots"}).data
     assert (ban["applied"], ban["reason"]) == (True, "bots")
@@ -574,7 +574,7 @@ def test_a_merge_happens_once(api: Api, clock: StoppedClock) -> None:
 
 @pytest.mark.parametrize("reason", ["itself", "banned", "erased", "overflow"])
 def test_some_merges_are_invalid(api: Api, reason: str) -> None:
-    """The same player, a banned or erased target, or more than a balance can hold."""
+    """Merges into the same, a banned or an erased player, or above the limit, are refused."""
     make_player(api, "alice", gold=MAX_SAFE_INTEGER if reason == "overflow" else 1)
     make_player(api, "guest", gold=1)
     if reason == "banned":
@@ -600,8 +600,8 @@ def chest(player: str = "p_1", quantity: Any = 1, **more: Any) -> dict[str, Any]
     return row(player, **{"itemKey": "starter_chest", "quantity": quantity, **more})
 
 
-def test_players_are_brought_in_without_a_word(api: Api) -> None:
-    """Rows make or update players, and tell no webhook."""
+def test_importing_players_sends_no_event(api: Api) -> None:
+    """Imported rows create or update players and send no event."""
     make_player(api)
     rows = [row("p_1"), row("alice", contextSnapshot={"country": "PT"})]
     outcome = api.post("/migrate/players", {"rows": rows}).data
@@ -634,7 +634,7 @@ def test_holdings_are_brought_in_without_a_word(api: Api) -> None:
     ],
 )
 def test_each_row_takes_effect_once(api: Api, clock: StoppedClock, path: str, make: Any) -> None:
-    """Its key is remembered for good; with other contents it is a failure of that row."""
+    """A row's key is kept; other contents under it are a failure of that row."""
     batch = {"rows": [make("p_1"), make("p_2")], "idempotencyKey": "batch"}
     assert api.post(path, batch).data["applied"] == 2
     ledger = api.deltas()
@@ -796,8 +796,8 @@ def test_an_erased_id_is_free_again(api: Api) -> None:
 
 
 @pytest.mark.parametrize("merged", [False, True])
-def test_erasing_nobody_is_a_success(api: Api, merged: bool) -> None:
-    """There is nothing under an id that never was, or that was merged away."""
+def test_erasing_an_unknown_player_succeeds(api: Api, merged: bool) -> None:
+    """Erasing an unknown or merged player succeeds and changes nothing."""
     if merged:
         make_player(api, "ghost")
         make_player(api, "alice")

@@ -74,14 +74,14 @@ def test_another_method_is_not_allowed(api: Api, method: str, path: str) -> None
     ],
 )
 def test_other_paths_are_not_found(api: Api, path: bytes) -> None:
-    """The answer is an envelope all the same."""
+    """The answer to an unknown path is an error envelope."""
     answer = api.platform.answer(Request(method="GET", path=path))
     assert answer.status == 404
     assert parse(answer.body)["error"]["code"] == "not_found"
 
 
 def test_a_path_must_be_utf8(api: Api) -> None:
-    """Bytes that are no text name nobody."""
+    """A path that is not UTF-8 is not found."""
     assert api.get("/players/%ff").error == (400, "validation_failed")
 
 
@@ -224,7 +224,7 @@ def test_problems_are_named_in_the_entry_that_has_them(api: Api) -> None:
 
 
 def test_the_problems_of_a_huge_request_are_cut_short(api: Api) -> None:
-    """Enough to mend it, and not the request once more."""
+    """The errors of a huge request are limited."""
     refused = api.post("/players/alice/grants", {"idempotencyKey": "r", "entries": [5] * 1000})
     assert len(refused.fields) == 100
     assert len(refused.body["error"]["message"]) < 300
@@ -309,8 +309,8 @@ def test_the_newest_thousand_requests_are_kept(api: Api) -> None:
 # --- events and failures ---------------------------------------------------
 
 
-def test_events_are_told_after_the_commit(clock: StoppedClock) -> None:
-    """Whoever is woken by a change can look it up."""
+def test_events_are_sent_after_the_commit(clock: StoppedClock) -> None:
+    """The data of an event can be read when the event is sent."""
     state = State(":memory:")
     seen: list[int] = []
     api = Api(
@@ -343,8 +343,8 @@ def test_what_an_event_holds(api: Api) -> None:
     ]
 
 
-def test_a_replay_and_a_refusal_tell_nothing(api: Api) -> None:
-    """Nothing happened, so there is nothing to tell."""
+def test_a_replay_and_a_refusal_send_no_event(api: Api) -> None:
+    """A call that changes nothing sends no event."""
     api.post(CREDIT, {"amount": 5, "idempotencyKey": "r1"})
     api.told()
     api.post(CREDIT, {"amount": 5, "idempotencyKey": "r1"})

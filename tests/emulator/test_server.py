@@ -67,7 +67,7 @@ def client(kraty: Emulator, key: str | None = None) -> httpx.Client:
 
 
 def test_every_operation_answers_over_http(http: httpx.Client) -> None:
-    """Each once, in an order in which all succeed, and as the contract describes it."""
+    """Each operation is called once and answers as the contract describes it."""
     entries = [{"type": "currency", "currencyKey": "gold", "amount": 5}]
     row = {"externalPlayerId": "p_1", "idempotencyKey": "k"}
     done: dict[str, Any] = {}
@@ -142,8 +142,8 @@ def test_refusals_are_envelopes(
     assert refused.headers["ratelimit-limit"] == "600000"
 
 
-def test_keys_are_told_apart(kraty: Emulator) -> None:
-    """No key, a client's key and another game's key."""
+def test_keys_are_distinguished(kraty: Emulator) -> None:
+    """A missing key, a client's key and another game's key get different answers."""
     with client(kraty, "no.key") as stranger:
         assert stranger.get("/ping").status_code == 401
     with client(kraty, CLIENT_KEY) as player:
@@ -257,7 +257,7 @@ def test_the_key_is_known_before_the_start() -> None:
 
 
 def test_many_run_side_by_side() -> None:
-    """Each with a port and a world of its own."""
+    """Each emulator has its own port and world."""
     emulators = [Emulator() for _ in range(8)]
     try:
         for number, emulator in enumerate(emulators):
@@ -312,7 +312,7 @@ def test_a_server_that_cannot_start_says_why(
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.1", "::1", "example.com", ""])
 def test_only_this_machine_is_served(host: str) -> None:
-    """The keys are no secret, so nobody else may come near."""
+    """The server refuses to listen on other addresses, because its keys are no secret."""
     with pytest.raises(ValueError, match="loopback"):
         Emulator(host=host)
 
@@ -346,7 +346,7 @@ def test_a_budget_can_be_set() -> None:
         assert (refused.status_code, refused.headers["retry-after"]) == (429, "60")
 
 
-def test_closing_waits_for_nobody() -> None:
+def test_closing_does_not_wait() -> None:
     """Closing waits neither for an idle connection nor for an unfinished request."""
     with Emulator() as emulator:
         host, port = emulator.base_url.removeprefix("http://").split(":")

@@ -118,10 +118,10 @@ def test_a_migration_is_silent(kraty: Emulator, client: KratyAdmin, receiver: Re
     assert [("wallet.changed", 1)] == receiver.received
 
 
-def test_an_erasure_is_told_once_with_the_id_that_was_erased(
+def test_an_erasure_is_sent_once_with_the_erased_id(
     kraty: Emulator, client: KratyAdmin, receiver: Receiver
 ) -> None:
-    """Erasing what is erased, or never was, tells nothing."""
+    """Erasing an erased or unknown player sends no event."""
     client.wallet.credit("alice", "gold", amount=5)
     for player in ("alice", "alice", "nobody"):
         client.players.delete(player, reason="gdpr_erasure")
@@ -130,8 +130,8 @@ def test_an_erasure_is_told_once_with_the_id_that_was_erased(
     assert ["alice"] == [data["externalPlayerId"] for data in erased]
 
 
-def test_a_ban_is_told_once(kraty: Emulator, client: KratyAdmin, receiver: Receiver) -> None:
-    """Banning whoever is banned tells nothing; banning again after an unban does."""
+def test_a_ban_is_sent_once(kraty: Emulator, client: KratyAdmin, receiver: Receiver) -> None:
+    """Banning a banned player sends no event; banning again after an unban does."""
     client.wallet.credit("alice", "gold", amount=5)
     client.players.ban("alice", reason="cheats")
     client.players.ban("alice", reason="still cheats")
@@ -153,7 +153,7 @@ def test_a_call_without_effect_tells_nothing(
     assert sorted(receiver.received) == [("player.registered", 1), ("wallet.changed", 1)]
 
 
-def test_an_endpoint_is_told_of_what_it_asked_for(
+def test_an_endpoint_receives_the_events_that_it_names(
     kraty: Emulator, client: KratyAdmin, receiver: Receiver
 ) -> None:
     """An endpoint receives the events that its latest registration names."""
@@ -170,7 +170,9 @@ def test_an_endpoint_is_told_of_what_it_asked_for(
 # --- at least once ---------------------------------------------------------
 
 
-def test_what_fails_is_told_again(kraty: Emulator, client: KratyAdmin, receiver: Receiver) -> None:
+def test_a_failed_delivery_is_retried(
+    kraty: Emulator, client: KratyAdmin, receiver: Receiver
+) -> None:
     """A failed delivery is retried under the same id, after longer and longer waits."""
     kraty.webhooks.register(receiver.url, SECRET, events=["wallet.changed"])
     receiver.answer = lambda _: 500
@@ -208,8 +210,8 @@ def test_only_a_2xx_is_a_success(
     assert ("delivered", [status, 299]) == (delivery.status, [a.status for a in delivery.attempts])
 
 
-def test_nobody_answers(kraty: Emulator, client: KratyAdmin) -> None:
-    """The log says why, and the next attempt is due."""
+def test_a_refused_delivery_is_logged(kraty: Emulator, client: KratyAdmin) -> None:
+    """The log says why a delivery failed, and the next attempt is due."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     kraty.webhooks.register(f"http://localhost:{port}/", SECRET, events=["wallet.changed"])
@@ -260,7 +262,7 @@ def test_one_that_is_held_back_is_overtaken(
 
 
 def test_a_replay(kraty: Emulator, client: KratyAdmin, receiver: Receiver) -> None:
-    """The same event, with the next number, also after it was given up."""
+    """A replay sends the same event with the next attempt number, even after the last attempt."""
     kraty.webhooks.register(receiver.url, SECRET, events=["wallet.changed"])
     client.wallet.credit("alice", "gold", amount=5)
     kraty.webhooks.settle(PATIENCE)
@@ -410,7 +412,7 @@ def looked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return looked
 
 
-def test_a_clock_that_stands_wakes_nobody(receiver: Receiver, looked: list[int]) -> None:
+def test_a_standing_clock_does_not_wake_the_loop(receiver: Receiver, looked: list[int]) -> None:
     """A standing clock does not wake the loop, however close the next delivery is."""
     receiver.answer = lambda _: 500
     with Emulator(seed=1, webhook_backoff=[0.001]) as kraty:
@@ -425,7 +427,9 @@ def test_a_clock_that_stands_wakes_nobody(receiver: Receiver, looked: list[int])
         assert before == len(looked)
 
 
-def test_an_endpoint_that_hangs_keeps_nobody_busy(receiver: Receiver, looked: list[int]) -> None:
+def test_a_hanging_endpoint_does_not_keep_the_loop_busy(
+    receiver: Receiver, looked: list[int]
+) -> None:
     """When all slots hang, the loop sleeps, and closing stops the deliveries."""
     hanging, released = threading.Semaphore(0), threading.Event()
 
@@ -494,7 +498,7 @@ def test_no_such_wait(wait: float) -> None:
 
 
 def test_what_was_not_delivered_is_after_a_crash(tmp_path: Path, receiver: Receiver) -> None:
-    """What happened and that it is to be told are committed together."""
+    """A change and its delivery are committed together."""
     database = tmp_path / "kraty.sqlite3"
     code = f"""
 import os, signal

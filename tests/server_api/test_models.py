@@ -1079,7 +1079,7 @@ def test_a_full_answer_survives_pickling_after_it_was_read(answers: Answers) -> 
     "is_async", [pytest.param(False, id="sync"), pytest.param(True, id="async")]
 )
 @pytest.mark.parametrize("method", EACH_METHOD)
-def test_http_tells_of_the_call(answers: Answers, method: Method, is_async: bool) -> None:
+def test_http_describes_the_call(answers: Answers, method: Method, is_async: bool) -> None:
     """Status, headers, request id, attempts and key are beside the dict, not in it."""
     result = (answers.call_async if is_async else answers.call)(method, method.answer)
     is_read = method.name in ("lobbies.read", "players.get", "players.export", "health.ping")
@@ -1144,7 +1144,7 @@ def test_wire_fields_of_these_names_do_not_interfere(answers: Answers) -> None:
 @pytest.mark.parametrize(
     "is_async", [pytest.param(False, id="sync"), pytest.param(True, id="async")]
 )
-def test_replayed_says_what_the_answer_tells(
+def test_replayed_is_what_the_answer_says(
     answers: Answers,
     name: str,
     status: int,
@@ -1152,7 +1152,7 @@ def test_replayed_says_what_the_answer_tells(
     expected: bool | None,
     is_async: bool,
 ) -> None:
-    """True for a repeat, False for a first time, None where the answer does not tell."""
+    """`replayed` is True for a repeat, False for a first call, None if unknown."""
     method = METHODS[name]
     call = answers.call_async if is_async else answers.call
 
@@ -1160,7 +1160,7 @@ def test_replayed_says_what_the_answer_tells(
 
 
 def test_replayed_of_a_missing_applied_is_none(answers: Answers) -> None:
-    """An adjustment that does not say whether it was applied does not tell."""
+    """`replayed` is None if an adjustment does not say whether it was applied."""
     assert answers.call(METHODS["wallet.credit"], {"balance": 1}).replayed is None
 
 

@@ -170,7 +170,7 @@ def test_details_of_the_call_are_beside_the_dict() -> None:
 
 
 def test_an_operation_has_defaults() -> None:
-    """An operation is enveloped, needs a body in the answer, and cannot tell a repeat."""
+    """An operation is enveloped, needs a body in the answer and cannot recognise a repeat."""
     operation = Operation(name="a.b", method="GET", path="/", body=None, result=Model)
     assert operation.enveloped
     assert not operation.may_be_empty

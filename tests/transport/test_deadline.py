@@ -115,7 +115,7 @@ class TestSending:
 
     @twins
     def test_slow_reader(self, twin: Twin) -> None:
-        """Each piece that it takes does not renew the time."""
+        """A server that reads slowly does not extend the deadline."""
         over = threading.Event()
 
         def drain(accepted: socket.socket) -> None:

@@ -345,7 +345,7 @@ class TestPaths:
 
     @twins
     def test_compressed_answer(self, twin: Twin) -> None:
-        """An answer that comes compressed without having been asked for is read all the same."""
+        """A compressed answer is read although none was requested."""
 
         def answer(seen: Seen) -> bytes:
             body = gzip.compress(b'{"data":{"balance":7}}')
@@ -637,7 +637,7 @@ class TestTimeouts:
     @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a full backlog hang")
     @twins
     def test_connect(self, twin: Twin) -> None:
-        """A host that accepts nobody is a connect timeout, and nothing was sent."""
+        """A host that accepts no connection is a connect timeout, and nothing was sent."""
         with ExitStack() as stack:
             listener = stack.enter_context(socket.socket())
             listener.bind(("127.0.0.1", 0))
@@ -760,7 +760,7 @@ class TestAuthorities:
     @pytest.mark.usefixtures("resolving")
     @twins
     def test_unknown(self, twin: Twin, authority: Path) -> None:
-        """A server that nobody known vouches for gets no request."""
+        """A server with an unknown certificate gets no request."""
         with serving(tls=speaking_tls(authority)) as server:
             error = failing(twin, base_url=f"https://{HOST}:{server.port}")
         assert ("ConnectError", False, []) == (error.cause_name, error.ambiguous, server.seen)

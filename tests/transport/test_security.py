@@ -170,7 +170,7 @@ class TestLogs:
     @pytest.mark.parametrize("own", [True, False], ids=["own-transport", "http_client"])
     @twins
     def test_debug(self, twin: Twin, own: bool, caplog: pytest.LogCaptureFixture) -> None:
-        """Not even at DEBUG is the key logged, be a call answered, refused or broken."""
+        """The key is not logged at DEBUG, whether a call is answered, refused or broken."""
         caplog.set_level(logging.DEBUG)
 
         def answer(seen: Seen) -> bytes | None:
@@ -557,7 +557,7 @@ class TestResults:
 
     @twins
     def test_results_and_telemetry(self, twin: Twin) -> None:
-        """Neither a result, nor its HTTP side, nor what the hook is told knows the key."""
+        """The key is in no result, no details of the HTTP call and no telemetry."""
         told: list[RequestInfo] = []
         with serving() as server:
             result = twin.credit(base_url=server.url, on_request=told.append)
