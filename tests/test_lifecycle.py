@@ -395,8 +395,9 @@ class TestLoops:
         def answer(request: httpx.Request) -> httpx.Response:
             raise RuntimeError("mine")
 
-        with pytest.raises(RuntimeError, match=r"^mine$"):
+        with pytest.raises(RuntimeError) as caught:
             ASYNC.credit(http_client=ASYNC.mocked(answer))
+        assert "mine" == str(caught.value)  # `match` would see the note with the key too
 
     def test_http_client_in_a_second_loop(self) -> None:
         """A caller's client that holds no connections works in any loop."""
