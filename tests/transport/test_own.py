@@ -6,9 +6,11 @@ import asyncio
 import gzip
 import importlib
 import os
+import select
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import threading
@@ -21,6 +23,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
+import httpcore
 import httpx
 import pytest
 import respx
@@ -29,6 +32,7 @@ import kraty_admin
 import kraty_server_api
 from kraty_admin import KratyError, KratyNetworkError, RetryConfig
 from kraty_admin._transport import _async_backend, _backend, _body
+from kraty_admin._transport._backend import Stream, Watch
 from loopback import (
     ASYNC,
     AT_ONCE,
@@ -612,3 +616,23 @@ def test_interrupted_anywhere() -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert (0, True) == (shown, longest < 2.5)
+
+
+def test_an_empty_write_hides_no_reset() -> None:
+    """A reset that arrives before the last, empty piece of a body is read as a reset."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ours = socket.create_connection(listener.getsockname())
+        theirs, _ = listener.accept()
+    watch = Watch()
+    watch.begin(time.monotonic() + 10, is_open=True)
+    stream = Stream(ours, watch)
+    stream.write(b"head")
+    stream.write(b"body")
+    # Closing without lingering sends a reset.
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    theirs.close()
+    assert select.select([ours], [], [], 10)[0]
+    stream.write(b"")
+    with pytest.raises(httpcore.ReadError):
+        stream.read(100)
+    stream.close()

@@ -126,6 +126,8 @@ class AsyncStream(httpcore.AsyncNetworkStream):
             await below.wait(left, httpcore.ReadTimeout)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        if not (buffer or self._held):
+            return
         if not (self._watch.was_sent or self._held):
             self._held = buffer
             return

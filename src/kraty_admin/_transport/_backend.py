@@ -94,6 +94,10 @@ class Stream(httpcore.NetworkStream):
             raise httpcore.ReadError(str(error)) from error
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        if not (buffer or self._held):
+            # httpcore ends a body with an empty write. Sending nothing would take a reset
+            # from the socket, and the read would report that the server had closed.
+            return
         if not (self._watch.was_sent or self._held):
             # httpcore writes a request's head first, then its body. The head waits for the
             # next write or read, so that both leave in one packet and one system call.
