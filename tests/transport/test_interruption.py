@@ -45,7 +45,8 @@ def call_of(error: BaseException | None) -> CallInfo:
     """The facts that an exception carries, or the one that it came from."""
     assert error is not None
     found: CallInfo | None = getattr(error, "kraty_call", None)
-    return call_of(error.__cause__) if found is None else found
+    # On Python 3.10, awaiting a cancelled task makes a second CancelledError.
+    return call_of(error.__cause__ or error.__context__) if found is None else found
 
 
 class Interrupter:
