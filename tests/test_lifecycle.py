@@ -288,6 +288,26 @@ class TestLoops:
 
         assert {"ok": True} == asyncio.run(main())
 
+    def test_loop_of_the_block(self) -> None:
+        """A client belongs to the loop of its `async with`, not to that of its first call."""
+
+        async def enter(kraty: KratyAdminAsync) -> None:
+            await kraty.__aenter__()
+
+        async def call(kraty: KratyAdminAsync) -> None:
+            await kraty.wallet.credit("p", "gold", amount=1)
+
+        with serving() as server:
+            kraty = KratyAdminAsync(api_key=KEY, base_url=server.url)
+            first = asyncio.new_event_loop()
+            first.run_until_complete(enter(kraty))
+            with pytest.raises(KratyError, match=r"another event loop: make one per loop$"):
+                asyncio.run(call(kraty))
+            assert [] == server.seen
+            first.run_until_complete(call(kraty))
+            first.run_until_complete(kraty.close())
+            first.close()
+
     def test_second_loop(self) -> None:
         """In a second loop a call is an error that says what to do, and nothing is sent."""
         with serving() as server:

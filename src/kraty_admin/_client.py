@@ -435,6 +435,7 @@ class KratyAdminAsync(AsyncResources, _Client["AsyncSender"]):
         self._closed = True
 
     async def __aenter__(self: A) -> A:
+        self._sender.channel.claim_loop()
         return self
 
     async def __aexit__(

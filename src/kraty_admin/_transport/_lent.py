@@ -182,6 +182,9 @@ class AsyncLentChannel:
     def is_closed(self) -> bool:
         return self._closed or self._client.is_closed
 
+    def claim_loop(self) -> None:
+        pass  # the caller's client may serve several loops, if its transport can
+
     async def attempt(self, exchange: Exchange[T], limits: Limits) -> Outcome:
         running_loop()  # refuses trio, where the waits between attempts would fail
         client = self._client

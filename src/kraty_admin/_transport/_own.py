@@ -269,11 +269,7 @@ class AsyncOwnChannel:
         return self._closed
 
     async def attempt(self, exchange: Exchange[T], limits: Limits) -> Outcome:
-        if not self._is_at_home():
-            # Its connections belong to the first loop and would hang or fail in this one.
-            raise KratyError(
-                "this KratyAdminAsync was first used in another event loop: make one per loop"
-            )
+        self.claim_loop()
         pool = self.pools.get()
         try:
             await pool.gate.enter(limits.remaining("pool", time.monotonic()))
@@ -303,6 +299,13 @@ class AsyncOwnChannel:
         if self._closed:
             await self.aclose()
         return outcome
+
+    def claim_loop(self) -> None:
+        if not self._is_at_home():
+            # Its connections belong to the first loop and would hang or fail in this one.
+            raise KratyError(
+                "this KratyAdminAsync was first used in another event loop: make one per loop"
+            )
 
     def _is_at_home(self) -> bool:
         """Whether this is the event loop that it was first used in."""

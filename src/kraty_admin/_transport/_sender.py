@@ -51,6 +51,14 @@ class AsyncChannel(Protocol):
         """Whether no attempt can be made any more."""
         ...
 
+    def claim_loop(self) -> None:
+        """Belong to the running event loop from now on.
+
+        Raises:
+            KratyError: It belongs to another loop, or this is not asyncio.
+        """
+        ...
+
     async def attempt(self, exchange: Exchange[T], limits: Limits) -> Outcome:
         """Send the exchange's request once, and return the response or the failure."""
         ...
