@@ -35,7 +35,15 @@ from openapi_spec_validator.exceptions import OpenAPIError
 from openapi_spec_validator.validation.exceptions import OpenAPIValidationError
 from ruamel.yaml import YAML
 
-from views import Json, PackageView, SurfaceError, check_surface, package_view, raw_operations
+from views import (
+    Json,
+    PackageView,
+    ResourceView,
+    SurfaceError,
+    check_surface,
+    package_view,
+    raw_operations,
+)
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 MANIFEST: Final = "MANIFEST.json"
@@ -91,6 +99,24 @@ GOLDEN: Final = Layout(
     surface=ROOT / "tests" / "golden" / "surface.yaml",
     output=ROOT / "tests" / "golden" / "generated",
     package="golden_api",
+)
+
+
+@attrs.frozen
+class Flavour:
+    """One class that a resource becomes, such as `AsyncWallet`."""
+
+    prefix: str
+    call: str
+    """The type of what performs or records an operation."""
+    is_async: bool = False
+    is_outbox: bool = False
+
+
+CLIENTS: Final = (Flavour("", "Call"), Flavour("Async", "AsyncCall", is_async=True))
+OUTBOXES: Final = (
+    Flavour("Outbox", "Record", is_outbox=True),
+    Flavour("AsyncOutbox", "AsyncRecord", is_async=True, is_outbox=True),
 )
 
 
@@ -169,13 +195,34 @@ class KratyProject(openapi_python_client.Project):
             rows = [operation for operation in view.operations if operation.tag == tag]
             self._render(f"operations/{tag}.py", "operations.py.jinja", tag=tag, operations=rows)
         for resource in view.resources:
-            self._render(f"resources/{resource.name}.py", "resource.py.jinja", resource=resource)
+            self._render_resource("resources", resource, CLIENTS)
+        writers = [resource for resource in view.resources if resource.has_writes]
+        writes = [operation for operation in operations if operation.key_lifetime]
+        self._render(
+            "outbox/__init__.py",
+            "outbox_init.py.jinja",
+            resources=writers,
+            operations=writes,
+            flavours=OUTBOXES,
+        )
+        for resource in writers:
+            self._render_resource("outbox", resource, OUTBOXES)
         (self.package_dir / "py.typed").touch()
         self._run_post_hooks()
         # After the hooks, because these modules are formatted at their source.
         for path in self.layout.runtime_modules():
             self._copy(path)
         return self._get_errors()
+
+    def _render_resource(
+        self, folder: str, resource: ResourceView, flavours: Sequence[Flavour]
+    ) -> None:
+        self._render(
+            f"{folder}/{resource.name}.py",
+            "resource.py.jinja",
+            resource=resource,
+            flavours=flavours,
+        )
 
     def _render(self, path: str, template: str, **values: object) -> None:
         target = self.package_dir / path

@@ -140,6 +140,8 @@ class OperationView:
     timeout: float | None
     key_lifetime: KeyLifetimeView | None
     imports: ImportView | None
+    players: str
+    """A Python expression: the ids of the players that the call names, as a tuple."""
 
 
 @attrs.frozen
@@ -150,6 +152,7 @@ class ResourceView:
     tags: list[str]
     operations: list[OperationView]
     has_imports: bool
+    has_writes: bool
 
 
 @attrs.frozen
@@ -200,7 +203,7 @@ def raw_operations(contract: Json) -> Iterator[tuple[str, str, Json]]:
 
 # The settings that a row of the surface may have.
 SETTINGS: Final = frozenset(
-    {"method", "positional", "defaults", "replayed", "timeout", "key", "imports"}
+    {"method", "positional", "defaults", "replayed", "timeout", "key", "imports", "players"}
 )
 
 # The methods whose bodies carry an idempotency key.
@@ -612,6 +615,46 @@ def _imports(contract: Json, row: Json, raw: Json) -> ImportView | None:
     return ImportView(str(row["imports"]["rows"]), str(row["imports"]["key"]), largest)
 
 
+def _players(contract: Json, surface: Json, raw: Json, arguments: Iterable[ArgumentView]) -> str:
+    """Return a Python expression for the ids of the players that a write names, as a tuple.
+
+    An outbox sends the writes of one player in order, so it has to know all of them.
+
+    Raises:
+        SurfaceError: A write names no player, and its row does not say so.
+    """
+    operation_id = raw["operationId"]
+    row = surface["operations"][operation_id]
+    if "key" not in row:
+        return "()"
+    by_wire = {view.wire: view for view in arguments}
+    content = resolve(contract, raw.get("requestBody", {})).get("content", {})
+    schema = resolve(contract, content.get("application/json", {}).get("schema", {}))
+    parts: list[str] = []
+    for entry in surface.get("players", []):
+        wire, _, field = str(entry).partition("[].")
+        view = by_wire.get(literal(wire))
+        if view is None:
+            continue
+        kind = resolve(contract, schema.get("properties", {}).get(wire, {})).get("type")
+        if field:
+            parts.append(f"*_checks.each({view.name}, {literal(field)})")
+        elif kind == "array":
+            parts.append(f"*({view.name} or ())" if view.nullable else f"*{view.name}")
+        elif view.nullable:
+            parts.append(f"*(() if {view.name} is None else ({view.name},))")
+        else:
+            parts.append(view.name)
+    if bool(parts) == (row.get("players") == "none"):
+        raise SurfaceError(
+            [
+                f"surface.yaml: {operation_id}: list in `players` where it names players, or set "
+                "`players: none` if it names none"
+            ]
+        )
+    return f"({', '.join(parts)},)" if parts else "()"
+
+
 def _operation(
     contract: Json,
     surface: Json,
@@ -692,6 +735,7 @@ def _operation(
         timeout=row.get("timeout"),
         key_lifetime=_key_lifetimes(surface).get(row.get("key")),
         imports=_imports(contract, row, raw),
+        players=_players(contract, surface, raw, [*path, *(body or [])]),
     )
 
 
@@ -797,6 +841,7 @@ def package_view(contract: Json, surface: Json, data: GeneratorData) -> PackageV
             tags=sorted({operation.tag for operation in rows}),
             operations=rows,
             has_imports=any(operation.imports for operation in rows),
+            has_writes=any(operation.key_lifetime for operation in rows),
         )
 
     return PackageView(

@@ -203,3 +203,9 @@ def mapping(name: str, value: object) -> Mapping[str, Any]:
     if not _is_mapping(value):
         raise TypeError(f"{name} must be a dict, not {_kind(value)}")
     return value
+
+
+def each(rows: Sequence[Any], field: str) -> list[str]:
+    """Return a text field of each object in a list; objects without it are passed over."""
+    values = [row.get(field) for row in rows if _is_mapping(row)]
+    return [value for value in values if isinstance(value, str)]

@@ -39,10 +39,11 @@ PERMANENT: Final = KeyLifetime(
 
 WHILE_INDEXED: Final = KeyLifetime(
     name="while_indexed",
-    repeat_within_hours=None,
+    repeat_within_hours=24,
     doc=(
         "The platform keeps the key while it indexes the lobby; for how long is not documented. "
-        "In that time, a repeat with the same key returns the lobby that the first call created."
+        "In that time, a repeat with the same key returns the lobby that the first call created. "
+        "Do not rely on it more than 24 hours after the first call."
     ),
 )
 

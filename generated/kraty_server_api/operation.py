@@ -42,10 +42,7 @@ class KeyLifetime(NamedTuple):
     name: str
     """Its name in the surface, such as `day`."""
     repeat_within_hours: int | None
-    """For how many hours after the first call a repeat is documented to be harmless.
-
-    `None` if there is no limit, or no time is documented.
-    """
+    """For how many hours after the first call to repeat it; `None` for no limit."""
     doc: str
     """The same in words, and what a repeat does."""
 
@@ -66,6 +63,7 @@ class Operation(Generic[T]):
         timeout: float | None = None,
         may_be_empty: bool = False,
         key_lifetime: KeyLifetime | None = None,
+        players: tuple[str, ...] = (),
     ) -> None:
         self.name = name
         """The public method, such as `wallet.credit`."""
@@ -87,6 +85,8 @@ class Operation(Generic[T]):
         """Whether an answer without a body counts as an empty object."""
         self.key_lifetime = key_lifetime
         """How long the platform keeps the key; `None` for a read, or if it is not known."""
+        self.players = players
+        """The ids of the players that the call names."""
 
 
 class Call(Protocol):

@@ -18,7 +18,7 @@ DOCUMENTED: Final = {
     "grants.create": ("permanent", None),
     "inventory.grant": ("day", 24),
     "inventory.revoke": ("day", 24),
-    "lobbies.push": ("while_indexed", None),
+    "lobbies.push": ("while_indexed", 24),
     "migrate.inventory": ("undocumented", 24),
     "migrate.players": ("undocumented", 24),
     "migrate.wallet": ("undocumented", 24),

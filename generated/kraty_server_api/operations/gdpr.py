@@ -39,6 +39,7 @@ def delete_player(
         body=_body,
         result=_models.PlayerDeletion,
         key_lifetime=_lifetimes.STATE,
+        players=(external_player_id,),
     )
 
 

@@ -58,6 +58,7 @@ def create_grant(
         result=_models.Grant,
         replayed=replayed_by_status,
         key_lifetime=_lifetimes.PERMANENT,
+        players=(external_player_id,),
     )
 
 
@@ -85,4 +86,5 @@ def ack_grant(
         body=_body,
         result=_models.Grant,
         key_lifetime=_lifetimes.NOT_NEEDED,
+        players=(external_player_id,),
     )

@@ -51,6 +51,7 @@ def grant_item(
         result=_models.ItemAdjustment,
         replayed=replayed_by_applied,
         key_lifetime=_lifetimes.DAY,
+        players=(external_player_id,),
     )
 
 
@@ -87,6 +88,7 @@ def revoke_item(
         result=_models.ItemAdjustment,
         replayed=replayed_by_applied,
         key_lifetime=_lifetimes.DAY,
+        players=(external_player_id,),
     )
 
 
@@ -123,6 +125,7 @@ def credit_wallet(
         result=_models.WalletAdjustment,
         replayed=replayed_by_applied,
         key_lifetime=_lifetimes.DAY,
+        players=(external_player_id,),
     )
 
 
@@ -159,4 +162,5 @@ def debit_wallet(
         result=_models.WalletAdjustment,
         replayed=replayed_by_applied,
         key_lifetime=_lifetimes.DAY,
+        players=(external_player_id,),
     )

@@ -62,6 +62,7 @@ def push_lobby(
         body=_body,
         result=_models.Lobby,
         key_lifetime=_lifetimes.WHILE_INDEXED,
+        players=(*external_player_ids,),
     )
 
 

@@ -38,6 +38,7 @@ def migrate_players(
         result=_models.MigrateOutcome,
         timeout=60,
         key_lifetime=_lifetimes.UNDOCUMENTED,
+        players=(*_checks.each(rows, "externalPlayerId"),),
     )
 
 
@@ -60,6 +61,7 @@ def migrate_wallet(
         result=_models.MigrateOutcome,
         timeout=60,
         key_lifetime=_lifetimes.UNDOCUMENTED,
+        players=(*_checks.each(rows, "externalPlayerId"),),
     )
 
 
@@ -82,4 +84,5 @@ def migrate_inventory(
         result=_models.MigrateOutcome,
         timeout=60,
         key_lifetime=_lifetimes.UNDOCUMENTED,
+        players=(*_checks.each(rows, "externalPlayerId"),),
     )

@@ -57,6 +57,7 @@ def ban_player(
         body=_body,
         result=_models.PlayerBan,
         key_lifetime=_lifetimes.STATE,
+        players=(external_player_id,),
     )
 
 
@@ -77,6 +78,7 @@ def unban_player(
         body=_body,
         result=_models.PlayerUnban,
         key_lifetime=_lifetimes.STATE,
+        players=(external_player_id,),
     )
 
 
@@ -103,4 +105,8 @@ def merge_players(
         body=_body,
         result=_models.PlayerMerge,
         key_lifetime=_lifetimes.STATE,
+        players=(
+            from_external_player_id,
+            to_external_player_id,
+        ),
     )

@@ -14,7 +14,10 @@ from .. import models as _models
 from .. import params as _params
 from ..operations import grants as _grants
 
-__all__ = ["Grants", "AsyncGrants"]
+__all__ = [
+    "Grants",
+    "AsyncGrants",
+]
 
 
 class Grants:

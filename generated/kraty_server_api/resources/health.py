@@ -9,7 +9,10 @@ from kraty_server_api.operation import AsyncCall, Call
 from .. import models as _models
 from ..operations import health as _health
 
-__all__ = ["Health", "AsyncHealth"]
+__all__ = [
+    "Health",
+    "AsyncHealth",
+]
 
 
 class Health:

@@ -9,7 +9,10 @@ from kraty_server_api.operation import AsyncCall, Call
 from .. import models as _models
 from ..operations import inventory as _inventory
 
-__all__ = ["Inventory", "AsyncInventory"]
+__all__ = [
+    "Inventory",
+    "AsyncInventory",
+]
 
 
 class Inventory:

@@ -12,7 +12,10 @@ from kraty_server_api.operation import AsyncCall, Call
 from .. import models as _models
 from ..operations import lobbies as _lobbies
 
-__all__ = ["Lobbies", "AsyncLobbies"]
+__all__ = [
+    "Lobbies",
+    "AsyncLobbies",
+]
 
 
 class Lobbies:
@@ -40,7 +43,8 @@ class Lobbies:
         created, also with 201.
 
         The platform keeps the key while it indexes the lobby; for how long is not documented. In
-        that time, a repeat with the same key returns the lobby that the first call created.
+        that time, a repeat with the same key returns the lobby that the first call created. Do not
+        rely on it more than 24 hours after the first call.
 
         Args:
             game_id: Id of the game that the key is bound to. Not empty.
@@ -143,7 +147,8 @@ class AsyncLobbies:
         created, also with 201.
 
         The platform keeps the key while it indexes the lobby; for how long is not documented. In
-        that time, a repeat with the same key returns the lobby that the first call created.
+        that time, a repeat with the same key returns the lobby that the first call created. Do not
+        rely on it more than 24 hours after the first call.
 
         Args:
             game_id: Id of the game that the key is bound to. Not empty.

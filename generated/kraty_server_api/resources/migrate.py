@@ -22,7 +22,10 @@ from .. import models as _models
 from .. import params as _params
 from ..operations import migration as _migration
 
-__all__ = ["Migrate", "AsyncMigrate"]
+__all__ = [
+    "Migrate",
+    "AsyncMigrate",
+]
 
 
 class Migrate:

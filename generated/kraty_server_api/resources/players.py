@@ -10,7 +10,10 @@ from .. import models as _models
 from ..operations import gdpr as _gdpr
 from ..operations import players as _players
 
-__all__ = ["Players", "AsyncPlayers"]
+__all__ = [
+    "Players",
+    "AsyncPlayers",
+]
 
 
 class Players:

@@ -9,7 +9,10 @@ from kraty_server_api.operation import AsyncCall, Call
 from .. import models as _models
 from ..operations import inventory as _inventory
 
-__all__ = ["Wallet", "AsyncWallet"]
+__all__ = [
+    "Wallet",
+    "AsyncWallet",
+]
 
 
 class Wallet:

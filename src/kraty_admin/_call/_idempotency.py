@@ -10,6 +10,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, Final
 
 from kraty_server_api.lifetimes import KEY_LIFETIMES
+from kraty_server_api.operation import KeyLifetime
 
 from ..errors import KratyKeyExpiredError, KratyServerError
 
@@ -21,6 +22,7 @@ __all__ = [
     "fulfil_once",
     "random_keys",
     "stamp",
+    "trusted_for",
 ]
 
 FIELD: Final = "idempotencyKey"
@@ -193,6 +195,12 @@ def fulfil_once(
         raise
 
 
+def trusted_for(lifetime: KeyLifetime) -> timedelta | None:
+    """Return how long after the first call to repeat it; `None` for no limit."""
+    hours = lifetime.repeat_within_hours
+    return None if hours is None else timedelta(hours=hours) - _MARGIN
+
+
 def check_key_age(
     key: str,
     *,
@@ -216,8 +224,9 @@ def check_key_age(
     _check_aware("first_tried_at", first_tried_at)
     if now is not None:
         _check_aware("now", now)
-    hours = KEY_LIFETIMES[operation].repeat_within_hours
-    if hours is None:
+    lifetime = KEY_LIFETIMES[operation]
+    trusted = trusted_for(lifetime)
+    if trusted is None:
         return
     age = _between(first_tried_at, now or datetime.now(timezone.utc))
     if age < -_MARGIN:
@@ -225,12 +234,12 @@ def check_key_age(
             f"first_tried_at is {first_tried_at.isoformat()}, which is in the future. Is it a "
             "local time that was labelled as UTC?"
         )
-    if age >= timedelta(hours=hours) - _MARGIN:
+    if age >= trusted:
         raise KratyKeyExpiredError(
             f"{operation} was first tried at {first_tried_at.isoformat()}. A repeat under the same "
-            f"idempotency key is only safe for {hours} hours: now it could take effect a second "
-            "time. Nothing was sent. Find out whether the first call took effect. If it did, "
-            "record it as done; if not, call again under a new key",
+            f"idempotency key is only safe for {lifetime.repeat_within_hours} hours: now it could "
+            "take effect a second time. Nothing was sent. Find out whether the first call took "
+            "effect. If it did, record it as done; if not, call again under a new key",
             operation=operation,
             idempotency_key=key,
             first_tried_at=first_tried_at,

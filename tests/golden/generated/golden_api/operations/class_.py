@@ -158,4 +158,10 @@ def create_body(
         replayed=replayed_by_status,
         timeout=60,
         key_lifetime=_lifetimes.PERMANENT,
+        players=(
+            *(names or ()),
+            text,
+            *(() if class_ is None else (class_,)),
+            *_checks.each(rows, "name"),
+        ),
     )

@@ -23,7 +23,10 @@ from .. import models as _models
 from .. import params as _params
 from ..operations import class_ as _class_
 
-__all__ = ["OddBodies", "AsyncOddBodies"]
+__all__ = [
+    "OddBodies",
+    "AsyncOddBodies",
+]
 
 
 class OddBodies:

@@ -10,7 +10,10 @@ from .. import models as _models
 from ..operations import class_ as _class_
 from ..operations import first as _first
 
-__all__ = ["Things", "AsyncThings"]
+__all__ = [
+    "Things",
+    "AsyncThings",
+]
 
 
 class Things:

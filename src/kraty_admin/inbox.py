@@ -1,0 +1,111 @@
+"""Webhooks once: remember in your own database which events have been handled.
+
+    event = construct_event(body, signature, secret)
+    with Session(engine) as session, session.begin():
+        if inbox.once(session, event):
+            session.add(...)  # the effect: committed with the event's id, or not at all
+
+Kraty delivers a webhook again until it is answered with a 2xx, and after a timeout even if it
+arrived. Needs the extra `outbox`; the table is one of `outbox.Tables`, and `outbox.set_up`
+creates it.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session, scoped_session
+
+from kraty_server_api.models import WebhookEvent
+
+from .outbox import Tables
+from .outbox._clock import now_ms
+from .outbox._store import in_transaction, insert_if_new
+from .outbox._tables import TABLES
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
+
+__all__ = ["once", "once_async", "purge"]
+
+
+def once(
+    session: Session | scoped_session[Any] | sa.Connection,
+    event: WebhookEvent,
+    *,
+    tables: Tables = TABLES,
+) -> bool:
+    """Return whether an event is new, and remember it in your transaction.
+
+    If two deliveries of one event arrive together, the second waits for the first one's
+    transaction. If that is rolled back, the event is still new.
+
+    Args:
+        session: A `Session` or a `Connection` of SQLAlchemy.
+        event: The event that `construct_event` returned.
+        tables: Which tables.
+
+    Raises:
+        TypeError: `session` is asynchronous; use `once_async`.
+        ValueError: The event has no id.
+    """
+    if isinstance(session, sa.Connection):
+        return _insert(session, event, tables)
+    if not isinstance(session, Session | scoped_session):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers may pass anything
+        raise TypeError(
+            "session must be a Session or Connection of SQLAlchemy, not "
+            f"{type(session).__name__}; once_async takes asynchronous ones"
+        )
+    return _insert(session.connection(), event, tables)
+
+
+async def once_async(
+    session: AsyncSession | async_scoped_session[Any] | AsyncConnection,
+    event: WebhookEvent,
+    *,
+    tables: Tables = TABLES,
+) -> bool:
+    """Return whether an event is new, and remember it in your transaction; see `once`."""
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    if isinstance(session, AsyncConnection):
+        connection = session
+    else:
+        connection = await session.connection()
+    return await connection.run_sync(_insert, event, tables)
+
+
+def _insert(connection: sa.Connection, event: WebhookEvent, tables: Tables) -> bool:
+    event_id = event.get("id")
+    if not isinstance(event_id, str) or not event_id:
+        raise ValueError("the event has no id, so a repeat of it cannot be recognised")
+    values = {
+        "event_id": event_id,
+        "event_name": str(event.get("eventName", "")),
+        "received_ms": now_ms(),
+    }
+    return insert_if_new(connection, tables.inbox, values, tables.inbox.c.event_id) is not None
+
+
+def purge(
+    engine: sa.Engine,
+    *,
+    older_than: timedelta = timedelta(days=30),
+    tables: Tables = TABLES,
+) -> int:
+    """Forget events that arrived long ago, and return how many.
+
+    A delivery that comes back later counts as new again. How long Kraty repeats a delivery is
+    not documented.
+
+    Args:
+        engine: Your database.
+        older_than: How long ago they must have arrived.
+        tables: Which tables.
+    """
+    ms = round(older_than.total_seconds() * 1000)
+    old = tables.inbox.delete().where(tables.inbox.c.received_ms < now_ms() - ms)
+    with engine.connect() as connection:
+        return in_transaction(connection, lambda c: c.execute(old).rowcount)

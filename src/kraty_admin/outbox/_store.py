@@ -1,0 +1,595 @@
+"""The SQL of the outbox. Each function runs in a transaction that its caller began."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timezone
+from typing import Any, NamedTuple, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from kraty_server_api.intent import Intent, IntentState
+from kraty_server_api.operation import Operation
+from kraty_server_api.outbox import REBUILD
+
+from .._call._idempotency import stamp
+from .._call._json import encode
+from . import _clock
+from ._errors import OutboxConflictError, OutboxError, OutboxTargetError
+from ._life import Claim, Settlement, limits_of_repeats
+from ._tables import VERSION, Tables
+
+__all__ = [
+    "OutboxStatus",
+    "Target",
+    "claim",
+    "expire",
+    "find",
+    "find_target",
+    "forget_player",
+    "in_transaction",
+    "insert_if_new",
+    "purge",
+    "record",
+    "register",
+    "reopen",
+    "settle",
+    "status",
+    "stop",
+    "upgrade",
+]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Target(NamedTuple):
+    """Which game of which server an intent is for."""
+
+    origin: str
+    """The URL of the server, without `/server/v1`."""
+    studio_id: str
+    game_id: str
+    environment: str
+    """`live` or `test`."""
+
+    def __str__(self) -> str:
+        return f"game {self.game_id or '?'} ({self.environment or '?'}) at {self.origin}"
+
+
+class OutboxStatus(NamedTuple):
+    """How much waits, for monitoring."""
+
+    counts: Mapping[IntentState, int]
+    """How many intents there are in each state; those without any are left out."""
+    oldest_open: datetime | None
+    """When the oldest intent was recorded that is still to be sent."""
+    oldest_unknown: datetime | None
+    """When the oldest intent stopped that waits for a person."""
+
+
+def in_transaction(connection: sa.Connection, work: Callable[[sa.Connection], R]) -> R:
+    """Run work in a transaction of its own, on a connection that has none yet."""
+    if connection.dialect.name != "sqlite":
+        with connection.execution_options(isolation_level="READ COMMITTED").begin():
+            return work(connection)
+    # Python's sqlite3 begins a transaction at the first change, where it is too late to wait
+    # for another writer. So tell it not to, and begin with the lock.
+    connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    try:
+        done = work(connection)
+    except BaseException:
+        connection.exec_driver_sql("ROLLBACK")
+        raise
+    connection.exec_driver_sql("COMMIT")
+    return done
+
+
+def insert_if_new(
+    connection: sa.Connection,
+    table: sa.Table,
+    values: Mapping[str, Any],
+    *returning: sa.Column[Any],
+) -> sa.Row[Any] | None:
+    """Insert a row, and return its columns; `None` if a row with such a key exists."""
+    match connection.dialect.name:
+        case "postgresql":
+            statement: Any = postgresql.insert(table).on_conflict_do_nothing()
+        case "sqlite":
+            statement = sqlite.insert(table).on_conflict_do_nothing()
+        case name:
+            raise OutboxError(f"an outbox needs PostgreSQL or SQLite, not {name}")
+    return connection.execute(statement.values(values).returning(*returning)).first()
+
+
+def upgrade(connection: sa.Connection, tables: Tables) -> None:
+    """Create the tables, or bring those of an earlier version up to date.
+
+    Raises:
+        OutboxError: A later version of the SDK has written them.
+    """
+    tables.metadata.create_all(connection, tables=list(tables.all), checkfirst=True)
+    found = connection.scalar(sa.select(sa.func.max(tables.version.c.version)))
+    if found is None:
+        connection.execute(tables.version.insert().values(version=VERSION))
+    elif found != VERSION:
+        raise OutboxError(
+            f"the tables of the outbox have version {found}, and this SDK knows version {VERSION}: "
+            "use the version of the SDK that wrote them, or a later one"
+        )
+
+
+def _targets(connection: sa.Connection, tables: Tables) -> dict[Target, int]:
+    table = tables.targets
+    rows = connection.execute(
+        sa.select(
+            table.c.id, table.c.origin, table.c.studio_id, table.c.game_id, table.c.environment
+        )
+    )
+    return {Target(*row[1:]): row[0] for row in rows}
+
+
+def register(connection: sa.Connection, tables: Tables, target: Target, *, add: bool) -> None:
+    """Record that intents of this database are for a target.
+
+    Raises:
+        OutboxTargetError: The database has another target, and `add` is false.
+    """
+    known = _targets(connection, tables)
+    if known and target not in known and not add:
+        raise OutboxTargetError(
+            f"this database's outbox is for {_named(known)}, and the client calls {target}. Use "
+            "the database of that environment, or pass add_target=True if it serves both"
+        )
+    insert_if_new(connection, tables.targets, target._asdict(), tables.targets.c.id)
+
+
+def find_target(connection: sa.Connection, tables: Tables, target: Target) -> int:
+    """Return the id of a target.
+
+    Raises:
+        OutboxTargetError: It has not been registered.
+    """
+    known = _targets(connection, tables)
+    if target not in known:
+        what = f"is for {_named(known)}" if known else "has no target yet: call outbox.set_up once"
+        raise OutboxTargetError(
+            f"the client calls {target}, and this database's outbox {what}. Nothing was sent"
+        )
+    return known[target]
+
+
+def _only_target(connection: sa.Connection, tables: Tables, game_id: str | None) -> int:
+    """Return the id of the target of new intents."""
+    known = _targets(connection, tables)
+    chosen = [number for target, number in known.items() if game_id in (None, target.game_id)]
+    if len(chosen) == 1:
+        return chosen[0]
+    if not known:
+        raise OutboxTargetError(
+            "this database's outbox has no target yet: call outbox.set_up(engine, kraty) once, "
+            "when you deploy"
+        )
+    raise OutboxTargetError(
+        f"this database's outbox is for {_named(known)}: pass game_id to outbox.into to name one"
+        if chosen or game_id is None
+        else f"this database's outbox is for {_named(known)}, not for game {game_id!r}"
+    )
+
+
+def _named(targets: Iterable[Target]) -> str:
+    return " and ".join(str(target) for target in targets)
+
+
+def _request_hash(operation: Operation[Any], body: Mapping[str, Any] | None) -> str:
+    """Hash what a key stands for. The order of an object's fields does not count."""
+    what = [operation.name, operation.path, body]
+    text = json.dumps(what, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def record(
+    connection: sa.Connection,
+    tables: Tables,
+    operation: Operation[T],
+    game_id: str | None,
+    generate_key: Callable[[], str],
+) -> Intent[T]:
+    """Record an operation, or find the intent that holds its key.
+
+    Raises:
+        OutboxConflictError: The key is that of another operation or body.
+        OutboxTargetError: It is not known which game it is for.
+        TypeError, ValueError: The body holds a value that JSON lacks.
+    """
+    target_id = _only_target(connection, tables, game_id)
+    body, key = stamp(operation.method, operation.body, generate_key)
+    data = encode(body or {}).decode()
+    # Parsed again, so that what is compared is what is sent.
+    request_hash = _request_hash(operation, json.loads(data))
+    table = tables.intents
+    now = _clock.now_ms()
+    row = insert_if_new(
+        connection,
+        table,
+        {
+            "target_id": target_id,
+            "operation": operation.name,
+            "idempotency_key": key,
+            "request_hash": request_hash,
+            "path": operation.path,
+            "body": data,
+            "state": "pending",
+            "attempts": 0,
+            "created_ms": now,
+            "due_ms": now,
+        },
+        *table.c,
+    )
+    if row is not None:
+        players = list(dict.fromkeys(operation.players))
+        if players:
+            connection.execute(
+                tables.players.insert(),
+                [{"intent_id": row.id, "player": player, "waiting": 1} for player in players],
+            )
+        return _intent(row, players, operation.result, is_new=True)
+    row = connection.execute(
+        table.select().where(table.c.target_id == target_id, table.c.idempotency_key == key)
+    ).one()
+    if row.request_hash != request_hash:
+        raise OutboxConflictError(
+            f"intent {row.id}, {row.operation}, already holds this idempotency key, with another "
+            f"call or body than this {operation.name}. Nothing was recorded",
+            intent_id=row.id,
+            idempotency_key=row.idempotency_key,
+        )
+    return _intent(row, _players_of(connection, tables, row.id), operation.result)
+
+
+def _players_of(connection: sa.Connection, tables: Tables, intent_id: int) -> list[str]:
+    players = tables.players
+    names = sa.select(players.c.player).where(players.c.intent_id == intent_id)
+    return list(connection.scalars(names.order_by(players.c.player)))
+
+
+def _moment(ms: int | None) -> datetime | None:
+    return None if ms is None else datetime.fromtimestamp(ms / 1000, timezone.utc)
+
+
+def _intent(
+    row: sa.Row[Any],
+    players: Iterable[str],
+    result: Callable[[dict[str, Any]], T],
+    *,
+    is_new: bool = False,
+) -> Intent[T]:
+    return Intent(
+        id=row.id,
+        operation=row.operation,
+        idempotency_key=row.idempotency_key,
+        players=tuple(players),
+        state=row.state,
+        attempts=row.attempts,
+        created_at=datetime.fromtimestamp(row.created_ms / 1000, timezone.utc),
+        due_at=datetime.fromtimestamp(row.due_ms / 1000, timezone.utc),
+        first_sent_at=_moment(row.first_sent_ms),
+        stopped_at=_moment(row.stopped_ms),
+        error=None if row.error is None else json.loads(row.error),
+        notes=tuple(json.loads(row.notes or "[]")),
+        result=None if row.result is None else result(json.loads(row.result)),
+        is_new=is_new,
+    )
+
+
+def _may_repeat(intents: sa.FromClause) -> sa.ColumnElement[bool]:
+    """Whether the platform still has the key of an intent that was sent before."""
+    conditions: list[sa.ColumnElement[bool]] = []
+    for ms, names in limits_of_repeats().items():
+        known = intents.c.operation.in_(names)
+        fresh = None if ms is None else intents.c.first_sent_ms > _clock.now_ms() - ms
+        conditions.append(known if fresh is None else sa.and_(known, fresh))
+    return sa.or_(*conditions)
+
+
+def claim(
+    connection: sa.Connection,
+    tables: Tables,
+    target_id: int,
+    *,
+    lease_ms: int,
+    only_in_doubt: bool = False,
+) -> Claim | None:
+    """Take the next intent, and record durably that it is about to be sent.
+
+    Args:
+        connection: A connection; nothing else may use it.
+        tables: The tables.
+        target_id: Whose intents to take.
+        lease_ms: For how long no other worker may take it.
+        only_in_doubt: Take only an intent that has been sent before.
+    """
+    intents, now = tables.intents, _clock.now_ms()
+    due = intents.alias("due")
+    mine, earlier = tables.players.alias("mine"), tables.players.alias("earlier")
+    held_back = (
+        sa.select(sa.literal(1))
+        .select_from(mine.join(earlier, earlier.c.player == mine.c.player))
+        .where(
+            mine.c.intent_id == due.c.id,
+            earlier.c.intent_id < mine.c.intent_id,
+            earlier.c.waiting.is_not(None),
+        )
+        .correlate(due)
+        .exists()
+    )
+    may_repeat = _may_repeat(due)
+    next_id = (
+        sa.select(due.c.id)
+        .where(
+            due.c.target_id == target_id,
+            due.c.stopped_ms.is_(None),
+            due.c.due_ms <= now,
+            may_repeat if only_in_doubt else sa.or_(due.c.first_sent_ms.is_(None), may_repeat),
+            ~held_back,
+        )
+        .order_by(due.c.due_ms, due.c.id)
+        .limit(1)
+        .with_for_update(skip_locked=True, of=due)
+        .scalar_subquery()
+    )
+    c = intents.c
+    row = connection.execute(
+        intents.update()
+        .where(c.id == next_id)
+        .values(
+            state="sending",
+            attempts=c.attempts + 1,
+            due_ms=now + lease_ms,
+            first_sent_ms=sa.func.coalesce(c.first_sent_ms, now),
+        )
+        .returning(
+            c.id,
+            c.operation,
+            c.idempotency_key,
+            c.path,
+            c.body,
+            c.attempts,
+            c.due_ms - lease_ms,
+            c.first_sent_ms,
+        )
+    ).first()
+    return None if row is None else Claim(*row)
+
+
+def has_any_in_doubt(connection: sa.Connection, tables: Tables, target_id: int) -> bool:
+    """Return whether an open intent may have taken effect."""
+    c = tables.intents.c
+    found = sa.select(c.id).where(
+        c.target_id == target_id, c.stopped_ms.is_(None), c.first_sent_ms.is_not(None)
+    )
+    return connection.execute(found.limit(1)).first() is not None
+
+
+def settle(connection: sa.Connection, tables: Tables, claim: Claim, settlement: Settlement) -> bool:
+    """Record what became of an intent. Return false if another worker has taken it over."""
+    c, now = tables.intents.c, _clock.now_ms()
+    is_open = settlement.wait_ms is not None
+    changed = connection.execute(
+        tables.intents.update()
+        .where(c.id == claim.id, c.state == "sending", c.attempts == claim.attempts)
+        .values(
+            state=settlement.state,
+            first_sent_ms=settlement.first_sent_ms,
+            due_ms=now + (settlement.wait_ms or 0),
+            stopped_ms=None if is_open else now,
+            result=settlement.result,
+            error=settlement.error,
+        )
+    )
+    if changed.rowcount == 0:
+        return False
+    if not is_open:
+        _release(connection, tables, [claim.id])
+    if settlement.erases_players:
+        for player in _players_of(connection, tables, claim.id):
+            forget_player(connection, tables, player)
+    return True
+
+
+def _release(connection: sa.Connection, tables: Tables, ids: list[int]) -> None:
+    """Let intents hold back no others any more."""
+    players = tables.players
+    connection.execute(players.update().where(players.c.intent_id.in_(ids)).values(waiting=None))
+
+
+def expire(connection: sa.Connection, tables: Tables, target_id: int) -> list[int]:
+    """Stop the intents in doubt whose keys may be forgotten. Return their ids."""
+    c, now = tables.intents.c, _clock.now_ms()
+    ids = list(
+        connection.scalars(
+            tables.intents.update()
+            .where(
+                c.target_id == target_id,
+                c.stopped_ms.is_(None),
+                c.first_sent_ms.is_not(None),
+                ~_may_repeat(tables.intents),
+                # One that is being sent belongs to its worker, until the lease ends.
+                sa.or_(c.state == "pending", c.due_ms <= now),
+            )
+            .values(state="unknown", stopped_ms=now)
+            .returning(c.id)
+        )
+    )
+    if ids:
+        _release(connection, tables, ids)
+    return ids
+
+
+def find(
+    connection: sa.Connection,
+    tables: Tables,
+    *,
+    ids: Iterable[int] | None = None,
+    state: IntentState | None = None,
+    player: str | None = None,
+    limit: int | None = None,
+) -> list[Intent[Any]]:
+    """Return intents, the latest first."""
+    table = tables.intents
+    query = table.select().order_by(table.c.id.desc()).limit(limit)
+    if ids is not None:
+        query = query.where(table.c.id.in_(list(ids)))
+    if state is not None:
+        query = query.where(table.c.state == state)
+    if player is not None:
+        players = tables.players
+        named = sa.select(players.c.intent_id).where(players.c.player == player)
+        query = query.where(table.c.id.in_(named))
+    rows = connection.execute(query).all()
+    names: dict[int, list[str]] = {row.id: [] for row in rows}
+    if rows:
+        players = tables.players
+        for number, name in connection.execute(
+            sa.select(players.c.intent_id, players.c.player)
+            .where(players.c.intent_id.in_(list(names)))
+            .order_by(players.c.player)
+        ):
+            names[number].append(name)
+    return [_intent(row, names[row.id], _result_of(row.operation)) for row in rows]
+
+
+def _result_of(operation: str) -> Callable[[dict[str, Any]], Any]:
+    """Return what makes the result; a plain dict for a method that this version lacks."""
+    rebuild = REBUILD.get(operation)
+    return dict if rebuild is None else rebuild("", None).result
+
+
+def status(connection: sa.Connection, tables: Tables) -> OutboxStatus:
+    """Count the intents."""
+    c = tables.intents.c
+    # Two queries, each with an index of its own: the finished rows may be many.
+    open_ = connection.execute(
+        sa.select(c.state, sa.func.count(), sa.func.min(c.created_ms))
+        .where(c.stopped_ms.is_(None))
+        .group_by(c.state)
+    ).all()
+    stopped = connection.execute(
+        sa.select(c.state, sa.func.count(), sa.func.min(c.stopped_ms))
+        .where(c.stopped_ms.is_not(None))
+        .group_by(c.state)
+    ).all()
+    unknown = [oldest for state, _, oldest in stopped if state == "unknown"]
+    return OutboxStatus(
+        {row[0]: row[1] for row in [*open_, *stopped]},
+        _moment(min((row[2] for row in open_), default=None)),
+        _moment(min(unknown, default=None)),
+    )
+
+
+def stop(
+    connection: sa.Connection,
+    tables: Tables,
+    intent_id: int,
+    state: IntentState,
+    note: Mapping[str, str],
+    *,
+    of: Iterable[IntentState],
+) -> bool:
+    """Declare an intent done or abandoned. Return false if its state allows it no more."""
+    now = _clock.now_ms()
+    values = {"state": state, "stopped_ms": now}
+    return _decide(connection, tables, intent_id, values, note, of)
+
+
+def reopen(
+    connection: sa.Connection,
+    tables: Tables,
+    intent_id: int,
+    note: Mapping[str, str],
+    *,
+    of: Iterable[IntentState],
+) -> bool:
+    """Send an intent again, as if for the first time."""
+    values = {
+        "state": "pending",
+        "stopped_ms": None,
+        "first_sent_ms": None,
+        "due_ms": _clock.now_ms(),
+    }
+    return _decide(connection, tables, intent_id, values, note, of)
+
+
+def _decide(
+    connection: sa.Connection,
+    tables: Tables,
+    intent_id: int,
+    values: Mapping[str, Any],
+    note: Mapping[str, str],
+    of: Iterable[IntentState],
+) -> bool:
+    c = tables.intents.c
+    # A row without content cannot be sent any more.
+    condition = sa.and_(c.id == intent_id, c.state.in_(list(of)), c.body.is_not(None))
+    old = connection.execute(sa.select(c.notes).where(condition).with_for_update()).first()
+    if old is None:
+        return False
+    at = datetime.fromtimestamp(
+        connection.execute(sa.select(_clock.now_ms())).scalar_one() / 1000, timezone.utc
+    )
+    notes = [*json.loads(old.notes or "[]"), {"at": at.isoformat(), **note}]
+    connection.execute(
+        tables.intents.update()
+        .where(c.id == intent_id)
+        .values(notes=json.dumps(notes, ensure_ascii=False), **values)
+    )
+    waiting = None if values["stopped_ms"] is not None else 1
+    players = tables.players
+    connection.execute(
+        players.update().where(players.c.intent_id == intent_id).values(waiting=waiting)
+    )
+    return True
+
+
+def purge(connection: sa.Connection, tables: Tables, older_than_ms: int, *, limit: int) -> int:
+    """Remove the content of finished intents, at most `limit` of them. Return how many.
+
+    What stays recognises a later repeat of the key: key, hash, operation, state and times.
+    """
+    c = tables.intents.c
+    old = (
+        sa.select(c.id)
+        .where(
+            c.state.in_(["done", "refused", "abandoned"]),
+            c.stopped_ms.is_not(None),
+            c.stopped_ms < _clock.now_ms() - older_than_ms,
+            c.body.is_not(None),
+        )
+        .limit(limit)
+    )
+    return _strip(connection, tables, list(connection.scalars(old)))
+
+
+def forget_player(connection: sa.Connection, tables: Tables, player: str) -> int:
+    """Remove the content of a player's finished intents. Return how many."""
+    c, players = tables.intents.c, tables.players
+    named = sa.select(players.c.intent_id).where(
+        players.c.player == player, players.c.waiting.is_(None)
+    )
+    finished = sa.select(c.id).where(c.id.in_(named), c.state.in_(["done", "refused", "abandoned"]))
+    return _strip(connection, tables, list(connection.scalars(finished)))
+
+
+def _strip(connection: sa.Connection, tables: Tables, ids: list[int]) -> int:
+    if ids:
+        connection.execute(
+            tables.intents.update()
+            .where(tables.intents.c.id.in_(ids))
+            .values(path=None, body=None, result=None, error=None)
+        )
+        connection.execute(tables.players.delete().where(tables.players.c.intent_id.in_(ids)))
+    return len(ids)

@@ -1,0 +1,475 @@
+"""Sends recorded intents: claim, send, record the outcome. The only part that calls Kraty.
+
+Both twins read alike, on purpose. What they decide by lies in `_life`, what they store in
+`_store`, and what they share in `Work`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, TypeVar
+
+import sqlalchemy as sa
+
+from kraty_server_api.intent import Intent
+from kraty_server_api.model import Model
+from kraty_server_api.models import ServerPingResponse
+from kraty_server_api.operation import Operation
+from kraty_server_api.outbox import REBUILD
+
+from .._call._retry import RetryConfig
+from .._client import KratyAdmin, KratyAdminAsync
+from ..errors import KratyError, KratyServerError
+from . import _store  # pyright: ignore[reportPrivateUsage]  # our own module
+from ._errors import OutboxError
+from ._life import Claim, Health, Settlement, denies_key, settle
+from ._store import Target
+from ._tables import Tables
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+__all__ = ["AsyncWorker", "DrainReport", "Work", "Worker", "target_of", "target_of_async"]
+
+R = TypeVar("R")
+
+_log: Final = logging.getLogger("kraty_admin")
+
+_MARGIN: Final = 60.0
+"""Seconds by which a lease outlasts the deadline of the call: for the database, before and
+after it."""
+
+_LONGEST_DEADLINE: Final = 1800.0
+
+_EXPIRE_EVERY: Final = 60.0
+
+_STEP: Final = 1.0
+
+_ONCE: Final = RetryConfig(attempts=1)
+
+Outcome: TypeAlias = Model | KratyError
+
+Stopped: TypeAlias = Literal["empty", "limit", "time", "stop"]
+
+
+class DrainReport(NamedTuple):
+    """What a worker did."""
+
+    done: int
+    """Intents that took effect."""
+    refused: int
+    """Intents that the platform rejected."""
+    unknown: int
+    """Intents that stopped, because they may have taken effect and their keys are too old."""
+    retried: int
+    """Calls without a definite answer, whose intents wait to be sent again."""
+    stopped_by: Stopped
+    """Why it ended: nothing is due, `limit` or `seconds` is reached, or `stop` was set."""
+
+
+class Work:
+    """What the slots of a worker share: limits, counts, and the health of the platform."""
+
+    def __init__(
+        self,
+        client: KratyAdmin | KratyAdminAsync,
+        tables: Tables,
+        *,
+        in_flight: int,
+        limit: int | None,
+        seconds: float | None,
+        poll: float | None,
+        on_refused: Callable[[Intent[Any]], object] | None,
+        on_unknown: Callable[[Intent[Any]], object] | None,
+    ) -> None:
+        _check_int("in_flight", in_flight)
+        if limit is not None:
+            _check_int("limit", limit)
+        if seconds is not None and not seconds > 0:
+            raise ValueError("seconds must be above 0, or None for no limit")
+        if poll is not None and not poll > 0:
+            raise ValueError("poll must be above 0")
+        deadline = client._settings.deadline  # pyright: ignore[reportPrivateUsage]  # ours
+        if deadline > _LONGEST_DEADLINE:
+            raise ValueError(
+                f"a worker needs a client with a deadline of at most {_LONGEST_DEADLINE:.0f} s, "
+                "since no other worker may send the intent in that time: use "
+                "kraty.with_options(deadline=120)"
+            )
+        self.tables = tables
+        self.limiter = client._limiter  # pyright: ignore[reportPrivateUsage]  # ours
+        self.target = 0
+        self.in_flight = in_flight
+        self.poll = poll
+        self.health = Health()
+        self._mutex = threading.Lock()
+        self.ended_by: Stopped | None = None
+        self._counts = {"done": 0, "refused": 0, "unknown": 0, "pending": 0}
+        self._lease_ms = round((deadline + _MARGIN) * 1000)
+        self._left = limit
+        self._ends_at = math.inf if seconds is None else time.monotonic() + seconds
+        self._expires_at = -math.inf
+        self._on_refused = on_refused
+        self._on_unknown = on_unknown
+
+    def left(self) -> float:
+        """Return how many seconds remain."""
+        return self._ends_at - time.monotonic()
+
+    def may_claim(self) -> bool:
+        """Return whether another intent may be sent, and count it."""
+        with self._mutex:
+            if self.ended_by is None and self.left() <= 0:
+                self.ended_by = "time"
+            if self.ended_by is None and self._left is not None:
+                if self._left == 0:
+                    self.ended_by = "limit"
+                else:
+                    self._left -= 1
+            return self.ended_by is None
+
+    def found_nothing(self) -> None:
+        """Take back what `may_claim` and the limiter counted."""
+        self.limiter.done({}, time.monotonic(), time.time())
+        with self._mutex:
+            if self._left is not None:
+                self._left += 1
+
+    def must_expire(self) -> bool:
+        """Return whether to look for keys that are too old, once a minute."""
+        now = time.monotonic()
+        if now < self._expires_at:
+            return False
+        self._expires_at = now + _EXPIRE_EVERY
+        return True
+
+    def claim(self, connection: sa.Connection) -> Claim | None:
+        """Claim the next intent."""
+        only = self.health.only_in_doubt
+        found = _store.claim(
+            connection, self.tables, self.target, lease_ms=self._lease_ms, only_in_doubt=only
+        )
+        stuck = only and found is None
+        if stuck and not _store.has_any_in_doubt(connection, self.tables, self.target):
+            self.health.nothing_in_doubt()
+        return found
+
+    def expire(self, connection: sa.Connection) -> list[Intent[Any]]:
+        """Stop the intents whose keys are too old, and return them."""
+        ids = _store.expire(connection, self.tables, self.target)
+        return _store.find(connection, self.tables, ids=ids) if ids else []
+
+    def expired(self, intents: list[Intent[Any]]) -> None:
+        """Count and report the intents that a person has to decide about."""
+        for intent in intents:
+            self._count("unknown")
+            _log.error("%r may have taken effect, and is not repeated any more", intent)
+            _call_back(self._on_unknown, intent)
+
+    def ended(self, outcome: Outcome) -> None:
+        """Note what a call says about the platform's health and its rate limit."""
+        self.health.ended(outcome)
+        now = time.monotonic()
+        headers: Mapping[str, str] = {}
+        if isinstance(outcome, KratyServerError):
+            headers = outcome.headers
+            if outcome.status == 429 and outcome.retry_after is not None:
+                self.limiter.hold(outcome.retry_after, now)
+        elif isinstance(outcome, Model):
+            headers = outcome.http.headers
+        self.limiter.done(headers, now, time.time())
+
+    def settle(
+        self, connection: sa.Connection, claim: Claim, settlement: Settlement
+    ) -> Intent[Any] | None:
+        """Record an outcome. Return the intent if the platform refused it."""
+        if not _store.settle(connection, self.tables, claim, settlement):
+            return None
+        self._count(settlement.state)
+        if settlement.state != "refused":
+            return None
+        return _store.find(connection, self.tables, ids=[claim.id])[0]
+
+    def settled(self, refused: Intent[Any] | None) -> None:
+        """Report an intent that the platform refused."""
+        if refused is not None:
+            _log.warning("%r was refused: %s", refused, refused.error)
+            _call_back(self._on_refused, refused)
+
+    def report(self) -> DrainReport:
+        """Return what was done so far."""
+        counts = self._counts
+        return DrainReport(
+            done=counts["done"],
+            refused=counts["refused"],
+            unknown=counts["unknown"],
+            retried=counts["pending"],
+            stopped_by=self.ended_by or "empty",
+        )
+
+    def _count(self, state: str) -> None:
+        with self._mutex:
+            self._counts[state] += 1
+
+
+def _check_int(name: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} must be an int of at least 1")
+
+
+def _call_back(callback: Callable[[Intent[Any]], object] | None, intent: Intent[Any]) -> None:
+    if callback is None:
+        return
+    try:
+        callback(intent)
+    except Exception:
+        # The outcome is recorded already, and others wait.
+        _log.exception("a callback of the outbox raised; the worker goes on")
+
+
+def _rebuild(claim: Claim) -> Operation[Any]:
+    rebuild = REBUILD.get(claim.operation)
+    if rebuild is None:
+        raise OutboxError(
+            f"this version of the SDK has no method {claim.operation}: update the worker"
+        )
+    return rebuild(claim.path, json.loads(claim.body))
+
+
+def _target(origin: str, response: ServerPingResponse) -> Target:
+    """Return which game the key of a client is for."""
+    key: Any = response.get("apiKey") or {}
+    studio, game, environment = (
+        str(key.get(name) or "") for name in ("studioId", "gameId", "environment")
+    )
+    return Target(origin, studio, game, environment)
+
+
+def target_of(client: KratyAdmin) -> Target:
+    """Ask Kraty which game a client calls."""
+    return _target(client.base_url, client.health.ping())
+
+
+async def target_of_async(client: KratyAdminAsync) -> Target:
+    """Ask Kraty which game a client calls."""
+    return _target(client.base_url, await client.health.ping())
+
+
+class Worker:
+    """Sends intents on a few threads."""
+
+    def __init__(
+        self, client: KratyAdmin, engine: sa.Engine, stop: threading.Event, work: Work
+    ) -> None:
+        self._client = client
+        self._engine = engine
+        self._stop = stop
+        self._work = work
+        self._pings = threading.Lock()
+
+    def run(self) -> DrainReport:
+        """Send what is due; see `outbox.drain`."""
+        work, target = self._work, target_of(self._client)
+        work.target = self._transact(lambda c: _store.find_target(c, work.tables, target))
+        if work.in_flight == 1:
+            self._slot()
+            return work.report()
+        with ThreadPoolExecutor(work.in_flight, "kraty-outbox") as threads:
+            slots = [threads.submit(self._slot) for _ in range(work.in_flight)]
+            try:
+                for slot in slots:
+                    slot.result()
+            except BaseException:
+                # Each slot ends what it is sending, and the executor waits for that.
+                work.ended_by = "stop"
+                raise
+        return work.report()
+
+    def _transact(self, work: Callable[[sa.Connection], R]) -> R:
+        with self._engine.connect() as connection:
+            return _store.in_transaction(connection, work)
+
+    def _slot(self) -> None:
+        work = self._work
+        try:
+            while self._may_claim():
+                if work.must_expire():
+                    work.expired(self._transact(work.expire))
+                claim = self._transact(work.claim)
+                if claim is not None:
+                    self._send(claim)
+                    continue
+                work.found_nothing()
+                if work.poll is None:
+                    return
+                self._pause(work.poll)
+        except BaseException:
+            work.ended_by = "stop"
+            raise
+
+    def _may_claim(self) -> bool:
+        work = self._work
+        with self._pings:
+            while work.health.must_ping and not self._is_over():
+                error = self._ping()
+                if error is not None:
+                    if denies_key(error):
+                        raise error
+                    self._pause(work.health.ping_delay())
+        while not self._is_over() and (seconds := work.limiter.take(time.monotonic())):
+            self._pause(seconds)
+        return not self._is_over() and work.may_claim()
+
+    def _is_over(self) -> bool:
+        work = self._work
+        if self._stop.is_set():
+            work.ended_by = work.ended_by or "stop"
+        if work.left() <= 0:
+            work.ended_by = work.ended_by or "time"
+        return work.ended_by is not None
+
+    def _pause(self, seconds: float) -> None:
+        ends_at = time.monotonic() + seconds
+        # In short steps, to notice when another slot has ended the work.
+        while not self._is_over() and (left := ends_at - time.monotonic()) > 0:
+            self._stop.wait(min(left, self._work.left(), _STEP))
+
+    def _ping(self) -> KratyError | None:
+        try:
+            self._client.with_options(retry=_ONCE).health.ping()
+        except KratyError as error:
+            return error
+        self._work.health.answered_ping()
+        return None
+
+    def _send(self, claim: Claim) -> None:
+        outcome: Outcome
+        try:
+            outcome = self._client._call(_rebuild(claim))  # pyright: ignore[reportPrivateUsage]  # ours
+        except KratyError as error:
+            outcome = error
+        work = self._work
+        work.ended(outcome)
+        denied: KratyError | None = None
+        if isinstance(outcome, KratyError) and denies_key(outcome):
+            denied = self._ping()
+        settlement = settle(claim, outcome, key_works=denied is None, random=random.random)
+        work.settled(self._transact(lambda c: work.settle(c, claim, settlement)))
+        if denied is not None and denies_key(denied):
+            raise denied
+
+
+class AsyncWorker:
+    """Sends intents in a few tasks. The twin of `Worker`."""
+
+    def __init__(
+        self, client: KratyAdminAsync, engine: AsyncEngine, stop: asyncio.Event, work: Work
+    ) -> None:
+        self._client = client
+        self._engine = engine
+        self._stop = stop
+        self._work = work
+
+    async def run(self) -> DrainReport:
+        """Send what is due; see `outbox.drain`."""
+        import asyncio
+
+        work, target = self._work, await target_of_async(self._client)
+        work.target = await self._transact(lambda c: _store.find_target(c, work.tables, target))
+        self._pings = asyncio.Lock()
+        slots = [asyncio.ensure_future(self._slot()) for _ in range(work.in_flight)]
+        try:
+            for slot in slots:
+                await slot
+        except BaseException as error:
+            work.ended_by = work.ended_by or "stop"
+            if not isinstance(error, Exception):
+                for slot in slots:
+                    slot.cancel()
+            await asyncio.gather(*slots, return_exceptions=True)
+            raise
+        return work.report()
+
+    async def _transact(self, work: Callable[[sa.Connection], R]) -> R:
+        async with self._engine.connect() as connection:
+            return await connection.run_sync(_store.in_transaction, work)
+
+    async def _slot(self) -> None:
+        work = self._work
+        try:
+            while await self._may_claim():
+                if work.must_expire():
+                    work.expired(await self._transact(work.expire))
+                claim = await self._transact(work.claim)
+                if claim is not None:
+                    await self._send(claim)
+                    continue
+                work.found_nothing()
+                if work.poll is None:
+                    return
+                await self._pause(work.poll)
+        except BaseException:
+            work.ended_by = "stop"
+            raise
+
+    async def _may_claim(self) -> bool:
+        work = self._work
+        async with self._pings:
+            while work.health.must_ping and not self._is_over():
+                error = await self._ping()
+                if error is not None:
+                    if denies_key(error):
+                        raise error
+                    await self._pause(work.health.ping_delay())
+        while not self._is_over() and (seconds := work.limiter.take(time.monotonic())):
+            await self._pause(seconds)
+        return not self._is_over() and work.may_claim()
+
+    def _is_over(self) -> bool:
+        work = self._work
+        if self._stop.is_set():
+            work.ended_by = work.ended_by or "stop"
+        if work.left() <= 0:
+            work.ended_by = work.ended_by or "time"
+        return work.ended_by is not None
+
+    async def _pause(self, seconds: float) -> None:
+        import asyncio
+
+        ends_at = time.monotonic() + seconds
+        while not self._is_over() and (left := ends_at - time.monotonic()) > 0:
+            step = min(left, self._work.left(), _STEP)
+            await asyncio.wait([asyncio.ensure_future(self._stop.wait())], timeout=step)
+
+    async def _ping(self) -> KratyError | None:
+        try:
+            await self._client.with_options(retry=_ONCE).health.ping()
+        except KratyError as error:
+            return error
+        self._work.health.answered_ping()
+        return None
+
+    async def _send(self, claim: Claim) -> None:
+        outcome: Outcome
+        try:
+            outcome = await self._client._call(_rebuild(claim))  # pyright: ignore[reportPrivateUsage]  # ours
+        except KratyError as error:
+            outcome = error
+        work = self._work
+        work.ended(outcome)
+        denied: KratyError | None = None
+        if isinstance(outcome, KratyError) and denies_key(outcome):
+            denied = await self._ping()
+        settlement = settle(claim, outcome, key_works=denied is None, random=random.random)
+        work.settled(await self._transact(lambda c: work.settle(c, claim, settlement)))
+        if denied is not None and denies_key(denied):
+            raise denied
