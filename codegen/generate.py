@@ -336,12 +336,12 @@ def differences(layout: Layout, expected: Mapping[str, bytes]) -> Iterator[str]:
 
 def unhandled(contract: Json) -> Iterator[str]:
     """Yield operations without a handler in the emulator, and the reverse."""
-    from kraty_admin.emulator._operations import HANDLERS
+    from kraty_admin.emulator._operations import OPERATIONS
 
     known = {operation["operationId"] for _, _, operation in raw_operations(contract)}
-    for name in sorted(known - set(HANDLERS)):
+    for name in sorted(known - set(OPERATIONS)):
         yield f"emulator: no handler for operation {name}"
-    for name in sorted(set(HANDLERS) - known):
+    for name in sorted(set(OPERATIONS) - known):
         yield f"emulator: handler {name} has no operation"
 
 

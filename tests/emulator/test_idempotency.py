@@ -239,10 +239,16 @@ def test_an_acks_key_is_remembered_too(api: Api) -> None:
     assert refused.error == (409, "idempotency_conflict")
 
 
-def test_forgotten_answers_do_not_pile_up(api: Api, clock: StoppedClock) -> None:
-    """A day later, the first call sweeps."""
-    for number in range(10):
-        api.post("/players/alice/wallet/gold/credit", {"amount": 1, "idempotencyKey": f"k{number}"})
+def test_expired_answers_do_not_pile_up(api: Api, clock: StoppedClock) -> None:
+    """Every thousandth keyed call deletes the answers that have expired."""
+
+    def credit(key: int) -> None:
+        body = {"amount": 1, "idempotencyKey": f"k{key}"}
+        request = api.request("POST", "/players/alice/wallet/gold/credit", body)
+        assert api.platform.answer(request).status == 200
+
+    for number in range(999):
+        credit(number)
     clock.advance(DAY)
-    api.post("/players/alice/wallet/gold/credit", {"amount": 1, "idempotencyKey": "k"})
-    assert dump(api.platform.state).count('INSERT INTO "answers"') == 1
+    credit(1000)
+    assert 1 == dump(api.platform.state).count('INSERT INTO "answers"')

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from kraty_admin.emulator._json import MAX_SAFE_INTEGER
+from kraty_admin.emulator._state import Lobby
 
 from .testkit import CLIENT_KEY, OTHER_GAME_KEY, Api, StoppedClock, dump
 
@@ -819,12 +820,11 @@ def test_an_export_holds_everything_up_to_a_limit(api: Api) -> None:
     """Lists end at a thousand rows."""
     make_player(api)
     state = api.platform.state
-    player = state.player("game_1", "alice")
+    player = state.players.find("game_1", "alice")
     assert player is not None
     with state.transaction():
         for number in range(1001):
-            state.add_lobby(
-                [player["id"]],
+            lobby = Lobby(
                 id=f"lob_{number}",
                 game_id="game_1",
                 event_key="quick_brawl",
@@ -833,9 +833,11 @@ def test_an_export_holds_everything_up_to_a_limit(api: Api) -> None:
                 mode="lobby_matched",
                 capacity=1,
                 bot_slots=0,
+                metadata=None,
                 created_at=0,
                 ends_at=1,
             )
+            state.lobbies.add(lobby, [player.id])
     bundle = api.get("/players/alice/export").data
     assert len(bundle["lobbies"]) == 1000
     assert bundle["lobbies"][0]["id"] == "lob_1000"

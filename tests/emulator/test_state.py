@@ -97,7 +97,7 @@ def test_a_call_that_breaks_anywhere_leaves_nothing(
     people(api)
     api.told()
     state = api.platform.state
-    connection = state._db  # pyright: ignore[reportPrivateUsage]
+    connection = state.database.connection
     untouched = dump(state)
     breaks = 0
     status = 500
@@ -105,9 +105,9 @@ def test_a_call_that_breaks_anywhere_leaves_nothing(
         assert dump(state) == untouched
         assert api.told() == []
         breaks += 1
-        monkeypatch.setattr(state, "_db", Brittle(connection, breaks))
+        monkeypatch.setattr(state.database, "connection", Brittle(connection, breaks))
         status = api.platform.answer(api.request("POST", path, body)).status
-        monkeypatch.setattr(state, "_db", connection)
+        monkeypatch.setattr(state.database, "connection", connection)
     assert status in (200, 201)
     assert breaks > 6
     assert dump(state) != untouched
@@ -153,7 +153,7 @@ def test_a_file_keeps_everything(tmp_path: Path, clock: StoppedClock) -> None:
 def test_the_ledger_is_append_only(api: Api) -> None:
     """The database refuses to change or delete a ledger row."""
     people(api)
-    connection = api.platform.state._db  # pyright: ignore[reportPrivateUsage]
+    connection = api.platform.state.database.connection
     for sql in ("UPDATE ledger SET delta = 1", "DELETE FROM ledger"):
         with pytest.raises(sqlite3.IntegrityError, match="append-only"):
             connection.execute(sql)
@@ -163,7 +163,7 @@ def test_the_ledger_is_append_only(api: Api) -> None:
 def test_a_holding_stays_in_bounds(api: Api, amount: int) -> None:
     """The table refuses what the rules should never ask for."""
     people(api)
-    connection = api.platform.state._db  # pyright: ignore[reportPrivateUsage]
+    connection = api.platform.state.database.connection
     with pytest.raises(sqlite3.IntegrityError, match="CHECK"):
         connection.execute("UPDATE holdings SET amount = ?", (amount,))
 
@@ -190,17 +190,17 @@ def test_a_reset_takes_no_time_to_speak_of(tmp_path: Path, name: str) -> None:
         for _ in range(3):
             started = time.perf_counter()
             with state.transaction():
-                state.add_player("ply_1", "game_1", "alice", 0)
+                state.players.add("ply_1", "game_1", "alice", 0)
                 for number in range(10_000):
                     key = f"receipt_{number}"
-                    state.post(
+                    state.ledger.append(
                         "ply_1", "currency", "gold", 1, 0, operation="x", idempotency_key=key
                     )
             wrote.append(time.perf_counter() - started)
             started = time.perf_counter()
             state.reset()
             forgot.append(time.perf_counter() - started)
-        assert [] == state.ledger("game_1")
+        assert [] == state.ledger.entries("game_1")
         assert min(forgot) < min(wrote) / 10
     finally:
         state.close()

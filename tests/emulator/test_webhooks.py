@@ -20,7 +20,7 @@ import pytest
 
 from kraty_admin import KratyAdmin, construct_event
 from kraty_admin.emulator import DEFAULT_WORLD, Emulator, Endpoint, Fault, World
-from kraty_admin.emulator._state import Due, State
+from kraty_admin.emulator._state import Deliveries, Due
 from kraty_admin.emulator._webhooks import BACKOFF
 from loopback import Seen, response, serving
 
@@ -379,7 +379,7 @@ def test_what_cannot_be_broken_off_is_not_recorded(
         recorded.append(columns)
 
     monkeypatch.setattr("kraty_admin.emulator._webhooks._post", post)
-    monkeypatch.setattr(State, "add_attempt", record)
+    monkeypatch.setattr(Deliveries, "add_attempt", record)
     client.wallet.credit("alice", "gold", amount=5)
     assert started.wait(PATIENCE)
     kraty.reset()
@@ -402,13 +402,13 @@ def test_settling_ends_with_a_reset(kraty: Emulator, client: KratyAdmin) -> None
 def looked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Each time that the loop has looked for what is due."""
     looked: list[int] = []
-    due_deliveries = State.due_deliveries
+    due = Deliveries.due
 
-    def look(state: State, now: int, limit: int) -> list[Due]:
+    def look(deliveries: Deliveries, now: int, limit: int) -> list[Due]:
         looked.append(now)
-        return due_deliveries(state, now, limit)
+        return due(deliveries, now, limit)
 
-    monkeypatch.setattr(State, "due_deliveries", look)
+    monkeypatch.setattr(Deliveries, "due", look)
     return looked
 
 
@@ -478,10 +478,10 @@ def test_the_end_of_deliveries_is_said(
 ) -> None:
     """An error that ends deliveries is logged, and calls still work."""
 
-    def fail(state: State, now: int) -> int | None:
+    def fail(deliveries: Deliveries, now: int) -> int | None:
         raise ZeroDivisionError("by design")
 
-    monkeypatch.setattr(State, "next_due_after", fail)
+    monkeypatch.setattr(Deliveries, "next_due_after", fail)
     with Emulator() as kraty:
         kraty.clock.run()
         assert kraty.client().wallet.credit("alice", "gold", amount=5).balance == 5

@@ -128,14 +128,16 @@ class Api:
 
     def deltas(self, player: str | None = None) -> list[tuple[str, int]]:
         """The ledger of the first game, as keys and deltas."""
-        return [(entry.key, entry.delta) for entry in self.platform.state.ledger("game_1", player)]
+        return [
+            (entry.key, entry.delta)
+            for entry in self.platform.state.ledger.entries("game_1", player)
+        ]
 
     @property
     def events(self) -> list[tuple[str, dict[str, Any]]]:
         """Everything that webhooks tell about, as names and data."""
-        database = self.platform.state._db  # pyright: ignore[reportPrivateUsage]
-        rows = database.execute("SELECT name, data FROM events ORDER BY number")
-        return [(row["name"], json.loads(row["data"])) for row in rows]
+        rows = self.platform.state.database.all("SELECT name, data FROM events ORDER BY number")
+        return [(name, json.loads(data)) for name, data in rows]
 
     def told(self) -> list[str]:
         """The names of the events since the last time this was asked."""
@@ -153,7 +155,7 @@ class Api:
 
 def dump(state: State) -> str:
     """Every row of every table."""
-    return "\n".join(state._db.iterdump())  # pyright: ignore[reportPrivateUsage]
+    return "\n".join(state.database.connection.iterdump())
 
 
 def assert_fits_contract(request: Request, answer: Answer) -> None:

@@ -9,9 +9,8 @@ It serves every operation of the contract, keeps ledgers and idempotency keys in
 SQLite, and refuses what the contract refuses. `python -m kraty_admin.emulator`
 runs one from the command line. It needs the extra `kraty-admin[emulator]`.
 
-It is written from the public documents, not from the platform's code. What it
-chooses where they are silent is listed in `kraty_admin.emulator._operations`; take
-nothing in that list for a promise of the platform.
+It is written from the public documents, not from the platform's code. Where they are
+silent, it had to choose: docs/emulator.md lists every choice ("What it cannot know").
 """
 
 from __future__ import annotations

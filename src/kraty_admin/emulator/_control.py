@@ -51,7 +51,7 @@ class Controls:
 
     def ledger(self, external_player_id: str | None = None) -> list[LedgerEntry]:
         """The ledger's entries, oldest first; those of one player if asked for."""
-        return self.platform.state.ledger(self.game_id, external_player_id)
+        return self.platform.state.ledger.entries(self.game_id, external_player_id)
 
     def reset(self) -> None:
         """Be as at first; in the server's thread, in one step, so that nothing comes between."""

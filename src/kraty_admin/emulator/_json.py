@@ -6,7 +6,16 @@ import hashlib
 import json
 from typing import Any, Final, cast
 
-__all__ = ["MAX_SAFE_INTEGER", "dump", "fingerprint", "parse", "text_member"]
+__all__ = [
+    "MAX_SAFE_INTEGER",
+    "dump",
+    "dump_text",
+    "fingerprint",
+    "optional_dump_text",
+    "optional_parse_text",
+    "parse",
+    "text_member",
+]
 
 MAX_SAFE_INTEGER: Final = 2**53 - 1
 """The largest integer that every JSON reader holds exactly, and the ceiling of a balance."""
@@ -33,8 +42,23 @@ def parse(raw: bytes) -> Any:
 
 
 def dump(value: Any) -> bytes:
-    """Write an answer: no spaces, UTF-8."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    """Write a body: no spaces, UTF-8."""
+    return dump_text(value).encode()
+
+
+def dump_text(value: Any) -> str:
+    """Write a column that holds JSON."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def optional_dump_text(value: Any) -> str | None:
+    """Write the same, or `None` for `None`."""
+    return None if value is None else dump_text(value)
+
+
+def optional_parse_text(text: str | None) -> Any:
+    """Read a column that holds JSON or `None`."""
+    return None if text is None else json.loads(text)
 
 
 def fingerprint(value: Any) -> str:

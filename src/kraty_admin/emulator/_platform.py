@@ -25,18 +25,15 @@ import attrs
 from ._contract import Contract, Route, load_contract
 from ._errors import EmulatedError, idempotency_conflict, invalid
 from ._faults import Fault, Faults
-from ._json import dump, fingerprint, parse, text_member
-from ._operations import HANDLERS, REPLAYED_AS_UNAPPLIED, SELF_KEYED, Call, Emitted
-from ._state import State
+from ._json import dump, dump_text, fingerprint, parse, text_member
+from ._operations import OPERATIONS, Call, Context, Outcome
+from ._state import EventRow, KeyedAnswer, State
 from ._world import DEFAULT_WORLD, ApiKey, World
 
 __all__ = ["Answer", "Now", "Platform", "Request", "SeenRequest"]
 
 Now = Callable[[], float]
 """Tells the time in seconds since the epoch, as `time.time` does."""
-
-_REMEMBERED_MS: Final = 24 * 60 * 60 * 1000
-"""How long an answer is kept for its idempotency key."""
 
 _WINDOW: Final = 60
 """The seconds in which requests are counted together."""
@@ -239,9 +236,8 @@ class Platform:
         now: float,
         is_too_much: bool,
     ) -> Answer:
-        """What the platform has to say, with the headers that any answer has."""
+        """Return the platform's answer, with the headers that every answer has."""
         request = received.request
-        emitted: list[Emitted] = []
         try:
             if is_too_much:
                 reset = answer.headers["RateLimit-Reset"]
@@ -250,7 +246,8 @@ class Platform:
                     "Too many requests in this minute.",
                     headers={"Retry-After": reset},
                 )
-            status, body = self._commit(received, key, now, emitted)
+            route, call = self._call(received, key)
+            outcome, body = self._commit(route, call, round(now * 1000))
         except EmulatedError as error:
             return _refusal(answer, error)
         except Exception:
@@ -259,13 +256,12 @@ class Platform:
             return _refusal(
                 answer, EmulatedError("internal_error", "The emulator failed; see its log.")
             )
-        if emitted:
+        if outcome.events:
             self._on_events()
-        return attrs.evolve(answer, status=status, body=body)
+        return attrs.evolve(answer, status=outcome.status, body=body)
 
-    def _commit(
-        self, received: Received, key: ApiKey | None, now: float, emitted: list[Emitted]
-    ) -> tuple[int, bytes]:
+    def _call(self, received: Received, key: ApiKey | None) -> tuple[Route, Call]:
+        """Check a request against the key and the contract."""
         request, target = received.request, received.target
         if isinstance(target, EmulatedError):
             raise target
@@ -279,7 +275,7 @@ class Platform:
         query, body = route.read_query(request.query), _read_body(route, request.body)
         if problems := route.problems(path, query, body):
             raise invalid(problems)
-        call = Call(
+        return route, Call(
             operation_id=route.operation_id,
             name=route.name,
             key=key,
@@ -288,54 +284,27 @@ class Platform:
             query=query,
             body=body,
             fingerprint=fingerprint([path, body]),
-            now=round(now * 1000),
-            new_uuid=self._new_uuid,
             row_problems=route.row_problems,
-            emitted=emitted,
         )
+
+    def _commit(self, route: Route, call: Call, now: int) -> tuple[Outcome, bytes]:
+        """Do a call, record its events and write its answer, in one transaction."""
+        context = Context(state=self.state, now=now, new_uuid=self._new_uuid)
         with self.state.transaction():
-            status, data = self._replay_or_handle(call)
-            for event in emitted:
-                self.state.add_event(
-                    id=call.new_id("evt"),
-                    name=event.name,
-                    studio_id=call.game.studio_id,
-                    game_id=call.game.id,
-                    occurred_at=call.now,
-                    data=dump(event.data).decode(),
+            outcome = _replay_or_handle(call, context)
+            for event in outcome.events:
+                self.state.deliveries.add_event(
+                    EventRow(
+                        id=context.new_id("evt"),
+                        name=event.name,
+                        studio_id=call.game.studio_id,
+                        game_id=call.game.id,
+                        occurred_at=now,
+                        data=dump_text(event.data),
+                    )
                 )
             # Inside, so that an answer that cannot be written undoes the call.
-            return status, dump({"data": data} if route.enveloped else data)
-
-    def _replay_or_handle(self, call: Call) -> tuple[int, dict[str, Any]]:
-        handler = HANDLERS.get(call.operation_id)
-        if handler is None:
-            raise EmulatedError(
-                "internal_error", f"The emulator does not do {call.operation_id}.", status=501
-            )
-        key = call.body.get("idempotencyKey")
-        if key is None or call.operation_id in SELF_KEYED:
-            return handler(call, self.state)
-        earlier = self.state.answer(call.game.id, call.operation_id, key, call.now)
-        if earlier is None:
-            status, data = handler(call, self.state)
-            self.state.remember_answer(
-                game_id=call.game.id,
-                operation=call.operation_id,
-                idempotency_key=key,
-                fingerprint=call.fingerprint,
-                status=status,
-                data=dump(data).decode(),
-                expires_at=call.now + _REMEMBERED_MS,
-                now=call.now,
-            )
-            return status, data
-        if earlier["fingerprint"] != call.fingerprint:
-            raise idempotency_conflict(key)
-        data = json.loads(earlier["data"])
-        if call.operation_id in REPLAYED_AS_UNAPPLIED:
-            data["applied"] = False
-        return earlier["status"], data
+            return outcome, dump({"data": outcome.data} if route.enveloped else outcome.data)
 
     def _count(self, counter: str, now: float) -> tuple[int, int]:
         """Count a request: how many there were in this window, and its seconds left."""
@@ -344,6 +313,36 @@ class Platform:
         count = count + 1 if counted_in == window else 1
         self._counts[counter] = (window, count)
         return count, math.ceil((window + 1) * _WINDOW - now)
+
+
+def _replay_or_handle(call: Call, context: Context) -> Outcome:
+    operation = OPERATIONS.get(call.operation_id)
+    if operation is None:
+        raise EmulatedError(
+            "internal_error", f"The emulator does not do {call.operation_id}.", status=501
+        )
+    key = call.body.get("idempotencyKey")
+    if key is None or operation.replay is None:
+        return operation.handler(call, context)
+    answers, game_id, now = context.state.answers, call.game.id, context.now
+    earlier = answers.find(game_id, call.operation_id, key, now)
+    if earlier is None:
+        outcome = operation.handler(call, context)
+        answers.add(
+            game_id,
+            call.operation_id,
+            key,
+            KeyedAnswer(call.fingerprint, outcome.status, dump_text(outcome.data)),
+            now=now,
+            expires_at=now + operation.remembered_ms,
+        )
+        return outcome
+    if earlier.fingerprint != call.fingerprint:
+        raise idempotency_conflict(key)
+    data = json.loads(earlier.data)
+    if operation.replay == "not applied":
+        data["applied"] = False
+    return Outcome(earlier.status, data)
 
 
 def _bearer_token(authorization: str) -> str:

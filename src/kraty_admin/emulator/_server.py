@@ -312,8 +312,8 @@ class Emulator:
 
     def _amount(self, external_player_id: str, kind: Kind, key: str) -> int:
         state = self._serving().controls.platform.state
-        player = state.player(self._world.keys[0].game_id, external_player_id)
-        return 0 if player is None else state.amount(player["id"], kind, key)
+        player = state.players.find(self._world.keys[0].game_id, external_player_id)
+        return 0 if player is None else state.ledger.amount(player.id, kind, key)
 
     def _serving(self) -> _Running:
         if self._running is None:

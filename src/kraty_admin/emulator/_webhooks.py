@@ -23,8 +23,8 @@ from kraty_admin.webhooks import sign_webhook
 from ._clock import Clock
 from ._faults import WEBHOOK, Faults
 from ._json import dump
-from ._operations import iso
 from ._state import Delivery, DeliveryStatus, Due, State
+from ._times import iso
 from ._world import Endpoint
 
 __all__ = ["BACKOFF", "Webhooks", "envelope"]
@@ -78,8 +78,7 @@ class Webhooks:
                 secret; see `sign_webhook`.
         """
         endpoint = Endpoint(url=url, secret=secret, events=events)
-        with self._state.transaction():
-            self._state.set_endpoint(endpoint.url, endpoint.secret, endpoint.events)
+        self._state.deliveries.set_endpoint(endpoint.url, endpoint.secret, endpoint.events)
 
     def replay(self, event_id: str) -> None:
         """Deliver an event once more, under its id and with the next attempt's number.
@@ -87,7 +86,7 @@ class Webhooks:
         Raises:
             ValueError: No endpoint was ever to be told of such an event.
         """
-        if not self._state.replay(event_id, self._now()):
+        if not self._state.deliveries.replay(event_id, self._now()):
             raise ValueError(f"there is no delivery of an event {event_id}")
         self.wake()
 
@@ -104,14 +103,14 @@ class Webhooks:
         """
         with self._progress:
             if not self._progress.wait_for(
-                lambda: not self._state.due_deliveries(self._now(), 1), timeout
+                lambda: not self._state.deliveries.due(self._now(), 1), timeout
             ):
                 raise TimeoutError("deliveries are still under way")
 
     @property
     def log(self) -> list[Delivery]:
         """All deliveries with their attempts, in the order of their events."""
-        return self._state.deliveries()
+        return self._state.deliveries.log()
 
     def wake(self) -> None:
         """Look again for what is due. Any thread may call this."""
@@ -165,7 +164,7 @@ class Webhooks:
         return round(self._clock() * 1000)
 
     def _start_due(self, client: httpx.AsyncClient) -> None:
-        for due in self._state.due_deliveries(self._now(), _IN_FLIGHT):
+        for due in self._state.deliveries.due(self._now(), _IN_FLIGHT):
             if len(self._flying) == _IN_FLIGHT:
                 return
             if due.number not in self._flying:
@@ -187,7 +186,7 @@ class Webhooks:
         """Until something may be due."""
         timer: asyncio.TimerHandle | None = None
         now = self._now()
-        at = self._state.next_due_after(now) if self._clock.is_running else None
+        at = self._state.deliveries.next_due_after(now) if self._clock.is_running else None
         if at is not None:
             timer = asyncio.get_running_loop().call_later((at - now) / 1000, self._due.set)
         try:
@@ -214,7 +213,7 @@ class Webhooks:
         )
         now = self._now()
         wait = self._backoff[due.attempt - 1] if becomes == "pending" else 0.0
-        self._state.add_attempt(
+        self._state.deliveries.add_attempt(
             due.number,
             attempt=due.attempt,
             at=now,

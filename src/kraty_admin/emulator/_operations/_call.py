@@ -1,0 +1,86 @@
+"""What a handler gets and what it returns.
+
+A handler takes a call that fits the contract, and its context. It runs inside a transaction:
+raising undoes everything it did. It knows nothing of HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+from uuid import UUID
+
+import attrs
+
+from .._errors import Problem
+from .._state import State
+from .._world import ApiKey, Game
+
+__all__ = ["Call", "Context", "Data", "Handler", "Outcome", "WebhookEvent"]
+
+Data: TypeAlias = dict[str, Any]
+"""A JSON object of the API."""
+
+
+@attrs.frozen(kw_only=True)
+class Call:
+    """A call that fits the contract."""
+
+    operation_id: str
+    """The contract's operation."""
+    name: str
+    """The SDK's name of it, such as `wallet.credit`."""
+    key: ApiKey
+    """The API key of the caller."""
+    game: Game
+    """The game of the key."""
+    path: Mapping[str, str]
+    """The path's parameters, decoded."""
+    query: Mapping[str, Any]
+    """The query's parameters."""
+    body: Data
+    """The body; empty if none was sent."""
+    fingerprint: str
+    """Hash of path and body: another request under the same key has another one."""
+    row_problems: Callable[[Any], Sequence[Problem]]
+    """Checks one row of a batch against the contract."""
+
+
+@attrs.frozen(kw_only=True)
+class Context:
+    """What a handler works with."""
+
+    state: State
+    now: int
+    """The time, in milliseconds since the epoch."""
+    new_uuid: Callable[[], UUID]
+    """Creates the random part of ids."""
+
+    def new_id(self, prefix: str) -> str:
+        """Create an id, such as `grt_...`."""
+        return f"{prefix}_{self.new_uuid().hex}"
+
+
+@attrs.frozen(kw_only=True)
+class WebhookEvent:
+    """An event to send to webhooks."""
+
+    name: str
+    """Such as `wallet.changed`."""
+    data: Data
+    """The envelope's `data`. Its shape is not published; this one is ours."""
+
+
+@attrs.frozen
+class Outcome:
+    """What a call came to."""
+
+    status: int
+    """The HTTP status, 200 or 201."""
+    data: Data
+    """The result."""
+    events: Sequence[WebhookEvent] = ()
+    """The webhook events, in order. They are recorded in the call's transaction."""
+
+
+Handler: TypeAlias = Callable[[Call, Context], Outcome]

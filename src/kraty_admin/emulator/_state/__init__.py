@@ -1,0 +1,69 @@
+"""What the emulator remembers: a module for each resource, rows without rules.
+
+Times are milliseconds since the epoch, and values of columns that hold JSON are JSON text.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Final
+
+from ._answers import Answers, KeyedAnswer
+from ._database import Database
+from ._deliveries import Deliveries, Delivery, DeliveryAttempt, DeliveryStatus, Due, EventRow
+from ._grants import Grant, Grants
+from ._ledger import Holding, Kind, Ledger, LedgerEntry
+from ._lobbies import Lobbies, Lobby
+from ._players import Player, Players
+
+__all__ = [
+    "Deliveries",
+    "Delivery",
+    "DeliveryAttempt",
+    "DeliveryStatus",
+    "Due",
+    "EventRow",
+    "Grant",
+    "Holding",
+    "KeyedAnswer",
+    "Kind",
+    "LedgerEntry",
+    "Lobby",
+    "Player",
+    "State",
+]
+
+
+class State:
+    """The tables of one database."""
+
+    def __init__(self, path: str) -> None:
+        """Open the database; `:memory:` keeps it in memory.
+
+        Raises:
+            ValueError: The file belongs to another program or another version.
+            sqlite3.Error: The file cannot be opened.
+        """
+        self.database: Final = Database(path)
+        self.players: Final = Players(self.database)
+        self.ledger: Final = Ledger(self.database)
+        self.grants: Final = Grants(self.database)
+        self.lobbies: Final = Lobbies(self.database)
+        self.answers: Final = Answers(self.database)
+        self.deliveries: Final = Deliveries(self.database)
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """Commit a block as a whole, or undo it if it raises."""
+        return self.database.transaction()
+
+    def savepoint(self) -> AbstractContextManager[None]:
+        """Undo a block if it raises, within a transaction."""
+        return self.database.savepoint()
+
+    def reset(self) -> None:
+        """Delete everything."""
+        self.database.reset()
+
+    def close(self) -> None:
+        """Close the database. A second call does nothing."""
+        self.database.close()

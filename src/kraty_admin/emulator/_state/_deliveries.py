@@ -1,0 +1,201 @@
+"""Webhooks: endpoints, events, and the deliveries of one to the other."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
+
+import attrs
+
+from .._times import moment
+from ._database import Database
+
+__all__ = ["Deliveries", "Delivery", "DeliveryAttempt", "DeliveryStatus", "Due", "EventRow"]
+
+DeliveryStatus = Literal["pending", "delivered", "failed"]
+
+
+@attrs.frozen(kw_only=True)
+class DeliveryAttempt:
+    """One attempt to send an event to an endpoint."""
+
+    attempt: int
+    """Its `deliveryAttempt`, counted from 1."""
+    at: datetime
+    """When it ended, by the emulator's clock."""
+    status: int | None
+    """The endpoint's status; `None` if no answer came."""
+    error: str | None
+    """Why it failed, where the status does not say so."""
+
+
+@attrs.frozen(kw_only=True)
+class Delivery:
+    """An event on its way to an endpoint."""
+
+    event_id: str
+    """The envelope's `id`, the same for each attempt."""
+    event_name: str
+    """Such as `wallet.changed`."""
+    data: Mapping[str, Any]
+    """The envelope's `data`."""
+    url: str
+    """The endpoint."""
+    status: DeliveryStatus
+    """`failed` after the last attempt has failed."""
+    due_at: datetime
+    """When the next attempt is due, or when the last one was."""
+    attempts: Sequence[DeliveryAttempt]
+    """All attempts so far."""
+
+
+class Due(NamedTuple):
+    """A delivery that is due."""
+
+    number: int
+    url: str
+    secret: str
+    attempt: int
+    """The number of this attempt, counted from 1."""
+    event_id: str
+    event_name: str
+    studio_id: str
+    game_id: str
+    occurred_at: int
+    data: str
+    """As JSON."""
+
+
+class EventRow(NamedTuple):
+    """An event, before it is delivered."""
+
+    id: str
+    name: str
+    studio_id: str
+    game_id: str
+    occurred_at: int
+    data: str
+    """As JSON."""
+
+
+class Deliveries:
+    """The tables of endpoints, events, deliveries and attempts."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def set_endpoint(self, url: str, secret: str, events: Sequence[str] | None) -> None:
+        """Deliver events to this endpoint from now on; `None` for all events."""
+        with self._db.transaction():
+            self._db.run(
+                "INSERT OR REPLACE INTO endpoints (url, secret, events) VALUES (?, ?, ?)",
+                url,
+                secret,
+                None if events is None else json.dumps(list(events)),
+            )
+
+    def add_event(self, event: EventRow) -> None:
+        """Record an event, and a delivery for each endpoint that wants it."""
+        self._db.run(
+            "INSERT INTO events (id, name, studio_id, game_id, occurred_at, data)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            *event,
+        )
+        self._db.run(
+            "INSERT INTO deliveries (event_id, url, status, attempts, due_at)"
+            " SELECT ?1, url, 'pending', 0, ?2 FROM endpoints WHERE events IS NULL"
+            " OR EXISTS (SELECT 1 FROM json_each(events) WHERE value = ?3) ORDER BY url",
+            event.id,
+            event.occurred_at,
+            event.name,
+        )
+
+    def due(self, now: int, limit: int) -> list[Due]:
+        """Return the deliveries that are due, the longest due first."""
+        rows = self._db.all(
+            "SELECT deliveries.number, url, secret, attempts + 1, event_id,"
+            " name, studio_id, game_id, occurred_at, data"
+            " FROM deliveries JOIN events ON events.id = event_id JOIN endpoints USING (url)"
+            " WHERE status = 'pending' AND due_at <= ? ORDER BY due_at, deliveries.number"
+            " LIMIT ?",
+            now,
+            limit,
+        )
+        return [Due(*row) for row in rows]
+
+    def next_due_after(self, now: int) -> int | None:
+        """Return when the next delivery is due after this time; `None` for never."""
+        at: int | None = self._db.one(
+            "SELECT MIN(due_at) FROM deliveries WHERE status = 'pending' AND due_at > ?", now
+        )[0]
+        return at
+
+    def add_attempt(
+        self,
+        delivery: int,
+        *,
+        attempt: int,
+        at: int,
+        status: int | None,
+        error: str | None,
+        becomes: DeliveryStatus,
+        due_at: int,
+    ) -> None:
+        """Record an attempt and the new status of its delivery."""
+        with self._db.transaction():
+            self._db.run(
+                "INSERT INTO attempts (delivery, attempt, at, status, error)"
+                " VALUES (?, ?, ?, ?, ?)",
+                delivery,
+                attempt,
+                at,
+                status,
+                error,
+            )
+            self._db.run(
+                "UPDATE deliveries SET status = ?, attempts = ?, due_at = ? WHERE number = ?",
+                becomes,
+                attempt,
+                due_at,
+                delivery,
+            )
+
+    def replay(self, event_id: str, now: int) -> int:
+        """Make the deliveries of an event due again; return how many there are."""
+        with self._db.transaction():
+            return self._db.run(
+                "UPDATE deliveries SET status = 'pending', due_at = ? WHERE event_id = ?",
+                now,
+                event_id,
+            )
+
+    def log(self) -> list[Delivery]:
+        """Return all deliveries, in the order of their events."""
+        attempts: dict[int, list[DeliveryAttempt]] = defaultdict(list)
+        with self._db.transaction():
+            tries = self._db.all(
+                "SELECT delivery, attempt, at, status, error FROM attempts ORDER BY number"
+            )
+            rows = self._db.all(
+                "SELECT deliveries.number, event_id, name, data, url, status, due_at"
+                " FROM deliveries JOIN events ON events.id = event_id ORDER BY deliveries.number"
+            )
+        for delivery, attempt, at, status, error in tries:
+            attempts[delivery].append(
+                DeliveryAttempt(attempt=attempt, at=moment(at), status=status, error=error)
+            )
+        return [
+            Delivery(
+                event_id=event_id,
+                event_name=name,
+                data=json.loads(data),
+                url=url,
+                status=status,
+                due_at=moment(due_at),
+                attempts=attempts[number],
+            )
+            for number, event_id, name, data, url, status, due_at in rows
+        ]

@@ -1,0 +1,196 @@
+"""What players hold, and the ledger of every change of it."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final, Literal, NamedTuple
+
+import attrs
+
+from ._database import Database
+
+__all__ = ["Holding", "Kind", "Ledger", "LedgerEntry"]
+
+Kind = Literal["currency", "item"]
+
+
+@attrs.frozen(kw_only=True)
+class LedgerEntry:
+    """One change of a balance or of an item count. Entries are added, never changed."""
+
+    external_player_id: str
+    """The player; a placeholder once the player is erased."""
+    kind: Kind
+    """Whether a currency or an item changed."""
+    key: str
+    """Key of the currency or of the item."""
+    delta: int
+    """The amount that was added; negative if it was taken away."""
+    operation: str
+    """The call that caused it, such as `wallet.credit`."""
+    reason: str | None
+    """The caller's reason."""
+    source_ref_id: str | None
+    """The caller's reference."""
+    idempotency_key: str | None
+    """The idempotency key of the call or of the imported row."""
+
+
+class Holding(NamedTuple):
+    """How much a player has of one currency or item."""
+
+    key: str
+    amount: int
+    metadata: str
+    """A JSON object."""
+    created_at: int
+    updated_at: int
+
+
+_COLUMNS: Final = ", ".join(Holding._fields)
+
+
+class Ledger:
+    """The ledger, and the holdings that it adds up to."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def amount(self, player_id: str, kind: Kind, key: str) -> int:
+        """Return how much of it the player has."""
+        row = self._db.one(
+            "SELECT amount FROM holdings WHERE player_id = ? AND kind = ? AND key = ?",
+            player_id,
+            kind,
+            key,
+        )
+        return 0 if row is None else row[0]
+
+    def change(self, player_id: str, kind: Kind, key: str, delta: int, now: int) -> int | None:
+        """Add to a holding.
+
+        Returns:
+            The new amount, or `None` if it would be negative or above 2^53-1; then nothing
+            changes.
+        """
+        try:
+            row = (self._add if delta >= 0 else self._take)(player_id, kind, key, delta, now)
+        except sqlite3.IntegrityError as error:
+            if "CHECK" not in str(error):
+                raise
+            return None
+        return None if row is None else row[0]
+
+    def metadata(self, player_id: str, kind: Kind, key: str) -> str:
+        """Return the metadata of an existing holding, a JSON object."""
+        text: str = self._db.one(
+            "SELECT metadata FROM holdings WHERE player_id = ? AND kind = ? AND key = ?",
+            player_id,
+            kind,
+            key,
+        )[0]
+        return text
+
+    def set_metadata(self, player_id: str, kind: Kind, key: str, metadata: str) -> None:
+        """Replace the metadata of an existing holding with this JSON object."""
+        self._db.run(
+            "UPDATE holdings SET metadata = ? WHERE player_id = ? AND kind = ? AND key = ?",
+            metadata,
+            player_id,
+            kind,
+            key,
+        )
+
+    def append(
+        self,
+        player_id: str,
+        kind: Kind,
+        key: str,
+        delta: int,
+        now: int,
+        *,
+        operation: str,
+        reason: str | None = None,
+        source_ref_id: str | None = None,
+        idempotency_key: str | None = None,
+        parameters: str | None = None,
+    ) -> None:
+        """Add an entry to the ledger. `parameters` is JSON."""
+        self._db.run(
+            "INSERT INTO ledger (player_id, kind, key, delta, operation, reason,"
+            " source_ref_id, idempotency_key, parameters, at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            player_id,
+            kind,
+            key,
+            delta,
+            operation,
+            reason,
+            source_ref_id,
+            idempotency_key,
+            parameters,
+            now,
+        )
+
+    def holdings(self, player_id: str, kind: Kind, limit: int = -1) -> list[Holding]:
+        """Return what the player has, in the order of its keys."""
+        rows = self._db.all(
+            f"SELECT {_COLUMNS} FROM holdings"  # noqa: S608
+            " WHERE player_id = ? AND kind = ? ORDER BY key LIMIT ?",
+            player_id,
+            kind,
+            limit,
+        )
+        return [Holding(*row) for row in rows]
+
+    def drop_holdings(self, player_id: str) -> None:
+        """Delete the holdings of a player whose ledger has moved to another player."""
+        self._db.run("DELETE FROM holdings WHERE player_id = ?", player_id)
+
+    def move(self, kind: Kind, source_id: str, target_id: str) -> int:
+        """Give one player's entries to another; return how many."""
+        return self._db.run(
+            "UPDATE ledger SET player_id = ? WHERE player_id = ? AND kind = ?",
+            target_id,
+            source_id,
+            kind,
+        )
+
+    def entries(self, game_id: str, external_id: str | None = None) -> list[LedgerEntry]:
+        """Return the game's entries, oldest first; only those of one player if named."""
+        rows = self._db.all(
+            "SELECT external_id, kind, key, delta, operation, reason, source_ref_id,"
+            " idempotency_key FROM ledger JOIN players ON players.id = player_id"
+            " WHERE game_id = ?1 AND (?2 IS NULL OR external_id = ?2) ORDER BY number",
+            game_id,
+            external_id,
+        )
+        names = [field.name for field in attrs.fields(LedgerEntry)]
+        return [LedgerEntry(**dict(zip(names, row, strict=True))) for row in rows]
+
+    def _add(self, player_id: str, kind: Kind, key: str, delta: int, now: int) -> tuple[int] | None:
+        row: tuple[int] | None = self._db.one(
+            "INSERT INTO holdings (player_id, kind, key, amount, metadata, created_at, updated_at)"
+            " VALUES (?1, ?2, ?3, ?4, '{}', ?5, ?5) ON CONFLICT (player_id, kind, key)"
+            " DO UPDATE SET amount = amount + ?4, updated_at = ?5 RETURNING amount",
+            player_id,
+            kind,
+            key,
+            delta,
+            now,
+        )
+        return row
+
+    def _take(
+        self, player_id: str, kind: Kind, key: str, delta: int, now: int
+    ) -> tuple[int] | None:
+        row: tuple[int] | None = self._db.one(
+            "UPDATE holdings SET amount = amount + ?4, updated_at = ?5"
+            " WHERE player_id = ?1 AND kind = ?2 AND key = ?3 RETURNING amount",
+            player_id,
+            kind,
+            key,
+            delta,
+            now,
+        )
+        return row

@@ -1,0 +1,129 @@
+"""Players, also those that were erased or merged."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final, NamedTuple
+
+from ._database import Database
+
+__all__ = ["Player", "Players"]
+
+
+class Player(NamedTuple):
+    """A row of the table."""
+
+    id: str
+    external_id: str
+    """The studio's id, or a placeholder once the player is retired."""
+    created_at: int
+    updated_at: int
+    seen_at: int
+    context: str | None
+    """The context snapshot as JSON."""
+    banned_at: int | None
+    retired_at: int | None
+    """When the player was erased or merged."""
+    merged_into: str | None
+    """The id of the player that a merged player was merged into."""
+
+
+_COLUMNS: Final = ", ".join(Player._fields)
+
+
+class Players:
+    """The table of players."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def find(self, game_id: str, external_id: str) -> Player | None:
+        """Return the live player with this id."""
+        row = self._db.one(
+            f"SELECT {_COLUMNS} FROM players"  # noqa: S608
+            " WHERE game_id = ? AND external_id = ? AND retired_at IS NULL",
+            game_id,
+            external_id,
+        )
+        return None if row is None else Player(*row)
+
+    def former(self, game_id: str, external_id: str) -> Player | None:
+        """Return the player who had this id last and was erased or merged."""
+        row = self._db.one(
+            f"SELECT {_COLUMNS} FROM players WHERE game_id = ? AND former_hash = ?"  # noqa: S608
+            " AND retired_at IS NOT NULL ORDER BY rowid DESC LIMIT 1",
+            game_id,
+            _id_hash(external_id),
+        )
+        return None if row is None else Player(*row)
+
+    def see(self, game_id: str, external_id: str, now: int) -> Player | None:
+        """Record that the live player with this id was seen; return the player, if any."""
+        row = self._db.one(
+            "UPDATE players SET seen_at = ?"  # noqa: S608
+            " WHERE game_id = ? AND external_id = ? AND retired_at IS NULL"
+            f" RETURNING {_COLUMNS}",
+            now,
+            game_id,
+            external_id,
+        )
+        return None if row is None else Player(*row)
+
+    def add(self, player_id: str, game_id: str, external_id: str, now: int) -> Player:
+        """Create a player."""
+        self._db.insert(
+            "players",
+            {
+                "id": player_id,
+                "game_id": game_id,
+                "external_id": external_id,
+                "created_at": now,
+                "updated_at": now,
+                "seen_at": now,
+            },
+        )
+        return Player(player_id, external_id, now, now, now, None, None, None, None)
+
+    def set_context(self, player_id: str, context: str | None, now: int) -> None:
+        """Store a context snapshot, as JSON."""
+        self._db.run(
+            "UPDATE players SET context = ?, updated_at = ? WHERE id = ?", context, now, player_id
+        )
+
+    def set_ban(self, player_id: str, banned_at: int | None, reason: str | None, now: int) -> None:
+        """Ban the player, or lift the ban with `None`."""
+        self._db.run(
+            "UPDATE players SET banned_at = ?, ban_reason = ?, updated_at = ? WHERE id = ?",
+            banned_at,
+            reason,
+            now,
+            player_id,
+        )
+
+    def retire(
+        self,
+        player: Player,
+        placeholder: str,
+        now: int,
+        *,
+        merged_into: str | None = None,
+        deletion_reason: str | None = None,
+    ) -> None:
+        """Make the row anonymous and free its external id."""
+        self._db.run(
+            "UPDATE players SET external_id = ?, former_hash = ?, retired_at = ?,"
+            " merged_into = ?, deletion_reason = ?, updated_at = ?,"
+            " context = NULL, banned_at = NULL, ban_reason = NULL WHERE id = ?",
+            placeholder,
+            _id_hash(player.external_id),
+            now,
+            merged_into,
+            deletion_reason,
+            now,
+            player.id,
+        )
+
+
+def _id_hash(external_id: str) -> str:
+    # The hash recognises a former id without keeping it.
+    return hashlib.sha256(external_id.encode()).hexdigest()

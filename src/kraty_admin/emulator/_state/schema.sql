@@ -1,0 +1,153 @@
+-- The tables of the emulator. Times are milliseconds since the epoch.
+-- After a change, raise LAYOUT in database.py and add a step to its migrations.
+
+CREATE TABLE players (
+    id TEXT PRIMARY KEY,
+    game_id TEXT NOT NULL,
+    external_id TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    seen_at INTEGER NOT NULL,
+    context TEXT,
+    banned_at INTEGER,
+    ban_reason TEXT,
+    -- A retired player is erased or merged. The hash tells that an id was theirs,
+    -- without keeping the id.
+    retired_at INTEGER,
+    former_hash TEXT,
+    merged_into TEXT REFERENCES players,
+    deletion_reason TEXT
+);
+CREATE UNIQUE INDEX live_players ON players (game_id, external_id) WHERE retired_at IS NULL;
+CREATE INDEX retired_players ON players (game_id, former_hash) WHERE retired_at IS NOT NULL;
+
+CREATE TABLE holdings (
+    player_id TEXT NOT NULL REFERENCES players,
+    kind TEXT NOT NULL CHECK (kind IN ('currency', 'item')),
+    key TEXT NOT NULL,
+    amount INTEGER NOT NULL CHECK (amount BETWEEN 0 AND 9007199254740991),
+    metadata TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    PRIMARY KEY (player_id, kind, key)
+) WITHOUT ROWID;
+
+CREATE TABLE ledger (
+    number INTEGER PRIMARY KEY,
+    player_id TEXT NOT NULL REFERENCES players,
+    kind TEXT NOT NULL CHECK (kind IN ('currency', 'item')),
+    key TEXT NOT NULL,
+    delta INTEGER NOT NULL CHECK (delta <> 0),
+    operation TEXT NOT NULL,
+    reason TEXT,
+    source_ref_id TEXT,
+    idempotency_key TEXT,
+    parameters TEXT,
+    at INTEGER NOT NULL
+);
+CREATE INDEX ledger_of_player ON ledger (player_id, kind, key);
+CREATE TRIGGER ledger_keeps_rows BEFORE DELETE ON ledger
+    BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
+-- A merge moves rows to another player; nothing else about them ever changes.
+CREATE TRIGGER ledger_keeps_values
+    BEFORE UPDATE OF number, kind, key, delta, operation, reason, source_ref_id,
+        idempotency_key, parameters, at ON ledger
+    BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
+
+CREATE TABLE grants (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    studio_id TEXT NOT NULL,
+    game_id TEXT NOT NULL,
+    idempotency_key TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    player_id TEXT NOT NULL REFERENCES players,
+    kind TEXT NOT NULL,
+    entries TEXT NOT NULL,
+    source_kind TEXT NOT NULL,
+    source_ref_id TEXT,
+    metadata TEXT,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER,
+    claimed_at INTEGER,
+    acked_by TEXT,
+    UNIQUE (studio_id, game_id, idempotency_key)
+);
+CREATE INDEX grants_of_player ON grants (player_id);
+
+CREATE TABLE lobbies (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    game_id TEXT NOT NULL,
+    event_key TEXT NOT NULL,
+    external_key TEXT NOT NULL,
+    leaderboard_id TEXT NOT NULL,
+    mode TEXT NOT NULL,
+    capacity INTEGER NOT NULL,
+    bot_slots INTEGER NOT NULL,
+    metadata TEXT,
+    created_at INTEGER NOT NULL,
+    ends_at INTEGER NOT NULL,
+    UNIQUE (game_id, event_key, external_key)
+);
+CREATE TABLE participants (
+    lobby_id TEXT NOT NULL,
+    player_id TEXT NOT NULL REFERENCES players,
+    PRIMARY KEY (lobby_id, player_id)
+) WITHOUT ROWID;
+CREATE INDEX lobbies_of_player ON participants (player_id);
+
+CREATE TABLE answers (
+    game_id TEXT NOT NULL,
+    operation TEXT NOT NULL,
+    idempotency_key TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    status INTEGER NOT NULL,
+    data TEXT NOT NULL,
+    expires_at INTEGER NOT NULL,
+    PRIMARY KEY (game_id, operation, idempotency_key)
+) WITHOUT ROWID;
+CREATE INDEX answers_by_age ON answers (expires_at);
+
+CREATE TABLE migrated_rows (
+    game_id TEXT NOT NULL,
+    operation TEXT NOT NULL,
+    idempotency_key TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    PRIMARY KEY (game_id, operation, idempotency_key)
+) WITHOUT ROWID;
+
+CREATE TABLE endpoints (
+    url TEXT PRIMARY KEY,
+    secret TEXT NOT NULL,
+    -- A JSON array of names; NULL for all.
+    events TEXT
+) WITHOUT ROWID;
+CREATE TABLE events (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    studio_id TEXT NOT NULL,
+    game_id TEXT NOT NULL,
+    occurred_at INTEGER NOT NULL,
+    data TEXT NOT NULL
+);
+CREATE TABLE deliveries (
+    number INTEGER PRIMARY KEY,
+    event_id TEXT NOT NULL REFERENCES events (id),
+    url TEXT NOT NULL,
+    status TEXT NOT NULL CHECK (status IN ('pending', 'delivered', 'failed')),
+    attempts INTEGER NOT NULL,
+    due_at INTEGER NOT NULL,
+    UNIQUE (event_id, url)
+);
+CREATE INDEX due_deliveries ON deliveries (due_at, number) WHERE status = 'pending';
+CREATE TABLE attempts (
+    number INTEGER PRIMARY KEY,
+    delivery INTEGER NOT NULL REFERENCES deliveries,
+    attempt INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    status INTEGER,
+    error TEXT
+);
+CREATE INDEX attempts_of_delivery ON attempts (delivery);
