@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from kraty_admin._bulk._mapping import make_mapping, parse_map
 from kraty_admin._bulk._readers import read_file
-from kraty_admin._bulk._rows import Item, Kind, Row, Unreadable
+from kraty_admin._bulk._rows import Kind, Read, Row, Unreadable
 from kraty_admin._bulk._validate import problem
 
 WALLET = {"externalPlayerId": "id", "economyKey": "=gold", "amount": "amount"}
@@ -50,7 +50,7 @@ def test_a_file_becomes_rows_of_the_contract(tmp_path: Path) -> None:
 
 def test_what_is_unreadable_is_passed_on() -> None:
     """A mapping passes unreadable lines on unchanged."""
-    bad: Item = Unreadable(3, "unreadable_row", "no", "text")
+    bad: Read = Unreadable(3, "unreadable_row", "no", "text")
     for mapping in (make_mapping("wallet"), make_mapping("wallet", WALLET)):
         assert mapping(bad) == [bad]
     # It is not the first row, either: the columns are looked up in the next one.

@@ -28,25 +28,25 @@ from kraty_admin._bulk._readers import (
     parse_json,
     read_file,
 )
-from kraty_admin._bulk._rows import Item, Row, Unreadable
+from kraty_admin._bulk._rows import Read, Row, Unreadable
 
 
-def items_of(path: Path, data: bytes) -> list[Item]:
+def items_of(path: Path, data: bytes) -> list[Read]:
     path.write_bytes(data)
     return list(read_file(path))
 
 
-def rows_of(items: list[Item]) -> list[dict[str, Any]]:
+def rows_of(items: list[Read]) -> list[dict[str, Any]]:
     assert not [item for item in items if isinstance(item, Unreadable)]
     return [item.row for item in items if isinstance(item, Row)]
 
 
-def outline(items: list[Item]) -> list[tuple[int, object]]:
+def outline(items: list[Read]) -> list[tuple[int, object]]:
     """Each item's line, with its row or what is wrong with it."""
     return [(item.number, item.row if isinstance(item, Row) else item.message) for item in items]
 
 
-def in_scratch(name: str, data: bytes) -> list[Item]:
+def in_scratch(name: str, data: bytes) -> list[Read]:
     with tempfile.TemporaryDirectory() as folder:
         return items_of(Path(folder, name), data)
 
@@ -275,7 +275,7 @@ files = st.binary(max_size=120) | st.lists(scraps, max_size=40).map(b"".join)
 def test_of_any_bytes_each_line_is_accounted_for(data: bytes) -> None:
     """Whatever the bytes, the numbers of rows and reports are distinct and in order."""
     for name in ("a.csv", "a.tsv", "a.jsonl", "a.csv.gz", "a.json"):
-        items: list[Item] = []
+        items: list[Read] = []
         with suppress(ValueError):
             items = in_scratch(name, gzip.compress(data) if name.endswith("gz") else data)
         numbers = [item.number for item in items]

@@ -7,12 +7,15 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple, cast
 
+from ._options import ReadOptions
 from ._presets import preset_for
 from ._readers import parse_json
-from ._rows import UNREADABLE, Item, Kind, Row, Unreadable, excerpt
+from ._rows import UNREADABLE, Item, Kind, Read, Row, Unreadable, excerpt
 from ._validate import Field, fields
 
-__all__ = ["make_mapping", "parse_map"]
+__all__ = ["RowMapping", "make_mapping", "parse_map"]
+
+_DEFAULT: Final = ReadOptions()
 
 _WHOLE: Final = re.compile(r"[+-]?[0-9]{1,400}")
 _EXACT: Final = 2**53 - 1
@@ -44,9 +47,29 @@ def parse_map(pairs: Iterable[str]) -> dict[str, str]:
     return columns
 
 
+class RowMapping:
+    """Turns an item of one source into one or more items with the contract's fields."""
+
+    def __init__(self, convert: Callable[[Read], list[Item]]) -> None:
+        self._convert = convert
+        self.notes: list[str] = []
+        """What the user should know about the mapping, in sentences; complete when all is read."""
+
+    def __call__(self, item: Read) -> list[Item]:
+        """Map an item of the source.
+
+        Raises:
+            ValueError: The first row of the source does not fit the mapping or the preset.
+        """
+        return self._convert(item)
+
+
 def make_mapping(
-    kind: Kind, columns: Mapping[str, str] | None = None, preset: str | None = None
-) -> Callable[[Item], list[Item]]:
+    kind: Kind,
+    columns: Mapping[str, str] | None = None,
+    preset: str | None = None,
+    options: ReadOptions = _DEFAULT,
+) -> RowMapping:
     """What turns a row of a source into rows as the contract has them: none, one or several.
 
     It is for one source: the columns are looked up in the first row that it is given.
@@ -60,6 +83,7 @@ def make_mapping(
             members to build those objects of. Columns that are not named stay behind.
         preset: A platform whose exports are understood as they are; `columns` then
             override single fields.
+        options: Which rows and ids are taken.
 
     Returns:
         The mapping. It passes on what is unreadable. Without columns and a preset,
@@ -79,11 +103,11 @@ def make_mapping(
         _check_complete(kind, targets)
     unchecked = True
 
-    def to_wire(item: Item) -> list[Item]:
+    def to_wire(item: Read) -> list[Item]:
         nonlocal unchecked
         if isinstance(item, Unreadable):
             return [item]
-        number, source = item
+        number, source, count, _ = item
         if unchecked:
             _check_columns(targets, source)
             if convert_preset is not None:
@@ -93,12 +117,12 @@ def make_mapping(
             try:
                 rows = convert_preset.rows(source)
             except ValueError as error:
-                return [_unreadable(number, str(error), source)]
+                return [_unreadable(number, str(error), source)._replace(source=count)]
         else:
             rows = [dict[str, Any]()] if targets else [source]
-        return [Row(number, _converted(wire, _filled(row, targets, source))) for row in rows]
+        return [Row(number, _converted(wire, _filled(row, targets, source)), count) for row in rows]
 
-    return to_wire
+    return RowMapping(to_wire)
 
 
 def _unreadable(number: int, message: str, source: Mapping[str, Any]) -> Unreadable:

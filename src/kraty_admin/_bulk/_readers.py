@@ -27,7 +27,7 @@ from math import isinf, isnan
 from pathlib import Path
 from typing import IO, Any, Final, Literal, NamedTuple, NoReturn, Protocol, cast
 
-from ._rows import UNREADABLE, Item, Row, Unreadable, excerpt
+from ._rows import UNREADABLE, Read, Row, Unreadable, excerpt
 
 __all__ = ["parse_json", "read_file"]
 
@@ -53,7 +53,7 @@ _LONG_RECORD: Final = (
 )
 
 
-def read_file(path: str | os.PathLike[str]) -> Iterator[Item]:
+def read_file(path: str | os.PathLike[str]) -> Iterator[Read]:
     """The rows of a file, read as they are asked for.
 
     Args:
@@ -85,15 +85,15 @@ def read_file(path: str | os.PathLike[str]) -> Iterator[Item]:
     return _read_packed(file, reader) if packed else _read_plain(file, reader)
 
 
-_Reader = Callable[[Path, IO[bytes]], Iterator[Item]]
+_Reader = Callable[[Path, IO[bytes]], Iterator[Read]]
 
 
-def _read_plain(path: Path, reader: _Reader) -> Iterator[Item]:
+def _read_plain(path: Path, reader: _Reader) -> Iterator[Read]:
     with path.open("rb") as file:
         yield from reader(path, file)
 
 
-def _read_packed(path: Path, reader: _Reader) -> Iterator[Item]:
+def _read_packed(path: Path, reader: _Reader) -> Iterator[Read]:
     number = 0
     try:
         # The second buffer makes short lines quick to read.
@@ -175,15 +175,15 @@ def _unreadable(number: int, flaw: str, text: str) -> Unreadable:
 # CSV and TSV
 
 
-def _read_csv(path: Path, file: IO[bytes]) -> Iterator[Item]:
+def _read_csv(path: Path, file: IO[bytes]) -> Iterator[Read]:
     return _read_cells(path, file, ",")
 
 
-def _read_tsv(path: Path, file: IO[bytes]) -> Iterator[Item]:
+def _read_tsv(path: Path, file: IO[bytes]) -> Iterator[Read]:
     return _read_cells(path, file, "\t")
 
 
-def _read_cells(path: Path, file: IO[bytes], delimiter: str) -> Iterator[Item]:
+def _read_cells(path: Path, file: IO[bytes], delimiter: str) -> Iterator[Read]:
     lines = _Lines(file)
     names = _names(path, _next_record(lines, delimiter), delimiter)
     record = _next_record(lines, delimiter)
@@ -210,7 +210,7 @@ def _names(path: Path, header: _Line | None, delimiter: str) -> list[str]:
     return names
 
 
-def _as_row(record: _Line, names: list[str], delimiter: str) -> Item:
+def _as_row(record: _Line, names: list[str], delimiter: str) -> Read:
     try:
         cells = _cells(record, delimiter)
     except ValueError as problem:
@@ -344,7 +344,7 @@ _JSON: Final = json.JSONDecoder(
 )
 
 
-def _read_jsonl(path: Path, file: IO[bytes]) -> Iterator[Item]:
+def _read_jsonl(path: Path, file: IO[bytes]) -> Iterator[Read]:
     lines = _Lines(file)
     empty = True
     while (line := lines.next()) is not None:
@@ -356,7 +356,7 @@ def _read_jsonl(path: Path, file: IO[bytes]) -> Iterator[Item]:
         raise ValueError(f"{path} is empty: it lacks lines with a JSON object each")
 
 
-def _from_line(line: _Line) -> Item:
+def _from_line(line: _Line) -> Read:
     if line.flaw is not None:
         return _unreadable(line.number, line.flaw, line.text)
     try:
@@ -369,7 +369,7 @@ def _from_line(line: _Line) -> Item:
 _FAILURE: Final = frozenset({"number", "code", "message"})
 
 
-def _from_json(number: int, value: object, text: Callable[[], str]) -> Item:
+def _from_json(number: int, value: object, text: Callable[[], str]) -> Read:
     if not isinstance(value, dict):
         return _unreadable(number, "is JSON, but not an object", text())
     row = cast("dict[str, Any]", value)
@@ -393,7 +393,7 @@ def _from_json(number: int, value: object, text: Callable[[], str]) -> Item:
     return Row(number, row)
 
 
-def _read_json(path: Path, file: IO[bytes]) -> Iterator[Item]:
+def _read_json(path: Path, file: IO[bytes]) -> Iterator[Read]:
     try:
         text = file.read().removeprefix(_BOM).decode()
     except UnicodeDecodeError:
@@ -454,7 +454,7 @@ class _ParquetFile(Protocol):
     def close(self) -> None: ...
 
 
-def _read_parquet(path: Path) -> Iterator[Item]:
+def _read_parquet(path: Path) -> Iterator[Read]:
     try:
         arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
     except ImportError:
@@ -487,7 +487,7 @@ def _values(batch: _Batch) -> list[dict[str, Any] | None]:
     return [row for [row] in rows]
 
 
-def _from_parquet(number: int, value: dict[str, Any] | None) -> Item:
+def _from_parquet(number: int, value: dict[str, Any] | None) -> Read:
     if value is None:
         return _unreadable(number, "holds a value that Python has no type for", "")
     try:

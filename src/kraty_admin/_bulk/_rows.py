@@ -1,10 +1,25 @@
-"""What a source of rows gives: rows, and what could not be read as one."""
+"""What a source of rows gives: rows, rows that are left out, and what cannot be read as one.
+
+A *source row* is a row as the source has it: a line of CSV, an object of JSON, a record of a
+query. A mapping makes one or more items of it, never none, so that the counts of the items
+add up. All items of a source row have its `number` and its `source`.
+"""
 
 from __future__ import annotations
 
 from typing import Any, Final, Literal, NamedTuple
 
-__all__ = ["UNREADABLE", "Item", "Kind", "Row", "Unreadable", "excerpt"]
+__all__ = [
+    "UNREADABLE",
+    "Item",
+    "Kind",
+    "Layout",
+    "LeftOut",
+    "Read",
+    "Row",
+    "Unreadable",
+    "excerpt",
+]
 
 Kind = Literal["players", "wallet", "inventory"]
 
@@ -16,21 +31,58 @@ class Row(NamedTuple):
     """A row, before or after it has been mapped."""
 
     number: int
-    """The line on which it begins, counted from 1; its place where there are no lines."""
+    """Its place: the line on which it begins, from 1; the row's number where there are no lines."""
     row: dict[str, Any]
+    source: int = 0
+    """The number of its source row, from 1, without gaps."""
+    mapped: bool = False
+    """True if it has the contract's fields already: a fixed row of a failures file."""
+
+
+class Layout(NamedTuple):
+    """How to read the text of an unreadable line after it has been fixed."""
+
+    columns: tuple[str, ...]
+    delimiter: str
+    quoting: Literal["csv", "none"]
 
 
 class Unreadable(NamedTuple):
-    """Something in a row's place that is none."""
+    """A source row, or part of one, that fails before anything is sent."""
 
     number: int
+    """Its place; see `Row`."""
     code: str
     message: str
     text: str
-    """How it stands in the file, cut to 2000 characters."""
+    """How it stands in the file, cut to 2000 characters; empty if it may hold personal data."""
+    source: int = 0
+    """The number of its source row, from 1."""
+    row: dict[str, Any] | None = None
+    """The mapped row, if there is one. It goes into the failures file instead of the text."""
+    layout: Layout | None = None
+    """For a line of delimited text; the failures file keeps it beside the text."""
 
 
-Item = Row | Unreadable
+class LeftOut(NamedTuple):
+    """A row that is not imported because a rule of the preset or an option says so."""
+
+    number: int
+    """Its place; see `Row`."""
+    reason: str
+    """A short name, to count by: `zero`, `expiring`, `rental`, `banned`, `disabled`, `not_selected`
+    or `nothing`, which stands for a source row without anything to import."""
+    message: str
+    """A sentence about this row. It holds no personal data."""
+    source: int = 0
+    """The number of its source row, from 1."""
+
+
+Read = Row | Unreadable
+"""What a source gives."""
+
+Item = Row | LeftOut | Unreadable
+"""What a mapping makes of it."""
 
 
 def excerpt(text: str) -> str:

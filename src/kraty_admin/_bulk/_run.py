@@ -18,7 +18,7 @@ from ._journal import Counts, Journal
 from ._plan import LARGEST, Chunk, Failure, Outcome, Part, Planner, counts, duplicate, halves
 from ._plan import outcome as outcome_of
 from ._report import ImportReport
-from ._rows import Item, Kind, Row
+from ._rows import Item, Kind, Read, Row
 
 __all__ = ["Run", "Sending", "Work", "check_options"]
 
@@ -85,7 +85,7 @@ class Run:
     """Keeps journal, file of failures and counts of an import."""
 
     def __init__(
-        self, kind: Kind, options: ImportOptions, mapping: Callable[[Item], list[Item]]
+        self, kind: Kind, options: ImportOptions, mapping: Callable[[Read], list[Item]]
     ) -> None:
         check_options(options)
         self._options = options
@@ -122,14 +122,14 @@ class Run:
             self._failures.close()
         self._journal.close()
 
-    def work(self, items: Iterator[Item]) -> Generator[Work, None, None]:
+    def work(self, items: Iterator[Read]) -> Generator[Work, None, None]:
         """What is to be sent of these rows."""
         for item in items:
             for mapped in self._mapping(item):
                 yield from self._begin(self._plan.add(mapped))
         yield from self._end()
 
-    async def work_async(self, items: AsyncIterator[Item]) -> AsyncIterator[Work]:
+    async def work_async(self, items: AsyncIterator[Read]) -> AsyncIterator[Work]:
         """What is to be sent of these rows."""
         async for item in items:
             for mapped in self._mapping(item):

@@ -17,7 +17,7 @@ from ..errors import KratyError, KratyServerError
 from ..telemetry import RequestHook, RequestInfo
 from ._plan import Outcome
 from ._report import ImportReport, ImportStoppedError
-from ._rows import Item
+from ._rows import Read
 from ._run import Run, Sending, Work
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def watch(run: Run, limiter: Limiter, hook: RequestHook | None) -> RequestHook:
     return watched
 
 
-def run_import(run: Run, send: Send, items: Iterator[Item], limiter: Limiter) -> ImportReport:
+def run_import(run: Run, send: Send, items: Iterator[Read], limiter: Limiter) -> ImportReport:
     """Import what there is to import; see `import_players`."""
     pending: dict[Future[Outcome], Work] = {}
     stopped: list[KratyError] = []
@@ -127,7 +127,7 @@ def _send(send: Send, work: Work, salt: str, limiter: Limiter) -> Outcome:
 
 
 async def run_import_async(
-    run: Run, send: AsyncSend, items: AsyncIterator[Item], limiter: Limiter
+    run: Run, send: AsyncSend, items: AsyncIterator[Read], limiter: Limiter
 ) -> ImportReport:
     """Import what there is to import; see `import_players`."""
     import asyncio

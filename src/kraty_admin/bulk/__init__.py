@@ -6,6 +6,7 @@ like for balances and items.
 
 from .._bulk._dry_run import dry_run
 from .._bulk._mapping import parse_map
+from .._bulk._options import ReadOptions
 from .._bulk._report import ImportReport, ImportStoppedError
 from ._dataset import import_dataset
 from ._partition import import_partition
@@ -13,6 +14,7 @@ from ._partition import import_partition
 __all__ = [
     "ImportReport",
     "ImportStoppedError",
+    "ReadOptions",
     "dry_run",
     "import_dataset",
     "import_partition",
