@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import multiprocessing
 import os
@@ -12,6 +13,7 @@ import sys
 import threading
 import time
 import warnings
+import weakref
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -591,21 +593,28 @@ class TestGate:
     """The line in front of the connections."""
 
     def test_threads(self) -> None:
-        """Who finds no place in time gives up; who leaves makes room."""
+        """A call that finds no place in time gives up; a place that was freed is taken again."""
         gate = Gate(1)
         place = gate.enter(0.01)
         with pytest.raises(httpx.PoolTimeout):
             gate.enter(0.01)
-        gate.leave(place)
-        assert place is gate.enter(None)
+        del place
+        gate.enter(None)
 
-    def test_lost_places(self) -> None:
-        """A place that nothing refers to any more returns; those of a gate that ended do not."""
+    def test_a_place_outlives_its_gate(self) -> None:
+        """The place of a call that is under way when its client is freed is freed without error."""
         gate = Gate(1)
-        gate.enter(0.01)
         place = gate.enter(0.01)
         del gate
         del place
+
+    def test_gates_are_freed(self) -> None:
+        """A gate leaves nothing in memory once nothing refers to it."""
+        gate = Gate(1)
+        kind = weakref.ref(type(gate.enter(None)))
+        del gate
+        gc.collect()
+        assert kind() is None
 
     def test_tasks_in_order(self) -> None:
         """Who has waited longest is next."""

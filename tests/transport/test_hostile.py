@@ -14,7 +14,10 @@ import sys
 import threading
 import time
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from operator import methodcaller
 from typing import Any
 
 import httpx
@@ -27,6 +30,7 @@ from kraty_admin import (
     KratyServerError,
 )
 from kraty_admin._call._retry import RetryBudget
+from kraty_admin._transport._pool import Gate
 from kraty_admin._transport._process import this_process
 from kraty_admin.emulator import Emulator
 from loopback import (
@@ -278,12 +282,12 @@ while seen < 2000:
         signal.setitimer(signal.ITIMER_REAL, 0.0003, 0.05)
         while True:
             place = gate.enter(None)
-            gate.leave(place)
+            del place
     except Interruption:
         signal.setitimer(signal.ITIMER_REAL, 0)
         seen += 1
     place = None
-print(gate._places.qsize())
+print(gate._free.qsize())
 """
 
 
@@ -302,6 +306,32 @@ def test_a_signal_handler_that_raises_leaves_the_gate_open() -> None:
 
 class Interruption(BaseException):
     """What a signal handler of the caller's raises."""
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no such signals here")
+def test_a_signal_that_arrives_while_a_place_is_freed() -> None:
+    """The place is free again: its destructor has no step at which the handler could raise."""
+
+    def interrupt(*_: object) -> None:
+        raise Interruption
+
+    gate = Gate(1)
+    held = [gate.enter(None)]
+    steps: list[Callable[[], object]] = [
+        partial(signal.setitimer, signal.ITIMER_REAL, 0.000001),
+        partial(sum, range(100_000)),
+        held.clear,
+    ]
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        # All in one step of Python code: the signal arrives during the second call, and
+        # the first Python code that runs after it could be a destructor's.
+        with pytest.raises(Interruption):
+            deque(map(methodcaller("__call__"), steps), maxlen=0)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert [] == held
+    gate.enter(0.01)  # raises if the place was lost
 
 
 def test_an_interrupted_call_leaves_no_connection() -> None:

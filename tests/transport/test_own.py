@@ -613,7 +613,7 @@ def test_interrupted_anywhere() -> None:
                 longest = max(longest, time.monotonic() - started)
             pool = kraty._sender.channel.pools.get()
             gc.collect()  # a place returns when nothing refers to it any more
-            assert 100 == pool.gate._places.qsize()
+            assert 100 == pool.gate._free.qsize()
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

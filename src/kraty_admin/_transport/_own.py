@@ -240,7 +240,7 @@ class OwnChannel:
             else:
                 connection.close()
         finally:
-            pool.gate.leave(place)
+            del place  # the next in line gets it
         if self._closed:
             self.close()
         return outcome

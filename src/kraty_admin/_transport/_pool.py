@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import starmap
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 import httpx
@@ -26,25 +27,14 @@ KEPT_FOR: Final = 5.0
 _NO_PLACE: Final = "no connection became free in time"
 
 
-class Place(weakref.ref["Gate"]):
-    """One of a gate's places.
-
-    A signal handler may raise just when a call has got its place or is about to give it
-    back. Nothing refers to the place then, and it returns to the gate by itself.
-    """
-
-    # A weak reference, because such an object is complete as soon as it exists: the
-    # handler could also raise in an `__init__`.
-    __slots__ = ()
-
-    def __del__(self) -> None:
-        gate = self()
-        if gate is not None:
-            gate.leave(Place(gate))
-
-
 class Gate:
-    """Lets a limited number of calls in; the others wait in line."""
+    """Lets a limited number of calls in; the others wait in line.
+
+    A signal handler may raise between any two steps of Python code, also in a destructor.
+    So a place has to come and go without such a step: an object stands for it from the
+    moment that it is taken until nothing refers to the object any more, and both ends of
+    the object's life are C code.
+    """
 
     # Not a threading.Semaphore: that is Python code, which a signal handler that raises in
     # the middle of it would leave locked.
@@ -55,24 +45,35 @@ class Gate:
         from queue import Empty, SimpleQueue
 
         self._empty = Empty
-        self._places: SimpleQueue[Place] = SimpleQueue()
+        self._free: SimpleQueue[tuple[()]] = SimpleQueue()
         for _ in range(places):
-            self._places.put(Place(self))
+            self._free.put(())
+        give_back = partial(self._free.put, ())
 
-    def enter(self, seconds: float | None) -> Place:
+        class Place:
+            """One of this gate's places, which returns to it when this object is freed."""
+
+            __slots__ = ()
+            # Not a function, since a handler could raise at its first instruction.
+            __del__ = staticmethod(give_back)
+
+        self._place = Place
+
+    def enter(self, seconds: float | None) -> object:
         """Wait for a place.
 
+        Returns:
+            The place, which is free again as soon as nothing refers to this object.
+
         Raises:
-            httpx.PoolTimeout: None became free within `seconds`.
+            httpx.PoolTimeout: No place became free within `seconds`.
         """
+        # One step takes the free place and makes the object: `starmap` does both in C.
+        places = starmap(self._place, iter(partial(self._free.get, timeout=seconds), None))
         try:
-            return self._places.get(timeout=seconds)
+            return next(places)
         except self._empty:
             raise httpx.PoolTimeout(_NO_PLACE) from None
-
-    def leave(self, place: Place) -> None:
-        """Give the place to the next in line."""
-        self._places.put(place)
 
 
 class AsyncGate:
