@@ -235,7 +235,10 @@ def record(
         if players:
             connection.execute(
                 tables.players.insert(),
-                [{"intent_id": row.id, "player": player, "waiting": 1} for player in players],
+                [
+                    {"intent_id": row.id, "player": player, "target_id": target_id, "waiting": 1}
+                    for player in players
+                ],
             )
         return _intent(row, players, operation.result, is_new=True)
     row = connection.execute(
@@ -321,6 +324,7 @@ def claim(
         .select_from(mine.join(earlier, earlier.c.player == mine.c.player))
         .where(
             mine.c.intent_id == due.c.id,
+            earlier.c.target_id == target_id,
             earlier.c.intent_id < mine.c.intent_id,
             earlier.c.waiting.is_not(None),
         )
@@ -569,6 +573,7 @@ def purge(connection: sa.Connection, tables: Tables, older_than_ms: int, *, limi
             c.stopped_ms < _clock.now_ms() - older_than_ms,
             c.body.is_not(None),
         )
+        .order_by(c.stopped_ms)
         .limit(limit)
     )
     return _strip(connection, tables, list(connection.scalars(old)))

@@ -96,16 +96,25 @@ class Tables:
             postgresql_where=stopped,
             sqlite_where=stopped,
         )
+        whole = sa.and_(stopped, self.intents.c.body.is_not(None))
+        sa.Index(
+            f"{prefix}outbox_intents_whole",
+            self.intents.c.stopped_ms,
+            postgresql_where=whole,
+            sqlite_where=whole,
+        )
         self.players = self._table(
             "outbox_players",
             sa.Column("intent_id", _NUMBER, primary_key=True, autoincrement=False),
             sa.Column("player", _TEXT, primary_key=True),
+            sa.Column("target_id", sa.Integer, nullable=False),
             # NULL when it no longer holds back later intents of the player.
             sa.Column("waiting", sa.Integer),
         )
         waiting = self.players.c.waiting.is_not(None)
         sa.Index(
             f"{prefix}outbox_players_waiting",
+            self.players.c.target_id,
             self.players.c.player,
             self.players.c.intent_id,
             postgresql_where=waiting,
