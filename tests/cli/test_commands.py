@@ -634,6 +634,7 @@ def test_the_page_runs_as_printed(command: Command, monkeypatch: pytest.MonkeyPa
     """Each command of docs/cli.md does what it says, one after the other."""
     page = Path(__file__).parents[2] / "docs" / "cli.md"
     monkeypatch.setenv("KRATY_WEBHOOK_SECRET", SECRET)
+    monkeypatch.setenv("KRATY_OUTBOX_URL", "sqlite:///shop.sqlite3")
     Path("key").write_text(TEST_KEY)
     Path("body.json").write_text('{"id": "evt_1", "eventName": "grant.created", "data": {}}')
     Path("users.csv").write_text("PlayFabId,Gold\np1,5\n")

@@ -17,6 +17,7 @@ from ._commands import grants, inventory, lobbies, ping, players, wallet
 from ._emulator import emulator
 from ._failures import EXIT_STATUSES, CommandError, failure_of
 from ._migrate import migrate
+from ._outbox import outbox_group
 from ._state import State, common
 from ._webhooks import webhooks
 
@@ -94,6 +95,6 @@ def app(
 
 for _command in (
     *(ping, players, wallet, inventory, grants, lobbies),
-    *(migrate, webhooks, emulator),
+    *(migrate, outbox_group, webhooks, emulator),
 ):
     app.add_command(_command)

@@ -21,10 +21,10 @@ __all__ = [
     "CONFLICT",
     "EXIT_STATUSES",
     "FAILED",
-    "FAILED_ROWS",
     "INTERRUPTED",
     "NETWORK",
     "NOT_FOUND",
+    "SOME_FAILED",
     "USAGE",
     "CommandError",
     "Failure",
@@ -37,7 +37,7 @@ USAGE: Final = 2
 NOT_FOUND: Final = 3
 CONFLICT: Final = 4
 NETWORK: Final = 5
-FAILED_ROWS: Final = 6
+SOME_FAILED: Final = 6
 INTERRUPTED: Final = 130
 
 EXIT_STATUSES: Final = """\b
@@ -50,7 +50,8 @@ Exit statuses:
        was used before for something else, or may have expired
   5    network: no answer came
   6    an import is finished, and some of its rows failed
-       (after a dry run: would fail)
+       (after a dry run: would fail); or a run of the outbox is finished,
+       and some calls were refused or are unknown
   130  interrupted
 """
 

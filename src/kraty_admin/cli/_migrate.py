@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from itertools import islice
 from math import inf
@@ -23,8 +23,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from kraty_admin import KratyAdmin
 
-from ._failures import FAILED, FAILED_ROWS, INTERRUPTED, CommandError, failure_of
-from ._output import Output, console_on, is_terminal, to_json
+from ._failures import FAILED, INTERRUPTED, SOME_FAILED, CommandError, failure_of
+from ._output import Output, console_on, is_terminal, to_json, write_in_handler
 from ._state import State, common
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ def _finish(state: State, kind: Kind, report: ImportReport) -> None:
             f"Mend them there, and bring them in without --map and --preset: {again}"
         )
     if report.failed:
-        click.get_current_context().exit(FAILED_ROWS)
+        click.get_current_context().exit(SOME_FAILED)
 
 
 def _resume_command(arguments: Sequence[str]) -> str:
@@ -261,14 +261,15 @@ def _interruptible(again: str) -> Generator[_Stop, None, None]:
     stop = _Stop()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        # Not through the streams: what was interrupted may be writing to them.
         if not stop.asked:
             stop.asked = True
-            _write("\nStopping: the calls in flight finish. Ctrl-C again ends at once.\n")
+            write_in_handler("\nStopping: the calls in flight finish. Ctrl-C again ends at once.\n")
             return
         if is_terminal(sys.stderr):
-            _write(_SHOW_CURSOR)
-        _write(f"\nEnded at once; the journal knows what is in doubt. {_to_go_on(again)}\n")
+            write_in_handler(_SHOW_CURSOR)
+        write_in_handler(
+            f"\nEnded at once; the journal knows what is in doubt. {_to_go_on(again)}\n"
+        )
         os._exit(INTERRUPTED)
 
     before = signal.signal(signal.SIGINT, on_signal)
@@ -276,11 +277,6 @@ def _interruptible(again: str) -> Generator[_Stop, None, None]:
         yield stop
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _write(text: str) -> None:
-    with suppress(OSError):
-        os.write(2, text.encode(errors="backslashreplace"))
 
 
 @contextmanager
@@ -370,7 +366,7 @@ def _dry_run(
             state.out.result({"sent": sent, "problems": told})
             _say_rest(state.out, count, report)
     if report.failed:
-        click.get_current_context().exit(FAILED_ROWS)
+        click.get_current_context().exit(SOME_FAILED)
 
 
 def _document(rows: IO[bytes], lines: IO[bytes], report: ImportReport) -> Iterator[bytes]:

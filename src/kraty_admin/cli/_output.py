@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Final, TextIO
 
 from rich.console import Console, Group
@@ -17,7 +18,7 @@ from kraty_server_api.decoding import is_array, is_object
 
 from ._failures import Failure
 
-__all__ = ["Output", "clean", "console_on", "is_terminal", "to_json"]
+__all__ = ["Output", "clean", "console_on", "is_terminal", "to_json", "write_in_handler"]
 
 # What could move the cursor, recolour the screen or reverse the text: names and metadata
 # come from players. Lone surrogates could not be written at all.
@@ -109,6 +110,15 @@ def write_bytes(stream: TextIO, data: bytes) -> None:
     stream.flush()
     stream.buffer.write(data)
     stream.buffer.flush()
+
+
+def write_in_handler(text: str) -> None:
+    """Write to standard error from a signal's handler.
+
+    Not through the streams: what the signal interrupted may be writing to them.
+    """
+    with suppress(OSError):
+        os.write(2, text.encode(errors="backslashreplace"))
 
 
 def clean(text: str) -> str:

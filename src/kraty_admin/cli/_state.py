@@ -102,15 +102,25 @@ class State:
         environment = key.get("environment", "unknown")
         if environment == "test" and not always:
             return
-        where = (
-            f"{environment} environment, studio {key.get('studioId', 'unknown')}, "
-            f"game {key.get('gameId', 'unknown')}"
+        self.ask(
+            f"{what} ({environment} environment, studio {key.get('studioId', 'unknown')}, "
+            f"game {key.get('gameId', 'unknown')})"
         )
+
+    def ask(self, what: str) -> None:
+        """Have a person confirm something, unless `--yes` did.
+
+        Args:
+            what: What will happen, without a question mark.
+
+        Raises:
+            CommandError: There is nobody to ask, or they said no.
+        """
+        if self.yes:
+            return
         if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
-            raise refusal(
-                f"{what} ({where}): this must be confirmed, and there is no terminal; use --yes"
-            )
-        self.out.ask(f"{what} ({where})? [y/N] ")
+            raise refusal(f"{what}: this must be confirmed, and there is no terminal; use --yes")
+        self.out.ask(f"{what}? [y/N] ")
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise CommandError("nothing was done", code="declined", exit_status=FAILED)
 

@@ -1,0 +1,506 @@
+"""`kraty-admin outbox`: a worker, monitoring and decisions, on an SQLite file."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import pytest
+import sqlalchemy as sa
+
+from kraty_admin import KratyAdmin, outbox
+from kraty_admin.cli import _outbox
+from kraty_admin.emulator import Emulator, Fault
+
+from .test_commands import Command, at_terminal
+from .testkit import LIVE_KEY, PATIENCE, RUN, TEST_KEY
+
+URL: Final = "sqlite:///shop.sqlite3"
+PASSWORD: Final = "canary-pa/ss@word"
+DAY: Final = 24 * 3_600_000
+
+Record = Callable[..., int]
+
+
+@pytest.fixture(scope="session")
+def template(server: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database that has been set up, to be copied: creating tables takes its time."""
+    path = tmp_path_factory.mktemp("outbox") / "shop.sqlite3"
+    engine = sa.create_engine(f"sqlite:///{path}")
+    with KratyAdmin(api_key=TEST_KEY, base_url=server.base_url) as client:
+        outbox.set_up(engine, client)
+    engine.dispose()
+    return path
+
+
+@pytest.fixture
+def command(
+    capsys: pytest.CaptureFixture[str],
+    kraty: Emulator,
+    template: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Command:
+    """The command, with a database that has been set up."""
+    monkeypatch.setenv("KRATY_OUTBOX_URL", URL)
+    shutil.copy(template, "shop.sqlite3")
+    return Command(capsys, kraty)
+
+
+@pytest.fixture
+def engine(command: Command) -> sa.Engine:
+    return sa.create_engine(URL)
+
+
+@pytest.fixture
+def record(engine: sa.Engine) -> Record:
+    """Records a credit, and returns the id of its intent."""
+
+    def credit(key: str = "r1", player: str = "p", currency: str = "gold") -> int:
+        with engine.begin() as connection:
+            return (
+                outbox.into(connection)
+                .wallet.credit(player, currency, amount=500, idempotency_key=key)
+                .id
+            )
+
+    return credit
+
+
+def make(engine: sa.Engine, intent_id: int, **values: object) -> None:
+    """Bring an intent into another state."""
+    intents = outbox.Tables().intents
+    with engine.begin() as connection:
+        connection.execute(intents.update().where(intents.c.id == intent_id).values(**values))
+
+
+def make_unknown(engine: sa.Engine, intent_id: int) -> None:
+    make(engine, intent_id, state="unknown", first_sent_ms=1, stopped_ms=2, attempts=1)
+
+
+def make_refused(engine: sa.Engine, intent_id: int, *, ambiguous: bool) -> None:
+    error = json.dumps({"message": "no", "code": "conflict", "ambiguous": ambiguous})
+    make(engine, intent_id, state="refused", first_sent_ms=1, stopped_ms=2, error=error)
+
+
+class TestSetUp:
+    """`outbox set-up` creates the tables for the game of the key."""
+
+    def test_it_creates_the_tables_and_names_the_game(self, command: Command) -> None:
+        """It may run at each deployment."""
+        Path("shop.sqlite3").unlink()
+        assert command("outbox", "set-up").status == 0
+        done = command("outbox", "set-up", "--json")
+        assert (0, "game_1", "test") == (
+            done.status,
+            done.json["game_id"],
+            done.json["environment"],
+        )
+        assert command("outbox", "status").status == 0
+
+    def test_another_target_needs_an_option(
+        self, command: Command, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The database of the test environment is not taken for the live one by mistake."""
+        monkeypatch.setenv("KRATY_SERVER_KEY", LIVE_KEY)
+        refused = command("outbox", "set-up")
+        assert refused.status == 1
+        assert "this database's outbox is for game game_1 (test)" in refused.err
+        assert command("outbox", "run", "--once").status == 1
+        assert command("outbox", "set-up", "--add-target").status == 0
+
+    def test_prefix_and_schema_name_the_tables(self, command: Command, engine: sa.Engine) -> None:
+        """The options may stand before and after the subcommand."""
+        assert command("outbox", "--prefix", "x_", "set-up").status == 0
+        assert command("outbox", "status", "--prefix", "x_", "--schema", "main").status == 0
+        names = sa.inspect(engine).get_table_names()
+        assert {"x_outbox_intents", "kraty_outbox_intents"} <= set(names)
+
+
+class TestRun:
+    """`outbox run` sends what waits."""
+
+    def test_once_sends_what_is_due(
+        self, command: Command, kraty: Emulator, record: Record
+    ) -> None:
+        """It ends when nothing is due, and says what it did."""
+        record("r1")
+        record("r2")
+        done = command("outbox", "run", "--once", "--limit", "1", "--in-flight", "1", "--json")
+        assert (0, 1, "limit") == (done.status, done.json["done"], done.json["stopped_by"])
+        done = command("outbox", "run", "--once", "--seconds", "60")
+        assert done.status == 0
+        assert "stopped_by  empty" in done.out
+        assert 1000 == kraty.balance("p", "gold")
+
+    def test_once_ends_with_6_if_a_person_has_to_look(
+        self, command: Command, engine: sa.Engine, record: Record
+    ) -> None:
+        """That is for those that were refused or became unknown in this run."""
+        record("r1", currency="no_such_currency")
+        late = record("r2", player="q")
+        make(engine, late, first_sent_ms=1, attempts=1)
+        done = command("outbox", "run", "--once", "--json")
+        assert (6, 1, 1) == (done.status, done.json["refused"], done.json["unknown"])
+        assert "was refused" in done.err
+        assert "may have taken effect, and is not repeated any more" in done.err
+        assert command("outbox", "run", "--once").status == 0
+
+    def test_a_signal_ends_the_service_with_0(
+        self, command: Command, record: Record, kraty: Emulator
+    ) -> None:
+        """SIGTERM lets the calls in flight end."""
+
+        class Stopper(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                if "was refused" in record.getMessage():
+                    os.kill(os.getpid(), signal.SIGTERM)
+
+        record("r1")
+        record("r2", currency="no_such_currency")
+        before = signal.getsignal(signal.SIGTERM)
+        stopper = Stopper()
+        logging.getLogger("kraty_admin").addHandler(stopper)
+        try:
+            done = command("outbox", "run", "--json")
+        finally:
+            logging.getLogger("kraty_admin").removeHandler(stopper)
+        assert (0, "stop") == (done.status, done.json["stopped_by"])
+        assert (1, 500) == (done.json["refused"], kraty.balance("p", "gold"))
+        assert before is signal.getsignal(signal.SIGTERM)
+
+    def test_a_second_signal_ends_it_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What was being sent is repeated when its lease ends."""
+        ended: list[int] = []
+        monkeypatch.setattr(os, "_exit", ended.append)
+        with _outbox._stop_on_signals() as stop:  # pyright: ignore[reportPrivateUsage]  # ours
+            signal.raise_signal(signal.SIGINT)
+            assert stop.wait(PATIENCE)
+            assert [] == ended
+            signal.raise_signal(signal.SIGINT)
+        assert [130] == ended
+
+    @pytest.mark.parametrize(
+        ("options", "said"),
+        [
+            pytest.param(["--limit", "1"], "need --once", id="limit of a service"),
+            pytest.param(["--seconds", "1"], "need --once", id="seconds of a service"),
+            pytest.param(["--once", "--in-flight", "0"], "in_flight", id="none in flight"),
+            pytest.param(["--once", "--limit", "0"], "limit", id="none at most"),
+        ],
+    )
+    def test_options_that_do_not_fit(self, command: Command, options: list[str], said: str) -> None:
+        """They are usage errors."""
+        done = command("outbox", "run", *options)
+        assert 2 == done.status
+        assert said in done.err
+
+    def test_a_platform_that_is_down(self, command: Command, kraty: Emulator) -> None:
+        """The command ends with the status of the error, for its supervisor to start it again."""
+        kraty.faults.add(Fault("drop"), operation="health.ping", times=None)
+        assert 5 == command("--deadline", "0.3", "outbox", "run").status
+
+
+class TestLooking:
+    """`outbox status`, `list` and `show`."""
+
+    def test_status_counts_each_state(
+        self, command: Command, engine: sa.Engine, record: Record
+    ) -> None:
+        """All states are there, so that a monitor can rely on their names."""
+        empty = command("outbox", "status", "--json").json
+        assert {
+            "pending": 0,
+            "sending": 0,
+            "done": 0,
+            "refused": 0,
+            "unknown": 0,
+            "abandoned": 0,
+        } == (empty["counts"])
+        assert (None, None) == (empty["oldest_open"], empty["oldest_unknown_seconds"])
+        make(engine, record("r1"), created_ms=sa.text(f"created_ms - {DAY}"))
+        make_unknown(engine, record("r2"))
+        found = command("outbox", "status", "--json").json
+        assert (1, 1) == (found["counts"]["pending"], found["counts"]["unknown"])
+        assert DAY / 1000 <= found["oldest_open_seconds"] < DAY / 1000 + 600
+        assert "1970-01-01T00:00:00.002000+00:00" == found["oldest_unknown"]
+        assert "pending    1" in command("outbox", "status").out
+
+    def test_list_chooses(self, command: Command, engine: sa.Engine, record: Record) -> None:
+        """By state and by player, the latest first."""
+        ids = [record("r1"), record("r2", player="q"), record("r3")]
+        make_unknown(engine, ids[2])
+
+        def listed(*options: str) -> list[int]:
+            found = command("outbox", "list", "--json", *options).json["intents"]
+            return [each["id"] for each in found]
+
+        assert ids[::-1] == listed()
+        assert [ids[2], ids[0]] == listed("--player", "p")
+        assert [ids[0]] == listed("--player", "p", "--state", "pending")
+        assert [ids[2]] == listed("--limit", "1")
+        assert "There may be more than 1" in command("outbox", "list", "--limit", "1").err
+        assert 2 == command("outbox", "list", "--state", "lost").status
+
+    def test_people_get_local_times_and_programs_utc(
+        self, command: Command, engine: sa.Engine, record: Record, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Each time has its zone."""
+        intent = record()
+        make(engine, intent, created_ms=1_795_000_000_000)
+        with monkeypatch.context() as india:
+            india.setenv("TZ", "Asia/Kolkata")
+            time.tzset()
+            tables = [command("outbox", *each).out for each in (["list"], ["show", str(intent)])]
+        time.tzset()
+        assert all("2026-11-18 16:36:40+05:30" in table for table in tables)
+        (found,) = command("outbox", "list", "--json").json["intents"]
+        assert "2026-11-18T11:06:40+00:00" == found["created_at"]
+
+    def test_show_has_all_of_an_intent(
+        self, command: Command, engine: sa.Engine, record: Record
+    ) -> None:
+        """With what it sends: a person decides about amounts, not about numbers of rows."""
+        intent = str(record())
+        shown = command("outbox", "show", intent)
+        assert "/players/p/wallet/gold/credit" in shown.out
+        assert "amount          500" in shown.out
+        assert 500 == command("outbox", "show", intent, "--json").json["request"]["body"]["amount"]
+        make_unknown(engine, int(intent))
+        assert f"kraty-admin outbox resolve {intent}" in command("outbox", "show", intent).err
+        missing = command("outbox", "show", "99", "--json")
+        assert (3, "not_found") == (missing.status, missing.error["code"])
+
+
+class TestDeciding:
+    """`outbox resolve`, `retry` and `purge`."""
+
+    @pytest.mark.parametrize(
+        ("action", "state", "said"),
+        [
+            pytest.param("--applied", "done", "If it did not take effect", id="applied"),
+            pytest.param("--send-again", "pending", "is paid, or charged, twice", id="send again"),
+            pytest.param("--abandon", "abandoned", "If it did not take effect", id="abandon"),
+        ],
+    )
+    def test_a_decision_is_confirmed_and_kept(
+        self,
+        command: Command,
+        engine: sa.Engine,
+        record: Record,
+        monkeypatch: pytest.MonkeyPatch,
+        action: str,
+        state: str,
+        said: str,
+    ) -> None:
+        """It says what a wrong decision does, and notes who decided and why."""
+        intent = record()
+        make_unknown(engine, intent)
+        resolve = ("outbox", "resolve", str(intent), action, "--why", "ticket 7")
+        assert 2 == command(*resolve).status
+        at_terminal(monkeypatch, "n\n")
+        declined = command(*resolve)
+        assert 1 == declined.status
+        assert said in declined.err
+        assert f"intent {intent}: wallet.credit /players/p/wallet/gold/credit (amount 500)" in (
+            declined.err
+        )
+        assert "unknown" == outbox.find(engine)[0].state
+        at_terminal(monkeypatch, "y\n")
+        assert 0 == command(*resolve).status
+        (found,) = outbox.find(engine)
+        assert state == found.state
+        note = {name: value for name, value in found.notes[0].items() if name != "at"}
+        assert {"action": action[2:], "by": getpass.getuser(), "why": "ticket 7"} == note
+
+    def test_what_is_sent_again_is_delivered(
+        self, command: Command, engine: sa.Engine, record: Record, kraty: Emulator
+    ) -> None:
+        """A new 24 hours begin."""
+        intent = record()
+        make_unknown(engine, intent)
+        again = ("--send-again", "--why", "not in the ledger", "--by", "ann", "--yes", "--json")
+        done = command("outbox", "resolve", str(intent), *again)
+        assert (0, "pending", "ann") == (
+            *(done.status, done.json["state"]),
+            done.json["notes"][0]["by"],
+        )
+        assert 0 == command("outbox", "run", "--once").status
+        assert 500 == kraty.balance("p", "gold")
+
+    def test_one_action_is_needed(
+        self, command: Command, engine: sa.Engine, record: Record
+    ) -> None:
+        """Without one there is nothing to decide."""
+        intent = record()
+        make_unknown(engine, intent)
+        done = command("outbox", "resolve", str(intent), "--why", "x", "--yes")
+        assert 2 == done.status
+        assert "--applied, --send-again or --abandon" in done.err
+        assert 2 == command("outbox", "resolve", str(intent), "--applied", "--yes").status
+
+    @pytest.mark.parametrize(
+        "verb", [["retry"], ["resolve", "--applied"]], ids=["retry", "resolve"]
+    )
+    def test_a_state_that_does_not_allow_it(
+        self, command: Command, record: Record, verb: list[str]
+    ) -> None:
+        """The state is named, and nobody is asked."""
+        done = command("outbox", *verb, str(record()), "--why", "x", "--json")
+        assert (4, "conflict") == (done.status, done.error["code"])
+        assert "is pending" in done.error["message"]
+        assert 3 == command("outbox", *verb, "99", "--why", "x").status
+
+    def test_retry_sends_what_was_refused(
+        self, command: Command, engine: sa.Engine, record: Record, kraty: Emulator
+    ) -> None:
+        """What certainly had no effect needs no confirmation."""
+        intent = record()
+        make_refused(engine, intent, ambiguous=False)
+        assert 0 == command("outbox", "retry", str(intent), "--why", "currency added").status
+        assert 0 == command("outbox", "run", "--once").status
+        assert 500 == kraty.balance("p", "gold")
+
+    def test_retry_of_what_may_have_taken_effect_is_confirmed(
+        self, command: Command, engine: sa.Engine, record: Record, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """An earlier attempt without an answer may have paid."""
+        intent = record()
+        make_refused(engine, intent, ambiguous=True)
+        retry = ("outbox", "retry", str(intent), "--why", "x")
+        assert 2 == command(*retry).status
+        at_terminal(monkeypatch, "n\n")
+        declined = command(*retry)
+        assert 1 == declined.status
+        assert "twice" in declined.err
+        assert "refused" == outbox.find(engine)[0].state
+
+    def test_content_that_was_purged_cannot_be_sent(
+        self, command: Command, engine: sa.Engine, record: Record
+    ) -> None:
+        """Purging asks first; the key stays."""
+        intent = record()
+        make_refused(engine, intent, ambiguous=False)
+        assert 2 == command("outbox", "purge", "--days", "0").status
+        purge = command("outbox", "purge", "--days", "0", "--inbox-days", "0", "--yes", "--json")
+        assert {"intents": 1, "events": 0} == purge.json
+        assert None is command("outbox", "show", str(intent), "--json").json["request"]
+        assert 4 == command("outbox", "retry", str(intent), "--why", "x").status
+        assert intent == record()
+
+    def test_no_login_name(
+        self,
+        command: Command,
+        engine: sa.Engine,
+        record: Record,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """As in a container: the option is named."""
+
+        def fail() -> str:
+            raise KeyError("getpwuid(): uid not found: 4711")
+
+        intent = record()
+        make_unknown(engine, intent)
+        monkeypatch.setattr(getpass, "getuser", fail)
+        done = command("outbox", "resolve", str(intent), "--applied", "--why", "x", "--yes")
+        assert 2 == done.status
+        assert "pass --by" in done.err
+
+
+class TestDatabase:
+    """Which database it is, and what is said when it cannot be used."""
+
+    @pytest.mark.parametrize(
+        ("url", "status", "said"),
+        [
+            pytest.param("", 2, "there is no database: set KRATY_OUTBOX_URL", id="none"),
+            pytest.param("shop.sqlite3", 2, "cannot be read", id="no URL"),
+            pytest.param("postgresql://u:canary:x@h:canary/d", 2, "as %40", id="password in port"),
+            pytest.param("mysql://u:canary@h/d", 2, "not mysql", id="another database"),
+            pytest.param("postgresql+none://u:canary@h/d", 2, "does not know", id="no driver"),
+            pytest.param("postgresql+psycopg2://h/d", 2, "pip install psycopg2", id="no package"),
+            pytest.param("postgresql+asyncpg://h/d", 2, "needs a synchronous driver", id="async"),
+            pytest.param("sqlite+aiosqlite:///f", 2, "needs a synchronous driver", id="aiosqlite"),
+            pytest.param("sqlite://", 2, "in memory", id="memory"),
+            pytest.param("sqlite:///shpo.sqlite3", 2, "no database file 'shpo", id="no file"),
+            pytest.param("sqlite:///empty", 1, "outbox set-up", id="no tables"),
+            pytest.param("sqlite:///text", 1, "not a database", id="no database"),
+            pytest.param(
+                "postgresql+psycopg://u:canary%2Fa@127.0.0.1:9/d",
+                *(1, "the database failed: "),
+                id="nobody there",
+            ),
+        ],
+    )
+    def test_a_database_that_cannot_be_used(
+        self, command: Command, monkeypatch: pytest.MonkeyPatch, url: str, status: int, said: str
+    ) -> None:
+        """One line says why, and never shows a password."""
+        Path("empty").touch()
+        Path("text").write_text("no database, but long enough" * 100)
+        monkeypatch.setenv("KRATY_OUTBOX_URL", url)
+        done = command("outbox", "status")
+        assert (status, "", 1) == (done.status, done.out, done.err.count("\n"))
+        assert said in done.err
+        assert not Path("shpo.sqlite3").exists()
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            pytest.param("postgresql+psycopg://u:canary@127.0.0.1:9/d", id="as part of it"),
+            pytest.param("postgresql+psycopg://127.0.0.1:9/d?password=canary", id="as an option"),
+        ],
+    )
+    def test_an_option_holds_no_password(self, command: Command, url: str) -> None:
+        """Everybody on the machine can read it; it says what to use instead."""
+        done = command("outbox", "status", "--database-url", url)
+        assert 2 == done.status
+        assert "set KRATY_OUTBOX_URL, or pass --database-url-file" in done.err
+
+    def test_options_come_before_the_variable(
+        self, command: Command, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A URL without a password may be an option; any may be in a file."""
+        monkeypatch.setenv("KRATY_OUTBOX_URL", "sqlite:///elsewhere")
+        Path("url").write_text(f"{URL}\n")
+        assert 0 == command("outbox", "--database-url", URL, "status").status
+        assert 0 == command("outbox", "status", "--database-url-file", "url").status
+        both = ("--database-url-file", "url", "--database-url", URL)
+        assert 2 == command("outbox", "status", *both).status
+        assert 2 == command("outbox", "status", "--database-url-file", "nowhere").status
+        Path("url").write_bytes(b"canary\xff")
+        assert "it is not text" in command("outbox", "status", "--database-url-file", "url").err
+
+    def test_a_password_in_an_error_is_hidden(self) -> None:
+        """As it is written, and as the URL writes it."""
+        url = sa.engine.URL.create("postgresql", password=PASSWORD)
+        text = f"{PASSWORD} canary-pa%2Fss%40word\nx"
+        assert "*** *** x" == _outbox._without_password(text, url)  # pyright: ignore[reportPrivateUsage]  # ours
+
+    def test_other_commands_do_not_load_sqlalchemy(self) -> None:
+        """It is an extra; without it the command says what to install."""
+        code = f"import sys\nsys.modules['sqlalchemy'] = None\n{RUN}"
+        for arguments, status, said in (
+            (["webhooks", "--help"], 0, ""),
+            (["outbox", "status"], 2, "pip install 'kraty-admin[outbox]'"),
+        ):
+            done = subprocess.run(
+                [sys.executable, "-c", code, *arguments],
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE,
+                check=False,
+            )
+            assert status == done.returncode
+            assert said in done.stderr
+            assert done.stderr.count("\n") == bool(said)
