@@ -6,13 +6,15 @@ import asyncio
 import contextlib
 import io
 import json
+import os
 import re
 import shutil
+import signal
 import socket
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -22,6 +24,8 @@ from typing import Any
 import attrs
 import httpx
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
 
 from kraty_admin import (
     CallInfo,
@@ -30,6 +34,7 @@ from kraty_admin import (
     KratyNetworkError,
     KratyServerError,
     RetryConfig,
+    outbox,
     sign_webhook,
 )
 from kraty_admin.emulator import Emulator, Fault
@@ -86,7 +91,9 @@ class Reader:
 
     def run(self, block: Block) -> dict[str, Any]:
         """Run a block as it is printed; returns what it has defined."""
-        source = compile("\n" * block.line + block.code, str(ROOT / block.page), "exec")
+        text = "\n" * block.line + block.code
+        # Not with the `from __future__` of this module.
+        source = compile(text, str(ROOT / block.page), "exec", dont_inherit=True)
         exec(source, self.names)
         return self.names
 
@@ -97,6 +104,7 @@ def reader(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Reader]:
         monkeypatch.setenv("KRATY_SERVER_KEY", emulator.api_key)
         monkeypatch.setenv("KRATY_BASE_URL", emulator.base_url)
         monkeypatch.setenv("KRATY_WEBHOOK_SECRET", "whsec_docs")
+        monkeypatch.setenv("KRATY_OUTBOX_URL", "sqlite:///shop.sqlite3")
         monkeypatch.chdir(tmp_path)
         with KratyAdmin() as kraty, contextlib.ExitStack() as stack:
             # As one who reads on, having run the imports of the first block.
@@ -107,6 +115,8 @@ def reader(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Reader]:
             for value in names.values():
                 if isinstance(value, KratyAdmin):
                     stack.callback(value.close)
+                if isinstance(value, sa.Engine):
+                    stack.callback(value.dispose)
 
 
 def block_named(page: str, name: str) -> Block:
@@ -570,6 +580,14 @@ def _(reader: Reader, block: Block) -> None:
     assert "too late to repeat, please look at p and key" in str(lines.calls)
 
 
+@checks("README.md", "Or let the outbox do that 1")
+def _(reader: Reader, block: Block) -> None:
+    lines = reader.names["print"] = Recorder()
+    reader.run(block)
+    assert lines.calls == [("", (1,), {})]
+    assert reader.emulator.balance("player_42", "gold") == 500
+
+
 @checks("README.md", "Webhooks 1")
 def _(reader: Reader, block: Block) -> None:
     names = reader.run(block)
@@ -592,18 +610,157 @@ class FailsOnce:
     def __init__(self) -> None:
         self.runs = 0
 
-    def __call__(self, db: sqlite3.Connection, event: Any) -> None:
+    def __call__(self, session: Session, event: Any) -> None:
         self.runs += 1
-        db.execute("CREATE TABLE IF NOT EXISTS effects (event_id TEXT)")
-        db.execute("INSERT INTO effects VALUES (?)", (event.id,))
+        session.execute(sa.text("CREATE TABLE IF NOT EXISTS effects (event_id TEXT)"))
+        session.execute(sa.text("INSERT INTO effects VALUES (:id)"), {"id": event.id})
         if self.runs == 1:
             raise RuntimeError("the handler fails")
 
 
 def handled() -> list[str]:
     with closing(sqlite3.connect("shop.sqlite3")) as db:
-        rows = db.execute("SELECT event_id FROM handled ORDER BY event_id").fetchall()
+        rows = db.execute("SELECT event_id FROM kraty_inbox ORDER BY event_id").fetchall()
         return [str(row[0]) for row in rows]
+
+
+@contextlib.contextmanager
+def shop_with_outbox(reader: Reader) -> Generator[sa.Engine, None, None]:
+    """A database that has been set up."""
+    engine = sa.create_engine("sqlite:///shop.sqlite3")
+    outbox.set_up(engine, reader.kraty)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def record(engine: sa.Engine) -> outbox.Intent[Any]:
+    with engine.begin() as connection:
+        credit = outbox.into(connection).wallet.credit
+        return credit("player_42", "gold", amount=500, idempotency_key="r")
+
+
+@checks("outbox.md", "Ten minutes: from an empty database to a delivered purchase 1")
+def _(reader: Reader, block: Block) -> None:
+    lines = reader.names["print"] = Recorder()
+    with shop_with_outbox(reader) as engine:
+        reader.run(block)
+        outbox.drain(reader.kraty, engine)
+        reader.run(block)
+    said = [words for _, words, _ in lines.calls]
+    assert said == [
+        (1, "pending", "new"),
+        (1, "pending", "known"),
+        *[(1, "done", "known")] * 2,
+    ]
+    assert reader.emulator.balance("player_42", "gold") == 500
+
+
+@checks("outbox.md", "When a person has to decide 1")
+def _(reader: Reader, block: Block) -> None:
+    lines = reader.names["print"] = Recorder()
+    with shop_with_outbox(reader) as engine:
+        record(engine)
+        with engine.begin() as connection:
+            connection.execute(outbox.Tables().intents.update().values(state="unknown"))
+        reader.run(block)
+        (intent,) = outbox.find(engine)
+    assert (intent.state, intent.notes[0]["by"]) == ("done", "ann")
+    assert lines.calls == [("", (1, "wallet.credit", ("player_42",), None), {})]
+
+
+@checks("outbox.md", "Workers 1")
+def _(reader: Reader, block: Block) -> None:
+    lines = reader.names["print"] = Recorder()
+    with shop_with_outbox(reader) as engine:
+        record(engine)
+        with engine.begin() as connection:
+            outbox.into(connection).wallet.credit("q", "nothing", amount=1, idempotency_key="s")
+        names = reader.run(block)
+        assert names["send_due"]() == 1
+    kraty, engine = names["tools"]()
+    kraty.close()
+    engine.dispose()
+    assert reader.emulator.balance("player_42", "gold") == 500
+    assert "please look at <Intent 2 wallet.credit refused" in str(lines.calls)
+
+
+@checks("outbox.md", "Workers 2")
+def _(reader: Reader, block: Block) -> None:
+    lines = reader.names["print"] = Recorder()
+    worker = reader.run(block)["worker"]
+
+    async def main() -> None:
+        task = asyncio.create_task(worker("sqlite+aiosqlite:///shop.sqlite3"))
+        while reader.emulator.balance("player_42", "gold") != 500:
+            await asyncio.wait([task], timeout=0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await task
+
+    with shop_with_outbox(reader) as engine:
+        record(engine)
+        asyncio.run(asyncio.wait_for(main(), 60))
+    report: outbox.DrainReport = lines.calls[0][1][0]
+    assert (report.done, report.stopped_by) == (1, "stop")
+
+
+@checks("outbox.md", "SQLite 1")
+def _(reader: Reader, block: Block) -> None:
+    engine: sa.Engine = reader.run(block)["engine"]
+    outbox.set_up(engine, reader.kraty)
+    record(engine)
+    assert outbox.drain(reader.kraty, engine).done == 1
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+
+
+@checks("outbox.md", "Alembic 1")
+def _(reader: Reader, block: Block) -> None:
+    names = reader.run(block)
+    found = names["Base"].metadata.tables
+    assert len(found) == 5
+    assert set(found.values()) == set(names["tables"].all)
+
+
+@checks("outbox.md", "Keeping and erasing data 1")
+def _(reader: Reader, block: Block) -> None:
+    with shop_with_outbox(reader) as engine:
+        record(engine)
+        reader.run(block)
+        assert outbox.drain(reader.kraty, engine).done == 2
+        assert [intent.players for intent in outbox.find(engine)] == [(), ()]
+    with pytest.raises(KratyServerError, match="not_found"):
+        reader.kraty.players.get("player_42")
+
+
+@checks("outbox.md", "Monitoring 1")
+def _(reader: Reader, block: Block) -> None:
+    lines = reader.names["print"] = Recorder()
+    with shop_with_outbox(reader) as engine:
+        reader.run(block)
+        record(engine)
+        reader.run(block)
+    said = [str(words[0]) for _, words, _ in lines.calls]
+    assert said[:2] == ["0 wait, the oldest for 0 s", "0 need a decision"]
+    assert said[2].startswith("1 wait, the oldest for ")
+
+
+@checks("outbox.md", "Webhooks once: the inbox 1")
+def _(reader: Reader, block: Block) -> None:
+    lines = reader.names["print"] = Recorder()
+    body = b'{"id": "evt_1", "eventName": "grant.created", "data": {}}'
+    header = sign_webhook(raw_body=body, secret="whsec_docs")
+    with shop_with_outbox(reader):
+        receive = reader.run(block)["receive"]
+        receive(body, header)
+        receive(body, header)
+    assert lines.calls == [("", ("handle grant.created",), {})]
+
+
+@checks("outbox.md", "Tests 1")
+def _(reader: Reader, block: Block) -> None:
+    reader.run(block)["test_a_lost_answer"](reader.emulator, Path())
 
 
 @checks("README.md", "Options and other endpoints 1")

@@ -6,12 +6,14 @@ import getpass
 import json
 import logging
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -57,8 +59,10 @@ def command(
 
 
 @pytest.fixture
-def engine(command: Command) -> sa.Engine:
-    return sa.create_engine(URL)
+def engine(command: Command) -> Iterator[sa.Engine]:
+    engine = sa.create_engine(URL)
+    yield engine
+    engine.dispose()
 
 
 @pytest.fixture
@@ -504,3 +508,74 @@ class TestDatabase:
             assert status == done.returncode
             assert said in done.stderr
             assert done.stderr.count("\n") == bool(said)
+
+
+PAGE: Final = (Path(__file__).parents[2] / "docs" / "outbox.md").read_text(encoding="utf-8")
+
+
+class TestPage:
+    """What docs/outbox.md tells its readers to type."""
+
+    def test_the_first_ten_minutes(
+        self, command: Command, kraty: Emulator, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """From an empty directory to a delivered purchase, each command as printed."""
+        Path("shop.sqlite3").unlink()
+        section = re.split(r"^## ", PAGE, flags=re.M)[1]
+        (shop,) = re.findall(r"^```python\n(.*?)^```$", section, re.M | re.S)
+        output: dict[str, str] = {}
+        for line in "".join(re.findall(r"^```sh\n(.*?)^```$", section, re.M | re.S)).splitlines():
+            if line == "python shop.py":
+                names: dict[str, object] = {}
+                exec(compile(shop, "shop.py", "exec", dont_inherit=True), names)
+                assert isinstance(names["engine"], sa.Engine)
+                names["engine"].dispose()
+                output[line] = capsys.readouterr().out
+            elif line.startswith(("kraty-admin outbox ", "kraty-admin players ")):
+                done = command(*shlex.split(line)[1:])
+                assert (line, 0) == (line, done.status), done.err
+                output[line] = done.out
+        assert 6 == len(output)
+        assert "1   pending" in output["kraty-admin outbox list"]
+        assert "gold        500" in output["kraty-admin players get player_42"]
+        assert "1 done known\n1 done known\n" == output["python shop.py"]
+        assert "state            done" in output["kraty-admin outbox show 1"]
+        assert 500 == kraty.balance("player_42", "gold")
+
+    def test_the_commands_of_decisions(
+        self, command: Command, engine: sa.Engine, record: Record
+    ) -> None:
+        """Each of them does what the page says about intent 7."""
+        found = re.findall(r"`kraty-admin (outbox (show|resolve|retry) 7[^`]*)`", PAGE)
+        assert 5 == len(found)
+        states: list[str] = []
+        for words, verb in found:
+            intent = record(words)
+            if verb == "retry":
+                make_refused(engine, intent, ambiguous=False)
+            else:
+                make_unknown(engine, intent)
+            done = command(*shlex.split(words.replace(" 7", f" {intent}")), "--yes", "--json")
+            states.append(done.json["state"])
+        assert ["unknown", "done", "pending", "abandoned", "pending"] == states
+        (purge,) = re.findall(r"^kraty-admin (outbox purge .*)$", PAGE, re.M)
+        assert 0 == command(*shlex.split(purge)).status
+
+    def test_a_restored_backup(
+        self, command: Command, engine: sa.Engine, record: Record, kraty: Emulator
+    ) -> None:
+        """What was sent after the backup is recognised, or left to a person."""
+        record("r1")
+        record("r2", player="q")
+        shutil.copy("shop.sqlite3", "backup")
+        assert 0 == command("outbox", "run", "--once").status
+        engine.dispose()
+        shutil.copy("backup", "shop.sqlite3")
+        make(engine, 2, created_ms=sa.text(f"created_ms - {DAY}"))
+        (statement,) = re.findall(r"^```sql\n(.*?)^```$", PAGE, re.M | re.S)
+        with engine.begin() as connection:
+            connection.exec_driver_sql(statement)
+        done = command("outbox", "run", "--once", "--json")
+        assert (6, 1, 1) == (done.status, done.json["done"], done.json["unknown"])
+        assert ["unknown", "done"] == [intent.state for intent in outbox.find(engine)]
+        assert (500, 500) == (kraty.balance("p", "gold"), kraty.balance("q", "gold"))

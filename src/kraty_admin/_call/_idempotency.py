@@ -75,7 +75,8 @@ def derive_key(*parts: str) -> str:
     Use it for jobs that may run again. Derive the key from what you fulfil, not from the run
     that fulfils it. The key protects for as long as the platform keeps it: 24 hours for
     `wallet.credit`, `wallet.debit`, `inventory.grant` and `inventory.revoke`, permanently
-    for `grants.create`. See `fulfil_once` for what to do about later runs.
+    for `grants.create`. For later runs, `kraty_admin.outbox` remembers the key in your own
+    database, permanently; without it, see `fulfil_once`.
 
     Args:
         parts: What identifies the fulfilment, such as `("iap", receipt_id)`. At least one,
@@ -147,7 +148,8 @@ def fulfil_once(
     `wallet.debit`, `inventory.grant` and `inventory.revoke`, and a run pays out again.**
     Stores and queues redeliver for longer than that. So before the first call, record the time
     in your database, and pass it as `first_tried_at`. When you are done, record that too, and
-    do not call again:
+    do not call again. `kraty_admin.outbox` does all of this for you, in your own database. By
+    hand:
 
         with fulfil_once(
             "iap", receipt_id,
