@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 UV := uv==0.13.8
 REDOCLY := @redocly/cli@2.77.0
+# Many tests start processes: without bytecode each of them would compile the package again.
+export PYTHONDONTWRITEBYTECODE :=
 # What needs the generator is checked as the Python that it needs.
 PY311 := --python-version 3.11
 

@@ -899,8 +899,8 @@ def hostile_answer(draw: random.Random) -> httpx.Response:
 class TestHostileAnswers:
     """Nothing but a `KratyError` escapes a call."""
 
-    def test_five_thousand(self, driver: Driver) -> None:
-        """5,000 calls to a hostile server end in a result or in a `KratyError`; nothing hangs."""
+    def test_many(self, driver: Driver) -> None:
+        """1,500 calls to a hostile server end in a result or in a `KratyError`; nothing hangs."""
         draw = random.Random(7)
         client = driver.client(
             lambda _: hostile_answer(draw),
@@ -910,7 +910,7 @@ class TestHostileAnswers:
         )
         ends: dict[str, int] = {}
         call: Any
-        for _ in range(5000):
+        for _ in range(1500):
             try:
                 result = driver.wait(credit(client, idempotency_key="k"))
             except KratyError as error:
@@ -921,7 +921,7 @@ class TestHostileAnswers:
             assert ("k", True) == (call.idempotency_key, call.attempts in (1, 2))
             ends[end] = ends.get(end, 0) + 1
         assert {"KratyServerError", "KratyResponseError", "KratyNetworkError", "result"} == {*ends}
-        assert 5000 == sum(ends.values())
+        assert 1500 == sum(ends.values())
 
     def test_broken_compression(self, driver: Driver) -> None:
         """An answer that cannot be decompressed is a network error, and ambiguous."""

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -21,17 +22,33 @@ WITHOUT = [f"-pno:{name}" for name in PLUGINS]
 
 
 def run(
-    folder: Path, code: str, *options: str, conftest: str = "", base_url: str = "", shop: str = ""
+    folder: Path,
+    *files: str,
+    options: Sequence[str] = (),
+    conftest: str = "",
+    base_url: str = "",
+    **modules: str,
 ) -> str:
-    """Run the tests of this file, every one of which has to pass; returns what pytest says.
+    """Run the tests of these files in one pytest; returns its output.
 
-    They can import `shop`. `base_url` is a server in place of production.
+    Args:
+        folder: Where the files are written.
+        files: The text of each file of tests.
+        options: Options of pytest.
+        conftest: The text of `conftest.py`.
+        base_url: A server in place of production.
+        modules: The text of each module that the tests can import, by its name.
+
+    Raises:
+        AssertionError: A test failed; the message is pytest's output.
     """
     real = {**REAL, "KRATY_BASE_URL": base_url or REAL["KRATY_BASE_URL"]}
-    (folder / "shop.py").write_text(shop)
+    for name, code in modules.items():
+        (folder / f"{name}.py").write_text(code)
     (folder / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
     (folder / "conftest.py").write_text(conftest)
-    (folder / "test_it.py").write_text(code)
+    for number, code in enumerate(files):
+        (folder / f"test_{number}.py").write_text(code)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *WITHOUT, "-rA", *options, "."],
         cwd=folder,
@@ -45,9 +62,7 @@ def run(
     return done.stdout
 
 
-def test_a_test_gets_a_kraty(tmp_path: Path) -> None:
-    """A test gets both clients, the records and the faults."""
-    code = """
+GETS = """
 import asyncio
 from datetime import datetime, timezone
 
@@ -72,12 +87,9 @@ def test_async(kraty_emulator):
     client = kraty_emulator.client()
     assert client.players.get("player_42").player.created_at.year == 2030
 """
-    assert "2 passed" in run(tmp_path, code)
 
 
-def test_a_real_key_is_never_used(tmp_path: Path) -> None:
-    """A client that is made without arguments talks to the emulator, during the test only."""
-    code = """
+KEEPS_ITS_KEY = """
 import os
 from kraty_admin import KratyAdmin
 
@@ -92,7 +104,45 @@ def test_without():
     assert os.environ["KRATY_SERVER_KEY"] == "krt_live_real.secret"
     assert os.environ["KRATY_BASE_URL"] == "https://api.kraty.io"
 """
-    assert "2 passed" in run(tmp_path, code)
+
+
+LEAVES_A_THREAD = """
+import threading
+import httpx
+from kraty_admin.emulator import Fault
+
+left = []
+
+def test_leaves(kraty_emulator):
+    kraty_emulator.faults.add(Fault("delay", when="before", seconds=3600))
+    url = kraty_emulator.base_url + "/server/v1/players/p/wallet/gold/credit"
+    headers = {"Authorization": "Bearer " + kraty_emulator.api_key}
+
+    def call():
+        try:
+            httpx.post(url, json={"amount": 5}, headers=headers, timeout=60, trust_env=False)
+        except httpx.TransportError as error:
+            left.append(type(error).__name__)
+
+    left.append(threading.Thread(target=call))
+    left[0].start()
+    while not kraty_emulator.faults.struck:
+        pass
+
+def test_finds(kraty_emulator):
+    left[0].join(20)
+    assert left[1:] in (["RemoteProtocolError"], ["ReadError"])
+    assert kraty_emulator.requests == kraty_emulator.ledger == []
+"""
+
+
+def test_what_the_fixture_gives(tmp_path: Path) -> None:
+    """Tests get clients, records and faults; no real key is used; no call outlasts its test.
+
+    A client that is made without arguments uses the emulator during the test only. A call
+    that a fault holds up commits nothing after its test has ended.
+    """
+    assert "6 passed" in run(tmp_path, GETS, KEEPS_ITS_KEY, LEAVES_A_THREAD)
 
 
 # Clients that exist before any test, in each way that code can hold one.
@@ -169,94 +219,7 @@ def test_without_the_fixture(number):
 """
 
 
-@pytest.mark.parametrize("options", [[], ["-n", "2"]], ids=["one process", "two processes"])
-def test_clients_of_before_the_test_use_the_emulator(tmp_path: Path, options: list[str]) -> None:
-    """Clients that modules hold send nothing to production, and are as before afterwards."""
-    with serving() as production:
-        said = run(tmp_path, CAPTURED, *options, base_url=production.url, shop=SHOP)
-        assert "23 passed" in said
-        assert 0 == production.connections
-
-
-def test_a_client_that_is_not_captured_is_noticed(tmp_path: Path) -> None:
-    """The test above can fail: without the capture its calls reach production, with real keys."""
-    conftest = """
-from contextlib import nullcontext
-from kraty_admin.emulator import Emulator
-Emulator.capture_clients = lambda self: nullcontext()
-"""
-    with serving() as production, pytest.raises(AssertionError, match="19 failed, 4 passed"):
-        run(tmp_path, CAPTURED, base_url=production.url, conftest=conftest, shop=SHOP)
-    keys = {seen.headers["authorization"] for seen in production.seen}
-    assert {"Bearer krt_live_real.secret", "Bearer krt_live_other.secret"} == keys
-
-
-def test_a_captured_client_has_its_own_server_back(tmp_path: Path) -> None:
-    """Its next call goes where its calls went before, with its own key."""
-    code = """
-import shop
-
-def test_before():
-    shop.kraty.wallet.credit("before", "gold", amount=5)
-
-def test_during(kraty_emulator):
-    shop.kraty.wallet.credit("during", "gold", amount=5)
-
-def test_after():
-    shop.kraty.wallet.credit("after", "gold", amount=5)
-    shop.kraty.close()
-"""
-    with serving() as production:
-        said = run(tmp_path, code, base_url=production.url, shop=SHOP)
-        assert "3 passed" in said
-    assert ["before", "after"] == [seen.player for seen in production.seen]
-    assert ["Bearer krt_live_real.secret"] * 2 == [
-        seen.headers["authorization"] for seen in production.seen
-    ]
-
-
-def test_a_client_that_a_test_leaves_in_a_cache(tmp_path: Path) -> None:
-    """A client that one test has created works in the next ones, in their own event loops."""
-    code = """
-import asyncio
-import pytest
-import shop
-
-def ping(client):
-    async def scenario():
-        await client.wallet.credit("p", "gold", amount=5)
-    asyncio.run(scenario())
-
-@pytest.mark.parametrize("time", [1, 2, 3])
-def test_it(kraty_emulator, time):
-    shop.lazy().wallet.credit("p", "gold", amount=5)
-    shop.quick().wallet.credit("p", "gold", amount=5)
-    ping(shop.aquick())
-    assert kraty_emulator.balance("p", "gold") == 15
-
-def test_after():
-    assert shop.quick().base_url == shop.aquick().base_url == shop.kraty.base_url
-    assert "krt_live_real" in repr(shop.quick()) and not shop.quick().is_closed
-"""
-    shop = """
-from functools import cache
-from kraty_admin import KratyAdmin, KratyAdminAsync
-
-kraty = KratyAdmin()
-akraty = KratyAdminAsync()
-lazy = cache(lambda: KratyAdmin())
-quick = cache(lambda: kraty.with_options(deadline=30))
-aquick = cache(lambda: akraty.with_options(deadline=30))
-"""
-    with serving() as production:
-        assert "4 passed" in run(tmp_path, code, base_url=production.url, shop=shop)
-        assert 0 == production.connections
-
-
-@pytest.mark.parametrize("options", [[], ["-n", "3"]], ids=["one process", "three processes"])
-def test_no_test_sees_another(tmp_path: Path, options: list[str]) -> None:
-    """A test sees no players, faults, clocks, limits, endpoints or clients of another test."""
-    code = """
+ISOLATED = """
 import socket
 from datetime import datetime, timezone
 
@@ -287,11 +250,102 @@ def test_it(kraty_emulator, number):
     if number % 4 == 0:
         kraty_emulator.close()
 """
-    said = run(tmp_path, code, *options)
-    assert "12 passed" in said
-    # The order of a test's own calls decides about its ids, not what ran before it.
-    assert 1 == len(set(re.findall(r"ID (grt_\w+)", said)))
-    assert 12 == len(re.findall(r"ID (grt_\w+)", said))
+
+
+@pytest.mark.parametrize("options", [[], ["-n", "2"]], ids=["one process", "two processes"])
+def test_no_test_sees_another(tmp_path: Path, options: list[str]) -> None:
+    """No test sees players, faults, clocks, limits, endpoints or clients of another one.
+
+    Clients that modules hold send nothing to production, and are as before afterwards.
+    """
+    with serving() as production:
+        output = run(
+            tmp_path, CAPTURED, ISOLATED, options=options, base_url=production.url, shop=SHOP
+        )
+        assert "35 passed" in output
+        assert 0 == production.connections
+    # A test's ids follow from the order of its own calls, not from the tests before it.
+    ids = re.findall(r"ID (grt_\w+)", output)
+    assert (12, 1) == (len(ids), len(set(ids)))
+
+
+def test_a_client_that_is_not_captured_is_noticed(tmp_path: Path) -> None:
+    """The test above can fail: without the capture its calls reach production, with real keys."""
+    conftest = """
+from contextlib import nullcontext
+from kraty_admin.emulator import Emulator
+Emulator.capture_clients = lambda self: nullcontext()
+"""
+    with serving() as production, pytest.raises(AssertionError, match="19 failed, 4 passed"):
+        run(tmp_path, CAPTURED, base_url=production.url, conftest=conftest, shop=SHOP)
+    keys = {seen.headers["authorization"] for seen in production.seen}
+    assert {"Bearer krt_live_real.secret", "Bearer krt_live_other.secret"} == keys
+
+
+BEFORE_AND_AFTER = """
+import shop
+
+def test_before():
+    shop.kraty.wallet.credit("before", "gold", amount=5)
+
+def test_during(kraty_emulator):
+    shop.kraty.wallet.credit("during", "gold", amount=5)
+
+def test_after():
+    shop.kraty.wallet.credit("after", "gold", amount=5)
+    shop.kraty.close()
+"""
+
+
+CACHED = """
+import asyncio
+import pytest
+import cached
+
+def ping(client):
+    async def scenario():
+        await client.wallet.credit("p", "gold", amount=5)
+    asyncio.run(scenario())
+
+@pytest.mark.parametrize("time", [1, 2, 3])
+def test_it(kraty_emulator, time):
+    cached.lazy().wallet.credit("p", "gold", amount=5)
+    cached.quick().wallet.credit("p", "gold", amount=5)
+    ping(cached.aquick())
+    assert kraty_emulator.balance("p", "gold") == 15
+
+def test_after():
+    assert cached.quick().base_url == cached.aquick().base_url == cached.kraty.base_url
+    assert "krt_live_real" in repr(cached.quick()) and not cached.quick().is_closed
+"""
+
+
+CACHES = """
+from functools import cache
+from kraty_admin import KratyAdmin, KratyAdminAsync
+
+kraty = KratyAdmin()
+akraty = KratyAdminAsync()
+lazy = cache(lambda: KratyAdmin())
+quick = cache(lambda: kraty.with_options(deadline=30))
+aquick = cache(lambda: akraty.with_options(deadline=30))
+"""
+
+
+def test_clients_after_a_test(tmp_path: Path) -> None:
+    """A captured client has its own server and key back, and one in a cache stays usable.
+
+    A client that one test has created and cached works in the next tests, each of which has
+    its own event loop.
+    """
+    with serving() as production:
+        files = [BEFORE_AND_AFTER, CACHED]
+        output = run(tmp_path, *files, base_url=production.url, shop=SHOP, cached=CACHES)
+    assert "7 passed" in output
+    assert ["before", "after"] == [seen.player for seen in production.seen]
+    assert ["Bearer krt_live_real.secret"] * 2 == [
+        seen.headers["authorization"] for seen in production.seen
+    ]
 
 
 def test_nothing_is_imported_before_it_is_used(tmp_path: Path) -> None:
@@ -317,61 +371,18 @@ def test_it(request):
     with pytest.raises(pytest.FixtureLookupError):
         request.getfixturevalue("kraty_emulator")
 """
-    assert "1 passed" in run(tmp_path, code, "-p", "no:kraty_admin")
-
-
-def test_a_thread_that_is_left_waiting_commits_nothing_later(tmp_path: Path) -> None:
-    """What a test's call was held up with ends with the test."""
-    code = """
-import threading
-import httpx
-from kraty_admin.emulator import Fault
-
-left = []
-
-def test_leaves(kraty_emulator):
-    kraty_emulator.faults.add(Fault("delay", when="before", seconds=3600))
-    url = kraty_emulator.base_url + "/server/v1/players/p/wallet/gold/credit"
-    headers = {"Authorization": "Bearer " + kraty_emulator.api_key}
-
-    def call():
-        try:
-            httpx.post(url, json={"amount": 5}, headers=headers, timeout=60, trust_env=False)
-        except httpx.TransportError as error:
-            left.append(type(error).__name__)
-
-    left.append(threading.Thread(target=call))
-    left[0].start()
-    while not kraty_emulator.faults.struck:
-        pass
-
-def test_finds(kraty_emulator):
-    left[0].join(20)
-    assert left[1:] in (["RemoteProtocolError"], ["ReadError"])
-    assert kraty_emulator.requests == kraty_emulator.ledger == []
-"""
-    assert "2 passed" in run(tmp_path, code)
+    assert "1 passed" in run(tmp_path, code, options=["-p", "no:kraty_admin"])
 
 
 def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
-    """Only tests that use the fixture fail without the extra."""
+    """Only tests that use the fixture fail, with one line and without a traceback."""
     code = """
-import pytest
-
 def test_without(): pass
 
-@pytest.mark.xfail(strict=True)
 def test_with(kraty_emulator): pass
 """
-    said = run(tmp_path, code, conftest="import sys\nsys.modules['uvicorn'] = None\n")
-    assert "1 passed, 1 xfailed" in said
-
-
-def test_the_message_without_the_extra(tmp_path: Path) -> None:
-    """The message is one line without a traceback."""
-    code = "def test_with(kraty_emulator): pass\n"
-    with pytest.raises(AssertionError) as failed:
+    with pytest.raises(AssertionError, match="1 passed, 1 error") as failed:
         run(tmp_path, code, conftest="import sys\nsys.modules['uvicorn'] = None\n")
-    said = str(failed.value)
-    assert "kraty_admin.emulator needs uvicorn: pip install 'kraty-admin[emulator]'" in said
-    assert "Traceback" not in said
+    output = str(failed.value)
+    assert "kraty_admin.emulator needs uvicorn: pip install 'kraty-admin[emulator]'" in output
+    assert "Traceback" not in output

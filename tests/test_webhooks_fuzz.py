@@ -109,13 +109,13 @@ class TestArbitrary:
     """Input of every kind, most of it junk."""
 
     @given(bodies, st.one_of(st.none(), any_text, st.binary()))
-    @settings(max_examples=500, deadline=None)
+    @settings(max_examples=200, deadline=None)
     def test_junk(self, body: str | bytes, header: str | bytes | None) -> None:
         """Junk is refused, for what its header is."""
         assert answer(body, header) in {"missing_header", "malformed_header", "no_match"}
 
     @given(bodies, near_headers)
-    @settings(max_examples=1000, deadline=None)
+    @settings(max_examples=300, deadline=None)
     def test_near_misses_over_other_bodies(self, body: str | bytes, header: str) -> None:
         """No header that resembles the right one fits another body."""
         raw = body.encode("utf-8", "replace") if isinstance(body, str) else body
@@ -123,7 +123,7 @@ class TestArbitrary:
             assert answer(body, header) in {"missing_header", "malformed_header", "no_match"}
 
     @given(near_headers)
-    @settings(max_examples=1000, deadline=None)
+    @settings(max_examples=300, deadline=None)
     def test_near_misses_pass_only_with_both_parts(self, header: str) -> None:
         """Over the right body a header passes only if it holds the right `t` and `v1`."""
         if answer(BODY, header) is None:
@@ -131,14 +131,14 @@ class TestArbitrary:
             assert f"v1={V1}" in header
 
     @given(near_headers)
-    @settings(max_examples=500, deadline=None)
+    @settings(max_examples=200, deadline=None)
     def test_bytes_are_latin_1(self, header: str) -> None:
         """A header in bytes is judged as its Latin-1 text is."""
         raw = header.encode("latin-1", "replace")
         assert answer(BODY, raw.decode("latin-1")) == answer(BODY, raw)
 
     @given(st.binary(max_size=300))
-    @settings(max_examples=500, deadline=None)
+    @settings(max_examples=200, deadline=None)
     def test_signed_junk(self, body: bytes) -> None:
         """Any bytes verify if rightly signed; those that are no JSON object are no event."""
         header = sign_webhook(raw_body=body, secret=SECRET, timestamp=T)
@@ -149,7 +149,7 @@ class TestGenuine:
     """Deliveries that must pass, whatever they carry."""
 
     @given(st.binary(max_size=200) | st.text(), secrets, st.integers(0, LAST_SECOND))
-    @settings(max_examples=500, deadline=None)
+    @settings(max_examples=200, deadline=None)
     def test_round_trip(self, body: str | bytes, secret: str, t: int) -> None:
         """What is signed verifies, as text and as bytes, with the time of signing as `now`."""
         header = sign_webhook(raw_body=body, secret=secret, timestamp=t)
@@ -176,7 +176,7 @@ class TestGenuine:
         st.lists(st.sampled_from(["", " ", "\t", "  "]), min_size=16, max_size=16),
         st.permutations([SECRET, "whsec_x", "whsec_y"]),
     )
-    @settings(max_examples=500, deadline=None)
+    @settings(max_examples=200, deadline=None)
     def test_grammar(self, kinds: list[str], spaces: list[str], ring: list[str]) -> None:
         """The answer follows from how many fields of each kind there are."""
         text = {
@@ -240,7 +240,7 @@ class TestSingleByte:
         assert (255 * len(BODY), []) == (len(variants), passed)
 
     @given(st.binary(min_size=1, max_size=300), st.data())
-    @settings(max_examples=500, deadline=None)
+    @settings(max_examples=200, deadline=None)
     def test_any_body(self, body: bytes, data: st.DataObject) -> None:
         """Of any body, no variant with a byte changed, added or taken away passes."""
         header = sign_webhook(raw_body=body, secret=SECRET, timestamp=T)
@@ -312,8 +312,8 @@ def hostile(rng: random.Random) -> str | bytes:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_hostile_headers(seed: int) -> None:
-    """Of 20,000 hostile headers none passes, and each kind of refusal occurs."""
+    """Of 5,000 hostile headers none passes, and each kind of refusal occurs."""
     rng = random.Random(seed)
-    answers = Counter(answer(BODY, hostile(rng)) for _ in range(20_000))
-    assert 20_000 == answers.total()
+    answers = Counter(answer(BODY, hostile(rng)) for _ in range(5_000))
+    assert 5_000 == answers.total()
     assert {"missing_header", "malformed_header", "no_match"} == set(answers)

@@ -987,11 +987,11 @@ class TestHostileBodies:
         """Any JSON, with the envelopes' names in wrong places, ends the same way."""
         check_hostile(status, json.dumps(value).encode())
 
-    def test_twenty_thousand(self) -> None:
-        """20,000 damaged answers end in a result or in a `KratyError`, and both occur."""
+    def test_many(self) -> None:
+        """5,000 damaged answers end in a result or in a `KratyError`, and both occur."""
         draw = random.Random(13)
         statuses = (200, 200, 201, 204, 302, 400, 404, 409, 422, 429, 500, 502, 503)
         results = 0
-        for _ in range(20_000):
+        for _ in range(5_000):
             results += check_hostile(draw.choice(statuses), hostile_body(draw))
-        assert 100 < results < 10_000
+        assert 100 < results < 2_500

@@ -15,14 +15,14 @@ from .figures import Figure, table
 @pytest.mark.parametrize(
     "prove",
     [
-        pytest.param(partial(chaos.prove_threads, calls=640, threads=32), id="threads"),
-        pytest.param(partial(chaos.prove_tasks, calls=1000, tasks=200), id="tasks"),
-        pytest.param(partial(kills.prove, kills=5), id="kills"),
+        pytest.param(partial(chaos.prove_threads, calls=320, threads=32), id="threads"),
+        pytest.param(partial(chaos.prove_tasks, calls=600, tasks=200), id="tasks"),
+        pytest.param(partial(kills.prove, kills=3), id="kills"),
         pytest.param(partial(crash.prove, kills=2, calls=100), id="crash"),
         pytest.param(partial(outage.prove, seconds=2, workers=50), id="outage"),
-        pytest.param(partial(deliveries.prove, events=200), id="deliveries"),
+        pytest.param(partial(deliveries.prove, events=100), id="deliveries"),
         pytest.param(partial(imports.kills, kills=4, rows=10_000), id="imports killed"),
-        pytest.param(partial(imports.volume, sizes=(3000,)), id="imports"),
+        pytest.param(partial(imports.volume, sizes=(2000,)), id="imports"),
     ],
 )
 def test_the_promise_is_kept(prove: Callable[[Path], list[Figure]], tmp_path: Path) -> None:

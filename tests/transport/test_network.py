@@ -235,7 +235,7 @@ class TestIds:
                 assert [id_] == [id_in(target, prefix, suffix) for target in targets]
 
     def test_many_ids(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """20,000 random ids, as the pool of connections is handed them."""
+        """5,000 random ids, as the pool of connections is handed them."""
         import httpcore
 
         targets: list[str] = []
@@ -245,7 +245,7 @@ class TestIds:
             return httpcore.Response(200, content=b'{"data":{}}')
 
         monkeypatch.setattr(httpcore.HTTPConnection, "handle_request", handle)
-        ids = list(random_ids(20_000, seed=25))
+        ids = list(random_ids(5_000, seed=25))
         kinds = list(PLACES.values())
         with SYNC.client(base_url="https://gw.example/kraty/") as kraty:
             for number, id_ in enumerate(ids):
