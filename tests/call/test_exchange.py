@@ -735,7 +735,7 @@ class TestFirstSentAt:
         step = exchange.advance(dropped(), now=51.0, wall=WALL + 51)
         assert isinstance(step, Raise)
         first = datetime.fromtimestamp(WALL, timezone.utc)
-        info = exchange.describe(dropped(), step, 1.0)
+        info = exchange.describe(dropped(), step, now=51.0)
         assert [first] * 3 == [
             step.error.first_sent_at,
             step.error.call.first_sent_at,
@@ -800,7 +800,7 @@ class TestDescribe:
             "url": URL,
             "attempt": 1,
             "idempotency_key": KEY,
-            "duration_ms": 12.5,
+            "duration_ms": 500.0,
             "status": None,
             "ok": False,
             "operation": "wallet.credit",
@@ -811,9 +811,9 @@ class TestDescribe:
             "first_sent_at": datetime.fromtimestamp(WALL, timezone.utc),
         }
         exchange = exchange_of()
-        exchange.begin(0.0, WALL)
+        exchange.begin(0.5, WALL)
         step = exchange.advance(outcome, now=1.0, wall=WALL)
-        info = exchange.describe(outcome, step, 12.5)
+        info = exchange.describe(outcome, step, now=1.0)
         assert {**common, **expected} == info._asdict()
 
     def test_positions(self) -> None:
@@ -830,7 +830,7 @@ class TestDescribe:
         exchange.advance(dropped(), now=0.0, wall=WALL)
         exchange.begin(0.2, WALL)
         step = exchange.advance(ok(), now=0.3, wall=WALL)
-        info = exchange.describe(ok(), step, 1.0)
+        info = exchange.describe(ok(), step, now=0.3)
         assert (2, None, True) == (info.attempt, info.error, info.ok)
 
     def test_pickles(self) -> None:

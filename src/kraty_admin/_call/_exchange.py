@@ -144,7 +144,8 @@ class Exchange(Generic[T]):
         self._problem: str | None = None
         self._request_id: str | None = None
         self._error: KratyServerError | KratyNetworkError | None = None
-        self._began_at: float | None = None
+        self._began_at = 0.0
+        self._is_under_way = False
         self.in_doubt = False
         """Whether this attempt's request may have been sent and may still take effect. The
         channel sets it; a failed outcome clears it."""
@@ -170,6 +171,7 @@ class Exchange(Generic[T]):
             self._first_sent_at = wall
         self._attempts += 1
         self._began_at = now
+        self._is_under_way = True
         return Limits(self._timeout, self._ends_at)
 
     def advance(self, outcome: Outcome, *, now: float, wall: float) -> Step[T]:
@@ -180,7 +182,7 @@ class Exchange(Generic[T]):
             now: Seconds on the clock of `begin`.
             wall: Seconds since the epoch.
         """
-        self._began_at = None
+        self._is_under_way = False
         if isinstance(outcome, Failure):
             return self._after_failure(outcome, now)
         self._request_id = outcome.headers.get("x-request-id")
@@ -197,15 +199,15 @@ class Exchange(Generic[T]):
             return Done(result)
         return self._after_refusal(outcome, now, wall)
 
-    def describe(self, outcome: Outcome, step: Step[T], duration_ms: float) -> RequestInfo:
-        """Describe an attempt for the telemetry hook."""
+    def describe(self, outcome: Outcome, step: Step[T], now: float) -> RequestInfo:
+        """Describe an attempt that ended at `now`, for the telemetry hook."""
         reply = outcome if isinstance(outcome, Reply) else None
         return RequestInfo(
             method=self.method,
             url=self.url,
             attempt=self._attempts,
             idempotency_key=self._key,
-            duration_ms=duration_ms,
+            duration_ms=(now - self._began_at) * 1000,
             status=reply.status if reply else None,
             ok=isinstance(step, Done),
             operation=self._operation.name,
@@ -225,9 +227,9 @@ class Exchange(Generic[T]):
         """Describe the attempt that was interrupted, for the telemetry hook.
 
         Returns:
-            `None` if no attempt was in progress, or if it has already been described.
+            `None` if no attempt was in progress.
         """
-        if self._began_at is None:
+        if not self._is_under_way:
             return None
         return RequestInfo(
             method=self.method,

@@ -77,10 +77,9 @@ class Sender:
     def perform(self, exchange: Exchange[T], hook: RequestHook | None) -> T:
         try:
             while True:
-                started = time.monotonic()
-                limits = exchange.begin(started, time.time())
+                limits = exchange.begin(time.monotonic(), time.time())
                 outcome = self.channel.attempt(exchange, limits)
-                step = _advance(exchange, outcome, started, hook)
+                step = _advance(exchange, outcome, hook)
                 if isinstance(step, Done):
                     return step.result
                 if not isinstance(step, Sleep):
@@ -102,10 +101,9 @@ class AsyncSender:
     async def perform(self, exchange: Exchange[T], hook: RequestHook | None) -> T:
         try:
             while True:
-                started = time.monotonic()
-                limits = exchange.begin(started, time.time())
+                limits = exchange.begin(time.monotonic(), time.time())
                 outcome = await self.channel.attempt(exchange, limits)
-                step = _advance(exchange, outcome, started, hook)
+                step = _advance(exchange, outcome, hook)
                 if isinstance(step, Done):
                     return step.result
                 if not isinstance(step, Sleep):
@@ -140,14 +138,12 @@ def _report_interruption(
         _call_hook(hook, info)
 
 
-def _advance(
-    exchange: Exchange[T], outcome: Outcome, started: float, hook: RequestHook | None
-) -> Step[T]:
+def _advance(exchange: Exchange[T], outcome: Outcome, hook: RequestHook | None) -> Step[T]:
     """Decide what follows from an attempt, and report the attempt to the hook."""
     now = time.monotonic()
     step = exchange.advance(outcome, now=now, wall=time.time())
     if hook is not None:
-        _call_hook(hook, exchange.describe(outcome, step, (now - started) * 1000))
+        _call_hook(hook, exchange.describe(outcome, step, now))
     if isinstance(step, Sleep):
         _log.info("%s", exchange.describe_retry(step))
     return step
