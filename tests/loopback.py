@@ -75,7 +75,7 @@ def response(status: int = 200, payload: object = b"", **headers: str) -> bytes:
 
 
 def credited(seen: Seen) -> bytes:
-    """A credit's result, which also tells whose it is and which connection asked for it."""
+    """A credit's result, with the player and the number of the connection added."""
     data = {"economyKey": "gold", "balance": 500, "applied": True}
     return response(200, {"data": {**data, "player": seen.player, "connection": seen.connection}})
 

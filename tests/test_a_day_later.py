@@ -76,7 +76,7 @@ def test_without_the_time_it_pays_out_again(kraty: KratyAdmin, emulator: Emulato
 
 
 def test_an_error_says_since_when_its_key_counts(kraty: KratyAdmin, emulator: Emulator) -> None:
-    """What a caller stores of a lost answer is enough to stop in time."""
+    """The facts that a caller stores of a lost answer are enough to stop in time."""
     emulator.faults.add(Fault("drop"), operation="wallet.credit")
     before = datetime.now(timezone.utc)
     with pytest.raises(KratyNetworkError) as caught:

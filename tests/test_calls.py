@@ -85,7 +85,7 @@ class TestOneKeyOneBody:
     """Every attempt of a call carries the same bytes, under one key."""
 
     def test_caller_changes_its_dicts(self, driver: Driver) -> None:
-        """What the caller changes between attempts does not change what is sent."""
+        """Changing an argument between attempts does not change the request."""
         entry: dict[str, Any] = {"type": "currency", "currencyKey": "gold", "amount": 5}
         metadata: dict[str, Any] = {"receipt": {"id": "r"}}
         script = Script(503, httpx.ReadError("dropped"), 429)
@@ -200,7 +200,7 @@ class TestOneKeyOneBody:
         assert [] == script.requests
 
     def test_generator_that_raises(self, driver: Driver) -> None:
-        """What a generator raises reaches the caller before anything is sent."""
+        """An exception of a generator reaches the caller before anything is sent."""
 
         def fail() -> str:
             raise LookupError("no key today")
@@ -423,14 +423,14 @@ class TestLedger:
 
     def test_idle_connection_is_closed_at_the_wrong_moment(self, driver: Driver) -> None:
         """One that it closes as the next request arrives (`RemoteProtocolError`) is retried."""
-        told: list[RequestInfo] = []
+        reported: list[RequestInfo] = []
         with LedgerServer("answer", "drop") as server:
-            client = driver.client(base_url=server.url, on_request=told.append)
+            client = driver.client(base_url=server.url, on_request=reported.append)
             for key in "ab":
                 driver.wait(credit(client, idempotency_key=key))
             driver.close()
         assert [(1, None), (1, "RemoteProtocolError"), (2, None)] == [
-            (info.attempt, info.error) for info in told
+            (info.attempt, info.error) for info in reported
         ]
         assert {"a": 500, "b": 500} == server.ledger
 
@@ -551,7 +551,7 @@ class TestRetryAfter:
 
 
 class Interruption(Exception):  # noqa: N818 -- as celery's SoftTimeLimitExceeded is called
-    """What a job queue raises in the middle of a job that takes too long."""
+    """The exception of a job queue whose job takes too long."""
 
 
 class TestCancellation:
@@ -975,7 +975,7 @@ class TestTransportErrors:
 
 
 class TestHook:
-    """`on_request` is told of every attempt."""
+    """`on_request` is called for every attempt."""
 
     def test_every_field(self, driver: Driver, slept: list[float]) -> None:
         """Each attempt reports its call, status or cause, request id and next step."""
@@ -985,11 +985,11 @@ class TestHook:
             refusal(429, "rate_limited", headers=asked),
             httpx.Response(200, json=GOOD, headers={"X-Request-ID": "req_3"}),
         )
-        told: list[RequestInfo] = []
+        reported: list[RequestInfo] = []
         before = datetime.now(timezone.utc)
         driver.wait(
             credit(
-                driver.client(script, retry=RetryConfig(jitter=0.0), on_request=told.append),
+                driver.client(script, retry=RetryConfig(jitter=0.0), on_request=reported.append),
                 idempotency_key="k",
             )
         )
@@ -1031,7 +1031,7 @@ class TestHook:
                 "request_id": "req_3",
             },
         ]
-        actual = [info._asdict() for info in told]
+        actual = [info._asdict() for info in reported]
         durations = [info.pop("duration_ms") for info in actual]
         begun = {info.pop("first_sent_at") for info in actual}
         assert [True] == [before <= each <= datetime.now(timezone.utc) for each in begun]
@@ -1041,17 +1041,17 @@ class TestHook:
 
     def test_last_attempt(self, driver: Driver) -> None:
         """The last attempt of a call that fails says that none follows."""
-        told: list[RequestInfo] = []
-        client = driver.client(Script(*[503] * 4), on_request=told.append)
+        reported: list[RequestInfo] = []
+        client = driver.client(Script(*[503] * 4), on_request=reported.append)
         with pytest.raises(KratyServerError):
             driver.wait(credit(client))
         assert [(1, True), (2, True), (3, True), (4, False)] == [
-            (info.attempt, info.will_retry) for info in told
+            (info.attempt, info.will_retry) for info in reported
         ]
-        assert {"internal_error"} == {info.error for info in told}
+        assert {"internal_error"} == {info.error for info in reported}
 
     def test_hook_that_raises(self, driver: Driver, caplog: pytest.LogCaptureFixture) -> None:
-        """What a hook raises is logged with its traceback, and the call goes on."""
+        """A hook's exception is logged with its traceback, and the call continues."""
 
         def fail(info: RequestInfo) -> None:
             raise LookupError("no such metric")
@@ -1059,7 +1059,7 @@ class TestHook:
         with caplog.at_level(logging.DEBUG):
             result = driver.wait(credit(driver.client(Script(503), on_request=fail)))
         records = [record for record in caplog.records if record.name == "kraty_admin"]
-        # The line between the two tells of the retry.
+        # The line between the two reports the retry.
         assert (2, ["ERROR", "INFO", "ERROR"]) == (
             result.http.attempts,
             [record.levelname for record in records],

@@ -83,7 +83,7 @@ class Recorder:
 
 @attrs.define
 class Reader:
-    """What a reader of the page has at hand when they come to a block."""
+    """The names that a reader of the page has defined when they come to a block."""
 
     emulator: Emulator
     kraty: KratyAdmin
@@ -148,7 +148,7 @@ def test_every_block_has_a_check() -> None:
     "block", [pytest.param(block, id=f"{block.page} {block.name}") for block in BLOCKS]
 )
 def test_a_block_runs_as_printed(reader: Reader, block: Block) -> None:
-    """What the page shows works, and does what it says."""
+    """Each block runs, and does what the page says."""
     CHECKS[block.page, block.name](reader, block)
 
 
@@ -340,7 +340,7 @@ class Elided:
 
 @checks("sdk.md", "Errors 1")
 def _(reader: Reader, block: Block) -> None:
-    # `...` leaves arguments out, so what is run is how the errors are told apart.
+    # `...` leaves arguments out, so the test runs only the part that distinguishes the errors.
     codes = ["idempotency_conflict", "not_found", "forbidden", "rate_limited", "conflict"]
     failures: list[KratyServerError | KratyNetworkError] = [
         KratyServerError("no", code=code, status=400) for code in codes
@@ -468,7 +468,7 @@ class Shop:
         return len(self.reader.emulator.requests)
 
     def rows(self) -> list[tuple[str, int]]:
-        """What is committed, as another process sees it."""
+        """The committed rows, as another process sees them."""
         with closing(sqlite3.connect("shop.sqlite3")) as other:
             return other.execute("SELECT receipt_id, done FROM purchases").fetchall()
 
@@ -795,7 +795,7 @@ def _(reader: Reader, block: Block) -> None:
 @checks("emulator.md", "In pytest 2")
 def _(reader: Reader, block: Block) -> None:
     with pytest.MonkeyPatch.context() as environment:
-        # Nobody answers there, so a call that is not captured fails.
+        # No server answers there, so a call that is not captured fails.
         environment.setenv("KRATY_BASE_URL", "http://127.0.0.1:9")
         environment.setenv("KRATY_SERVER_KEY", "krt_live_real.secret")
         names = reader.run(block)
@@ -813,7 +813,7 @@ def _(reader: Reader, block: Block) -> None:
 
 @checks("emulator.md", "Webhooks 1")
 def _(reader: Reader, block: Block) -> None:
-    # Nobody need be at the page's port, but somebody may be.
+    # A server may or may not listen on the page's port.
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     lines: list[tuple[object, ...]] = []

@@ -91,7 +91,7 @@ def error(request: pytest.FixtureRequest) -> KratyError:
 
 
 def fields_of(error: KratyError) -> dict[str, object]:
-    """Everything that an error tells; exceptions in it by type and arguments."""
+    """Every fact of an error; exceptions in it by type and arguments."""
     fields: dict[str, object] = {
         "type": type(error),
         "args": error.args,
@@ -110,7 +110,7 @@ def raise_it(error: KratyError) -> None:
 
 
 class PlayerError(KratyServerError):
-    """Somebody's own subclass, with a constructor of its own."""
+    """A caller's subclass with its own constructor."""
 
     def __init__(self, player: str) -> None:
         super().__init__("no", code="conflict", status=409, call=CALL)
@@ -135,7 +135,7 @@ class TestJourneys:
         assert other is not error
 
     def test_deepcopy_shares_nothing(self) -> None:
-        """What is done to a deep copy is not done to the error."""
+        """Changing a deep copy does not change the error."""
         error = KratyServerError("no", code="conflict", status=409, details={"a": [1]})
         copy.deepcopy(error).details["a"].append(2)
         assert {"a": [1]} == error.details
@@ -147,14 +147,14 @@ class TestJourneys:
         assert ("player_42", CALL, 409) == (other.player, other.call, other.status)
 
     def test_attached_fields(self) -> None:
-        """What others attach, such as notes, goes along."""
+        """Attached attributes, such as notes, are kept."""
         error: Any = KratyError("no")
         error.__notes__ = ["while fulfilling receipt_1"]
         assert ["while fulfilling receipt_1"] == pickle.loads(pickle.dumps(error)).__notes__
 
     def test_process_pool(self) -> None:
         """Errors raised in a worker arrive whole, and the pool goes on working."""
-        # Spawned as a worker of its own: a fork would only have to look at our memory.
+        # Spawned, not forked: a fork would find the error in its copy of our memory.
         spawn = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(max_workers=1, mp_context=spawn) as pool:
             for error in (make() for make in ERRORS.values()):
@@ -197,7 +197,7 @@ class TestCopiedByArgs:
     def test_missing_facts(
         self, kind: type[KratyServerError | KratyNetworkError], facts: tuple[Any, ...]
     ) -> None:
-        """What is not known counts as ambiguous."""
+        """An error that lacks the facts counts as ambiguous."""
         error = kind("no answer", *facts)
         assert (True, None, None) == (error.ambiguous, error.idempotency_key, error.first_sent_at)
 
@@ -224,7 +224,7 @@ class TestRetryable:
     """Whether repeating a call later may help."""
 
     def test_statuses(self) -> None:
-        """It may help after 408, 425, 429 and every 5xx, and after no other status."""
+        """A retry may help after 408, 425, 429 and every 5xx, and after no other status."""
         expected = [408, 425, 429, *range(500, 600)]
         assert expected == [
             status
@@ -251,7 +251,7 @@ class TestRetryable:
         ],
     )
     def test_others(self, name: str, expected: bool) -> None:
-        """It may help where no answer came, or none that can be read."""
+        """A retry may help if no answer came, or an unreadable one."""
         assert expected is ERRORS[name]().retryable
 
 
@@ -360,7 +360,7 @@ class TestHoldings:
         kind: type[KratyError],
         cause: str | None,
     ) -> None:
-        """Nothing that it holds is a request, a response, a client, a frame or the key."""
+        """An error refers to no request, response, client or frame, and not to the API key."""
         error = failure_of(handler)
         assert (kind, cause) == (type(error), getattr(error, "cause_name", None))
         # Its own traceback is Python's, and goes with the frame that caught it.
@@ -394,7 +394,7 @@ class TestHoldings:
         kind: type[KratyError],
         cause: str | None,
     ) -> None:
-        """It pickles and copies, whatever it was made of."""
+        """Every error pickles and copies, whatever its arguments."""
         error = failure_of(handler)
         for other in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
             assert fields_of(error) == fields_of(other)
@@ -422,7 +422,7 @@ def nested(levels: int) -> object:
 
 
 class TestText:
-    """What an error says of itself."""
+    """The texts of errors."""
 
     @pytest.mark.parametrize(
         ("error", "expected"),
@@ -469,7 +469,7 @@ class TestText:
         ],
     )
     def test_text(self, error: KratyError, expected: str) -> None:
-        """It says what happened, in which call, how far it came and how to repeat it."""
+        """The message has the cause, the call, the number of attempts and how to repeat it."""
         assert expected == str(error)
 
     @pytest.mark.parametrize(
@@ -508,7 +508,7 @@ class TestText:
 
 
 class TestFields:
-    """What an error holds."""
+    """The attributes of errors."""
 
     def test_call(self) -> None:
         """The facts of a call can be read from the error itself."""
@@ -575,7 +575,7 @@ class TestFields:
 
 
 class TestTree:
-    """Which error is which."""
+    """The class hierarchy."""
 
     @pytest.mark.parametrize(
         ("kind", "base"),

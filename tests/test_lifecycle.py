@@ -49,7 +49,7 @@ CALLS: Final[dict[str, Callable[[Any], Any]]] = {
 
 
 class TestClosing:
-    """What `close()` does, and what may follow it."""
+    """The effects of `close()`."""
 
     @twins
     def test_connections_end(self, twin: Twin) -> None:
@@ -205,7 +205,7 @@ class TestDerived:
 
     @twins
     def test_closed_stays_closed(self, twin: Twin) -> None:
-        """What is derived from a closed client is closed, even if its parent is not."""
+        """A client derived from a closed one is closed, even if its parent is not."""
 
         async def scenario(kraty: Any) -> tuple[bool, bool]:
             derived = kraty.with_options(timeout=1.0)
@@ -327,7 +327,7 @@ class TestLoops:
         assert [1, 1] == [seen.connection for seen in server.seen]
 
     def test_second_loop_after_the_first_has_ended(self) -> None:
-        """That the first loop is gone makes no difference."""
+        """It makes no difference that the first loop is closed."""
 
         def answer(seen: Seen) -> bytes:
             return credited(seen).replace(b"\r\n", b"\r\nconnection: close\r\n", 1)
@@ -494,7 +494,7 @@ def modules() -> list[ModuleType]:
 
 
 class TestGlobals:
-    """Nothing is kept outside of clients."""
+    """No state is kept outside of clients."""
 
     @pytest.mark.parametrize("module", modules(), ids=lambda module: str(module.__name__))
     def test_no_global_statement(self, module: ModuleType) -> None:
@@ -528,10 +528,10 @@ class TestGlobals:
     @twins
     def test_clients_do_not_know_each_other(self, twin: Twin) -> None:
         """Each client has its own key, host, options and state."""
-        told: list[tuple[str, str]] = []
+        reported: list[tuple[str, str]] = []
 
         def answer(request: httpx.Request) -> httpx.Response:
-            told.append((request.url.host, request.headers["authorization"]))
+            reported.append((request.url.host, request.headers["authorization"]))
             return httpx.Response(200, json={"ok": True})
 
         async def scenario(first: Any) -> None:
@@ -545,4 +545,4 @@ class TestGlobals:
 
         twin.run(scenario, http_client=twin.mocked(answer))
         ours, others = ("api.kraty.io", f"Bearer {KEY}"), ("gw.example", "Bearer other.key")
-        assert [ours, others, ours] == told
+        assert [ours, others, ours] == reported

@@ -1,4 +1,4 @@
-"""What is installed: its metadata, its licence, its commands."""
+"""The installed package: metadata, licence, commands."""
 
 from __future__ import annotations
 

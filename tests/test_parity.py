@@ -72,7 +72,7 @@ EXPECTED: Final[list[dict[str, Any]]] = json.loads(
 
 @attrs.frozen
 class Sent:
-    """What leaves a client, as the server gets it."""
+    """A request as the server receives it."""
 
     method: str
     target: bytes
@@ -152,7 +152,7 @@ def send_async(cases: list[dict[str, Any]], **changes: Any) -> list[httpx.Reques
 def send_on_own_transport(
     cases: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, *, is_async: bool
 ) -> list[httpx.Request]:
-    """The requests that these calls hand to the transport that a client has of its own."""
+    """The requests that these calls hand to a client's own transport."""
     requests: list[httpx.Request] = []
 
     def handle(request: httpx.Request) -> httpx.Response:
@@ -367,7 +367,7 @@ class Values:
     NODE is None, reason="node is not on PATH: nothing to compare random values with"
 )
 def test_random_values_are_what_javascript_sends() -> None:
-    """Ids and metadata that nobody thought of go out as JavaScript escapes and prints them."""
+    """Random ids and metadata are sent as JavaScript escapes and prints them."""
     assert NODE is not None
     values = Values(seed=42)
     pairs = [(values.id(), values.value()) for _ in range(1000)]

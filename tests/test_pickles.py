@@ -49,7 +49,7 @@ EVENT: Final = {"id": "evt_1", "eventName": "grant.created", "data": {"grantId":
 
 @pytest.fixture(name="old", params=sorted(DATA))
 def load_old(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """What the pickles of a protocol hold, by name."""
+    """The objects in the pickles of a protocol, by name."""
     pickles = {name: base64.b64decode(text) for name, text in DATA[request.param].items()}
     assert b"kraty_server_api" in pickles["grant"]
     return {name: pickle.loads(data) for name, data in pickles.items()}
@@ -91,7 +91,7 @@ def test_a_result_that_loads_is_as_good(old: dict[str, Any], name: str) -> None:
 
 
 def test_details_of_a_call_load(old: dict[str, Any]) -> None:
-    """What a hook or a result reported is the same named tuple as today."""
+    """A named tuple of a hook or a result loads as the one of today."""
     response, request = old["response info"], old["request info"]
 
     assert ResponseInfo is type(response)

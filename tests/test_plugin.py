@@ -1,4 +1,4 @@
-"""The pytest plugin, in runs of pytest of its own."""
+"""The pytest plugin, in separate runs of pytest."""
 
 from __future__ import annotations
 
@@ -349,7 +349,7 @@ def test_clients_after_a_test(tmp_path: Path) -> None:
 
 
 def test_nothing_is_imported_before_it_is_used(tmp_path: Path) -> None:
-    """Whoever installs the package for production has no slower tests for it."""
+    """Tests of a project that only installs the package are not slowed down."""
     code = """
 import sys
 

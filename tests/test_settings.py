@@ -217,7 +217,7 @@ class TestBaseUrl:
     def test_unusable(
         self, twin: Twin, source: str, base_url: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """What is no origin with a path is refused at construction, not in the first call."""
+        """A wrong `base_url` is refused at construction, not in the first call."""
         if source == "environment":
             monkeypatch.setenv("KRATY_BASE_URL", base_url or "/")
         with pytest.raises(ValueError, match=r"^base_url must "):
@@ -232,7 +232,7 @@ class TestBaseUrl:
 
 
 class TestHeaders:
-    """What every request carries."""
+    """The headers of every request."""
 
     @twins
     def test_write(self, twin: Twin) -> None:
@@ -277,7 +277,7 @@ class TestTimeout:
     @pytest.mark.parametrize("value", [True, "15", [1.0]], ids=["bool", "str", "list"])
     @twins
     def test_not_a_number(self, twin: Twin, option: str, value: Any) -> None:
-        """What is no number is a `TypeError` by the option's name."""
+        """A value that is not a number is a `TypeError` that names the option."""
         with pytest.raises(TypeError, match=f"^{option} must be a number of seconds"):
             twin.client(**{option: value})
 
@@ -308,7 +308,7 @@ class TestCallables:
     @pytest.mark.parametrize("option", ["on_request", "generate_idempotency_key"])
     @twins
     def test_not_callable(self, twin: Twin, option: str) -> None:
-        """What cannot be called is a `TypeError` at construction."""
+        """A hook that cannot be called is a `TypeError` at construction."""
         with pytest.raises(TypeError, match=f"^{option} must be callable"):
             twin.client(**{option: "hook"})
 
@@ -388,7 +388,7 @@ class TestEnvironment:
     def test_bad_proxy(
         self, twin: Twin, variable: str, proxy: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """What is no proxy is refused at construction, and not quoted."""
+        """A value that is not a proxy is refused at construction, and not quoted."""
         monkeypatch.setenv(variable, proxy)
         with pytest.raises(ValueError, match=r"^https_proxy or all_proxy in the env") as raised:
             twin.client()
@@ -473,7 +473,7 @@ class TestWithOptions:
 
     @twins
     def test_parent_stays_as_it_is(self, twin: Twin) -> None:
-        """What a derived client has otherwise, its parent never has."""
+        """Changed options of a derived client do not change its parent."""
         parent = twin.client(timeout=5.0, deadline=50.0)
         before = parent._settings
         derived = parent.with_options(
@@ -521,15 +521,17 @@ class TestWithOptions:
     @twins
     def test_removed_hook(self, twin: Twin) -> None:
         """A removed hook is not called, and the parent's still is."""
-        told: list[RequestInfo] = []
+        reported: list[RequestInfo] = []
 
         async def scenario(kraty: Any) -> None:
             await settled(kraty.with_options(on_request=None).health.ping())
-            assert [] == told
+            assert [] == reported
             await settled(kraty.health.ping())
 
-        twin.run(scenario, http_client=twin.mocked(always({"ok": True})), on_request=told.append)
-        assert 1 == len(told)
+        twin.run(
+            scenario, http_client=twin.mocked(always({"ok": True})), on_request=reported.append
+        )
+        assert 1 == len(reported)
 
     @twins
     def test_shared(self, twin: Twin) -> None:
@@ -542,7 +544,7 @@ class TestWithOptions:
 
     @twins
     def test_same_type(self, twin: Twin) -> None:
-        """A derived client is of its parent's type, with resources of its own."""
+        """A derived client has its parent's type and its own resources."""
         parent = twin.client()
         derived = parent.with_options()
         assert type(parent) is type(derived)
@@ -551,13 +553,13 @@ class TestWithOptions:
     @twins
     def test_hook_of_the_derived(self, twin: Twin) -> None:
         """A derived client calls its own hook."""
-        told: list[str] = []
+        reported: list[str] = []
 
         def of_parent(info: RequestInfo) -> None:
-            told.append("parent")
+            reported.append("parent")
 
         def of_derived(info: RequestInfo) -> None:
-            told.append("derived")
+            reported.append("derived")
 
         async def scenario(kraty: Any) -> None:
             await settled(kraty.with_options(on_request=of_derived).health.ping())
@@ -565,7 +567,7 @@ class TestWithOptions:
 
         http_client = twin.mocked(always({"ok": True}))
         twin.run(scenario, http_client=http_client, on_request=of_parent)
-        assert ["derived", "parent"] == told
+        assert ["derived", "parent"] == reported
 
     @twins
     def test_many_generations(self, twin: Twin) -> None:

@@ -85,7 +85,7 @@ IMPORTS: Final[dict[str, str]] = dict.fromkeys(
     "(rows, *, mapping=None, preset=None, failures=None, journal=None, resume=False,"
     " in_flight=4, chunk_size=1000, on_progress=None)",
 )
-"""What sends any number of rows; the twin's may come asynchronously, so its types differ."""
+"""Methods that send any number of rows; the twin accepts asynchronous rows, so its types differ."""
 RESOURCES: Final = {name.partition(".")[0] for name in METHODS}
 
 CLIENT: Final = {
@@ -148,7 +148,7 @@ def operation_of(kraty: object, name: str) -> Any:
 
 
 def public(names: Iterator[str] | list[str]) -> set[str]:
-    """Those of the names that do not begin with an underscore."""
+    """The names that do not begin with an underscore."""
     return {name for name in names if not name.startswith("_")}
 
 
@@ -227,7 +227,7 @@ def test_a_client_takes_the_documented_options(client: type[object], name: str) 
 
 
 def test_the_twins_of_a_clients_methods_are_awaited() -> None:
-    """What does I/O is awaited, and what does not is called as ever."""
+    """Methods that do I/O are awaited; the others are called as on the synchronous client."""
     awaited = {
         name for name in CLIENT if inspect.iscoroutinefunction(getattr(KratyAdminAsync, name))
     }
@@ -320,7 +320,7 @@ def test_a_resource_can_be_replaced_on_a_client(client: type[Any]) -> None:
 
 
 def test_everything_that_is_exposed_is_listed() -> None:
-    """`__all__` names what the package exposes besides its modules, in order and once."""
+    """`__all__` names all that the package exposes except its modules, in order and once."""
     exposed = {
         name
         for name, value in vars(kraty_admin).items()
@@ -512,7 +512,7 @@ def documented() -> Iterator[tuple[str, object]]:
 
 
 def test_everything_public_has_a_text() -> None:
-    """Every public module, class, function, method and property has a docstring of its own."""
+    """Every public module, class, function, method and property has its own docstring."""
     everything = dict(documented())
 
     silent = [
@@ -582,7 +582,7 @@ def test_every_public_field_has_a_text(module: str) -> None:
 
 
 def test_models_are_classes_of_their_own() -> None:
-    """Each model has a text of its own, not the one that it would inherit."""
+    """Each model has its own text, not an inherited one."""
     texts = [
         value.__doc__
         for value in vars(models).values()
@@ -607,7 +607,7 @@ def modules_after(program: str) -> set[str]:
 
 
 def of(names: set[str], *packages: str) -> set[str]:
-    """Those of the modules that belong to a package."""
+    """The modules that belong to a package."""
     return {name for name in names if any(f"{name}.".startswith(f"{each}.") for each in packages)}
 
 
@@ -643,7 +643,7 @@ def test_an_import_loads_no_extras_and_no_models() -> None:
 
 
 def test_resources_are_loaded_with_the_first_client() -> None:
-    """All of them, so that no thread is in the middle of it when another one forks."""
+    """A client loads all modules, so that no call imports one while another thread forks."""
     names = modules_after(
         """
 import sys

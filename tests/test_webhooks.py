@@ -132,7 +132,7 @@ class TestKnownAnswers:
             assert f"t={t},v1={v1}" == header
 
     def test_digits_are_signed_as_sent(self) -> None:
-        """A signature over `t` without its zeros does not fit `t` with them."""
+        """A signature over `t` without its leading zeros does not match `t` with them."""
         assert "no_match" == reason_for(signature_header=f"t=00{T},v1={V1}")
 
 
@@ -332,9 +332,9 @@ HEADERS: Final[list[Any]] = [
     pytest.param(f"  t={T} , v1={V1}  ", None, id="spaces around fields"),
     pytest.param(f"\tt={T}\t,\tv1={V1}\t", None, id="tabs around fields"),
     pytest.param(f"v0={V1},{HEADER},v2=x", None, id="other schemes"),
-    pytest.param(f"{HEADER},v1=zz", None, id="a broken v1 besides"),
-    pytest.param(f"{HEADER},v1=é", None, id="a v1 beyond ASCII besides"),
-    pytest.param(f"{HEADER},T={T},V1=0", None, id="names in capitals besides"),
+    pytest.param(f"{HEADER},v1=zz", None, id="and a broken v1"),
+    pytest.param(f"{HEADER},v1=é", None, id="and a v1 beyond ASCII"),
+    pytest.param(f"{HEADER},T={T},V1=0", None, id="and names in capitals"),
     pytest.param(f",{HEADER},", None, id="empty fields"),
     pytest.param(f"{HEADER},{'x' * (4095 - len(HEADER))}", None, id="4,096 characters"),
     # No header.
@@ -389,7 +389,7 @@ HEADERS: Final[list[Any]] = [
     pytest.param(f"t={T},v1={'é' * 64}", "malformed_header", id="v1 beyond Latin"),
     pytest.param(f"t={T},v1={V1[:-1]}\uff15", "malformed_header", id="v1 with a full-width digit"),
     pytest.param(f"t={T},v1={V1[:-1]}\ud835", "malformed_header", id="v1 with a lone surrogate"),
-    # Whitespace and control characters that `strip`, `$` or `int` would let through.
+    # Whitespace and control characters that `strip`, `$` or `int` would accept.
     pytest.param(f"{HEADER}\n", "malformed_header", id="LF at the end"),
     pytest.param(f"{HEADER}\r\n", "malformed_header", id="CR LF at the end"),
     pytest.param(f"\n{HEADER}", "malformed_header", id="LF at the start"),
@@ -415,7 +415,7 @@ HEADERS: Final[list[Any]] = [
     pytest.param(b"\xff" * 10**6, "malformed_header", id="a million bytes"),
     # Bytes.
     pytest.param(HEADER.encode(), None, id="bytes as sent"),
-    pytest.param(HEADER.encode() + b",v1=\xff", None, id="bytes with a broken v1 besides"),
+    pytest.param(HEADER.encode() + b",v1=\xff", None, id="bytes with and a broken v1"),
     pytest.param(b"\xff\xfe", "malformed_header", id="bytes that are not UTF-8"),
     pytest.param(HEADER.encode() + b"\xff", "malformed_header", id="v1 with a stray byte"),
     pytest.param(HEADER.encode("utf-16"), "malformed_header", id="UTF-16"),
@@ -443,7 +443,7 @@ def test_control_characters(code: int) -> None:
 
 
 class TestEvent:
-    """What `construct_event` makes of a genuine delivery."""
+    """The event that `construct_event` returns for a genuine delivery."""
 
     @staticmethod
     def deliver(body: str | bytes) -> Any:
@@ -596,7 +596,7 @@ class TestSign:
         ],
     )
     def test_mistakes(self, changes: dict[str, Any], expected: type[Exception]) -> None:
-        """What cannot be signed raises."""
+        """Arguments that cannot be signed raise."""
         arguments: dict[str, Any] = {"raw_body": BODY, "secret": SECRET, **changes}
         with pytest.raises(expected):
             sign_webhook(**arguments)
@@ -741,7 +741,7 @@ class TestError:
 
     @pytest.mark.parametrize(("changes", "reason"), REFUSALS)
     def test_fields(self, changes: dict[str, Any], reason: str) -> None:
-        """It says what is wrong, in a word and in a sentence."""
+        """The error has a reason in one word and a message in a sentence."""
         error = self.refusal(changes)
         assert isinstance(error, KratyError)
         assert reason == error.reason
@@ -750,7 +750,7 @@ class TestError:
     @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
     @pytest.mark.parametrize(("changes", "reason"), REFUSALS)
     def test_pickle(self, changes: dict[str, Any], reason: str, protocol: int) -> None:
-        """It pickles with all its fields."""
+        """The error pickles with all its fields."""
         error = self.refusal(changes)
         again = pickle.loads(pickle.dumps(error, protocol))
         assert (type(error), reason, error.message, str(error)) == (
@@ -762,7 +762,7 @@ class TestError:
 
     @pytest.mark.parametrize("copying", [copy.copy, copy.deepcopy])
     def test_copy(self, copying: Any) -> None:
-        """It copies with all its fields."""
+        """The error copies with all its fields."""
         again = copying(self.refusal({"signature_header": None}))
         assert "missing_header" == again.reason
 

@@ -117,7 +117,7 @@ class TestArbitrary:
     @given(bodies, near_headers)
     @settings(max_examples=300, deadline=None)
     def test_near_misses_over_other_bodies(self, body: str | bytes, header: str) -> None:
-        """No header that resembles the right one fits another body."""
+        """No header that resembles the right one matches another body."""
         raw = body.encode("utf-8", "replace") if isinstance(body, str) else body
         if raw != BODY:
             assert answer(body, header) in {"missing_header", "malformed_header", "no_match"}
@@ -140,7 +140,7 @@ class TestArbitrary:
     @given(st.binary(max_size=300))
     @settings(max_examples=200, deadline=None)
     def test_signed_junk(self, body: bytes) -> None:
-        """Any bytes verify if rightly signed; those that are no JSON object are no event."""
+        """Any bytes verify if rightly signed; those that are not a JSON object are not an event."""
         header = sign_webhook(raw_body=body, secret=SECRET, timestamp=T)
         assert answer(body, header) in {None, "invalid_payload"}
 
@@ -151,7 +151,7 @@ class TestGenuine:
     @given(st.binary(max_size=200) | st.text(), secrets, st.integers(0, LAST_SECOND))
     @settings(max_examples=200, deadline=None)
     def test_round_trip(self, body: str | bytes, secret: str, t: int) -> None:
-        """What is signed verifies, as text and as bytes, with the time of signing as `now`."""
+        """A signed body verifies, as text and as bytes, with the time of signing as `now`."""
         header = sign_webhook(raw_body=body, secret=secret, timestamp=t)
         raw = body.encode() if isinstance(body, str) else body
         now = EPOCH + timedelta(seconds=t)
@@ -218,7 +218,7 @@ class TestSingleByte:
         [pytest.param(2, V1_AT - 4, id="t"), pytest.param(V1_AT, len(HEADER), id="v1")],
     )
     def test_header(self, start: int, stop: int) -> None:
-        """No other byte in `t` or `v1` does."""
+        """No header with another byte in `t` or `v1` verifies."""
         variants = substitutions(HEADER.encode(), start, stop)
         passed = [
             variant
@@ -230,7 +230,7 @@ class TestSingleByte:
         assert (255 * (stop - start), []) == (len(variants), passed)
 
     def test_body(self) -> None:
-        """No other byte in the body does."""
+        """No body with another byte verifies."""
         variants = substitutions(BODY, 0, len(BODY))
         passed = [
             variant
@@ -255,7 +255,7 @@ class TestSingleByte:
 
     @pytest.mark.parametrize("at", range(len(SECRET)))
     def test_secret(self, at: int) -> None:
-        """No other character in the secret does."""
+        """No secret with another character verifies."""
         near = SECRET[:at] + chr(ord(SECRET[at]) ^ 1) + SECRET[at + 1 :]
         assert "no_match" == answer(BODY, HEADER, near)
 

@@ -207,7 +207,7 @@ class TestResults:
         ],
     )
     def test_tolerant(self, body: bytes) -> None:
-        """What has been minted is never lost over a field: an object in `data` is a result."""
+        """A minted result is never lost because of a field: any object in `data` is a result."""
         assert isinstance(run(exchange_of(), [ok(body)]).result, WalletAdjustment)
 
 
@@ -238,7 +238,7 @@ class TestUnreadable:
 
     @pytest.mark.parametrize("body", UNREADABLE)
     def test_raises(self, body: bytes) -> None:
-        """It is tried again under the same key, then raised as ambiguous, with all that came."""
+        """The call is retried under the same key, then raised as ambiguous with the answer."""
         course = run(exchange_of(), forever(ok(body, 201, x_request_id="req_1")))
         error = course.error
         assert isinstance(error, KratyResponseError)
@@ -570,7 +570,7 @@ class TestDeadline:
         assert [15.0, 15.0, 0.5] == left
 
     def test_limits(self) -> None:
-        """A phase keeps the shorter of its own timeout and what is left when it begins."""
+        """A phase has the shorter of its own timeout and the time left when it begins."""
         timeout = {"connect": 1.0, "read": None, "write": 9.0, "pool": 4.0}
         limits = exchange_of(timeout=timeout, ends_at=4.0).begin(0.0, WALL)
         assert Limits(timeout, 4.0) == limits
@@ -595,7 +595,7 @@ class TestDeadline:
         )
 
     def test_nearly_over(self) -> None:
-        """What is left is never nothing, since a timeout of zero means something else."""
+        """The time left is never zero, since a timeout of zero has another meaning."""
         assert 0.001 == exchange_of(ends_at=0.0).begin(5.0, WALL).remaining("read", 5.0)
 
     @pytest.mark.parametrize(
@@ -752,7 +752,7 @@ class TestFirstSentAt:
 
 
 class TestDescribe:
-    """What the hook is told of an attempt."""
+    """What the hook receives about an attempt."""
 
     @pytest.mark.parametrize(
         ("outcome", "expected"),
@@ -834,14 +834,14 @@ class TestDescribe:
         assert (2, None, True) == (info.attempt, info.error, info.ok)
 
     def test_pickles(self) -> None:
-        """What a hook receives can be sent to another process."""
+        """A `RequestInfo` can be sent to another process."""
         info = RequestInfo("POST", URL, 1, KEY, 1.5, None, False, error="ReadError")
         assert info == pickle.loads(pickle.dumps(info))
 
 
 @attrs.frozen
 class Case:
-    """An outcome, with what it means, told without looking at the code under test."""
+    """An outcome and its meaning, stated independently of the code under test."""
 
     outcome: Outcome
     retryable: bool
@@ -962,7 +962,7 @@ def check_hostile(status: int, body: bytes) -> bool:
 
 
 class TestHostileBodies:
-    """Nothing that a server, or what stands before it, can answer escapes as anything else."""
+    """No answer of a server or proxy ends in another exception."""
 
     @given(st.integers(200, 599), st.binary(max_size=300))
     @settings(deadline=None)

@@ -69,7 +69,7 @@ class TestStamp:
 
     @pytest.mark.parametrize("method", ["GET", "DELETE"])
     def test_others(self, method: str) -> None:
-        """What carries no body gets no key, and none is minted."""
+        """A request without a body gets no key, and none is generated."""
         assert (None, None) == stamp(method, None, never)
 
     def test_given(self) -> None:
@@ -111,7 +111,7 @@ class TestStamp:
         ids=["empty", "int", "bytes", "bool"],
     )
     def test_bad_key(self, value: Any, error: type[Exception]) -> None:
-        """A key that is none is refused, not replaced by another."""
+        """An unusable key is refused, not replaced by a generated one."""
         with pytest.raises(error, match=r"^idempotency_key is"):
             stamp("POST", {"idempotencyKey": value}, never)
 
@@ -254,7 +254,7 @@ class TestFulfilOnce:
     """A key that is the same on every run, and an alert when the bodies differ."""
 
     def test_key(self) -> None:
-        """What it yields is the derived key."""
+        """The `with` statement yields the derived key."""
         alerts: list[KratyServerError] = []
         with fulfil_once("iap", "apple_receipt_abc", on_conflict=alerts.append) as key:
             pass
@@ -291,7 +291,7 @@ class TestFulfilOnce:
                 fulfil_once("iap", "r", on_conflict=callback).__enter__()
 
     def test_no_callback(self) -> None:
-        """What cannot be called is refused before anything is fulfilled."""
+        """An `on_conflict` that cannot be called is refused before anything is fulfilled."""
         nothing: Any = None
         with pytest.raises(TypeError, match="on_conflict must be"):
             fulfil_once("iap", "r", on_conflict=nothing).__enter__()
@@ -347,7 +347,7 @@ class TestKeyAge:
                 try_again(operation, age)
 
     def test_error(self) -> None:
-        """It names the call, the key and the time, and says what to do."""
+        """The error names the call, the key and the time, and says what to do."""
         with pytest.raises(KratyKeyExpiredError) as caught:
             try_again("wallet.credit", timedelta(days=7))
         error = caught.value
@@ -471,7 +471,7 @@ class TestKeyAge:
     def test_bad_arguments(
         self, options: dict[str, Any], error: type[Exception], message: str
     ) -> None:
-        """What does not fit is refused before anything is fulfilled."""
+        """A wrong argument is refused before anything is fulfilled."""
         with (
             pytest.raises(error, match=message),
             fulfil_once("iap", "r", on_conflict=print, **options),

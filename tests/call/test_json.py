@@ -25,7 +25,7 @@ from kraty_server_api.model import Model
 
 
 def text_of(value: object) -> str:
-    """What a value prints as inside a body."""
+    """The bytes of a value inside a body."""
     printed = encode({"v": value}).decode()
     assert ('{"v":', "}") == (printed[:5], printed[-1])
     return printed[5:-1]
@@ -204,7 +204,7 @@ REFUSED: Final = [
 
 
 class TestRefused:
-    """What JSON cannot hold is refused, never altered; the message says where it is."""
+    """A value that JSON cannot hold is refused, never altered; the message names its place."""
 
     @pytest.mark.parametrize(("value", "error", "message"), REFUSED)
     def test_refused(self, value: object, error: type[Exception], message: str) -> None:
@@ -269,7 +269,7 @@ class Twice:
 
 
 class TestTwoWays:
-    """What the standard library prints alike is left to it, and nothing else."""
+    """Only values that the standard library prints alike are left to it."""
 
     @given(st.dictionaries(st.text(), PLAIN))
     @settings(max_examples=100, deadline=None)
@@ -308,7 +308,7 @@ class TestTwoWays:
 
 
 class TestProperties:
-    """What holds for every value."""
+    """Properties that hold for every value."""
 
     @given(st.dictionaries(st.text(), json_values, max_size=4))
     @settings(deadline=None)

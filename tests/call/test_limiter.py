@@ -10,12 +10,12 @@ from kraty_admin._call._limiter import Limiter
 
 
 def left(remaining: int, reset: float) -> dict[str, str]:
-    """What an answer says of its window."""
+    """The headers of an answer about its window."""
     return {"ratelimit-remaining": str(remaining), "ratelimit-reset": str(reset)}
 
 
 class TestLimiter:
-    """It slows before it is told to."""
+    """The limiter slows calls down before the server rejects one."""
 
     def test_knows_nothing(self) -> None:
         """Without an answer, or without the headers, no call waits."""
@@ -33,7 +33,7 @@ class TestLimiter:
         assert 0.0 == limiter.take(40.0)
 
     def test_reset(self) -> None:
-        """What one server has said does not hold calls to another one back."""
+        """The limit of one server does not delay calls to another."""
         limiter = Limiter()
         limiter.done(left(0, 30), 10.0, 0.0)
         limiter.hold(60.0, 10.0)

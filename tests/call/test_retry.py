@@ -55,7 +55,7 @@ class TestRetryConfig:
     @pytest.mark.parametrize("field", ["initial_delay", "max_delay", "jitter", "max_retry_after"])
     @pytest.mark.parametrize("value", [True, "1", None], ids=["bool", "str", "None"])
     def test_not_numbers(self, field: str, value: Any) -> None:
-        """What is not a number is a `TypeError` that names the option."""
+        """A value that is not a number is a `TypeError` that names the option."""
         with pytest.raises(TypeError, match=f"^{field} must be a number"):
             RetryConfig(**{field: value})
 
@@ -173,7 +173,7 @@ UNREADABLE: Final = 10.0
 
 
 def expected_on_429(value: str, readable: float | None) -> float | None:
-    """What a 429 waits: an unreadable value asks for a wait, an empty one for none."""
+    """The wait after a 429: an unreadable value asks for a wait, an empty one for none."""
     return UNREADABLE if readable is None and value else readable
 
 
@@ -192,7 +192,7 @@ def new_york() -> Iterator[None]:
 
 
 class TestRetryAfter:
-    """What the server asks for, in every form that it can ask in."""
+    """The wait that the server asks for, in every form of the header."""
 
     @pytest.mark.parametrize(("value", "expected"), FORMS)
     def test_retry_after(self, value: str, expected: float | None) -> None:
@@ -327,6 +327,6 @@ class TestRetryBudget:
         assert [True, False] == [budget.take(), budget.take()]
 
     def test_holds_no_lock(self) -> None:
-        """It pickles, so it holds no lock that a forked child could inherit held."""
+        """The budget pickles, so it has no lock that a forked child could inherit locked."""
         budget: RetryBudget = pickle.loads(pickle.dumps(RetryBudget(1)))
         assert [True, False] == [budget.take(), budget.take()]

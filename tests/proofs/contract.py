@@ -127,8 +127,8 @@ class _Seen:
                     why = check.failure_info
                     call = "" if why is None else f"{why.failure}\n{why.code_sample}"
                     answer = recorder.interactions[case_id].response
-                    told = "" if answer is None else answer.text
-                    self.complaints.append(f"{recorder.label}: {check.name}: {call}\n{told}")
+                    text = "" if answer is None else answer.text
+                    self.complaints.append(f"{recorder.label}: {check.name}: {call}\n{text}")
 
 
 class _Excuses:
@@ -191,8 +191,8 @@ class _Excuses:
 def _fresh_keys() -> Generator[None, None, None]:
     """New keys in place of the contract's examples.
 
-    Most cases are an example with one thing changed. Under its key they would all be told
-    that the key was used, before anything else is looked at. One in four keeps it: there
+    Most cases are an example with one thing changed. Under its key they would all be
+    refused because the key was used, before any other check. One in four keeps it: there
     have to be repeats and conflicts as well.
     """
     numbers = count(1)
@@ -330,8 +330,8 @@ def _contract_of_the_game(
         ]
     for source, targets in _NEXT.items():
         path, operation = named[source]
-        # A replay (200) tells of a grant that was made before, maybe for a player who is
-        # gone by now; what 201 tells of is there.
+        # A replay (200) returns a grant that was made before, maybe for a player who was
+        # deleted since; the grant of a 201 exists.
         status = "201" if "201" in operation["responses"] else "200"
         operation["responses"][status]["links"] = {
             target: {"operationId": target, "parameters": _passed_on(path, named[target][0])}

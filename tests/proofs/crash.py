@@ -24,7 +24,7 @@ _PATIENCE: Final = 60.0
 
 
 class Load:
-    """Threads that buy until they are told to stop."""
+    """Threads that buy until `stop` is called."""
 
     def __init__(self, client: KratyAdmin) -> None:
         self._client = client

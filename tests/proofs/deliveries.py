@@ -38,7 +38,7 @@ __all__ = ["prove"]
 _README: Final = Path(__file__).resolve().parents[2] / "README.md"
 _SECRET: Final = "whsec_of_the_proof"
 _ATTACKER: Final = b"x-attacker"
-"""A header that tells the proof, not the receiver, who sent something."""
+"""A header that says who sent a request; the proof reads it, the receiver does not."""
 
 _THREADS: Final = 8
 _DATABASE: Final = '"shop.sqlite3"'
@@ -171,7 +171,7 @@ _ATTACKS: Final[Mapping[str, Callable[[Sent], tuple[bytes, str | None]]]] = {
 
 
 def prove(folder: Path, *, events: int) -> list[Figure]:
-    """Deliver so many events, and half as many attacks besides."""
+    """Deliver so many events, and half as many attacks."""
     shown: SimpleQueue[Sent | None] = SimpleQueue()
     handler = Handler()
     namespace: dict[str, Any] = {"print": handler}
@@ -194,10 +194,10 @@ def prove(folder: Path, *, events: int) -> list[Figure]:
         finally:
             shown.put(None)
         attempted = attacks.result(_PATIENCE)
-        told = kraty.events()
+        stored = kraty.events()
     with closing(sqlite3.connect(database)) as db:
         marked = {str(row[0]) for row in db.execute("SELECT event_id FROM handled")}
-    return _figures(told, tap.sent, attempted, handler, marked)
+    return _figures(stored, tap.sent, attempted, handler, marked)
 
 
 def _receiver_of_the_readme() -> str:
@@ -233,7 +233,7 @@ def _serving(app: ASGIApp) -> Generator[str]:
 
 
 def _credit(kraty: Local, calls: int) -> None:
-    """Make so many calls as some players; each player's first is an event of its own."""
+    """Make so many calls as some players; each player's first makes one more event."""
 
     def work(worker: int) -> None:
         for _ in range(worker, calls, _THREADS):
@@ -264,14 +264,14 @@ def _attack(url: str, shown: SimpleQueue[Sent | None]) -> Counter[str]:
 
 
 def _figures(
-    told: Sequence[str],
+    events: Sequence[str],
     sent: Sequence[Sent],
     attempted: Mapping[str, int],
     handler: Handler,
     marked: set[str],
 ) -> list[Figure]:
     envelopes = [json.loads(each.body) for each in sent if not each.kind]
-    order = {event: number for number, event in enumerate(told)}
+    order = {event: number for number, event in enumerate(events)}
     latest = early = changed = 0
     first: dict[str, Any] = {}
     for envelope in envelopes:
@@ -279,12 +279,12 @@ def _figures(
         if envelope["id"] not in first:
             early += number < latest
             latest = max(latest, number)
-        # Whatever attempt it is, it tells of the same.
+        # Every attempt delivers the same.
         same = {**envelope, "deliveryAttempt": 0}
         changed += first.setdefault(envelope["id"], same) != same
     refused = Counter(each.kind for each in sent if each.kind and each.status == 401)
     figures = [
-        Figure("events", len(told)),
+        Figure("events", len(events)),
         Figure("deliveries that arrived", len(envelopes)),
         Figure("of them, of events that had arrived before", len(envelopes) - len(first)),
         Figure("of them, overtaken by later ones", early),
@@ -292,11 +292,11 @@ def _figures(
         Figure("of them, refused", sum(not e.kind and e.status not in (200, 500) for e in sent), 0),
         Figure("events whose handler failed the first time", len(handler.failed)),
         Figure("answers 500", sum(each.status == 500 for each in sent), len(handler.failed)),
-        Figure("genuine events handled", len(set(handler.handled) & set(told)), len(told)),
-        Figure("times that anything was handled", len(handler.handled), len(told)),
-        Figure("other events handled", len(set(handler.handled) - set(told)), 0),
-        Figure("events marked as handled", len(marked & set(told)), len(told)),
-        Figure("other events marked as handled", len(marked - set(told)), 0),
+        Figure("genuine events handled", len(set(handler.handled) & set(events)), len(events)),
+        Figure("times that anything was handled", len(handler.handled), len(events)),
+        Figure("other events handled", len(set(handler.handled) - set(events)), 0),
+        Figure("events marked as handled", len(marked & set(events)), len(events)),
+        Figure("other events marked as handled", len(marked - set(events)), 0),
     ]
     for kind in _ATTACKS:
         # A copy is genuine; that it is known already is why nothing comes of it.

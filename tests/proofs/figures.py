@@ -18,7 +18,7 @@ class Figure:
     measured: int | float | str
     """What came out."""
     expected: int | float | str | None = None
-    """What it has to be, exactly; `None` for a figure that is only told."""
+    """What it has to be, exactly; `None` for a figure that is only reported."""
     at_most: float | None = None
     """What it must not exceed."""
 

@@ -95,7 +95,7 @@ def gunicorn(folder: Path, *, requests: int) -> list[Figure]:
         command += ["--workers", str(_WORKERS), "--bind", f"fd://{listener.fileno()}"]
         command += ["--timeout", "120", "proofs.programs.web:app"]
         with _running(folder, command, _environment(kraty), listener.fileno()):
-            listener.close()  # so that nobody waits for a server that has ended
+            listener.close()  # so that no call waits for a server that has ended
             with ThreadPoolExecutor(_BUYERS) as threads:
                 buyers = [threads.submit(_buy, port, n, requests) for n in range(_BUYERS)]
                 tallies = [tally for buyer in buyers for tally in buyer.result()]
@@ -130,7 +130,7 @@ def celery(folder: Path, *, jobs: int) -> list[Figure]:
         command += ["--pool", "prefork", "--concurrency", str(_WORKERS), "--loglevel", "INFO"]
         command += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
         with _running(folder, command, environment, writer):
-            os.close(writer)  # so that nobody waits for a worker that has ended
+            os.close(writer)  # so that no read waits for a worker that has ended
             tallies = [Tally(**json.loads(line)) for line in _lines(reader, len(orders))]
         os.close(reader)
         met = {tally.process for tally in tallies if tally.player < _WORKERS}
@@ -144,14 +144,14 @@ def celery(folder: Path, *, jobs: int) -> list[Figure]:
                 len(dying),
             ),
             Figure("runs that came to their end", len(tallies), len(orders)),
-            # Those of a worker that died took effect too, but nobody was told.
+            # Those of a worker that died took effect too, but were not reported.
             Figure(
-                "calls that were told to take effect",
+                "calls reported as having taken effect",
                 sum(tally.fresh for tally in tallies),
                 (jobs - len(dying)) * len(STEPS),
             ),
             Figure(
-                "calls that were told to be repeats",
+                "calls reported as repeats",
                 sum(tally.replayed for tally in tallies),
                 again * len(STEPS),
             ),
@@ -175,9 +175,11 @@ def _buy(port: int, player: int, requests: int) -> list[Tally]:
         if status != 200:
             trouble = f"{purchase.reference}: {status} {body[:200]!r}"
             return [*tallies, Tally(trouble=trouble)]
-        told = json.loads(body)
-        tally = Tally(process=told["process"], player=player)
-        tally.add(purchase, told["answer"], replayed=told["replayed"], attempts=told["attempts"])
+        report = json.loads(body)
+        tally = Tally(process=report["process"], player=player)
+        tally.add(
+            purchase, report["answer"], replayed=report["replayed"], attempts=report["attempts"]
+        )
         tallies.append(tally)
     return tallies
 

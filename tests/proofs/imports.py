@@ -93,11 +93,11 @@ def volume(folder: Path, *, sizes: Iterable[int]) -> list[Figure]:
             for kind in KINDS:
                 source = there / f"{kind}.csv"
                 _write(source, kind, size, unknown=0)
-                told = _run(kraty, source, there, kind, 1000)
-                more = (told["peak_kb"] - told["idle_kb"]) / 1024
+                printed = _run(kraty, source, there, kind, 1000)
+                more = (printed["peak_kb"] - printed["idle_kb"]) / 1024
                 figures += [
-                    Figure(f"{kind} of {size:,} applied", told["applied"], size),
-                    Figure(f"{kind} of {size:,}, rows per second", told["rows_per_second"]),
+                    Figure(f"{kind} of {size:,} applied", printed["applied"], size),
+                    Figure(f"{kind} of {size:,}, rows per second", printed["rows_per_second"]),
                     Figure(f"{kind} of {size:,}, MiB above an idle client", more, at_most=40.0),
                 ]
     return figures
@@ -121,7 +121,7 @@ def kills(folder: Path, *, kills: int, rows: int) -> list[Figure]:
                 importing.kill()
             if importing.returncode == 0:
                 break  # there is nothing left to be killed
-        told = _run(kraty, source, folder, "wallet", 50)
+        printed = _run(kraty, source, folder, "wallet", 50)
         failures = (folder / "wallet.failures.jsonl").read_text(encoding="utf-8").splitlines()
         failed = Counter(json.loads(line)["number"] for line in failures)
         posted = Counter(
@@ -137,8 +137,8 @@ def kills(folder: Path, *, kills: int, rows: int) -> list[Figure]:
     )
     return [
         Figure("imports killed", killed, kills),
-        Figure("rows", told["rows"], rows),
-        Figure("rows that are told to have failed", told["failed"], len(unknown)),
+        Figure("rows", printed["rows"], rows),
+        Figure("rows reported as failed", printed["failed"], len(unknown)),
         Figure("rows in the file of failures", len(failures), len(unknown)),
         # The header is line 1.
         Figure(
@@ -157,14 +157,14 @@ def cluster(folder: Path) -> list[Figure]:
     program = _TESTS / "bulk" / "programs" / "dataset.py"
     command = [sys.executable, str(program), str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, check=True)
-    told: dict[str, Any] = json.loads(done.stdout)
-    report = told["report"]
+    printed: dict[str, Any] = json.loads(done.stdout)
+    report = printed["report"]
     return [
-        Figure("workers killed", int(told["killed"]), 1),
+        Figure("workers killed", int(printed["killed"]), 1),
         Figure("rows", report["rows"], 1200),
         Figure("rows that had been applied by the one that was killed", report["skipped"]),
         Figure("rows that failed", report["failed"], 0),
-        Figure("the ledger is exact", str(told["exact"]), "True"),
+        Figure("the ledger is exact", str(printed["exact"]), "True"),
     ]
 
 
@@ -195,11 +195,11 @@ def _start(
 
 
 def _run(kraty: Local, source: Path, folder: Path, kind: str, chunk_size: int) -> dict[str, Any]:
-    """Import to the end; returns what it told."""
+    """Import to the end; returns what it printed."""
     with _start(kraty, source, folder, kind, chunk_size) as importing:
         output, _ = importing.communicate(timeout=_PATIENCE)
-    told: dict[str, Any] = json.loads(output.splitlines()[-1])
-    return told
+    printed: dict[str, Any] = json.loads(output.splitlines()[-1])
+    return printed
 
 
 PROOFS: Final[Mapping[str, Callable[[Path], list[Figure]]]] = {

@@ -52,7 +52,8 @@ def prove(folder: Path, *, kills: int) -> list[Figure]:
             Figure("workers killed", kills, kills),
             Figure("calls that were cut off", cut_off),
             Figure(
-                "of them, told to have taken effect", sum(journal.replayed for journal in journals)
+                "of them, reported as having taken effect",
+                sum(journal.replayed for journal in journals),
             ),
             Figure("exit status of the last worker", status, 0),
             Figure("receipts begun", sum(begun)),

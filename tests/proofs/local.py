@@ -1,4 +1,4 @@
-"""A local Kraty in a process of its own, with its state in a file."""
+"""A local Kraty in its own process, with its state in a file."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Options(TypedDict):
 class Local:
     """The process, and what its database says.
 
-    The ledger is read from the file, past all that the emulator tells about itself.
+    The ledger is read from the file, not through what the emulator reports.
     """
 
     def __init__(self, folder: Path, *options: str) -> None:
@@ -91,7 +91,7 @@ class Local:
         httpx.delete(url, trust_env=False).raise_for_status()
 
     def events(self) -> list[str]:
-        """The ids of all events that webhooks tell of, in their order."""
+        """The ids of all events that webhooks deliver, in their order."""
         return [row[0] for row in self._rows("SELECT id FROM events ORDER BY number")]
 
     def wait_until_delivered(self, timeout: float) -> None:

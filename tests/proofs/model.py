@@ -93,7 +93,7 @@ class Done:
     data: Mapping[str, Any]
     """What its result holds, among other things."""
     replayed: bool | None = None
-    """What the SDK says about that; `None` if the answer does not tell."""
+    """What the SDK says about that; `None` if the answer does not say."""
 
 
 @attrs.frozen
@@ -703,7 +703,7 @@ def _run(stage: Stage, examples: int, steps: int) -> str:
                 derandomize=True,
                 database=None,
                 deadline=None,
-                # Shrinking may take minutes; the steps up to the difference are told anyway.
+                # Shrinking may take minutes; the steps up to the difference are printed anyway.
                 phases=[Phase.generate],
                 report_multiple_bugs=False,
                 # Whole sequences over a network are slower than hypothesis is used to.

@@ -29,7 +29,7 @@ _LONGEST_WAIT: Final = 0.2 * 2**2 * 1.2
 
 
 class Workers:
-    """Threads that make a call, wait a moment, and make another, until they are told to stop."""
+    """Threads that make a call, wait a moment, and make another, until `stop` is called."""
 
     def __init__(self) -> None:
         self.calls = self.retries = self.passed = 0

@@ -1,4 +1,4 @@
-"""The small form: schemathesis with few examples of its own."""
+"""The small form: schemathesis with few random examples."""
 
 from __future__ import annotations
 

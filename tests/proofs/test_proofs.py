@@ -35,7 +35,7 @@ def test_the_promise_is_kept(prove: Callable[[Path], list[Figure]], tmp_path: Pa
 @pytest.mark.parametrize(
     ("figure", "holds"),
     [
-        pytest.param(Figure("told", 7), True, id="only told"),
+        pytest.param(Figure("reported", 7), True, id="only reported"),
         pytest.param(Figure("exact", 7, 7), True, id="exact"),
         pytest.param(Figure("exact", 8, 7), False, id="one more"),
         pytest.param(Figure("exact", 0, 7), False, id="none"),

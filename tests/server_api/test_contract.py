@@ -21,7 +21,7 @@ OPERATIONS = {
 
 
 def resolve(node: Any) -> Any:
-    """What a reference points to."""
+    """The part of the contract that a reference points to."""
     while "$ref" in node:
         target: Any = CONTRACT
         for part in node["$ref"].removeprefix("#/").split("/"):

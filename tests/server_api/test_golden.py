@@ -1,4 +1,4 @@
-"""What the templates make of a contract that takes every branch of them."""
+"""The generated package of a contract that takes every branch of the templates."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def test_a_field_that_lacks_raises_when_it_is_read() -> None:
 
 
 def create(**arguments: Any) -> dict[str, Any]:
-    """The body of a call with these arguments besides the required ones."""
+    """The body of a call with these arguments added to the required ones."""
     given: dict[str, Any] = {"rows": [], "text": "abc", "amount": 1, "moment": MOMENT, **arguments}
     return class_.create_body(**given).body or {}
 
@@ -290,7 +290,7 @@ def test_a_client_keeps_its_resources() -> None:
 
 
 def test_a_class_has_resources_that_perform_no_calls() -> None:
-    """What mocks take as their spec is there without a client, and refuses to be used."""
+    """The attributes that mocks need exist without a client, and refuse to be used."""
     with pytest.raises(NotImplementedError, match="make a client first"):
         Resources.things.read("a", 1, needed="x")
     with pytest.raises(NotImplementedError, match="make a client first"):

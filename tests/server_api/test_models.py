@@ -409,7 +409,7 @@ def property_of(key: str) -> str:
 
 
 def read(model: Any, key: str) -> Any:
-    """What a key's property says."""
+    """The value of a key's property."""
     return getattr(model, property_of(key))
 
 
@@ -419,7 +419,7 @@ def resolved(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def schema_of(name: str, key: str) -> dict[str, Any]:
-    """What the contract says of a field."""
+    """The contract's schema of a field."""
     return resolved(SCHEMAS[name]["properties"][key])
 
 
@@ -528,7 +528,7 @@ def test_every_method_is_called() -> None:
 
 @pytest.mark.parametrize("name", EACH_MODEL)
 def test_a_field_has_the_annotated_type(answers: Answers, name: str) -> None:
-    """What a property of a full answer returns is what its annotation says."""
+    """Each property of a full answer returns a value of its annotated type."""
     place = PLACES[name]
     model = place.read(place.fetch(answers, place.answer()))
 
@@ -673,7 +673,7 @@ def survives(damage: Damage, fetch: Callable[[Place, dict[str, Any]], Any]) -> N
     assert answer == json.loads(json.dumps(result))
     model = place.read(result)
     if damage.name in TAGGED and damage.key == "type" and damage.what != "extra":
-        # Without the tag nobody knows which model it is.
+        # Without the tag the model is unknown.
         assert dict is type(model)
         model = class_of(damage.name)(model)
     assert class_of(damage.name) is type(model)
@@ -698,7 +698,7 @@ def test_a_damaged_field_never_fails_a_call(answers: Answers, name: str, what: s
 
 
 def test_a_damaged_field_never_fails_an_awaited_call(answers: Answers) -> None:
-    """What holds for calls holds for awaited calls."""
+    """Awaited calls survive the same damage."""
 
     def fetch(place: Place, answer: dict[str, Any]) -> Any:
         if place.method is None:
@@ -988,7 +988,7 @@ def test_maps_and_plain_rows_are_those_of_the_wire(answers: Answers) -> None:
 
 
 def through_pickle(value: Any, protocol: int) -> Any:
-    """What another process gets."""
+    """The result as another process loads it."""
     return pickle.loads(pickle.dumps(value, protocol))
 
 
@@ -1164,7 +1164,7 @@ def test_replayed_of_a_missing_applied_is_none(answers: Answers) -> None:
     assert answers.call(METHODS["wallet.credit"], {"balance": 1}).replayed is None
 
 
-# --- Answers that nobody thought of.
+# --- Random answers.
 
 KEYS: Final = sorted({key for _, key in FIELDS})
 scalars = st.one_of(

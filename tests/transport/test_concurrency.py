@@ -112,7 +112,7 @@ class Made:
 
 
 class TestSharing:
-    """What a client makes once."""
+    """The objects that a client makes once."""
 
     @twins
     def test_one_pool_and_one_ssl_context(
@@ -180,7 +180,7 @@ def in_child(work: Callable[[], object]) -> tuple[int, int]:
     if pid:
         os.close(writer)
         return pid, reader
-    signal.alarm(int(2 * PATIENCE))  # should nobody be left to end it
+    signal.alarm(int(2 * PATIENCE))  # in case no process is left to end it
     result: object = "nothing"
     try:
         result = work()
@@ -192,7 +192,7 @@ def in_child(work: Callable[[], object]) -> tuple[int, int]:
 
 
 def results_of(children: list[tuple[int, int]]) -> list[Any]:
-    """What the children have written; a child that hangs is ended."""
+    """The output of the children; a child that hangs is ended."""
     results: list[Any] = []
     for pid, reader in children:
         ready, _, _ = select.select([reader], [], [], PATIENCE)
@@ -238,7 +238,7 @@ def warm_fork(url: str, is_async: bool, report: Connection) -> None:
     warmed = run("parent-0")
 
     def work(number: int) -> Callable[[], object]:
-        # In a child of its own, a loop of its own: the parent's is not to be touched.
+        # A child uses its own loop and must not touch the parent's.
         return lambda: credit_all(kraty, f"child{number}", 10)
 
     children = [in_child(work(number)) for number in range(8)]
@@ -247,7 +247,7 @@ def warm_fork(url: str, is_async: bool, report: Connection) -> None:
 
 
 def first_call(url: str, is_async: bool, report: Connection) -> None:
-    """Tell which modules a first call loads."""
+    """Return the modules that a first call loads."""
     kraty = SYNC.client(base_url=url)
     before = set(sys.modules)
     credit_all(kraty, "parent", 1)
@@ -339,7 +339,7 @@ def lent_fork(url: str, is_async: bool, report: Connection) -> None:
 def report_of(
     work: Callable[[str, bool, Connection], None], server: Server, *, is_async: bool = False
 ) -> Any:
-    """What a fresh process reports. This one has threads, and must not fork."""
+    """The output of a fresh process. This one has threads, and must not fork."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=work, args=(server.url, is_async, there))
@@ -395,7 +395,7 @@ class TestForks:
         assert {1} == {len(names) for names in players_by_connection(server).values()}
 
     def test_grandchildren(self) -> None:
-        """Each generation has connections of its own, and keeps them."""
+        """Each generation has its own connections, and keeps them."""
         with serving() as server:
             (result,), parent = report_of(grandchildren_fork, server)
         mine, theirs = ["child-0", "child-1"], ["grandchild-0", "grandchild-1"]
@@ -616,7 +616,7 @@ class TestGate:
         assert kind() is None
 
     def test_tasks_in_order(self) -> None:
-        """Who has waited longest is next."""
+        """The call that has waited longest is next."""
 
         async def main() -> list[int]:
             gate, order = AsyncGate(2), list[int]()
@@ -633,7 +633,7 @@ class TestGate:
         assert list(range(20)) == asyncio.run(main())
 
     def test_tasks_in_vain(self) -> None:
-        """Who finds no place in time gives up, and takes none later."""
+        """A call that finds no place in time gives up, and takes none later."""
 
         async def main() -> None:
             gate = AsyncGate(1)
@@ -668,10 +668,10 @@ class TestGate:
 
 
 class TestPool:
-    """Which connections are kept."""
+    """The connections that are kept."""
 
     def test_last_used_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The last one that was given back is taken first; a new one is made if there is none."""
+        """The last one that was given back is taken first; without one, a new one is made."""
         made = iter(range(10))
         pool = Pool(made.__next__, None)
         first, second = pool.take(), pool.take()
@@ -680,7 +680,7 @@ class TestPool:
         assert ([0, 1], [1, 0, 2]) == ([first, second], [pool.take() for _ in range(3)])
 
     def test_idle(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Those that were idle for too long are handed out to be closed, and no others."""
+        """Only connections that were idle for too long are returned, to be closed."""
         clock = [1.0, 2.0, 3.0]
         monkeypatch.setattr(time, "monotonic", lambda: clock.pop(0) if clock else 6.5)
         made = iter(range(10))
@@ -723,7 +723,7 @@ class TestPool:
     def test_unused_connections_are_closed(
         self, twin: Twin, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """What a burst has opened is closed by later calls that do not need it."""
+        """Later calls close the connections of a burst that they do not need."""
         together = threading.Barrier(4)
 
         def answer(seen: Seen) -> bytes:

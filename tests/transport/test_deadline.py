@@ -35,7 +35,7 @@ def failing(
 
 @contextmanager
 def dead_addresses(count: int, port: int = 0) -> Generator[tuple[list[str], int], None, None]:
-    """Addresses of this machine that accept nobody, since their queues are full."""
+    """Addresses of this machine that accept no connection, since their queues are full."""
     with ExitStack() as stack:
         hosts: list[str] = []
         for number in range(count):
@@ -66,7 +66,7 @@ class TestAddresses:
 
     @twins
     def test_all_dead(self, twin: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
-        """All of them together get no more time than one would."""
+        """All addresses together get no more time than a single one."""
         with dead_addresses(6) as (hosts, port):
             resolve_to(monkeypatch, hosts)
             url = f"http://localhost:{port}"

@@ -1,4 +1,4 @@
-"""Servers, hooks, signals and processes that do what nobody expects of them."""
+"""Servers, hooks, signals and processes that behave in unexpected ways."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ PATIENCE = 30.0
 """Seconds until something is taken to hang."""
 
 
-# --- answers that nobody asked for -----------------------------------------
+# --- unsolicited answers ---------------------------------------------------
 
 
 def planted(player: str = "mallory") -> bytes:
@@ -98,7 +98,7 @@ def test_an_answer_that_was_there_before_is_not_taken(twin: Twin, first: str) ->
 
     with serving(answer) as server:
         found = twin.run(scenario, retry=AT_ONCE, base_url=server.url)
-    assert all(asked == told and balance == 500 for asked, told, balance in found), found
+    assert all(asked == answered and balance == 500 for asked, answered, balance in found), found
 
 
 @twins
@@ -305,7 +305,7 @@ def test_a_signal_handler_that_raises_leaves_the_gate_open() -> None:
 
 
 class Interruption(BaseException):
-    """What a signal handler of the caller's raises."""
+    """An exception that the caller's signal handler raises."""
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no such signals here")
@@ -335,7 +335,7 @@ def test_a_signal_that_arrives_while_a_place_is_freed() -> None:
 
 
 def test_an_interrupted_call_leaves_no_connection() -> None:
-    """It is closed without asking the transport, which may be locked; the next call opens one."""
+    """It is closed without httpcore, which may be locked, and the next call opens one."""
 
     def answer(seen: Seen) -> bytes | None:
         if seen.player == "slow":

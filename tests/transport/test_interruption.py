@@ -29,7 +29,7 @@ from loopback import (
 
 
 class SoftTimeLimitExceeded(Exception):  # noqa: N818 -- Celery calls its own exception so
-    """What a signal handler of the caller's raises."""
+    """An exception that the caller's signal handler raises."""
 
 
 class Stubborn(BaseException):
@@ -79,7 +79,7 @@ needs_signals = pytest.mark.skipif(
 @pytest.mark.parametrize("kind", [SoftTimeLimitExceeded, KeyboardInterrupt, Stubborn])
 def test_a_signal_handler_raises(kind: type[BaseException], own: bool) -> None:
     """The exception passes unchanged, with the key of the call, and the hook gets it before."""
-    told: list[RequestInfo] = []
+    reported: list[RequestInfo] = []
     error = kind()
     with Interrupter(error) as interrupter:
 
@@ -91,7 +91,7 @@ def test_a_signal_handler_raises(kind: type[BaseException], own: bool) -> None:
             http_client = None if own else lent
             with (
                 SYNC.client(
-                    base_url=server.url, http_client=http_client, on_request=told.append
+                    base_url=server.url, http_client=http_client, on_request=reported.append
                 ) as kraty,
                 pytest.raises(kind) as raised,
             ):
@@ -100,9 +100,10 @@ def test_a_signal_handler_raises(kind: type[BaseException], own: bool) -> None:
     call = call_of(raised.value)
     assert raised.value is error
     assert [(call.idempotency_key, None, False, kind.__name__, False)] == [
-        (info.idempotency_key, info.status, info.ok, info.error, info.will_retry) for info in told
+        (info.idempotency_key, info.status, info.ok, info.error, info.will_retry)
+        for info in reported
     ]
-    assert (True, 1, "wallet.credit", told[0].first_sent_at) == (
+    assert (True, 1, "wallet.credit", reported[0].first_sent_at) == (
         call.ambiguous,
         call.attempts,
         call.operation,
@@ -121,7 +122,7 @@ def test_a_signal_handler_raises(kind: type[BaseException], own: bool) -> None:
 @pytest.mark.parametrize("own", [True, False], ids=["own connections", "http_client"])
 def test_a_task_is_cancelled(own: bool) -> None:
     """`asyncio.wait_for` ends a call, and the key is on the cancellation behind its error."""
-    told: list[RequestInfo] = []
+    reported: list[RequestInfo] = []
 
     async def main(url: str) -> BaseException:
         from kraty_admin import KratyAdminAsync
@@ -129,7 +130,7 @@ def test_a_task_is_cancelled(own: bool) -> None:
         async with httpx.AsyncClient() as lent:
             http_client = None if own else lent
             async with KratyAdminAsync(
-                api_key="a.b", base_url=url, http_client=http_client, on_request=told.append
+                api_key="a.b", base_url=url, http_client=http_client, on_request=reported.append
             ) as kraty:
                 call = asyncio.ensure_future(kraty.wallet.credit("p", "gold", amount=5))
                 await asyncio.to_thread(arrived.wait)
@@ -148,7 +149,7 @@ def test_a_task_is_cancelled(own: bool) -> None:
         call = call_of(asyncio.run(main(server.url)))
         server.over.set()
     assert [(call.idempotency_key, "CancelledError")] == [
-        (info.idempotency_key, info.error) for info in told
+        (info.idempotency_key, info.error) for info in reported
     ]
     assert call.ambiguous
 
@@ -219,7 +220,7 @@ def test_between_attempts(
     twin: Twin, status: int, ambiguous: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An exception during the wait for a retry has the verdict of the attempts before."""
-    told: list[RequestInfo] = []
+    reported: list[RequestInfo] = []
 
     def interrupt(seconds: float) -> None:
         raise SoftTimeLimitExceeded
@@ -233,19 +234,19 @@ def test_between_attempts(
     monkeypatch.setattr("time.sleep", interrupt)
     monkeypatch.setattr("asyncio.sleep", interrupt_async)
     with pytest.raises(SoftTimeLimitExceeded) as raised:
-        twin.credit(http_client=twin.mocked(refuse), on_request=told.append)
+        twin.credit(http_client=twin.mocked(refuse), on_request=reported.append)
     call = call_of(raised.value)
     assert (ambiguous, 1) == (call.ambiguous, call.attempts)
     # The attempt was reported when it ended, with the same key.
     assert [(call.idempotency_key, status)] == [
-        (each.idempotency_key, each.status) for each in told
+        (each.idempotency_key, each.status) for each in reported
     ]
 
 
 @twins
 def test_a_bug_in_a_hook_of_http_client(twin: Twin) -> None:
-    """What a response hook raises stays what it is, and carries the key."""
-    told: list[RequestInfo] = []
+    """An exception of a response hook propagates unchanged, and carries the key."""
+    reported: list[RequestInfo] = []
 
     def broken(answer: Any) -> None:
         int("x")
@@ -255,15 +256,15 @@ def test_a_bug_in_a_hook_of_http_client(twin: Twin) -> None:
         event_hooks={"response": [twin.hook(broken)]},
     )
     with pytest.raises(ValueError, match="invalid literal") as raised:
-        twin.credit(http_client=http_client, on_request=told.append)
+        twin.credit(http_client=http_client, on_request=reported.append)
     call = call_of(raised.value)
-    assert (True, "ValueError") == (call.ambiguous, told[0].error)
-    assert call.idempotency_key == told[0].idempotency_key
+    assert (True, "ValueError") == (call.ambiguous, reported[0].error)
+    assert call.idempotency_key == reported[0].idempotency_key
 
 
 @twins
 def test_a_custom_transport_raises(twin: Twin) -> None:
-    """What a custom transport raises stays what it is, and counts as possibly sent."""
+    """An exception of a custom transport propagates unchanged, and counts as possibly sent."""
 
     def broken(request: httpx.Request) -> httpx.Response:
         raise LookupError("no route")

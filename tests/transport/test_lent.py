@@ -80,7 +80,7 @@ class TestFamilies:
     @families
     @twins
     def test_refused_connections(self, twin: Twin, family: Any) -> None:
-        """What was never sent had no effect."""
+        """A call that was never sent is not ambiguous."""
         with serving() as server:
             url = server.url
         with pytest.raises(KratyNetworkError) as raised:
@@ -201,7 +201,7 @@ def raising_in(module: str, error: Exception) -> Callable[[object], Any]:
 
 
 class TestWhoseException:
-    """What the HTTP stack raises is a network error; what the caller's code raises is not."""
+    """An exception of the HTTP stack is a network error; one of the caller's code is not."""
 
     @pytest.mark.parametrize(
         "module", ["httpcore._sync.http2", "hpack.table", "h2.connection", "socksio.socks5", "ssl"]
@@ -225,7 +225,7 @@ class TestWhoseException:
     )
     @twins
     def test_of_the_caller(self, twin: Twin, error: Exception) -> None:
-        """It comes through as it is, after one attempt, and shows no key."""
+        """The exception propagates unchanged after one attempt, and shows no key."""
         attempts: list[object] = []
 
         def answer(request: Any) -> Any:

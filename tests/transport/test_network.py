@@ -1,4 +1,4 @@
-"""What goes over the wire, where it goes, and how long it may take."""
+"""The bytes on the wire, their destination, and how long calls may take."""
 
 from __future__ import annotations
 
@@ -441,7 +441,7 @@ class TestRawPaths:
 
 
 class TestAnswersOfRequest:
-    """What `request` returns and refuses."""
+    """The results and refusals of `request`."""
 
     @pytest.mark.parametrize(
         ("answer", "expected"),
@@ -477,7 +477,7 @@ class TestAnswersOfRequest:
 
 
 class TestRedirects:
-    """Redirects carry a key to a host that nobody chose, so they are errors."""
+    """A redirect would send the key to a host that the caller did not choose, so it is an error."""
 
     @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
     @pytest.mark.parametrize("own", [True, False], ids=["own-transport", "follow_redirects=True"])
@@ -947,7 +947,7 @@ class TestProxies:
     def test_which(
         self, variables: dict[str, str], expected: str | None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Which proxy a host has, as the common variables say it."""
+        """The proxy of a host, according to the common variables."""
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
         proxy = proxy_for(f"https://{HOST}")
@@ -955,7 +955,7 @@ class TestProxies:
 
 
 class Refusal(Exception):  # noqa: N818 -- somebody's own
-    """What a hook of the caller's raises."""
+    """An exception of the caller's hook."""
 
 
 class TestHttpClient:
@@ -999,7 +999,7 @@ class TestHttpClient:
     @twins
     def test_hooks(self, twin: Twin) -> None:
         """Its event hooks see every attempt's request and answer."""
-        told: list[str] = []
+        reported: list[str] = []
         answers = iter([503, 200])
 
         def answer(request: httpx.Request) -> httpx.Response:
@@ -1007,24 +1007,24 @@ class TestHttpClient:
 
         def on_request(request: httpx.Request) -> None:
             request.headers["X-Signed"] = "yes"
-            told.append(request.method)
+            reported.append(request.method)
 
         def on_response(answered: httpx.Response) -> None:
-            told.append(f"{answered.status_code} {answered.request.headers['X-Signed']}")
+            reported.append(f"{answered.status_code} {answered.request.headers['X-Signed']}")
 
         hooks = {"request": [twin.hook(on_request)], "response": [twin.hook(on_response)]}
         twin.credit(http_client=twin.mocked(answer, event_hooks=hooks), retry=AT_ONCE)
-        assert ["POST", "503 yes", "POST", "200 yes"] == told
+        assert ["POST", "503 yes", "POST", "200 yes"] == reported
 
     @pytest.mark.parametrize("moment", ["request", "response"])
     @twins
     def test_hook_that_raises(self, twin: Twin, moment: str) -> None:
-        """What a hook raises is the caller's: it comes through as it is, and ends the call."""
+        """An exception of the caller's hook propagates unchanged, and ends the call."""
         refusal = Refusal("not today")
-        told: list[int] = []
+        reported: list[int] = []
 
         def refuse(_: object) -> None:
-            told.append(1)
+            reported.append(1)
             raise refusal
 
         hooks = {moment: [twin.hook(refuse)]}
@@ -1032,7 +1032,7 @@ class TestHttpClient:
         with pytest.raises(Refusal) as raised:
             twin.credit(http_client=http_client, retry=AT_ONCE)
         assert refusal is raised.value
-        assert [1] == told
+        assert [1] == reported
 
     @pytest.mark.parametrize(("status", "attempts"), [(404, 1), (503, 4)])
     @twins

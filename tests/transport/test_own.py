@@ -60,7 +60,7 @@ class TestRespx:
     @pytest.mark.parametrize("proxy", [None, "http://127.0.0.1:9", "socks5://127.0.0.1:9"])
     @twins
     def test_own(self, twin: Twin, proxy: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-        """It sees the request of an own connection and answers it, also behind a proxy."""
+        """respx sees the request of an own connection and answers it, also behind a proxy."""
         if proxy is not None:
             monkeypatch.setenv("HTTPS_PROXY", proxy)
         requests: list[httpx.Request] = []
@@ -92,7 +92,7 @@ class TestRespx:
     def test_failures(
         self, twin: Twin, failure: type[Exception], ambiguous: bool, own: bool
     ) -> None:
-        """What it raises counts as it would on a real connection, and is tried again."""
+        """An exception from respx counts as on a real connection, and the call is retried."""
         with respx.mock:
             route = respx.post(CREDIT).mock(side_effect=failure("no"))
             with pytest.raises(KratyNetworkError) as raised:
@@ -280,7 +280,7 @@ class TestSocks:
     def test_that_connects(
         self, twin: Twin, user: str | None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """It learns the host's name, and user and password if it has them; TLS goes through."""
+        """The proxy receives the host's name, and a user and password if set; TLS goes through."""
         spoken: list[bytes] = []
 
         def behind(accepted: socket.socket) -> None:
@@ -419,7 +419,7 @@ else:
 
 
 def run_program(source: str, *arguments: str) -> str:
-    """What a program prints; it must end well and print no error."""
+    """The output of a program; it must end well and print no error."""
     done = subprocess.run(
         [sys.executable, "-c", source, *arguments],
         capture_output=True,
@@ -556,7 +556,7 @@ def test_trio(own: bool) -> None:
 
 
 class Soft(Exception):  # noqa: N818 -- like Celery's SoftTimeLimitExceeded
-    """What a signal handler of the caller's raises."""
+    """An exception that the caller's signal handler raises."""
 
 
 def values_in(error: BaseException | None) -> Iterable[str]:

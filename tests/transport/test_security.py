@@ -101,7 +101,7 @@ def deaf() -> Generator[str, None, None]:
 
 
 class TestReprs:
-    """What a client is made of, as debuggers and loggers print it."""
+    """The parts of a client, as debuggers and loggers print them."""
 
     @twins
     def test_every_part(self, twin: Twin) -> None:
@@ -138,12 +138,12 @@ class TestReprs:
 
     @twins
     def test_the_prefix_is_shown(self, twin: Twin) -> None:
-        """What may be shown of a key is shown, to tell clients apart."""
+        """The part of a key that may be shown is shown, to distinguish clients."""
         assert "key=kraty_live_7f3a.***" in repr(twin.client())
 
     @pytest.mark.parametrize("part", ["_target", "secret"])
     def test_no_pickle(self, part: str) -> None:
-        """What holds the key does not pickle, or copy into something that does."""
+        """Objects with the key do not pickle, nor do their copies."""
         holder = Secret(KEY) if part == "secret" else SYNC.client()._target
         for attempt in (pickle.dumps, copy.copy, copy.deepcopy):
             with pytest.raises(TypeError, match=r"secret.* does not pickle$"):
@@ -199,7 +199,7 @@ class TestLogs:
         assert CANARY not in repr([vars(record) for record in caplog.records])
 
     def test_hook_that_raises(self, caplog: pytest.LogCaptureFixture) -> None:
-        """What is logged of a hook that raises holds its traceback, and no key."""
+        """The log of a hook that raises has its traceback, and no key."""
 
         def hook(info: RequestInfo) -> None:
             raise ZeroDivisionError
@@ -340,7 +340,7 @@ class TestErrors:
         return error
 
 
-# What the search goes into, besides what an exchange is made of.
+# What the search goes into, in addition to the parts of an exchange.
 _OPEN: Final = (BaseException, dict, list, tuple, set)
 
 
@@ -439,11 +439,11 @@ class TestArguments:
 
 
 class Refusal(Exception):  # noqa: N818 -- somebody's own
-    """What a hook of the caller's raises."""
+    """An exception of the caller's hook."""
 
 
 class TestInterruptions:
-    """What ends a call from outside, in the midst of frames that hold the request."""
+    """An exception from outside that ends a call amid frames with the request."""
 
     @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers on this platform")
     @pytest.mark.parametrize("phase", ["receiving", "sending"])
@@ -512,7 +512,7 @@ class TestInterruptions:
     @pytest.mark.parametrize("moment", ["request", "response"])
     @twins
     def test_hooks_of_the_caller(self, twin: Twin, moment: str) -> None:
-        """What a hook of the caller's raises keeps its traceback, which shows no key."""
+        """An exception of the caller's hook keeps its traceback, which shows no key."""
         errors: list[BaseException] = []
 
         def refuse(_: object) -> None:
@@ -553,15 +553,15 @@ class TestInterruptions:
 
 
 class TestResults:
-    """What a call leaves behind when all is well."""
+    """The objects that a successful call leaves behind."""
 
     @twins
     def test_results_and_telemetry(self, twin: Twin) -> None:
         """The key is in no result, no details of the HTTP call and no telemetry."""
-        told: list[RequestInfo] = []
+        reported: list[RequestInfo] = []
         with serving() as server:
-            result = twin.credit(base_url=server.url, on_request=told.append)
-        things: list[Any] = [result, result.http, told[0], told[0]._asdict()]
+            result = twin.credit(base_url=server.url, on_request=reported.append)
+        things: list[Any] = [result, result.http, reported[0], reported[0]._asdict()]
         texts = [repr(thing) for thing in things] + [str(thing) for thing in things]
         assert CANARY not in "\n".join(texts)
         for thing in things:

@@ -367,7 +367,7 @@ def plain_rows(
 
 
 def undeclared_rows(kraty: KratyAdmin, receipts: list[str]) -> None:
-    """Variables that nobody has declared a type for are taken as well."""
+    """Variables without a declared type are accepted too."""
     entries = [
         {"type": "currency", "currencyKey": "gold", "amount": 500},
         {"type": "item", "itemKey": "chest", "quantity": 1},
@@ -457,7 +457,7 @@ def results_are_dicts(kraty: KratyAdmin) -> None:
 
 
 def errors(kraty: KratyAdmin) -> None:
-    """Errors tell what they know."""
+    """The attributes of errors have types."""
     try:
         kraty.health.ping()
     except KratyServerError as err:

@@ -112,7 +112,7 @@ def retry_after(
     Args:
         status: The answer's status.
         headers: The answer's headers, names in lower case.
-        wall: Seconds since the epoch, for dates in an answer that has no date of its own.
+        wall: Seconds since the epoch, for dates in an answer without a `Date` header.
         unreadable: The seconds to wait if a 429 asks for a wait that cannot be read.
     """
     # Prefer the server's clock, because ours may be wrong.

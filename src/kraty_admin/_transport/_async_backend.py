@@ -82,7 +82,7 @@ class Socket(asyncio.Protocol):
         return data
 
     async def wait(self, seconds: float, late: type[Exception]) -> None:
-        """Wait for the next report; raise `late` if there is none in time."""
+        """Wait for the next report; raise `late` if none comes in time."""
         loop = asyncio.get_running_loop()
         waiter = self._waiter = loop.create_future()
         timer = loop.call_later(seconds, _expire, waiter, late)

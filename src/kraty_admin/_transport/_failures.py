@@ -29,7 +29,7 @@ _NOT_THE_CALLERS: Final = _STACK | sys.stdlib_module_names
 """The same, and the standard library, which the stack calls with a request's parts."""
 
 _FAMILIES: Final = ("httpx", "httpcore", "httpx2", "httpcore2")
-"""Packages whose exceptions report a failure of the network, whoever raises them."""
+"""Packages whose exceptions report a failure of the network, whichever code raises them."""
 
 _OURS: Final = __name__.rpartition(".")[0]
 
@@ -38,7 +38,7 @@ def is_network_failure(error: Exception, *, over_transport: bool = False) -> boo
     """Whether the HTTP stack raised this, and not code of the caller's.
 
     Code of the caller's runs within a call too: hooks, custom transports and signal
-    handlers. The module of the innermost frame tells them apart. Only the exceptions of
+    handlers. The module of the innermost frame distinguishes them. Only the exceptions of
     httpx and its kin count wherever they were raised, since raising them is how a custom
     transport or a mock reports a failure.
 
@@ -47,7 +47,7 @@ def is_network_failure(error: Exception, *, over_transport: bool = False) -> boo
         over_transport: Whether it passed through a transport of the caller's, which may
             let the exceptions of its sockets out. Those of Python's classes and any
             ConnectionError then count too. A plain TimeoutError is one of them, so a
-            signal handler should raise an exception of its own class.
+            signal handler should raise its own class of exception.
     """
     if isinstance(error, KratyError):
         return False

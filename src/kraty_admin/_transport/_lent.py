@@ -235,7 +235,7 @@ def _request_of(
     exchange: Exchange[T],
     limits: Limits,
 ) -> httpx.Request:
-    """The request as the caller's own client makes it, with its headers besides ours."""
+    """The request as the caller's own client makes it, with its headers and ours."""
     return client.build_request(
         exchange.method,
         exchange.url,

@@ -200,7 +200,7 @@ class AsyncConnection:
 
 
 class OwnChannel:
-    """Performs attempts over connections of its own."""
+    """Performs attempts over its own connections."""
 
     def __init__(self, prepared: Prepared) -> None:
         self._endpoint = Endpoint(prepared)
@@ -253,7 +253,7 @@ class OwnChannel:
 
 
 class AsyncOwnChannel:
-    """Performs attempts over connections of its own. The twin of `OwnChannel`."""
+    """Performs attempts over its own connections. The twin of `OwnChannel`."""
 
     def __init__(self, prepared: Prepared) -> None:
         self._endpoint = Endpoint(prepared)

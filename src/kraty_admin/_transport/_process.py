@@ -35,7 +35,7 @@ def this_process() -> tuple[int, int]:
     """Identify this process across forks.
 
     The process id alone is not enough: the first process of a container and its child in
-    a container of its own both have number 1.
+    its own container both have number 1.
     """
     return os.getpid(), _descent.forks
 
@@ -44,7 +44,7 @@ def running_loop() -> asyncio.AbstractEventLoop:
     """The event loop of the code that calls this.
 
     Raises:
-        KratyError: There is none, as under trio.
+        KratyError: No event loop of asyncio is running, as under trio.
     """
     import asyncio
 

@@ -25,7 +25,7 @@ def has_address(url: httpx.URL) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine, where nobody else can listen in."""
+    """Whether a host is this machine, where no one else can listen in."""
     if host == "localhost":
         return True
     try:

@@ -90,7 +90,7 @@ def socks5(
     version, status, _, kind = yield b"\5\1\0" + _address(host) + port.to_bytes(2, "big"), 4
     if version != 5 or status != 0:
         raise httpcore.ProxyError(f"the SOCKS proxy refused the connection with {status}")
-    # It names an address of its own, which only has to be read.
+    # It names the proxy's own address, which only has to be read.
     length = 4 if kind == 1 else 16 if kind == 4 else (yield b"", 1)[0]
     yield b"", length + 2
 

@@ -70,7 +70,7 @@ def in_child(kraty: KratyAdmin, player: int, calls: int) -> tuple[int, int]:
     if process:
         os.close(writer)
         return process, reader
-    signal.alarm(int(2 * _PATIENCE))  # should nobody be left to end it
+    signal.alarm(int(2 * _PATIENCE))  # in case no process is left to end it
     tally = Tally(player=player, trouble="the child failed")
     try:
         tally = shop(kraty, player, islice(purchases(player), calls))

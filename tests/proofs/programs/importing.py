@@ -43,8 +43,8 @@ def main(source: str, folder: Path, kind: str, chunk_size: int) -> None:
             resume=True,
             chunk_size=chunk_size,
         )
-    told = {**asdict(report), "idle_kb": idle, "peak_kb": memory("VmHWM")}
-    print(json.dumps(told), flush=True)
+    printed = {**asdict(report), "idle_kb": idle, "peak_kb": memory("VmHWM")}
+    print(json.dumps(printed), flush=True)
 
 
 if __name__ == "__main__":

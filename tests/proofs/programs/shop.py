@@ -29,7 +29,7 @@ STEPS: Final[Sequence[Step]] = ("credit", "grant", "debit", "revoke", "mixed")
 _UNIT: Final = 1_000
 """What all amounts are multiples of, but for the first ones.
 
-Those add the player's number, so the last three digits of each balance tell whose it is.
+Those add the player's number, so the last three digits of each balance show whose it is.
 """
 
 _CONNECTIONS: Final = 16

@@ -70,6 +70,6 @@ def fulfil(player: int, how: str) -> None:
 
 @worker_ready.connect
 def order(**_: object) -> None:
-    """Send what is to be fulfilled, in the worker's own parent: nobody else hears its memory."""
+    """Send the orders from the worker's parent: the broker is in its memory."""
     for player, how in json.loads(os.environ["PROOF_ORDERS"]):
         fulfil.delay(player, how)

@@ -29,17 +29,17 @@ def app(
     environ: Mapping[str, object],
     start_response: Callable[[str, list[tuple[str, str]]], object],
 ) -> Iterable[bytes]:
-    """Buy, and tell what the answer was."""
+    """Buy, and respond with the answer."""
     player, number = map(int, str(environ["PATH_INFO"]).strip("/").split("/"))
     (purchase,) = islice(purchases(player), number, number + 1)
     if environ["QUERY_STRING"] == "meet":
         meeting.wait(60.0)
     answer = purchase.buy(kraty, purchase.key)
-    told = {
+    report = {
         "process": os.getpid(),
         "answer": answer,
         "replayed": answer.replayed,
         "attempts": answer.http.attempts,
     }
     start_response("200 OK", [("content-type", "application/json")])
-    return [json.dumps(told).encode()]
+    return [json.dumps(report).encode()]
