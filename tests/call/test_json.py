@@ -272,7 +272,7 @@ class TestTwoWays:
     """Only values that the standard library prints alike are left to it."""
 
     @given(st.dictionaries(st.text(), PLAIN))
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=50, deadline=None)
     def test_they_print_the_same(self, body: dict[str, Any]) -> None:
         """Both ways print the same bytes."""
         assert _json.encode_any(body) == encode(body)
