@@ -24,7 +24,8 @@ UV = Path(sys.executable).parent / "uv"
 # Long, and of our own code alone: the oldest and the newest Python are enough.
 LONG = [
     *("test_plugin.py", "test_webhooks_fuzz.py", "test_parity.py", "server_api/test_models.py"),
-    *("call/test_json.py", "call/test_exchange.py", "emulator/test_ledger.py"),
+    *("call/test_json.py", "call/test_exchange.py"),
+    *("emulator/test_ledger.py", "emulator/test_cli.py"),
     *("bulk/test_readers.py", "bulk/test_validate.py"),
 ]
 # What an old dependency, or a wheel that lacks a file, breaks: names, imports, and each way
@@ -35,9 +36,9 @@ SMOKE = [
 ]
 # Extras that are not installed: their old releases are not there for every Python.
 LEFT_OUT = ("extra == 'dask'", "extra == 'parquet'")
-# `make test` has run these, and once is enough: the type checkers and the generator's tests
+# `make test` has run these, and once is enough: type checkers and the generator's tests
 # judge the sources, and the proofs kill processes, which no version of Python survives.
-ONCE = ["-m", "not types", "--ignore=tests/codegen", "--ignore=tests/proofs"]
+ONCE = ["-m", "not once", "--ignore=tests/codegen", "--ignore=tests/proofs"]
 PYTEST = ["-q", "-n", "0", "-p", "no:cacheprovider", *ONCE]
 # A process each, and one more than most machines of this kind have cores: an installation,
 # or a test that waits for other processes, leaves no core idle.

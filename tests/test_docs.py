@@ -917,7 +917,7 @@ def checked(block: Block) -> str:
     return (RELAXED if block.name in UNTYPED else "") + imports + code
 
 
-@pytest.mark.types
+@pytest.mark.once
 @pytest.mark.parametrize("checker", ["mypy", "pyright"])
 def test_the_blocks_type_check(tmp_path: Path, mypy_cache: Path, checker: str) -> None:
     """Each block passes strict checks, but for functions that the page leaves without types."""
