@@ -401,6 +401,7 @@ def run(state: State, once: bool, limit: int | None, seconds: float | None, in_f
                 tables=database.tables,
             )
         else:
+            state.out.say("Sending what is recorded, until SIGTERM or Ctrl-C.")
             report = outbox.run(
                 kraty, database.engine, stop=stop, in_flight=in_flight, tables=database.tables
             )

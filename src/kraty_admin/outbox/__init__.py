@@ -172,7 +172,7 @@ def into(
 
     Nothing is stored until you commit, and nothing is sent before that. Pass an
     `idempotency_key` that you derive from what you fulfil: it is what recognises the same
-    purchase when it returns. Without one, each call is recorded anew.
+    purchase when it returns. Without one, each call is a new intent.
 
     Args:
         session: A `Session` or a `Connection` of SQLAlchemy, or an asynchronous one: then
@@ -444,7 +444,9 @@ def retry(
 ) -> Intent[Any]:
     """Send an intent again that the platform refused, after its reason is gone.
 
-    It keeps its key and its content.
+    It keeps its key and its content. **If `error["ambiguous"]` is true, an earlier attempt may
+    have taken effect, and this may pay out a second time**: find that out first, as for
+    `resolve`.
 
     Args:
         engine: Your database.
