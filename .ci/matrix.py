@@ -37,7 +37,8 @@ SMOKE = [
 # Extras that are not installed: their old releases are not there for every Python.
 LEFT_OUT = ("extra == 'dask'", "extra == 'parquet'")
 # `make test` has run these, and once is enough: type checkers and the generator's tests
-# judge the sources, and the proofs kill processes, which no version of Python survives.
+# judge the sources, the proofs kill processes, which no version of Python survives, and a
+# database server speaks to each version alike.
 ONCE = ["-m", "not once", "--ignore=tests/codegen", "--ignore=tests/proofs"]
 PYTEST = ["-q", "-n", "0", "-p", "no:cacheprovider", *ONCE]
 # A process each, and one more than most machines of this kind have cores: an installation,

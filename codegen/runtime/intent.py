@@ -62,7 +62,7 @@ class Intent(Generic[T]):
         """From when a worker may send it; while it is being sent, until when that worker
         has it to itself."""
         self.first_sent_at = first_sent_at
-        """When it may first have reached the platform, in UTC; `None` if it has not."""
+        """When the first call began that may have taken effect, in UTC; `None` if none may."""
         self.stopped_at = stopped_at
         """Since when no worker sends it any more, in UTC; `None` while it is open."""
         self.error = error

@@ -68,12 +68,17 @@ async def once_async(
     tables: Tables = TABLES,
 ) -> bool:
     """Return whether an event is new, and remember it in your transaction; see `once`."""
-    from sqlalchemy.ext.asyncio import AsyncConnection
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
 
     if isinstance(session, AsyncConnection):
         connection = session
-    else:
+    elif isinstance(session, AsyncSession | async_scoped_session):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers may pass anything
         connection = await session.connection()
+    else:
+        raise TypeError(
+            "session must be an AsyncSession or AsyncConnection of SQLAlchemy, not "
+            f"{type(session).__name__}; once takes synchronous ones"
+        )
     return await connection.run_sync(_insert, event, tables)
 
 

@@ -137,6 +137,8 @@ class Exchange(Generic[T]):
         self._budget = budget
         self._timeout = timeout
         self._ends_at = ends_at
+        self.repeat_within = KEY_TRUSTED_FOR
+        """For how many seconds after the first attempt to retry, by the wall clock."""
         self._random = random
         self._attempts = 0
         self._first_sent_at: float | None = None
@@ -253,7 +255,7 @@ class Exchange(Generic[T]):
 
     def _key_may_have_expired(self, wall: float) -> bool:
         first = self._first_sent_at
-        return self._key is not None and first is not None and wall - first >= KEY_TRUSTED_FOR
+        return self._key is not None and first is not None and wall - first >= self.repeat_within
 
     def _when_first_sent(self) -> datetime | None:
         wall = self._first_sent_at

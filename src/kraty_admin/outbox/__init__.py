@@ -360,7 +360,7 @@ async def run_async(
 
 def status(engine: sa.Engine, *, tables: Tables = TABLES) -> OutboxStatus:
     """Count the intents by state, for monitoring."""
-    return _transact(engine, lambda connection: _store.status(connection, tables))
+    return _read(engine, lambda connection: _store.status(connection, tables))
 
 
 def find(
@@ -383,7 +383,7 @@ def find(
         tables: Which tables.
     """
     ids = None if intent_id is None else [intent_id]
-    return _transact(
+    return _read(
         engine,
         lambda connection: _store.find(
             connection, tables, ids=ids, state=state, player=player, limit=limit
@@ -444,9 +444,8 @@ def retry(
 ) -> Intent[Any]:
     """Send an intent again that the platform refused, after its reason is gone.
 
-    It keeps its key and its content. **If `error["ambiguous"]` is true, an earlier attempt may
-    have taken effect, and this may pay out a second time**: find that out first, as for
-    `resolve`.
+    It keeps its key and its content. If `error["ambiguous"]` is true, an earlier call may have
+    taken effect, and the time of its key goes on: if that is over, the intent becomes `unknown`.
 
     Args:
         engine: Your database.
@@ -520,13 +519,10 @@ def purge(
     total = 0
     # In portions, so that no transaction holds many rows.
     while count := _transact(
-        engine, lambda connection: _store.purge(connection, tables, ms, limit=_PORTION)
+        engine, lambda connection: _store.purge(connection, tables, ms, limit=_store.PORTION)
     ):
         total += count
     return total
-
-
-_PORTION = 500
 
 
 def forget_player(session: Session | sa.Connection, player: str, *, tables: Tables = TABLES) -> int:
@@ -550,3 +546,9 @@ def forget_player(session: Session | sa.Connection, player: str, *, tables: Tabl
 def _transact(engine: sa.Engine, work: Callable[[sa.Connection], R]) -> R:
     with engine.connect() as connection:
         return _store.in_transaction(connection, work)
+
+
+def _read(engine: sa.Engine, work: Callable[[sa.Connection], R]) -> R:
+    # Without the lock of SQLite that keeps others from writing.
+    with engine.connect() as connection:
+        return _store.in_transaction(connection, work, writes=False)

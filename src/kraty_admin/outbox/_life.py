@@ -19,16 +19,29 @@ from kraty_server_api.lifetimes import KEY_LIFETIMES
 
 from .._call._idempotency import trusted_for
 from ..errors import KratyError, KratyNetworkError, KratyServerError
-from ._errors import OutboxError
 
-__all__ = ["Claim", "Health", "Settlement", "denies_key", "limits_of_repeats", "settle"]
+__all__ = [
+    "Claim",
+    "Health",
+    "Settlement",
+    "asked_to_wait",
+    "denies_key",
+    "limits_of_repeats",
+    "settle",
+]
 
 _FIRST_DELAY: Final = 1.0
 _LONGEST_DELAY: Final = 300.0
 _JITTER: Final = 0.2
+# A proxy may ask for any number of seconds.
+_LONGEST_ASKED: Final = 3600.0
 
 _SILENT_AT_MOST: Final = 3
 """How many calls in a row may end without a definite answer before no new one is begun."""
+
+_LONGEST_PING_DELAY: Final = 60.0
+_FIRST_PROBE: Final = 300.0
+_LONGEST_PROBE: Final = 3600.0
 
 _ERASES: Final = "players.delete"
 
@@ -45,7 +58,12 @@ class Claim(NamedTuple):
     """How often it was claimed, this time included."""
     claimed_ms: int
     first_sent_ms: int
-    """When it was first sent: this time, if it equals `claimed_ms`."""
+    """When the first call began that may have taken effect: now, if it equals `claimed_ms`."""
+
+    @property
+    def was_in_doubt(self) -> bool:
+        """Whether an earlier call may have taken effect."""
+        return self.first_sent_ms != self.claimed_ms
 
 
 class Settlement(NamedTuple):
@@ -81,41 +99,53 @@ def settle(
         return Settlement(
             "done",
             claim.first_sent_ms,
-            result=json.dumps(outcome, ensure_ascii=False, separators=(",", ":")),
+            # As ASCII: a database may reject a lone surrogate, such as half of an emoji.
+            result=json.dumps(outcome, separators=(",", ":")),
             erases_players=claim.operation == _ERASES,
         )
-    was_in_doubt = claim.first_sent_ms != claim.claimed_ms
-    error = json.dumps(_facts(outcome, was_in_doubt), ensure_ascii=False, default=str)
+    was_in_doubt = claim.was_in_doubt
+    error = json.dumps(_facts(outcome, was_in_doubt), default=str)
+    in_doubt = was_in_doubt or is_ambiguous(outcome)
+    # If the call is known to have had no effect, the key's time has not begun.
+    first_sent = claim.first_sent_ms if in_doubt else None
     if is_refusal(outcome) and (key_works or not denies_key(outcome)):
-        return Settlement("refused", claim.first_sent_ms, error=error)
-    first_sent: int | None = claim.first_sent_ms
-    if not is_ambiguous(outcome) and not was_in_doubt:
-        # The call is known to have had no effect, so the key's time has not begun.
-        first_sent = None
-    delay = min(_FIRST_DELAY * 2.0 ** min(claim.attempts - 1, 20), _LONGEST_DELAY)
+        return Settlement("refused", first_sent, error=error)
+    delay = _growing(_FIRST_DELAY, claim.attempts - 1, _LONGEST_DELAY)
     delay *= 1 + _JITTER * (2 * random() - 1)
-    asked = outcome.retry_after if isinstance(outcome, KratyServerError) else None
-    wait = max(delay, asked or 0.0)
+    wait = max(delay, asked_to_wait(outcome))
     return Settlement("pending", first_sent, wait_ms=round(wait * 1000), error=error)
 
 
+def _growing(first: float, steps: int, longest: float) -> float:
+    """Return a delay that doubles with each step."""
+    # Not the power alone: a float overflows after a thousand steps.
+    return min(first * 2.0 ** min(steps, 20), longest)
+
+
+def asked_to_wait(error: KratyError) -> float:
+    """Return how many seconds the server asks to wait, within reason; 0 if it does not ask."""
+    asked = error.retry_after if isinstance(error, KratyServerError) else None
+    return min(asked or 0.0, _LONGEST_ASKED)
+
+
 def is_ambiguous(error: KratyError) -> bool:
-    """Return whether the call may have taken effect."""
-    if isinstance(error, KratyServerError | KratyNetworkError):
-        return error.ambiguous
-    # Nothing was sent where the outbox itself could not send it.
-    return not isinstance(error, OutboxError)
+    """Return whether the call may have taken effect.
+
+    What is neither the server's nor the network's error was raised before anything was sent.
+    """
+    return isinstance(error, KratyServerError | KratyNetworkError) and error.ambiguous
 
 
 def is_refusal(error: KratyError) -> bool:
     """Return whether Kraty itself rejected the call for good.
 
     A 4xx without Kraty's envelope has the code `internal_error`. It comes from something in
-    between, such as a firewall, and says nothing about the call.
+    between, such as a firewall, and says nothing about the call. A 401 is about the key.
     """
     return (
         isinstance(error, KratyServerError)
         and 400 <= error.status <= 499
+        and error.status != 401
         and not error.retryable
         and not error.is_code("internal_error")
     )
@@ -159,30 +189,45 @@ class Health:
     definite answer, the worker pings the platform before it claims anything. After
     three such calls in a row, it claims only intents that are in doubt anyway, until one of
     them gets an answer: the platform may answer pings and still fail at everything else.
+    Now and then it begins a new one, because the platform may fail at those few intents only.
+
+    Times are seconds on a monotonic clock.
     """
 
     def __init__(self) -> None:
         self._silent = 0
         self._pings = 0
+        self._probes = 0
+        self._probe_at = 0.0
         self.must_ping = False
         """Whether to ping before the next claim."""
 
-    @property
-    def only_in_doubt(self) -> bool:
-        """Whether to claim only intents that have been sent before."""
-        return self._silent >= _SILENT_AT_MOST
+    def only_in_doubt(self, now: float) -> bool:
+        """Return whether to claim only intents that are in doubt already."""
+        return self._silent >= _SILENT_AT_MOST and now < self._probe_at
 
-    def ended(self, outcome: Mapping[str, Any] | KratyError) -> None:
+    def _postpone(self, now: float) -> None:
+        self._probe_at = now + _growing(_FIRST_PROBE, self._probes, _LONGEST_PROBE)
+        self._probes += 1
+
+    def began(self, claim: Claim, now: float) -> None:
+        """Take note that an intent is about to be sent."""
+        if self._silent >= _SILENT_AT_MOST and not claim.was_in_doubt:
+            self._postpone(now)
+
+    def ended(self, outcome: Mapping[str, Any] | KratyError, now: float) -> None:
         """Take note of how a call ended."""
-        if isinstance(outcome, OutboxError):
-            return
-        if isinstance(outcome, KratyServerError) and not outcome.ambiguous:
-            self._silent = 0
-        elif isinstance(outcome, KratyError):
-            self._silent += is_ambiguous(outcome)
+        if not isinstance(outcome, KratyError):
+            self._silent = self._probes = 0
+        elif is_ambiguous(outcome):
             self.must_ping = True
-        else:
-            self._silent = 0
+            self._silent += 1
+            if self._silent == _SILENT_AT_MOST:
+                self._postpone(now)
+        elif isinstance(outcome, KratyNetworkError):
+            self.must_ping = True
+        elif isinstance(outcome, KratyServerError):
+            self._silent = self._probes = 0
 
     def answered_ping(self) -> None:
         """Take note that the platform answers again."""
@@ -196,4 +241,4 @@ class Health:
     def ping_delay(self) -> float:
         """Return how many seconds to wait after a ping that failed."""
         self._pings += 1
-        return min(2.0 ** (self._pings - 1), 60.0)
+        return _growing(_FIRST_DELAY, self._pings - 1, _LONGEST_PING_DELAY)

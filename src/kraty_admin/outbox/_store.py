@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timezone
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -45,6 +45,9 @@ __all__ = [
 T = TypeVar("T")
 R = TypeVar("R")
 
+PORTION: Final = 500
+"""How many intents to change in a transaction, or to name in a statement."""
+
 
 class Target(NamedTuple):
     """Which game of which server an intent is for."""
@@ -71,22 +74,29 @@ class OutboxStatus(NamedTuple):
     """When the oldest intent stopped that waits for a person."""
 
 
-def in_transaction(connection: sa.Connection, work: Callable[[sa.Connection], R]) -> R:
+def in_transaction(
+    connection: sa.Connection, work: Callable[[sa.Connection], R], *, writes: bool = True
+) -> R:
     """Run work in a transaction of its own, on a connection that has none yet."""
     if connection.dialect.name != "sqlite":
         with connection.execution_options(isolation_level="READ COMMITTED").begin():
             return work(connection)
-    # Python's sqlite3 begins a transaction at the first change, where it is too late to wait
-    # for another writer. So tell it not to, and begin with the lock.
-    connection = connection.execution_options(isolation_level="AUTOCOMMIT")
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
-    try:
-        done = work(connection)
-    except BaseException:
-        connection.exec_driver_sql("ROLLBACK")
-        raise
-    connection.exec_driver_sql("COMMIT")
-    return done
+    driver: Any = connection.connection.driver_connection
+    # In Python's mode `autocommit=False`, a transaction is always open.
+    if driver.in_transaction and getattr(driver, "autocommit", None) is not False:
+        raise OutboxError(
+            "the database connection is in another transaction: end that first, or use an "
+            "engine that gives each its own connection, as one of a file does"
+        )
+    with connection.begin():
+        if writes and driver.in_transaction:
+            # The engine begins by itself, without the lock. It has read nothing yet.
+            connection.exec_driver_sql("ROLLBACK")
+        if writes:
+            # Python's sqlite3 begins a transaction at the first change, where it can be too
+            # late to wait for another writer. So begin with the lock.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        return work(connection)
 
 
 def insert_if_new(
@@ -106,21 +116,33 @@ def insert_if_new(
     return connection.execute(statement.values(values).returning(*returning)).first()
 
 
+_SET_UP_LOCK: Final = 0x6B72617479
+"""The number of the lock under which tables are created, the same for all processes."""
+
+
 def upgrade(connection: sa.Connection, tables: Tables) -> None:
     """Create the tables, or bring those of an earlier version up to date.
 
     Raises:
         OutboxError: A later version of the SDK has written them.
     """
+    if connection.dialect.name == "postgresql":
+        # Several instances of a service may start at the same time.
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_SET_UP_LOCK)))
     tables.metadata.create_all(connection, tables=list(tables.all), checkfirst=True)
-    found = connection.scalar(sa.select(sa.func.max(tables.version.c.version)))
-    if found is None:
+    if _version(connection, tables) is None:
         connection.execute(tables.version.insert().values(version=VERSION))
-    elif found != VERSION:
+
+
+def _version(connection: sa.Connection, tables: Tables) -> int | None:
+    """Return the version of the tables; `None` if nothing was recorded in them yet."""
+    found: int | None = connection.scalar(sa.select(sa.func.max(tables.version.c.version)))
+    if found not in (None, VERSION):
         raise OutboxError(
             f"the tables of the outbox have version {found}, and this SDK knows version {VERSION}: "
             "use the version of the SDK that wrote them, or a later one"
         )
+    return found
 
 
 def _targets(connection: sa.Connection, tables: Tables) -> dict[Target, int]:
@@ -153,7 +175,9 @@ def find_target(connection: sa.Connection, tables: Tables, target: Target) -> in
 
     Raises:
         OutboxTargetError: It has not been registered.
+        OutboxError: A later version of the SDK has written the tables.
     """
+    _version(connection, tables)
     known = _targets(connection, tables)
     if target not in known:
         what = f"is for {_named(known)}" if known else "has no target yet: call outbox.set_up once"
@@ -338,7 +362,9 @@ def claim(
             due.c.target_id == target_id,
             due.c.stopped_ms.is_(None),
             due.c.due_ms <= now,
-            may_repeat if only_in_doubt else sa.or_(due.c.first_sent_ms.is_(None), may_repeat),
+            sa.and_(due.c.first_sent_ms.is_not(None), may_repeat)
+            if only_in_doubt
+            else sa.or_(due.c.first_sent_ms.is_(None), may_repeat),
             ~held_back,
         )
         .order_by(due.c.due_ms, due.c.id)
@@ -400,8 +426,9 @@ def settle(connection: sa.Connection, tables: Tables, claim: Claim, settlement: 
     if not is_open:
         _release(connection, tables, [claim.id])
     if settlement.erases_players:
+        row = connection.execute(sa.select(c.target_id).where(c.id == claim.id)).one()
         for player in _players_of(connection, tables, claim.id):
-            forget_player(connection, tables, player)
+            forget_player(connection, tables, player, target_id=row.target_id)
     return True
 
 
@@ -411,25 +438,30 @@ def _release(connection: sa.Connection, tables: Tables, ids: list[int]) -> None:
     connection.execute(players.update().where(players.c.intent_id.in_(ids)).values(waiting=None))
 
 
-def expire(connection: sa.Connection, tables: Tables, target_id: int) -> list[int]:
-    """Stop the intents in doubt whose keys may be forgotten. Return their ids."""
+def expire(connection: sa.Connection, tables: Tables, target_id: int, *, limit: int) -> list[int]:
+    """Stop intents in doubt whose keys may be forgotten, at most `limit`. Return their ids."""
     c, now = tables.intents.c, _clock.now_ms()
-    ids = list(
-        connection.scalars(
-            tables.intents.update()
-            .where(
-                c.target_id == target_id,
-                c.stopped_ms.is_(None),
-                c.first_sent_ms.is_not(None),
-                ~_may_repeat(tables.intents),
-                # One that is being sent belongs to its worker, until the lease ends.
-                sa.or_(c.state == "pending", c.due_ms <= now),
-            )
-            .values(state="unknown", stopped_ms=now)
-            .returning(c.id)
+    too_old = (
+        sa.select(c.id)
+        .where(
+            c.target_id == target_id,
+            c.stopped_ms.is_(None),
+            c.first_sent_ms.is_not(None),
+            ~_may_repeat(tables.intents),
+            # One that is being sent belongs to its worker, until the lease ends.
+            sa.or_(c.state == "pending", c.due_ms <= now),
         )
+        .order_by(c.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
     )
+    ids = list(connection.scalars(too_old))
     if ids:
+        connection.execute(
+            tables.intents.update()
+            .where(c.id.in_(ids))
+            .values(state="unknown", stopped_ms=_clock.now_ms())
+        )
         _release(connection, tables, ids)
     return ids
 
@@ -456,15 +488,20 @@ def find(
         query = query.where(table.c.id.in_(named))
     rows = connection.execute(query).all()
     names: dict[int, list[str]] = {row.id: [] for row in rows}
-    if rows:
-        players = tables.players
+    players = tables.players
+    for portion in _portions(list(names)):
         for number, name in connection.execute(
             sa.select(players.c.intent_id, players.c.player)
-            .where(players.c.intent_id.in_(list(names)))
+            .where(players.c.intent_id.in_(portion))
             .order_by(players.c.player)
         ):
             names[number].append(name)
     return [_intent(row, names[row.id], _result_of(row.operation)) for row in rows]
+
+
+def _portions(ids: list[int]) -> Iterable[list[int]]:
+    """Cut a list: a statement may have only so many parameters."""
+    return (ids[start : start + PORTION] for start in range(0, len(ids), PORTION))
 
 
 def _result_of(operation: str) -> Callable[[dict[str, Any]], Any]:
@@ -518,11 +555,16 @@ def reopen(
     *,
     of: Iterable[IntentState],
 ) -> bool:
-    """Send an intent again, as if for the first time."""
+    """Let an intent be sent again.
+
+    An earlier attempt of one that was refused may have taken effect. Then it stays in doubt, and
+    the time of its key goes on. About one that is unknown, a person has found out.
+    """
+    c = tables.intents.c
     values = {
         "state": "pending",
         "stopped_ms": None,
-        "first_sent_ms": None,
+        "first_sent_ms": sa.case((c.state == "refused", c.first_sent_ms), else_=None),
         "due_ms": _clock.now_ms(),
     }
     return _decide(connection, tables, intent_id, values, note, of)
@@ -546,10 +588,9 @@ def _decide(
         connection.execute(sa.select(_clock.now_ms())).scalar_one() / 1000, timezone.utc
     )
     notes = [*json.loads(old.notes or "[]"), {"at": at.isoformat(), **note}]
+    # Not with ensure_ascii=False here and elsewhere: a database may reject a lone surrogate.
     connection.execute(
-        tables.intents.update()
-        .where(c.id == intent_id)
-        .values(notes=json.dumps(notes, ensure_ascii=False), **values)
+        tables.intents.update().where(c.id == intent_id).values(notes=json.dumps(notes), **values)
     )
     waiting = None if values["stopped_ms"] is not None else 1
     players = tables.players
@@ -575,26 +616,38 @@ def purge(connection: sa.Connection, tables: Tables, older_than_ms: int, *, limi
         )
         .order_by(c.stopped_ms)
         .limit(limit)
+        .with_for_update(skip_locked=True)
     )
     return _strip(connection, tables, list(connection.scalars(old)))
 
 
-def forget_player(connection: sa.Connection, tables: Tables, player: str) -> int:
-    """Remove the content of a player's finished intents. Return how many."""
+def forget_player(
+    connection: sa.Connection, tables: Tables, player: str, *, target_id: int | None = None
+) -> int:
+    """Remove the content of a player's finished intents. Return how many.
+
+    Args:
+        connection: A connection.
+        tables: The tables.
+        player: The caller's id of the player.
+        target_id: Only intents of this target; `None` for all.
+    """
     c, players = tables.intents.c, tables.players
     named = sa.select(players.c.intent_id).where(
         players.c.player == player, players.c.waiting.is_(None)
     )
+    if target_id is not None:
+        named = named.where(players.c.target_id == target_id)
     finished = sa.select(c.id).where(c.id.in_(named), c.state.in_(["done", "refused", "abandoned"]))
-    return _strip(connection, tables, list(connection.scalars(finished)))
+    # In one order, so that two of these do not wait for each other.
+    ids = connection.scalars(finished.order_by(c.id).with_for_update())
+    return _strip(connection, tables, list(ids))
 
 
 def _strip(connection: sa.Connection, tables: Tables, ids: list[int]) -> int:
-    if ids:
-        connection.execute(
-            tables.intents.update()
-            .where(tables.intents.c.id.in_(ids))
-            .values(path=None, body=None, result=None, error=None)
-        )
-        connection.execute(tables.players.delete().where(tables.players.c.intent_id.in_(ids)))
+    intents, players = tables.intents, tables.players
+    content = {"path": None, "body": None, "result": None, "error": None}
+    for portion in _portions(ids):
+        connection.execute(intents.update().where(intents.c.id.in_(portion)).values(content))
+        connection.execute(players.delete().where(players.c.intent_id.in_(portion)))
     return len(ids)

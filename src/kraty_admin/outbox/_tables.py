@@ -69,9 +69,8 @@ class Tables:
             sa.Column("created_ms", _TIME, nullable=False),
             # From when it may be claimed; while it is being sent, the end of the lease.
             sa.Column("due_ms", _TIME, nullable=False),
+            # Since when it may have taken effect; NULL while it is known not to have.
             sa.Column("first_sent_ms", _TIME),
-            # From then on the platform may have forgotten the key.
-            sa.Column("repeat_until_ms", _TIME),
             # NULL while a worker may send it: the partial indexes hold only such rows.
             sa.Column("stopped_ms", _TIME),
             sa.Column("result", _TEXT),

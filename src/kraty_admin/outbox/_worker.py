@@ -6,7 +6,6 @@ Both twins read alike, on purpose. What they decide by lies in `_life`, what the
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import random
@@ -24,12 +23,13 @@ from kraty_server_api.models import ServerPingResponse
 from kraty_server_api.operation import Operation
 from kraty_server_api.outbox import REBUILD
 
+from .._call._exchange import Exchange
 from .._call._retry import RetryConfig
 from .._client import KratyAdmin, KratyAdminAsync
-from ..errors import KratyError, KratyServerError
+from ..errors import KratyClosedError, KratyError, KratyServerError
 from . import _store  # pyright: ignore[reportPrivateUsage]  # our own module
 from ._errors import OutboxError
-from ._life import Claim, Health, Settlement, denies_key, settle
+from ._life import Claim, Health, Settlement, asked_to_wait, denies_key, settle
 from ._store import Target
 from ._tables import Tables
 
@@ -52,7 +52,7 @@ _LONGEST_DEADLINE: Final = 1800.0
 
 _EXPIRE_EVERY: Final = 60.0
 
-_STEP: Final = 1.0
+_STEP: Final = 0.2
 
 _ONCE: Final = RetryConfig(attempts=1)
 
@@ -114,7 +114,8 @@ class Work:
         self._mutex = threading.Lock()
         self.ended_by: Stopped | None = None
         self._counts = {"done": 0, "refused": 0, "unknown": 0, "pending": 0}
-        self._lease_ms = round((deadline + _MARGIN) * 1000)
+        self.lease = deadline + _MARGIN
+        """For how many seconds a worker has an intent to itself."""
         self._left = limit
         self._ends_at = math.inf if seconds is None else time.monotonic() + seconds
         self._expires_at = -math.inf
@@ -137,56 +138,60 @@ class Work:
                     self._left -= 1
             return self.ended_by is None
 
+    def take_turn(self) -> float:
+        """Reserve a place for a call. Return 0, or the seconds to wait before trying again."""
+        with self._mutex:
+            return self.limiter.take(time.monotonic())
+
+    def end_turn(self, outcome: Outcome | None) -> None:
+        """Release the place of a call, after its outcome or without one."""
+        now = time.monotonic()
+        headers: Mapping[str, str] = {}
+        if isinstance(outcome, KratyServerError):
+            headers = outcome.headers
+            if outcome.status == 429:
+                self.limiter.hold(asked_to_wait(outcome), now)
+        elif isinstance(outcome, Model):
+            headers = outcome.http.headers
+        with self._mutex:
+            self.limiter.done(headers, now, time.time())
+
     def found_nothing(self) -> None:
-        """Take back what `may_claim` and the limiter counted."""
-        self.limiter.done({}, time.monotonic(), time.time())
+        """Take back what `may_claim` counted."""
         with self._mutex:
             if self._left is not None:
                 self._left += 1
 
     def must_expire(self) -> bool:
         """Return whether to look for keys that are too old, once a minute."""
-        now = time.monotonic()
-        if now < self._expires_at:
-            return False
-        self._expires_at = now + _EXPIRE_EVERY
-        return True
+        return time.monotonic() >= self._expires_at
 
     def claim(self, connection: sa.Connection) -> Claim | None:
         """Claim the next intent."""
-        only = self.health.only_in_doubt
+        only = self.health.only_in_doubt(time.monotonic())
+        lease_ms = round(self.lease * 1000)
         found = _store.claim(
-            connection, self.tables, self.target, lease_ms=self._lease_ms, only_in_doubt=only
+            connection, self.tables, self.target, lease_ms=lease_ms, only_in_doubt=only
         )
-        stuck = only and found is None
-        if stuck and not _store.has_any_in_doubt(connection, self.tables, self.target):
+        if found is not None:
+            self.health.began(found, time.monotonic())
+        elif only and not _store.has_any_in_doubt(connection, self.tables, self.target):
             self.health.nothing_in_doubt()
         return found
 
     def expire(self, connection: sa.Connection) -> list[Intent[Any]]:
         """Stop the intents whose keys are too old, and return them."""
-        ids = _store.expire(connection, self.tables, self.target)
+        ids = _store.expire(connection, self.tables, self.target, limit=_store.PORTION)
         return _store.find(connection, self.tables, ids=ids) if ids else []
 
     def expired(self, intents: list[Intent[Any]]) -> None:
         """Count and report the intents that a person has to decide about."""
+        if len(intents) < _store.PORTION:
+            self._expires_at = time.monotonic() + _EXPIRE_EVERY
         for intent in intents:
             self._count("unknown")
             _log.error("%r may have taken effect, and is not repeated any more", intent)
             _call_back(self._on_unknown, intent)
-
-    def ended(self, outcome: Outcome) -> None:
-        """Note what a call says about the platform's health and its rate limit."""
-        self.health.ended(outcome)
-        now = time.monotonic()
-        headers: Mapping[str, str] = {}
-        if isinstance(outcome, KratyServerError):
-            headers = outcome.headers
-            if outcome.status == 429 and outcome.retry_after is not None:
-                self.limiter.hold(outcome.retry_after, now)
-        elif isinstance(outcome, Model):
-            headers = outcome.http.headers
-        self.limiter.done(headers, now, time.time())
 
     def settle(
         self, connection: sa.Connection, claim: Claim, settlement: Settlement
@@ -236,13 +241,47 @@ def _call_back(callback: Callable[[Intent[Any]], object] | None, intent: Intent[
         _log.exception("a callback of the outbox raised; the worker goes on")
 
 
-def _rebuild(claim: Claim) -> Operation[Any]:
+class _Moment(NamedTuple):
+    """A moment on two clocks: one may stop while the machine sleeps, the other may be set."""
+
+    monotonic: float
+    wall: float
+
+    @staticmethod
+    def now() -> _Moment:
+        return _Moment(time.monotonic(), time.time())
+
+    def seconds_since(self) -> float:
+        return max(time.monotonic() - self.monotonic, time.time() - self.wall)
+
+
+def _exchange(
+    client: KratyAdmin | KratyAdminAsync, claim: Claim, claimed_at: _Moment, repeat_within: float
+) -> Exchange[Model]:
+    """Prepare to send an intent, as the bytes that were recorded.
+
+    Args:
+        client: The client.
+        claim: The intent.
+        claimed_at: A moment before it was claimed.
+        repeat_within: For how many seconds the call may be retried. After that, another
+            worker may have it, or its key may be forgotten.
+
+    Raises:
+        OutboxError: It cannot be sent, or must not be sent so late.
+    """
     rebuild = REBUILD.get(claim.operation)
     if rebuild is None:
         raise OutboxError(
             f"this version of the SDK has no method {claim.operation}: update the worker"
         )
-    return rebuild(claim.path, json.loads(claim.body))
+    operation: Operation[Model] = rebuild(claim.path, {"idempotencyKey": claim.idempotency_key})
+    exchange = client._exchange(operation)  # pyright: ignore[reportPrivateUsage]  # ours
+    exchange.body = claim.body.encode()
+    exchange.repeat_within = repeat_within
+    if claimed_at.seconds_since() > _MARGIN / 2:
+        raise OutboxError("nothing was sent: the worker stood still after it had claimed this")
+    return exchange
 
 
 def _target(origin: str, response: ServerPingResponse) -> Target:
@@ -301,33 +340,57 @@ class Worker:
     def _slot(self) -> None:
         work = self._work
         try:
-            while self._may_claim():
-                if work.must_expire():
-                    work.expired(self._transact(work.expire))
-                claim = self._transact(work.claim)
-                if claim is not None:
-                    self._send(claim)
-                    continue
-                work.found_nothing()
-                if work.poll is None:
-                    return
-                self._pause(work.poll)
+            while self._may_send():
+                if not self._send_one():
+                    if work.poll is None:
+                        return
+                    self._pause(work.poll)
         except BaseException:
             work.ended_by = "stop"
             raise
 
-    def _may_claim(self) -> bool:
+    def _send_one(self) -> bool:
+        """Claim an intent and send it, in a place of the limiter. Return false if none is due."""
+        work = self._work
+        ended: Outcome | None = None
+        try:
+            if not work.may_claim():
+                return True
+            claimed_at = _Moment.now()
+            claim = self._transact(work.claim)
+            if claim is None:
+                work.found_nothing()
+                return False
+            ended = outcome = self._call(claim, claimed_at)
+        finally:
+            work.end_turn(ended)
+        self._settle(claim, outcome)
+        return True
+
+    def _may_send(self) -> bool:
+        """Wait until a call may begin, in a place of the limiter. Return false if none may."""
         work = self._work
         with self._pings:
+            self._expire()
             while work.health.must_ping and not self._is_over():
                 error = self._ping()
                 if error is not None:
-                    if denies_key(error):
+                    if denies_key(error) or isinstance(error, KratyClosedError):
                         raise error
                     self._pause(work.health.ping_delay())
-        while not self._is_over() and (seconds := work.limiter.take(time.monotonic())):
+                    # Keys get too old in an outage as well.
+                    self._expire()
+        while not self._is_over():
+            seconds = work.take_turn()
+            if not seconds:
+                return True
             self._pause(seconds)
-        return not self._is_over() and work.may_claim()
+        return False
+
+    def _expire(self) -> None:
+        work = self._work
+        while work.must_expire() and not self._is_over():
+            work.expired(self._transact(work.expire))
 
     def _is_over(self) -> bool:
         work = self._work
@@ -339,9 +402,10 @@ class Worker:
 
     def _pause(self, seconds: float) -> None:
         ends_at = time.monotonic() + seconds
-        # In short steps, to notice when another slot has ended the work.
+        # In short steps, to notice `stop`, and when another slot has ended the work.
         while not self._is_over() and (left := ends_at - time.monotonic()) > 0:
-            self._stop.wait(min(left, self._work.left(), _STEP))
+            # Not `stop.wait()`, during which a signal handler that sets it could hang.
+            time.sleep(min(left, max(self._work.left(), 0.0), _STEP))
 
     def _ping(self) -> KratyError | None:
         try:
@@ -351,14 +415,18 @@ class Worker:
         self._work.health.answered_ping()
         return None
 
-    def _send(self, claim: Claim) -> None:
-        outcome: Outcome
+    def _call(self, claim: Claim, claimed_at: _Moment) -> Outcome:
+        client = self._client
         try:
-            outcome = self._client._call(_rebuild(claim))  # pyright: ignore[reportPrivateUsage]  # ours
+            exchange = _exchange(client, claim, claimed_at, self._work.lease)
+            hook = client._settings.on_request  # pyright: ignore[reportPrivateUsage]  # ours
+            return client._sender.perform(exchange, hook)  # pyright: ignore[reportPrivateUsage]  # ours
         except KratyError as error:
-            outcome = error
+            return error
+
+    def _settle(self, claim: Claim, outcome: Outcome) -> None:
         work = self._work
-        work.ended(outcome)
+        work.health.ended(outcome, time.monotonic())
         denied: KratyError | None = None
         if isinstance(outcome, KratyError) and denies_key(outcome):
             denied = self._ping()
@@ -366,6 +434,8 @@ class Worker:
         work.settled(self._transact(lambda c: work.settle(c, claim, settlement)))
         if denied is not None and denies_key(denied):
             raise denied
+        if isinstance(outcome, KratyClosedError):
+            raise outcome
 
 
 class AsyncWorker:
@@ -406,33 +476,57 @@ class AsyncWorker:
     async def _slot(self) -> None:
         work = self._work
         try:
-            while await self._may_claim():
-                if work.must_expire():
-                    work.expired(await self._transact(work.expire))
-                claim = await self._transact(work.claim)
-                if claim is not None:
-                    await self._send(claim)
-                    continue
-                work.found_nothing()
-                if work.poll is None:
-                    return
-                await self._pause(work.poll)
+            while await self._may_send():
+                if not await self._send_one():
+                    if work.poll is None:
+                        return
+                    await self._pause(work.poll)
         except BaseException:
             work.ended_by = "stop"
             raise
 
-    async def _may_claim(self) -> bool:
+    async def _send_one(self) -> bool:
+        """Claim an intent and send it, in a place of the limiter. Return false if none is due."""
+        work = self._work
+        ended: Outcome | None = None
+        try:
+            if not work.may_claim():
+                return True
+            claimed_at = _Moment.now()
+            claim = await self._transact(work.claim)
+            if claim is None:
+                work.found_nothing()
+                return False
+            ended = outcome = await self._call(claim, claimed_at)
+        finally:
+            work.end_turn(ended)
+        await self._settle(claim, outcome)
+        return True
+
+    async def _may_send(self) -> bool:
+        """Wait until a call may begin, in a place of the limiter. Return false if none may."""
         work = self._work
         async with self._pings:
+            await self._expire()
             while work.health.must_ping and not self._is_over():
                 error = await self._ping()
                 if error is not None:
-                    if denies_key(error):
+                    if denies_key(error) or isinstance(error, KratyClosedError):
                         raise error
                     await self._pause(work.health.ping_delay())
-        while not self._is_over() and (seconds := work.limiter.take(time.monotonic())):
+                    # Keys get too old in an outage as well.
+                    await self._expire()
+        while not self._is_over():
+            seconds = work.take_turn()
+            if not seconds:
+                return True
             await self._pause(seconds)
-        return not self._is_over() and work.may_claim()
+        return False
+
+    async def _expire(self) -> None:
+        work = self._work
+        while work.must_expire() and not self._is_over():
+            work.expired(await self._transact(work.expire))
 
     def _is_over(self) -> bool:
         work = self._work
@@ -447,8 +541,12 @@ class AsyncWorker:
 
         ends_at = time.monotonic() + seconds
         while not self._is_over() and (left := ends_at - time.monotonic()) > 0:
-            step = min(left, self._work.left(), _STEP)
-            await asyncio.wait([asyncio.ensure_future(self._stop.wait())], timeout=step)
+            step = min(left, max(self._work.left(), 0.0), _STEP)
+            stopping = asyncio.ensure_future(self._stop.wait())
+            try:
+                await asyncio.wait([stopping], timeout=step)
+            finally:
+                stopping.cancel()
 
     async def _ping(self) -> KratyError | None:
         try:
@@ -458,14 +556,18 @@ class AsyncWorker:
         self._work.health.answered_ping()
         return None
 
-    async def _send(self, claim: Claim) -> None:
-        outcome: Outcome
+    async def _call(self, claim: Claim, claimed_at: _Moment) -> Outcome:
+        client = self._client
         try:
-            outcome = await self._client._call(_rebuild(claim))  # pyright: ignore[reportPrivateUsage]  # ours
+            exchange = _exchange(client, claim, claimed_at, self._work.lease)
+            hook = client._settings.on_request  # pyright: ignore[reportPrivateUsage]  # ours
+            return await client._sender.perform(exchange, hook)  # pyright: ignore[reportPrivateUsage]  # ours
         except KratyError as error:
-            outcome = error
+            return error
+
+    async def _settle(self, claim: Claim, outcome: Outcome) -> None:
         work = self._work
-        work.ended(outcome)
+        work.health.ended(outcome, time.monotonic())
         denied: KratyError | None = None
         if isinstance(outcome, KratyError) and denies_key(outcome):
             denied = await self._ping()
@@ -473,3 +575,5 @@ class AsyncWorker:
         work.settled(await self._transact(lambda c: work.settle(c, claim, settlement)))
         if denied is not None and denies_key(denied):
             raise denied
+        if isinstance(outcome, KratyClosedError):
+            raise outcome

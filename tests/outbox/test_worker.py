@@ -1,0 +1,839 @@
+"""Recorded calls are sent, repeated in time, and never after it. Over real HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import math
+import signal
+import threading
+import time as real_time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any, Final
+
+import httpx
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from kraty_admin import (
+    KratyAdmin,
+    KratyAdminAsync,
+    KratyClosedError,
+    KratyNetworkError,
+    KratyServerError,
+    RetryConfig,
+    outbox,
+)
+from kraty_admin.emulator import DEFAULT_WORLD, Fault
+from kraty_admin.outbox import _store, _worker  # pyright: ignore[reportPrivateUsage]
+from kraty_admin.outbox._life import Claim, Health, Settlement
+from kraty_admin.outbox._tables import TABLES
+from kraty_server_api.lifetimes import KEY_LIFETIMES
+from loopback import Seen, response, serving
+
+from .testkit import DAY, LEASE, TRUSTED, Box, Studio, Time
+
+SOON: Final = timedelta(seconds=2)
+"""After it, an intent that failed once is due again."""
+LOST: Final = Fault("drop", when="after")
+"""The call takes effect, and its answer is lost."""
+NOTHING: Final = Fault("drop", when="before")
+"""The call has no effect, which its caller cannot know."""
+
+
+@pytest.fixture(autouse=True)
+def quick_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a worker that waits look at the clock often."""
+    monkeypatch.setattr(_worker, "_STEP", 0.01)
+
+
+def claim(shop: Studio) -> Claim | None:
+    """Claim the next intent, as a worker does that is killed before it sends."""
+
+    def work(connection: sa.Connection) -> Claim | None:
+        target = connection.scalar(sa.select(TABLES.targets.c.id)) or 0
+        lease_ms = round(LEASE.total_seconds() * 1000)
+        return _store.claim(connection, TABLES, target, lease_ms=lease_ms)
+
+    with shop.engine.connect() as connection:
+        return _store.in_transaction(connection, work)
+
+
+def facts(studio: Studio, recorded: outbox.Intent[Any]) -> Any:
+    """What the last failure of an intent was."""
+    return studio.intent(recorded.id).error
+
+
+def test_a_purchase_is_delivered(studio: Studio) -> None:
+    """What was recorded is sent once and stored with its result."""
+    recorded = studio.credit("k")
+    report = studio.drain()
+    intent = studio.intent(recorded.id)
+    assert (1, "empty") == (report.done, report.stopped_by)
+    assert ("done", 500) == (intent.state, intent.result and intent.result.balance)
+    assert 500 == studio.emulator.balance("player_42", "gold")
+    assert 0 == studio.drain().done
+    assert [("wallet.credit", "k")] == studio.sent()
+
+
+ROW: Final = {"externalPlayerId": "row 1", "idempotencyKey": "row"}
+CALLS: Final[dict[str, Callable[[Box], Any]]] = {
+    "grants.create": lambda box: box.grants.create(
+        "a/b",
+        idempotency_key="1",
+        entries=[{"type": "currency", "currencyKey": "gold", "amount": 5}],
+        metadata={"b": 1, "a": [1.0, 0.5, True, None, "ü€😀"], "7": {}},
+    ),
+    "grants.ack": lambda box: box.grants.ack("ack er", "grt_1"),
+    "lobbies.push": lambda box: box.lobbies.push(
+        "game_1", "quick_brawl", key="2", external_player_ids=["p1", "p2", "p1"]
+    ),
+    "players.ban": lambda box: box.players.ban("banned", reason="a\x00b"),
+    "players.unban": lambda box: box.players.unban("unbanned"),
+    "players.merge": lambda box: box.players.merge("from", "to"),
+    "players.delete": lambda box: box.players.delete("deleted", reason="gdpr_erasure"),
+    "inventory.grant": lambda box: box.inventory.grant(
+        "p3", "health_potion", quantity=2, idempotency_key="3"
+    ),
+    "inventory.revoke": lambda box: box.inventory.revoke("p4", "health_potion", quantity=1),
+    "wallet.credit": lambda box: box.wallet.credit("p5", "gold", amount=2**53 - 1, reason="ü"),
+    "wallet.debit": lambda box: box.wallet.debit("p6", "gold", amount=1, source_ref_id="r"),
+    "migrate.players": lambda box: box.migrate.players([ROW, {**ROW, "externalPlayerId": "row 2"}]),
+    "migrate.wallet": lambda box: box.migrate.wallet([{**ROW, "economyKey": "gold", "amount": 1}]),
+    "migrate.inventory": lambda box: box.migrate.inventory(
+        [{**ROW, "itemKey": "health_potion", "quantity": 1}]
+    ),
+}
+GENERATED: Final = CALLS.keys() - {"grants.create", "inventory.grant"}
+"""Those that name no key."""
+PLAYERS: Final = {
+    "grants.create": ("a/b",),
+    "grants.ack": ("ack er",),
+    "lobbies.push": ("p1", "p2"),
+    "players.ban": ("banned",),
+    "players.unban": ("unbanned",),
+    "players.merge": ("from", "to"),
+    "players.delete": ("deleted",),
+    "inventory.grant": ("p3",),
+    "inventory.revoke": ("p4",),
+    "wallet.credit": ("p5",),
+    "wallet.debit": ("p6",),
+    "migrate.players": ("row 1", "row 2"),
+    "migrate.wallet": ("row 1",),
+    "migrate.inventory": ("row 1",),
+}
+
+
+def test_each_write_is_sent_as_the_client_sends_it(studio: Studio) -> None:
+    """Path and body of each recorded call are those of the direct call, byte for byte."""
+    assert KEY_LIFETIMES.keys() == CALLS.keys()
+    recorded = studio.record(*CALLS.values())
+    assert PLAYERS == {intent.operation: intent.players for intent in recorded}
+    while studio.drain(in_flight=2).stopped_by != "empty":
+        pass
+    arrived = {seen.operation: seen for seen in studio.emulator.requests if seen.method == "POST"}
+    assert KEY_LIFETIMES.keys() == arrived.keys()
+
+    keys = {intent.operation: intent.idempotency_key for intent in recorded}
+    studio.emulator.reset()
+    in_turn = iter(keys[name] for name in CALLS if name in GENERATED)
+    with KratyAdmin(
+        api_key=studio.emulator.api_key,
+        base_url=studio.emulator.base_url,
+        generate_idempotency_key=lambda: next(in_turn),
+    ) as kraty:
+        for call in CALLS.values():
+            with suppress(KratyServerError):  # such as an unknown grant
+                call(kraty)
+    for seen in studio.emulator.requests:
+        assert (seen.path, seen.body) == (
+            arrived[seen.operation].path,
+            arrived[seen.operation].body,
+        )
+
+
+def test_a_players_intents_are_sent_in_order(studio: Studio, time: Time) -> None:
+    """One that waits for a retry holds back its player's later ones, and no others."""
+    studio.emulator.faults.add(LOST, operation="wallet.credit")
+    for key, player in [("1", "a"), ("2", "a"), ("3", "b")]:
+        studio.credit(key, player)
+    report = studio.drain()
+    assert (1, 1) == (report.done, report.retried)
+    assert ["pending", "pending", "done"] == studio.states()
+    time.advance(SOON)
+    assert 2 == studio.drain().done
+    assert ["1", "3", "1", "2"] == [key for _, key in studio.sent()]
+    assert 1000 == studio.emulator.balance("a", "gold")
+
+
+def test_an_intent_of_several_players_waits_for_each(shop: Studio, time: Time) -> None:
+    """A merge waits for both of its players, and holds back both."""
+    shop.emulator.faults.add(NOTHING, operation="wallet.credit")
+    shop.record(
+        lambda box: box.wallet.credit("a", "gold", amount=1),
+        lambda box: box.players.merge("b", "a"),
+        lambda box: box.wallet.credit("b", "gold", amount=1),
+        lambda box: box.wallet.credit("c", "gold", amount=1),
+    )
+    shop.drain()
+    assert ["pending", "pending", "pending", "done"] == shop.states()
+    time.advance(SOON)
+    shop.drain(in_flight=2)
+    assert ["wallet.credit"] * 3 + ["players.merge", "wallet.credit"] == [
+        name for name, _ in shop.sent()
+    ]
+
+
+def test_what_has_ended_holds_back_nothing(shop: Studio, time: Time) -> None:
+    """A refused intent and an unknown one do not hold back later ones of their players."""
+    shop.emulator.faults.add(LOST, operation="wallet.credit")
+    shop.credit("1", "a")
+    shop.record(lambda box: box.wallet.debit("b", "gold", amount=9))
+    shop.credit("2", "a")
+    shop.credit("3", "b")
+    refused: list[Any] = []
+    assert 1 == shop.drain(on_refused=refused.append).refused
+    assert ["pending", "refused", "pending", "done"] == shop.states()
+    assert ["conflict"] == [intent.error["code"] for intent in refused]
+    time.advance(TRUSTED)
+    assert 1 == shop.drain().done
+    assert ["unknown", "refused", "done", "done"] == shop.states()
+
+
+def test_players_of_two_games_are_different(shop: Studio) -> None:
+    """A player of one game does not hold back, nor erase, the player with this id of another."""
+    other = DEFAULT_WORLD.keys[2]
+    with KratyAdmin(api_key=other.token, base_url=shop.emulator.base_url) as second:
+        outbox.set_up(shop.engine, second, add_target=True)
+        with shop.engine.begin() as connection:
+            first_box = outbox.into(connection, game_id="game_1")
+            second_box = outbox.into(connection, game_id="game_2")
+            waits = first_box.wallet.credit("a", "gold", amount=1, idempotency_key="k")
+            sent = second_box.wallet.credit("a", "gold", amount=1, idempotency_key="k")
+            second_box.players.delete("a", reason="gdpr_erasure")
+        assert 2 == shop.drain(second).done
+        assert ("pending", "done") == (shop.intent(waits.id).state, shop.intent(sent.id).state)
+        assert 1 == shop.drain().done
+        with shop.engine.begin() as connection:
+            outbox.into(connection, game_id="game_2").players.delete("a", reason="gdpr_erasure")
+        assert 1 == shop.drain(second).done
+    assert (("a",), ()) == (shop.intent(waits.id).players, shop.intent(sent.id).players)
+
+
+def test_another_target_is_refused(studio: Studio) -> None:
+    """A client of another game drains nothing, and the error names both games."""
+    studio.credit("k")
+    other = DEFAULT_WORLD.keys[2]
+    with KratyAdmin(api_key=other.token, base_url=studio.emulator.base_url) as second:
+        if not studio.is_async:
+            with pytest.raises(outbox.OutboxTargetError, match=r"game_2 .*game_1 .*Nothing"):
+                studio.drain(second)
+        with pytest.raises(outbox.OutboxTargetError, match=r"game_1 .*game_2 "):
+            outbox.set_up(studio.engine, second)
+    assert [] == studio.sent()
+
+
+def test_a_killed_workers_intent_is_taken_over(studio: Studio, time: Time) -> None:
+    """After the lease, another worker sends the intent; the late outcome changes nothing."""
+    studio.credit("k")
+    lost = claim(studio)
+    assert lost is not None
+    assert 0 == studio.drain().done
+    time.advance(LEASE - timedelta(seconds=1))
+    assert 0 == studio.drain().done
+    time.advance(SOON)
+    assert 1 == studio.drain().done
+    with studio.engine.connect() as connection:
+        assert not _store.in_transaction(
+            connection,
+            lambda c: _store.settle(c, TABLES, lost, Settlement("refused", None, error="{}")),
+        )
+    assert ["done"] == studio.states()
+
+
+@pytest.mark.parametrize(
+    ("after", "state", "sends"),
+    [
+        pytest.param(TRUSTED - timedelta(minutes=1), "done", 2, id="just before 23 hours"),
+        pytest.param(TRUSTED, "unknown", 1, id="at 23 hours"),
+        pytest.param(2 * DAY, "unknown", 1, id="after two days"),
+    ],
+)
+def test_a_key_that_may_be_forgotten_is_not_sent(
+    studio: Studio, time: Time, after: timedelta, state: str, sends: int
+) -> None:
+    """From 23 hours after the first call, an intent in doubt stops, is counted and reported."""
+    studio.emulator.faults.add(LOST, operation="wallet.credit")
+    recorded = studio.credit("k")
+    studio.drain()
+    time.advance(after)
+    unknown: list[outbox.Intent[Any]] = []
+    for _ in range(2):
+        report = studio.drain(on_unknown=unknown.append)
+        time.advance(DAY)
+        if report.done:
+            break
+    intent = studio.intent(recorded.id)
+    assert (state, sends) == (intent.state, len(studio.sent()))
+    assert [recorded.id] * (state == "unknown") == [each.id for each in unknown]
+    assert 500 == studio.emulator.balance("player_42", "gold")
+    assert intent.error is None or intent.error["ambiguous"]
+
+
+def test_the_keys_time_begins_with_the_first_call(shop: Studio, time: Time) -> None:
+    """Later calls do not extend it, however often they are repeated."""
+    shop.emulator.faults.add(LOST, operation="wallet.credit", times=None)
+    shop.credit("k")
+    for _ in range(5):
+        shop.drain()
+        time.advance(TRUSTED / 4)
+    assert 1 == shop.drain().unknown + shop.states().count("unknown")
+    assert 4 == len(shop.sent())
+
+
+@pytest.mark.parametrize("name", ["grants.create", "grants.ack"])
+def test_what_is_safe_at_any_time_is_repeated_at_any_time(
+    shop: Studio, time: Time, name: str
+) -> None:
+    """The platform keeps these keys permanently, or needs none."""
+    shop.emulator.faults.add(LOST, operation=name)
+    shop.record(CALLS["grants.create"])
+    if name == "grants.ack":
+        shop.drain()
+        grant: Any = outbox.find(shop.engine)[0].result
+        shop.record(lambda box: box.grants.ack("a/b", grant.id))
+    assert 1 == shop.drain().retried
+    time.advance(timedelta(days=30))
+    assert 1 == shop.drain().done
+    assert 5 == shop.emulator.balance("a/b", "gold")
+
+
+def test_a_call_without_effect_does_not_start_the_keys_time(shop: Studio, time: Time) -> None:
+    """A call that was not sent, or that was rejected for now, leaves the key fresh."""
+    recorded = shop.credit("k")
+    limited = Fault("status", when="before", status=429, headers={"Retry-After": "0"})
+    shop.emulator.faults.add(limited, operation="wallet.credit")
+    assert 1 == shop.drain().retried
+    assert shop.intent(recorded.id).first_sent_at is None
+    time.advance(DAY)
+    assert 1 == shop.drain().done
+
+
+def test_a_worker_that_reaches_nobody_stops_before_it_claims(shop: Studio) -> None:
+    """If Kraty cannot be asked which game the key is for, nothing is touched."""
+    recorded = shop.credit("k")
+    client = shop.emulator.client(retry=RetryConfig(attempts=1))
+    shop.emulator.faults.add(Fault("status", status=503), operation="health.ping")
+    with pytest.raises(KratyServerError):
+        shop.drain(client)
+    assert 0 == shop.intent(recorded.id).attempts
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_key_that_is_not_accepted_stops_the_worker(studio: Studio, status: int) -> None:
+    """Nothing is refused because the client's key was revoked."""
+    studio.credit("1", "a")
+    studio.credit("2", "b")
+    denied = Fault("status", when="before", status=status)
+    studio.emulator.faults.add(denied, operation="wallet.credit", times=None)
+    studio.emulator.faults.add(None, denied, operation="health.ping", times=None)
+    with pytest.raises(KratyServerError):
+        studio.drain()
+    assert ["pending", "pending"] == studio.states()
+    assert 1 == len(studio.sent())
+
+
+@pytest.mark.parametrize(
+    ("fault", "state"),
+    [
+        pytest.param(Fault("status", when="before", status=403), "refused", id="403 of the call"),
+        pytest.param(Fault("status", when="before", status=401), "pending", id="401 that passes"),
+        pytest.param(
+            Fault("status", when="before", status=403, html=True), "pending", id="a proxy's 403"
+        ),
+        pytest.param(
+            Fault("status", when="before", status=404, html=True), "pending", id="a proxy's 404"
+        ),
+        pytest.param(
+            Fault("status", when="before", status=413, html=True), "pending", id="a proxy's 413"
+        ),
+        pytest.param(Fault("status", when="before", status=404), "refused", id="404"),
+        pytest.param(Fault("invalid_json"), "pending", id="answer that cannot be read"),
+    ],
+)
+def test_who_rejected_a_call(shop: Studio, time: Time, fault: Fault, state: str) -> None:
+    """Only Kraty itself refuses a call, with a key that still works."""
+    shop.emulator.faults.add(fault, operation="wallet.credit")
+    shop.credit("k")
+    shop.drain()
+    assert [state] == shop.states()
+    time.advance(SOON)
+    shop.drain()
+    assert ["refused" if state == "refused" else "done"] == shop.states()
+
+
+def test_an_earlier_attempt_keeps_a_refusal_in_doubt(shop: Studio, time: Time) -> None:
+    """A retry of it does not start the key's time again: the first call may have paid out."""
+    shop.emulator.faults.add(
+        LOST, Fault("status", when="before", status=422, code="conflict"), operation="wallet.credit"
+    )
+    recorded = shop.credit("k")
+    shop.drain()
+    time.advance(SOON)
+    assert 1 == shop.drain().refused
+    assert facts(shop, recorded)["ambiguous"]
+    time.advance(DAY)
+    outbox.retry(shop.engine, recorded.id, by="me", why="the limit is raised")
+    assert 1 == shop.drain().unknown
+    assert 2 == len(shop.sent())
+    assert 500 == shop.emulator.balance("player_42", "gold")
+
+
+def test_a_refusal_without_doubt_is_sent_again_at_any_time(shop: Studio, time: Time) -> None:
+    """It is known to have had no effect, so its key is as good as new."""
+    refusal = Fault("status", when="before", status=404)
+    shop.emulator.faults.add(refusal, operation="wallet.credit")
+    recorded = shop.credit("k")
+    shop.drain()
+    time.advance(DAY)
+    outbox.retry(shop.engine, recorded.id, by="me", why="the currency exists now")
+    assert 1 == shop.drain().done
+
+
+def test_a_wait_that_the_server_asks_for(shop: Studio, time: Time) -> None:
+    """A Retry-After is kept, within reason: a proxy may ask for any number of seconds."""
+    for value in ("30", "9" * 400):
+        busy = Fault("status", when="before", status=503, headers={"Retry-After": value})
+        shop.emulator.faults.add(busy, operation="wallet.credit")
+    recorded = shop.credit("k")
+    waits: list[timedelta] = []
+    for _ in range(2):
+        before = shop.intent(recorded.id).due_at
+        shop.drain()
+        intent = shop.intent(recorded.id)
+        waits.append(intent.due_at - before)
+        time.advance(waits[-1])
+    assert timedelta(seconds=30) <= waits[0] < timedelta(seconds=40)
+    assert timedelta(hours=1) <= waits[1] < timedelta(hours=1, seconds=10)
+    assert 1 == shop.drain().done
+
+
+def test_a_rate_limit_holds_all_calls(shop: Studio) -> None:
+    """After a 429, no call begins before the time that the server asked for."""
+    limited = Fault("status", when="before", status=429, headers={"Retry-After": "60"})
+    shop.emulator.faults.add(limited, operation="wallet.credit")
+    for number in range(3):
+        shop.credit(str(number), player=f"p{number}")
+    report = shop.drain(seconds=0.3)
+    assert (0, 1, "time") == (report.done, report.retried, report.stopped_by)
+    assert 1 == len(shop.sent())
+
+
+def test_an_outage_leaves_in_doubt_what_was_being_sent(studio: Studio, time: Time) -> None:
+    """After a call without an answer, the worker pings; it claims nothing until that passes."""
+    for number in range(20):
+        studio.credit(str(number), player=f"p{number}")
+    studio.emulator.faults.add(NOTHING, operation="wallet.credit", times=None)
+    studio.emulator.faults.add(None, *[NOTHING] * 99, operation="health.ping")
+    report = studio.drain(in_flight=2, seconds=0.5)
+    assert (0, "time") == (report.done, report.stopped_by)
+    in_doubt = sum(i.first_sent_at is not None for i in outbox.find(studio.engine, limit=None))
+    assert 1 <= in_doubt <= 2
+    studio.emulator.faults.clear()
+    time.advance(SOON)
+    assert 20 == studio.drain(in_flight=2).done
+
+
+def test_pings_that_pass_while_writes_fail(shop: Studio) -> None:
+    """After three calls without an answer, only intents that are in doubt anyway are sent."""
+    for number in range(10):
+        shop.credit(f"credit {number}", player=f"p{number}")
+    shop.record(CALLS["grants.create"])
+    shop.emulator.faults.add(NOTHING, operation="wallet.credit", times=None)
+    shop.emulator.faults.add(NOTHING, operation="grants.create", times=None)
+    assert 3 == shop.drain().retried
+    assert 3 == sum(i.first_sent_at is not None for i in outbox.find(shop.engine))
+
+
+def test_limits(studio: Studio) -> None:
+    """A drain stops at its number of intents, or before it when told to."""
+    for number in range(5):
+        studio.credit(str(number), player=f"p{number}")
+    assert "stop" == studio.drain(stop=True).stopped_by
+    assert [] == studio.sent()
+    report = studio.drain(limit=2, in_flight=2)
+    assert (2, "limit") == (report.done, report.stopped_by)
+    assert 3 == studio.drain(limit=9).done
+
+
+def test_a_drain_gives_back_its_places_in_the_limiter(shop: Studio) -> None:
+    """Drains that find nothing, or reach a limit, leave no call counted as in flight."""
+    client = shop.emulator.client()
+    for number in range(4):
+        shop.credit(str(number), player=f"p{number}")
+    for limit, in_flight in ((1, 1), (1, 3), (None, 1), (None, 3)):
+        shop.drain(client, limit=limit, in_flight=in_flight)
+    assert 0 == client._limiter._in_flight  # pyright: ignore[reportPrivateUsage]
+
+
+def test_a_service_runs_until_it_is_stopped(studio: Studio) -> None:
+    """`run` waits for new intents, and ends what it is sending when it is stopped."""
+    studio.credit("k")
+    done = threading.Event()
+
+    def end_when_done(stop: Callable[[], object]) -> None:
+        while studio.states() != ["done"]:
+            done.wait(0.01)
+        stop()
+
+    if not studio.is_async:
+        stop = threading.Event()
+        thread = threading.Thread(target=end_when_done, args=(stop.set,))
+        thread.start()
+        report = outbox.run(studio.emulator.client(), studio.engine, stop=stop, poll=0.01)
+        thread.join()
+    else:
+
+        async def main(kraty: KratyAdminAsync, engine: AsyncEngine) -> outbox.DrainReport:
+            stop = asyncio.Event()
+            loop = asyncio.get_running_loop()
+            thread = threading.Thread(
+                target=end_when_done, args=(lambda: loop.call_soon_threadsafe(stop.set),)
+            )
+            thread.start()
+            report = await outbox.run_async(kraty, engine, stop=stop, poll=0.01)
+            thread.join()
+            # Waiting for `stop` leaves no task behind.
+            assert 1 == len(asyncio.all_tasks())
+            return report
+
+        report = studio.run(main)
+    assert (1, "stop") == (report.done, report.stopped_by)
+
+
+def test_sigterm_ends_a_service(shop: Studio) -> None:
+    """A handler that sets the event ends a worker that waits in the same thread."""
+    stop = threading.Event()
+    before = signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
+    timer = threading.Timer(
+        0.1, lambda: signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+    )
+    try:
+        timer.start()
+        report = outbox.run(shop.emulator.client(), shop.engine, stop=stop, in_flight=1, poll=9)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        timer.join()
+    assert "stop" == report.stopped_by
+
+
+def test_many_workers_send_each_intent_once(shop: Studio) -> None:
+    """Workers that run at the same time never send the same intent twice."""
+    with shop.engine.begin() as connection:
+        box = outbox.into(connection)
+        for number in range(36):
+            box.wallet.credit(f"p{number % 12}", "gold", amount=1, idempotency_key=str(number))
+    reports: list[outbox.DrainReport] = []
+    engines = [shop.database.new_engine() for _ in range(3)]
+    client = shop.emulator.client()
+
+    def work(engine: sa.Engine) -> None:
+        reports.append(outbox.drain(client, engine, in_flight=2))
+
+    threads = [threading.Thread(target=work, args=(engine,)) for engine in engines]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for engine in engines:
+        engine.dispose()
+    assert 36 == sum(report.done for report in reports)
+    keys = [key for _, key in shop.sent()]
+    assert 36 == len(keys) == len(set(keys))
+    for player in range(12):
+        mine = [int(key or 0) for key in keys if int(key or 0) % 12 == player]
+        assert sorted(mine) == mine
+
+
+class Interruption(BaseException):
+    """Stands for KeyboardInterrupt, which pytest would take for its own."""
+
+
+def raises(error: BaseException) -> Callable[[httpx.Request], None]:
+    """A hook that raises on each write."""
+
+    def hook(request: httpx.Request) -> None:
+        if request.method == "POST":
+            raise error
+
+    return hook
+
+
+@pytest.mark.parametrize("in_flight", [1, 2])
+@pytest.mark.parametrize("error", [Interruption(), RuntimeError()], ids=["interrupt", "bug"])
+def test_a_call_that_is_interrupted(
+    shop: Studio, time: Time, error: BaseException, in_flight: int
+) -> None:
+    """It is left to its lease, as if the worker had been killed."""
+    recorded = shop.credit("k")
+    with (
+        httpx.Client(event_hooks={"request": [raises(error)]}) as http_client,
+        KratyAdmin(
+            api_key=shop.emulator.api_key,
+            base_url=shop.emulator.base_url,
+            http_client=http_client,
+        ) as kraty,
+        pytest.raises(type(error)),
+    ):
+        shop.drain(kraty, in_flight=in_flight)
+    assert "sending" == shop.intent(recorded.id).state
+    assert 0 == kraty._limiter._in_flight  # pyright: ignore[reportPrivateUsage]
+    time.advance(LEASE)
+    assert 1 == shop.drain().done
+
+
+def test_a_cancelled_worker(shop: Studio, time: Time, caplog: pytest.LogCaptureFixture) -> None:
+    """A cancellation reaches the call, leaves the intent to its lease, and no task behind."""
+    shop.emulator.faults.add(Fault("stall", when="after", seconds=30), operation="wallet.credit")
+    recorded = shop.credit("k")
+
+    async def main(kraty: KratyAdminAsync, engine: AsyncEngine) -> None:
+        task = asyncio.create_task(outbox.drain_async(kraty, engine, in_flight=2))
+        while not shop.sent():  # noqa: ASYNC110  # the emulator has no event for it
+            await asyncio.sleep(0.005)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert 1 == len(asyncio.all_tasks())
+
+    shop.run(main)
+    gc.collect()
+    assert [] == caplog.records
+    assert "sending" == shop.intent(recorded.id).state
+    time.advance(LEASE)
+    assert 1 == shop.drain().done
+    assert 500 == shop.emulator.balance("player_42", "gold")
+
+
+def test_a_callback_that_raises(shop: Studio, caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged; the outcome is stored, and the worker goes on."""
+
+    def callback(_: object) -> None:
+        raise RuntimeError("pager is down")
+
+    shop.record(lambda box: box.wallet.debit("a", "gold", amount=1))
+    shop.credit("k", "b")
+    report = shop.drain(on_refused=callback)
+    assert (1, 1) == (report.refused, report.done)
+    assert "pager is down" in caplog.text
+
+
+STATES: Final[dict[str, Callable[[Box], Any]]] = {
+    "players.merge": lambda box: box.players.merge("a", "b"),
+    "players.delete": lambda box: box.players.delete("a", reason="gdpr_erasure"),
+    "players.ban": lambda box: box.players.ban("a", reason="fraud"),
+}
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_another_player_under_the_same_id(shop: Studio, time: Time, name: str) -> None:
+    """A late repeat does not touch the player who registered under the id a day later."""
+    kraty = shop.emulator.client()
+    for player in ("a", "b"):
+        kraty.migrate.players([{"externalPlayerId": player, "idempotencyKey": player}])
+    shop.record(STATES[name])
+    shop.emulator.faults.add(LOST, operation=name)
+    assert 1 == shop.drain().retried
+    time.advance(DAY)
+    if name == "players.ban":
+        kraty.players.delete("a", reason="gdpr_erasure")
+    kraty.wallet.credit("a", "gold", amount=7)  # registers the id again
+    sends = shop.sent()
+    assert 1 == shop.drain().unknown
+    assert sends == shop.sent()
+    assert 7 == shop.emulator.balance("a", "gold")
+    assert 0 == shop.emulator.balance("b", "gold")
+
+
+def test_an_erased_player_leaves_no_content(shop: Studio) -> None:
+    """After `players.delete`, the tables keep of the player's intents what recognises a repeat."""
+    recorded = shop.credit("k", "a")
+    other = shop.credit("l", "b")
+    shop.record(lambda box: box.players.delete("a", reason="gdpr_erasure"))
+    assert 3 == shop.drain().done
+    intent = shop.intent(recorded.id)
+    assert ((), None, "done") == (intent.players, intent.result, intent.state)
+    assert ("b",) == shop.intent(other.id).players
+    assert not shop.credit("k", "a").is_new
+    with pytest.raises(outbox.OutboxConflictError):
+        shop.credit("k", "a", amount=1)
+
+
+def test_a_result_that_a_database_would_reject(shop: Studio) -> None:
+    """Half of an emoji, or a NUL, in an answer does not lose the outcome."""
+    key = {"studioId": "studio_2", "gameId": "game_1", "environment": "test"}
+    data = {"economyKey": "\ud83d\x00", "balance": 1, "applied": True}
+
+    def answer(seen: Seen) -> bytes:
+        return response(200, {"apiKey": key} if seen.method == "GET" else {"data": data})
+
+    with serving(answer) as server, KratyAdmin(api_key="k.s", base_url=server.url) as kraty:
+        shop.database.clear()
+        outbox.set_up(shop.engine, kraty)
+        recorded = shop.credit("k")
+        assert 1 == outbox.drain(kraty, shop.engine).done
+    assert data == shop.intent(recorded.id).result
+
+
+def test_a_client_that_is_closed(studio: Studio) -> None:
+    """It ends the worker, and leaves the intent as it was."""
+    recorded = studio.credit("k")
+    if studio.is_async:
+
+        async def main(kraty: KratyAdminAsync, engine: AsyncEngine) -> None:
+            await kraty.close()
+            await outbox.drain_async(kraty, engine)
+
+        with pytest.raises(KratyClosedError):
+            studio.run(main)
+    else:
+        kraty = studio.emulator.client()
+
+        def close(_: object) -> None:
+            kraty.close()
+
+        studio.record(lambda box: box.wallet.debit("a", "gold", amount=1, idempotency_key="d"))
+        studio.credit("l", "b")
+        with pytest.raises(KratyClosedError):
+            studio.drain(kraty, on_refused=close)
+        assert studio.states()[2] == "pending"
+        assert studio.intent(recorded.id + 2).first_sent_at is None
+    assert "refused" != studio.intent(recorded.id).state
+
+
+def test_an_operation_that_the_worker_does_not_know(shop: Studio, time: Time) -> None:
+    """It waits for a worker that does, and its key's time does not begin."""
+    recorded = shop.credit("k")
+    with shop.engine.begin() as connection:
+        connection.execute(TABLES.intents.update().values(operation="wallet.burn"))
+    assert 1 == shop.drain().retried
+    time.advance(DAY)
+    assert 1 == shop.drain().retried
+    intent = shop.intent(recorded.id)
+    assert intent.first_sent_at is None
+    assert "wallet.burn" in facts(shop, recorded)["message"]
+    assert [] == shop.sent()
+
+
+def test_a_worker_that_stood_still(
+    shop: Studio, time: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A claim is not sent by a process that was suspended: its key may be too old by then."""
+    shop.emulator.faults.add(LOST, operation="wallet.credit")
+    recorded = shop.credit("k")
+    shop.drain()
+    time.advance(TRUSTED - timedelta(minutes=1))
+    real = _store.claim
+
+    def claim_and_sleep(*args: Any, **options: Any) -> Claim | None:
+        claimed = real(*args, **options)
+        if claimed is not None:
+            wall = real_time.time
+            monkeypatch.setattr(real_time, "time", lambda: wall() + 7200)
+        return claimed
+
+    monkeypatch.setattr(_store, "claim", claim_and_sleep)
+    assert 1 == shop.drain().retried
+    assert 1 == len(shop.sent())
+    assert "stood still" in facts(shop, recorded)["message"]
+    assert shop.intent(recorded.id).first_sent_at is not None
+
+
+def test_a_call_is_not_retried_after_its_lease(
+    shop: Studio, time: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that sleeps between two attempts does not go on after another has taken over."""
+    shop.emulator.faults.add(LOST, operation="wallet.credit")
+    shop.credit("k")
+    wall = real_time.time
+
+    def sleep(_: float) -> None:
+        monkeypatch.setattr(real_time, "time", lambda: wall() + LEASE.total_seconds())
+
+    monkeypatch.setattr(real_time, "sleep", sleep)
+    assert 1 == shop.drain(retry=RetryConfig()).retried
+    assert 1 == len(shop.sent())
+
+
+def test_keys_expire_during_an_outage(shop: Studio, time: Time) -> None:
+    """A worker that waits for the platform still reports intents whose keys are too old."""
+    shop.emulator.faults.add(LOST, operation="wallet.credit")
+    recorded = shop.credit("k")
+    shop.emulator.faults.add(None, *[NOTHING] * 999, operation="health.ping")
+    stop = threading.Event()
+    unknown: list[int] = []
+
+    def on_unknown(intent: outbox.Intent[Any]) -> None:
+        unknown.append(intent.id)
+        stop.set()
+
+    real = _worker.Worker._ping  # pyright: ignore[reportPrivateUsage]
+
+    def ping(worker: Any) -> Any:
+        time.advance(TRUSTED)
+        worker._work._expires_at = -math.inf
+        return real(worker)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_worker.Worker, "_ping", ping)
+        patch.setattr(Health, "ping_delay", lambda self: 0.01)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+        outbox.run(
+            shop.emulator.client(retry=RetryConfig(attempts=1)),
+            shop.engine,
+            stop=stop,
+            in_flight=1,
+            on_unknown=on_unknown,
+        )
+    assert [recorded.id] == unknown
+
+
+def test_a_platform_that_dies(shop: Studio, time: Time) -> None:
+    """A platform that vanishes between two intents leaves none lost, refused or in doubt."""
+    shop.record(lambda box: box.wallet.debit("a", "gold", amount=1))
+    recorded = shop.credit("k", "b")
+
+    def die(intent: object) -> None:
+        shop.emulator.close()
+
+    with shop.own_client() as kraty:
+        report = shop.drain(kraty, on_refused=die, seconds=0.3)
+        assert (1, 0, "time") == (report.refused, report.done, report.stopped_by)
+        intent = shop.intent(recorded.id)
+        assert ("pending", None) == (intent.state, intent.first_sent_at)
+        with pytest.raises(KratyNetworkError):
+            shop.drain(kraty)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({"in_flight": 0}, id="in_flight"),
+        pytest.param({"in_flight": True}, id="in_flight of bool"),
+        pytest.param({"limit": 0}, id="limit"),
+        pytest.param({"seconds": 0}, id="seconds"),
+        pytest.param({"seconds": math.nan}, id="seconds of nan"),
+    ],
+)
+def test_arguments_are_checked(shop: Studio, options: dict[str, Any]) -> None:
+    """An argument that makes no sense is named before anything happens."""
+    with pytest.raises(ValueError, match=next(iter(options))):
+        shop.drain(**options)
+
+
+def test_a_deadline_that_a_lease_cannot_outlast(shop: Studio) -> None:
+    """A client without a deadline would keep an intent from other workers for ever."""
+    with pytest.raises(ValueError, match="deadline"):
+        shop.drain(shop.emulator.client(deadline=math.inf))
