@@ -663,7 +663,9 @@ def _(reader: Reader, block: Block) -> None:
     with shop_with_outbox(reader) as engine:
         record(engine)
         with engine.begin() as connection:
-            connection.execute(outbox.Tables().intents.update().values(state="unknown"))
+            connection.execute(
+                outbox.Tables().intents.update().values(state="unknown", stopped_ms=1)
+            )
         reader.run(block)
         (intent,) = outbox.find(engine)
     assert (intent.state, intent.notes[0]["by"]) == ("done", "ann")

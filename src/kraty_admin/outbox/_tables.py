@@ -91,6 +91,8 @@ class Tables:
         sa.Index(
             f"{prefix}outbox_intents_stopped",
             self.intents.c.state,
+            self.intents.c.id,
+            # So that counting needs the index only.
             self.intents.c.stopped_ms,
             postgresql_where=stopped,
             sqlite_where=stopped,
