@@ -67,13 +67,18 @@ def path_segment(name: str, value: object) -> str:
     """Return an id, escaped as `encodeURIComponent` escapes it."""
     if isinstance(value, str) and _PLAIN.fullmatch(value):
         return value  # fast path: most ids need no escaping
+    return quote(identifier(name, value), safe=_UNESCAPED)
+
+
+def identifier(name: str, value: object) -> str:
+    """Return an id that can stand in a path: all of the API's ids have to."""
     text = string(name, value, min_length=1)
     if text in (".", ".."):
         # Even when escaped, URL normalisation would turn it into another endpoint.
         raise ValueError(f"{name} must not be {text!r}")
     if _CONTROL.search(text):
         raise ValueError(f"{name} must not hold control characters")
-    return quote(text, safe=_UNESCAPED)
+    return text
 
 
 def query(parameters: Mapping[str, str | int | float | bool | None]) -> str:

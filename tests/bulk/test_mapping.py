@@ -6,17 +6,23 @@ import csv
 import json
 import re
 from collections.abc import Mapping
+from datetime import datetime, timezone
+from decimal import Decimal
+from math import inf
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
+from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kraty_admin._bulk._mapping import make_mapping, parse_map
-from kraty_admin._bulk._readers import read_file
-from kraty_admin._bulk._rows import Kind, Read, Row, Unreadable
+from kraty_admin._bulk._options import ReadOptions
+from kraty_admin._bulk._rows import Kind, LeftOut, Read, Row, Unreadable
+from kraty_admin._bulk._source import open_source
 from kraty_admin._bulk._validate import problem
+from kraty_server_api import checks
 
 WALLET = {"externalPlayerId": "id", "economyKey": "=gold", "amount": "amount"}
 
@@ -26,12 +32,21 @@ def mapped(
     source: dict[str, Any],
     columns: Mapping[str, str] | None = None,
     preset: str | None = None,
+    **options: Any,
 ) -> dict[str, Any]:
     """What one row becomes."""
-    [item] = make_mapping(kind, columns, preset)(Row(7, source))
+    [item] = make_mapping(kind, columns, preset, ReadOptions(**options))(Row(7, source, 3))
     assert isinstance(item, Row)
-    assert item.number == 7
+    assert (7, 3) == (item.number, item.source)
     return item.row
+
+
+def refused(kind: Kind, source: dict[str, Any], **options: Any) -> Unreadable:
+    """What is said of one row that is not sent."""
+    [item] = make_mapping(kind, options=ReadOptions(**options))(Row(7, source, 3))
+    assert isinstance(item, Unreadable)
+    assert (7, 3, "validation_failed") == (item.number, item.source, item.code)
+    return item
 
 
 def test_a_file_becomes_rows_of_the_contract(tmp_path: Path) -> None:
@@ -41,11 +56,11 @@ def test_a_file_becomes_rows_of_the_contract(tmp_path: Path) -> None:
     mapping = make_mapping(
         "wallet", {"externalPlayerId": "PlayFabId", "economyKey": "=gold", "amount": "GC"}
     )
-    items = [each for item in read_file(path) for each in mapping(item)]
+    items = [each for item in open_source(path) for each in mapping(item)]
     assert [item.number for item in items] == [2, 3, 4]
-    assert items[0] == Row(2, {"externalPlayerId": "00123", "economyKey": "gold", "amount": 5})
+    assert Row(2, {"externalPlayerId": "00123", "economyKey": "gold", "amount": 5}, 1) == items[0]
     assert isinstance(items[1], Unreadable)
-    assert items[2] == Row(4, {"externalPlayerId": "0125", "economyKey": "gold", "amount": -3})
+    assert Row(4, {"externalPlayerId": "0125", "economyKey": "gold", "amount": -3}, 3) == items[2]
 
 
 def test_what_is_unreadable_is_passed_on() -> None:
@@ -56,7 +71,7 @@ def test_what_is_unreadable_is_passed_on() -> None:
     # It is not the first row, either: the columns are looked up in the next one.
     mapping = make_mapping("wallet", WALLET)
     mapping(bad)
-    with pytest.raises(ValueError, match="no column"):
+    with pytest.raises(ValueError, match="Column 'id' not found"):
         mapping(Row(4, {"x": 1}))
 
 
@@ -119,18 +134,48 @@ def test_columns_that_are_not_named_are_ignored() -> None:
 def test_a_wrong_column_is_reported_with_the_existing_ones() -> None:
     """The error for an unknown column lists the columns of the file."""
     mapping = make_mapping("players", {"externalPlayerId": "PlayFabID"})
-    with pytest.raises(ValueError, match=r"^no column 'PlayFabID': there are PlayFabId, Name$"):
+    with pytest.raises(ValueError, match=r"^Column 'PlayFabID' not found") as caught:
         mapping(Row(2, {"PlayFabId": "a", "Name": "b"}))
+    assert "The source has PlayFabId, Name." in str(caught.value)
+    assert "--map externalPlayerId=PlayFabId" in str(caught.value)
     mapping = make_mapping("wallet", WALLET | {"amount": "Currency.GC"})
-    with pytest.raises(ValueError, match=r"^no column 'Currency\.GC': there are id$"):
+    with pytest.raises(ValueError, match=r"^Column 'Currency\.GC' not found. The source has id\.$"):
         mapping(Row(2, {"id": "a"}))
+
+
+def test_a_required_field_that_no_column_holds_is_one_error() -> None:
+    """Without a mapping, columns of other names are one error, with the option to type."""
+    mapping = make_mapping("wallet")
+    with pytest.raises(
+        ValueError, match=r"^wallet rows need externalPlayerId and amount"
+    ) as caught:
+        mapping(Row(2, {"User ID": "a", "economyKey": "gold", "coins": "5"}))
+    assert "The source has User ID, economyKey, coins." in str(caught.value)
+    assert "--map 'externalPlayerId=User ID' --map amount=coins" in str(caught.value)
+
+
+@pytest.mark.parametrize("columns", [None, WALLET])
+def test_a_wrong_delimiter_is_one_error(columns: dict[str, str] | None) -> None:
+    """A source of one column whose name holds delimiters names the option for them."""
+    with pytest.raises(ValueError, match=r"pass delimiter=';' \(--delimiter ';'\)"):
+        make_mapping("wallet", columns)(Row(2, {"id;amount": "a;5"}))
+
+
+def test_values_of_a_file_without_a_header_are_not_shown() -> None:
+    """An error does not show the cells of a first line that is no header."""
+    mapping = make_mapping("players", {"externalPlayerId": "id"})
+    with pytest.raises(ValueError, match="2 columns, which look like values") as caught:
+        mapping(Row(2, {"ana@example.test": "b", "h4sh": "c"}))
+    assert "ana" not in str(caught.value)
+    assert "h4sh" not in str(caught.value)
 
 
 def test_a_column_that_a_later_row_lacks_is_left_out() -> None:
     """A row that lacks a column is sent without its field."""
     mapping = make_mapping("wallet", WALLET)
     assert mapping(Row(1, {"id": "a", "amount": 1}))
-    assert mapping(Row(2, {"id": "b"})) == [Row(2, {"externalPlayerId": "b", "economyKey": "gold"})]
+    row = {"externalPlayerId": "b", "economyKey": "gold"}
+    assert [Row(2, row, 2)] == mapping(Row(2, {"id": "b"}, 2))
 
 
 @pytest.mark.parametrize(
@@ -205,7 +250,9 @@ def test_the_source_is_left_as_it_is() -> None:
 def test_amounts_become_whole_numbers(value: object, whole: int) -> None:
     """An amount in text or as a float becomes an integer."""
     for kind, name in (("wallet", "amount"), ("inventory", "quantity")):
-        made = mapped(cast("Kind", kind), {name: value})[name]
+        key = "economyKey" if kind == "wallet" else "itemKey"
+        source = {"externalPlayerId": "a", key: "k", name: value}
+        made = mapped(cast("Kind", kind), source)[name]
         assert (made, type(made)) == (whole, int)
 
 
@@ -213,25 +260,180 @@ def test_amounts_become_whole_numbers(value: object, whole: int) -> None:
     "value",
     [
         *("", "5.0", "1e3", "1,000", "1_000", "\u0665", "5 5", "--5", "0x5", "9" * 401),
-        *(5.5, float(2**53), float("inf"), True, None, [5], {"a": 5}),
+        *(5.5, float(2**53), True, None, [5], {"a": 5}),
     ],
 )
 def test_a_bad_amount_is_kept_for_validation(value: object) -> None:
     """A value that is no amount is kept, so that validation rejects it."""
     row = mapped("wallet", {"externalPlayerId": "a", "economyKey": "b", "amount": value})
-    assert row["amount"] is value
+    assert (value, type(value)) == (row["amount"], type(row["amount"]))
     assert problem("wallet", row) is not None
+
+
+ROW: Final[dict[str, Any]] = {"externalPlayerId": "a", "economyKey": "gold", "amount": 5}
 
 
 @pytest.mark.parametrize("name", ["externalPlayerId", "economyKey", "idempotencyKey"])
 def test_ids_stay_as_they_are(name: str) -> None:
     """An id keeps its text, with zeros and spaces."""
     for value in ("00123", " 5 ", "5.0", "é", "=x"):
-        assert mapped("wallet", {name: value})[name] == value
-    assert mapped("wallet", {name: 123})[name] == "123"
-    assert mapped("wallet", {name: -(10**20)})[name] == "-100000000000000000000"
+        assert value == mapped("wallet", ROW | {name: value}, allow_odd_ids=True)[name]
+    assert "123" == mapped("wallet", ROW | {name: 123})[name]
+    assert "-100000000000000000000" == mapped("wallet", ROW | {name: -(10**20)})[name]
     for odd in (True, 5.0, [1], 10**5000):
-        assert mapped("wallet", {name: odd})[name] is odd
+        assert odd == mapped("wallet", ROW | {name: odd})[name]
+
+
+def test_values_that_json_lacks_are_converted() -> None:
+    """A value of a database or data frame is sent as what it means."""
+    player = UUID(int=5)
+    noon = datetime(2024, 5, 6, 12, tzinfo=timezone.utc)
+    assert {"externalPlayerId": str(player), "economyKey": "gold", "amount": 5} == mapped(
+        "wallet", {"externalPlayerId": player, "economyKey": "gold", "amount": Decimal("5.00")}
+    )
+    assert {"externalPlayerId": "a", "contextSnapshot": {"at": "2024-05-06T12:00:00Z"}} == mapped(
+        "players", {"id": "a", "at": noon}, {"externalPlayerId": "id", "contextSnapshot.at": "at"}
+    )
+
+
+def test_a_value_without_meaning_in_json_fails_without_its_repr() -> None:
+    """A value that cannot be converted fails, and its row is not written down."""
+    item = refused("wallet", ROW | {"externalPlayerId": object()})
+    assert "externalPlayerId holds a value of type object, which JSON lacks" == item.message
+    assert (None, "") == (item.row, item.text)
+    item = refused("players", {"externalPlayerId": "a", "contextSnapshot": {"x": [inf]}})
+    assert "contextSnapshot holds an infinite number, which JSON lacks" == item.message
+    # A column that is not mapped does not matter.
+    assert {"externalPlayerId": "a"} == mapped(
+        "players", {"id": "a", "x": object()}, {"externalPlayerId": "id"}
+    )
+
+
+@pytest.mark.parametrize(
+    ("player", "why"),
+    [
+        pytest.param("NULL", "is what programs write for a missing value", id="NULL"),
+        pytest.param("nan", "is what programs write for a missing value", id="nan"),
+        pytest.param("#N/A", "is what programs write for a missing value", id="spreadsheet"),
+        pytest.param("\\N", "is what programs write for a missing value", id="COPY"),
+        pytest.param("7.65612E+16", "is a number in scientific notation", id="E+16"),
+        pytest.param("7.6561198e+16", "is a number in scientific notation", id="e+16"),
+        pytest.param("1e+16", "is a number in scientific notation", id="no point"),
+        pytest.param("17.0", "is a number with a decimal point", id="float"),
+        pytest.param("p2 ", "begins or ends with white space", id="blank"),
+        pytest.param("\u00a0p2", "begins or ends with white space", id="no-break space"),
+    ],
+)
+def test_ids_that_are_likely_mistakes_are_refused(player: str, why: str) -> None:
+    """An id that an export has spoilt fails, and is imported if the user says so."""
+    item = refused("wallet", ROW | {"externalPlayerId": player})
+    assert item.message.startswith(f"externalPlayerId {why}")
+    assert "--allow-odd-ids" in item.message
+    assert ROW | {"externalPlayerId": player} == item.row
+    allowed = mapped("wallet", ROW | {"externalPlayerId": player}, allow_odd_ids=True)
+    assert player == allowed["externalPlayerId"]
+
+
+@pytest.mark.parametrize(
+    "player",
+    [
+        "12E4567890ABCDEF",
+        "12E-5",
+        "1E16",
+        "nullable",
+        "NaNa",
+        "a b",
+        "é",
+        "1.5.2",
+        "a/b",
+        "x@y",
+        "-1",
+    ],
+)
+def test_other_ids_are_accepted(player: str) -> None:
+    """An id that only resembles a mistake is an id."""
+    assert player == mapped("wallet", ROW | {"externalPlayerId": player})["externalPlayerId"]
+
+
+@pytest.mark.parametrize("player", ["a\tb", "a\nb", ".", "..", "\x7f", "\x85", "a\x00b", ""])
+def test_ids_that_no_call_can_name_are_refused(player: str) -> None:
+    """An id that other calls refuse fails here too, whatever the options."""
+    for allow in (False, True):
+        item = refused("players", {"externalPlayerId": player}, allow_odd_ids=allow)
+        assert item.message.startswith("externalPlayerId must not ")
+    with pytest.raises(ValueError, match="externalPlayerId must not"):
+        checks.path_segment("externalPlayerId", player)
+
+
+def test_a_fixed_row_is_not_mapped_again() -> None:
+    """A row of a failures file skips the mapping and the options, but not the checks."""
+    options = ReadOptions(rename={"gold": "gems"}, skip_zero=True)
+    mapping = make_mapping("wallet", WALLET, options=options)
+    assert [Row(1, ROW, 1)] == mapping(Row(1, ROW, 1, mapped=True))
+    [item] = mapping(Row(2, ROW | {"externalPlayerId": "NULL"}, 2, mapped=True))
+    assert isinstance(item, Unreadable)
+
+
+# Options
+
+
+def test_keys_are_renamed_and_selected() -> None:
+    """Keys are renamed, others are left out with a reason, and unused names are reported."""
+    options = ReadOptions(rename={"GO": "gold", "GX": "gas"}, only={"GO", "XP"}, skip_zero=True)
+    mapping = make_mapping("wallet", options=options)
+    rows = [("GO", 5), ("XP", "7"), ("GE", 9), ("GO", "0")]
+    items = [
+        each
+        for n, (key, amount) in enumerate(rows, 1)
+        for each in mapping(
+            Row(n, {"externalPlayerId": "a", "economyKey": key, "amount": amount}, n)
+        )
+    ]
+    assert [
+        Row(1, ROW, 1),
+        Row(2, ROW | {"economyKey": "XP", "amount": 7}, 2),
+        LeftOut(3, "not_selected", "'GE' is not asked for", 3),
+        LeftOut(4, "zero", "amount is zero", 4),
+    ] == items
+    assert ["'GX' was to be renamed or imported, but no row has it"] == mapping.notes
+
+
+@pytest.mark.parametrize(
+    ("kind", "columns", "preset", "options", "message"),
+    [
+        pytest.param("players", None, None, {"rename": {"a": "b"}}, "rename applies", id="rename"),
+        pytest.param("wallet", None, None, {"id_column": "a"}, "id_column applies", id="id column"),
+        pytest.param(
+            "wallet",
+            {"externalPlayerId": "a"},
+            "playfab",
+            {"id_column": "a"},
+            "pass one of them",
+            id="id column and mapping",
+        ),
+        pytest.param(
+            "wallet", None, None, {"include": {"banned"}}, "no preset leaves", id="include"
+        ),
+        pytest.param(
+            "wallet",
+            None,
+            "firebase",
+            {"include": {"banned"}},
+            "the preset firebase leaves out no such rows",
+            id="include of another platform",
+        ),
+    ],
+)
+def test_options_that_do_not_apply_are_refused(
+    kind: Kind,
+    columns: dict[str, str] | None,
+    preset: str | None,
+    options: dict[str, Any],
+    message: str,
+) -> None:
+    """An option that would have no effect is refused."""
+    with pytest.raises(ValueError, match=message):
+        make_mapping(kind, columns, preset, ReadOptions(**options))
 
 
 def test_text_becomes_an_object_where_it_is_one() -> None:
@@ -246,7 +448,7 @@ def test_text_becomes_an_object_where_it_is_one() -> None:
 
 def test_what_is_optional_is_left_out_where_it_is_empty() -> None:
     """An optional field with an empty value is left out."""
-    row: dict[str, Any] = {"externalPlayerId": "", "itemKey": None, "quantity": ""}
+    row: dict[str, Any] = {"externalPlayerId": "a", "itemKey": None, "quantity": ""}
     empty: dict[str, Any] = {"parameters": "", "reason": None, "idempotencyKey": ""}
     assert mapped("inventory", row | empty) == row
 
@@ -257,7 +459,7 @@ def test_without_columns_other_fields_stay() -> None:
     assert mapped("players", row) == row
 
 
-ids = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
+ids = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1)
 
 
 @settings(max_examples=60, deadline=None)
@@ -271,11 +473,12 @@ def test_from_csv_ids_and_amounts_are_exact(
         writer = csv.writer(file, quoting=csv.QUOTE_ALL)
         writer.writerows([("id", "key", "amount"), *rows])
     columns = {"externalPlayerId": "id", "economyKey": "key", "amount": "amount"}
-    mapping = make_mapping("wallet", columns)
-    made = [each for item in read_file(path) for each in mapping(item)]
+    mapping = make_mapping("wallet", columns, options=ReadOptions(allow_odd_ids=True))
+    made = [each for item in open_source(path) for each in mapping(item)]
     assert [item.row for item in made if isinstance(item, Row)] == [
         {"externalPlayerId": player, "economyKey": key, "amount": amount}
         for player, key, amount in rows
+        if player not in (".", "..")
     ]
 
 

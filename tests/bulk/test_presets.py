@@ -10,9 +10,10 @@ from typing import Any, Final, get_args
 import pytest
 
 from kraty_admin._bulk._mapping import make_mapping
+from kraty_admin._bulk._options import ReadOptions
 from kraty_admin._bulk._presets import PRESETS
-from kraty_admin._bulk._readers import read_file
-from kraty_admin._bulk._rows import Item, Kind, Row, Unreadable
+from kraty_admin._bulk._rows import Item, Kind, Layout, Row, Unreadable
+from kraty_admin._bulk._source import open_source
 from kraty_admin._bulk._validate import problem
 
 PERSONAL: Final = (
@@ -117,10 +118,10 @@ def items_of(
 def rows_of(
     kind: Kind, preset: str, *sources: dict[str, Any], columns: dict[str, str] | None = None
 ) -> list[dict[str, Any]]:
-    """The rows, all of which the contract takes."""
+    """The rows, all of which the contract takes; some may be left out."""
     items = items_of(kind, preset, *sources, columns=columns)
     rows = [item.row for item in items if isinstance(item, Row)]
-    assert len(rows) == len(items)
+    assert not [item for item in items if isinstance(item, Unreadable)]
     assert [problem(kind, row) for row in rows] == [None] * len(rows)
     assert not [each for each in PERSONAL if each in json.dumps(rows)]
     return rows
@@ -132,9 +133,9 @@ def without_keys(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def test_every_platform_has_every_kind() -> None:
     """Each platform has a preset for players, wallets and inventories."""
-    assert {name: tuple(kinds) for name, kinds in PRESETS.items()} == dict.fromkeys(
-        ("playfab", "firebase", "lootlocker"), get_args(Kind)
-    )
+    assert dict.fromkeys(("playfab", "firebase", "lootlocker"), get_args(Kind)) == {
+        name: tuple(kinds) for name, kinds in PRESETS.items()
+    }
 
 
 # PlayFab
@@ -194,7 +195,7 @@ def test_playfab_from_csv(tmp_path: Path) -> None:
             value if isinstance(value, str) else json.dumps(value)
             for value in PLAYFAB_PROFILE.values()
         )
-    sources = [item.row for item in read_file(path) if isinstance(item, Row)]
+    sources = [item.row for item in open_source(path) if isinstance(item, Row)]
     for kind in ("players", "wallet"):
         assert rows_of(kind, "playfab", *sources) == rows_of(kind, "playfab", PLAYFAB_PROFILE)
 
@@ -204,7 +205,7 @@ def test_playfab_from_csv(tmp_path: Path) -> None:
 
 def test_firebase_players(tmp_path: Path) -> None:
     """Firebase's users become rows of players."""
-    items = list(read_file(written(tmp_path / "users.json", FIREBASE_EXPORT)))
+    items = list(open_source(written(tmp_path / "users.json", FIREBASE_EXPORT)))
     sources = [item.row for item in items if isinstance(item, Row)]
     assert rows_of("players", "firebase", *sources) == [
         {
@@ -307,9 +308,20 @@ def test_a_bad_balance_is_kept_for_validation(amount: object) -> None:
 @pytest.mark.parametrize(
     ("kind", "preset", "source", "message"),
     [
-        ("wallet", "playfab", {}, "VirtualCurrencyBalances or VirtualCurrency is missing"),
+        (
+            "wallet",
+            "playfab",
+            {},
+            "VirtualCurrencyBalances or VirtualCurrency or UserVirtualCurrency is missing",
+        ),
         ("wallet", "playfab", {"VirtualCurrency": [1]}, "VirtualCurrency is not an object"),
         ("wallet", "playfab", {"VirtualCurrency": "{broken"}, "VirtualCurrency is not an object"),
+        (
+            "wallet",
+            "playfab",
+            {"VirtualCurrency": {"a": 1}, "VirtualCurrencyBalances": {"a": 2}},
+            "VirtualCurrencyBalances and VirtualCurrency are different",
+        ),
         ("inventory", "playfab", {}, "Inventory or ItemId is missing"),
         ("inventory", "playfab", {"Inventory": {}}, "Inventory is not a list"),
         ("inventory", "playfab", {"Inventory": [1]}, "Inventory holds what is not an object"),
@@ -318,36 +330,64 @@ def test_a_bad_balance_is_kept_for_validation(amount: object) -> None:
         ("wallet", "lootlocker", {"balances": [{"currency": "g"}]}, "amount is missing"),
         ("wallet", "lootlocker", {"balances": [{"amount": "1"}]}, "currency is missing"),
         ("wallet", "lootlocker", {"currency": {}, "amount": "1"}, "code is missing"),
-        ("inventory", "lootlocker", {}, "inventory or asset_id or instance_id is missing"),
+        ("inventory", "lootlocker", {}, "inventory or items or asset_id or instance_id is missing"),
     ],
 )
-def test_another_shape_is_unreadable_rather_than_nothing(
+def test_another_shape_fails_rather_than_vanishes(
     kind: Kind, preset: str, source: dict[str, Any], message: str
 ) -> None:
-    """A record of another shape is reported as unreadable, not dropped."""
-    player = {"PlayFabId": "A", "uid": "A", "player_id": 1}
-    [item] = items_of(kind, preset, player | source)
+    """A record of another shape fails, and nothing of it but the id is kept."""
+    player = {"PlayFabId": "A", "uid": "A", "player_id": "A"}
+    [item] = items_of(kind, preset, player | source | {"email": "ana@example.com"})
     assert isinstance(item, Unreadable)
-    assert (item.number, item.code, item.message) == (1, "unreadable_row", message)
-    assert json.loads(item.text) == player | source
+    assert (1, "validation_failed", message) == (item.number, item.code, item.message)
+    assert ("", {"externalPlayerId": "A"}) == (item.text, item.row)
 
 
-def test_a_row_without_a_player_is_kept_for_validation() -> None:
-    """A row without a player is kept, so that validation rejects it."""
+def test_a_row_without_a_player_fails() -> None:
+    """A row without the player's id fails, and names the column that is empty."""
     source = {"PlayFabId": "", "VirtualCurrency": {"GC": 5}}
     [item] = items_of("wallet", "playfab", source)
-    assert isinstance(item, Row)
-    assert str(problem("wallet", item.row)).startswith("externalPlayerId is missing")
+    assert isinstance(item, Unreadable)
+    assert "'PlayFabId', the column of the players' ids, is empty" == item.message
+
+
+def test_the_line_of_an_export_is_not_kept() -> None:
+    """A failure does not hold the text of an unreadable line, which may be personal data."""
+    layout = Layout((), ",", "csv")
+    bad = Unreadable(3, "unreadable_row", "no", "ana@example.com", 2, layout=layout)
+    mapping = make_mapping("players", preset="firebase")
+    assert [Unreadable(3, "unreadable_row", "no", "", 2)] == mapping(bad)
 
 
 def test_a_file_of_another_platform_is_refused_at_once() -> None:
     """A file of another platform is refused at its first row."""
-    message = (
-        "^no column for the player's id: the preset playfab looks for PlayerId, PlayFabId;"
-        " there are uid, gold$"
-    )
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=r"^No column for the player's id") as caught:
         items_of("wallet", "playfab", {"uid": "A", "gold": 5})
+    assert "playfab looks for PlayerId, PlayFabId. The source has uid, gold." in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "field"),
+    [("wallet", "economyKey"), ("wallet", "amount"), ("inventory", "itemKey")],
+)
+def test_what_differs_within_a_player_cannot_be_overridden(kind: Kind, field: str) -> None:
+    """A mapping that would stand in all balances of a player is refused."""
+    with pytest.raises(ValueError, match=f"^{field} cannot be mapped.*--rename GO=gold"):
+        make_mapping(kind, {field: "=gold"}, "playfab")
+
+
+def test_one_column_holds_the_ids_of_all_rows() -> None:
+    """The column of the ids is chosen once, and a row without it fails."""
+    mapping = make_mapping("wallet", preset="firebase")
+    rows = [{"uid": "u1", "id": 3, "wallet": {"gold": 5}}, {"id": 3, "wallet": {"gold": 6}}]
+    items = [each for n, row in enumerate(rows, 1) for each in mapping(Row(n, row, n))]
+    assert [Row, Unreadable] == [type(item) for item in items]
+    [note] = mapping.notes
+    assert note.startswith("the players' ids are those of the column uid; id could hold them too")
+    mapping = make_mapping("wallet", preset="firebase", options=ReadOptions(id_column="id"))
+    items = [each for n, row in enumerate(rows, 1) for each in mapping(Row(n, row, n))]
+    assert ["3", "3"] == [item.row["externalPlayerId"] for item in items if isinstance(item, Row)]
 
 
 def test_columns_override_single_fields() -> None:

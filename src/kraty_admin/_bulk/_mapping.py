@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from difflib import get_close_matches
 from typing import Any, Final, NamedTuple, cast
 
+from kraty_server_api import checks
+
+from ._json_rows import parse_json
 from ._options import ReadOptions
-from ._presets import preset_for
-from ._readers import parse_json
-from ._rows import UNREADABLE, Item, Kind, Read, Row, Unreadable, excerpt
-from ._validate import Field, fields
+from ._presets import Left, Preset, is_zero, preset_for
+from ._rows import Item, Kind, LeftOut, Read, Row, Unreadable, listed
+from ._validate import fields
+from ._values import plain
 
 __all__ = ["RowMapping", "make_mapping", "parse_map"]
 
@@ -21,7 +26,16 @@ _WHOLE: Final = re.compile(r"[+-]?[0-9]{1,400}")
 _EXACT: Final = 2**53 - 1
 """Beyond this a float may stand for several whole numbers."""
 
+_SHORT: Final = 19
+"""In characters. Shorter numbers need no pattern."""
+
 _ABSENT: Final = object()
+
+_PLAIN: Final = frozenset({str, int, bool, type(None)})
+"""The types that JSON has as they are."""
+
+INVALID: Final = "validation_failed"
+"""The code of rows that are refused here; the server has the same."""
 
 
 def parse_map(pairs: Iterable[str]) -> dict[str, str]:
@@ -47,30 +61,13 @@ def parse_map(pairs: Iterable[str]) -> dict[str, str]:
     return columns
 
 
-class RowMapping:
-    """Turns an item of one source into one or more items with the contract's fields."""
-
-    def __init__(self, convert: Callable[[Read], list[Item]]) -> None:
-        self._convert = convert
-        self.notes: list[str] = []
-        """What the user should know about the mapping, in sentences; complete when all is read."""
-
-    def __call__(self, item: Read) -> list[Item]:
-        """Map an item of the source.
-
-        Raises:
-            ValueError: The first row of the source does not fit the mapping or the preset.
-        """
-        return self._convert(item)
-
-
 def make_mapping(
     kind: Kind,
     columns: Mapping[str, str] | None = None,
     preset: str | None = None,
     options: ReadOptions = _DEFAULT,
 ) -> RowMapping:
-    """What turns a row of a source into rows as the contract has them: none, one or several.
+    """What turns a row of a source into rows as the contract has them.
 
     It is for one source: the columns are looked up in the first row that it is given.
 
@@ -80,53 +77,287 @@ def make_mapping(
             path goes into objects, also those that a cell holds as JSON; a column
             whose name is the path itself comes first. `=gold` stands for the text
             `gold` on every row. `contextSnapshot.country` and `parameters.level` name
-            members to build those objects of. Columns that are not named stay behind.
+            members to build those objects of. Other columns are ignored.
         preset: A platform whose exports are understood as they are; `columns` then
             override single fields.
-        options: Which rows and ids are taken.
+        options: Which rows and ids are taken, and which keys are renamed.
 
     Returns:
-        The mapping. It passes on what is unreadable. Without columns and a preset,
-        rows keep their fields. In all cases text becomes a number or an object where the
-        contract wants one and the text is one, and an optional field is left out where its
-        value is null or empty text.
+        The mapping. Without columns and a preset, rows keep their fields. In all cases values
+        that JSON lacks are converted, text becomes a number or an object where the contract
+        wants one and the text is one, and an optional field is left out where its value is
+        null or empty text.
 
     Raises:
         ValueError: The contract lacks such a field, a field that it requires has no
-            column, or there is no such preset. The mapping raises it for the first row:
-            there is no such column.
+            column, there is no such preset, or an option does not apply. The mapping raises
+            it for the first row: there is no such column.
     """
-    wire = fields(kind)
     targets = _targets(kind, columns or {})
-    convert_preset = None if preset is None else preset_for(preset, kind)
-    if targets and convert_preset is None:
+    known = None if preset is None else preset_for(preset, kind)
+    if known is not None:
+        _check_override(kind, known.name, targets)
+    elif targets:
         _check_complete(kind, targets)
-    unchecked = True
+    _check_options(kind, options, known, {target.name for target in targets})
+    return RowMapping(kind, targets, known, options)
 
-    def to_wire(item: Read) -> list[Item]:
-        nonlocal unchecked
+
+def _check_override(kind: Kind, preset: str, targets: Sequence[_Target]) -> None:
+    """Refuse a column that would stand in all of the rows that one row of the source makes."""
+    for target in targets:
+        if target.path[0] in _HOLDING.get(kind, ()):
+            raise ValueError(
+                f"{target.name} cannot be mapped: the preset {preset} takes it from the export,"
+                " where a player may have several. To rename one, pass rename={'GO': 'gold'}"
+                " (--rename GO=gold); to import only some, only={'GO'} (--only GO)"
+            )
+
+
+def _check_options(
+    kind: Kind, options: ReadOptions, preset: Preset | None, mapped: AbstractSet[str]
+) -> None:
+    if kind == "players":
+        for name in ("rename", "only", "skip_zero"):
+            if getattr(options, name):
+                raise ValueError(f"{name} applies to balances and items, not to players")
+    if options.id_column is not None:
+        if preset is None:
+            raise ValueError("id_column applies to presets: map externalPlayerId to the column")
+        if "externalPlayerId" in mapped:
+            raise ValueError("id_column and a mapping of externalPlayerId: pass one of them")
+    allowed = frozenset[str]() if preset is None else preset.includes
+    for name in sorted(options.include - allowed):
+        what = (
+            "no preset leaves out" if preset is None else f"the preset {preset.name} leaves out no"
+        )
+        raise ValueError(f"include={name!r} does not apply: {what} such rows")
+
+
+class RowMapping:
+    """Turns a row of one source into one or more items with the contract's fields."""
+
+    def __init__(
+        self,
+        kind: Kind,
+        targets: Sequence[_Target],
+        preset: Preset | None,
+        options: ReadOptions,
+    ) -> None:
+        self._kind: Kind = kind
+        self._targets = targets
+        self._preset = preset
+        self._options = options
+        self._fields = {
+            name: (_CONVERSIONS[field.type], field.required) for name, field in fields(kind).items()
+        }
+        self._key, self._amount = _HOLDING.get(kind, ("", ""))
+        self._selects = bool(options.rename or options.only is not None or options.skip_zero)
+        self._id_column: str | None = None
+        self._unchecked = True
+        self._unused = {*options.rename, *(options.only or ())}
+        self._notes: list[str] = []
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know about the mapping, in sentences; complete when all is read."""
+        unused = [
+            f"{name!r} was to be renamed or imported, but no row has it"
+            for name in sorted(self._unused)
+        ]
+        return self._notes + unused
+
+    def __call__(self, item: Read) -> list[Item]:
+        """Map a row of the source.
+
+        Raises:
+            ValueError: The first row of the source does not fit the mapping or the preset.
+        """
         if isinstance(item, Unreadable):
-            return [item]
-        number, source, count, _ = item
-        if unchecked:
-            _check_columns(targets, source)
-            if convert_preset is not None:
-                convert_preset.check(source, {target.name for target in targets})
-            unchecked = False
-        if convert_preset is not None:
-            try:
-                rows = convert_preset.rows(source)
-            except ValueError as error:
-                return [_unreadable(number, str(error), source)._replace(source=count)]
-        else:
-            rows = [dict[str, Any]()] if targets else [source]
-        return [Row(number, _converted(wire, _filled(row, targets, source)), count) for row in rows]
+            # The line of an export may hold what the preset leaves behind.
+            return [item if self._preset is None else item._replace(text="", layout=None)]
+        if item.mapped:
+            return [self._finished(item, item.row)]
+        if self._preset is not None:
+            return self._of_preset(item, self._preset)
+        if self._unchecked:
+            self._check(item.row)
+        row = _filled({}, self._targets, item.row) if self._targets else item.row
+        return [self._selected(item, row)]
 
-    return RowMapping(to_wire)
+    # Presets
+
+    def _of_preset(self, item: Row, preset: Preset) -> list[Item]:
+        source = preset.unwrap(item.row)
+        if self._unchecked:
+            self._check_preset(source, preset)
+        column = self._id_column
+        player = None if column is None else source.get(column)
+        if column is not None and (player is None or player == ""):
+            message = f"{column!r}, the column of the players' ids, is empty"
+            return [_failed(item, message, None)]
+        try:
+            made = list(preset.convert(source, player, self._options.include))
+        except ValueError as error:
+            return [_failed(item, str(error), self._only_id(player))]
+        if not made:
+            return [LeftOut(item.number, "nothing", _NOTHING[self._kind], item.source)]
+        return [
+            LeftOut(item.number, each.reason, each.message, item.source)
+            if isinstance(each, Left)
+            else self._selected(item, _filled(each, self._targets, source))
+            for each in made
+        ]
+
+    def _only_id(self, player: object) -> dict[str, Any] | None:
+        """What the failures file may hold of a row that the preset does not understand."""
+        # A player is whole with its id alone: it would be imported, unfixed, from that file.
+        return None if self._kind == "players" or player is None else {_PLAYER: _to_text(player)}
+
+    def _check_preset(self, source: Mapping[str, Any], preset: Preset) -> None:
+        _check_columns(self._targets, source)
+        self._unchecked = False
+        if any(target.name == _PLAYER for target in self._targets):
+            return
+        wanted = self._options.id_column
+        if wanted is not None:
+            if wanted not in source:
+                raise ValueError(f"Column {wanted!r} not found. {_has(source)}")
+            self._id_column = wanted
+            return
+        there = [name for name in preset.ids if name in source]
+        if not there:
+            advice = f". {preset.advice}" if preset.advice else ""
+            raise ValueError(
+                f"No column for the player's id: the preset {preset.name} looks for"
+                f" {', '.join(preset.ids)}. {_has(source)}. Name one with id_column="
+                f" (--id-column){advice}"
+            )
+        filled = [name for name in there if source[name] not in (None, "")]
+        chosen, *others = [*filled, *(name for name in there if name not in filled)]
+        self._id_column = chosen
+        more = f"; {', '.join(others)} could hold them too: see id_column" if others else ""
+        self._notes.append(f"the players' ids are those of the column {chosen}{more}")
+
+    # Other sources
+
+    def _check(self, source: Mapping[str, Any]) -> None:
+        self._unchecked = False
+        _check_columns(self._targets, source)
+        if self._targets:
+            return
+        lacking = [
+            name
+            for name, field in fields(self._kind).items()
+            if field.required and name not in source
+        ]
+        if lacking:
+            raise ValueError(
+                f"{self._kind} rows need {' and '.join(lacking)}. {_has(source)}. Say which column"
+                f" holds {'it' if len(lacking) == 1 else 'each'}: {_suggested(lacking, source)}"
+            )
+
+    # Rows
+
+    def _selected(self, item: Row, row: dict[str, Any]) -> Item:
+        """The item of a row, unless an option leaves it out."""
+        if self._selects:
+            key = row.get(self._key)
+            if isinstance(key, str):
+                self._unused.discard(key)
+                if self._options.only is not None and key not in self._options.only:
+                    return LeftOut(
+                        item.number, "not_selected", f"{key!r} is not asked for", item.source
+                    )
+                if key in self._options.rename:
+                    row = {**row, self._key: self._options.rename[key]}
+            if self._options.skip_zero and is_zero(row.get(self._amount)):
+                return LeftOut(item.number, "zero", f"{self._amount} is zero", item.source)
+        return self._finished(item, row)
+
+    def _finished(self, item: Row, row: Mapping[str, Any]) -> Item:
+        """The item of a row whose fields are filled: converted, and with a plausible id."""
+        converted: dict[str, Any] = {}
+        for name, value in row.items():
+            if type(value) not in _PLAIN:
+                try:
+                    value = plain(value)
+                except ValueError as error:
+                    return _failed(item, f"{name} {error}", None)
+            known = self._fields.get(name)
+            if known is None:
+                converted[name] = value
+            elif known[1] or (value is not None and value != ""):
+                converted[name] = known[0](value)
+        player = converted.get(_PLAYER)
+        if isinstance(player, str) and _COMMON_ID.fullmatch(player) is None:
+            problem = self._odd(player)
+            if problem is not None:
+                return _failed(item, problem, converted)
+        return Row(item.number, converted, item.source)
+
+    def _odd(self, player: str) -> str | None:
+        try:
+            checks.identifier(_PLAYER, player)
+        except ValueError as error:
+            return str(error)
+        if self._options.allow_odd_ids:
+            return None
+        why = odd_id(player)
+        return (
+            why
+            and f"{_PLAYER} {why}; to import it nevertheless, pass allow_odd_ids (--allow-odd-ids)"
+        )
 
 
-def _unreadable(number: int, message: str, source: Mapping[str, Any]) -> Unreadable:
-    return Unreadable(number, UNREADABLE, message, excerpt(json.dumps(source, default=str)))
+def _failed(item: Row, message: str, row: dict[str, Any] | None) -> Unreadable:
+    return Unreadable(item.number, INVALID, message, "", item.source, row)
+
+
+_PLAYER: Final = "externalPlayerId"
+_HOLDING: Final[Mapping[str, tuple[str, str]]] = {
+    "wallet": ("economyKey", "amount"),
+    "inventory": ("itemKey", "quantity"),
+}
+"""What a row is of, and how much of it."""
+
+_NOTHING: Final[Mapping[str, str]] = {
+    "players": "there is no player",
+    "wallet": "the player has no balances",
+    "inventory": "the player has no items",
+}
+
+
+# Ids
+
+_COMMON_ID: Final = re.compile(
+    r"(?!(?:null|none|nil|nan|nat|na|undefined)$)[A-Za-z0-9_-]+", re.IGNORECASE
+)
+"""Ids that need no closer look."""
+
+_MISSING: Final = frozenset(
+    {"null", "none", "nil", "nan", "nat", "na", "n/a", "#n/a", "<na>", "<null>", "(null)", "\\n"}
+    | {"undefined", "-"}
+)
+_SCIENTIFIC: Final = re.compile(r"[+-]?(?:\d+\.\d*|\.\d+)[eE][+-]?\d+|[+-]?\d+[eE]\+\d+")
+_DECIMAL: Final = re.compile(r"[+-]?\d+\.0*")
+
+
+def odd_id(player: str) -> str | None:
+    """Why an id is likely a mistake of an export; `None` if it is not.
+
+    Returns:
+        The reason, to follow the name of the field.
+    """
+    if player != player.strip():
+        return "begins or ends with white space"
+    if player.casefold() in _MISSING:
+        return "is what programs write for a missing value"
+    if _SCIENTIFIC.fullmatch(player):
+        return "is a number in scientific notation, which has lost digits: export ids as text"
+    if _DECIMAL.fullmatch(player):
+        return "is a number with a decimal point: export ids as text"
+    return None
 
 
 # Columns
@@ -180,8 +411,47 @@ def _check_complete(kind: Kind, targets: Iterable[_Target]) -> None:
 def _check_columns(targets: Iterable[_Target], source: Mapping[str, Any]) -> None:
     for target in targets:
         if target.constant is None and not _has_column(source, target.source):
-            column = target.source
-            raise ValueError(f"no column {column!r}: there are {', '.join(map(str, source))}")
+            close = get_close_matches(target.source, map(str, source), 1)
+            hint = f" Try {_as_map(target.name, close[0])}." if close else ""
+            raise ValueError(f"Column {target.source!r} not found. {_has(source)}.{hint}")
+
+
+def _has(source: Mapping[str, Any]) -> str:
+    """Which columns there are, and what to do if they are not separated."""
+    alone = str(next(iter(source))) if len(source) == 1 else ""
+    found = next((each for each in (";", "\t", "|", ",") if each in alone), None)
+    if found is not None:
+        return (
+            f"The source has one column, whose name holds {found!r}: pass delimiter={found!r}"
+            f" (--delimiter {found!r})"
+        )
+    return f"The source has {listed(source)}"
+
+
+def _as_map(name: str, column: str) -> str:
+    return f"mapping={{{name!r}: {column!r}}} (--map {shlex.quote(f'{name}={column}')})"
+
+
+_USUAL: Final[Mapping[str, tuple[str, ...]]] = {
+    "externalPlayerId": ("playerid", "userid", "uid", "accountid", "playfabid", "localid", "id"),
+    "economyKey": ("currency", "currencycode", "currencyid", "economy"),
+    "amount": ("balance", "amount", "value", "coins", "gold"),
+    "itemKey": ("item", "itemid", "itemcode", "sku"),
+    "quantity": ("count", "qty", "amount", "quantity"),
+}
+"""How columns are often called, without signs and case."""
+
+
+def _suggested(fields: Iterable[str], source: Mapping[str, Any]) -> str:
+    """What to type, with the most likely columns."""
+    plain_names = {re.sub(r"\W|_", "", str(name)).casefold(): str(name) for name in source}
+    options: list[str] = []
+    for field in fields:
+        likely = next(
+            (plain_names[name] for name in _USUAL[field] if name in plain_names), "COLUMN"
+        )
+        options.append(f"--map {shlex.quote(f'{field}={likely}')}")
+    return f"mapping= ({' '.join(options)})"
 
 
 def _has_column(source: Mapping[str, Any], path: str) -> bool:
@@ -195,7 +465,12 @@ def _filled(
     """A row with the values of the columns that were asked for."""
     filled = dict(row)
     for name, path, column, constant in targets:
-        value = constant if constant is not None else _look_up(source, column)
+        if constant is not None:
+            value: object = constant
+        elif column in source:
+            value = source[column]
+        else:
+            value = _look_up(source, column)
         if len(path) == 1:
             if value is _ABSENT:
                 filled.pop(name, None)
@@ -248,19 +523,10 @@ def _as_object(value: object) -> dict[str, Any] | None:
 # Values
 
 
-def _converted(wire: Mapping[str, Field], row: Mapping[str, Any]) -> dict[str, Any]:
-    converted: dict[str, Any] = {}
-    for name, value in row.items():
-        field = wire.get(name)
-        if field is None:
-            converted[name] = value
-        elif field.required or (value is not None and value != ""):
-            converted[name] = _CONVERSIONS[field.type](value)
-    return converted
-
-
 def _to_whole(value: object) -> object:
     if isinstance(value, str):
+        if len(value) < _SHORT and value.isdecimal() and value.isascii():
+            return int(value)
         text = value.strip()
         return int(text) if _WHOLE.fullmatch(text) else value
     if isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT:
@@ -269,6 +535,8 @@ def _to_whole(value: object) -> object:
 
 
 def _to_text(value: object) -> object:
+    if type(value) is str:
+        return value
     if isinstance(value, int) and not isinstance(value, bool):
         try:
             return str(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, TypeVar, get_args
+from typing import Literal, get_args
 
 import attrs
 
@@ -20,8 +20,6 @@ Quoting = Literal["csv", "none"]
 Inclusion = Literal["expiring", "rentals", "banned", "disabled"]
 """What a preset leaves out unless it is asked for."""
 
-_Name = TypeVar("_Name", bound=str)
-
 
 def _dict(value: Mapping[str, str]) -> Mapping[str, str]:
     if not isinstance(value, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers may pass anything
@@ -29,7 +27,7 @@ def _dict(value: Mapping[str, str]) -> Mapping[str, str]:
     return dict(value)
 
 
-def _set(value: Iterable[_Name] | None) -> frozenset[_Name] | None:
+def _set(value: Iterable[str] | None) -> frozenset[str] | None:
     if value is None:
         return None
     if isinstance(value, str | Mapping) or not isinstance(value, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers may pass anything
@@ -37,7 +35,7 @@ def _set(value: Iterable[_Name] | None) -> frozenset[_Name] | None:
     return frozenset(value)
 
 
-def _inclusions(value: Iterable[Inclusion]) -> frozenset[Inclusion]:
+def _some(value: Iterable[str]) -> frozenset[str]:
     return _set(value) or frozenset()
 
 
@@ -101,7 +99,7 @@ class ReadOptions:
     only: frozenset[str] | None = attrs.field(default=None, converter=_set)
     """The currencies or items to import, as the source names them. Others are left out, counted."""
 
-    include: frozenset[Inclusion] = attrs.field(default=frozenset(), converter=_inclusions)
+    include: frozenset[str] = attrs.field(default=frozenset(), converter=_some)
     """What presets import only on request.
 
     `"expiring"`: items with an expiration, as permanent items. `"rentals"`: rented items, as

@@ -7,9 +7,12 @@ add up. All items of a source row have its `number` and its `source`.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from typing import Any, Final, Literal, NamedTuple
 
 __all__ = [
+    "LONGEST_TEXT",
     "UNREADABLE",
     "Item",
     "Kind",
@@ -19,12 +22,14 @@ __all__ = [
     "Row",
     "Unreadable",
     "excerpt",
+    "listed",
 ]
 
 Kind = Literal["players", "wallet", "inventory"]
 
 UNREADABLE: Final = "unreadable_row"
-_LONGEST_TEXT: Final = 2000
+LONGEST_TEXT: Final = 2000
+"""In characters. How much of a line a report holds."""
 
 
 class Row(NamedTuple):
@@ -87,5 +92,23 @@ Item = Row | LeftOut | Unreadable
 
 def excerpt(text: str) -> str:
     """As much of a line as a report may hold, fit to be written as UTF-8."""
-    cut = text[:_LONGEST_TEXT].rstrip("\r\n")
+    cut = text[:LONGEST_TEXT].rstrip("\r\n")
     return cut if cut.isascii() else cut.encode("utf-8", "surrogateescape").decode(errors="replace")
+
+
+_NAMELIKE: Final = re.compile(r"[^\W\d][\w .:/()\[\]$#*-]{0,63}")
+_SHOWN: Final = 40
+
+
+def listed(names: Iterable[object]) -> str:
+    """The names of columns, for a message.
+
+    The first line of a file without a header holds values of the first player. So a name that
+    looks like a value is not shown, and no name at all beside an e-mail address.
+    """
+    every = [str(name) for name in names]
+    if any("@" in name for name in every):
+        return f"{len(every)} columns, which look like values rather than names"
+    shown = [name if _NAMELIKE.fullmatch(name) else "(no name)" for name in every[:_SHOWN]]
+    more = f" and {len(every) - _SHOWN} more" if len(every) > _SHOWN else ""
+    return ", ".join(shown) + more

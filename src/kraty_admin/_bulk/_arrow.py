@@ -1,0 +1,121 @@
+"""Parquet files, and whatever gives its table as an Arrow stream: data frames and DuckDB.
+
+pyarrow comes with an extra, and with few types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import Any, Final, Protocol, cast
+
+from ._lines import unreadable
+from ._rows import Read, Row, listed
+
+__all__ = ["has_stream", "read_parquet", "read_stream"]
+
+_BATCH: Final = 2000
+
+
+class _Batch(Protocol):
+    num_rows: int
+
+    def to_pylist(self) -> list[dict[str, Any]]: ...
+
+    def slice(self, offset: int, length: int) -> _Batch: ...
+
+
+class _ParquetFile(Protocol):
+    schema_arrow: Any
+    metadata: Any
+
+    def iter_batches(self, batch_size: int) -> Iterator[_Batch]: ...
+
+
+def _modules() -> tuple[Any, Any]:
+    try:
+        return import_module("pyarrow"), import_module("pyarrow.parquet")
+    except ImportError:
+        raise ValueError(
+            "Parquet and Arrow need an extra: pip install 'kraty-admin[parquet]'"
+        ) from None
+
+
+def read_parquet(name: str, file: object, on_rows: Callable[[int, int], object]) -> Iterator[Read]:
+    """The rows of a Parquet file. Their values are those of Python, not yet of JSON.
+
+    Args:
+        name: What errors call the file.
+        file: The file, open.
+        on_rows: Called with how many rows have been read, and how many there are.
+
+    Raises:
+        ValueError: It cannot be read, or pyarrow is not installed.
+    """
+    arrow, parquet = _modules()
+    number = 0
+    try:
+        table: _ParquetFile = parquet.ParquetFile(file)
+        _check_names(table.schema_arrow.names)
+        for batch in table.iter_batches(_BATCH):
+            for item in _items(batch, number):
+                yield item
+                number += 1
+            on_rows(number, table.metadata.num_rows)
+    except (arrow.ArrowException, ValueError, OSError) as error:
+        raise ValueError(f"{name} cannot be read beyond row {number}: {error}") from error
+    if number == 0:
+        raise ValueError(f"{name} is empty: it has columns, but no rows")
+
+
+def has_stream(source: object) -> bool:
+    """Whether an object gives its rows as an Arrow stream."""
+    return hasattr(source, "__arrow_c_stream__")
+
+
+def read_stream(source: object) -> Iterator[Read]:
+    """The rows of an object that gives them as an Arrow stream.
+
+    Raises:
+        ValueError: It has columns of the same name, or pyarrow is not installed.
+    """
+    arrow, _ = _modules()
+    reader = arrow.RecordBatchReader.from_stream(source)
+    names: list[str] = reader.schema.names
+    _check_names(names)
+    number = 0
+    for batch in cast("Iterator[_Batch]", reader):
+        # A data frame may be one batch of millions of rows.
+        for offset in range(0, batch.num_rows, _BATCH):
+            for item in _items(batch.slice(offset, _BATCH), number):
+                yield item
+                number += 1
+
+
+def _check_names(names: list[str]) -> None:
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise ValueError(f"it names columns twice: {listed(twice)}")
+
+
+def _items(batch: _Batch, before: int) -> Iterator[Read]:
+    for number, value in enumerate(_values(batch), before + 1):
+        yield _item(number, value)
+
+
+def _values(batch: _Batch) -> list[dict[str, Any] | None]:
+    """The rows of a batch; `None` for one that Python has no values for."""
+    try:
+        return list(batch.to_pylist())
+    except ValueError:
+        if batch.num_rows == 1:
+            return [None]
+    rows = (_values(batch.slice(offset, 1)) for offset in range(batch.num_rows))
+    return [row for [row] in rows]
+
+
+def _item(number: int, value: dict[str, Any] | None) -> Read:
+    if value is None:
+        flaw = "holds a value that Python has no type for"
+        return unreadable(number, flaw, "")._replace(source=number)
+    return Row(number, value, number)

@@ -1,0 +1,132 @@
+"""Query results: cursors of the DB-API, results of SQLAlchemy, and queries by their text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from importlib import import_module
+from typing import Any, Final, Protocol, cast
+
+from ._rows import listed
+
+__all__ = ["is_cursor", "is_result", "query", "rows_of_cursor", "rows_of_result"]
+
+_BATCH: Final = 2000
+
+
+class Cursor(Protocol):
+    """A cursor of the DB-API."""
+
+    @property
+    def description(self) -> Sequence[Sequence[Any]] | None:
+        """What the columns are: the name comes first."""
+        ...
+
+    def fetchmany(self, size: int, /) -> Sequence[Any]:
+        """The next rows; none at the end."""
+        ...
+
+
+class Result(Protocol):
+    """A result of SQLAlchemy."""
+
+    def mappings(self) -> Iterable[Mapping[str, Any]]:
+        """The rows by the names of their columns."""
+        ...
+
+
+def is_cursor(source: object) -> bool:
+    """Whether an object looks like a cursor of the DB-API."""
+    return hasattr(source, "description") and hasattr(source, "fetchmany")
+
+
+def is_result(source: object) -> bool:
+    """Whether an object looks like a result of SQLAlchemy."""
+    return callable(getattr(source, "mappings", None)) and hasattr(source, "keys")
+
+
+def rows_of_cursor(cursor: Cursor) -> Iterator[dict[str, Any]]:
+    """The rows of a query that a cursor has run.
+
+    Raises:
+        ValueError: It has run none, or two columns have the same name.
+    """
+    description = cursor.description
+    if description is None:
+        raise ValueError("the cursor has no rows: run a query on it first")
+    names = [str(column[0]) for column in description]
+    _check_names(names)
+    while rows := cursor.fetchmany(_BATCH):
+        for row in rows:
+            if isinstance(row, Mapping):
+                yield dict(cast("Mapping[str, Any]", row))
+            else:
+                yield dict(zip(names, row, strict=True))
+
+
+def rows_of_result(result: Result) -> Iterator[dict[str, Any]]:
+    """The rows of a result of SQLAlchemy.
+
+    Raises:
+        ValueError: Two columns have the same name.
+    """
+    keys = cast("Any", result).keys()
+    _check_names([str(name) for name in keys])
+    for row in result.mappings():
+        yield dict(row)
+
+
+def _check_names(names: Sequence[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"the query names columns twice: {listed(twice)}; rename them with AS")
+
+
+def query(sql: str, url: str) -> Iterator[dict[str, Any]]:
+    """The rows of a query, read in parts.
+
+    Needs `pip install 'kraty-admin[sql]'` and a driver of the database.
+
+    Args:
+        sql: A query that orders its rows: only then an import can be resumed.
+        url: Where the database is, as SQLAlchemy names it, such as
+            `postgresql+psycopg://user:password@host/game`. It is a secret.
+
+    Raises:
+        ValueError: The query has no `ORDER BY`, two columns have the same name, or SQLAlchemy
+            or the driver is not installed.
+        OSError: The database refuses the connection or the query. The message holds
+            neither the URL nor values.
+    """
+    if not re.search(r"\border\s+by\b", sql, re.IGNORECASE):
+        raise ValueError(
+            "the query needs ORDER BY: a stopped import resumes only if the rows come in the same"
+            " order again"
+        )
+    try:
+        alchemy: Any = import_module("sqlalchemy")
+    except ImportError:
+        raise ValueError("--sql needs an extra: pip install 'kraty-admin[sql]'") from None
+    return _rows_of_query(alchemy, sql, url)
+
+
+def _rows_of_query(alchemy: Any, sql: str, url: str) -> Iterator[dict[str, Any]]:
+    try:
+        engine = alchemy.create_engine(url)
+    except ImportError as error:
+        raise ValueError(f"the driver of the database is not installed: {error.name}") from None
+    except alchemy.exc.ArgumentError:
+        # Its message holds the URL, and so the password.
+        raise ValueError(
+            "the URL of the database must be like postgresql+psycopg://user@host/name"
+        ) from None
+    try:
+        options = {"stream_results": True, "yield_per": _BATCH}
+        with closing(engine.connect().execution_options(**options)) as connection:
+            yield from rows_of_result(connection.exec_driver_sql(sql))
+    except alchemy.exc.SQLAlchemyError as error:
+        cause = getattr(error, "orig", None) or error
+        raise OSError(f"the database refuses the query: {type(cause).__name__}: {cause}") from None
+    finally:
+        engine.dispose()

@@ -1,0 +1,241 @@
+"""What the presets of all platforms share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from datetime import datetime, timezone
+from typing import Any, Final, NamedTuple, TypeAlias, cast
+
+from ..._call._idempotency import derive_key_of_any
+from .._delimited import Headerless
+from .._json_rows import KEY, parse_json
+
+__all__ = [
+    "Left",
+    "Made",
+    "Preset",
+    "Source",
+    "Wire",
+    "as_list",
+    "as_mapping",
+    "balance",
+    "first_of",
+    "holding",
+    "is_zero",
+    "iso",
+    "milliseconds",
+    "of_map",
+    "parsed",
+    "player_row",
+    "required",
+    "text_of",
+]
+
+Source: TypeAlias = Mapping[str, Any]
+"""A row of the platform."""
+
+Wire: TypeAlias = dict[str, Any]
+"""A row of the contract, or a part of one."""
+
+
+class Left(NamedTuple):
+    """What stands in the place of a row that is left out."""
+
+    reason: str
+    """As in `LeftOut`."""
+    message: str
+
+
+Made: TypeAlias = Wire | Left
+
+
+def _same(source: Source) -> Source:
+    return source
+
+
+class Preset(NamedTuple):
+    """How the exports of one platform are read, for one kind of row."""
+
+    name: str
+    ids: tuple[str, ...]
+    """The columns that may hold the player's id, the best first."""
+    marks: frozenset[str]
+    """Columns by which a row of this platform is recognised in a document."""
+    convert: Callable[[Source, object, AbstractSet[str]], Iterable[Made]]
+    """Makes rows of a row of the platform, for a player, including what is asked for.
+
+    It raises a `ValueError` if the row is not of a known shape.
+    """
+    unwrap: Callable[[Source], Source] = _same
+    """Takes a row out of what a tool or an answer has put around it."""
+    headerless: Headerless | None = None
+    """A file without a header that the platform writes."""
+    advice: str = ""
+    """What to do if there is no column for the player's id."""
+    includes: frozenset[str] = frozenset()
+    """What it leaves out unless it is asked for."""
+
+    def fits(self, columns: AbstractSet[str], *, keyed: bool) -> bool:
+        """Whether rows with these columns look like this platform's.
+
+        Args:
+            columns: The columns.
+            keyed: Whether the rows are members of an object, whose names are the ids.
+        """
+        named = KEY in self.ids if keyed else not columns.isdisjoint(self.ids)
+        return named and not columns.isdisjoint(self.marks)
+
+
+# Rows
+
+
+def player_row(player: object, **context: object) -> Wire:
+    """A row of a player, with what is known of the context."""
+    known = {name: value for name, value in context.items() if value is not None}
+    return _of(player) | ({"contextSnapshot": known} if known else {})
+
+
+def balance(player: object, key: object, amount: object) -> Made:
+    """A row of a balance."""
+    if is_zero(amount):
+        return Left("zero", f"the balance of {_named(key)} is zero")
+    return _of(player) | {"economyKey": key, "amount": amount}
+
+
+def holding(
+    player: object,
+    key: object,
+    quantity: object,
+    *,
+    parameters: object = None,
+    instance: tuple[str, object] | None = None,
+) -> Made:
+    """A row of an item. An instance of one gets a key of its own, so that two of them count."""
+    if is_zero(quantity):
+        return Left("zero", f"the quantity of {_named(key)} is zero")
+    row = _of(player) | {"itemKey": key, "quantity": quantity}
+    if parameters is not None and parameters != {}:
+        row["parameters"] = parameters
+    if instance is not None and instance[1] is not None:
+        ids = [str(part) for part in (player, instance[1]) if part is not None]
+        row["idempotencyKey"] = derive_key_of_any(instance[0], *ids)
+    return row
+
+
+def _of(player: object) -> Wire:
+    return {} if player is None else {"externalPlayerId": player}
+
+
+def _named(key: object) -> str:
+    return repr(key) if isinstance(key, str) else "an unnamed one"
+
+
+# Values
+
+
+def first_of(source: Source, *names: str) -> Any:
+    """The first of these that is there and holds something."""
+    return next((source[name] for name in names if source.get(name) not in (None, "")), None)
+
+
+def required(source: Source, name: str) -> Any:
+    """What has to be there.
+
+    Raises:
+        ValueError: It is missing or empty.
+    """
+    value = first_of(source, name)
+    if value is None:
+        raise ValueError(f"{name} is missing")
+    return value
+
+
+def text_of(source: Source, *names: str) -> str | None:
+    """The first of these that holds something, if it is text."""
+    value = first_of(source, *names)
+    return value if isinstance(value, str) else None
+
+
+def parsed(value: object) -> object:
+    """A value, or what it is as JSON if it is text that holds a list or an object."""
+    if not isinstance(value, str) or value.lstrip()[:1] not in ("{", "["):
+        return value
+    try:
+        return parse_json(value)
+    except ValueError:
+        return value
+
+
+def as_mapping(value: object) -> Source | None:
+    """An object, also of the JSON that a cell holds; `None` for anything else."""
+    found = parsed(value)
+    return cast("Source", found) if isinstance(found, Mapping) else None
+
+
+def as_list(source: Source, name: str) -> Iterator[Source]:
+    """The objects of a list; none where it is missing or empty.
+
+    Raises:
+        ValueError: It is no list, or holds something else.
+    """
+    value = parsed(source.get(name))
+    if value is None or value == "":
+        return
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise ValueError(f"{name} is not a list")
+    for each in cast("Sequence[object]", value):
+        if not isinstance(each, Mapping):
+            raise ValueError(f"{name} holds what is not an object")
+        yield cast("Source", each)
+
+
+def of_map(source: Source, *names: str) -> list[tuple[str, Any]]:
+    """The members of the objects with these names. Empty ones do not hide others.
+
+    Raises:
+        ValueError: There is none of them, one is no object, or two disagree.
+    """
+    if not any(name in source for name in names):
+        raise ValueError(f"{' or '.join(names)} is missing")
+    found: list[tuple[str, Source]] = []
+    for name in names:
+        value = parsed(source.get(name))
+        if value is None or value == "":
+            continue
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{name} is not an object")
+        if value:
+            found.append((name, cast("Source", value)))
+    for name, members in found[1:]:
+        if members != found[0][1]:
+            raise ValueError(f"{found[0][0]} and {name} are different")
+    return list(found[0][1].items()) if found else []
+
+
+def is_zero(value: object) -> bool:
+    """Whether an amount is zero, as a number or as text."""
+    if isinstance(value, str):
+        return bool(value.strip()) and not value.strip().strip("0")
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == 0
+
+
+_PLAIN_TIME: Final = re.compile(r"(\d{4}-\d{2}-\d{2}) (\d{2}:\d{2}:\d{2}(?:\.\d{1,6})?)\d*")
+
+
+def iso(value: object) -> str | None:
+    """A time as RFC 3339 has it. One without a zone is taken to be in UTC."""
+    if not isinstance(value, str) or not value:
+        return None
+    plain = _PLAIN_TIME.fullmatch(value)
+    return value if plain is None else f"{plain[1]}T{plain[2]}Z"
+
+
+def milliseconds(value: object) -> str | None:
+    """A time in milliseconds since 1970, as RFC 3339 has it."""
+    try:
+        seconds = int(cast("Any", value)) // 1000
+        return datetime.fromtimestamp(seconds, timezone.utc).isoformat().replace("+00:00", "Z")
+    except (TypeError, ValueError, OverflowError, OSError):
+        return None
