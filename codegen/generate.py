@@ -4,51 +4,46 @@
     python codegen/generate.py --spec PATH|URL    adopt another contract, then regenerate
     python codegen/generate.py --check            fail if `generated/` is out of date
 
-openapi-python-client parses the contract and renders our templates; `views.py` prepares
-their values. The output depends on nothing but the inputs, so a check compares bytes.
+`views/` prepares the values of the templates. The output depends on nothing but the inputs,
+so a check compares bytes.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import importlib.metadata
 import json
-import os
+import re
 import shutil
+import subprocess
 import sys
 import tempfile
 import textwrap
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import attrs
-import httpx
-import openapi_python_client
-import openapi_spec_validator
-from openapi_python_client.config import Config, ConfigFile, MetaType
-from openapi_python_client.parser import GeneratorData
-from openapi_python_client.parser.errors import GeneratorError
-from openapi_python_client.strings import safe_for_docstring
-from openapi_spec_validator.exceptions import OpenAPIError
-from openapi_spec_validator.validation.exceptions import OpenAPIValidationError
-from ruamel.yaml import YAML
+import jinja2
 
-from views import (
-    Json,
-    PackageView,
-    ResourceView,
-    SurfaceError,
-    check_surface,
-    package_view,
-    raw_operations,
-)
+from adopt import fetch, invalid, parse_yaml
+from document import Json, operations
+from views import PackageView, ResourceView, SurfaceError, package_view
+from views.names import snake_case
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 MANIFEST: Final = "MANIFEST.json"
-GENERATOR: Final = f"openapi-python-client {importlib.metadata.version('openapi-python-client')}"
 LINE: Final = 100
+# Isolated, so that the bytes depend on nothing but these lines.
+_ISOLATED: Final = ("--no-cache", "--isolated", "--quiet", "--target-version", "py310")
+FORMAT: Final = (
+    (
+        *("check", *_ISOLATED, "--fix", "--select", "F401,I"),
+        *("--config", 'lint.isort.known-first-party=["kraty_server_api"]', "."),
+    ),
+    ("format", *_ISOLATED, "--line-length", str(LINE), "."),
+)
 
 
 @attrs.frozen
@@ -77,7 +72,8 @@ class Layout:
     def inputs(self) -> list[Path]:
         """Return every file that the output depends on."""
         templates = sorted((ROOT / "codegen" / "templates").iterdir())
-        scripts = [ROOT / "codegen" / name for name in ("config.yaml", "generate.py", "views.py")]
+        scripts = [ROOT / "codegen" / name for name in ("document.py", "generate.py")]
+        scripts += sorted((ROOT / "codegen" / "views").glob("*.py"))
         return [self.contract, self.surface, *scripts, *templates, *self.runtime_modules()]
 
     def label(self, path: Path) -> str:
@@ -138,10 +134,16 @@ def docstring(value: str, indent: int, hang: int = 0) -> str:
             break_long_words=False,
             break_on_hyphens=False,
         ).strip()
-        for paragraph in safe_for_docstring(value).strip().split("\n\n")
+        for paragraph in re.split(r"\n\s*\n", _printable(value).strip())
     ]
     text = f"\n\n{margin}".join(paragraphs)
+    text = text.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
     return f"{text} " if text.endswith('"') else text
+
+
+def _printable(value: str) -> str:
+    """Return text without control characters, which Python source must not hold."""
+    return "".join(c for c in value if c in "\n\t " or not unicodedata.category(c).startswith("C"))
 
 
 def string_literal(value: str, indent: int) -> str:
@@ -159,26 +161,27 @@ def string_literal(value: str, indent: int) -> str:
     return f"(\n{margin}" + f"\n{margin}".join(parts) + f"\n{margin[4:]})"
 
 
-class KratyProject(openapi_python_client.Project):
-    """openapi-python-client with our layout: models, operations, and a facade per resource."""
+class Package:
+    """The modules of a package: models, operations, and a facade per resource."""
 
-    def __init__(
-        self, view: PackageView, data: GeneratorData, config: Config, layout: Layout
-    ) -> None:
-        super().__init__(
-            openapi=data, config=config, custom_template_path=ROOT / "codegen" / "templates"
-        )
+    def __init__(self, view: PackageView, layout: Layout, folder: Path) -> None:
         self.view = view
         self.layout = layout
+        self.folder = folder
+        self.env = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(ROOT / "codegen" / "templates"),
+            autoescape=False,  # noqa: S701 -- Python, not HTML
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+        )
         self.env.filters["docstring"] = docstring
         self.env.filters["string_literal"] = string_literal
+        self.env.filters["snakecase"] = snake_case
 
-    def build(self) -> Sequence[GeneratorError]:
-        """Render every module and run the post hooks.
-
-        Returns:
-            The generator's errors.
-        """
+    def build(self) -> None:
+        """Write every module."""
         view = self.view
         self._render("__init__.py", "package_init.py.jinja", title=view.title)
         codes, doc = view.error_codes, view.error_codes_doc
@@ -207,12 +210,12 @@ class KratyProject(openapi_python_client.Project):
         )
         for resource in writers:
             self._render_resource("outbox", resource, OUTBOXES)
-        (self.package_dir / "py.typed").touch()
-        self._run_post_hooks()
-        # After the hooks, because these modules are formatted at their source.
+        (self.folder / "py.typed").touch()
+        for command in FORMAT:
+            subprocess.run([sys.executable, "-m", "ruff", *command], cwd=self.folder, check=True)
+        # After the formatter, because these modules are formatted at their source.
         for path in self.layout.runtime_modules():
             self._copy(path)
-        return self._get_errors()
 
     def _render_resource(
         self, folder: str, resource: ResourceView, flavours: Sequence[Flavour]
@@ -225,11 +228,10 @@ class KratyProject(openapi_python_client.Project):
         )
 
     def _render(self, path: str, template: str, **values: object) -> None:
-        target = self.package_dir / path
+        target = self.folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         source = self.env.get_template(template)
         text = source.render(
-            generator=GENERATOR,
             runtime=self.layout.runtime_package,
             public=self.layout.public,
             **values,
@@ -241,7 +243,7 @@ class KratyProject(openapi_python_client.Project):
         header = (
             f"# Copied by `make regen` from {label}.\n# Do not edit: change that file instead.\n"
         )
-        target = self.package_dir / path.name
+        target = self.folder / path.name
         if target.exists():
             raise SurfaceError([f"{label}: a template writes {path.name} too"])
         target.write_text(header + path.read_text(encoding="utf-8"), encoding="utf-8")
@@ -260,51 +262,42 @@ def _files(folder: Path) -> dict[str, bytes]:
     }
 
 
-def _load_yaml(path: Path) -> Any:
-    return YAML(typ="safe", pure=True).load(path)  # pyright: ignore[reportUnknownMemberType]  # ruamel leaves its stream untyped
+def _surface(path: Path) -> object:
+    try:
+        return parse_yaml(path.read_bytes())
+    except ValueError as error:
+        raise SurfaceError([f"{path.name}: {error}"]) from None
 
 
 def generate(layout: Layout, target: Path, contract_bytes: bytes) -> None:
     """Write the whole output for a contract into an empty folder.
 
     Raises:
-        SurfaceError: The contract and the surface do not match, or the generator
-            cannot read the contract.
+        SurfaceError: The contract and the surface do not match, or the contract has
+            something that the templates cannot express.
     """
     contract: Json = json.loads(contract_bytes)
-    surface: Json = _load_yaml(layout.surface)
-    check_surface(contract, surface)
+    try:
+        view = package_view(contract, _surface(layout.surface))
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        # Checking every contract would take seconds. What was edited by hand may be invalid.
+        causes = list(invalid(contract))
+        if not causes:
+            raise
+        raise SurfaceError(causes) from error
     package = target / layout.package
     package.mkdir(parents=True)
-    config = Config.from_sources(
-        ConfigFile.load_from_path(ROOT / "codegen" / "config.yaml"),
-        MetaType("none"),
-        layout.contract,
-        "utf-8",
-        True,
-        package,
-    )
-    data = GeneratorData.from_dict(contract, config=config)
-    if isinstance(data, GeneratorError):
-        raise SurfaceError([_message(data)])
-    errors = KratyProject(package_view(contract, surface, data), data, config, layout).build()
-    if errors:
-        raise SurfaceError(_message(error) for error in errors)
+    Package(view, layout, package).build()
     # The emulator validates requests against the contract that the code was made from.
     (package / layout.contract.name).write_bytes(contract_bytes)
     inputs = {layout.label(path): path.read_bytes() for path in layout.inputs()}
     inputs[layout.label(layout.contract)] = contract_bytes
     manifest = {
         "command": "make regen",
-        "generator": GENERATOR,
         "inputs": {name: _digest(data) for name, data in inputs.items()},
         "files": {name: _digest(data) for name, data in _files(target).items()},
     }
     (target / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-
-
-def _message(error: GeneratorError) -> str:
-    return f"{error.header}: {error.detail}"
 
 
 def differences(layout: Layout, expected: Mapping[str, bytes]) -> Iterator[str]:
@@ -338,7 +331,7 @@ def unhandled(contract: Json) -> Iterator[str]:
     """Yield operations without a handler in the emulator, and the reverse."""
     from kraty_admin.emulator._operations import OPERATIONS
 
-    known = {operation["operationId"] for _, _, operation in raw_operations(contract)}
+    known = {raw.node.get("operationId") for raw in operations(contract)}
     for name in sorted(known - set(OPERATIONS)):
         yield f"emulator: no handler for operation {name}"
     for name in sorted(set(OPERATIONS) - known):
@@ -374,33 +367,12 @@ def regenerate(layout: Layout, contract_bytes: bytes) -> int:
         return len(_files(layout.output))
 
 
-def fetch(spec: str) -> bytes:
-    """Read a contract from a path or URL, and format it as this project does.
-
-    Raises:
-        SurfaceError: It cannot be read, or is not a valid OpenAPI document.
-    """
-    try:
-        if spec.startswith(("http://", "https://")):
-            raw = httpx.get(spec, follow_redirects=True).raise_for_status().content
-        else:
-            raw = Path(spec).read_bytes()
-        document: Json = json.loads(raw)
-        openapi_spec_validator.validate(document)
-    except (OSError, ValueError, httpx.HTTPError, OpenAPIValidationError, OpenAPIError) as error:
-        reason = str(error).partition("\n")[0]
-        raise SurfaceError([f"cannot adopt {spec}: {reason}"]) from error
-    return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--spec", metavar="PATH|URL", help="adopt this contract first")
     parser.add_argument("--check", action="store_true", help="fail if anything has drifted")
     options = parser.parse_args(argv)
-    # The post hooks find ruff on PATH. Use the one of this Python.
-    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     if options.check:
         causes = [*check(KRATY), *check(GOLDEN)]
         causes += unhandled(json.loads(KRATY.contract.read_bytes()))

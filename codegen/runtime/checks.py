@@ -84,14 +84,15 @@ def identifier(name: str, value: object) -> str:
 def query(parameters: Mapping[str, str | int | float | bool | None]) -> str:
     """Return the query string with its question mark, without parameters that are `None`."""
     pairs = [
-        f"{quote(key, safe=_UNESCAPED)}={quote(_text(value), safe=_UNESCAPED)}"
+        f"{quote(key, safe=_UNESCAPED)}={quote(text(value), safe=_UNESCAPED)}"
         for key, value in parameters.items()
         if value is not None
     ]
     return "?" + "&".join(pairs) if pairs else ""
 
 
-def _text(value: str | int | float | bool) -> str:
+def text(value: str | int | float | bool) -> str:
+    """Return a scalar as text, as URLs hold it."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)
@@ -122,8 +123,7 @@ def number(
     """Return a finite `int` or `float` within the bounds. A `bool` is rejected."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise TypeError(f"{name} must be an int or a float, not {_kind(value)}")
-    if isinstance(value, float) and not isfinite(value):
-        raise ValueError(f"{name} must be finite")
+    _finite(name, value)
     if minimum is not None and value < minimum:
         raise ValueError(f"{name} must be {_bounds(minimum, maximum)}; this number is too small")
     if maximum is not None and value > maximum:
@@ -138,13 +138,35 @@ def boolean(name: str, value: object) -> bool:
     return value
 
 
-def one_of(name: str, value: object, allowed: Sequence[str | int]) -> str | int:
-    """Return one of the contract's values."""
-    if not isinstance(value, str | int) or isinstance(value, bool):
+def scalar(name: str, value: object) -> str | int | float | bool:
+    """Return a `str`, a finite number or a `bool`."""
+    if not isinstance(value, str | int | float):
+        raise TypeError(f"{name} must be a str, a number or a bool, not {_kind(value)}")
+    return string(name, value) if isinstance(value, str) else _finite(name, value)
+
+
+def _finite(name: str, value: float) -> float:
+    if isinstance(value, float) and not isfinite(value):
+        raise ValueError(f"{name} must be finite")
+    return value
+
+
+def one_of(
+    name: str, value: object, allowed: Sequence[str | int | float | bool]
+) -> str | int | float | bool:
+    """Return one of the contract's values. `True` is not 1."""
+    kinds = {_json_type(each) for each in allowed}
+    if not isinstance(value, str | int | float) or _json_type(value) not in kinds:
         raise TypeError(f"{name} must be one of {list(allowed)}, not {_kind(value)}")
-    if value not in allowed:
+    if not any(value == each and _json_type(value) is _json_type(each) for each in allowed):
         raise ValueError(f"{name} must be one of {list(allowed)}")
     return value
+
+
+def _json_type(value: str | int | float | bool) -> type:
+    if isinstance(value, str):
+        return str
+    return bool if isinstance(value, bool) else float
 
 
 def timestamp(name: str, value: object) -> str:

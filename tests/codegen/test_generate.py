@@ -14,9 +14,10 @@ from typing import Any
 import attrs
 import pytest
 
-pytest.importorskip("openapi_python_client", reason="the generator needs Python 3.11")
+pytest.importorskip("jinja2", reason="the build step's own tools are not installed")
 
-from generate import GOLDEN, KRATY, ROOT, Layout, check, fetch, main, regenerate, unhandled
+from adopt import fetch
+from generate import GOLDEN, KRATY, ROOT, Layout, check, main, regenerate, unhandled
 from loopback import response, serving
 from views import SurfaceError, python_name
 
@@ -32,15 +33,7 @@ def layout_in(folder: Path) -> Layout:
 
 
 @pytest.fixture(scope="module")
-def tools() -> Iterator[None]:
-    """The formatter of this environment is found by its name."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-        yield
-
-
-@pytest.fixture(scope="module")
-def golden(tools: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def golden(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The golden contract with its output. Generating takes a second, so tests copy it."""
     folder = tmp_path_factory.mktemp("layouts") / "golden"
     shutil.copytree(GOLDEN.contract.parent, folder)
@@ -261,13 +254,16 @@ def test_a_spoilt_manifest_is_drift(layout: Layout, content: str) -> None:
 def test_an_operation_without_a_row_is_drift(layout: Layout) -> None:
     """A new operation needs a place on the surface."""
     edit(layout.contract, _extra_operation)
-    assert check(layout) == ["operation postPlain has no row in surface.yaml"]
+    assert check(layout) == [
+        "postPlain (POST /plain), #/paths/~1plain/post: it has no row in surface.yaml. "
+        "Add `postPlain: {method: <resource>.<method>}`."
+    ]
 
 
 def test_a_row_without_an_operation_is_drift(layout: Layout) -> None:
     """A row outlives no operation."""
     edit(layout.contract, _lost_operation)
-    assert check(layout) == ["surface.yaml: row getPlain has no operation"]
+    assert check(layout) == ["surface.yaml: row getPlain has no operation. Remove it."]
 
 
 def test_an_operation_that_the_emulator_does_not_serve_is_drift() -> None:
@@ -310,12 +306,12 @@ def test_an_operation_that_the_emulator_does_not_serve_is_drift() -> None:
         (
             "imports: {rows: bodies, key: nothing}",
             "imports: {rows: bodies}",
-            "surface.yaml: createBody: imports needs rows and key,",
+            "createBody (POST /bodies), surface.yaml: imports needs rows and key,",
         ),
         (
             "replayed: applied\n",
             "replayed: applied\n    imports: {rows: things, key: the thing}\n",
-            "surface.yaml: putThing: imports needs rows and key,",
+            "putThing (PUT /things/{thingId}/sub/{number}), surface.yaml: imports needs rows",
         ),
     ],
     ids=[
@@ -361,6 +357,68 @@ def test_a_contract_is_adopted_from_a_url_or_path(url: str) -> None:
     expected = KRATY.contract.read_bytes()
     assert fetch(url) == expected
     assert fetch(str(KRATY.contract)) == expected
+
+
+YAML = """
+openapi: 3.1.0
+info: {title: Small, version: "1"}
+paths:
+  /t:
+    get:
+      operationId: doIt
+      responses:
+        200:
+          description: Fine, since 2026-06-08.
+          content:
+            application/json:
+              example: {on: 2026-06-08, yes: no, n: 1.5}
+"""
+
+
+def test_a_yaml_contract_is_adopted_as_json(tmp_path: Path) -> None:
+    """Keys become text, and dates stay what was written."""
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(YAML)
+    answer = json.loads(fetch(str(spec)))["paths"]["/t"]["get"]["responses"]["200"]
+    assert "Fine, since 2026-06-08." == answer["description"]
+    example = answer["content"]["application/json"]["example"]
+    assert {"on": "2026-06-08", "yes": "no", "n": 1.5} == example
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ('{"openapi": "2.0"}', ["it is not an OpenAPI 3.0 or 3.1 document: its `openapi` is 2.0"]),
+        (
+            YAML.replace("operationId: doIt", "$ref: a.yaml#/a\n      operationId: doIt"),
+            ["#/paths/~1t/get: $ref a.yaml#/a leads to another document. Bundle them into one."],
+        ),
+        (
+            YAML.replace("get:", "get:\n      tags: 7\n      summary: 7"),
+            [
+                '#/paths/~1t/get/summary: 7 is not of type "string"',
+                '#/paths/~1t/get/tags: 7 is not of type "array"',
+            ],
+        ),
+        ("a: [", ["while parsing a flow node expected the node content, but found"]),
+        ("[" * 100_000, ["it is nested too deeply"]),
+        ('{"a": 1,}', ["Expecting property name enclosed in double quotes: line 1 column 9"]),
+        ("n: .nan", ["Out of range float values are not JSON compliant"]),
+    ],
+    ids=["version", "other document", "two mistakes", "YAML", "too deep", "JSON", "no number"],
+)
+def test_what_is_wrong_with_a_document_is_named(
+    tmp_path: Path, content: str, expected: list[str]
+) -> None:
+    """All that makes a document unusable is named, with its place."""
+    spec = tmp_path / "spec"
+    spec.write_text(content)
+    with pytest.raises(SurfaceError) as caught:
+        fetch(str(spec))
+    found = [cause.removeprefix(f"cannot adopt {spec}: ") for cause in caught.value.causes]
+    assert expected == [
+        cause[: len(start)] for start, cause in zip(expected, sorted(found), strict=True)
+    ]
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"openapi": "3.1.0"}', b"\xff"], ids=repr)

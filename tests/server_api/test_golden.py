@@ -14,8 +14,10 @@ from golden_api.errors import ERROR_CODES, ErrorCodeProperties
 from golden_api.operations import class_, first
 from golden_api.resources import AsyncResources, Resources
 
+from kraty_server_api import checks
 from kraty_server_api.imports import ImportOptions, ImportReport
 from kraty_server_api.operation import Operation
+from kraty_server_api.unset import UNSET
 
 MOMENT = datetime(2026, 6, 8, 12, tzinfo=timezone.utc)
 
@@ -177,6 +179,39 @@ def test_a_body_holds_its_fields_in_the_contracts_order() -> None:
         *("idempotencyKey", "text", "amount", "colour", "moment", "rows", "nil", "kind"),
     ]
     assert create()["moment"] == "2026-06-08T12:00:00.000Z"
+
+
+def test_null_is_sent_where_the_contract_allows_it() -> None:
+    """`None` is null for nullable fields, and leaves the others out."""
+    sent = create(nil=None, anything=None, class_=None)
+    assert {"nil": None, "anything": None} == {k: v for k, v in sent.items() if v is None}
+    assert {"nil", "anything", "class"}.isdisjoint(create(nil=UNSET, anything=UNSET))
+    assert "UNSET" == repr(UNSET)
+
+
+@pytest.mark.parametrize(
+    ("value", "allowed", "error"),
+    [
+        (True, (True,), None),
+        (1, (True,), TypeError),
+        (True, (1,), TypeError),
+        (1, (1.0, 2.5), None),
+        (1.5, (1.0, 2.5), ValueError),
+        ("1", (1, "1"), None),
+        (False, (0, True), ValueError),
+        (None, ("a",), TypeError),
+    ],
+    ids=["true", "1 for true", "true for 1", "1 for 1.0", "1.5", "text", "false for 0", "null"],
+)
+def test_a_constant_is_of_its_json_type(
+    value: object, allowed: tuple[str | float, ...], error: type[Exception] | None
+) -> None:
+    """A boolean is no number, and 1 is 1.0."""
+    if error is None:
+        assert value is checks.one_of("x", value, allowed)
+    else:
+        with pytest.raises(error, match="x must be one of"):
+            checks.one_of("x", value, allowed)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,543 @@
+"""Turn the contract's operations into methods: arguments, body, result."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+import attrs
+
+from document import Node, RawOperation, RefusedError, is_object
+
+from .annotations import argument
+from .causes import Causes
+from .checks import bounds_doc, check
+from .models import reachable
+from .names import (
+    TYPE_NAMES,
+    argument_name,
+    function_name,
+    identifier,
+    module_name,
+    pascal_case,
+)
+from .surface import KeyLifetimeView, Row, Surface
+from .types import (
+    Alternatives,
+    Choice,
+    Entries,
+    Flag,
+    Items,
+    Number,
+    Object,
+    ObjectSchema,
+    Schemas,
+    Text,
+    Value,
+    literal,
+)
+
+SENT: Final = ("get", "put", "post", "delete", "patch")
+"""The methods that the client sends."""
+
+RESERVED_METHODS: Final = frozenset(
+    [*keyword.kwlist, *(TYPE_NAMES - {"list", "dict", "tuple"}), "object"]
+)
+"""Names that annotations in the classes of resources use."""
+
+# The client writes these headers itself, and OpenAPI says to ignore them as parameters.
+OWN_HEADERS: Final = frozenset({"accept", "content-type", "authorization"})
+
+
+@attrs.frozen
+class ArgumentView:
+    name: str
+    wire: str
+    annotation: str
+    check: str
+    doc: str
+    default: str | None
+    keyword: bool
+    omitted: str | None
+    """The value that leaves it out; `None` if it is always sent."""
+    first_keyword: bool = False
+
+
+@attrs.frozen
+class ImportView:
+    rows: str
+    key: str
+    largest: int
+
+
+@attrs.frozen
+class OperationView:
+    operation_id: str
+    function: str
+    tag: str
+    resource: str
+    method_name: str
+    http_method: str
+    template: str
+    path_expression: str
+    summary: str
+    description: str
+    arguments: list[ArgumentView]
+    query: list[ArgumentView]
+    body: list[ArgumentView] | None
+    result: str
+    result_doc: str
+    errors_doc: str
+    enveloped: bool
+    may_be_empty: bool
+    replayed: str | None
+    timeout: float | None
+    key_lifetime: KeyLifetimeView | None
+    imports: ImportView | None
+    players: str
+    """A Python expression: the ids of the players that the call names, as a tuple."""
+
+    @property
+    def methods(self) -> list[str]:
+        """The names of its methods."""
+        return [self.method_name, *([f"import_{self.method_name}"] if self.imports else [])]
+
+
+@attrs.frozen
+class Input:
+    """What the caller passes: a parameter, or a field of the body."""
+
+    location: str
+    """`path`, `query` or `body`."""
+    wire: str
+    value: Value
+    required: bool
+    doc: str
+    place: str
+
+
+@attrs.frozen
+class Result:
+    model: str
+    doc: str
+    enveloped: bool = False
+    may_be_empty: bool = False
+    is_object: bool = True
+    """Whether the model is an object of the contract; `Model` is not."""
+
+
+@attrs.define
+class Operation:
+    """An operation, as far as it could be read."""
+
+    raw: RawOperation
+    row: Row
+    inputs: list[Input] = attrs.field(factory=list[Input])
+    body: ObjectSchema | None = None
+    result: Result | None = None
+    view: OperationView | None = None
+    """`None` if a part of it was refused."""
+
+    def schemas(self, schemas: Schemas) -> set[str]:
+        """Return the names of the objects that it sends or reads."""
+        sent = [each.value for each in self.inputs]
+        found = reachable(sent, schemas, sent=True)[0]
+        if self.body is not None:
+            found.add(self.body.name)
+        if self.result is not None and self.result.is_object:
+            answered = [Value(Object(self.result.model))]
+            found |= reachable(answered, schemas, sent=False)[0]
+        return found
+
+
+def read(
+    raw: RawOperation, row: Row, surface: Surface, schemas: Schemas, causes: Causes
+) -> Operation:
+    """Return an operation; what is refused of it goes to `causes`."""
+    found = Operation(raw, row)
+    name = pascal_case(row.operation_id)
+    with causes.collected():
+        _check_call(raw)
+    with causes.collected():
+        found.inputs += _parameters(raw, name, schemas, causes)
+    with causes.collected():
+        found.body = _body(raw, name, schemas)
+        if found.body is not None:
+            found.inputs += _body_fields(found.body)
+    with causes.collected():
+        result = found.result = _result(raw, name, schemas)
+        if not causes.has(causes.owner):
+            found.view = _view(found, result, surface)
+    return found
+
+
+def _check_call(raw: RawOperation) -> None:
+    if raw.method not in SENT:
+        raise raw.node.refuse(
+            f"the client does not send {raw.method.upper()}", "Leave the operation out."
+        )
+    common = raw.node.document.get("servers")
+    for owner in (raw.node, raw.item):
+        if "servers" in owner and owner.value["servers"] != common:
+            raise owner.child("servers").refuse(
+                "servers of its own are not supported, since the client has one address",
+                "Leave them out, if the server of the whole contract serves this too.",
+            )
+
+
+def _parameters(raw: RawOperation, name: str, schemas: Schemas, causes: Causes) -> Iterator[Input]:
+    placeholders = re.findall(r"\{([^}]*)\}", raw.path)
+    found: list[str] = []
+    for node in raw.parameters():
+        wire, location = str(node.get("name")), str(node.get("in"))
+        if location == "path":
+            found.append(wire)
+        if location == "header" and wire.lower() in OWN_HEADERS:
+            continue
+        with causes.collected():
+            yield _parameter(node, wire, location, name, placeholders, schemas)
+    for wire in placeholders:
+        if wire not in found:
+            raise raw.node.refuse(
+                f"the path has {{{wire}}}, and there is no such path parameter", "Declare it."
+            )
+
+
+def _parameter(
+    node: Node, wire: str, location: str, name: str, placeholders: list[str], schemas: Schemas
+) -> Input:
+    if location not in ("path", "query"):
+        raise node.refuse(
+            f"the {location} parameter {wire} is not supported",
+            "Leave it out, if calls without it are right.",
+        )
+    if "schema" not in node:
+        raise node.refuse(
+            f"the {location} parameter {wire} with `content` is not supported",
+            "Give it a `schema`, if it can be sent as plain text.",
+        )
+    if location == "path" and wire not in placeholders:
+        raise node.refuse(f"the path has no {{{wire}}}", "Remove the parameter.")
+    style = {"path": "simple", "query": "form"}[location]
+    if node.get("style", style) != style:
+        raise node.refuse(
+            f"the style {node.get('style')} of the {location} parameter {wire} is not supported",
+            f"Use {style}, if the server accepts it.",
+        )
+    if node.get("allowReserved") is True:
+        raise node.refuse(
+            f"allowReserved of the {location} parameter {wire} is not supported",
+            "Leave it out, if the server accepts escaped characters.",
+        )
+    value = schemas.read(node.child("schema"), name + pascal_case(wire))
+    if not _is_scalar(value):
+        raise node.refuse(
+            f"the {location} parameter {wire} is not text, a number or a boolean, "
+            "and other values are not supported there",
+            "Give it the schema of a scalar.",
+        )
+    doc = str(node.get("description", "")) or value.doc
+    required = node.get("required") is True or location == "path"
+    return Input(location, wire, value, required, doc, node.place)
+
+
+def _is_scalar(value: Value) -> bool:
+    if isinstance(value.kind, Alternatives):
+        return all(map(_is_scalar, value.kind.branches))
+    return isinstance(value.kind, Text | Number | Flag | Choice)
+
+
+def _body(raw: RawOperation, name: str, schemas: Schemas) -> ObjectSchema | None:
+    if "requestBody" not in raw.node:
+        return None
+    request = raw.node.at("requestBody")
+    if raw.method == "get":
+        raise request.refuse("a GET with a body is not supported", "Use another method.")
+    media = json_media(request)
+    if media is None:
+        kinds = ", ".join(request.get("content", {})) or "no media type"
+        raise request.refuse(
+            f"a body of {kinds} is not supported", "Offer application/json as well."
+        )
+    if "schema" not in media:
+        raise media.refuse("the body has no schema", "Give it one.")
+    schema = media.child("schema")
+    value = schemas.read(schema, f"{name}Body")
+    if not isinstance(value.kind, Object):
+        what = (
+            "an object without listed properties"
+            if isinstance(value.kind, Entries)
+            else ("not one object with listed properties")
+        )
+        raise schema.refuse(f"the body is {what}, which is not supported", "List its properties.")
+    schemas.finish()
+    body = schemas.objects[value.kind.name]
+    if body.extra is not None:
+        raise body.node.refuse(
+            "properties of the body that are not listed are not supported",
+            "List them, or forbid others with `additionalProperties: false`.",
+        )
+    unlisted = set(_conditional(body.node)) - {field.wire for field in body.fields}
+    if unlisted:
+        raise body.node.refuse(
+            f"only some alternatives of the body have {', '.join(sorted(unlisted))}",
+            "List all properties of the body beside each other.",
+        )
+    return body
+
+
+def json_media(owner: Node) -> Node | None:
+    """Return the JSON media type of a body or an answer; `None` if there is none."""
+    for name, media in owner.entries("content"):
+        if name.partition(";")[0].strip().lower() == "application/json":
+            return media.follow()
+    return None
+
+
+def _conditional(node: Node) -> Iterator[str]:
+    """Yield the properties that only alternatives or conditions of an object list."""
+    parts = [*node.items("oneOf"), *node.items("anyOf")]
+    parts += [node.child(word) for word in ("then", "else") if word in node]
+    parts += [part for _, part in node.entries("dependentSchemas")]
+    for part in parts:
+        if is_object(part.value):
+            yield from part.follow().get("properties", {})
+
+
+def _body_fields(body: ObjectSchema) -> Iterator[Input]:
+    for field in body.fields:
+        if not field.value.read_only:
+            value = field.value
+            yield Input("body", field.wire, value, field.required, value.doc, field.node.place)
+
+
+def _result(raw: RawOperation, name: str, schemas: Schemas) -> Result:
+    responses = list(raw.node.entries("responses"))
+    successes = [(status, node.follow()) for status, node in responses if status[:1] == "2"]
+    if not successes:
+        raise raw.node.refuse("no success is documented", "Document a 2xx response.")
+    found: Result | None = None
+    may_be_empty = False
+    for status, response in successes:
+        if not response.get("content"):
+            may_be_empty = True
+            continue
+        result = _read_result(response, f"{name}Response{status}", schemas)
+        if found is not None and result != found:
+            raise response.refuse(
+                f"this success is {result.model}, another is {found.model}",
+                "Give all successes the same schema.",
+            )
+        found = result
+    if found is None:
+        doc = "`Model`: empty, with the details of the call in `http`."
+        return Result("Model", doc, may_be_empty=True, is_object=False)
+    return attrs.evolve(found, may_be_empty=may_be_empty)
+
+
+def _read_result(response: Node, name: str, schemas: Schemas) -> Result:
+    media = json_media(response)
+    if media is None:
+        kinds = ", ".join(response.get("content", {}))
+        raise response.refuse(
+            f"a success of {kinds} is not supported", "Offer application/json as well."
+        )
+    if "schema" not in media:
+        raise media.refuse("the success has no schema", "Give it one.")
+    schema = media.child("schema")
+    value = schemas.read(schema, name)
+    schemas.finish()
+    enveloped = False
+    if isinstance(value.kind, Object):
+        fields = schemas.objects[value.kind.name].fields
+        if [field.wire for field in fields] == ["data"]:
+            value, enveloped = fields[0].value, True
+    if isinstance(value.kind, Object):
+        model = value.kind.name
+        doc = schemas.objects[model].doc
+        return Result(model, f"`{model}`: {doc}".rstrip(": "), enveloped)
+    if isinstance(value.kind, Entries):
+        doc = f"`Model`: {value.doc or 'An object.'}"
+        return Result("Model", doc, enveloped, is_object=False)
+    raise schema.refuse("a success that is not an object is not supported", "Wrap it in an object.")
+
+
+def _view(operation: Operation, result: Result, surface: Surface) -> OperationView:
+    raw, row, inputs = operation.raw, operation.row, operation.inputs
+    views = [_argument(each, row, surface) for each in inputs]
+    _check_names(inputs, views)
+    by_location = {
+        location: [v for i, v in zip(inputs, views, strict=True) if i.location == location]
+        for location in ("path", "query", "body")
+    }
+    path, query, body = by_location["path"], by_location["query"], by_location["body"]
+    tags: list[str] = raw.node.get("tags") or ["default"]
+    answers = [(status, node.follow()) for status, node in raw.node.entries("responses")]
+    return OperationView(
+        operation_id=row.operation_id,
+        function=function_name(row.operation_id),
+        tag=module_name(str(tags[0])),
+        resource=row.resource,
+        method_name=identifier(row.method, "method", RESERVED_METHODS),
+        http_method=raw.method.upper(),
+        template=raw.path,
+        path_expression=_path_expression(raw.path, {view.wire: view.check for view in path}),
+        summary=str(raw.node.get("summary", row.operation_id)),
+        description=str(raw.node.get("description", "")),
+        arguments=_ordered(path, [*body, *query]),
+        query=query,
+        body=None if operation.body is None else body,
+        result=result.model,
+        result_doc=result.doc,
+        errors_doc="The server rejected the call or failed. "
+        + " ".join(f"{s}: {a.get('description')}" for s, a in answers if not s.startswith("2")),
+        enveloped=result.enveloped,
+        may_be_empty=result.may_be_empty,
+        replayed=row.replayed,
+        timeout=row.timeout,
+        key_lifetime=row.key_lifetime,
+        imports=_imports(row, inputs),
+        players=_players(row, surface, inputs, views),
+    )
+
+
+def _argument(each: Input, row: Row, surface: Surface) -> ArgumentView:
+    name = surface.arguments.get(each.wire) or argument_name(each.wire)
+    annotation = argument(each.value, models="_models.", params="_params.")
+    expression = check(each.value, name, literal(name))
+    if each.location != "body" and isinstance(each.value.kind, Alternatives):
+        expression = f"_checks.scalar({literal(name)}, {name})"
+    if each.location == "path":
+        expression = _segment(each.value, name, expression)
+    # Only a body can hold null.
+    nullable = each.location == "body" and each.value.nullable
+    if nullable and annotation != "Any":
+        expression = f"None if {name} is None else {expression}"
+    default: str | None = None
+    omitted: str | None = None
+    if each.wire in row.defaults:
+        default = literal(row.defaults[each.wire])
+    elif not each.required:
+        default = omitted = "UNSET" if nullable else "None"
+    if annotation != "Any":
+        annotation += " | Unset" if omitted == "UNSET" else ""
+        annotation += " | None" if nullable or omitted == "None" else ""
+    doc = each.doc + bounds_doc(each.value)
+    if omitted == "UNSET":
+        doc += " `None` sends null; left out, nothing is sent."
+    return ArgumentView(
+        name=name,
+        wire=literal(each.wire),
+        annotation=annotation,
+        check=expression,
+        doc=doc.strip() or f"The contract's `{each.wire}`.",
+        default=default,
+        keyword=each.location != "path" and each.wire not in row.positional,
+        omitted=omitted,
+    )
+
+
+def _segment(value: Value, name: str, expression: str) -> str:
+    """Return the expression of a segment of the path."""
+    if isinstance(value.kind, Text) and value.kind.format is None:
+        return f"_checks.path_segment({literal(name)}, {name})"
+    return f"_checks.path_segment({literal(name)}, _checks.text({expression}))"
+
+
+def _check_names(inputs: list[Input], views: list[ArgumentView]) -> None:
+    taken: dict[str, Input] = {}
+    for each, view in zip(inputs, views, strict=True):
+        other = taken.setdefault(view.name, each)
+        if other is not each:
+            raise RefusedError(
+                each.place,
+                f"the argument {view.name} would be both {other.location} {other.wire!r} and "
+                f"{each.location} {each.wire!r}",
+                "Rename one of them in the contract.",
+            )
+
+
+def _ordered(path: list[ArgumentView], others: list[ArgumentView]) -> list[ArgumentView]:
+    # Python requires arguments without a default first.
+    rest = [a for a in others if a.default is None] + [a for a in others if a.default is not None]
+    positional = [*path, *(a for a in rest if not a.keyword)]
+    keywords = [a for a in rest if a.keyword]
+    if keywords:
+        keywords[0] = attrs.evolve(keywords[0], first_keyword=True)
+    return [*positional, *keywords]
+
+
+def _path_expression(template: str, segments: Mapping[str, str]) -> str:
+    pieces = re.split(r"\{([^}]*)\}", template)
+    # Fixed text and parameter names alternate.
+    texts = [literal(text) for text in pieces[::2]]
+    checks = [segments[literal(name)] for name in pieces[1::2]]
+    parts = [texts[0], *(part for pair in zip(checks, texts[1:], strict=True) for part in pair)]
+    return " + ".join(part for part in parts if part != '""')
+
+
+def _imports(row: Row, inputs: Iterable[Input]) -> ImportView | None:
+    """Return the view of the method `import_<method>`; `None` if there is none.
+
+    Raises:
+        RefusedError: The operation has no list `rows` with `maxItems`, or settings are missing.
+    """
+    if row.imports is None:
+        return None
+    lists = {each.wire: each.value.kind for each in inputs if each.location == "body"}
+    rows = lists.get("rows")
+    largest = rows.max_items if isinstance(rows, Items) else None
+    if largest is None or row.key_lifetime is None or set(row.imports) != {"rows", "key"}:
+        raise RefusedError(
+            "surface.yaml",
+            "imports needs rows and key, the row a key, and the operation a list `rows` with "
+            "maxItems",
+            "Add what is missing.",
+        )
+    return ImportView(row.imports["rows"], row.imports["key"], largest)
+
+
+def _players(
+    row: Row, surface: Surface, inputs: Iterable[Input], views: Iterable[ArgumentView]
+) -> str:
+    """Return a Python expression for the ids of the players that a write names, as a tuple.
+
+    An outbox sends the writes of one player in order, so it has to know all of them.
+
+    Raises:
+        RefusedError: A write names no player, and its row does not say so.
+    """
+    if row.key_lifetime is None:
+        return "()"
+    found = {
+        each.wire: (each, view)
+        for each, view in zip(inputs, views, strict=True)
+        if each.location != "query"
+    }
+    parts: list[str] = []
+    for entry in surface.players:
+        wire, _, field = entry.partition("[].")
+        if wire not in found:
+            continue
+        each, view = found[wire]
+        missing = {"UNSET": f"{view.name} is UNSET or {view.name} is None"}.get(
+            str(view.omitted), f"{view.name} is None"
+        )
+        may_be_missing = view.omitted is not None or "| None" in view.annotation
+        if field:
+            parts.append(f"*_checks.each({view.name}, {literal(field)})")
+        elif isinstance(each.value.kind, Items):
+            parts.append(f"*({view.name} or ())" if may_be_missing else f"*{view.name}")
+        elif may_be_missing:
+            parts.append(f"*(() if {missing} else ({view.name},))")
+        else:
+            parts.append(view.name)
+    if bool(parts) == row.names_no_player:
+        raise RefusedError(
+            "surface.yaml",
+            "it is not clear which players it names",
+            "List in `players` where it names them, or set `players: none` if it names none.",
+        )
+    return f"({', '.join(parts)},)" if parts else "()"

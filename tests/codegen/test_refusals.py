@@ -1,0 +1,442 @@
+"""What the templates cannot express is refused by name: the operation, the place, the change."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+pytest.importorskip("jinja2", reason="the build step's own tools are not installed")
+
+from documents import (
+    OBJECT,
+    TEXT,
+    Node,
+    build,
+    causes,
+    contract,
+    json_body,
+    operation,
+    parameter,
+    reading,
+    ref,
+    sending,
+    surface,
+    taking,
+)
+
+from views import SurfaceError, package_view
+
+GET = "doIt (GET /t), #/paths/~1t/get"
+POST = "doIt (POST /t), #/paths/~1t/post"
+BODY = f"{POST}/requestBody/content/application~1json/schema"
+ANSWER = f"{GET}/responses/200/content/application~1json/schema"
+SCALAR = (
+    "is not text, a number or a boolean, and other values are not supported there. "
+    "Give it the schema of a scalar."
+)
+UNION_TAG = (
+    "the tag z selects Z, which is not one of the alternatives. Add it to them, or remove the tag."
+)
+
+
+def fields(**properties: object) -> Node:
+    """Return an object with these properties."""
+    return {"type": "object", "properties": properties}
+
+
+def tagged(*names: str) -> Node:
+    """Return a union whose discriminator selects a schema outside it."""
+    discriminator = {"propertyName": "k", "mapping": {"z": "Z"}}
+    return {"oneOf": [ref(name) for name in names], "discriminator": discriminator}
+
+
+REFUSED: dict[str, tuple[Node, list[str]]] = {
+    "parameter with content": (
+        taking(parameter("query", content={"application/json": {"schema": OBJECT}})),
+        [
+            f"{GET}/parameters/0: the query parameter p with `content` is not supported. "
+            "Give it a `schema`, if it can be sent as plain text."
+        ],
+    ),
+    "list in the query": (
+        taking(parameter("query", schema={"type": "array", "items": TEXT})),
+        [f"{GET}/parameters/0: the query parameter p {SCALAR}"],
+    ),
+    "list in the path": (
+        taking(parameter("path", schema={"type": "array", "items": TEXT}), path="/t/{p}"),
+        ["doIt (GET /t/{p}), #/paths/~1t~1{p}/get/parameters/0: the path parameter p " + SCALAR],
+    ),
+    "style": (
+        taking(parameter("query", style="deepObject", schema=OBJECT)),
+        [
+            f"{GET}/parameters/0: the style deepObject of the query parameter p is not "
+            "supported. Use form, if the server accepts it."
+        ],
+    ),
+    "reserved characters": (
+        taking(parameter("query", allowReserved=True)),
+        [
+            f"{GET}/parameters/0: allowReserved of the query parameter p is not supported. "
+            "Leave it out, if the server accepts escaped characters."
+        ],
+    ),
+    "header": (
+        taking(parameter("header")),
+        [
+            f"{GET}/parameters/0: the header parameter p is not supported. "
+            "Leave it out, if calls without it are right."
+        ],
+    ),
+    "cookie": (
+        taking(parameter("cookie")),
+        [
+            f"{GET}/parameters/0: the cookie parameter p is not supported. "
+            "Leave it out, if calls without it are right."
+        ],
+    ),
+    "path parameter that is not in the path": (
+        taking(parameter("path")),
+        [f"{GET}/parameters/0: the path has no {{p}}. Remove the parameter."],
+    ),
+    "placeholder that is not declared": (
+        taking(path="/t/{p}"),
+        [
+            "doIt (GET /t/{p}), #/paths/~1t~1{p}/get: the path has {p}, and there is no such "
+            "path parameter. Declare it."
+        ],
+    ),
+    "parameter that leads back to itself": (
+        taking(
+            {"$ref": "#/components/parameters/A"},
+            parameters={"A": {"$ref": "#/components/parameters/A"}},
+        ),
+        [
+            f"{GET}/parameters/0: $ref #/components/parameters/A leads back to itself. "
+            "Break the circle."
+        ],
+    ),
+    "map body": (
+        sending({"type": "object", "additionalProperties": TEXT}),
+        [
+            f"{BODY}: the body is an object without listed properties, which is not supported. "
+            "List its properties."
+        ],
+    ),
+    "more fields": (
+        sending({**OBJECT, "additionalProperties": True}),
+        [
+            f"{BODY}: properties of the body that are not listed are not supported. "
+            "List them, or forbid others with `additionalProperties: false`."
+        ],
+    ),
+    "more fields by pattern": (
+        sending({**OBJECT, "patternProperties": {"^x": TEXT}}),
+        [
+            f"{BODY}: properties of the body that are not listed are not supported. "
+            "List them, or forbid others with `additionalProperties: false`."
+        ],
+    ),
+    "list body": (
+        sending({"type": "array", "items": TEXT}),
+        [
+            f"{BODY}: the body is not one object with listed properties, which is not "
+            "supported. List its properties."
+        ],
+    ),
+    "fields of one alternative": (
+        sending({**OBJECT, "anyOf": [{"required": ["a"]}, fields(b=TEXT)]}),
+        [
+            f"{BODY}: only some alternatives of the body have b. "
+            "List all properties of the body beside each other."
+        ],
+    ),
+    "parts that differ": (
+        sending({"allOf": [fields(a={"pattern": "a"}), fields(a={"pattern": "b"})]}),
+        [
+            f"{BODY}/properties/a: its parts differ in pattern, and cannot be merged into one "
+            "schema. State pattern once."
+        ],
+    ),
+    "form": (
+        contract({"/t": {"post": operation(requestBody=json_body(OBJECT, "multipart/form-data"))}}),
+        [
+            f"{POST}/requestBody: a body of multipart/form-data is not supported. "
+            "Offer application/json as well."
+        ],
+    ),
+    "GET with a body": (
+        contract({"/t": {"get": operation(requestBody=json_body(OBJECT))}}),
+        [f"{GET}/requestBody: a GET with a body is not supported. Use another method."],
+    ),
+    "method": (
+        contract({"/t": {"head": operation()}}),
+        [
+            "doIt (HEAD /t), #/paths/~1t/head: the client does not send HEAD. "
+            "Leave the operation out."
+        ],
+    ),
+    "operations whose names meet": (
+        contract({"/a": {"get": operation("getFoo")}, "/b": {"get": operation("get_foo")}}),
+        [
+            "get_foo (GET /b), #/paths/~1b/get: it would be the function get_foo, which "
+            "getFoo (GET /a) is too. Rename one of the operationIds."
+        ],
+    ),
+    "operation without a name": (
+        contract({"/t": {"get": {"responses": {}}}}),
+        ["GET /t, #/paths/~1t/get: it has no operationId. Give it one."],
+    ),
+    "arguments whose names meet": (
+        taking(parameter("path", "id"), parameter("query", "id"), path="/{id}"),
+        [
+            "doIt (GET /{id}), #/paths/~1{id}/get/parameters/1: the argument id would be both "
+            "path 'id' and query 'id'. Rename one of them in the contract."
+        ],
+    ),
+    "fields whose names meet": (
+        sending(fields(fooBar=TEXT, foo_bar=TEXT)),
+        [
+            f"{BODY}/properties/foo_bar: the argument foo_bar would be both body 'fooBar' and "
+            "body 'foo_bar'. Rename one of them in the contract."
+        ],
+    ),
+    "schemas whose names meet": (
+        reading(fields(a=ref("a_b"), b=ref("AB"), c=ref("aB")), a_b=OBJECT, AB=OBJECT, aB=OBJECT),
+        [
+            f"doIt (GET /t), #/components/schemas/{name}: it would be the class AB, which "
+            "#/components/schemas/a_b is too. Rename one of them."
+            for name in ("AB", "aB")
+        ],
+    ),
+    "enumeration of lists": (
+        sending(fields(a={"enum": [["x"]]})),
+        [
+            f"{BODY}/properties/a: an enumeration of arrays or objects is not supported. "
+            "List scalars only."
+        ],
+    ),
+    "tag of another schema": (
+        reading(fields(p=tagged("A", "B")), A=OBJECT, B=OBJECT, Z=OBJECT),
+        [f"{ANSWER}/properties/p/discriminator: {UNION_TAG}"],
+    ),
+    "tag of another schema beside one": (
+        reading(fields(p=tagged("A")), A=OBJECT, Z=OBJECT),
+        [f"{ANSWER}/properties/p/discriminator: {UNION_TAG}"],
+    ),
+    "nothing is allowed": (
+        reading(fields(p=False)),
+        [f"{ANSWER}/properties/p: this schema allows no value. Remove it."],
+    ),
+    "servers of a path": (
+        contract({"/t": {"servers": [{"url": "/x"}], "get": operation()}}),
+        [
+            "doIt (GET /t), #/paths/~1t/servers: servers of its own are not supported, since "
+            "the client has one address. Leave them out, if the server of the whole contract "
+            "serves this too."
+        ],
+    ),
+    "two shapes of success": (
+        contract(
+            {
+                "/t": {
+                    "get": operation(
+                        responses={"200": json_body(ref("A")), "201": json_body(ref("B"))}
+                    )
+                }
+            },
+            schemas={"A": OBJECT, "B": OBJECT},
+        ),
+        [
+            f"{GET}/responses/201: this success is B, another is A. "
+            "Give all successes the same schema."
+        ],
+    ),
+    "no success": (
+        contract({"/t": {"get": operation(responses={"default": json_body(OBJECT)})}}),
+        [f"{GET}: no success is documented. Document a 2xx response."],
+    ),
+    "success that is a list": (
+        reading({"type": "array", "items": TEXT}),
+        [f"{ANSWER}: a success that is not an object is not supported. Wrap it in an object."],
+    ),
+    "success that is a file": (
+        contract({"/t": {"get": operation(responses={"200": json_body(TEXT, "text/csv")})}}),
+        [
+            f"{GET}/responses/200: a success of text/csv is not supported. "
+            "Offer application/json as well."
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize(("document", "expected"), REFUSED.values(), ids=REFUSED)
+def test_refused(document: Node, expected: list[str]) -> None:
+    """A construct that the templates lack is named with its operation, place and remedy."""
+    assert expected == causes(document)
+
+
+def test_all_causes_are_reported_at_once() -> None:
+    """One run names each cause in parameters, body, answers, schemas and surface."""
+    shared = fields(list={"enum": [["x"]]}, never=False)
+    document = contract(
+        {
+            "/a": {
+                "parameters": [parameter("cookie", "c")],
+                "get": operation("a", parameters=[parameter("header", "h")], responses={}),
+                "post": operation("b", requestBody=json_body(ref("Shared"))),
+            },
+            "/b": {"get": {}, "delete": operation("c", requestBody=json_body(ref("Shared")))},
+        },
+        schemas={"Shared": shared},
+    )
+    settings = surface(document)
+    del settings["operations"]["c"]
+    settings["operations"]["b"]["colour"] = "red"
+    with pytest.raises(SurfaceError) as caught:
+        package_view(document, settings)
+    cookie = "the cookie parameter c is not supported. Leave it out, if calls without it are right."
+    place = "#/components/schemas/Shared/properties"
+    expected = [
+        "c (DELETE /b), #/paths/~1b/delete: it has no row in surface.yaml. "
+        "Add `c: {method: <resource>.<method>}`.",
+        "surface.yaml: b: unknown setting colour; known are method, positional, defaults, "
+        "replayed, timeout, key, imports, players",
+        "GET /b, #/paths/~1b/get: it has no operationId. Give it one.",
+        f"a (GET /a) and 1 more, #/paths/~1a/parameters/0: {cookie}",
+        "a (GET /a), #/paths/~1a/get/parameters/0: the header parameter h is not supported. "
+        "Leave it out, if calls without it are right.",
+        "a (GET /a), #/paths/~1a/get: no success is documented. Document a 2xx response.",
+        f"b (POST /a) and 1 more, {place}/list: an enumeration of arrays or objects is not "
+        "supported. List scalars only.",
+        f"b (POST /a) and 1 more, {place}/never: this schema allows no value. Remove it.",
+    ]
+    assert expected == caught.value.causes
+
+
+READ: dict[str, Node] = {
+    "parameters of the path item": contract(
+        {"/t/{p}": {"parameters": [parameter("path")], "get": operation()}}
+    ),
+    "path item behind a reference": contract(
+        {"/t": {"$ref": "#/components/pathItems/T"}}, pathItems={"T": {"get": operation()}}
+    ),
+    "webhooks only": {
+        "openapi": "3.1.0",
+        "info": {"title": "Small", "version": "1"},
+        "webhooks": {
+            "w": {
+                "summary": "A summary beside the operation.",
+                "post": {"requestBody": json_body(OBJECT), "responses": {}},
+            }
+        },
+    },
+    "no components": contract({"/t": {"get": operation()}}),
+    "a media type with a charset": contract(
+        {
+            "/t": {
+                "post": operation(requestBody=json_body(OBJECT, "application/json; charset=utf-8"))
+            }
+        }
+    ),
+    "a union that holds itself": reading(
+        fields(j=ref("Json")), Json={"oneOf": [TEXT, {"type": "array", "items": ref("Json")}]}
+    ),
+    "a branch that extends its union": reading(
+        ref("Cat"),
+        Cat={"allOf": [ref("Pet"), fields(lives={"type": "integer"})]},
+        Pet={**fields(kind=TEXT), "oneOf": [ref("Cat")], "discriminator": {"propertyName": "kind"}},
+    ),
+    "a success without a body": contract(
+        {"/t": {"delete": operation(responses={"204": {"description": "Gone."}})}}
+    ),
+    "names that Python lacks": sending(fields(**{"2fa": TEXT, "-": TEXT, "class": TEXT})),
+}
+
+
+@pytest.mark.parametrize("document", READ.values(), ids=READ)
+def test_read(document: Node) -> None:
+    """What once ended in a traceback is generated."""
+    settings = surface(document)
+    settings["operations"].setdefault("doIt", {"method": "things.doit"})
+    if "paths" not in document:
+        settings["operations"] = {}
+    assert package_view(document, settings).title == "Small"
+
+
+def test_parameters_of_a_path_item_are_arguments() -> None:
+    """A parameter of the path item is an argument unless the operation replaces it."""
+    item: Node = {
+        "parameters": [parameter("path", "a"), parameter("query", "b"), parameter("query", "c")],
+        "get": operation(parameters=[parameter("query", "b", required=True)]),
+    }
+    document = contract({"/{a}": {"$ref": "#/components/pathItems/I"}}, pathItems={"I": item})
+    settings = surface({"paths": {"/{a}": item}})
+    (view,) = package_view(document, settings).operations
+    expected = [("a", None), ("b", None), ("c", "None")]
+    assert expected == [(each.name, each.default) for each in view.arguments]
+
+
+def test_an_inline_payload_of_a_webhook_has_a_model() -> None:
+    """What a webhook delivers is a model, named after the webhook."""
+    (model,) = build(READ["webhooks only"]).models
+    assert ("WPayload", ["a"]) == (model.name, [field.name for field in model.fields])
+
+
+def test_names_of_imports_are_left_alone() -> None:
+    """A schema or argument with the name of an import gets an underscore."""
+    names = ("Model", "Any", "Literal", "Mapping")
+    document = reading(
+        fields(**{name.lower(): ref(name) for name in names}),
+        **dict.fromkeys(names, OBJECT),
+    )
+    models = {model.name for model in build(document).models}
+    assert {"Model_", "Any_", "Literal_", "Mapping_"} < models
+    (view,) = build(sending(fields(dict=TEXT, str=TEXT, date=TEXT))).operations
+    assert ["dict_", "str_", "date_"] == [argument.name for argument in view.arguments]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"colours": {}}, "surface.yaml: unknown setting colours; known are arguments, players,"),
+        ({"resources": []}, "surface.yaml: resources must be a map, not []"),
+        (
+            {"key_lifetimes": {"day": {"doc": "Kept.", "hours": 3}}},
+            "surface.yaml: key_lifetimes: day: unknown setting hours; known are",
+        ),
+        (
+            {"key_lifetimes": {"day": {}}},
+            "surface.yaml: key_lifetimes: day: doc is missing",
+        ),
+        ({"operations": {"doIt": 7}}, "surface.yaml: doIt: it must be a map with a method"),
+        (
+            {"operations": {"doIt": {"method": "things.do", "timeout": "60"}}},
+            "surface.yaml: doIt: timeout must be a number, not '60'",
+        ),
+        (
+            {"operations": {"doIt": {"method": "things.do", "replayed": "maybe"}}},
+            "surface.yaml: doIt: replayed must be status or applied, not maybe",
+        ),
+        (
+            {"resources": {"t": "T."}, "operations": {"doIt": {"method": "t.do"}}},
+            "surface.yaml: an import called T and resource t would both be the class T.",
+        ),
+    ],
+    ids=[
+        "unknown setting",
+        "no map",
+        "unknown setting of a lifetime",
+        "lifetime without words",
+        "no row",
+        "type of a setting",
+        "value of a setting",
+        "class of an import",
+    ],
+)
+def test_a_wrong_surface(change: dict[str, Any], expected: str) -> None:
+    """A mistake in the surface is named."""
+    document = contract({"/t": {"get": operation()}})
+    with pytest.raises(SurfaceError) as caught:
+        package_view(document, {**surface(document), **change})
+    assert expected == caught.value.causes[0][: len(expected)]
