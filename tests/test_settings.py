@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from kraty_admin import KratyAdmin, KratyAdminAsync, RequestInfo, RetryConfig, __version__
-from kraty_admin._settings import Settings
+from kraty_admin._settings import EMULATOR_KEYS, Settings
 from loopback import CANARY, KEY, SYNC, Twin, always, settled, twins
 
 
@@ -179,6 +179,17 @@ class TestBaseUrl:
         """`http://` is refused for all but loopback, since the key goes with each request."""
         with pytest.raises(ValueError, match=r"^base_url must be https://"):
             twin.client(base_url=base_url)
+
+    @twins
+    def test_the_emulators_own_keys_need_no_tls(self, twin: Twin) -> None:
+        """`http://` to a container is allowed for each published key, and for no other."""
+        for key in EMULATOR_KEYS:
+            assert (
+                "http://kraty:4010"
+                == twin.client(api_key=key, base_url="http://kraty:4010").base_url
+            )
+            with pytest.raises(ValueError, match=r"^base_url must be https://"):
+                twin.client(api_key=f"{key}x", base_url="http://kraty:4010")
 
     @pytest.mark.parametrize(
         "base_url",

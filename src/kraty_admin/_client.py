@@ -212,7 +212,8 @@ class KratyAdmin(Resources, _Client["Sender"]):
     Args:
         api_key: A `server_integration` key. Default: `KRATY_SERVER_KEY` in the environment.
         base_url: The URL of the API, without `/server/v1`. Default: `KRATY_BASE_URL` in the
-            environment, or else `https://api.kraty.io`. Only loopback may use `http://`.
+            environment, or else `https://api.kraty.io`. `http://` is for loopback addresses,
+            and for the emulator's own keys.
         timeout: Seconds for each step of an attempt (connecting, each read, each write), or
             an `httpx.Timeout` to set each. Default: 15, and 60 for `migrate`.
             Waiting for a free connection may take until the deadline, unless an

@@ -185,7 +185,7 @@ def make_target(api_key: Secret, base_url: str | None, *, keep_alive: bool = Tru
     key = _key(api_key)
     if base_url is None:
         base_url = os.environ.get("KRATY_BASE_URL") or DEFAULT_BASE_URL
-    origin = _origin(base_url)
+    origin = _origin(base_url, key)
     # Loaded here, not by the first connection: if the process forks while another thread is
     # importing the codec, the child waits for that import forever.
     codecs.lookup("idna")
@@ -242,7 +242,17 @@ _KEY: Final = re.compile(r"[!-~]+")
 _UNEXPANDED: Final = re.compile(r"[\"'`]|\$\{")
 
 
-def _origin(base_url: object) -> str:
+EMULATOR_KEYS: Final = frozenset(
+    {
+        "krt_emulator_game1.not-a-secret",
+        "krt_emulator_client1.not-a-secret",
+        "krt_emulator_game2.not-a-secret",
+    }
+)
+"""The emulator's published keys. They open nothing else, so they need no TLS."""
+
+
+def _origin(base_url: object, key: Secret) -> str:
     if not isinstance(base_url, str):
         raise TypeError(f"base_url must be a str, not {type(base_url).__name__}")
     try:
@@ -251,8 +261,11 @@ def _origin(base_url: object) -> str:
         raise ValueError(f"base_url must be a URL such as {DEFAULT_BASE_URL!r}: {error}") from None
     if url.scheme not in ("https", "http") or not has_address(url):
         raise ValueError(f"base_url must be a URL such as {DEFAULT_BASE_URL!r}")
-    if url.scheme == "http" and not is_loopback(url.host):
-        raise ValueError("base_url must be https:// since the key goes with each request")
+    if url.scheme == "http" and not is_loopback(url.host) and key.given not in EMULATOR_KEYS:
+        raise ValueError(
+            "base_url must be https:// since the key goes with each request; http:// is for"
+            " loopback addresses, and for the emulator's own keys"
+        )
     # The text is searched too, because `url` does not show an empty query or fragment.
     if url.userinfo or "?" in base_url or "#" in base_url:
         raise ValueError("base_url must hold no user, query or fragment")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pytest
 
 from kraty_admin.cli import main
 from kraty_admin.emulator import Emulator
+from kraty_admin.emulator._log import DroppingHandler
 
 PATIENCE = 30
 """Seconds after which a process that should be quick has failed."""
@@ -72,6 +74,83 @@ def test_it_prints_its_address_and_stops_on_a_signal(number: signal.Signals) -> 
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_a_full_pipe_stops_neither_answers_nor_the_end(log_format: str) -> None:
+    """A parent that never reads standard error still gets every answer, and can end it."""
+    path = f"/server/v1/players/{'x' * 128}"
+    with command("--port", "0", "--log-format", log_format) as (process, ready):
+        headers = {"Authorization": f"Bearer {ready['api_key']}"}
+        with httpx.Client(base_url=ready["base_url"], headers=headers, trust_env=False) as http:
+            # Some 200 bytes each, into a pipe that holds 64 KiB.
+            for _ in range(600):
+                assert http.get(path, timeout=5).status_code == 404
+        process.send_signal(signal.SIGTERM)
+        assert 0 == process.wait(10)
+
+
+def test_dropped_lines_are_counted() -> None:
+    """Lines that find no room are dropped, and the log says how many."""
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    full = 0
+    with suppress(BlockingIOError):
+        while True:
+            full += os.write(write, b"x")
+    os.set_blocking(write, True)
+    handler = DroppingHandler(write, lines=2)
+    for _ in range(10):
+        handler.handle(logging.makeLogRecord({"msg": "a line"}))
+    with os.fdopen(read, "rb") as pipe:
+        pipe.read(full)
+        handler.close()
+        os.close(write)
+        log = pipe.read().decode()
+    shown = log.count("a line\n")
+    assert 2 <= shown <= 3
+    assert f"({10 - shown} lines were dropped" in log
+
+
+def test_quiet_logs_no_requests() -> None:
+    """With `--quiet`, requests are not logged."""
+    with command("--port", "0", "--quiet") as (process, ready):
+        httpx.get(f"{ready['base_url']}/server/v1/ping", trust_env=False)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate()
+    assert "" == err
+
+
+def test_log_lines_as_json() -> None:
+    """With `--log-format json`, each line is an object with the facts of the request."""
+    with command("--port", "0", "--log-format", "json") as (process, ready):
+        answer = httpx.get(f"{ready['base_url']}/server/v1/players/{'x' * 500}", trust_env=False)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate()
+    (line,) = err.splitlines()
+    logged = json.loads(line)
+    assert set(logged) == {
+        *("time", "level", "message", "method", "path", "operation", "status"),
+        *("request_id", "fault"),
+    }
+    assert ("info", "GET", "players.get", 401) == tuple(
+        logged[name] for name in ("level", "method", "operation", "status")
+    )
+    assert answer.headers["X-Request-Id"] == logged["request_id"]
+    assert len(logged["path"]) < 250
+
+
+def test_a_closed_standard_output_does_not_matter() -> None:
+    """The ready line is skipped where the parent has closed standard output."""
+    shell = f"exec {sys.executable} -m kraty_admin.emulator --port 0 >&-"
+    process = subprocess.Popen(["/bin/sh", "-c", shell], stderr=subprocess.PIPE, text=True)
+    watchdog = threading.Timer(PATIENCE, process.kill)
+    watchdog.start()
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate()
+    watchdog.cancel()
+    watchdog.join()
+    assert "Traceback" not in err
+
+
 def test_a_taken_port_is_one_clear_line() -> None:
     """A port in use is reported in one line, and the status is 1."""
     with Emulator() as emulator:
@@ -81,13 +160,15 @@ def test_a_taken_port_is_one_clear_line() -> None:
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("name", ["missing/kraty.sqlite3", "notes.txt"])
+@pytest.mark.parametrize("name", ["missing/kraty.sqlite3", "notes.txt", "", "taken.sqlite3"])
 def test_a_bad_database_is_one_clear_line(tmp_path: Path, name: str) -> None:
-    """A file that is no database is reported in one line, and the status is 1."""
+    """A file that cannot be used is reported in one line that names it; the status is 1."""
     (tmp_path / "notes.txt").write_text("not a database" * 100)
-    done = run("--port", "0", "--database", name, cwd=tmp_path)
+    with Emulator(database=tmp_path / "taken.sqlite3"):
+        done = run("--port", "0", "--database", name, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("The emulator cannot start: ")
+    assert name in done.stderr
     assert done.stderr.count("\n") == 1
 
 
@@ -104,7 +185,7 @@ def test_a_command_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "COMMAND" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("package", ["starlette", "uvicorn", "jsonschema_rs"])
+@pytest.mark.parametrize("package", ["cattrs", "uvicorn", "jsonschema_rs"])
 def test_without_the_extra_it_says_what_to_install(package: str) -> None:
     """It prints one line and exits with status 2, whichever part is missing."""
     code = (
@@ -122,7 +203,7 @@ def test_without_the_extra_it_says_what_to_install(package: str) -> None:
     )
 
 
-@pytest.mark.parametrize("package", ["starlette", "uvicorn", "jsonschema_rs"])
+@pytest.mark.parametrize("package", ["cattrs", "uvicorn", "jsonschema_rs"])
 def test_importing_the_emulator_without_the_extra(package: str) -> None:
     """The error names the missing package and says what to install."""
     code = (
@@ -257,6 +338,9 @@ def test_webhooks_by_flag() -> None:
         pytest.param(["--requests-per-minute", "0"], 1, "at least 1", id="budget"),
         pytest.param(["--webhook", "http://a.b/"], 1, "this machine only", id="endpoint"),
         pytest.param(["--world", "nowhere.json"], 1, "nowhere.json", id="world"),
+        pytest.param(["--world", os.devnull], 1, os.devnull, id="no world"),
+        pytest.param(["--host", "0.0.0.0"], 1, "--expose-control", id="exposed"),
+        pytest.param(["--log-format", "xml"], 2, "xml", id="log format"),
     ],
 )
 def test_options_that_do_not_fit(arguments: list[str], status: int, why: str) -> None:

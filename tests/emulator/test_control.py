@@ -11,6 +11,7 @@ import pytest
 
 from kraty_admin.emulator import Emulator
 
+JSON = {"Content-Type": "application/json"}
 CREDIT = "/server/v1/players/alice/wallet/gold/credit"
 
 
@@ -51,7 +52,7 @@ class Control:
     def credit(self, amount: int = 5, key: str | None = None) -> httpx.Response:
         body = {"amount": amount} if key is None else {"amount": amount, "idempotencyKey": key}
         # Not by httpx, whose versions differ in their spaces.
-        return self.http.post(CREDIT, content=json.dumps(body))
+        return self.http.post(CREDIT, content=json.dumps(body), headers=JSON)
 
 
 @pytest.fixture
@@ -193,30 +194,72 @@ HERE: dict[str, object] = {"url": "http://localhost", "secret": "s"}
         pytest.param("faults", {"faults": [{"kind": "x"}]}, "kind", id="kind"),
         pytest.param("faults", {"faults": [{"kind": "drop"}], "tims": 1}, "tims", id="option"),
         pytest.param("faults", {"faults": [3]}, "must be an object", id="no object"),
-        pytest.param("faults", {"faults": [{"kind": "status", "status": "x"}]}, "type", id="type"),
+        pytest.param(
+            "faults",
+            {"faults": [{"kind": "status", "status": "x"}]},
+            "faults[0].status: must be",
+            id="type",
+        ),
         pytest.param("chaos", {"rate": 2}, "from 0 to 1", id="rate"),
         pytest.param("chaos", {}, "missing", id="no rate"),
         pytest.param("clock", {"set": "noon"}, "noon", id="no time"),
         pytest.param("clock", {"set": "2026-06-08T12:00:00"}, "zone", id="no zone"),
         pytest.param("clock", {"advance": 1, "run": True}, "the clock takes", id="two wishes"),
-        pytest.param("rate_limit", {"requests_per_minute": 0}, "at least 1", id="budget"),
+        pytest.param(
+            "rate_limit",
+            {"requests_per_minute": 0},
+            "requests_per_minute must be from 1",
+            id="budget",
+        ),
         pytest.param("rate_limit", {}, "requests_per_minute", id="no budget"),
         pytest.param("webhooks", {"url": "http://a.b", "secret": "s"}, "this machine", id="url"),
         pytest.param("clock", {"advance": 1e15}, "cannot move by", id="no year"),
-        pytest.param("faults", {"faults": [STATUS | {"html": 1}]}, "html must be", id="html"),
-        pytest.param("faults", {"faults": [STATUS | {"code": 1}]}, "code must be", id="code"),
-        pytest.param("faults", {"faults": [STATUS | {"headers": "a"}]}, "Mapping", id="headers"),
-        pytest.param("faults", {"faults": [STATUS | {"headers": {"a": 1}}]}, "str", id="header"),
-        pytest.param("faults", {"faults": [STATUS], "skip": 0.5}, "skip must be", id="half a call"),
-        pytest.param("faults", {"faults": [STATUS], "times": 1.5}, "times must be", id="half"),
-        pytest.param("webhooks", {"url": 3, "secret": "s"}, "url must be", id="url's type"),
-        pytest.param("webhooks", HERE | {"secret": 3}, "secret must be", id="secret's type"),
-        pytest.param("webhooks", HERE | {"events": "a"}, "list or tuple", id="no list of events"),
-        pytest.param("webhooks", HERE | {"events": [3]}, "events must be", id="event's type"),
+        pytest.param(
+            "faults", {"faults": [STATUS | {"html": 1}]}, "faults[0].html: must be", id="html"
+        ),
+        pytest.param(
+            "faults", {"faults": [STATUS | {"code": 1}]}, "faults[0].code: must be", id="code"
+        ),
+        pytest.param(
+            "faults",
+            {"faults": [STATUS | {"headers": "a"}]},
+            "headers: must be an object",
+            id="headers",
+        ),
+        pytest.param(
+            "faults",
+            {"faults": [STATUS | {"headers": {"a": 1}}]},
+            "headers['a']: must be",
+            id="header",
+        ),
+        pytest.param(
+            "faults", {"faults": [STATUS], "skip": 0.5}, "skip: must be", id="half a call"
+        ),
+        pytest.param("faults", {"faults": [STATUS], "times": 1.5}, "times: must be", id="half"),
+        pytest.param("webhooks", {"url": 3, "secret": "s"}, "url: must be", id="url's type"),
+        pytest.param("webhooks", HERE | {"secret": 3}, "secret: must be", id="secret's type"),
+        pytest.param(
+            "webhooks", HERE | {"events": "a"}, "events: must be an array", id="no list of events"
+        ),
+        pytest.param("webhooks", HERE | {"events": [3]}, "events[0]: must be", id="event's type"),
         pytest.param("webhooks", {"url": "http://localhost"}, "secret", id="no secret"),
-        pytest.param("replay", {"event_id": []}, "no delivery", id="event id's type"),
+        pytest.param("replay", {"event_id": []}, "event_id: must be", id="event id's type"),
         pytest.param("replay", {"event_id": "evt_x"}, "evt_x", id="event"),
         pytest.param("replay", [], "object", id="array"),
+        pytest.param("webhooks", HERE | {"events": ["no.event"]}, "no.event", id="event's name"),
+        pytest.param(
+            "faults", {"faults": [STATUS | {"headers": {"X": "a\r\nY: b"}}]}, "X has", id="CRLF"
+        ),
+        pytest.param("faults", {"faults": [STATUS | {"headers": {"X": "€"}}]}, "X has", id="€"),
+        pytest.param("faults", {"faults": [STATUS | {"headers": {"X Y": ""}}]}, "X Y", id="space"),
+        pytest.param(
+            "faults",
+            {"faults": [STATUS | {"headers": {"Content-Length": "0"}}]},
+            "frames the answer",
+            id="framing",
+        ),
+        pytest.param("faults", {"faults": [STATUS | {"status": True}]}, "status", id="true"),
+        pytest.param("clock", {"advance": 10**400}, "cannot move", id="more than a float"),
     ],
 )
 def test_what_it_refuses(control: Control, what: str, members: object, why: str) -> None:
@@ -227,10 +270,34 @@ def test_what_it_refuses(control: Control, what: str, members: object, why: str)
 
 def test_what_is_no_json(control: Control) -> None:
     """A body that is no JSON, and an unknown path, are refused."""
-    answer = control.http.post("/_emulator/faults", content=b"{")
-    assert answer.status_code == 400
+    for body in (b"{", b"[" * 300_000, b"\xff", b'{"advance": NaN}', b'{"run": true, "run": true}'):
+        answer = control.http.post("/_emulator/clock", content=body, headers=JSON)
+        assert (400, "validation_failed") == (answer.status_code, answer.json()["error"]["code"])
+        assert answer.json()["error"]["message"].startswith("the body is not JSON: ")
     # Python reads it, as a number of its own.
     endless = b'{"requests_per_minute": 1e999}'
-    assert control.http.post("/_emulator/rate_limit", content=endless).status_code == 400
-    assert control.http.get("/_emulator/nothing").status_code == 404
-    assert control.http.get("/_emulator/chaos").status_code == 405
+    answer = control.http.post("/_emulator/rate_limit", content=endless, headers=JSON)
+    assert answer.status_code == 400
+
+
+def test_what_does_not_exist(control: Control) -> None:
+    """Unknown paths and methods are answered with an error envelope."""
+    for path in ("/_emulator/nothing", "/_emulator/", "/"):
+        answer = control.http.get(path)
+        assert (404, "not_found") == (answer.status_code, answer.json()["error"]["code"])
+    answer = control.http.put("/_emulator/faults")
+    assert (405, "not_found") == (answer.status_code, answer.json()["error"]["code"])
+    assert "GET, POST, DELETE" == answer.headers["Allow"]
+
+
+def test_a_control_that_fails_is_an_answer(
+    control: Control, kraty: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A defect of the emulator is reported in the envelope, too."""
+
+    def fail(seconds: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(kraty.clock, "advance", fail)
+    answer = control.http.post("/_emulator/clock", json={"advance": 1})
+    assert (500, "internal_error") == (answer.status_code, answer.json()["error"]["code"])

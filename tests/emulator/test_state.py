@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -218,11 +219,49 @@ def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
+def test_a_file_serves_one_emulator(tmp_path: Path) -> None:
+    """A second one is refused until the first is closed; other programs may read."""
+    path = str(tmp_path / "kraty.sqlite3")
+    first = State(path)
+    with pytest.raises(ValueError, match=r"kraty\.sqlite3 is used by another emulator"):
+        State(path)
+    with closing(sqlite3.connect(path)) as reader:
+        assert [(0,)] == reader.execute("SELECT COUNT(*) FROM ledger").fetchall()
+    first.close()
+    State(path).close()
+    assert ["kraty.sqlite3"] == [file.name for file in tmp_path.iterdir()]
+
+
+def test_a_file_that_another_program_locks(tmp_path: Path, clock: StoppedClock) -> None:
+    """Calls are answered soon with 503, and have no effect."""
+    path = str(tmp_path / "kraty.sqlite3")
+    state = State(path)
+    api = Api(Platform(state, clock=clock))
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        request = api.request("POST", "/players/alice/wallet/gold/credit", {"amount": 5})
+        assert 503 == api.platform.answer(request).status
+        other.execute("ROLLBACK")
+    assert 200 == api.platform.answer(request).status
+    assert 5 == api.balance("alice")
+    state.close()
+
+
+def test_a_file_that_lacks_a_table_is_refused(tmp_path: Path) -> None:
+    """A file of the right version whose tables are not those of the schema is refused."""
+    path = str(tmp_path / "kraty.sqlite3")
+    State(path).close()
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("DROP TABLE answers")
+    with pytest.raises(ValueError, match=r"kraty\.sqlite3 lacks tables"):
+        State(path)
+
+
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     """A file that is no database, or has another layout, is refused."""
     path = tmp_path / "notes.txt"
     path.write_text("not a database, but long enough to be mistaken for one" * 10)
-    with pytest.raises(sqlite3.DatabaseError):
+    with pytest.raises(ValueError, match=r"notes.txt: file is not a database"):
         State(str(path))
     newer = tmp_path / "newer.sqlite3"
     State(str(newer)).close()

@@ -77,35 +77,62 @@ def change(*path: str | int, to: object) -> Callable[[dict[str, Any]], None]:
 @pytest.mark.parametrize(
     ("damage", "why"),
     [
-        pytest.param(dict[str, Any].clear, "world needs games", id="nothing"),
+        pytest.param(dict[str, Any].clear, "world.games: is missing", id="nothing"),
         pytest.param(change("games", to=[]), "needs a game and a key", id="no game"),
-        pytest.param(change("games", to={}), "world.games must be an array", id="no array"),
-        pytest.param(change("games", 1, to=3), "world.games[1] must be an object", id="no object"),
-        pytest.param(change("gmes", to=[]), "world has no gmes; it may have games", id="unknown"),
+        pytest.param(
+            change("games", to={}), "world.games: must be an array, not an object", id="no array"
+        ),
+        pytest.param(
+            change("games", 1, to=3),
+            "world.games[1]: must be an object, not a number",
+            id="no object",
+        ),
+        pytest.param(
+            change("gmes", to=[]), "world: has no member 'gmes'; it may have games", id="unknown"
+        ),
         pytest.param(
             change("games", 0, "events", 0, "duration", to="60"),
-            "world.games[0].events[0].duration must be of type int, not str",
+            "world.games[0].events[0].duration: must be a whole number, not a string",
             id="no number",
         ),
         pytest.param(
             change("games", 0, "events", 0, "enabled", to=1),
-            "world.games[0].events[0].enabled must be of type bool, not int",
+            "world.games[0].events[0].enabled: must be a boolean, not a number",
             id="no truth",
         ),
         pytest.param(
             change("games", 0, "currencies", 0, to=None),
-            "world.games[0].currencies[0] must be of type str, not NoneType",
+            "world.games[0].currencies[0]: must be a string, not null",
             id="no name",
         ),
         pytest.param(
             change("games", 0, "events", 0, to={}),
-            "world.games[0].events[0] needs key",
+            "world.games[0].events[0].key: is missing",
             id="no key",
         ),
         pytest.param(
             change("keys", 0, "environment", to="moon"),
             "world.keys[0]: environment must be one of live, test, not 'moon'",
             id="no such environment",
+        ),
+        pytest.param(
+            change("games", 0, "events", 0, "duration", to=-1),
+            "world.games[0].events[0]: duration must be from 1",
+            id="negative duration",
+        ),
+        pytest.param(
+            change("games", 0, "events", 0, "duration", to=10**17),
+            "world.games[0].events[0]: duration must be from 1",
+            id="endless duration",
+        ),
+        pytest.param(change("games", 1, "id", to=""), "id must not be empty", id="empty id"),
+        pytest.param(change("games", 1, "id", to="\ud800"), "surrogate", id="surrogate"),
+        pytest.param(change("games", 1, "id", to="arena"), "two games", id="one game twice"),
+        pytest.param(change("keys", 0, "token", to=""), "token must be", id="empty token"),
+        pytest.param(
+            change("keys", to=[DOCUMENT["keys"][0], {**DOCUMENT["keys"][0], "id": "key_8"}]),
+            "two keys with the same token",
+            id="one token twice",
         ),
         pytest.param(change("keys", 0, "game_id", to="go"), "no such game: go", id="no such game"),
         pytest.param(
@@ -133,7 +160,9 @@ def test_what_is_no_json(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         World.load(path)
     path.write_text("{")
-    with pytest.raises(ValueError, match="Expecting"):
-        World.load(path)
-    with pytest.raises(ValueError, match="world must be an object"):
+    for text in ("{", "", "[" * 200_000, '{"games": [], "games": []}'):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=r"world\.json: "):
+            World.load(path)
+    with pytest.raises(ValueError, match=r"world\.json: world: must be an object"):
         load(tmp_path, [])

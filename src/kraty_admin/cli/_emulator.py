@@ -21,8 +21,12 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from kraty_admin.emulator import Emulator
+    from kraty_admin.emulator._log import LogFormat
 
 __all__ = ["emulator"]
+
+_STDERR = 2
+"""The file descriptor of standard error."""
 
 
 def _port(context: click.Context, parameter: click.Parameter, text: str) -> int:
@@ -47,20 +51,20 @@ def _waits(
 
 @click.command()
 @click.option(
-    "--port", default="4010", show_default=True, callback=_port, help="0 takes a free one."
+    "--port", default="4010", show_default=True, callback=_port, help="0 picks a free one."
 )
 @click.option(
     "--database",
     default=":memory:",
     metavar="FILE",
-    help="Keep the state in this file. Default: in memory, until the end.",
+    help="Keep the state in this file. Default: in memory only.",
 )
-@click.option("--world", metavar="FILE", help="The games, catalogs, keys and endpoints, as JSON.")
+@click.option("--world", metavar="FILE", help="Games, catalogs, keys and webhook endpoints: JSON.")
 @click.option(
     "--seed",
     type=int,
     metavar="NUMBER",
-    help="Make the same ids on each run, and let the clock stand.",
+    help="Same ids on every run, with the clock stopped.",
 )
 @click.option(
     "--requests-per-minute",
@@ -68,23 +72,49 @@ def _waits(
     default=600_000,
     show_default=True,
     metavar="NUMBER",
-    help="How many each key has.",
+    help="Rate limit of each API key.",
 )
-@click.option(
-    "--webhook", metavar="URL", help="Deliver webhooks there, besides those of the world."
-)
+@click.option("--webhook", metavar="URL", help="Deliver webhooks to this URL, too.")
 @click.option(
     "--webhook-secret",
     default="whsec_emulator",
     show_default=True,
     metavar="SECRET",
-    help="Sign them with this.",
+    help="Sign the webhooks of --webhook with this secret.",
 )
 @click.option(
     "--webhook-backoff",
     callback=_waits,
     metavar="SECONDS,...",
-    help="The waits between the attempts to deliver one. Default: 5 seconds to 3 hours.",
+    help="Waits between attempts to deliver a webhook. Default: 5 seconds to 3 hours.",
+)
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    metavar="ADDRESS",
+    help="IPv4 address to listen on. One that other machines can reach needs --expose-control.",
+)
+@click.option(
+    "--expose-control",
+    is_flag=True,
+    help="Accept a --host that other machines can reach. They can then call the API with the "
+    "published keys, and read, reset and control the emulator.",
+)
+@click.option(
+    "--allow-host",
+    "allow_hosts",
+    multiple=True,
+    metavar="NAME",
+    help="Also serve requests for this host name, such as the name of a container. Repeatable.",
+)
+@click.option("--quiet", is_flag=True, help="Log warnings and errors only.")
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Format of the log lines.",
 )
 @click.pass_context
 def emulator(
@@ -97,22 +127,26 @@ def emulator(
     webhook: str | None,
     webhook_secret: str,
     webhook_backoff: list[float] | None,
+    host: str,
+    expose_control: bool,
+    allow_hosts: tuple[str, ...],
+    quiet: bool,
+    log_format: LogFormat,
 ) -> None:
     """Run a local Kraty.
 
-    When it is ready, one line of JSON on standard output tells its base_url and an api_key; its log
-    goes to standard error.
+    When it is ready, it prints one line of JSON with its base_url and an api_key. The log goes to
+    standard error; lines that nothing reads are dropped.
     """
+    signals = _catch_signals()
     try:
         from kraty_admin.emulator import DEFAULT_WORLD, Emulator, Endpoint, World
+        from kraty_admin.emulator._log import configure
         from kraty_admin.emulator._webhooks import BACKOFF
     except MissingExtraError as error:
         sys.stderr.write(f"{error}\n")
         context.exit(USAGE)
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
-    )
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    log = configure(_STDERR, log_format=log_format, quiet=quiet)
     try:
         worlds = DEFAULT_WORLD if world is None else World.load(world)
         if webhook is not None:
@@ -120,31 +154,44 @@ def emulator(
             worlds = attrs.evolve(worlds, webhooks=[*worlds.webhooks, endpoint])
         _serve(
             Emulator(
+                host=host,
+                expose_control=expose_control,
+                allow_hosts=allow_hosts,
                 port=port,
                 database=database,
                 world=worlds,
                 seed=seed,
                 requests_per_minute=requests_per_minute,
                 webhook_backoff=webhook_backoff or BACKOFF,
-            )
+            ),
+            signals,
         )
     except (OSError, ValueError, sqlite3.Error) as error:
         sys.stderr.write(f"The emulator cannot start: {error}\n")
         context.exit(FAILED)
+    finally:
+        logging.getLogger().removeHandler(log)
+        log.close()
 
 
-def _serve(emulator: Emulator) -> None:
+def _catch_signals() -> SimpleQueue[int]:
+    """Return a queue that receives SIGINT and SIGTERM."""
     # Not an `Event`, whose `set` can deadlock when a signal interrupts its `wait`.
     signals: SimpleQueue[int] = SimpleQueue()
 
     def stop(number: int, frame: FrameType | None) -> None:
         signals.put(number)
 
-    # Before anybody can know that it is ready and send one.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
+    return signals
+
+
+def _serve(emulator: Emulator, signals: SimpleQueue[int]) -> None:
     with emulator as kraty:
         ready = {"base_url": kraty.base_url, "api_key": kraty.api_key}
-        sys.stdout.write(json.dumps(ready) + "\n")
-        sys.stdout.flush()
+        # Python has no `sys.stdout` where the parent has closed the descriptor.
+        if sys.stdout is not None:  # pyright: ignore[reportUnnecessaryComparison]
+            sys.stdout.write(json.dumps(ready) + "\n")
+            sys.stdout.flush()
         signals.get()

@@ -1,60 +1,60 @@
-"""What tests in other languages and processes steer an emulator with: `/_emulator/`.
+"""What controls an emulator from other languages and processes: `/_emulator/`.
 
-Its JSON has the names of the Python side. It is open to whoever reaches the port, which
-is this machine only.
+Its JSON has the names of the Python side. It needs no key: whoever may connect may use it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final, TypeAlias, TypeVar
+from urllib.parse import parse_qsl
 
 import attrs
-from dateutil import parser
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Mount, Route
-from starlette.types import ASGIApp
 
-from kraty_server_api.decoding import is_object
-
+from ._checks import bounded, of_type
 from ._clock import Clock, SeededIds
-from ._faults import fault_of
-from ._platform import Platform, SeenRequest
+from ._errors import EmulatedError
+from ._faults import Chaos, Fault
+from ._platform import Answer, Platform, SeenRequest
 from ._state import LedgerEntry
+from ._structure import parse_json, structure
 from ._webhooks import Webhooks
 from ._wire import Connections
+from ._world import Endpoint
 
-__all__ = ["Controls", "build_control"]
+__all__ = ["PREFIX", "Control", "Controls"]
 
-Members = Mapping[str, Any]
-Act = Callable[[Members], object]
+PREFIX: Final = "/_emulator/"
+
+T = TypeVar("T")
+
+_logger = logging.getLogger("kraty_admin.emulator")
 
 
 @attrs.frozen(kw_only=True)
 class Controls:
-    """What there is to steer."""
+    """The parts of an emulator that can be controlled."""
 
     platform: Platform
     clock: Clock
     webhooks: Webhooks
     connections: Connections
     ids: SeededIds | None
-    """The source of ids, if it can begin again."""
+    """The source of ids, if it has a seed."""
     game_id: str
-    """The game that is looked at."""
+    """The game whose ledger is shown."""
     requests_per_minute: int
-    """How many each key has at first."""
+    """The initial rate limit of each key."""
 
     def ledger(self, external_player_id: str | None = None) -> list[LedgerEntry]:
-        """The ledger's entries, oldest first; those of one player if asked for."""
+        """Return the ledger's entries, oldest first; only those of one player if named."""
         return self.platform.state.ledger.entries(self.game_id, external_player_id)
 
     def reset(self) -> None:
-        """Be as at first; in the server's thread, in one step, so that nothing comes between."""
+        """Reset to the initial state. Call it in the server's thread: no call comes between."""
         self.connections.cut()
         self.platform.faults.reset()
         self.clock.reset()
@@ -65,122 +65,184 @@ class Controls:
         self.webhooks.reset()
 
 
-def build_control(controls: Controls) -> ASGIApp:
-    """The application behind `/_emulator/`."""
-    platform, clock, webhooks = controls.platform, controls.clock, controls.webhooks
-    faults = platform.faults
+@attrs.frozen(kw_only=True)
+class _SetClock:
+    """The body of `POST clock`."""
 
-    def shown_clock() -> object:
+    set: datetime | None = None
+    advance: float | None = None
+    run: bool | None = None
+
+    def __attrs_post_init__(self) -> None:
+        wishes = [self.set is not None, self.advance is not None, self.run is True]
+        if sum(wishes) != 1 or self.run is False:
+            raise ValueError(
+                'the clock takes {"set": <time>}, {"advance": <seconds>} or {"run": true}'
+            )
+
+
+@attrs.frozen(kw_only=True)
+class _AddFaults:
+    """The body of `POST faults`."""
+
+    faults: Sequence[Fault | None]
+    operation: str | None = None
+    skip: int = 0
+    times: int | None = 1
+
+
+@attrs.define(kw_only=True)
+class _SetChaos(Chaos):
+    """The body of `POST chaos`."""
+
+    operation: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class _SetRateLimit:
+    """The body of `POST rate_limit`."""
+
+    requests_per_minute: int = attrs.field(validator=[of_type(int), bounded(1, 10**9)])
+
+
+@attrs.frozen(kw_only=True)
+class _Replay:
+    """The body of `POST replay`."""
+
+    event_id: str
+
+
+Query: TypeAlias = Mapping[str, str]
+Act: TypeAlias = Callable[[Query, bytes], object]
+"""Does what a request asks for, and returns what its answer shows."""
+
+
+class Control:
+    """Answers the requests under `/_emulator/`."""
+
+    def __init__(self, controls: Controls) -> None:
+        self._controls = controls
+        self._acts: Mapping[str, Mapping[str, Act]] = {
+            "ready": {"GET": lambda _query, _body: {"ok": True}},
+            "reset": {"POST": self._reset},
+            "clock": {"GET": self._clock, "POST": self._set_clock},
+            "faults": {
+                "GET": self._faults,
+                "POST": self._add_faults,
+                "DELETE": self._clear_faults,
+            },
+            "chaos": {"POST": self._set_chaos},
+            "rate_limit": {"POST": self._set_rate_limit},
+            "webhooks": {"POST": self._register},
+            "replay": {"POST": self._replay},
+            "ledger": {"GET": self._ledger},
+            "requests": {"GET": self._requests},
+            "deliveries": {"GET": self._deliveries},
+        }
+
+    def answer(self, method: str, name: str, query: str, body: bytes) -> Answer:
+        """Answer a request.
+
+        Args:
+            name: The path after `/_emulator/`.
+
+        Raises:
+            EmulatedError: The request is rejected.
+        """
+        acts = self._acts.get(name)
+        if acts is None:
+            raise EmulatedError("not_found", f"There is no {PREFIX}{name}.")
+        act = acts.get(method)
+        if act is None:
+            raise EmulatedError(
+                "not_found",
+                f"{PREFIX}{name} does not take {method}.",
+                status=405,
+                headers={"Allow": ", ".join(acts)},
+            )
+        try:
+            shown = act(dict(parse_qsl(query, keep_blank_values=True)), body)
+        except (OverflowError, TypeError, ValueError) as error:
+            raise EmulatedError("validation_failed", str(error)) from None
+        except Exception:
+            _logger.exception("%s %s%s failed", method, PREFIX, name)
+            raise EmulatedError("internal_error", "The emulator failed; see its log.") from None
+        return Answer(status=200, headers={}, body=json.dumps(shown, default=_plain).encode())
+
+    def _reset(self, query: Query, body: bytes) -> object:
+        self._controls.reset()
+        return {"ok": True}
+
+    def _clock(self, query: Query, body: bytes) -> object:
+        clock = self._controls.clock
         return {"now": clock.now, "is_running": clock.is_running}
 
-    def shown_faults() -> object:
+    def _set_clock(self, query: Query, body: bytes) -> object:
+        clock, wish = self._controls.clock, _read(body, _SetClock)
+        if wish.set is not None:
+            clock.set(wish.set)
+        elif wish.advance is not None:
+            clock.advance(wish.advance)
+        else:
+            clock.run()
+        return self._clock(query, body)
+
+    def _faults(self, query: Query, body: bytes) -> object:
+        faults = self._controls.platform.faults
         return {"rules": faults.rules, "struck": faults.struck}
 
-    def ready(_: Members) -> object:
-        return {"ok": True}
+    def _add_faults(self, query: Query, body: bytes) -> object:
+        wish = _read(body, _AddFaults)
+        self._controls.platform.faults.add(
+            *wish.faults, operation=wish.operation, skip=wish.skip, times=wish.times
+        )
+        return self._faults(query, body)
 
-    def set_clock(members: Members) -> object:
-        match members:
-            case {"set": str() as moment, **rest} if not rest:
-                clock.set(parser.isoparse(moment))
-            case {"advance": int() | float() as seconds, **rest} if not rest:
-                clock.advance(seconds)
-            case {"run": True, **rest} if not rest:
-                clock.run()
-            case _:
-                raise ValueError(
-                    'the clock takes {"set": <time>}, {"advance": <seconds>} or {"run": true}'
-                )
-        return shown_clock()
+    def _clear_faults(self, query: Query, body: bytes) -> object:
+        self._controls.platform.faults.clear()
+        return self._faults(query, body)
 
-    def add_faults(members: Members) -> object:
-        options = dict(members)
-        each: list[Any] = options.pop("faults", [])
-        faults.add(*[fault_of(fields) for fields in each], **options)
-        return shown_faults()
+    def _set_chaos(self, query: Query, body: bytes) -> object:
+        wish = _read(body, _SetChaos)
+        self._controls.platform.faults.chaos(
+            wish.rate,
+            seed=wish.seed,
+            after=wish.after,
+            seconds=wish.seconds,
+            operation=wish.operation,
+        )
+        return self._faults(query, body)
 
-    def set_chaos(members: Members) -> object:
-        faults.chaos(**members)
-        return shown_faults()
-
-    def clear_faults(_: Members) -> object:
-        faults.clear()
-        return shown_faults()
-
-    def set_rate_limit(members: Members) -> object:
-        platform.requests_per_minute = int(members["requests_per_minute"])
+    def _set_rate_limit(self, query: Query, body: bytes) -> object:
+        platform = self._controls.platform
+        platform.requests_per_minute = _read(body, _SetRateLimit).requests_per_minute
         return {"requests_per_minute": platform.requests_per_minute}
 
-    def register(members: Members) -> object:
-        webhooks.register(**members)
+    def _register(self, query: Query, body: bytes) -> object:
+        endpoint = _read(body, Endpoint)
+        self._controls.webhooks.register(endpoint.url, endpoint.secret, events=endpoint.events)
         return {"ok": True}
 
-    def replay(members: Members) -> object:
-        webhooks.replay(str(members["event_id"]))
+    def _replay(self, query: Query, body: bytes) -> object:
+        self._controls.webhooks.replay(_read(body, _Replay).event_id)
         return {"ok": True}
 
-    def ledger(query: Members) -> object:
-        return controls.ledger(query.get("external_player_id"))
+    def _ledger(self, query: Query, body: bytes) -> object:
+        return self._controls.ledger(query.get("external_player_id"))
 
-    def reset(_: Members) -> object:
-        controls.reset()
-        return {"ok": True}
+    def _requests(self, query: Query, body: bytes) -> object:
+        return self._controls.platform.seen()
 
-    gets: dict[str, Act] = {
-        "ready": ready,
-        "clock": lambda _: shown_clock(),
-        "faults": lambda _: shown_faults(),
-        "ledger": ledger,
-        "requests": lambda _: platform.seen(),
-        "deliveries": lambda _: webhooks.log,
-    }
-    posts: dict[str, Act] = {
-        "clock": set_clock,
-        "faults": add_faults,
-        "chaos": set_chaos,
-        "rate_limit": set_rate_limit,
-        "webhooks": register,
-        "replay": replay,
-    }
-    routes = [Route(f"/{name}", _get(act), methods=["GET"]) for name, act in gets.items()]
-    routes += [Route(f"/{name}", _post(act), methods=["POST"]) for name, act in posts.items()]
-    routes.append(Route("/faults", _get(clear_faults), methods=["DELETE"]))
-    routes.append(Route("/reset", _get(reset), methods=["POST"]))
-    return Starlette(routes=[Mount("/_emulator", routes=routes)])
+    def _deliveries(self, query: Query, body: bytes) -> object:
+        return self._controls.webhooks.log
 
 
-def _get(act: Act) -> Callable[[Request], Awaitable[Response]]:
-    async def endpoint(request: Request) -> Response:
-        return _Json(act(request.query_params))
-
-    return endpoint
-
-
-def _post(act: Act) -> Callable[[Request], Awaitable[Response]]:
-    async def endpoint(request: Request) -> Response:
-        try:
-            members = json.loads(await request.body())
-            if not is_object(members):
-                raise ValueError("the body must be an object")
-            return _Json(act(members))
-        except (KeyError, TypeError) as error:
-            return _refused(f"a member is missing, unknown or of another type: {error}")
-        except (OverflowError, ValueError) as error:
-            return _refused(str(error))
-
-    return endpoint
-
-
-def _refused(message: str) -> Response:
-    envelope = {"error": {"code": "validation_failed", "message": message}}
-    return _Json(envelope, status_code=400)
-
-
-class _Json(JSONResponse):
-    """JSON of what the Python side shows."""
-
-    def render(self, content: Any) -> bytes:
-        return json.dumps(content, default=_plain).encode()
+def _read(body: bytes, kind: type[T]) -> T:
+    try:
+        members = parse_json(body)
+    except ValueError as error:
+        raise ValueError(f"the body is not JSON: {error}") from None
+    return structure(members, kind, "body")
 
 
 def _plain(value: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import Final
 
 __all__ = ["MissingExtraError"]
 
-_PACKAGES: Final = frozenset({"jsonschema_rs", "starlette", "uvicorn"})
+_PACKAGES: Final = frozenset({"cattrs", "jsonschema_rs", "uvicorn"})
 """What the extra installs, by the names that are imported."""
 
 

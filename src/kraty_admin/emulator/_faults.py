@@ -8,6 +8,7 @@ that no client can see through.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,12 +17,11 @@ from typing import Final, Literal, get_args
 
 import attrs
 
-from kraty_server_api.decoding import is_object
 from kraty_server_api.operations import NAMES
 
-from ._checks import of_type, one_of
+from ._checks import bounded, of_type, one_of
 
-__all__ = ["WEBHOOK", "Chaos", "Fault", "FaultKind", "FaultRule", "Faults", "Moment", "fault_of"]
+__all__ = ["WEBHOOK", "Chaos", "Fault", "FaultKind", "FaultRule", "Faults", "Moment"]
 
 FaultKind = Literal[
     "status",
@@ -58,6 +58,10 @@ _OF_ANSWERS: Final = frozenset({"content_type", "drip"})
 _OF_DELIVERIES: Final = frozenset({"drop", "delay"})
 _TARGETS: Final = frozenset({*NAMES.values(), WEBHOOK})
 
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE: Final = re.compile(r"[ \t!-~\x80-\xff]*")
+_FRAMING: Final = frozenset({"content-length", "transfer-encoding"})
+
 _CODES: Final[Mapping[int, str]] = {
     400: "validation_failed",
     401: "unauthenticated",
@@ -81,8 +85,10 @@ class Fault:
     """What goes wrong."""
     when: Moment = attrs.field(default="after", validator=one_of(*get_args(Moment)), kw_only=True)
     """Before the call is committed, or after."""
-    status: int = attrs.field(default=503, validator=of_type(int), kw_only=True)
-    """For `status`: which, from 400 to 599."""
+    status: int = attrs.field(
+        default=503, validator=[of_type(int), bounded(400, 599)], kw_only=True
+    )
+    """For `status`: the HTTP status, from 400 to 599."""
     code: str | None = attrs.field(
         default=None, validator=attrs.validators.optional(of_type(str)), kw_only=True
     )
@@ -98,15 +104,14 @@ class Fault:
         kw_only=True,
     )
     """For `status`: headers of the answer, such as `Retry-After`."""
-    seconds: float = attrs.field(default=1.0, kw_only=True)
+    seconds: float = attrs.field(default=1.0, validator=bounded(0, 3600), kw_only=True)
     """For `stall`, `drip` and `delay`: how long, from 0 to 3600."""
 
     def __attrs_post_init__(self) -> None:
         if self.when == "before" and self.kind in _OF_ANSWERS:
             raise ValueError(f"a {self.kind} befalls an answer, so it comes after the commit")
-        if not 400 <= self.status <= 599:
-            raise ValueError("status must be from 400 to 599")
-        _check_seconds(self.seconds)
+        for name, value in self.headers.items():
+            _check_header(name, value)
 
     @property
     def name(self) -> str:
@@ -162,20 +167,17 @@ class FaultRule:
 class Chaos:
     """Faults that are drawn."""
 
-    rate: float
-    """How many of the calls fail, from 0 to 1."""
-    seed: int
-    """What the draws depend on, besides the order in which calls come in."""
-    after: float
-    """How many of the faults come after the commit, from 0 to 1."""
-    seconds: float
-    """How long the faults that take time take."""
+    rate: float = attrs.field(validator=bounded(0, 1))
+    """The share of calls that fail, from 0 to 1."""
+    seed: int = attrs.field(default=0, validator=of_type(int))
+    """The same seed and order of calls give the same faults."""
+    after: float = attrs.field(default=0.5, validator=bounded(0, 1))
+    """The share of faults that come after the commit, from 0 to 1."""
+    seconds: float = attrs.field(default=0.05, validator=bounded(0, 3600))
+    """How long a stall, a drip or a delay takes."""
     _random: Random = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        if not (0 <= self.rate <= 1 and 0 <= self.after <= 1):
-            raise ValueError("rate and after must be from 0 to 1")
-        _check_seconds(self.seconds)
         self._random = Random(self.seed)  # noqa: S311  # faults of a test are no secrets
 
     def draw(self, *, for_delivery: bool) -> Fault | None:
@@ -337,32 +339,17 @@ class Faults:
         return None
 
 
-def fault_of(fields: object) -> Fault | None:
-    """A fault from its JSON, the members of which are called like its fields.
-
-    Raises:
-        TypeError: A member is of another type.
-        ValueError: It is none.
-    """
-    if fields is None:
-        return None
-    if not is_object(fields):
-        raise ValueError("a fault must be an object, or null for none")
-    known = {field.name for field in attrs.fields(Fault)}
-    if unknown := set(fields) - known:
-        raise ValueError(_unknown("a fault has no", unknown, known))
-    if "kind" not in fields:
-        raise ValueError(f"a fault needs a kind: {', '.join(_KINDS)}")
-    return Fault(**fields)
-
-
 def _concerns(target: str | None, operation: str | None) -> bool:
     return operation != WEBHOOK if target is None else target == operation
 
 
-def _check_seconds(seconds: float) -> None:
-    if not 0 <= seconds <= 3600:
-        raise ValueError("seconds must be from 0 to 3600")
+def _check_header(name: str, value: str) -> None:
+    if not _HEADER_NAME.fullmatch(name):
+        raise ValueError(f"headers: {name!r} is not the name of a header")
+    if name.lower() in _FRAMING:
+        raise ValueError(f"headers: {name} is set by the server, since it frames the answer")
+    if not _HEADER_VALUE.fullmatch(value):
+        raise ValueError(f"headers: {name} has a character that no header may have")
 
 
 def _check_target(operation: str | None) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import sqlite3
 import threading
 import time
 from collections import Counter, deque
@@ -30,7 +31,7 @@ from ._operations import OPERATIONS, Call, Context, Outcome
 from ._state import EventRow, KeyedAnswer, State
 from ._world import DEFAULT_WORLD, ApiKey, World
 
-__all__ = ["Answer", "Now", "Platform", "Request", "SeenRequest"]
+__all__ = ["Answer", "Now", "Platform", "Request", "SeenRequest", "refusal"]
 
 Now = Callable[[], float]
 """Tells the time in seconds since the epoch, as `time.time` does."""
@@ -39,7 +40,13 @@ _WINDOW: Final = 60
 """The seconds in which requests are counted together."""
 
 _SEEN_LIMIT: Final = 1000
-"""How many requests are kept: a batch may weigh 100 kB."""
+"""How many requests are kept."""
+
+_SEEN_BYTES: Final = 64 * 1024 * 1024
+"""How many bytes of bodies are kept with them."""
+
+_LOGGED_PATH: Final = 200
+"""How many characters of a path the log shows."""
 
 _logger = logging.getLogger("kraty_admin.emulator")
 
@@ -147,7 +154,8 @@ class Platform:
         self.requests_per_minute = requests_per_minute
         self._lock = threading.Lock()
         self._counts: dict[str, tuple[int, int]] = {}
-        self._seen: deque[SeenRequest] = deque(maxlen=_SEEN_LIMIT)
+        self._seen: deque[SeenRequest] = deque()
+        self._seen_bytes = 0
 
     @property
     def requests_per_minute(self) -> int:
@@ -196,15 +204,9 @@ class Platform:
         if fault is not None:
             answer = _mishandled(answer, fault)
         with self._lock:
-            self._seen.append(_seen(received, answer))
-        _logger.info(
-            "%s %s %d %s%s",
-            request.method,
-            request.shown_path,
-            answer.status,
-            answer.headers.get("X-Request-Id", ""),
-            "" if fault is None else f" ({fault.name})",
-        )
+            self._see(_seen(received, answer))
+        if _logger.isEnabledFor(logging.INFO):
+            _log(received, answer)
         return answer
 
     def seen(self) -> list[SeenRequest]:
@@ -226,7 +228,14 @@ class Platform:
         self.state.reset()
         with self._lock:
             self._seen.clear()
+            self._seen_bytes = 0
             self._counts.clear()
+
+    def _see(self, seen: SeenRequest) -> None:
+        self._seen.append(seen)
+        self._seen_bytes += len(seen.body)
+        while len(self._seen) > _SEEN_LIMIT or self._seen_bytes > _SEEN_BYTES:
+            self._seen_bytes -= len(self._seen.popleft().body)
 
     def _honest(
         self,
@@ -249,13 +258,16 @@ class Platform:
             route, call = self._call(received, key)
             outcome, body = self._commit(route, call, round(now * 1000))
         except EmulatedError as error:
-            return _refusal(answer, error)
-        except Exception:
+            return refusal(error, answer.headers)
+        except Exception as error:
             # Whatever it was, the transaction is undone and the caller gets an answer.
+            if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
+                message = "Another program has locked the emulator's database."
+                busy = EmulatedError("internal_error", message, status=503)
+                return refusal(busy, answer.headers)
             _logger.exception("%s %s failed", request.method, request.shown_path)
-            return _refusal(
-                answer, EmulatedError("internal_error", "The emulator failed; see its log.")
-            )
+            failure = EmulatedError("internal_error", "The emulator failed; see its log.")
+            return refusal(failure, answer.headers)
         if outcome.events:
             self._on_events()
         return attrs.evolve(answer, status=outcome.status, body=body)
@@ -350,9 +362,13 @@ def _bearer_token(authorization: str) -> str:
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
-def _refusal(answer: Answer, error: EmulatedError) -> Answer:
-    headers = {**answer.headers, **error.headers}
-    return attrs.evolve(answer, status=error.status, headers=headers, body=dump(error.envelope()))
+def refusal(error: EmulatedError, headers: Mapping[str, str] | None = None) -> Answer:
+    """Return the answer that reports an error, with these headers and the error's own."""
+    return Answer(
+        status=error.status,
+        headers={**(headers or {}), **error.headers},
+        body=dump(error.envelope()),
+    )
 
 
 def _mishandled(answer: Answer, fault: Fault) -> Answer:
@@ -362,15 +378,13 @@ def _mishandled(answer: Answer, fault: Fault) -> Answer:
         page = f"<html><body><h1>{fault.status}</h1></body></html>".encode()
         return attrs.evolve(answer, status=fault.status, headers=headers, body=page)
     if fault.kind == "status":
-        return _refusal(
-            answer,
-            EmulatedError(
-                fault.error_code,
-                "This went wrong on purpose.",
-                status=fault.status,
-                headers=fault.headers,
-            ),
+        error = EmulatedError(
+            fault.error_code,
+            "This went wrong on purpose.",
+            status=fault.status,
+            headers=fault.headers,
         )
+        return refusal(error, answer.headers)
     if fault.kind == "invalid_json":
         return attrs.evolve(answer, body=answer.body[: len(answer.body) // 2])
     if fault.kind == "content_type":
@@ -388,6 +402,32 @@ def _seen(received: Received, answer: Answer) -> SeenRequest:
         operation=received.name,
         fault=fault,
         status=None if is_lost else answer.status,
+    )
+
+
+def _log(received: Received, answer: Answer) -> None:
+    request, fault = received.request, received.fault
+    path = request.shown_path
+    if len(path) > _LOGGED_PATH:
+        path = f"{path[:_LOGGED_PATH]}..."
+    request_id = answer.headers.get("X-Request-Id", "")
+    _logger.info(
+        "%s %s %d %s%s",
+        request.method,
+        path,
+        answer.status,
+        request_id,
+        "" if fault is None else f" ({fault.name})",
+        extra={
+            "members": {
+                "method": request.method,
+                "path": path,
+                "operation": received.name,
+                "status": answer.status,
+                "request_id": request_id,
+                "fault": None if fault is None else fault.name,
+            }
+        },
     )
 
 

@@ -25,12 +25,12 @@ from kraty_admin._client import DEFAULT_RETRY_BUDGET
 
 from ._capture import capture, exempt
 from ._clock import SEEDED_START, Clock, SeededIds
-from ._control import Controls, build_control
+from ._control import Control, Controls
 from ._faults import Faults
 from ._platform import Platform, SeenRequest
 from ._state import Delivery, Kind, LedgerEntry, State
 from ._webhooks import BACKOFF, Webhooks
-from ._wire import Connections, build_app
+from ._wire import App, Connections
 from ._world import DEFAULT_WORLD, World
 
 __all__ = ["Emulator"]
@@ -48,24 +48,29 @@ class Emulator:
         with Emulator() as kraty, kraty.client() as client:
             client.wallet.credit("player_42", "gold", amount=500)
 
-    It listens on this machine only, and any number of them run side by side.
+    It listens on this machine only, and any number of them can run side by side.
 
     Args:
-        host: A loopback IPv4 address.
-        port: The port; 0 takes a free one.
-        database: Where the state is kept: a file, or `:memory:`. A file keeps its
-            state from one run to the next.
-        world: The games, catalogs, keys and endpoints of webhooks that exist.
-        clock: Tells the time. Default: one that runs with the machine's, or, where there
-            is a seed, one that stands at the beginning of 2026.
-        seed: Makes ids that depend on nothing but this and the order of calls. Default:
-            random ones.
-        requests_per_minute: How many requests each key has per minute.
-        webhook_backoff: Seconds between the attempts to deliver a webhook, each a day at
-            most; after one attempt more than there are of them, it is given up.
+        host: The IPv4 address to listen on. One that is not a loopback address needs
+            `expose_control`.
+        port: The port; 0 picks a free one.
+        database: A file that keeps the state from one run to the next, or `:memory:`. One
+            emulator at a time can use a file.
+        world: The games, catalogs, keys and webhook endpoints that exist at the start.
+        clock: The emulator's clock. Default: one that follows the machine's clock or, with a
+            seed, one that stands still at the beginning of 2026.
+        seed: Makes ids depend only on the seed and the order of calls. Default: random ids.
+        requests_per_minute: The rate limit of each API key.
+        webhook_backoff: Seconds between the attempts to deliver a webhook, up to a day each.
+            After the last wait there is one more attempt.
+        expose_control: Allow a `host` that other machines can reach. They can then call the
+            API with the published keys, and read, reset and control the emulator.
+        allow_hosts: Host names that requests may use, besides `localhost` and loopback
+            addresses: in a container network, the name of the emulator's service.
 
     Raises:
-        ValueError: The host is not a loopback address, or a number is out of range.
+        ValueError: The host is not an IPv4 address, or not a loopback address without
+            `expose_control`; or a number is out of range.
     """
 
     def __init__(
@@ -79,12 +84,17 @@ class Emulator:
         seed: int | None = None,
         requests_per_minute: int = 600_000,
         webhook_backoff: Sequence[float] = BACKOFF,
+        expose_control: bool = False,
+        allow_hosts: Sequence[str] = (),
     ) -> None:
         if requests_per_minute < 1:
             raise ValueError("requests_per_minute must be at least 1")
         if not all(0 <= wait <= 86400 for wait in webhook_backoff):
             raise ValueError("webhook_backoff must have waits from 0 to 86400 seconds each")
-        self._host = _loopback(host)
+        if isinstance(allow_hosts, str):
+            raise TypeError("allow_hosts must be a list of names, not a str")
+        self._host = _address(host, expose_control=expose_control)
+        self._allowed_hosts = frozenset(name.lower() for name in allow_hosts)
         self._port = port
         self._database = os.fspath(database)
         self._world = world
@@ -149,7 +159,7 @@ class Emulator:
                 game_id=self._world.keys[0].game_id,
                 requests_per_minute=self._requests_per_minute,
             )
-            self._running = _Running(controls, self._host, self._port)
+            self._running = _Running(controls, self._host, self._port, self._allowed_hosts)
         except BaseException:
             state.close()
             raise
@@ -324,12 +334,15 @@ class Emulator:
 class _Running:
     """What exists while an emulator serves."""
 
-    def __init__(self, controls: Controls, host: str, port: int) -> None:
+    def __init__(
+        self, controls: Controls, host: str, port: int, allowed_hosts: frozenset[str]
+    ) -> None:
         self.controls: Final = controls
         self._process = os.getpid()
-        self._server = _Server(controls)
+        self._server = _Server(controls, allowed_hosts)
         listener = _listen(host, port)
-        self.base_url: Final = f"http://{host}:{listener.getsockname()[1]}"
+        reached_at = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104
+        self.base_url: Final = f"http://{reached_at}:{listener.getsockname()[1]}"
         self._thread = threading.Thread(
             target=self._server.serve_on, args=(listener,), name="kraty-emulator", daemon=True
         )
@@ -357,13 +370,14 @@ class _Running:
 class _Server(uvicorn.Server):
     """Uvicorn that says when it is up and stops when it is told."""
 
-    def __init__(self, controls: Controls) -> None:
+    def __init__(self, controls: Controls, allowed_hosts: frozenset[str]) -> None:
         self._controls = controls
         connections = controls.connections
         super().__init__(
             uvicorn.Config(
-                build_app(controls.platform, connections, build_control(controls)),
+                App(controls.platform, Control(controls).answer, connections, allowed_hosts),
                 http=connections.protocol(),
+                interface="asgi3",
                 ws="none",
                 lifespan="off",
                 # Connections are known by their clients' addresses, the true ones.
@@ -442,10 +456,16 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _loopback(host: str) -> str:
+def _address(host: str, *, expose_control: bool) -> str:
     if host == "localhost":
         return "127.0.0.1"
-    with suppress(ValueError):
-        if ipaddress.IPv4Address(host).is_loopback:
-            return host
-    raise ValueError(f"the emulator listens on a loopback IPv4 address only, not on {host!r}")
+    try:
+        address = ipaddress.IPv4Address(host)
+    except ValueError:
+        raise ValueError(f"host must be an IPv4 address or localhost, not {host!r}") from None
+    if not address.is_loopback and not expose_control:
+        raise ValueError(
+            f"host {host} can be reached from other machines, which could then control the"
+            " emulator; allow that with expose_control (--expose-control)"
+        )
+    return host

@@ -1,36 +1,46 @@
-"""The platform as an ASGI application, and what goes wrong between it and a client."""
+"""The platform as an ASGI application, and faults of its connections."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 import struct
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from http import HTTPStatus
-from typing import Any, Final, cast
+from typing import Any, Final, TypeAlias, cast
 
-from starlette.requests import ClientDisconnect
-from starlette.requests import Request as HttpRequest
-from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from ._errors import EmulatedError
 from ._faults import Fault
-from ._platform import Answer, Platform, Received, Request
+from ._guard import check_content_type, check_source
+from ._platform import Answer, Platform, Received, Request, refusal
 
-__all__ = ["Connections", "build_app"]
+__all__ = ["BODY_LIMIT", "App", "Connections"]
+
+Message: TypeAlias = MutableMapping[str, Any]
+Scope: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+Responder: TypeAlias = Callable[[str, str, str, bytes], Answer]
+"""Answers a request, from its method, path, query and body."""
+
+BODY_LIMIT: Final = 8 * 1024 * 1024
+"""The longest body in bytes. A batch of 1,000 rows has some 100 kB."""
+
+_CONTROL: Final = b"/_emulator/"
 
 _PIECES: Final = 20
-"""How many pieces an answer drips in."""
+"""How many pieces a dripping answer has."""
 
 _AT_ONCE: Final = struct.pack("ii", 1, 0)
-"""To linger for no time is to reset: C's `struct linger`, which is on and lasts 0 s."""
+"""C's `struct linger`: on, for 0 s. Closing a socket then resets the connection."""
 
 
 class Connections:
     """The transports of the open connections, by the address of their clients.
 
-    ASGI knows messages only; a connection that breaks needs what is below.
+    ASGI has messages only, and breaking a connection needs its transport.
     """
 
     def __init__(self) -> None:
@@ -38,11 +48,11 @@ class Connections:
         self._cuttable: set[asyncio.Task[Any]] = set()
 
     def of(self, scope: Scope) -> asyncio.Transport | None:
-        """The transport of the connection that a request came over, if it is still open."""
+        """Return the transport of a request's connection, if it is still open."""
         return self._open.get(tuple(scope["client"]))
 
     def protocol(self) -> type[asyncio.Protocol]:
-        """Uvicorn's protocol, the connections of which are registered here."""
+        """Return uvicorn's protocol, with its connections registered here."""
         connections = self._open
 
         class Protocol(H11Protocol):
@@ -60,7 +70,7 @@ class Connections:
         return Protocol
 
     async def cuttable(self, scope: Scope, receive: Receive, work: Awaitable[None]) -> None:
-        """Do this to the end, or until all is cut."""
+        """Await this, or break the connection if `cut` is called meanwhile."""
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         self._cuttable.add(task)
         try:
@@ -73,69 +83,148 @@ class Connections:
             self._cuttable.discard(task)
 
     def cut(self) -> None:
-        """Break off all requests that something goes wrong with: who waits, commits no more."""
+        """Break the connections of all requests with a fault. A delayed one no longer commits."""
         for task in self._cuttable:
             task.cancel()
 
     def close(self) -> None:
-        """Close all connections, with what is under way on them."""
+        """Close all connections, also in the middle of a request."""
         self.cut()
         for transport in self._open.values():
             transport.close()
 
 
-def build_app(platform: Platform, connections: Connections, control: ASGIApp) -> ASGIApp:
-    """An application that passes every request to the platform, or to its control.
+class App:
+    """The ASGI application: every request goes to the platform or to its control.
 
-    It is no `Starlette`, whose router works on decoded paths: there, a slash in a
+    It reads ASGI itself. A framework's router works on decoded paths, where a slash in a
     player's id cannot be told from one that separates segments.
     """
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"].startswith("/_emulator/"):
-            await control(scope, receive, send)
-            return
-        http = HttpRequest(scope, receive)
+    def __init__(
+        self,
+        platform: Platform,
+        control: Responder,
+        connections: Connections,
+        allowed_hosts: Collection[str],
+    ) -> None:
+        self._platform = platform
+        self._control = control
+        self._connections = connections
+        self._allowed_hosts = allowed_hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers: dict[bytes, bytes] = dict(scope["headers"])
         try:
-            body = await http.body()
-        except ClientDisconnect:
+            body = await _read_body(receive)
+            if body is None:
+                return  # the client has gone
+            _to_origin_form(scope, headers)
+            check_source(headers, self._allowed_hosts)
+            if body:
+                check_content_type(headers)
+            if scope["raw_path"].startswith(_CONTROL):
+                answer = self._control(
+                    scope["method"],
+                    scope["raw_path"].removeprefix(_CONTROL).decode("latin-1"),
+                    scope["query_string"].decode("latin-1"),
+                    body,
+                )
+                await _send(send, answer)
+                return
+        except EmulatedError as error:
+            await _send(send, refusal(error))
             return
-        received = platform.receive(
+        received = self._platform.receive(
             Request(
-                method=http.method,
+                method=scope["method"],
                 path=scope["raw_path"],
                 query=scope["query_string"].decode("latin-1"),
-                authorization=http.headers.get("authorization", ""),
+                authorization=headers.get(b"authorization", b"").decode("latin-1"),
                 body=body,
             )
         )
-        work = answer(received, scope, receive, send)
-        await (work if received.fault is None else connections.cuttable(scope, receive, work))
+        if received.fault is None:
+            await _send(send, self._platform.perform(received))
+        else:
+            work = self._go_wrong(received, received.fault, scope, receive, send)
+            await self._connections.cuttable(scope, receive, work)
 
-    async def answer(received: Received, scope: Scope, receive: Receive, send: Send) -> None:
-        fault = received.fault
-        delay = fault if fault is not None and fault.kind == "delay" else None
-        if delay is not None and delay.when == "before":
-            # To the end, also when nobody waits for the answer any more.
-            await asyncio.sleep(delay.seconds)
-        answer = platform.perform(received)
-        if delay is not None and delay.when == "after":
-            await asyncio.sleep(delay.seconds)
-        if answer.breaks is not None:
-            await _break(connections.of(scope), receive, answer, answer.breaks)
-            return
-        response = Response(
-            answer.body, answer.status, dict(answer.headers), media_type="application/json"
+    async def _go_wrong(
+        self, received: Received, fault: Fault, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        is_delay = fault.kind == "delay"
+        if is_delay and fault.when == "before":
+            # To the end, even if the client gives up.
+            await asyncio.sleep(fault.seconds)
+        answer = self._platform.perform(received)
+        if is_delay and fault.when == "after":
+            await asyncio.sleep(fault.seconds)
+        if answer.breaks is None:
+            await _send(send, answer)
+        else:
+            await _break(self._connections.of(scope), receive, answer, answer.breaks)
+
+
+async def _read_body(receive: Receive) -> bytes | None:
+    """Return the body, or `None` if the client has gone.
+
+    Raises:
+        EmulatedError: The body is longer than the limit. It is read to its end, but not
+            kept: a client that is still sending would not read the answer.
+    """
+    pieces: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        piece: bytes = message.get("body", b"")
+        size += len(piece)
+        if size <= BODY_LIMIT:
+            pieces.append(piece)
+        else:
+            pieces.clear()
+        if not message.get("more_body", False):
+            break
+    if size > BODY_LIMIT:
+        raise EmulatedError(
+            "validation_failed",
+            f"The body has {size} bytes; the emulator takes {BODY_LIMIT} at most.",
+            status=413,
         )
-        await response(scope, receive, send)
+    return b"".join(pieces)
 
-    return app
+
+def _to_origin_form(scope: Scope, headers: dict[bytes, bytes]) -> None:
+    """Turn the target `http://host/path`, as for proxies, into `/path` and the host."""
+    scheme, found, rest = scope["raw_path"].partition(b"://")
+    if found and scheme.lower() == b"http":
+        headers[b"host"], slash, path = rest.partition(b"/")
+        scope["raw_path"] = slash + path
+
+
+async def _send(send: Send, answer: Answer) -> None:
+    headers = [
+        (name.encode("latin-1"), value.encode("latin-1"))
+        for name, value in _with_length(answer).items()
+    ]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})
+
+
+def _with_length(answer: Answer) -> dict[str, str]:
+    return {
+        "content-type": "application/json",
+        **{name.lower(): value for name, value in answer.headers.items()},
+        "content-length": str(len(answer.body)),
+    }
 
 
 async def _break(
     transport: asyncio.Transport | None, receive: Receive, answer: Answer, fault: Fault
 ) -> None:
-    """Do to a connection what the fault says, and leave it closed."""
+    """Apply a fault to a connection, and close it."""
     if transport is None:
         return
     if fault.kind == "stall":
@@ -150,7 +239,7 @@ async def _break(
         transport.abort()
     else:
         transport.close()
-    # An application that ends before the connection does owes an answer.
+    # Uvicorn would send an error if the application ended before the connection.
     await _gone(receive)
 
 
@@ -163,7 +252,7 @@ async def _drip(transport: asyncio.Transport, receive: Receive, raw: bytes, seco
 
 
 async def _pause(receive: Receive, seconds: float) -> bool:
-    """Wait so long, or until the client has gone; says whether it has."""
+    """Wait until this time has passed or the client has gone; return whether it has gone."""
     gone = asyncio.ensure_future(_gone(receive))
     try:
         done, _ = await asyncio.wait({gone}, timeout=seconds)
@@ -178,13 +267,8 @@ async def _gone(receive: Receive) -> None:
 
 
 def _head(answer: Answer) -> bytes:
-    """An answer's first line and headers, which promise the whole of its body."""
-    headers = {
-        **answer.headers,
-        "Content-Length": str(len(answer.body)),
-        "Content-Type": "application/json",
-        "Connection": "close",
-    }
+    """Return an answer's first line and headers, which promise its whole body."""
     lines = [f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}"]
+    headers = {**_with_length(answer), "connection": "close"}
     lines += [f"{name}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode("latin-1")

@@ -1,57 +1,72 @@
 """What exists before the first call: games with their catalogs, API keys, endpoints.
 
-The real platform keeps these behind its portal, out of reach of a server key, so
-here they are plain values, fixed for the life of an emulator.
+The real platform keeps these in its portal, where a server key cannot reach them. Here they
+are plain values that stay the same while an emulator runs.
 """
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 from urllib.parse import urlsplit
 
 import attrs
 
 from kraty_admin._transport._proxy import is_loopback
 from kraty_admin.webhooks import sign_webhook
-from kraty_server_api.decoding import is_array, is_object
 
-from ._checks import of_type, one_of
+from ._checks import all_texts, bounded, of_type, one_of, text, token, unique
 
-__all__ = ["DEFAULT_WORLD", "ApiKey", "Endpoint", "Event", "Game", "World"]
+__all__ = ["DEFAULT_WORLD", "EVENT_NAMES", "ApiKey", "Endpoint", "Event", "Game", "World"]
+
+_LONGEST: Final = 10 * 365 * 24 * 3600
+"""The longest duration of a lobby, in seconds: ten years."""
+
+EVENT_NAMES: Final = (
+    "player.registered",
+    "player.banned",
+    "player.deleted",
+    "grant.created",
+    "wallet.changed",
+    "inventory.changed",
+    "event.completed",
+)
+"""The documented names of webhook events. The emulator sends all but the last."""
 
 
 @attrs.frozen(kw_only=True)
 class Event:
     """An event of a game."""
 
-    key: str
-    """The key that stands in the path of `lobbies.push`."""
-    mode: str = "lobby_matched"
-    """The leaderboard mode; lobbies can be pushed to `lobby_matched` alone."""
-    enabled: bool = True
-    """Whether it takes lobbies."""
-    duration: int = 3600
-    """How long a lobby is active, in seconds."""
+    key: str = attrs.field(validator=text)
+    """The event's key in the path of `lobbies.push`."""
+    mode: str = attrs.field(default="lobby_matched", validator=text)
+    """The leaderboard mode. Lobbies can be pushed to `lobby_matched` events only."""
+    enabled: bool = attrs.field(default=True, validator=of_type(bool))
+    """Whether lobbies can be pushed to it."""
+    duration: int = attrs.field(default=3600, validator=[of_type(int), bounded(1, _LONGEST)])
+    """How long a lobby is active, in seconds: from 1 to ten years."""
 
 
 @attrs.frozen(kw_only=True)
 class Game:
     """A game and its catalog."""
 
-    id: str
-    """The id that stands in the path of the lobby calls."""
-    studio_id: str = "studio_1"
+    id: str = attrs.field(validator=text)
+    """The game's id in the path of the lobby calls."""
+    studio_id: str = attrs.field(default="studio_1", validator=text)
     """The studio that owns it."""
-    currencies: Sequence[str] = ()
+    currencies: Sequence[str] = attrs.field(default=(), validator=all_texts)
     """The keys of its currencies."""
-    items: Sequence[str] = ()
-    """The keys of its items, crates among them."""
+    items: Sequence[str] = attrs.field(default=(), validator=all_texts)
+    """The keys of its items, including crates."""
     events: Sequence[Event] = ()
     """Its events."""
+
+    def __attrs_post_init__(self) -> None:
+        unique("events with the key", [event.key for event in self.events])
 
     def event(self, key: str) -> Event | None:
         """The event with this key."""
@@ -60,20 +75,20 @@ class Game:
 
 @attrs.frozen(kw_only=True)
 class ApiKey:
-    """A key that the emulator accepts. It opens nothing but emulators."""
+    """A key that the emulator accepts. The real platform does not know it."""
 
-    id: str
+    id: str = attrs.field(validator=text)
     """The platform's id of the key."""
-    token: str = attrs.field(repr=False)
+    token: str = attrs.field(repr=False, validator=token)
     """The key itself, `<prefix>.<secret>`."""
-    game_id: str
+    game_id: str = attrs.field(validator=text)
     """The game that it is bound to."""
-    permission_set: str = "server_integration"
-    """What it may do; the server API takes `server_integration` alone."""
+    permission_set: str = attrs.field(default="server_integration", validator=text)
+    """Its permission set. The server API accepts `server_integration` only."""
     environment: Literal["live", "test"] = attrs.field(
         default="test", validator=one_of("live", "test")
     )
-    """What it says about itself in `ping`."""
+    """The environment that `ping` reports."""
 
     @property
     def prefix(self) -> str:
@@ -83,26 +98,22 @@ class ApiKey:
 
 @attrs.frozen(kw_only=True)
 class Endpoint:
-    """Where webhooks are delivered to.
+    """An endpoint for webhooks.
 
     Raises:
-        TypeError: A field is of another type.
-        ValueError: The URL is not on this machine, or nothing can be signed with the
-            secret; see `sign_webhook`.
+        TypeError: A field has another type.
+        ValueError: The URL is not on this machine, the secret cannot sign (see
+            `sign_webhook`), or an event name is not documented.
     """
 
     url: str = attrs.field(validator=of_type(str))
     """An `http` or `https` URL on this machine."""
     secret: str = attrs.field(repr=False, validator=of_type(str))
-    """What deliveries are signed with."""
+    """The secret that signs deliveries."""
     events: Sequence[str] | None = attrs.field(
-        default=None,
-        validator=attrs.validators.optional(
-            # A string is a sequence of strings as well.
-            [of_type(list, tuple), attrs.validators.deep_iterable(of_type(str))]
-        ),
+        default=None, validator=attrs.validators.optional(all_texts)
     )
-    """The names of the events that it is told of; `None` for all."""
+    """The names of the events that it receives, such as `wallet.changed`; `None` for all."""
 
     def __attrs_post_init__(self) -> None:
         parts = urlsplit(self.url)
@@ -110,7 +121,10 @@ class Endpoint:
             raise ValueError(
                 f"webhooks are delivered to http(s) URLs on this machine only, not to {self.url!r}"
             )
-        # Raises here what would otherwise end each delivery.
+        for name in self.events or ():
+            if name not in EVENT_NAMES:
+                raise ValueError(f"there is no event {name!r}: {', '.join(EVENT_NAMES)}")
+        # Raises here what would otherwise fail in each delivery.
         sign_webhook(raw_body=b"", secret=self.secret)
 
 
@@ -121,14 +135,19 @@ class World:
     games: Sequence[Game]
     """The games."""
     keys: Sequence[ApiKey]
-    """The keys; the first is `Emulator.api_key`, and its game the one that is inspected."""
+    """The keys. The first is `Emulator.api_key`, and `Emulator` shows the ledger of its game."""
     webhooks: Sequence[Endpoint] = ()
-    """Where webhooks are delivered to, besides what is registered later."""
+    """The endpoints that exist at the start; more can be registered later."""
 
     def __attrs_post_init__(self) -> None:
         known = {game.id for game in self.games}
         if not self.games or not self.keys:
             raise ValueError("a world needs a game and a key")
+        unique("games with the id", [game.id for game in self.games])
+        unique("keys with the id", [key.id for key in self.keys])
+        if len({key.token for key in self.keys}) < len(self.keys):
+            raise ValueError("two keys with the same token")
+        unique("webhooks with the url", [endpoint.url for endpoint in self.webhooks])
         if unknown := {key.game_id for key in self.keys} - known:
             raise ValueError(f"no such game: {', '.join(sorted(unknown))}")
 
@@ -145,71 +164,21 @@ class World:
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> World:
-        """Read a world from a JSON file, the members of which are called as here.
+        """Read a world from a JSON file. Its members have the names of the fields here.
 
         Raises:
             OSError: The file cannot be read.
-            ValueError: It is not JSON, or not a world; the message says where.
+            ValueError: It is not JSON, or not a world. The message names the file and the
+                member.
         """
-        world: World = _read_world(json.loads(Path(path).read_bytes()), "world")
-        return world
+        # Loaded here, so that the table of operations needs no extra.
+        from ._structure import parse_json, structure
 
-
-Reader = Callable[[Any, str], Any]
-"""Makes a value of its JSON, or says what is wrong with that, and where it stands."""
-
-
-def _scalar(kind: type) -> Reader:
-    def read(value: Any, where: str) -> Any:
-        if type(value) is not kind:
-            raise ValueError(f"{where} must be of type {kind.__name__}, not {type(value).__name__}")
-        return value
-
-    return read
-
-
-def _array(of: Reader) -> Reader:
-    def read(value: Any, where: str) -> Any:
-        if not is_array(value):
-            raise ValueError(f"{where} must be an array")
-        return tuple(of(member, f"{where}[{index}]") for index, member in enumerate(value))
-
-    return read
-
-
-def _object(kind: type[attrs.AttrsInstance], **readers: Reader) -> Reader:
-    needed = [each.name for each in attrs.fields(kind) if each.default is attrs.NOTHING]
-
-    def read(value: Any, where: str) -> Any:
-        if not is_object(value):
-            raise ValueError(f"{where} must be an object")
-        for name in needed:
-            if name not in value:
-                raise ValueError(f"{where} needs {name}")
-        if unknown := value.keys() - readers.keys():
-            raise ValueError(f"{where} has no {min(unknown)}; it may have {', '.join(readers)}")
-        members = {name: readers[name](value[name], f"{where}.{name}") for name in value}
         try:
-            return kind(**members)
+            return structure(parse_json(Path(path).read_bytes()), World, "world")
         except ValueError as error:
-            raise ValueError(f"{where}: {error}") from None
+            raise ValueError(f"{os.fspath(path)}: {error}") from None
 
-    return read
-
-
-_TEXT: Final = _scalar(str)
-_TEXTS: Final = _array(_TEXT)
-_EVENT: Final = _object(Event, key=_TEXT, mode=_TEXT, enabled=_scalar(bool), duration=_scalar(int))
-_GAME: Final = _object(
-    Game, id=_TEXT, studio_id=_TEXT, currencies=_TEXTS, items=_TEXTS, events=_array(_EVENT)
-)
-_KEY: Final = _object(
-    ApiKey, id=_TEXT, token=_TEXT, game_id=_TEXT, permission_set=_TEXT, environment=_TEXT
-)
-_ENDPOINT: Final = _object(Endpoint, url=_TEXT, secret=_TEXT, events=_TEXTS)
-_read_world: Final = _object(
-    World, games=_array(_GAME), keys=_array(_KEY), webhooks=_array(_ENDPOINT)
-)
 
 DEFAULT_WORLD: Final = World(
     games=(

@@ -8,10 +8,11 @@ power cut.
 
 from __future__ import annotations
 
+import functools
 import sqlite3
 import threading
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +26,9 @@ _SCHEMA: Final = Path(__file__).with_name("schema.sql")
 LAYOUT: Final = 2
 """The version of the tables in schema.sql."""
 
+_OLDEST_SQLITE: Final = (3, 35)
+"""The first that has RETURNING."""
+
 
 class Database:
     """A connection that threads share."""
@@ -33,29 +37,29 @@ class Database:
         """Open the database; `:memory:` keeps it in memory.
 
         Raises:
-            ValueError: The file belongs to another program or another version.
-            sqlite3.Error: The file cannot be opened.
+            ValueError: The file cannot be opened, is used by another emulator, or belongs to
+                another program or version. The message names the file.
         """
+        if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+            raise ValueError(f"the emulator needs SQLite 3.35, not {sqlite3.sqlite_version}")
+        if not path:
+            raise ValueError("the name of the database must not be empty")
         self._lock = threading.RLock()
-        # The lock does what sqlite3's own check would: one thread at a time.
-        self.connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._owner = None if path == ":memory:" else _Owner(path)
         try:
-            is_new = self._is_new(path)
-            self.connection.execute("PRAGMA foreign_keys = ON")
-            self.connection.execute("PRAGMA journal_mode = WAL")
-            self.connection.execute("PRAGMA synchronous = NORMAL")
-            # Where this is on, a reset would overwrite all deleted rows with zeros.
-            self.connection.execute("PRAGMA secure_delete = OFF")
-            if is_new:
-                self._rebuild([])
+            self.connection = self._open(path)
+        except sqlite3.Error as error:
+            self._release()
+            raise ValueError(f"{path}: {error}") from None
         except BaseException:
-            self.connection.close()
+            self._release()
             raise
 
     def close(self) -> None:
         """Close the database. A second call does nothing."""
         with self._lock:
             self.connection.close()
+            self._release()
 
     @contextmanager
     def transaction(self) -> Generator[None, None, None]:
@@ -66,7 +70,7 @@ class Database:
                 yield
                 self.connection.execute("COMMIT")
             except BaseException:
-                self._roll_back()
+                _roll_back(self.connection)
                 raise
 
     @contextmanager
@@ -89,7 +93,8 @@ class Database:
             # look for references in each row, but the tables that have them are dropped too.
             self.connection.execute("PRAGMA foreign_keys = OFF")
             try:
-                self._rebuild([name for (name,) in tables])
+                drops = [f'DROP TABLE "{name}";' for (name,) in tables]
+                _run_script(self.connection, "\n".join([*drops, _creation()]))
             finally:
                 self.connection.execute("PRAGMA foreign_keys = ON")
 
@@ -120,27 +125,103 @@ class Database:
             *columns.values(),
         )
 
-    def _is_new(self, path: str) -> bool:
-        # Nothing is written to a file before it is known to be ours.
-        (layout,) = self.one("PRAGMA user_version")
-        is_empty = self.one("SELECT name FROM sqlite_master LIMIT 1") is None
-        if layout != (0 if is_empty else LAYOUT):
-            raise ValueError(f"{path} is not a database of this version of the emulator")
-        return is_empty
-
-    def _rebuild(self, old_tables: Iterable[str]) -> None:
-        """Drop these tables and create all anew, in one transaction."""
-        drops = [f'DROP TABLE "{name}";' for name in old_tables]
-        schema = _SCHEMA.read_text(encoding="utf-8")
-        version = f"PRAGMA user_version = {LAYOUT};"
+    def _open(self, path: str) -> sqlite3.Connection:
+        # The lock does what sqlite3's own check would: one thread at a time. Calls wait in the
+        # event loop for a file that another program has locked, so they do not wait long.
+        connection = sqlite3.connect(
+            path, timeout=0.5, isolation_level=None, check_same_thread=False
+        )
         try:
-            self.connection.executescript(
-                "\n".join(["BEGIN IMMEDIATE;", *drops, schema, version, "COMMIT;"])
-            )
+            # Nothing is written to a file before it is known to be ours.
+            script = _preparation(connection, path)
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            # Where this is on, a reset would overwrite all deleted rows with zeros.
+            connection.execute("PRAGMA secure_delete = OFF")
+            if script:
+                _run_script(connection, script)
+            if _shape(connection) != _expected_shape():
+                raise ValueError(f"{path} lacks tables that the emulator needs, or has others")
         except BaseException:
-            self._roll_back()
+            connection.close()
             raise
+        return connection
 
-    def _roll_back(self) -> None:
-        if self.connection.in_transaction:
-            self.connection.execute("ROLLBACK")
+    def _release(self) -> None:
+        owner, self._owner = self._owner, None
+        if owner is not None:
+            owner.release()
+
+
+class _Owner:
+    """Marks a database file as used by this process.
+
+    SQLite lets two processes share a file, but each emulator delivers webhooks and counts
+    requests as if it was alone. The mark is a lock on a second file, so that other programs
+    can still read the database, and SQLite's lock, so that it ends with the process.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(f"{path}-lock")
+        try:
+            self._connection = sqlite3.connect(
+                self._path, timeout=0, isolation_level=None, check_same_thread=False
+            )
+        except sqlite3.Error as error:
+            raise ValueError(f"{path}: {error}") from None
+        try:
+            self._connection.execute("BEGIN EXCLUSIVE")
+        except sqlite3.Error as error:
+            self._connection.close()
+            if "locked" in str(error):
+                raise ValueError(f"{path} is used by another emulator") from None
+            raise ValueError(f"{path}: {error}") from None
+
+    def release(self) -> None:
+        # Before the lock ends, so that the file of a successor is not deleted.
+        with suppress(OSError):  # Windows keeps open files
+            self._path.unlink()
+        self._connection.close()
+
+
+def _preparation(connection: sqlite3.Connection, path: str) -> str:
+    """Return the script that makes a database one of this version, or nothing."""
+    (layout,) = connection.execute("PRAGMA user_version").fetchone()
+    is_empty = not _shape(connection)
+    if layout == (0 if is_empty else LAYOUT):
+        return _creation() if is_empty else ""
+    raise ValueError(f"{path} is not a database of this version of the emulator")
+
+
+def _creation() -> str:
+    return f"{_SCHEMA.read_text(encoding='utf-8')}\nPRAGMA user_version = {LAYOUT};"
+
+
+def _run_script(connection: sqlite3.Connection, script: str) -> None:
+    """Run statements in one transaction."""
+    try:
+        connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nCOMMIT;")
+    except BaseException:
+        _roll_back(connection)
+        raise
+
+
+def _shape(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+    """Return the kinds and names of all that the schema has created."""
+    rows = connection.execute(
+        "SELECT type, name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' ORDER BY type, name"
+    )
+    return rows.fetchall()
+
+
+@functools.cache
+def _expected_shape() -> list[tuple[str, str]]:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        connection.executescript(_creation())
+        return _shape(connection)
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
