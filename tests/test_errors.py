@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import copyreg
 import gc
 import json
 import multiprocessing
@@ -103,6 +104,18 @@ def fields_of(error: KratyError) -> dict[str, object]:
     if isinstance(cause, BaseException):
         fields["original_cause"] = (type(cause), cause.args)
     return fields
+
+
+@pytest.fixture(autouse=True)
+def standard_pickling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pickle exceptions as Python does.
+
+    Importing `distributed`, as the tests of dask do, registers other functions for them. Under
+    protocols 0 to 2 those turn a `ConnectionResetError` into an `OSError`.
+    """
+    for kind in list(copyreg.dispatch_table):
+        if issubclass(kind, BaseException):
+            monkeypatch.delitem(copyreg.dispatch_table, kind)
 
 
 def raise_it(error: KratyError) -> None:
