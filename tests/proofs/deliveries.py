@@ -41,7 +41,7 @@ _ATTACKER: Final = b"x-attacker"
 """A header that says who sent a request; the proof reads it, the receiver does not."""
 
 _THREADS: Final = 8
-_DATABASE: Final = '"shop.sqlite3"'
+_DATABASE: Final = '"sqlite:///shop.sqlite3"'
 """What the README calls the receiver's database."""
 
 _FAILS: Final = 7
@@ -178,7 +178,7 @@ def prove(folder: Path, *, events: int) -> list[Figure]:
     database = folder / "shop.sqlite3"
     receiver = _receiver_of_the_readme()
     assert receiver.count(_DATABASE) == 1
-    exec(receiver.replace(_DATABASE, repr(str(database))), namespace)
+    exec(receiver.replace(_DATABASE, repr(f"sqlite:///{database}")), namespace)
     tap = Tap(namespace["app"], shown.put)
     with (
         patch.dict(os.environ, {"KRATY_WEBHOOK_SECRET": _SECRET}),
@@ -196,7 +196,7 @@ def prove(folder: Path, *, events: int) -> list[Figure]:
         attempted = attacks.result(_PATIENCE)
         stored = kraty.events()
     with closing(sqlite3.connect(database)) as db:
-        marked = {str(row[0]) for row in db.execute("SELECT event_id FROM handled")}
+        marked = {str(row[0]) for row in db.execute("SELECT event_id FROM kraty_inbox")}
     return _figures(stored, tap.sent, attempted, handler, marked)
 
 

@@ -30,17 +30,17 @@ class OutboxResources:
     """The resources of an outbox. Each call is recorded in the session's transaction."""
 
     def __init__(self, call: Record) -> None:
-        self.grants = OutboxGrants(call)
+        self.grants: OutboxGrants = OutboxGrants(call)
         """Grants of currencies, items and crates."""
-        self.inventory = OutboxInventory(call)
+        self.inventory: OutboxInventory = OutboxInventory(call)
         """A player's items."""
-        self.wallet = OutboxWallet(call)
+        self.wallet: OutboxWallet = OutboxWallet(call)
         """A player's currencies."""
-        self.lobbies = OutboxLobbies(call)
+        self.lobbies: OutboxLobbies = OutboxLobbies(call)
         """Lobbies from your own matchmaker."""
-        self.players = OutboxPlayers(call)
+        self.players: OutboxPlayers = OutboxPlayers(call)
         """Single players, for support tools and data protection."""
-        self.migrate = OutboxMigrate(call)
+        self.migrate: OutboxMigrate = OutboxMigrate(call)
         """Bulk import from other platforms."""
 
 
@@ -48,17 +48,17 @@ class AsyncOutboxResources:
     """The resources of an outbox. Each call is recorded in the session's transaction."""
 
     def __init__(self, call: AsyncRecord) -> None:
-        self.grants = AsyncOutboxGrants(call)
+        self.grants: AsyncOutboxGrants = AsyncOutboxGrants(call)
         """Grants of currencies, items and crates."""
-        self.inventory = AsyncOutboxInventory(call)
+        self.inventory: AsyncOutboxInventory = AsyncOutboxInventory(call)
         """A player's items."""
-        self.wallet = AsyncOutboxWallet(call)
+        self.wallet: AsyncOutboxWallet = AsyncOutboxWallet(call)
         """A player's currencies."""
-        self.lobbies = AsyncOutboxLobbies(call)
+        self.lobbies: AsyncOutboxLobbies = AsyncOutboxLobbies(call)
         """Lobbies from your own matchmaker."""
-        self.players = AsyncOutboxPlayers(call)
+        self.players: AsyncOutboxPlayers = AsyncOutboxPlayers(call)
         """Single players, for support tools and data protection."""
-        self.migrate = AsyncOutboxMigrate(call)
+        self.migrate: AsyncOutboxMigrate = AsyncOutboxMigrate(call)
         """Bulk import from other platforms."""
 
 

@@ -36,15 +36,15 @@ class Tables:
         schema: str | None = None,
         metadata: sa.MetaData | None = None,
     ) -> None:
-        self.prefix = prefix
-        self.schema = schema
-        self.metadata = sa.MetaData() if metadata is None else metadata
+        self.prefix: str = prefix
+        self.schema: str | None = schema
+        self.metadata: sa.MetaData = sa.MetaData() if metadata is None else metadata
         """What Alembic and `create_all` read."""
-        self.version = self._table(
+        self.version: sa.Table = self._table(
             "outbox_version",
             sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
         )
-        self.targets = self._table(
+        self.targets: sa.Table = self._table(
             "outbox_targets",
             sa.Column("id", sa.Integer, primary_key=True),
             sa.Column("origin", _TEXT, nullable=False),
@@ -53,7 +53,7 @@ class Tables:
             sa.Column("environment", _TEXT, nullable=False),
             sa.UniqueConstraint("origin", "studio_id", "game_id", "environment"),
         )
-        self.intents = self._table(
+        self.intents: sa.Table = self._table(
             "outbox_intents",
             sa.Column("id", _NUMBER, primary_key=True),
             sa.Column("target_id", sa.Integer, nullable=False),
@@ -104,7 +104,7 @@ class Tables:
             postgresql_where=whole,
             sqlite_where=whole,
         )
-        self.players = self._table(
+        self.players: sa.Table = self._table(
             "outbox_players",
             sa.Column("intent_id", _NUMBER, primary_key=True, autoincrement=False),
             sa.Column("player", _TEXT, primary_key=True),
@@ -122,7 +122,7 @@ class Tables:
             sqlite_where=waiting,
         )
         sa.Index(f"{prefix}outbox_players_player", self.players.c.player)
-        self.inbox = self._table(
+        self.inbox: sa.Table = self._table(
             "inbox",
             sa.Column("event_id", _TEXT, primary_key=True),
             sa.Column("event_name", _TEXT, nullable=False),

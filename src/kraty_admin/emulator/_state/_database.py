@@ -47,7 +47,7 @@ class Database:
         self._lock = threading.RLock()
         self._owner = None if path == ":memory:" else _Owner(path)
         try:
-            self.connection = self._open(path)
+            self.connection: sqlite3.Connection = self._open(path)
         except sqlite3.Error as error:
             self._release()
             raise ValueError(f"{path}: {error}") from None

@@ -106,8 +106,8 @@ class Deliveries:
         )
         self._db.run(
             "INSERT INTO deliveries (event_id, url, status, attempts, due_at)"
-            " SELECT ?1, url, 'pending', 0, ?2 FROM endpoints WHERE events IS NULL"
-            " OR EXISTS (SELECT 1 FROM json_each(events) WHERE value = ?3) ORDER BY url",
+            " SELECT ?, url, 'pending', 0, ? FROM endpoints WHERE events IS NULL"
+            " OR EXISTS (SELECT 1 FROM json_each(events) WHERE value = ?) ORDER BY url",
             event.id,
             event.occurred_at,
             event.name,

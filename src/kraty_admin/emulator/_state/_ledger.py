@@ -161,7 +161,7 @@ class Ledger:
         rows = self._db.all(
             "SELECT external_id, kind, key, delta, operation, reason, source_ref_id,"
             " idempotency_key FROM ledger JOIN players ON players.id = player_id"
-            " WHERE game_id = ?1 AND (?2 IS NULL OR external_id = ?2) ORDER BY number",
+            " WHERE game_id = ? AND external_id = coalesce(?, external_id) ORDER BY number",
             game_id,
             external_id,
         )
@@ -171,12 +171,14 @@ class Ledger:
     def _add(self, player_id: str, kind: Kind, key: str, delta: int, now: int) -> tuple[int] | None:
         row: tuple[int] | None = self._db.one(
             "INSERT INTO holdings (player_id, kind, key, amount, metadata, created_at, updated_at)"
-            " VALUES (?1, ?2, ?3, ?4, '{}', ?5, ?5) ON CONFLICT (player_id, kind, key)"
-            " DO UPDATE SET amount = amount + ?4, updated_at = ?5 RETURNING amount",
+            " VALUES (?, ?, ?, ?, '{}', ?, ?) ON CONFLICT (player_id, kind, key) DO UPDATE"
+            " SET amount = amount + excluded.amount, updated_at = excluded.updated_at"
+            " RETURNING amount",
             player_id,
             kind,
             key,
             delta,
+            now,
             now,
         )
         return row
@@ -185,12 +187,12 @@ class Ledger:
         self, player_id: str, kind: Kind, key: str, delta: int, now: int
     ) -> tuple[int] | None:
         row: tuple[int] | None = self._db.one(
-            "UPDATE holdings SET amount = amount + ?4, updated_at = ?5"
-            " WHERE player_id = ?1 AND kind = ?2 AND key = ?3 RETURNING amount",
+            "UPDATE holdings SET amount = amount + ?, updated_at = ?"
+            " WHERE player_id = ? AND kind = ? AND key = ? RETURNING amount",
+            delta,
+            now,
             player_id,
             kind,
             key,
-            delta,
-            now,
         )
         return row

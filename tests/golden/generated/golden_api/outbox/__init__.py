@@ -25,7 +25,7 @@ class OutboxResources:
     """The resources of an outbox. Each call is recorded in the session's transaction."""
 
     def __init__(self, call: Record) -> None:
-        self.odd_bodies = OutboxOddBodies(call)
+        self.odd_bodies: OutboxOddBodies = OutboxOddBodies(call)
         """Bodies."""
 
 
@@ -33,7 +33,7 @@ class AsyncOutboxResources:
     """The resources of an outbox. Each call is recorded in the session's transaction."""
 
     def __init__(self, call: AsyncRecord) -> None:
-        self.odd_bodies = AsyncOutboxOddBodies(call)
+        self.odd_bodies: AsyncOutboxOddBodies = AsyncOutboxOddBodies(call)
         """Bodies."""
 
 
