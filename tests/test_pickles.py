@@ -106,5 +106,7 @@ def test_details_of_a_call_load(old: dict[str, Any]) -> None:
 
 def test_a_report_of_an_import_loads(old: dict[str, Any]) -> None:
     """The report of an import is the same value as today."""
-    expected = ImportReport(rows=2, applied=1, failed=1, chunks=1, seconds=0.5, rows_per_second=4.0)
+    expected = ImportReport(
+        read=2, rows=2, applied=1, failed=1, chunks=1, seconds=0.5, rows_per_second=4.0
+    )
     assert expected == old["import report"]

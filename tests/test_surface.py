@@ -82,8 +82,8 @@ METHODS: Final = {
 }
 IMPORTS: Final[dict[str, str]] = dict.fromkeys(
     ("migrate.import_players", "migrate.import_wallet", "migrate.import_inventory"),
-    "(rows, *, mapping=None, preset=None, failures=None, journal=None, resume=False,"
-    " in_flight=4, chunk_size=1000, on_progress=None)",
+    "(rows, *, mapping=None, preset=None, read_options=None, sum_duplicates=False, failures=None,"
+    " journal=None, resume=False, in_flight=4, chunk_size=1000, patience=300.0, on_progress=None)",
 )
 """Methods that send any number of rows; the twin accepts asynchronous rows, so its types differ."""
 RESOURCES: Final = {name.partition(".")[0] for name in METHODS}

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
+
+from .read_options import ReadOptions
 
 __all__ = [
+    "DUPLICATE",
     "AsyncImportRows",
     "AsyncSource",
     "ImportOptions",
     "ImportReport",
     "ImportRows",
+    "ImportTotals",
     "Source",
 ]
 
@@ -24,11 +28,34 @@ AsyncSource: TypeAlias = Source | AsyncIterable[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
-class ImportReport:
-    """The result of an import, or its state so far."""
+class ImportTotals:
+    """What the amounts of one currency, or the quantities of one item, add up to.
 
+    `source` is the sum of the other three. Rows whose amount cannot be read are not in it.
+    """
+
+    source: int = 0
+    """Of all rows that were read."""
+    imported: int = 0
+    """Of the rows that are in Kraty now: applied by this import, or skipped."""
+    left_out: int = 0
+    """Of the rows that were left out as duplicates."""
+    failed: int = 0
+    """Of the rows that failed."""
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """The result of an import, or its state so far.
+
+    Every row ends in exactly one of four counts: `applied`, `skipped`, `left_out` or `failed`.
+    """
+
+    read: int = 0
+    """Rows of the source that are finished, which includes those that cannot be read."""
     rows: int = 0
-    """Rows that are finished: `applied`, `skipped`, `failed` and `duplicates` together."""
+    """What these make: at least one row each, and more where a preset finds several balances or
+    items in one. It is the sum of `applied`, `skipped`, `left_out` and `failed`."""
     applied: int = 0
     """Rows that took effect."""
     skipped: int = 0
@@ -36,10 +63,16 @@ class ImportReport:
 
     They include rows of this import whose first answer was lost.
     """
+    left_out: int = 0
+    """Rows that were not sent because a rule of the preset or an option excludes them, or because
+    an earlier row has the same key."""
     failed: int = 0
-    """Rows that could not be read, or that the server rejected."""
-    duplicates: int = 0
-    """Rows that were not sent because an earlier row of the input has the same key."""
+    """Rows that could not be read or are invalid, that the server rejected, or whose outcome is
+    unknown."""
+    left_out_reasons: Mapping[str, int] = field(default_factory=dict[str, int], hash=False)
+    """How many rows were left out for each reason. `duplicate_row` stands for duplicates."""
+    totals: Mapping[str, ImportTotals] = field(default_factory=dict[str, ImportTotals], hash=False)
+    """Control totals by currency or item; empty for players."""
     chunks: int = 0
     """Chunks that are finished."""
     resumed: int = 0
@@ -47,11 +80,64 @@ class ImportReport:
     retries: int = 0
     """How often a call was retried."""
     seconds: float = 0.0
-    """How long this run took."""
+    """How long this run took, in seconds, rounded to milliseconds."""
     rows_per_second: float = 0.0
-    """Rows that this run finished, divided by `seconds`."""
+    """Rows that this run finished, divided by `seconds`, rounded to one decimal."""
+    bytes_read: int = 0
+    """How many bytes of the source file have been read, compressed as they are."""
+    bytes_total: int | None = None
+    """The size of the source file in bytes; `None` if it is not known."""
     failures: str | None = None
     """The file with the failed rows and the duplicates, which you can fix and import again."""
+    notes: tuple[str, ...] = ()
+    """What else you should know about the source, in sentences."""
+
+    @property
+    def duplicates(self) -> int:
+        """Rows that were left out because an earlier row of the input has the same key."""
+        return self.left_out_reasons.get(DUPLICATE, 0)
+
+    @property
+    def complete(self) -> bool:
+        """Whether no row failed or is a duplicate.
+
+        Other rows may be left out: a documented rule of the preset or an option says so.
+        """
+        return not self.failed and not self.duplicates
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # A pickle of 0.1.0 has `duplicates`, which were not part of another count.
+        duplicates = state.pop("duplicates", 0)
+        if duplicates:
+            state = {**state, "left_out": duplicates, "left_out_reasons": {DUPLICATE: duplicates}}
+        self.__dict__.update({**vars(ImportReport(read=state["rows"])), **state})
+
+    def __str__(self) -> str:
+        """Say what became of the rows, in a sentence for people."""
+        made = "" if self.rows == self.read else f", which make {self.rows:,}"
+        reasons = ", ".join(f"{count:,} {name}" for name, count in self.left_out_reasons.items())
+        return (
+            f"{_count(self.read, 'row')} read{made}: {self.applied:,} applied, "
+            f"{self.skipped:,} skipped, {self.left_out:,} left out"
+            f"{f' ({reasons})' if reasons else ''}, {self.failed:,} failed, "
+            f"in {_duration(self.seconds)} ({self.rows_per_second:,.0f} rows a second)"
+        )
+
+
+DUPLICATE: Final = "duplicate_row"
+"""Why a row is left out whose key an earlier row has."""
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
 class ImportOptions(NamedTuple):
@@ -67,8 +153,14 @@ class ImportOptions(NamedTuple):
     """The progress file."""
     resume: bool = False
     """Whether to continue the import of the journal."""
+    patience: float = 0.0
+    """How many seconds to wait for a server that is unavailable."""
     on_progress: Callable[[ImportReport], object] | None = None
     """Called with a report after each chunk."""
+    read_options: ReadOptions | None = None
+    """How to read the source, and which of its rows to import."""
+    sum_duplicates: bool = False
+    """Whether to add up rows with the same key."""
 
 
 class ImportRows(Protocol):

@@ -26,7 +26,6 @@ from .telemetry import RequestHook
 
 if TYPE_CHECKING:
     from kraty_server_api.imports import AsyncSource, ImportOptions, ImportReport, Source
-    from kraty_server_api.resources.migrate import AsyncMigrate, Migrate
 
     from ._call._exchange import Exchange
     from ._transport._sender import AsyncSender, Sender
@@ -130,6 +129,10 @@ class _Client(Generic[P]):
         other._derived = True
         other._sender = self._sender
         return other
+
+    def _hooked(self: C, wrap: Callable[[RequestHook | None], RequestHook]) -> C:
+        """Return this client with another hook around its own."""
+        return self.with_options(on_request=wrap(self._settings.on_request))
 
     def _make_sender(self, target: Target) -> P:
         raise NotImplementedError
@@ -338,9 +341,6 @@ class KratyAdmin(Resources, _Client["Sender"]):
 
         return Sender(OwnChannel(target.prepared_whole))
 
-    def _migrate_with_hook(self, wrap: Callable[[RequestHook | None], RequestHook]) -> Migrate:
-        return self.with_options(on_request=wrap(self._settings.on_request)).migrate
-
     def _call(self, operation: Operation[T], /) -> T:
         return self._sender.perform(self._exchange(operation), self._settings.on_request)
 
@@ -354,10 +354,10 @@ class KratyAdmin(Resources, _Client["Sender"]):
         /,
     ) -> ImportReport:
         # Imported here because most programs import no rows.
-        from ._bulk._imports import import_rows
+        from ._bulk._imports import ImportClient, import_rows
 
-        migrate, limiter = self._migrate_with_hook, self._limiter
-        return import_rows(migrate, limiter, kind, rows, mapping, preset, options)
+        client = ImportClient[KratyAdmin](self._hooked, self._limiter, self._target.key_id)
+        return import_rows(client, kind, rows, mapping, preset, options)
 
 
 class KratyAdminAsync(AsyncResources, _Client["AsyncSender"]):
@@ -459,9 +459,6 @@ class KratyAdminAsync(AsyncResources, _Client["AsyncSender"]):
 
         return AsyncSender(AsyncOwnChannel(target.prepared_whole))
 
-    def _migrate_with_hook(self, wrap: Callable[[RequestHook | None], RequestHook]) -> AsyncMigrate:
-        return self.with_options(on_request=wrap(self._settings.on_request)).migrate
-
     async def _call(self, operation: Operation[T], /) -> T:
         return await self._sender.perform(self._exchange(operation), self._settings.on_request)
 
@@ -474,7 +471,7 @@ class KratyAdminAsync(AsyncResources, _Client["AsyncSender"]):
         options: ImportOptions,
         /,
     ) -> ImportReport:
-        from ._bulk._imports import import_rows_async
+        from ._bulk._imports import ImportClient, import_rows_async
 
-        migrate, limiter = self._migrate_with_hook, self._limiter
-        return await import_rows_async(migrate, limiter, kind, rows, mapping, preset, options)
+        client = ImportClient[KratyAdminAsync](self._hooked, self._limiter, self._target.key_id)
+        return await import_rows_async(client, kind, rows, mapping, preset, options)

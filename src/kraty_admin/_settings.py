@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import enum
+import hashlib
 import os
 import re
 import sys
@@ -60,6 +61,7 @@ class Target:
         root: str,
         origin: str,
         key_prefix: str,
+        key_id: str,
         prepared: Prepared,
         prepared_whole: Prepared,
     ) -> None:
@@ -69,6 +71,8 @@ class Target:
         """The base URL, without the API's root."""
         self.key_prefix = key_prefix
         """The part of the key that may be shown."""
+        self.key_id = key_id
+        """Tells keys apart without showing one: the prefix, or a hash of a key without prefix."""
         self.prepared = prepared
         """Common headers without Host, for a caller's client, which adds its own."""
         self.prepared_whole = prepared_whole
@@ -190,11 +194,13 @@ def make_target(api_key: Secret, base_url: str | None, *, keep_alive: bool = Tru
     # importing the codec, the child waits for that import forever.
     codecs.lookup("idna")
     root = httpx.URL(origin + API_ROOT)
+    prefix = str(key.given).split(".")[0] if "." in str(key.given) else ""
     connection = {} if keep_alive else {"Connection": "close"}
     return Target(
         root=str(root),
         origin=origin,
-        key_prefix=str(key.given).split(".")[0] if "." in str(key.given) else "",
+        key_prefix=prefix,
+        key_id=prefix or hashlib.sha256(str(key.given).encode()).hexdigest()[:16],
         prepared=_prepare(root, key, connection),
         prepared_whole=_prepare(root, key, {"Host": root.netloc.decode("ascii"), **connection}),
     )

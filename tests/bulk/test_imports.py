@@ -1,12 +1,14 @@
-"""Imports of any length, through both clients: what is sent, noted, told and resumed."""
+"""Imports of any length, through both clients: what is sent, recorded, reported and resumed."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import pickle
 import sqlite3
 import threading
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
@@ -26,7 +28,7 @@ from kraty_admin import (
 from kraty_admin._bulk._journal import Journal
 from kraty_admin._call._idempotency import derive_key_of_any
 from kraty_admin._call._limiter import Limiter
-from kraty_admin.bulk import ImportReport, ImportStoppedError, dry_run
+from kraty_admin.bulk import ImportReport, ImportStoppedError, ImportTotals, dry_run
 from kraty_admin.emulator import Emulator
 from loopback import ASYNC, AT_ONCE, KEY, SYNC, Twin, settled, twins
 
@@ -41,9 +43,15 @@ class MockPlatform:
         self.answer: Callable[[Body], httpx.Response | None] = lambda body: None
         self.known: dict[str, Body] = {}
         """Rows that were applied, by their keys."""
+        self.pings = 0
+        self.api_key: Body = {"environment": "live", "studioId": "s_1", "gameId": "g_1"}
+        """What it says about the API key."""
         self._lock = threading.Lock()
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "GET":
+            self.pings += 1
+            return httpx.Response(200, json={"ok": True, "apiKey": self.api_key})
         body = json.loads(request.content)
         with self._lock:
             self.bodies.append(body)
@@ -77,7 +85,8 @@ def players(count: int, first: int = 0) -> list[Body]:
 
 
 def imported(twin: Twin, server: MockPlatform, rows: Any, **options: Any) -> ImportReport:
-    """What an import of players tells."""
+    """Import players and return the report. The import does not wait for a server."""
+    options.setdefault("patience", 0)
 
     async def scenario(kraty: Any) -> ImportReport:
         report: ImportReport = await settled(kraty.migrate.import_players(rows, **options))
@@ -87,7 +96,9 @@ def imported(twin: Twin, server: MockPlatform, rows: Any, **options: Any) -> Imp
 
 
 def told(report: ImportReport) -> dict[str, int]:
-    """The counts of a report that are not nothing."""
+    """Return the counts of a report that are not zero. They have to add up."""
+    assert report.rows == report.applied + report.skipped + report.left_out + report.failed
+    assert report.left_out == sum(report.left_out_reasons.values())
     names = ("rows", "applied", "skipped", "failed", "duplicates", "chunks", "resumed", "retries")
     return {name: getattr(report, name) for name in names if getattr(report, name)}
 
@@ -255,7 +266,7 @@ class TestFailures:
         """An existing file of failures is not overwritten."""
         path = tmp_path / "failures.jsonl"
         path.write_text("mine\n")
-        with pytest.raises(ValueError, match="is there already"):
+        with pytest.raises(ValueError, match="already exists"):
             imported(twin, MockPlatform(), players(1), failures=path)
         assert "mine\n" == path.read_text()
 
@@ -358,6 +369,7 @@ class TestJournal:
         assert {**told(first), "resumed": 3} == told(second)
         assert [] == server.bodies
         assert written == (tmp_path / "f").read_bytes()
+        assert first.totals == second.totals
 
     @pytest.mark.parametrize(
         ("change", "said"),
@@ -386,7 +398,7 @@ class TestJournal:
         """An existing journal is not overwritten."""
         journal = tmp_path / "j"
         imported(twin, MockPlatform(), players(1), journal=journal)
-        with pytest.raises(ValueError, match="is there already: resume the import"):
+        with pytest.raises(ValueError, match="already exists: pass resume=True"):
             imported(twin, MockPlatform(), players(1), journal=journal)
 
     def test_of_something_else(self, twin: Twin, tmp_path: Path) -> None:
@@ -396,7 +408,7 @@ class TestJournal:
         with pytest.raises(ValueError, match="is of an import of players in chunks of 1000"):
             imported(twin, MockPlatform(), players(1), journal=journal, resume=True, chunk_size=7)
         nowhere = tmp_path / "no" / "j"
-        with pytest.raises(ValueError, match="cannot be used: unable to open"):
+        with pytest.raises(ValueError, match=r"cannot be used: .*No such file"):
             imported(twin, MockPlatform(), players(1), journal=nowhere)
         journal.write_text("not a database, but long enough to be taken for one" * 10)
         with pytest.raises(ValueError, match="cannot be used"):
@@ -430,11 +442,13 @@ class TestJournal:
         imported(twin, server, rows, **options)
         whole = (tmp_path / "f").read_bytes()
         with sqlite3.connect(tmp_path / "j") as database:
-            names = ("rows", "applied", "skipped", "failed", "duplicates", "failures_end")
-            nulls = ", ".join(f"{name} = NULL" for name in names)
-            database.execute(f"UPDATE chunk SET {nulls} WHERE number = 3")
+            # As if the process had been killed while it wrote the failures of the last chunk.
+            database.execute("UPDATE chunk SET tally = NULL WHERE number = 3")
+            kept = b"".join(whole.splitlines(keepends=True)[:4])
+            known = (len(kept), hashlib.sha256(kept).digest())
+            database.execute("UPDATE failures_file SET end = ?, hash = ?", known)
         database.close()
-        (tmp_path / "f").write_bytes(whole + b'{"number": 6, "half of a li')
+        (tmp_path / "f").write_bytes(kept + b'{"number": 6, "half of a li')
         report = imported(twin, server, rows, **options, resume=True)
         assert {"rows": 6, "failed": 6, "chunks": 3, "resumed": 2} == told(report)
         assert sorted(whole.splitlines()) == sorted((tmp_path / "f").read_bytes().splitlines())
@@ -457,9 +471,13 @@ def test_full_disk(tmp_path: Path) -> None:
     """A journal on a full disk fails like any other file."""
     journal = Journal(tmp_path / "j", kind="players", chunk_size=10, resume=False)
     journal._db.execute("PRAGMA max_page_count = 8")  # pyright: ignore[reportPrivateUsage]
-    keys = [(f"key {each}", 1) for each in range(2000)]
+
+    def fill() -> None:
+        for number in range(2000):
+            journal.begin(number, 1, b"x" * 32, 0.0)
+
     with pytest.raises(OSError, match="j cannot be used: database or disk is full"):
-        journal.begin(1, 1, b"x" * 32, keys)
+        fill()
     journal.close()
 
 
@@ -629,3 +647,348 @@ class TestEmulator:
         assert {"rows": 2, "applied": 1, "failed": 1, "chunks": 1} == told(report)
         key = derive_key("import", "wallet", "p", "gold")
         assert [{**KINDS["wallet"], "idempotencyKey": key}] == shown
+
+
+def balances(*amounts: int) -> list[Body]:
+    """Rows of one player's gold."""
+    return [{"externalPlayerId": "p", "economyKey": "gold", "amount": each} for each in amounts]
+
+
+def imported_wallet(twin: Twin, server: MockPlatform, rows: Any, **options: Any) -> ImportReport:
+    """Import balances and return the report."""
+
+    async def scenario(kraty: Any) -> ImportReport:
+        report: ImportReport = await settled(kraty.migrate.import_wallet(rows, **options))
+        return report
+
+    return twin.run(scenario, http_client=twin.mocked(server), retry=AT_ONCE)
+
+
+@twins
+class TestTarget:
+    """A journal belongs to one server and one game."""
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            pytest.param({"gameId": "g_2"}, id="another game"),
+            pytest.param({"studioId": "s_2"}, id="another studio"),
+            pytest.param({"environment": "test"}, id="test data"),
+            pytest.param({"gameId": None}, id="all games"),
+        ],
+    )
+    def test_another_target(self, twin: Twin, change: Body, tmp_path: Path) -> None:
+        """It is refused, even if the import is finished, and nothing is sent."""
+        staging, live = MockPlatform(), MockPlatform()
+        imported(twin, staging, players(3), journal=tmp_path / "j")
+        live.api_key |= change
+        with pytest.raises(ValueError, match=r"an import into game g_1 of studio s_1 \(live\) at"):
+            imported(twin, live, players(3), journal=tmp_path / "j", resume=True)
+        assert [] == live.bodies
+
+    def test_another_server(self, twin: Twin, tmp_path: Path) -> None:
+        """The same game on another server is another target."""
+
+        async def scenario(kraty: Any) -> None:
+            await settled(
+                kraty.migrate.import_players(players(3), journal=tmp_path / "j", resume=True)
+            )
+
+        for url in ("https://one.test", "https://one.test/"):
+            twin.run(scenario, http_client=twin.mocked(MockPlatform()), base_url=url)
+        with pytest.raises(ValueError, match=r"is of an import into .* at https://one[.]test, and"):
+            twin.run(scenario, http_client=twin.mocked(MockPlatform()), base_url="https://two.test")
+
+    def test_another_key_of_the_game(self, twin: Twin, tmp_path: Path) -> None:
+        """A rotated key does not lock the journal out, as long as the server names the game."""
+        odd = MockPlatform()
+        odd.api_key = {}
+
+        async def scenario(kraty: Any) -> None:
+            await settled(kraty.migrate.import_players(players(3), journal=journal, resume=True))
+
+        journal = tmp_path / "j"
+        for key in ("old.secret", "new.secret"):
+            twin.run(scenario, http_client=twin.mocked(MockPlatform()), api_key=key)
+        journal = tmp_path / "of an odd server"
+        twin.run(scenario, http_client=twin.mocked(odd), api_key="old.secret")
+        with pytest.raises(ValueError, match="the game of the API key old"):
+            twin.run(scenario, http_client=twin.mocked(odd), api_key="new.secret")
+        assert b"secret" not in journal.read_bytes()
+
+    def test_it_is_asked_once(self, twin: Twin, tmp_path: Path) -> None:
+        """An import with a journal asks once; one without does not ask."""
+        server = MockPlatform()
+        imported(twin, server, players(30), chunk_size=10, journal=tmp_path / "j")
+        imported(twin, server, players(30), chunk_size=10)
+        assert 1 == server.pings
+
+    def test_of_version_1(self, twin: Twin, tmp_path: Path) -> None:
+        """A journal of 0.1.0 is refused by name, since it does not record its target."""
+        with sqlite3.connect(tmp_path / "j") as database:
+            database.execute("CREATE TABLE import (version, kind, chunk_size, salt)")
+            database.execute("INSERT INTO import VALUES (1, 'players', 1000, 'x')")
+        database.close()
+        with pytest.raises(ValueError, match=r"is of kraty-admin 0[.]1[.]0"):
+            imported(twin, MockPlatform(), players(3), journal=tmp_path / "j", resume=True)
+
+
+@twins
+class TestDoubt:
+    """Chunks that may or may not have taken effect."""
+
+    @pytest.mark.parametrize(
+        ("hours", "sent"),
+        [
+            pytest.param(22.9, 10, id="the key is kept"),
+            pytest.param(23.1, 0, id="the key may be forgotten"),
+            pytest.param(-2.0, 0, id="the clock was set back"),
+        ],
+    )
+    def test_resumed_later(
+        self, twin: Twin, hours: float, sent: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """From 23 hours on, their rows fail, and the failures file says what to do."""
+        server = MockPlatform()
+        server.answer = lambda body: httpx.Response(403) if len(server.bodies) == 2 else None
+        options: dict[str, Any] = {"journal": tmp_path / "j", "failures": tmp_path / "f"}
+        options |= {"chunk_size": 10, "in_flight": 1}
+        with pytest.raises(ImportStoppedError):
+            imported(twin, server, players(30), **options)
+        server.bodies.clear()
+        server.answer = lambda body: None
+        clock = time.time
+        with monkeypatch.context() as patch:
+            patch.setattr("kraty_admin._bulk._run.time.time", lambda: clock() + hours * 3600)
+            report = imported(twin, server, players(30), **options, resume=True)
+        # The third chunk was not sent before.
+        assert [10, *[10] * bool(sent)] == server.sizes
+        assert (30, 20 + sent, 10 - sent) == (report.rows, report.applied, report.failed)
+        if sent:
+            assert report.failures is None
+            return
+        assert [f"p{number}" for number in range(10, 20)] == [
+            line["externalPlayerId"] for line in lines(tmp_path / "f")
+        ]
+        assert {"outcome_unknown"} == {line["code"] for line in lines(tmp_path / "f")}
+        assert "delete this line if the row took effect" in lines(tmp_path / "f")[0]["message"]
+
+    @pytest.mark.parametrize(
+        ("answer", "why"),
+        [
+            pytest.param({}, "failures is not a list", id="empty"),
+            pytest.param(
+                {"applied": 1, "skipped": 0, "failed": 2, "failures": []},
+                "2 rows failed, and 0 failures are listed",
+                id="failures that are not listed",
+            ),
+            pytest.param(
+                {"applied": 3, "skipped": 3, "failed": 0, "failures": []},
+                "it has 3 applied, 3 skipped and 0 failed rows, and 3 were sent",
+                id="more rows than were sent",
+            ),
+            pytest.param(
+                {"applied": True, "skipped": 2, "failed": 0, "failures": []},
+                "applied is not a count",
+                id="no number",
+            ),
+            pytest.param(
+                {"applied": 2, "skipped": 0, "failed": 1, "failures": [{"rowIndex": 3}]},
+                "a failure names a row that was not sent",
+                id="a row that was not sent",
+            ),
+            pytest.param(
+                {"applied": 1, "skipped": 0, "failed": 2, "failures": [{"rowIndex": 1}] * 2},
+                "two failures name the same row",
+                id="one row twice",
+            ),
+        ],
+    )
+    def test_an_answer_that_does_not_add_up(
+        self, twin: Twin, answer: Body, why: str, tmp_path: Path
+    ) -> None:
+        """The rows of that chunk fail with an unknown outcome; the others are imported."""
+        server = MockPlatform()
+        odd = httpx.Response(200, json={"data": answer})
+        server.answer = lambda body: odd if len(server.bodies) == 1 else None
+        file = tmp_path / "failures.jsonl"
+        options = {"failures": file, "chunk_size": 3, "in_flight": 1}
+        report = imported(twin, server, players(6), **options)
+        assert {"rows": 6, "applied": 3, "failed": 3, "chunks": 2} == told(report)
+        assert [1, 2, 3] == [line["number"] for line in lines(file)]
+        (message,) = {line["message"] for line in lines(file)}
+        assert f"the server's answer does not add up: {why}. " in message
+        assert {"outcome_unknown"} == {line["code"] for line in lines(file)}
+        assert 3 == imported(twin, server, file).applied
+
+
+@twins
+class TestCounts:
+    """Every row ends in exactly one count, and amounts add up."""
+
+    def test_control_totals(self, twin: Twin, tmp_path: Path) -> None:
+        """What is in the source is what is imported, left out and failed."""
+        server = MockPlatform()
+        bad = {"externalPlayerId": "bad", "economyKey": "gold", "amount": 70}
+        gems = {"externalPlayerId": "p", "economyKey": "gems", "amount": 9}
+        text = {"externalPlayerId": "q", "economyKey": "gold", "amount": "many"}
+        rows = [*balances(100, 50), bad, gems, text]
+        report = imported_wallet(twin, server, rows, chunk_size=2)
+        assert {"rows": 5, "applied": 2, "failed": 2, "duplicates": 1, "chunks": 3} == told(report)
+        assert {
+            "gold": ImportTotals(source=220, imported=100, left_out=50, failed=70),
+            "gems": ImportTotals(source=9, imported=9),
+        } == report.totals
+        again = imported_wallet(twin, server, rows)
+        assert (0, 2) == (again.applied, again.skipped)
+        assert report.totals == again.totals
+
+    def test_duplicates_of_one_row(self, twin: Twin) -> None:
+        """Rows that one row of the source makes can be duplicates; a dry run says the same."""
+        server = MockPlatform()
+        potion = {"ItemId": "health_potion"}
+        rows = [{"PlayFabId": "A1", "Inventory": [potion, potion]}]
+
+        async def scenario(kraty: Any) -> ImportReport:
+            report: ImportReport = await settled(
+                kraty.migrate.import_inventory(rows, preset="playfab")
+            )
+            return report
+
+        report = twin.run(scenario, http_client=twin.mocked(server))
+        dry = dry_run("inventory", rows, preset="playfab")
+        for each in (report, dry):
+            assert (1, 2, 1, 1) == (each.read, each.rows, each.applied, each.duplicates)
+            assert not each.complete
+
+    def test_a_transaction_log(self, twin: Twin, tmp_path: Path) -> None:
+        """Only the first amount is applied, unless the amounts are to be added up."""
+        server, other = MockPlatform(), MockPlatform()
+        rows = balances(100, 50, 25)
+        report = imported_wallet(twin, server, rows, failures=tmp_path / "f")
+        assert (1, 2, False) == (report.applied, report.duplicates, report.complete)
+        assert [100] == [row["amount"] for row in server.known.values()]
+        assert "Add them up, or give" in lines(tmp_path / "f")[0]["message"]
+        summed = imported_wallet(twin, other, rows, sum_duplicates=True)
+        assert (3, 1, {"added_up": 2}) == (summed.rows, summed.applied, summed.left_out_reasons)
+        assert summed.complete
+        assert [175] == [row["amount"] for row in other.known.values()]
+        assert {"gold": ImportTotals(175, 175)} == summed.totals
+        assert summed.totals == dry_run("wallet", rows, sum_duplicates=True).totals
+
+    def test_invalid_rows_are_not_sent(self, twin: Twin) -> None:
+        """A dry run and an import refuse the same rows."""
+        server = MockPlatform()
+        rows = balances(5, 0, 2**53)
+        report = imported_wallet(twin, server, rows)
+        dry = dry_run("wallet", rows)
+        assert (1, 2) == (report.applied, report.failed) == (dry.applied, dry.failed)
+        assert [1] == server.sizes
+
+
+@twins
+class TestPatience:
+    """A server that is unavailable for a while does not end an import."""
+
+    @pytest.fixture(autouse=True)
+    def _no_waiting(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("kraty_admin._bulk._patience._FIRST_DELAY", 0.001)
+
+    def test_it_goes_on(self, twin: Twin, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """The same call is repeated until the server answers, and the log says why it waits."""
+        server = MockPlatform()
+        server.answer = lambda body: httpx.Response(503) if 2 <= len(server.bodies) <= 14 else None
+        report = imported(twin, server, players(40), chunk_size=10, in_flight=1, patience=60)
+        assert (40, 40) == (report.rows, report.applied)
+        # 13 failures are three calls of four attempts, and one attempt of a fourth.
+        assert 1 == len({json.dumps(body) for body in server.bodies[1:15]})
+        assert 3 == sum("an import waits for the server" in each for each in caplog.messages)
+
+    def test_not_before_the_first_answer(self, twin: Twin) -> None:
+        """The address may be wrong, so the import ends at once."""
+        server = MockPlatform()
+        server.answer = lambda body: httpx.Response(503)
+        with pytest.raises(ImportStoppedError):
+            imported(twin, server, players(1), patience=60)
+        assert 4 == len(server.bodies)
+
+    def test_an_end_of_the_import_ends_the_wait(
+        self, twin: Twin, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """When another call stops the import, calls that wait give up."""
+        monkeypatch.setattr("kraty_admin._bulk._patience._FIRST_DELAY", 30.0)
+        server = MockPlatform()
+
+        def answer(body: Body) -> httpx.Response | None:
+            first = body["rows"][0]["externalPlayerId"]
+            return {"p10": httpx.Response(503), "p40": httpx.Response(401)}.get(first)
+
+        server.answer = answer
+        started = time.monotonic()
+        with pytest.raises(ImportStoppedError, match="401"):
+            imported(twin, server, players(50), chunk_size=10, in_flight=2, patience=600)
+        assert time.monotonic() - started < 20
+
+
+def emptied(text: str) -> str:
+    return ""
+
+
+def one_fixed(text: str) -> str:
+    return text.splitlines(keepends=True)[1].replace("bad1", "x" * 500)
+
+
+def without_last_line_end(text: str) -> str:
+    return text.replace("bad0", "fixed").rstrip("\n")
+
+
+@twins
+class TestFailuresFile:
+    """The failures file may be edited, moved or emptied before the import is resumed."""
+
+    def stopped(self, twin: Twin, folder: Path) -> tuple[MockPlatform, dict[str, Any], list[Body]]:
+        """Return an import that stopped after a chunk with two failures."""
+        server = MockPlatform()
+        server.answer = lambda body: httpx.Response(403) if len(server.bodies) == 2 else None
+        options = {"journal": folder / "j", "failures": folder / "f", "chunk_size": 10}
+        options |= {"in_flight": 1}
+        bad = [{"externalPlayerId": f"bad{number}"} for number in range(3)]
+        rows = [*bad[:2], *players(8), *players(9, 20), bad[2]]
+        with pytest.raises(ImportStoppedError):
+            imported(twin, server, rows, **options)
+        return server, options, rows
+
+    @pytest.mark.parametrize(
+        ("edited", "expected"),
+        [
+            pytest.param(emptied, ["bad2"], id="emptied"),
+            pytest.param(one_fixed, ["x" * 500, "bad2"], id="one line fixed and the other removed"),
+            pytest.param(
+                without_last_line_end, ["fixed", "bad1", "bad2"], id="without the last line's end"
+            ),
+        ],
+    )
+    def test_edited(
+        self, twin: Twin, edited: Callable[[str], str], expected: list[str], tmp_path: Path
+    ) -> None:
+        """What the user made of it stays, and failures are appended."""
+        server, options, rows = self.stopped(twin, tmp_path)
+        file = tmp_path / "f"
+        file.write_text(edited(file.read_text()))
+        report = imported(twin, server, rows, **options, resume=True)
+        assert (17, 3) == (report.applied, report.failed)
+        ids = [json.loads(line)["externalPlayerId"] for line in file.read_text().splitlines()]
+        assert expected == ids
+
+    def test_moved_away(self, twin: Twin, tmp_path: Path) -> None:
+        """A new file gets the failures that follow."""
+        server, options, rows = self.stopped(twin, tmp_path)
+        (tmp_path / "f").rename(tmp_path / "fixed")
+        imported(twin, server, rows, **options, resume=True)
+        assert ["bad2"] == [line["externalPlayerId"] for line in lines(tmp_path / "f")]
+        assert 0o600 == (tmp_path / "f").stat().st_mode & 0o777
+
+    def test_none_if_nothing_fails(self, twin: Twin, tmp_path: Path) -> None:
+        """It is neither created nor named."""
+        report = imported(twin, MockPlatform(), players(3), failures=tmp_path / "f")
+        assert (None, False) == (report.failures, (tmp_path / "f").exists())

@@ -1,4 +1,4 @@
-"""Imports from the command line: what they print, and how they are stopped and gone on with."""
+"""Imports from the command line: what they print, and how they are stopped and resumed."""
 
 from __future__ import annotations
 
@@ -32,14 +32,17 @@ def wallet_rows(count: int) -> Path:
     return path
 
 
-WALLET: Final = ("migrate", "wallet", "wallet.csv", "--chunk-size", "10", "--in-flight", "1")
+WALLET: Final = (
+    *("migrate", "wallet", "wallet.csv", "--chunk-size", "10", "--in-flight", "1"),
+    *("--patience", "0"),
+)
 
 
 class TestImport:
-    """An import that comes to its end."""
+    """An import that ends."""
 
     def test_all_is_well(self, kraty: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
-        """The report on standard output, the progress elsewhere, and the journal kept."""
+        """The report goes to standard output, the progress elsewhere; the journal is kept."""
         wallet_rows(25)
         assert main([*WALLET, "--json"]) == 0
         out, err = capsys.readouterr()
@@ -48,7 +51,22 @@ class TestImport:
         assert "10 rows, " in err
         assert "rows/s, 0 failed" in err
         assert kraty.balance("p25", "gold") == 25
-        assert Path("wallet.csv.journal").is_file()
+        assert oct(Path("wallet.csv.wallet.journal").stat().st_mode & 0o777) == "0o600"
+        assert not Path("wallet.csv.wallet.failures.jsonl").exists()
+        assert report["totals"] == {
+            "gold": {"source": 325, "imported": 325, "left_out": 0, "failed": 0}
+        }
+        assert report["seconds"] == round(report["seconds"], 3)
+
+    def test_for_people(self, kraty: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
+        """The report is a sentence, and a line of control totals for each currency."""
+        path = wallet_rows(3)
+        path.write_text(path.read_text() + "p4,gold,-4\np1,gold,9\n")
+        assert main(WALLET) == 6
+        sentence, totals = capsys.readouterr().out.splitlines()
+        counts = "3 applied, 0 skipped, 1 left out (1 duplicate_row), 1 failed"
+        assert sentence.startswith(f"5 rows read: {counts}, in 0.")
+        assert totals == "gold: 11 in the source, 6 imported, 9 left out, -4 failed."
 
     @pytest.mark.parametrize(
         ("kind", "row"),
@@ -63,7 +81,7 @@ class TestImport:
         """Each kind of rows is sent to its own operation."""
         Path("rows.jsonl").write_text(json.dumps(row) + "\n")
         assert main(["migrate", kind, "rows.jsonl"]) == 0
-        assert "applied          1" in capsys.readouterr().out
+        assert "1 row read: 1 applied" in capsys.readouterr().out
         assert kraty.client().players.get("p")["player"]["externalPlayerId"] == "p"
 
     def test_rows_that_fail(self, kraty: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,8 +91,9 @@ class TestImport:
         assert main(WALLET) == 6
         err = capsys.readouterr().err
         command = err.strip().rpartition(": ")[2]
-        assert command == "kraty-admin migrate wallet wallet.failures.jsonl"
-        failures = Path("wallet.failures.jsonl")
+        assert command == "kraty-admin migrate wallet wallet.csv.wallet.failures.jsonl"
+        failures = Path("wallet.csv.wallet.failures.jsonl")
+        assert oct(failures.stat().st_mode & 0o777) == "0o600"
         failures.write_text(failures.read_text().replace('"seven"', "7"))
         assert main(shlex.split(command)[1:]) == 0
         assert [kraty.balance(f"p{n}", "gold") for n in (6, 7, 8)] == [6, 7, 8]
@@ -87,11 +106,41 @@ class TestImport:
         files = ("--failures", "f.jsonl", "--journal", "j")
         assert main(["migrate", "wallet", "x.csv", *options, *files]) == 0
         assert kraty.balance("p1", "gold") == 5
-        assert sorted(path.name for path in Path.cwd().iterdir()) == ["f.jsonl", "j", "x.csv"]
+        assert sorted(path.name for path in Path.cwd().iterdir()) == ["j", "x.csv"]
+
+    def test_one_file_for_all_kinds(self, kraty: Emulator) -> None:
+        """Players and balances are imported from one file without further options."""
+        wallet_rows(3)
+        assert (
+            main(["migrate", "players", "wallet.csv", "--map", "externalPlayerId=externalPlayerId"])
+            == 0
+        )
+        assert main(["migrate", "wallet", "wallet.csv"]) == 0
+        assert kraty.balance("p3", "gold") == 3
+
+    def test_a_named_pipe(self, kraty: Emulator) -> None:
+        """A pipe is read once."""
+        rows = wallet_rows(3).read_bytes()
+        os.mkfifo("pipe.csv")
+        writer = threading.Thread(target=lambda: Path("pipe.csv").write_bytes(rows))
+        writer.start()
+        assert main(["migrate", "wallet", "pipe.csv"]) == 0
+        writer.join()
+        assert kraty.balance("p3", "gold") == 3
+
+    def test_sums(self, kraty: Emulator) -> None:
+        """Amounts of one player and currency are added up on request."""
+        Path("log.csv").write_text("id,gold\np1,100\np1,50\np1,25\n")
+        maps = ("externalPlayerId=id", "amount=gold", "economyKey==gold")
+        options = [option for each in maps for option in ("--map", each)]
+        assert main(["migrate", "wallet", "log.csv", *options, "--sum-duplicates"]) == 0
+        assert kraty.balance("p1", "gold") == 175
 
     @pytest.mark.parametrize(
         "arguments",
         [
+            pytest.param(["--rename", "GO"], id="rename"),
+            pytest.param(["--patience", "-1"], id="patience"),
             pytest.param(["--map", "nothing"], id="map"),
             pytest.param(["--preset", "nobody"], id="preset"),
             pytest.param(["--in-flight", "0"], id="in flight"),
@@ -149,7 +198,7 @@ class TestImport:
 
 
 class TestStopped:
-    """An import that is stopped, and gone on with."""
+    """An import that is stopped, and resumed."""
 
     @pytest.mark.parametrize(
         ("fault", "status"),
@@ -159,7 +208,7 @@ class TestStopped:
     def test_a_server_that_fails(
         self, kraty: Emulator, capsys: pytest.CaptureFixture[str], fault: Fault, status: int
     ) -> None:
-        """The status of what stopped it, and the command to go on with."""
+        """The status is that of the cause, and the command to resume is printed."""
         wallet_rows(25)
         kraty.faults.add(fault, operation="migrate.wallet", skip=1, times=None)
         assert main(["--deadline", "10", *WALLET]) == status
@@ -170,6 +219,30 @@ class TestStopped:
         assert sorted(entry.delta for entry in kraty.ledger) == list(range(1, 26))
         assert main([*WALLET, "--json"]) == 2
         assert json.loads(capsys.readouterr().err.splitlines()[-1])["error"]["code"] == "usage"
+
+    def test_another_game(
+        self,
+        kraty: Emulator,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """A journal of a rehearsal is refused by the live game, and nothing is sent to it."""
+        wallet_rows(5)
+        assert main(WALLET) == 0
+        sent = len(kraty.ledger)
+        monkeypatch.setenv("KRATY_SERVER_KEY", LIVE_KEY)
+        assert main([*WALLET, "--yes"]) == 2
+        assert "already exists" in capsys.readouterr().err
+        assert main([*WALLET, "--yes", "--resume"]) == 2
+        assert "(test) at http://127.0.0.1" in capsys.readouterr().err
+        assert len(kraty.ledger) == sent
+
+    def test_nothing_to_resume(self, kraty: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
+        """Without a journal, --resume is refused."""
+        wallet_rows(5)
+        assert main([*WALLET, "--resume"]) == 2
+        assert "there is no journal wallet.csv.wallet.journal" in capsys.readouterr().err
+        assert kraty.ledger == []
 
     def test_a_file_that_breaks_off(
         self, kraty: Emulator, capsys: pytest.CaptureFixture[str]
@@ -209,7 +282,7 @@ class TestStopped:
             watchdog.join()
 
     def test_ctrl_c(self, kraty: Emulator) -> None:
-        """What is under way comes to its end, and the command to go on with does the rest."""
+        """The calls in flight end, and the printed command imports the rest."""
         wallet_rows(500)
         kraty.faults.add(Fault("delay", seconds=0.05), operation="migrate.wallet", times=None)
         with self.importing("--json") as (process, stderr):
@@ -254,7 +327,7 @@ class TestStopped:
 
 
 class TestDryRun:
-    """What would be sent, without a key and without a network."""
+    """Dry runs, without a key and without a network."""
 
     @pytest.fixture(autouse=True)
     def _offline(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -262,7 +335,7 @@ class TestDryRun:
         monkeypatch.chdir(tmp_path)
 
     def test_for_people(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """The first rows, and what is wrong with others; no file is left."""
+        """The first rows and the first problems are shown; no file is left."""
         path = wallet_rows(30)
         path.write_text(path.read_text().replace("p7,gold,7", "p7,gold,seven"))
         assert main(["migrate", "wallet", "wallet.csv", "--dry-run"]) == 6
@@ -270,7 +343,8 @@ class TestDryRun:
         assert "p11 " in out
         assert "p12 " not in out
         assert "8    amount is text" in out
-        assert "would be: 29, shown: 10" in err
+        assert "29 would be sent (10 shown), 0 left out, 1 would fail (1 shown)" in err
+        assert "gold: 458 in the source, 458 would be sent." in err
         assert [each.name for each in Path.cwd().iterdir()] == ["wallet.csv"]
 
     def test_for_programs(self, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""An import without a server: what would be sent, and what would be wrong with it."""
+"""An import without a server: what would be sent, and what would fail."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 from kraty_server_api.imports import ImportOptions, Source
 
 from ._mapping import make_mapping
-from ._plan import LARGEST, Failure, Outcome
+from ._options import ReadOptions
+from ._plan import LARGEST, Outcome
 from ._report import ImportReport
 from ._rows import Kind
-from ._run import Run, Work
-from ._source import items
-from ._validate import problem
+from ._run import Run
+from ._source import open_source
 
 __all__ = ["dry_run"]
 
@@ -25,45 +25,42 @@ def dry_run(
     *,
     mapping: Mapping[str, str] | None = None,
     preset: str | None = None,
+    read_options: ReadOptions | None = None,
+    sum_duplicates: bool = False,
     failures: str | os.PathLike[str] | None = None,
     on_row: Callable[[dict[str, Any]], object] | None = None,
 ) -> ImportReport:
     """Read, map and check all rows as an import would, and send nothing.
 
-    What is checked is the contract: whether an item or a currency is known, only the
-    server can tell.
+    A dry run checks what the API's description says, with the code that imports use. It cannot
+    check that currencies or items exist.
 
     Args:
         kind: `players`, `wallet` or `inventory`.
-        rows: What would be imported; see `import_players`, as for `mapping` and `preset`.
-        mapping: Which column each field is taken from.
+        rows: What would be imported; see `import_players`, also for the next four arguments.
+        mapping: Which column each field is read from.
         preset: The columns of a platform's export.
-        failures: A file to be written, of the rows that would fail.
+        read_options: How to read the source, and which of its rows to import.
+        sum_duplicates: Whether to add up rows with the same key.
+        failures: A file for the rows that would not be imported.
         on_row: Called with each row that would be sent, with its key.
 
     Returns:
-        `ImportReport`: In `applied` the rows that would be sent.
+        `ImportReport`: `applied` counts the rows that would be sent.
 
     Raises:
-        TypeError, ValueError: As `import_players`.
+        TypeError, ValueError: See `import_players`.
         OSError: A file cannot be read or written.
     """
-    options = ImportOptions(in_flight=1, chunk_size=LARGEST, failures=failures)
-    with Run(kind, options, make_mapping(kind, mapping, preset)) as run:
-        for work in run.work(items(rows)):
-            run.settle(work, _outcome(kind, work, on_row))
+    options = ImportOptions(
+        in_flight=1, chunk_size=LARGEST, failures=failures, sum_duplicates=sum_duplicates
+    )
+    read = read_options or ReadOptions()
+    source = open_source(rows, read, kind=kind, preset=preset)
+    with Run(kind, source, make_mapping(kind, mapping, preset, read), options) as run:
+        for work in run.work():
+            if on_row is not None:
+                for row in work.part.sent:
+                    on_row(row)
+            run.settle(work, Outcome(applied=len(work.part.sent)))
         return run.report()
-
-
-def _outcome(kind: Kind, work: Work, on_row: Callable[[dict[str, Any]], object] | None) -> Outcome:
-    applied = 0
-    failures: list[Failure] = []
-    for sent, given in work.part.rows:
-        why = problem(kind, sent.row)
-        if why is not None:
-            failures.append(Failure(given.number, "validation_failed", why, given.row))
-            continue
-        applied += 1
-        if on_row is not None:
-            on_row(sent.row)
-    return Outcome(applied, 0, tuple(failures))

@@ -1,80 +1,107 @@
-"""What an import has done, kept in a file, so that a kill at any instant loses nothing."""
+"""The journal of an import: a file that records its progress, so that a kill loses nothing.
+
+It holds one entry for each *chunk*, the rows that are sent together. Which keys have been seen
+is not in it: a resumed import reads its source from the beginning and finds them again.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import secrets
 import sqlite3
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
-__all__ = ["Counts", "Entry", "Journal"]
+from ._tally import Tally, from_json, to_json
 
-_VERSION: Final = 1
+__all__ = ["Entry", "FailuresFile", "Journal", "Target", "create_private"]
+
+_VERSION: Final = 2
+_IN_MEMORY: Final = ":memory:"
 
 _SCHEMA: Final = """
-CREATE TABLE import (version INTEGER, kind TEXT, chunk_size INTEGER, salt TEXT);
+CREATE TABLE import (
+    version INTEGER, kind TEXT, chunk_size INTEGER, salt TEXT,
+    -- Null until the server was asked.
+    server TEXT, game TEXT
+);
 CREATE TABLE chunk (
     number INTEGER PRIMARY KEY,
     first_row INTEGER NOT NULL,
     hash BLOB NOT NULL,
-    -- All that follow are null until its outcome is known.
-    rows INTEGER, applied INTEGER, skipped INTEGER, failed INTEGER, duplicates INTEGER,
-    -- How long the file of failures was, with those of this chunk.
-    failures_end INTEGER
+    -- When it was about to be sent for the first time, in seconds since 1970.
+    begun_at REAL NOT NULL,
+    -- Null until its outcome is known.
+    tally TEXT
 );
-CREATE TABLE seen (key BLOB PRIMARY KEY, row INTEGER NOT NULL) WITHOUT ROWID;
+-- The failures file after the last recorded outcome.
+CREATE TABLE failures_file (end INTEGER NOT NULL, hash BLOB NOT NULL);
 """
 
 
-class Counts(NamedTuple):
-    """What became of some rows."""
+class Target(NamedTuple):
+    """Where an import sends its rows."""
 
-    rows: int = 0
-    applied: int = 0
-    skipped: int = 0
-    failed: int = 0
-    duplicates: int = 0
+    server: str
+    """The base URL."""
+    game: str
+    """The game, as text for people; of a server that names none, the API key's public part."""
 
-    def plus(self, other: Counts) -> Counts:
-        """Both together."""
-        return Counts(*map(sum, zip(self, other, strict=True)))
+    def __str__(self) -> str:
+        return f"{self.game} at {self.server}"
 
 
 class Entry(NamedTuple):
-    """What is known of a chunk."""
+    """What is recorded of a chunk."""
 
     first_row: int
     hash: bytes
-    counts: Counts | None
-    """`None` if it may have been sent, and its outcome is not known."""
+    begun_at: float
+    """When it was about to be sent for the first time, in seconds since 1970."""
+    tally: Tally | None
+    """`None` if it may have been sent and its outcome is not known."""
+
+
+class FailuresFile(NamedTuple):
+    """What the failures file held after the last recorded outcome."""
+
+    end: int
+    """Its length in bytes."""
+    hash: bytes
+    """The SHA-256 of its content up to there."""
 
 
 class Journal:
-    """The journal of one import, in a file of its own.
+    """The journal of one import, in a file. Without a path it is kept in memory.
 
-    Without a path it is a temporary one, which serves to find duplicates and vanishes.
+    Args:
+        path: The file; created with mode 0600 if it does not exist.
+        kind: The kind of rows.
+        chunk_size: How many rows are sent together.
+        resume: Whether the file may exist.
 
     Raises:
-        ValueError: The file is of another import, of another version or in use, or is
-            there although nothing is to be resumed.
+        ValueError: The file belongs to another import or another version, is in use, or
+            exists although nothing is to be resumed.
     """
 
     def __init__(
         self, path: str | os.PathLike[str] | None, *, kind: str, chunk_size: int, resume: bool
     ) -> None:
-        self._path = "" if path is None else os.fspath(path)
-        there = Path(self._path)
-        if path is not None and not resume and there.exists() and there.stat().st_size:
+        self._path = _IN_MEMORY if path is None else os.fspath(path)
+        file = Path(self._path)
+        if path is not None and not resume and file.exists() and file.stat().st_size:
             raise ValueError(
-                f"journal {self._path} is there already: resume the import, or remove the file"
+                f"journal {self._path} already exists: pass resume=True (--resume) to continue "
+                "that import, or delete the file to start over"
             )
         try:
+            if path is not None:
+                create_private(file)
             self._db = sqlite3.connect(self._path, isolation_level=None, timeout=0)
-        except sqlite3.Error as error:
+        except (OSError, sqlite3.Error) as error:
             raise ValueError(self._problem(error)) from None
         try:
             self._open(kind, chunk_size)
@@ -89,110 +116,127 @@ class Journal:
         # Held until the end, so that no second import can write to it.
         self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
         self._db.execute("PRAGMA journal_mode = WAL")
-        # What is committed outlives the process, and that is what is promised.
+        # NORMAL is enough: commits survive a killed process.
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.execute("BEGIN EXCLUSIVE")
         if not self._db.execute("SELECT 1 FROM sqlite_master").fetchall():
             for statement in _SCHEMA.split(";"):
                 self._db.execute(statement)
             row = (_VERSION, kind, chunk_size, secrets.token_hex(16))
-            self._db.execute("INSERT INTO import VALUES (?, ?, ?, ?)", row)
+            insert = "INSERT INTO import (version, kind, chunk_size, salt) VALUES (?, ?, ?, ?)"
+            self._db.execute(insert, row)
         query = "SELECT version, kind, chunk_size, salt FROM import"
-        found = self._db.execute(query).fetchone()
+        version, found_kind, found_size, salt = self._db.execute(query).fetchone()
         self._db.execute("COMMIT")
-        if found[0] != _VERSION:
-            raise ValueError(f"journal {self._path} is of another version of this library")
-        self.salt = str(found[3])
-        """What tells the calls of this import from those of others."""
-        if found[1:3] != (kind, chunk_size):
+        if version == 1:
             raise ValueError(
-                f"journal {self._path} is of an import of {found[1]} in chunks of {found[2]}, "
+                f"journal {self._path} is of kraty-admin 0.1.0, which did not record the server "
+                "and the game of an import. Finish that import with kraty-admin 0.1.0. Or delete "
+                "the journal to start over: do so within 23 hours of the beginning of that "
+                "import, or Kraty may apply its rows again"
+            )
+        if version != _VERSION:
+            raise ValueError(f"journal {self._path} is of another version of kraty-admin")
+        self.salt = str(salt)
+        """Distinguishes the calls of this import from those of others."""
+        if (found_kind, found_size) != (kind, chunk_size):
+            raise ValueError(
+                f"journal {self._path} is of an import of {found_kind} in chunks of {found_size}, "
                 f"not of {kind} in chunks of {chunk_size}"
+            )
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it is in a file, so that the import can be resumed."""
+        return self._path != _IN_MEMORY
+
+    def claim(self, target: Target) -> None:
+        """Record where the rows go, or compare it with what is recorded.
+
+        Raises:
+            ValueError: The journal belongs to an import into another server or game.
+        """
+        with self._writing():
+            self._db.execute(
+                "UPDATE import SET server = ?, game = ? WHERE server IS NULL", tuple(target)
+            )
+        recorded = Target(*self._db.execute("SELECT server, game FROM import").fetchone())
+        if recorded != target:
+            raise ValueError(
+                f"journal {self._path} is of an import into {recorded}, and this client's target "
+                f"is {target}. Nothing was sent. Use another journal for this target"
             )
 
     @contextmanager
     def _writing(self) -> Generator[None, None, None]:
-        """Tell of a full disk and its like as of any other file's."""
+        """Report a full disk and the like as for any other file."""
         try:
             yield
         except sqlite3.Error as error:
             raise OSError(self._problem(error)) from None
 
-    def _problem(self, error: sqlite3.Error) -> str:
+    def _problem(self, error: Exception) -> str:
         if "locked" in str(error):
             return f"journal {self._path} is in use by another import"
         return f"journal {self._path} cannot be used: {error}"
 
     def entry(self, number: int) -> Entry | None:
-        """A chunk's entry, if there is one."""
+        """Return the entry of a chunk, if it has one."""
         found = self._db.execute(
-            "SELECT first_row, hash, rows, applied, skipped, failed, duplicates"
-            " FROM chunk WHERE number = ?",
-            (number,),
+            "SELECT first_row, hash, begun_at, tally FROM chunk WHERE number = ?", (number,)
         ).fetchone()
         if found is None:
             return None
-        return Entry(found[0], found[1], None if found[2] is None else Counts(*found[2:]))
+        first_row, content, begun_at, tally = found
+        return Entry(first_row, content, begun_at, None if tally is None else from_json(tally))
 
-    def failures_end(self) -> int:
-        """How long the file of failures was after the last outcome."""
-        found = self._db.execute("SELECT max(failures_end) FROM chunk").fetchone()[0]
-        return 0 if found is None else int(found)
+    def failures_file(self) -> FailuresFile | None:
+        """Return what the failures file held after the last recorded outcome.
 
-    def begin(
-        self, number: int, first_row: int, content: bytes, keys: Sequence[tuple[str | None, int]]
-    ) -> dict[int, int]:
-        """Note a chunk before it is sent.
+        `None` if nothing has been recorded yet.
+        """
+        found = self._db.execute("SELECT end, hash FROM failures_file").fetchone()
+        return None if found is None else FailuresFile(*found)
+
+    def begin(self, number: int, first_row: int, content: bytes, now: float) -> None:
+        """Record a chunk before it is sent.
 
         Args:
             number: The chunk's number.
             first_row: The number of its first row.
-            content: The hash of all that it holds.
-            keys: The keys of what is sent, `None` for none, and the rows' numbers.
+            content: The hash of everything in it.
+            now: Seconds since 1970. The time of an earlier attempt is kept.
+        """
+        with self._writing():
+            self._db.execute(
+                "INSERT OR IGNORE INTO chunk (number, first_row, hash, begun_at)"
+                " VALUES (?, ?, ?, ?)",
+                (number, first_row, content, now),
+            )
 
-        Returns:
-            The places, from 0, whose key another row had before, with that row's number.
+    def finish(self, number: int, tally: Tally, failures: FailuresFile | None) -> None:
+        """Record the outcome of a chunk.
+
+        Args:
+            number: The chunk's number.
+            tally: What became of its rows.
+            failures: The failures file, with the failures of this chunk; `None` for no change.
         """
         with self._writing():
             self._db.execute("BEGIN")
             self._db.execute(
-                "INSERT OR IGNORE INTO chunk (number, first_row, hash) VALUES (?, ?, ?)",
-                (number, first_row, content),
+                "UPDATE chunk SET tally = ? WHERE number = ?", (to_json(tally), number)
             )
-            duplicates = self._remember(keys)
+            if failures is not None:
+                self._db.execute("DELETE FROM failures_file")
+                self._db.execute("INSERT INTO failures_file VALUES (?, ?)", failures)
             self._db.execute("COMMIT")
-            return duplicates
-
-    def _remember(self, keys: Sequence[tuple[str | None, int]]) -> dict[int, int]:
-        rows = [(_digest(key), row) for key, row in keys if key is not None]
-        added = self._db.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?)", rows).rowcount
-        if added == len(rows):
-            return {}
-        duplicates: dict[int, int] = {}
-        query = "SELECT row FROM seen WHERE key = ?"
-        for place, (key, row) in enumerate(keys):
-            if key is None:
-                continue
-            first = self._db.execute(query, (_digest(key),)).fetchone()[0]
-            # A chunk that is sent again meets its own rows.
-            if first != row:
-                duplicates[place] = first
-        return duplicates
-
-    def finish(self, number: int, counts: Counts, failures_end: int) -> None:
-        """Note the outcome of a chunk."""
-        with self._writing():
-            self._db.execute(
-                "UPDATE chunk SET rows = ?, applied = ?, skipped = ?, failed = ?, duplicates = ?,"
-                " failures_end = ? WHERE number = ?",
-                (*counts, failures_end, number),
-            )
 
     def close(self) -> None:
         """Close the file."""
         self._db.close()
 
 
-def _digest(key: str) -> bytes:
-    """Enough of a hash to tell millions of keys apart."""
-    return hashlib.sha256(key.encode(errors="surrogatepass")).digest()[:16]
+def create_private(path: Path) -> None:
+    """Create a file that only its owner can read, if it does not exist."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))

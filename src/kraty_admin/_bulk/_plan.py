@@ -1,36 +1,49 @@
-"""What is sent, decided without I/O: rows get keys, chunks get hashes, outcomes become counts."""
+"""What is sent, decided without I/O: rows get keys, chunks get hashes, answers become outcomes."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta, timezone
 from typing import Any, Final, NamedTuple
 
 from kraty_server_api.decoding import is_array, is_object
+from kraty_server_api.imports import DUPLICATE
 
-from .._call._idempotency import FIELD, derive_key, derive_key_of_any
+from .._call._idempotency import FIELD, KEY_TRUSTED_FOR, derive_key_of_any
 from .._call._json import encode
-from ._journal import Counts
-from ._rows import Item, Kind, Row, Unreadable
-from ._validate import identity
+from ._rows import Item, Kind, Layout, LeftOut, Row, Unreadable
+from ._tally import Tally, amounts, totals, valid_amounts
+from ._validate import identity, problem
 
 __all__ = [
     "LARGEST",
+    "OUTCOME_UNKNOWN",
     "Chunk",
     "Failure",
     "Outcome",
     "Part",
     "Planner",
-    "counts",
     "duplicate",
     "halves",
     "outcome",
-    "with_key",
+    "rejected",
+    "tally",
+    "too_late",
+    "unclear",
 ]
 
 LARGEST: Final = 1000
 """How many rows the server takes at a time."""
+
+OUTCOME_UNKNOWN: Final = "outcome_unknown"
+"""The code of a row that was sent, and may or may not have taken effect."""
+
+_LATEST_CLOCK_ERROR: Final = 3600
+"""Seconds that a clock may have been set back by between two runs."""
 
 
 class Failure(NamedTuple):
@@ -43,27 +56,34 @@ class Failure(NamedTuple):
     """The row, without a key that was derived; `None` if it could not be read."""
     text: str = ""
     """What could not be read."""
+    layout: Layout | None = None
+    """How to read the text once it is fixed."""
 
     def line(self) -> str:
-        """Its line in the file of failures."""
+        """Return its line in the failures file."""
         name = None if self.row is None else self.row.get("externalPlayerId")
-        told: dict[str, Any] = {"number": self.number}
+        line: dict[str, Any] = {"number": self.number}
         if isinstance(name, str):
-            told["externalPlayerId"] = name
-        told |= {"code": self.code, "message": self.message}
-        told |= {"text": self.text} if self.row is None else {"row": self.row}
-        return json.dumps(told, default=repr) + "\n"
+            line["externalPlayerId"] = name
+        line |= {"code": self.code, "message": self.message}
+        if self.layout is not None:
+            line["layout"] = self.layout._asdict()
+        if self.row is not None:
+            with suppress(TypeError, ValueError, RecursionError):
+                return json.dumps({**line, "row": self.row}, allow_nan=False) + "\n"
+        # A row that JSON cannot hold fails again when the file is imported.
+        return json.dumps({**line, "text": self.text}) + "\n"
 
 
 class Outcome(NamedTuple):
-    """What became of the rows that were sent."""
+    """What became of rows that were sent."""
 
     applied: int = 0
     skipped: int = 0
     failures: tuple[Failure, ...] = ()
 
     def plus(self, other: Outcome) -> Outcome:
-        """Both together."""
+        """Return both together."""
         return Outcome(
             self.applied + other.applied,
             self.skipped + other.skipped,
@@ -72,154 +92,258 @@ class Outcome(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """Rows that are sent together."""
+    """Rows that are sent together, and others that stand between them."""
 
     number: int
     """Its place in the import, from 1."""
-    size: int
-    """How many rows of the input it stands for."""
+    read: int
+    """How many rows of the source begin in it."""
     first_row: int
-    rows: Sequence[tuple[Row, Row]]
-    """Each row as it is sent, and as it was given."""
+    sent: list[dict[str, Any]]
+    """The valid rows as they are sent, each with its key."""
+    given: list[Row]
+    """The same rows as the mapping made them."""
     failures: tuple[Failure, ...]
-    """Those that cannot be sent."""
+    """Rows that cannot be sent."""
+    left_out: Mapping[str, int]
+    """How many rows the mapping left out, for each reason."""
     hash: bytes
-    """Of all of it."""
+    """Of everything in it."""
 
     def __str__(self) -> str:
         return f"chunk {self.number}, which begins with row {self.first_row},"
+
+    def keys(self) -> list[str]:
+        """Return the keys of the valid rows."""
+        return [row[FIELD] for row in self.sent]
 
 
 class Part(NamedTuple):
     """Rows of one call."""
 
-    rows: Sequence[tuple[Row, Row]]
+    sent: list[dict[str, Any]]
+    given: list[Row]
     hash: bytes
 
-    def body(self) -> list[dict[str, Any]]:
-        """What is sent."""
-        return [sent.row for sent, _ in self.rows]
-
     def key(self, salt: str) -> str:
-        """The key of the call: the same whenever this import sends these rows."""
-        return derive_key("import call", salt, self.hash.hex())
+        """Return the key of the call: the same whenever this import sends these rows."""
+        return derive_key_of_any("import call", salt, self.hash.hex())
 
 
 class Planner:
-    """Makes chunks of rows."""
+    """Makes chunks of rows. A dry run and an import use it alike, so they agree."""
 
     def __init__(self, kind: Kind, chunk_size: int) -> None:
         self._kind: Kind = kind
         self._chunk_size = chunk_size
         self._items: list[Item] = []
+        self._source = 0
         self.chunks = 0
-        """How many there have been."""
+        """How many chunks there have been."""
 
     def add(self, item: Item) -> Chunk | None:
-        """Add a row; returns the chunk that is full with it."""
+        """Add a row. Return the chunk that is full with it, if there is one."""
         self._items.append(item)
         return self.rest() if len(self._items) >= self._chunk_size else None
 
     def rest(self) -> Chunk | None:
-        """The chunk of what has been added since the last one."""
+        """Return the chunk of what has been added since the last one, if there is anything."""
         items, self._items = self._items, []
         if not items:
             return None
         self.chunks += 1
-        return _chunk(self._kind, self.chunks, items)
+        # Source rows are numbered without gaps, and come in order.
+        before, self._source = self._source, max(item.source for item in items)
+        return _chunk(self._kind, self.chunks, self._source - before, items)
 
 
-def _chunk(kind: Kind, number: int, items: Sequence[Item]) -> Chunk:
-    rows = [(with_key(kind, item), item) for item in items if isinstance(item, Row)]
-    failures = [
-        Failure(item.number, item.code, item.message, None, item.text)
-        for item in items
-        if isinstance(item, Unreadable)
-    ]
-    try:
-        content = _content(rows, failures)
-    except (TypeError, ValueError):
-        problems = [_why_not_json(sent) for sent, _ in rows]
-        failures += [
-            Failure(given.number, "validation_failed", problem, given.row)
-            for (_, given), problem in zip(rows, problems, strict=True)
-            if problem is not None
-        ]
-        rows = [pair for pair, problem in zip(rows, problems, strict=True) if problem is None]
-        content = _content(rows, failures)
-    return Chunk(number, len(items), items[0].number, rows, tuple(failures), content)
+def _chunk(kind: Kind, number: int, read: int, items: Sequence[Item]) -> Chunk:
+    sent: list[dict[str, Any]] = []
+    given: list[Row] = []
+    failures: list[Failure] = []
+    left_out = Counter[str]()
+    for item in items:
+        if isinstance(item, Row):
+            why = problem(kind, item.row)
+            if why is None:
+                sent.append(_with_key(kind, item.row))
+                given.append(item)
+            else:
+                failures.append(_failure(item, "validation_failed", why))
+        elif isinstance(item, LeftOut):
+            left_out[item.reason] += 1
+        else:
+            failures.append(_unreadable(item))
+    content = _content(sent, [failures, sorted(left_out.items())])
+    return Chunk(number, read, items[0].number, sent, given, tuple(failures), left_out, content)
 
 
-def with_key(kind: Kind, row: Row) -> Row:
-    """A row with its key: its own, or one that follows from what it is about."""
-    if row.row.get(FIELD) is not None:
+def _with_key(kind: Kind, row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row with its key: its own, or one that follows from what it is about."""
+    if FIELD in row:
         return row
-    parts = identity(kind, row.row)
-    if parts is None:
-        return row  # the server says what it lacks
-    try:
-        key = derive_key_of_any("import", kind, *parts)
-    except ValueError:
-        return row
-    return Row(row.number, {**row.row, FIELD: key})
+    return {**row, FIELD: derive_key_of_any("import", kind, *identity(kind, row))}
 
 
-def _content(rows: Sequence[tuple[Row, Row]], failures: Sequence[Failure]) -> bytes:
-    sent = encode({"rows": [sent.row for sent, _ in rows]})
-    rest = json.dumps([(each.number, each.code, each.text) for each in failures])
-    return hashlib.sha256(sent + rest.encode()).digest()
+def _content(sent: Sequence[Mapping[str, Any]], rest: object) -> bytes:
+    return hashlib.sha256(encode({"rows": sent}) + json.dumps(rest).encode()).digest()
 
 
-def _why_not_json(row: Row) -> str | None:
-    try:
-        encode(row.row)
-    except (TypeError, ValueError) as error:
-        return str(error)
-    return None
+def _unreadable(item: Unreadable) -> Failure:
+    return Failure(item.number, item.code, item.message, item.row, item.text, item.layout)
+
+
+def _failure(given: Row, code: str, message: str) -> Failure:
+    return Failure(given.number, code, message, given.row)
 
 
 def duplicate(given: Row, first: int) -> Failure:
-    """A row whose key an earlier one has."""
-    message = f"row {first} has the same idempotencyKey, or is about the same"
-    return Failure(given.number, "duplicate_row", message, given.row)
+    """Return the failure of a row whose key an earlier one has."""
+    own_key = given.row.get(FIELD) is not None
+    message = (
+        f"row {first} has the same idempotencyKey"
+        if own_key
+        else f"row {first} is for the same player and currency or item, so it has the same key. "
+        "Add them up, or give this row an idempotencyKey of its own"
+    )
+    return _failure(given, DUPLICATE, message)
 
 
-def halves(part: Part) -> tuple[Part, Part]:
-    """Two parts of one that was refused as a whole, to find the row that it was refused for."""
-    middle = len(part.rows) // 2
-    first, second = part.rows[:middle], part.rows[middle:]
-    return Part(first, _content(first, ())), Part(second, _content(second, ()))
+def too_late(part: Part, begun_at: float, now: float) -> Outcome | None:
+    """Return the outcome of rows in doubt that cannot be sent again, or `None` if they can.
 
-
-def outcome(rows: Sequence[tuple[Row, Row]], answer: Mapping[str, Any]) -> Outcome:
-    """What the server says of the rows that it was sent."""
-    failures = answer.get("failures")
-    return Outcome(
-        _count(answer.get("applied")),
-        _count(answer.get("skipped")),
-        tuple(_failures(rows, failures if is_array(failures) else [])),
+    Args:
+        part: The rows.
+        begun_at: When they were sent for the first time, in seconds since 1970.
+        now: The time now.
+    """
+    if -_LATEST_CLOCK_ERROR < now - begun_at < KEY_TRUSTED_FOR:
+        return None
+    return _unknown(
+        part,
+        f"this row was sent at {_time(begun_at)} and the outcome is unknown. Its key may have "
+        "expired since. Look the player up: delete this line if the row took effect, and "
+        "import it if not",
     )
 
 
-def _count(value: object) -> int:
-    return value if isinstance(value, int) else 0
+def unclear(part: Part, why: str, now: float) -> Outcome:
+    """Return the outcome of rows of which the server's answer says contradictory things."""
+    return _unknown(
+        part,
+        f"the server's answer does not add up: {why}. This row may have taken effect. Import it "
+        f"again before {_time(now + KEY_TRUSTED_FOR)}: Kraty then skips it if it did. Later, look "
+        "the player up first",
+    )
 
 
-def _failures(rows: Sequence[tuple[Row, Row]], failures: Sequence[object]) -> list[Failure]:
-    found: list[Failure] = []
+def _unknown(part: Part, message: str) -> Outcome:
+    return Outcome(failures=tuple(_failure(row, OUTCOME_UNKNOWN, message) for row in part.given))
+
+
+def _time(seconds: float) -> str:
+    moment = datetime.fromtimestamp(0, timezone.utc) + timedelta(seconds=seconds)
+    return moment.isoformat(sep=" ", timespec="minutes").replace("+00:00", " UTC")
+
+
+def halves(part: Part) -> tuple[Part, Part]:
+    """Split a part that was rejected as a whole, to find the row that caused it."""
+    middle = len(part.sent) // 2
+    return (
+        _part(part.sent[:middle], part.given[:middle]),
+        _part(part.sent[middle:], part.given[middle:]),
+    )
+
+
+def _part(sent: list[dict[str, Any]], given: list[Row]) -> Part:
+    return Part(sent, given, _content(sent, None))
+
+
+def rejected(part: Part, code: str, message: str) -> Outcome:
+    """Return the outcome of a part of one row that the server rejected."""
+    (given,) = part.given
+    return Outcome(failures=(_failure(given, code, message),))
+
+
+def outcome(part: Part, answer: Mapping[str, Any], now: float) -> Outcome:
+    """Return what an answer says about the rows that were sent.
+
+    Args:
+        part: The rows.
+        answer: The server's answer.
+        now: Seconds since 1970. It is part of a message if the answer does not add up.
+    """
+    try:
+        failed = _failed(answer, len(part.sent))
+        applied, skipped = _number(answer, "applied"), _number(answer, "skipped")
+        total = applied + skipped + len(failed)
+        if total != len(part.sent):
+            raise ValueError(
+                f"it has {applied} applied, {skipped} skipped and {len(failed)} failed rows, and "
+                f"{len(part.sent)} were sent"
+            )
+    except ValueError as error:
+        return unclear(part, str(error), now)
+    failures = tuple(_failure(part.given[index], *failed[index]) for index in sorted(failed))
+    return Outcome(applied, skipped, failures)
+
+
+def _number(answer: Mapping[str, Any], name: str) -> int:
+    value = answer.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"{name} is not a count")
+    return value
+
+
+def _failed(answer: Mapping[str, Any], sent: int) -> dict[int, tuple[str, str]]:
+    """Return code and message of each row that the server rejected, by its place in the call."""
+    failures = answer.get("failures")
+    if not is_array(failures):
+        raise ValueError("failures is not a list")
+    found: dict[int, tuple[str, str]] = {}
     for failure in failures:
         index = failure.get("rowIndex") if is_object(failure) else None
-        if not isinstance(index, int) or not 0 <= index < len(rows):
-            continue
+        if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < sent:
+            raise ValueError("a failure names a row that was not sent")
+        if index in found:
+            raise ValueError("two failures name the same row")
         error = failure.get("error") if is_object(failure) else None
-        told = error if is_object(error) else {}
-        given = rows[index][1]
-        code, message = str(told.get("code", "")), str(told.get("message", ""))
-        found.append(Failure(given.number, code, message, given.row))
+        facts = error if is_object(error) else {}
+        found[index] = (str(facts.get("code", "")), str(facts.get("message", "")))
+    if _number(answer, "failed") != len(found):
+        raise ValueError(f"{answer['failed']} rows failed, and {len(found)} failures are listed")
     return found
 
 
-def counts(chunk: Chunk, duplicates: int, sent: Outcome) -> Counts:
-    """What became of a chunk's rows."""
-    failed = chunk.size - duplicates - sent.applied - sent.skipped
-    return Counts(chunk.size, sent.applied, sent.skipped, failed, duplicates)
+def tally(
+    kind: Kind, chunk: Chunk, duplicates: Sequence[Failure], part: Part, result: Outcome
+) -> Tally:
+    """Count what became of a chunk's rows.
+
+    Args:
+        kind: The kind of rows.
+        chunk: The chunk.
+        duplicates: Its rows that were not sent because an earlier row has the same key.
+        part: Its rows that were sent.
+        result: What became of those.
+    """
+    left_out = dict(chunk.left_out)
+    if duplicates:
+        left_out[DUPLICATE] = left_out.get(DUPLICATE, 0) + len(duplicates)
+    failures = [*chunk.failures, *result.failures]
+    rejected = _amounts(kind, result.failures)
+    imported = {
+        key: amount - rejected.get(key, 0) for key, amount in valid_amounts(kind, part.sent).items()
+    }
+    return Tally(
+        chunk.read,
+        result.applied,
+        result.skipped,
+        len(failures),
+        left_out,
+        totals(imported, _amounts(kind, duplicates), _amounts(kind, failures)),
+    )
+
+
+def _amounts(kind: Kind, failures: Sequence[Failure]) -> dict[str, int]:
+    return amounts(kind, [each.row for each in failures if each.row is not None])

@@ -1,4 +1,4 @@
-"""What an import tells."""
+"""The result of an import, and the error of one that stopped."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
 
-from kraty_server_api.decoding import is_object
-from kraty_server_api.imports import ImportReport
+from kraty_server_api.decoding import is_array, is_object
+from kraty_server_api.imports import ImportReport, ImportTotals
 
 from ..errors import KratyError, moment
 
-__all__ = ["ImportReport", "ImportStoppedError"]
+__all__ = ["ImportReport", "ImportStoppedError", "ImportTotals"]
 
 
 class ImportStoppedError(KratyError):
-    """An import could not go on. What it had begun is in its journal, where it has one.
+    """An import stopped before its end. Its journal, if it has one, says how far it came.
 
     The error that stopped it is its `__cause__`.
 
     Args:
         message: What stopped it.
         facts: What `args` of another error held, if this is a copy of that one.
-        report: What had become of the import by then. Default: that of `facts`, or an empty one.
+        report: What had become of the rows by then. Default: that of `facts`, or an empty one.
         cause: The error that stopped it.
     """
 
@@ -38,7 +38,7 @@ class ImportStoppedError(KratyError):
         super().__init__(message)
         facts = facts or {}
         self.report: ImportReport = _report_of(facts) if report is None else report
-        """What had become of it by then."""
+        """What had become of the rows by then."""
         # Not read from `__cause__` later: copies that are sent to other processes have none.
         if isinstance(cause, KratyError):
             self._retryable, self._first_sent_at = cause.retryable, cause.first_sent_at
@@ -75,9 +75,22 @@ def _report_of(facts: Mapping[str, Any]) -> ImportReport:
     if not is_object(report):
         return ImportReport()
     known = {field.name for field in fields(ImportReport)}
-    return ImportReport(**{name: value for name, value in report.items() if name in known})
+    found = {name: value for name, value in report.items() if name in known}
+    # As JSON has them.
+    totals: object = found.get("totals")
+    if is_object(totals):
+        found["totals"] = {key: _totals_of(each) for key, each in totals.items()}
+    if is_array(found.get("notes")):
+        found["notes"] = tuple(found["notes"])
+    return ImportReport(**found)
+
+
+def _totals_of(value: object) -> ImportTotals:
+    known = {field.name for field in fields(ImportTotals)}
+    found = value if is_object(value) else {}
+    return ImportTotals(**{name: number for name, number in found.items() if name in known})
 
 
 # Where people import them from. Programs that never import that module see them too.
-for _public in (ImportReport, ImportStoppedError):
+for _public in (ImportReport, ImportTotals, ImportStoppedError):
     _public.__module__ = "kraty_admin.bulk"

@@ -1,39 +1,58 @@
-"""One import: what is read, sent and noted, and in which order. Sending is the callers'."""
+"""One import: what is read, sent and recorded, and in which order. Sending is the callers'."""
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
-from pathlib import Path
+from collections.abc import AsyncIterator, Generator, Mapping
 from types import TracebackType
-from typing import IO, Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from kraty_server_api import checks
 from kraty_server_api.imports import ImportOptions
+from kraty_server_api.models import MigrateOutcome
 
-from .._call._idempotency import FIELD
 from ..errors import KratyServerError
-from ._journal import Counts, Journal
-from ._plan import LARGEST, Chunk, Failure, Outcome, Part, Planner, counts, duplicate, halves
-from ._plan import outcome as outcome_of
+from ._failures import FailuresWriter
+from ._journal import Journal
+from ._mapping import RowMapping
+from ._plan import (
+    LARGEST,
+    Chunk,
+    Failure,
+    Outcome,
+    Part,
+    Planner,
+    duplicate,
+    halves,
+    outcome,
+    rejected,
+    tally,
+    too_late,
+)
 from ._report import ImportReport
-from ._rows import Item, Kind, Read, Row
+from ._rows import Kind
+from ._seen import SeenKeys
+from ._source import OpenSource
+from ._sums import Sums
+from ._tally import Tally
 
 __all__ = ["Run", "Sending", "Work", "check_options"]
 
-_REFUSED: Final = frozenset({400, 413, 422})
-"""The statuses that say that something is wrong with what was sent, not with who sends it."""
+_REJECTED: Final = frozenset({400, 413, 422})
+"""The statuses that mean that something is wrong with what was sent, not with who sends it."""
+
+_LONGEST_PATIENCE: Final = 12 * 3600
 
 
 def check_options(options: ImportOptions) -> None:
     """Check the options before anything is read or sent.
 
     Raises:
-        TypeError, ValueError: An option does not fit.
+        TypeError, ValueError: An option is invalid.
     """
     checks.integer("in_flight", options.in_flight, minimum=1, maximum=100)
     checks.integer("chunk_size", options.chunk_size, minimum=1, maximum=LARGEST)
+    checks.number("patience", options.patience, minimum=0, maximum=_LONGEST_PATIENCE)
     if options.on_progress is not None and not callable(options.on_progress):
         raise TypeError("on_progress must be callable")
     if options.resume and options.journal is None:
@@ -45,68 +64,72 @@ class Work(NamedTuple):
 
     chunk: Chunk
     part: Part
+    """Its rows, without the duplicates."""
     duplicates: tuple[Failure, ...]
 
 
 class Sending:
-    """The calls for one chunk: one, or more where the server refuses it as a whole.
+    """The calls for one chunk: one, or more if the server rejects it as a whole.
 
-    A loop asks `part()` what to send, and hands the outcome or the error back.
+    A loop asks `part()` what to send, and passes the answer or the error back.
     """
 
     def __init__(self, work: Work) -> None:
-        self._parts = [work.part] if work.part.rows else []
+        self._parts = [work.part] if work.part.sent else []
         self.outcome = Outcome()
-        """What has become of the rows so far."""
+        """What became of the rows so far."""
 
     def part(self) -> Part | None:
-        """What to send next; `None` when all is sent."""
+        """Return what to send next; `None` when everything has been sent."""
         return self._parts[-1] if self._parts else None
 
-    def done(self, answer: Mapping[str, Any]) -> None:
-        """The server took it."""
-        self.outcome = self.outcome.plus(outcome_of(self._parts.pop().rows, answer))
+    def answered(self, answer: MigrateOutcome, now: float) -> None:
+        """Record an answer. `now` is in seconds since 1970."""
+        self.outcome = self.outcome.plus(outcome(self._parts.pop(), answer, now))
 
-    def refused(self, error: KratyServerError) -> bool:
-        """The server did not; says whether the import can go on nevertheless."""
-        if error.status not in _REFUSED:
+    def rejected(self, error: KratyServerError) -> bool:
+        """Record a rejection. Return whether the import can continue in spite of it."""
+        if error.status not in _REJECTED:
             return False
         part = self._parts.pop()
-        if len(part.rows) > 1:
+        if len(part.sent) > 1:
             self._parts.extend(reversed(halves(part)))
-            return True
-        ((_, given),) = part.rows
-        failure = Failure(given.number, error.code, error.message, given.row)
-        self.outcome = self.outcome.plus(Outcome(failures=(failure,)))
+        else:
+            self.outcome = self.outcome.plus(rejected(part, error.code, error.message))
         return True
 
 
 class Run:
-    """Keeps journal, file of failures and counts of an import."""
+    """Keeps the journal, the failures file and the counts of an import."""
 
     def __init__(
-        self, kind: Kind, options: ImportOptions, mapping: Callable[[Read], list[Item]]
+        self, kind: Kind, source: OpenSource, mapping: RowMapping, options: ImportOptions
     ) -> None:
         check_options(options)
-        self._options = options
+        self._kind: Kind = kind
+        self._source = source
         self._mapping = mapping
+        self._options = options
         self._plan = Planner(kind, options.chunk_size)
-        self._counts = Counts()
-        self._before = Counts()
+        self._sums = Sums(kind) if options.sum_duplicates else None
+        self._seen = SeenKeys()
+        self._tally = Tally()
+        self._rows_before = 0
         self._chunks = self._resumed = self._retries = 0
         self._started = time.monotonic()
-        self._journal = Journal(
+        self.in_flight = options.in_flight
+        self.patience = options.patience
+        self._failures: FailuresWriter | None = None
+        self.journal = Journal(
             options.journal, kind=kind, chunk_size=options.chunk_size, resume=options.resume
         )
-        self.salt = self._journal.salt
-        self.in_flight = options.in_flight
-        self._failures: IO[bytes] | None = None
+        self.salt = self.journal.salt
         try:
             if options.failures is not None:
-                end = self._journal.failures_end()
-                self._failures = _open(options.failures, end, new=not options.resume)
+                known = self.journal.failures_file()
+                self._failures = FailuresWriter(options.failures, known, resume=options.resume)
         except BaseException:
-            self._journal.close()
+            self.journal.close()
             raise
 
     def __enter__(self) -> Run:
@@ -118,108 +141,134 @@ class Run:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._seen.close()
+        if self._sums is not None:
+            self._sums.close()
         if self._failures is not None:
             self._failures.close()
-        self._journal.close()
+        self.journal.close()
 
-    def work(self, items: Iterator[Read]) -> Generator[Work, None, None]:
-        """What is to be sent of these rows."""
-        for item in items:
-            for mapped in self._mapping(item):
-                yield from self._begin(self._plan.add(mapped))
-        yield from self._end()
-
-    async def work_async(self, items: AsyncIterator[Read]) -> AsyncIterator[Work]:
-        """What is to be sent of these rows."""
-        async for item in items:
-            for mapped in self._mapping(item):
-                for work in self._begin(self._plan.add(mapped)):
+    def work(self) -> Generator[Work, None, None]:
+        """Read the source. Yield what is to be sent."""
+        add = self._plan.add if self._sums is None else self._sums.add
+        for read in self._source:
+            for item in self._mapping(read):
+                chunk = add(item)
+                if chunk is not None and (work := self._prepare(chunk)) is not None:
                     yield work
-        for work in self._end():
+        yield from self._rest()
+
+    async def work_async(self) -> AsyncIterator[Work]:
+        """Read the source. Yield what is to be sent."""
+        add = self._plan.add if self._sums is None else self._sums.add
+        async for read in self._source:
+            for item in self._mapping(read):
+                chunk = add(item)
+                if chunk is not None and (work := self._prepare(chunk)) is not None:
+                    yield work
+        for work in self._rest():
             yield work
 
-    def _end(self) -> Generator[Work, None, None]:
-        yield from self._begin(self._plan.rest())
-        missing = self._journal.entry(self._plan.chunks + 1)
+    def _rest(self) -> Generator[Work, None, None]:
+        if self._sums is not None:
+            for item in self._sums.items():
+                chunk = self._plan.add(item)
+                if chunk is not None and (work := self._prepare(chunk)) is not None:
+                    yield work
+        chunk = self._plan.rest()
+        if chunk is not None and (work := self._prepare(chunk)) is not None:
+            yield work
+        missing = self.journal.entry(self._plan.chunks + 1)
         if missing is not None:
             raise ValueError(
-                f"the input has changed since the import began: it ends before chunk "
-                f"{self._plan.chunks + 1}, which began with row {missing.first_row}"
+                f"{_CHANGED}: it ends before chunk {self._plan.chunks + 1}, which began with row "
+                f"{missing.first_row}"
             )
 
-    def _begin(self, chunk: Chunk | None) -> Generator[Work, None, None]:
-        if chunk is None:
-            return
-        entry = self._journal.entry(chunk.number)
+    def _prepare(self, chunk: Chunk) -> Work | None:
+        """Return what of a chunk is to be sent; `None` if its outcome is known already."""
+        entry = self.journal.entry(chunk.number)
         if entry is not None and entry.hash != chunk.hash:
-            raise ValueError(
-                f"the input has changed since the import began: {chunk} is not what it was"
-            )
-        if entry is not None and entry.counts is not None:
+            raise ValueError(f"{_CHANGED}: {chunk} is not what it was")
+        # Also of a finished chunk: later rows may have the same keys.
+        earlier = self._seen.add(chunk.keys(), [row.number for row in chunk.given])
+        if entry is not None and entry.tally is not None:
             self._resumed += 1
-            self._before = self._before.plus(entry.counts)
-            self._add(entry.counts)
-            return
-        keys = [(_key(sent), sent.number) for sent, _ in chunk.rows]
-        earlier = self._journal.begin(chunk.number, chunk.first_row, chunk.hash, keys)
-        rows = chunk.rows
-        if earlier:
-            rows = [pair for place, pair in enumerate(rows) if place not in earlier]
-        doubles = tuple(duplicate(chunk.rows[place][1], row) for place, row in earlier.items())
-        yield Work(chunk, Part(rows, chunk.hash), doubles)
+            self._rows_before += entry.tally.rows
+            self._add(entry.tally)
+            return None
+        work = _work(chunk, earlier)
+        if entry is not None:
+            unknown = too_late(work.part, entry.begun_at, time.time())
+            if unknown is not None:
+                self.settle(work, unknown)
+                return None
+        return work
+
+    def begin(self, work: Work) -> None:
+        """Record that a chunk is about to be sent."""
+        chunk = work.chunk
+        self.journal.begin(chunk.number, chunk.first_row, chunk.hash, time.time())
 
     def settle(self, work: Work, outcome: Outcome) -> None:
-        """Note what has become of a chunk."""
-        settled = counts(work.chunk, len(work.duplicates), outcome)
-        end = 0
+        """Record what became of a chunk."""
+        settled = tally(self._kind, work.chunk, work.duplicates, work.part, outcome)
+        file = None
         if self._failures is not None:
             failures = (*work.chunk.failures, *work.duplicates, *outcome.failures)
-            for failure in sorted(failures, key=lambda failure: failure.number):
-                self._failures.write(failure.line().encode())
-            # What the journal says of this file has to be in it.
-            self._failures.flush()
-            end = self._failures.tell()
-        self._journal.finish(work.chunk.number, settled, end)
+            file = self._failures.write(sorted(failures, key=lambda failure: failure.number))
+        self.journal.finish(work.chunk.number, settled, file)
         self._add(settled)
 
-    def _add(self, settled: Counts) -> None:
+    def _add(self, settled: Tally) -> None:
         self._chunks += 1
-        self._counts = self._counts.plus(settled)
+        self._tally = self._tally.plus(settled)
         if self._options.on_progress is not None:
             self._options.on_progress(self.report())
 
     def retried(self) -> None:
-        """A call is tried again."""
+        """Count a retry of a call."""
         self._retries += 1
 
     def report(self) -> ImportReport:
-        """What has become of the import so far."""
+        """Return what became of the import so far."""
         seconds = time.monotonic() - self._started
-        settled = self._counts.rows - self._before.rows
-        failures = self._options.failures
+        done = self._tally
         return ImportReport(
-            *self._counts,
+            read=done.read,
+            rows=done.rows,
+            applied=done.applied,
+            skipped=done.skipped,
+            left_out=sum(done.left_out.values()),
+            failed=done.failed,
+            left_out_reasons=done.left_out,
+            totals=done.totals,
             chunks=self._chunks,
             resumed=self._resumed,
             retries=self._retries,
-            seconds=seconds,
-            rows_per_second=settled / seconds if seconds > 0 else 0.0,
-            failures=None if failures is None else os.fspath(failures),
+            seconds=round(seconds, 3),
+            rows_per_second=round((done.rows - self._rows_before) / max(seconds, 1e-9), 1),
+            bytes_read=self._source.bytes_read,
+            bytes_total=self._source.size,
+            failures=None if self._failures is None else self._failures.path,
+            notes=(*self._source.notes, *self._mapping.notes),
         )
 
 
-def _key(sent: Row) -> str | None:
-    key = sent.row.get(FIELD)
-    return key if isinstance(key, str) else None
+_CHANGED: Final = (
+    "the input, or an option that selects its rows, has changed since the import began"
+)
 
 
-def _open(path: str | os.PathLike[str], end: int, *, new: bool) -> IO[bytes]:
-    """The file of failures, as long as the journal knows it."""
-    there = Path(path)
-    if new and there.exists() and there.stat().st_size:
-        raise ValueError(f"{there} is there already, and may hold rows to be mended")
-    file = there.open("r+b" if end else "wb")
-    # A kill may have come between the two.
-    file.truncate(end)
-    file.seek(end)
-    return file
+def _work(chunk: Chunk, earlier: Mapping[int, int]) -> Work:
+    if not earlier:
+        return Work(chunk, Part(chunk.sent, chunk.given, chunk.hash), ())
+    others = [place for place in range(len(chunk.sent)) if place not in earlier]
+    part = Part(
+        [chunk.sent[place] for place in others],
+        [chunk.given[place] for place in others],
+        chunk.hash,
+    )
+    return Work(
+        chunk, part, tuple(duplicate(chunk.given[place], row) for place, row in earlier.items())
+    )

@@ -1,12 +1,12 @@
-"""The only I/O of an import besides its files: sending chunks, some at a time.
+"""The only I/O of an import besides its files: sending chunks, several at a time.
 
-Both twins read alike, on purpose.
+The synchronous and the asynchronous functions read alike on purpose.
 """
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,15 +15,15 @@ from kraty_server_api.models import MigrateOutcome
 from .._call._limiter import Limiter
 from ..errors import KratyError, KratyServerError
 from ..telemetry import RequestHook, RequestInfo
+from ._patience import Patience
 from ._plan import Outcome
 from ._report import ImportReport, ImportStoppedError
-from ._rows import Read
 from ._run import Run, Sending, Work
 
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["AsyncSend", "Send", "run_import", "run_import_async", "watch"]
+__all__ = ["AsyncSend", "Send", "run_import", "run_import_async", "stopped_by", "watch"]
 
 
 class Send(Protocol):
@@ -35,7 +35,7 @@ class Send(Protocol):
 
 
 class AsyncSend(Protocol):
-    """A call of `migrate.players` or its like, to be awaited."""
+    """A call of `migrate.players` or its like, which must be awaited."""
 
     async def __call__(
         self, rows: list[dict[str, Any]], *, idempotency_key: str | None = None
@@ -43,7 +43,7 @@ class AsyncSend(Protocol):
 
 
 def watch(run: Run, limiter: Limiter, hook: RequestHook | None) -> RequestHook:
-    """A hook for the calls of an import, around that of the client."""
+    """Return a hook for the calls of an import, which also calls the client's own hook."""
 
     def watched(info: RequestInfo) -> None:
         if info.will_retry:
@@ -56,13 +56,14 @@ def watch(run: Run, limiter: Limiter, hook: RequestHook | None) -> RequestHook:
     return watched
 
 
-def run_import(run: Run, send: Send, items: Iterator[Read], limiter: Limiter) -> ImportReport:
-    """Import what there is to import; see `import_players`."""
+def run_import(run: Run, send: Send, limiter: Limiter, patience: Patience) -> ImportReport:
+    """Send everything that there is to import; see `import_players`."""
     pending: dict[Future[Outcome], Work] = {}
     stopped: list[KratyError] = []
+    stopping = threading.Event()
 
     def collect(seconds: float | None) -> None:
-        """Note what has ended, once something has."""
+        """Record what has ended, once something has."""
         for future in wait(pending, timeout=seconds, return_when=FIRST_COMPLETED).done:
             work = pending.pop(future)
             try:
@@ -73,7 +74,7 @@ def run_import(run: Run, send: Send, items: Iterator[Read], limiter: Limiter) ->
                 run.settle(work, outcome)
 
     def drain() -> None:
-        """Note all that is under way, even if it raises when some of it is told of."""
+        """Record everything that is in flight, even if `on_progress` raises."""
         try:
             while pending:
                 collect(None)
@@ -83,7 +84,7 @@ def run_import(run: Run, send: Send, items: Iterator[Read], limiter: Limiter) ->
 
     with ThreadPoolExecutor(run.in_flight, "kraty-import") as threads:
         try:
-            for work in run.work(items):
+            for work in run.work():
                 while not stopped:
                     if len(pending) >= run.in_flight:
                         collect(None)
@@ -97,46 +98,68 @@ def run_import(run: Run, send: Send, items: Iterator[Read], limiter: Limiter) ->
                         time.sleep(seconds)
                 if stopped:
                     break
-                pending[threads.submit(_send, send, work, run.salt, limiter)] = work
+                run.begin(work)
+                call = threads.submit(_send, send, work, run.salt, limiter, patience, stopping)
+                pending[call] = work
+            while pending and not stopped:
+                collect(None)
         finally:
-            # Also when it was interrupted, or its source has failed: what has been sent
-            # is better known than in doubt.
+            # Also if it was interrupted, or its source failed: calls that were sent end, so
+            # that few chunks stay in doubt. Calls that wait for the server give up.
+            stopping.set()
             drain()
     if stopped:
-        raise _stopped(run, stopped[0]) from stopped[0]
+        raise stopped_by(run, stopped[0]) from stopped[0]
     return run.report()
 
 
-def _send(send: Send, work: Work, salt: str, limiter: Limiter) -> Outcome:
+def _send(
+    send: Send,
+    work: Work,
+    salt: str,
+    limiter: Limiter,
+    patience: Patience,
+    stopping: threading.Event,
+) -> Outcome:
     sending = Sending(work)
     headers: dict[str, str] = {}
+    failures = 0
     try:
         while (part := sending.part()) is not None:
             try:
-                answer = send(part.body(), idempotency_key=part.key(salt))
-            except KratyServerError as error:
-                headers = dict(error.headers)
-                if not sending.refused(error):
+                answer = send(part.sent, idempotency_key=part.key(salt))
+            except KratyError as error:
+                if isinstance(error, KratyServerError):
+                    headers = dict(error.headers)
+                    if sending.rejected(error):
+                        patience.answered()
+                        continue
+                failures += 1
+                seconds = patience.delay(error, failures, time.monotonic())
+                if seconds is None or stopping.wait(seconds):
                     raise
             else:
+                patience.answered()
+                failures = 0
                 headers = dict(answer.http.headers)
-                sending.done(answer)
+                sending.answered(answer, time.time())
     finally:
         limiter.done(headers, time.monotonic(), time.time())
     return sending.outcome
 
 
 async def run_import_async(
-    run: Run, send: AsyncSend, items: AsyncIterator[Read], limiter: Limiter
+    run: Run, send: AsyncSend, limiter: Limiter, patience: Patience
 ) -> ImportReport:
-    """Import what there is to import; see `import_players`."""
+    """Send everything that there is to import; see `import_players`."""
     import asyncio
 
     pending: dict[asyncio.Task[Outcome], Work] = {}
     stopped: list[KratyError] = []
+    stopping = asyncio.Event()
 
     async def collect(seconds: float | None) -> None:
-        """Note what has ended, once something has."""
+        """Record what has ended, once something has."""
         done, _ = await asyncio.wait(pending, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             work = pending.pop(task)
@@ -148,7 +171,7 @@ async def run_import_async(
                 run.settle(work, outcome)
 
     try:
-        async for work in run.work_async(items):
+        async for work in run.work_async():
             while not stopped:
                 if len(pending) >= run.in_flight:
                     await collect(None)
@@ -162,41 +185,71 @@ async def run_import_async(
                     await asyncio.sleep(seconds)
             if stopped:
                 break
-            call = _send_async(send, work, run.salt, limiter)
+            run.begin(work)
+            call = _send_async(send, work, run.salt, limiter, patience, stopping)
             pending[asyncio.ensure_future(call)] = work
         while pending:
+            if stopped:
+                stopping.set()
             await collect(None)
     finally:
-        # Only where it was cancelled, or its source has failed.
+        # There are some only if the import was cancelled, or its source failed.
         for task in pending:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
     if stopped:
-        raise _stopped(run, stopped[0]) from stopped[0]
+        raise stopped_by(run, stopped[0]) from stopped[0]
     return run.report()
 
 
-async def _send_async(send: AsyncSend, work: Work, salt: str, limiter: Limiter) -> Outcome:
+async def _send_async(
+    send: AsyncSend,
+    work: Work,
+    salt: str,
+    limiter: Limiter,
+    patience: Patience,
+    stopping: asyncio.Event,
+) -> Outcome:
     sending = Sending(work)
     headers: dict[str, str] = {}
+    failures = 0
     try:
         while (part := sending.part()) is not None:
             try:
-                answer = await send(part.body(), idempotency_key=part.key(salt))
-            except KratyServerError as error:
-                headers = dict(error.headers)
-                if not sending.refused(error):
+                answer = await send(part.sent, idempotency_key=part.key(salt))
+            except KratyError as error:
+                if isinstance(error, KratyServerError):
+                    headers = dict(error.headers)
+                    if sending.rejected(error):
+                        patience.answered()
+                        continue
+                failures += 1
+                seconds = patience.delay(error, failures, time.monotonic())
+                if seconds is None or await _is_set_within(stopping, seconds):
                     raise
             else:
+                patience.answered()
+                failures = 0
                 headers = dict(answer.http.headers)
-                sending.done(answer)
+                sending.answered(answer, time.time())
     finally:
         limiter.done(headers, time.monotonic(), time.time())
     return sending.outcome
 
 
-def _stopped(run: Run, error: KratyError) -> ImportStoppedError:
+async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:
+    import asyncio
+
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except asyncio.TimeoutError:
+        return False
+    return True
+
+
+def stopped_by(run: Run, error: KratyError) -> ImportStoppedError:
+    """Return the error of an import that a call has stopped."""
     report = run.report()
     return ImportStoppedError(
-        f"the import stopped after {report.rows} rows: {error}", report=report, cause=error
+        f"the import stopped after {report.rows:,} rows: {error}", report=report, cause=error
     )

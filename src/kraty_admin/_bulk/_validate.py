@@ -8,9 +8,10 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Final, NamedTuple
 
-from kraty_admin._call._idempotency import FIELD
-from kraty_admin._call._json import encode_any
+from kraty_server_api.checks import path_segment
 
+from .._call._idempotency import FIELD
+from .._call._json import encode_any
 from ._rows import Kind
 
 __all__ = ["Field", "fields", "identity", "problem", "unknown_keywords"]
@@ -25,6 +26,7 @@ _IDENTITIES: Final[Mapping[Kind, tuple[str, ...]]] = {
     "wallet": ("externalPlayerId", "economyKey"),
     "inventory": ("externalPlayerId", "itemKey"),
 }
+_IDS: Final = frozenset(name for names in _IDENTITIES.values() for name in names)
 _ROW_KEYWORDS: Final = frozenset({"type", "description", "required", "properties"})
 _FIELD_KEYWORDS: Final[Mapping[str, frozenset[str]]] = {
     "string": frozenset({"type", "description", "minLength"}),
@@ -157,12 +159,21 @@ def _field_problem(name: str, field: Field, value: object) -> str | None:
             return f"{name} is {'empty' if not value else 'too short'}; {right}"
         if not _is_sendable(value):
             return f"{name} holds a lone surrogate, which UTF-8 cannot hold"
-        return None
+        return _id_problem(name, value) if name in _IDS else None
     sendable = _is_sendable(value)
     if not isinstance(value, Mapping):
         return wrong
     if not sendable:
         return f"{name} holds what JSON cannot; it must be an object of plain JSON values"
+    return None
+
+
+def _id_problem(name: str, value: str) -> str | None:
+    """Return why other calls of the SDK refuse an id. A player could not even be erased then."""
+    try:
+        path_segment(name, value)
+    except ValueError as error:
+        return str(error)
     return None
 
 
@@ -203,16 +214,6 @@ def _is_sendable(value: object) -> bool:
     return True
 
 
-def identity(kind: Kind, row: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """What a row is about: the player, and the currency or item.
-
-    Args:
-        kind: The kind of row.
-        row: A row as it would be sent.
-
-    Returns:
-        Their ids, or `None` if one is missing or not text.
-    """
-    parts = [row.get(name) for name in _IDENTITIES[kind]]
-    ids = [part for part in parts if isinstance(part, str) and part]
-    return tuple(ids) if len(ids) == len(parts) else None
+def identity(kind: Kind, row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what a valid row is about: the ids of the player, and of the currency or item."""
+    return tuple(row[name] for name in _IDENTITIES[kind])

@@ -1,19 +1,20 @@
-"""Imports of any length: what they tell, and what can be tried out without a server.
+"""Imports of any length: their reports, dry runs, and imports of many files.
 
-The imports themselves are methods of a client: `kraty.migrate.import_players`, and its
-like for balances and items.
+The imports themselves are methods of a client: `kraty.migrate.import_players`,
+`import_wallet` and `import_inventory`.
 """
 
 from .._bulk._dry_run import dry_run
 from .._bulk._mapping import parse_map
 from .._bulk._options import ReadOptions
-from .._bulk._report import ImportReport, ImportStoppedError
+from .._bulk._report import ImportReport, ImportStoppedError, ImportTotals
 from ._dataset import import_dataset
 from ._partition import import_partition
 
 __all__ = [
     "ImportReport",
     "ImportStoppedError",
+    "ImportTotals",
     "ReadOptions",
     "dry_run",
     "import_dataset",

@@ -15,11 +15,13 @@ from typing import Any, Final, Protocol
 from kraty_server_api.imports import ImportOptions
 
 from .._bulk._mapping import make_mapping
+from .._bulk._options import ReadOptions
 from .._bulk._plan import LARGEST
 from .._bulk._report import ImportReport, ImportStoppedError
 from .._bulk._rows import Kind
 from .._bulk._run import check_options
-from ._partition import import_partition
+from .._bulk._tally import Tally, tally_of
+from ._partition import PATIENCE, import_partition
 
 __all__ = ["import_dataset"]
 
@@ -38,10 +40,13 @@ def import_dataset(
     scheduler: object = None,
     mapping: Mapping[str, str] | None = None,
     preset: str | None = None,
+    read_options: ReadOptions | None = None,
+    sum_duplicates: bool = False,
     failures_dir: str | os.PathLike[str] | None = None,
     journal_dir: str | os.PathLike[str] | None = None,
     in_flight: int = 4,
     chunk_size: int = LARGEST,
+    patience: float = PATIENCE,
 ) -> ImportReport:
     """Import many files at a time, each as one `import_partition` on a worker of dask.
 
@@ -59,18 +64,21 @@ def import_dataset(
         kind: `players`, `wallet` or `inventory`.
         scheduler: The address of a scheduler, or a `distributed.Client`. Default: a
             cluster on this machine, for this import only.
-        mapping: Which column each field is taken from; see `import_players`.
-        preset: The columns of a platform's export; see `import_players`.
-        failures_dir: A folder for the files of failures, one for each file.
+        mapping: Which column each field is read from; see `import_players`, also for the next
+            three arguments.
+        preset: The columns of a platform's export.
+        read_options: How to read the files, and which of their rows to import.
+        sum_duplicates: Whether to add up rows with the same key, within each file.
+        failures_dir: A folder for the failures files, one for each file that has failures.
         journal_dir: A folder for the journals, one for each file, on the workers' disks.
-        in_flight: How many chunks each file has under way at a time.
+        in_flight: How many chunks of each file are sent at a time.
         chunk_size: How many rows are sent together.
+        patience: How many seconds to wait for a server that is unavailable.
 
     Returns:
-        `ImportReport`: The sum of what the last run of each file reports. Rows that a
-        run which was cut short had applied are among the `skipped`, or are still
-        `applied` where its journal was found. `seconds` are those of the whole, and
-        `failures` is the folder.
+        `ImportReport`: The sum of the reports of the last run of each file. If a run was
+        killed, the rows that it applied count as `applied` if its journal was found, and as
+        `skipped` otherwise. `seconds` is the time of the whole, and `failures` is the folder.
 
     Raises:
         TypeError, ValueError: An argument does not fit, or no file matches.
@@ -80,8 +88,8 @@ def import_dataset(
     """
     started = time.monotonic()
     # What is wrong with these is found here, not on each worker in turn.
-    check_options(ImportOptions(in_flight=in_flight, chunk_size=chunk_size))
-    make_mapping(kind, mapping, preset)
+    check_options(ImportOptions(in_flight=in_flight, chunk_size=chunk_size, patience=patience))
+    make_mapping(kind, mapping, preset, read_options or ReadOptions())
     files = _files(paths)
     with _connected(scheduler, len(files)) as client:
         # As many as there are now; those that join later get more refusals to wait for.
@@ -94,10 +102,13 @@ def import_dataset(
                 client_options=_Unseen(client_options),
                 mapping=mapping,
                 preset=preset,
+                read_options=read_options,
+                sum_duplicates=sum_duplicates,
                 failures=_beside(failures_dir, file, ".jsonl"),
                 journal=_beside(journal_dir, file, ".journal"),
                 in_flight=in_flight,
                 chunk_size=chunk_size,
+                patience=patience,
                 share=share,
                 retries=_RETRIES,
                 pure=False,
@@ -234,18 +245,28 @@ def _gather(
 
 def _sum(reports: Sequence[ImportReport], seconds: float, failures: str | None) -> ImportReport:
     settled = sum(each.rows_per_second * each.seconds for each in reports)
+    tally = Tally()
+    for each in reports:
+        tally = tally.plus(tally_of(each))
+    sizes = [each.bytes_total for each in reports]
     return ImportReport(
-        rows=sum(each.rows for each in reports),
-        applied=sum(each.applied for each in reports),
-        skipped=sum(each.skipped for each in reports),
-        failed=sum(each.failed for each in reports),
-        duplicates=sum(each.duplicates for each in reports),
+        read=tally.read,
+        rows=tally.rows,
+        applied=tally.applied,
+        skipped=tally.skipped,
+        left_out=sum(tally.left_out.values()),
+        failed=tally.failed,
+        left_out_reasons=tally.left_out,
+        totals=tally.totals,
         chunks=sum(each.chunks for each in reports),
         resumed=sum(each.resumed for each in reports),
         retries=sum(each.retries for each in reports),
-        seconds=seconds,
-        rows_per_second=settled / seconds if seconds > 0 else 0.0,
+        seconds=round(seconds, 3),
+        rows_per_second=round(settled / max(seconds, 1e-9), 1),
+        bytes_read=sum(each.bytes_read for each in reports),
+        bytes_total=None if None in sizes else sum(size or 0 for size in sizes),
         failures=failures,
+        notes=tuple(dict.fromkeys(note for each in reports for note in each.notes)),
     )
 
 

@@ -1,12 +1,13 @@
-"""The import of one file of many: a plain function for whatever runs functions on many machines."""
+"""Import one file of many: a plain function, for anything that runs functions on machines."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from .._bulk._options import ReadOptions
 from .._bulk._plan import LARGEST
 from .._bulk._report import ImportReport
 from .._bulk._rows import Kind
@@ -14,7 +15,10 @@ from .._bulk._validate import fields
 from .._call._limiter import Limiter
 from .._client import KratyAdmin
 
-__all__ = ["import_partition"]
+__all__ = ["PATIENCE", "import_partition"]
+
+PATIENCE: Final = 300.0
+"""The default of imports, in seconds."""
 
 
 def import_partition(
@@ -24,10 +28,13 @@ def import_partition(
     client_options: Mapping[str, Any],
     mapping: Mapping[str, str] | None = None,
     preset: str | None = None,
+    read_options: ReadOptions | None = None,
+    sum_duplicates: bool = False,
     failures: str | os.PathLike[str] | None = None,
     journal: str | os.PathLike[str] | None = None,
     in_flight: int = 4,
     chunk_size: int = LARGEST,
+    patience: float = PATIENCE,
     share: int = 1,
 ) -> ImportReport:
     """Import one file, as a task of dask, Celery, Airflow, Spark or the like.
@@ -40,29 +47,34 @@ def import_partition(
     Args:
         path: A file as `import_players` takes it, readable where this runs.
         kind: `players`, `wallet` or `inventory`.
-        client_options: What the client is made with, such as `{"base_url": ...}`. Leave
-            `api_key` out, and let `KRATY_SERVER_KEY` be set where this runs: a key that is
-            an argument of a task passes through schedulers, brokers and their logs.
-        mapping: Which column each field is taken from; see `import_players`.
-        preset: The columns of a platform's export; see `import_players`.
-        failures: A file to be written, of rows that failed. One that is there is taken to
-            be of an earlier run, and is written anew.
-        journal: A file to be written, and gone on with where it is there. It has to be on
-            a disk of the machine that this runs on, or on one that locks files well.
+        client_options: The client's arguments, such as `{"base_url": ...}`. Leave `api_key`
+            out, and set `KRATY_SERVER_KEY` where this runs: arguments of tasks pass through
+            schedulers, brokers and their logs.
+        mapping: Which column each field is read from; see `import_players`, also for the next
+            three arguments.
+        preset: The columns of a platform's export.
+        read_options: How to read the file, and which of its rows to import.
+        sum_duplicates: Whether to add up rows with the same key.
+        failures: A file for the rows that failed. If there is no journal yet, an existing
+            file is taken for that of an earlier run, and is deleted.
+        journal: Progress file; resumed if it exists. It must be on a local disk, or on a file
+            system that locks files reliably. If it belongs to another server or game, it is
+            refused.
         in_flight: How many chunks are sent at a time.
         chunk_size: How many rows are sent together.
-        share: How many of these run at a time under one key. Each uses so large a part of
-            what the server says is left of the key's rate limit.
+        patience: How many seconds to wait for a server that is unavailable.
+        share: How many of these run at a time with one API key. Each uses that part of what
+            the server says is left of the key's rate limit.
 
     Returns:
         `ImportReport`: What became of the rows of this file.
 
     Raises:
-        TypeError, ValueError: An argument does not fit; see also `import_players`.
+        TypeError, ValueError: An argument is invalid; see also `import_players`.
         OSError: A file cannot be read or written.
-        ImportStoppedError: The server refused or failed, or could not be reached.
+        ImportStoppedError: The server rejected a call, failed, or could not be reached.
     """
-    fields(kind)  # whether there is such a kind
+    fields(kind)  # raises if there is no such kind
     if not isinstance(share, int) or isinstance(share, bool):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers err
         raise TypeError(f"share must be an int, not {type(share).__name__}")
     if share < 1:
@@ -70,7 +82,7 @@ def import_partition(
     for written in (failures, journal):
         if written is not None:
             Path(written).parent.mkdir(parents=True, exist_ok=True)
-    if failures is not None and journal is None:
+    if failures is not None and (journal is None or not Path(journal).exists()):
         Path(failures).unlink(missing_ok=True)
     with KratyAdmin(**client_options) as client:
         client._limiter = Limiter(share)  # pyright: ignore[reportPrivateUsage]  # no option of clients
@@ -83,9 +95,12 @@ def import_partition(
             path,
             mapping=mapping,
             preset=preset,
+            read_options=read_options,
+            sum_duplicates=sum_duplicates,
             failures=failures,
             journal=journal,
             resume=journal is not None,
             in_flight=in_flight,
             chunk_size=chunk_size,
+            patience=patience,
         )

@@ -49,9 +49,10 @@ Exit statuses:
   4    conflict: the state does not allow it, or the idempotency key
        was used before for something else, or may have expired
   5    network: no answer came
-  6    an import is finished, and some of its rows failed
-       (after a dry run: would fail); or a run of the outbox is finished,
-       and some calls were refused or are unknown
+  6    an import is finished, and some of its rows failed or were
+       duplicates (after a dry run: would fail or be duplicates);
+       or a run of the outbox is finished, and some calls were
+       refused or are unknown
   130  interrupted
 """
 

@@ -1,4 +1,4 @@
-"""`kraty-admin migrate`: bring players, balances and items in from a file."""
+"""`kraty-admin migrate`: import players, balances and items from a file."""
 
 from __future__ import annotations
 
@@ -13,31 +13,35 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from io import BytesIO
 from itertools import islice
 from math import inf
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final, Protocol
+from typing import IO, TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import click
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
 from kraty_admin import KratyAdmin
 
-from ._failures import FAILED, INTERRUPTED, SOME_FAILED, CommandError, failure_of
-from ._output import Output, console_on, is_terminal, to_json, write_in_handler
+from ._failures import FAILED, INTERRUPTED, SOME_FAILED, CommandError, failure_of, refusal
+from ._output import Output, clean, console_on, is_terminal, to_json, write_in_handler
 from ._state import State, common
 
 if TYPE_CHECKING:
     from types import FrameType
 
     from kraty_admin._bulk._rows import Kind
-    from kraty_admin.bulk import ImportReport, ImportStoppedError
+    from kraty_admin.bulk import ImportReport, ImportStoppedError, ReadOptions
 
 __all__ = ["migrate"]
 
 
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
 class Importer(Protocol):
-    """`import_players` and its like."""
+    """`import_players`, `import_wallet` or `import_inventory`."""
 
     def __call__(
         self,
@@ -45,11 +49,14 @@ class Importer(Protocol):
         *,
         mapping: Mapping[str, str] | None,
         preset: str | None,
+        read_options: ReadOptions,
+        sum_duplicates: bool,
         failures: Path,
         journal: Path,
         resume: bool,
         in_flight: int,
         chunk_size: int,
+        patience: float,
         on_progress: Callable[[ImportReport], object],
     ) -> ImportReport: ...
 
@@ -66,6 +73,83 @@ _PART: Final = 1 << 20
 _SHOW_CURSOR: Final = "\x1b[?25h"
 
 
+def _reading(command: _F) -> _F:
+    """Add the options that say how SOURCE is read."""
+    for option in reversed(_READING):
+        command = option(command)
+    return command
+
+
+_READING: Final = (
+    click.option(
+        "--format",
+        type=click.Choice(["csv", "tsv", "jsonl", "json", "parquet"]),
+        help="How SOURCE is written. Default: what its suffix says.",
+    ),
+    click.option(
+        "--delimiter", metavar="CHAR", help="Between cells. Default: a comma, or a tab in TSV."
+    ),
+    click.option(
+        "--encoding", metavar="NAME", help="Default: what the byte order mark says, or UTF-8."
+    ),
+    click.option(
+        "--quoting",
+        type=click.Choice(["csv", "none"]),
+        help="Whether quotes enclose cells (csv) or are plain characters (none).",
+    ),
+    click.option(
+        "--multiline",
+        is_flag=True,
+        help="Allow quoted cells to hold lines that look like rows.",
+    ),
+    click.option(
+        "--rows",
+        metavar="PATH",
+        help="Where a JSON file holds its rows, such as data.PlayerProfiles.",
+    ),
+    click.option("--id-column", metavar="NAME", help="The column of the players' ids."),
+    click.option(
+        "--allow-odd-ids",
+        is_flag=True,
+        help="Accept ids that look like mistakes, such as NULL or 7.65612E+16.",
+    ),
+    click.option(
+        "--rename",
+        multiple=True,
+        metavar="OLD=NEW",
+        help="Rename a currency or an item. Repeat it for each.",
+    ),
+    click.option(
+        "--only",
+        multiple=True,
+        metavar="KEY",
+        help="Import only this currency or item, as SOURCE names it. Repeat it for each.",
+    ),
+    click.option(
+        "--include",
+        multiple=True,
+        type=click.Choice(["expiring", "rentals", "banned", "disabled"]),
+        help="Also import what presets leave out. Repeat it for each.",
+    ),
+    click.option("--skip-zero", is_flag=True, help="Leave out amounts and quantities of zero."),
+    click.option("--limit", type=int, metavar="N", help="Read only the first N rows."),
+)
+
+
+def _read_options(*, rename: tuple[str, ...], only: tuple[str, ...], **others: Any) -> ReadOptions:
+    from kraty_admin.bulk import ReadOptions
+
+    names: dict[str, str] = {}
+    for pair in rename:
+        old, equals, new = pair.partition("=")
+        if not (old and equals and new):
+            raise ValueError(f"--rename must be OLD=NEW, such as GO=gold, not {pair!r}")
+        if old in names:
+            raise ValueError(f"--rename names {old!r} twice")
+        names[old] = new
+    return ReadOptions(rename=names, only=only or None, **others)
+
+
 @click.command()
 @click.argument("kind", type=click.Choice(["players", "wallet", "inventory"]))
 @click.argument("source", type=click.Path(exists=True, dir_okay=False, path_type=Path))
@@ -79,19 +163,26 @@ _SHOW_CURSOR: Final = "\x1b[?25h"
 @click.option(
     "--preset",
     type=click.Choice(["playfab", "firebase", "lootlocker"]),
-    help="Read what this platform exports.",
+    help="Read an export of this platform.",
+)
+@_reading
+@click.option(
+    "--sum-duplicates",
+    is_flag=True,
+    help="Add up rows for the same player and currency or item. Otherwise the first one counts, "
+    "and the others are left out.",
 )
 @click.option(
     "--failures",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Where rows that fail are written to. Default: beside SOURCE, as NAME.failures.jsonl.",
+    help="File for the rows that fail. Default: SOURCE.KIND.failures.jsonl.",
 )
 @click.option(
     "--journal",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Progress file, needed by --resume. Default: SOURCE.journal.",
+    help="Progress file, needed by --resume. Default: SOURCE.KIND.journal.",
 )
 @click.option("--resume", is_flag=True, help="Continue an import that was stopped.")
 @click.option(
@@ -101,48 +192,73 @@ _SHOW_CURSOR: Final = "\x1b[?25h"
     "--chunk-size", type=int, default=1000, show_default=True, metavar="N", help="Rows per call."
 )
 @click.option(
+    "--patience",
+    type=float,
+    default=300.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for a server that stops answering or fails.",
+)
+@click.option(
     "--dry-run",
     is_flag=True,
-    help="Send nothing: show what would be sent, and what is wrong with it. Needs no key.",
+    help="Send nothing: show what would be sent, and what would fail. Needs no key.",
 )
 @common
 @click.pass_obj
 def migrate(
     state: State,
+    /,
     kind: Kind,
     source: Path,
     pairs: tuple[str, ...],
     preset: str | None,
+    sum_duplicates: bool,
     failures: Path | None,
     journal: Path | None,
     resume: bool,
     in_flight: int,
     chunk_size: int,
+    patience: float,
     dry_run: bool,
+    **reading: Any,
 ) -> None:
     """Import players, balances (wallet) or items (inventory) from SOURCE.
 
     Stop with Ctrl-C at any time; continue with --resume. Failed rows are written to a file: fix
-    them there and import that file. The exit status is then 6.
+    them there and import that file. The exit status is 0 only if no row failed and no row was a
+    duplicate; otherwise it is 6. Rows that a rule of the preset or an option leaves out are
+    counted, and do not change the status.
 
     Each row has an idempotency key. How long the platform keeps the keys of rows is not
     documented. Do not rely on them more than 24 hours after the first run: later, a second
     import of the same rows may apply them again. --resume skips the chunks whose outcome is
-    known at any time, but sends the few in doubt again, so resume within 23 hours too.
+    known at any time. The few in doubt are sent again within 23 hours; later, their rows fail.
     """
     from kraty_admin.bulk import ImportStoppedError, parse_map
 
     mapping = parse_map(pairs) if pairs else None
+    read_options = _read_options(**reading)
     if dry_run:
-        _dry_run(state, kind, source, mapping=mapping, preset=preset, failures=failures)
+        _dry_run(
+            state,
+            kind,
+            source,
+            mapping=mapping,
+            preset=preset,
+            read_options=read_options,
+            sum_duplicates=sum_duplicates,
+            failures=failures,
+        )
         return
+    journal = journal or source.with_name(f"{source.name}.{kind}.journal")
+    if resume and not journal.exists():
+        raise refusal(f"there is no journal {journal}: nothing to resume")
     with state.client() as kraty:
-        count = _rows_in(source)
-        about = "" if count is None else f", about {count:,} rows"
-        state.confirm(kraty, f"Import {kind} from {str(source)!r}{about}")
-        failures = failures or source.with_suffix(".failures.jsonl")
+        state.confirm(kraty, f"Import {kind} from {str(source)!r}{_size(source)}")
+        failures = failures or source.with_name(f"{source.name}.{kind}.failures.jsonl")
         again = _resume_command(state.arguments)
-        with _interruptible(again) as stop, _progress(state.out, count) as show:
+        with _interruptible(again) as stop, _progress(state.out) as show:
             last: list[ImportReport] = []
 
             def on_progress(report: ImportReport) -> None:
@@ -155,32 +271,43 @@ def migrate(
                     source,
                     mapping=mapping,
                     preset=preset,
+                    read_options=read_options,
+                    sum_duplicates=sum_duplicates,
                     failures=failures,
-                    journal=journal or source.with_name(f"{source.name}.journal"),
+                    journal=journal,
                     resume=resume,
                     in_flight=in_flight,
                     chunk_size=chunk_size,
+                    patience=patience,
                     on_progress=on_progress,
                 )
             except ImportStoppedError as error:
                 raise _stopped(error, again) from error
             except (OSError, ValueError, sqlite3.Error) as error:
                 if isinstance(error, ValueError) and not last:
-                    raise  # an argument does not fit
+                    raise  # an argument is invalid
                 raise CommandError(
                     f"a file of the import cannot be used: {error}",
                     code="os_error",
                     exit_status=FAILED,
-                    advice=_to_go_on(again),
+                    advice=_how_to_continue(again),
                 ) from error
             except KeyboardInterrupt:
                 rows = last[0].rows if last else 0
                 raise CommandError(
-                    f"interrupted after {rows:,} rows. {_to_go_on(again)}",
+                    f"interrupted after {rows:,} rows. {_how_to_continue(again)}",
                     code="interrupted",
                     exit_status=INTERRUPTED,
                 ) from None
     _finish(state, kind, report)
+
+
+def _size(source: Path) -> str:
+    """Return how large a file is, for people; nothing for a pipe."""
+    size = source.stat().st_size if source.is_file() else 0
+    if not size:
+        return ""
+    return f" ({size / 1e6:,.1f} MB)" if size >= 100_000 else f" ({size:,} bytes)"
 
 
 def _importer(kraty: KratyAdmin, kind: Kind) -> Importer:
@@ -192,9 +319,9 @@ def _importer(kraty: KratyAdmin, kind: Kind) -> Importer:
 
 
 def _stopped(error: ImportStoppedError, again: str) -> CommandError:
-    """What ends an import that cannot go on: the status of its cause, and how to go on."""
+    """Return the error of an import that stopped: the status of its cause, and how to continue."""
     cause = error.__cause__
-    advice = _to_go_on(again)
+    advice = _how_to_continue(again)
     status = FAILED
     if cause is not None:
         why = failure_of(cause, key=None, key_given=False)
@@ -205,29 +332,52 @@ def _stopped(error: ImportStoppedError, again: str) -> CommandError:
 
 def _finish(state: State, kind: Kind, report: ImportReport) -> None:
     """Print what became of the import, and what to do about the rows that failed."""
-    state.out.result(asdict(report))
-    left = report.failed + report.duplicates
-    if left and report.failures is not None:
+    _show_report(state.out, report)
+    if report.complete:
+        return
+    if report.failures is not None:
         again = shlex.join(["kraty-admin", "migrate", kind, report.failures])
         state.out.say(
-            f"Not imported: {left:,}. {report.failures} holds these rows, and why. "
-            f"Mend them there, and bring them in without --map and --preset: {again}"
+            f"Not imported: {report.failed + report.duplicates:,}. {report.failures} holds these "
+            f"rows and the reasons. Fix them there, and import them without --map and --preset: "
+            f"{again}"
         )
-    if report.failed:
-        click.get_current_context().exit(SOME_FAILED)
+    click.get_current_context().exit(SOME_FAILED)
+
+
+def _show_report(out: Output, report: ImportReport) -> None:
+    """Print a report: as a sentence and the control totals for people, whole for programs."""
+    if out.as_json:
+        out.document(asdict(report))
+        return
+    out.line(clean(f"{report}."))
+    for key, total in report.totals.items():
+        others = [
+            f"{amount:,} {name}"
+            for amount, name in ((total.left_out, "left out"), (total.failed, "failed"))
+            if amount
+        ]
+        out.line(
+            clean(
+                f"{key}: {total.source:,} in the source, {total.imported:,} imported"
+                f"{''.join(f', {each}' for each in others)}."
+            )
+        )
+    for note in report.notes:
+        out.say(note)
 
 
 def _resume_command(arguments: Sequence[str]) -> str:
-    """The command that goes on with this import."""
+    """Return the command that continues this import."""
     words = [word for word in arguments if word != "--resume"]
     # What follows a -- is no option.
     words.insert(words.index("--") if "--" in words else len(words), "--resume")
     return shlex.join(["kraty-admin", *words])
 
 
-def _to_go_on(again: str) -> str:
+def _how_to_continue(again: str) -> str:
     """Advise how to continue, and until when."""
-    # Later, the chunks in doubt may be applied a second time.
+    # Later, the rows in doubt are refused.
     return f"To continue, within 23 hours: {again}"
 
 
@@ -239,12 +389,12 @@ class _Stop:
         self._raised = False
 
     def check(self) -> None:
-        """Called between chunks.
+        """Raise, between chunks, if Ctrl-C was pressed.
 
-        An exception in a signal handler could strike anywhere, in the midst of a commit too.
+        The signal handler does not raise: its exception could strike anywhere, even in a commit.
 
         Raises:
-            KeyboardInterrupt: It was pressed; the importer lets the calls in flight finish then.
+            KeyboardInterrupt: It was pressed. The importer then lets the calls in flight end.
         """
         if self.asked and not self._raised:
             self._raised = True
@@ -256,7 +406,7 @@ def _interruptible(again: str) -> Generator[_Stop, None, None]:
     """Have the first Ctrl-C end the import in an orderly way, and a second one at once.
 
     Args:
-        again: The command that goes on with the import.
+        again: The command that continues the import.
     """
     stop = _Stop()
 
@@ -268,7 +418,7 @@ def _interruptible(again: str) -> Generator[_Stop, None, None]:
         if is_terminal(sys.stderr):
             write_in_handler(_SHOW_CURSOR)
         write_in_handler(
-            f"\nEnded at once; the journal knows what is in doubt. {_to_go_on(again)}\n"
+            f"\nEnded at once; the journal knows what is in doubt. {_how_to_continue(again)}\n"
         )
         os._exit(INTERRUPTED)
 
@@ -280,10 +430,8 @@ def _interruptible(again: str) -> Generator[_Stop, None, None]:
 
 
 @contextmanager
-def _progress(
-    out: Output, total: int | None
-) -> Generator[Callable[[ImportReport], None], None, None]:
-    """Shows how far the import is: a bar on terminals, a line every few seconds elsewhere."""
+def _progress(out: Output) -> Generator[Callable[[ImportReport], None], None, None]:
+    """Show the progress: a bar on terminals, a line every few seconds elsewhere."""
     if not is_terminal(sys.stderr):
         shown_at = -inf
 
@@ -296,34 +444,38 @@ def _progress(
 
         yield say
         return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeRemainingColumn(),
-    )
+    columns = (TextColumn("{task.description}"), BarColumn())
     with Progress(*columns, console=console_on(sys.stderr)) as progress:
-        task = progress.add_task("starting", total=total)
+        task = progress.add_task("starting", total=None)
 
         def show(report: ImportReport) -> None:
-            progress.update(task, completed=report.rows, description=_line(report))
+            progress.update(
+                task,
+                total=report.bytes_total,
+                completed=report.bytes_read,
+                description=_line(report),
+            )
 
         yield show
 
 
 def _line(report: ImportReport) -> str:
-    return f"{report.rows:,} rows, {report.rows_per_second:,.0f} rows/s, {report.failed:,} failed"
+    parts = [
+        f"{report.rows:,} rows",
+        f"{report.rows_per_second:,.0f} rows/s",
+        f"{report.failed:,} failed",
+    ]
+    if report.bytes_total and report.bytes_read:
+        share = min(report.bytes_read / report.bytes_total, 1.0)
+        parts.insert(0, f"{share:.0%}")
+        parts.append(f"{_duration(report.seconds * (1 - share) / share)} left")
+    return ", ".join(parts)
 
 
-def _rows_in(source: Path) -> int | None:
-    """About how many rows a file has; `None` if only reading all of it could tell."""
-    header = {".csv": 1, ".tsv": 1, ".jsonl": 0, ".ndjson": 0}.get(source.suffix.lower())
-    if header is None:
-        return None
-    lines = 0
-    with source.open("rb") as file:
-        while part := file.read(_PART):
-            lines += part.count(b"\n")
-    return max(lines - header, 1)
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _dry_run(
@@ -333,9 +485,11 @@ def _dry_run(
     *,
     mapping: Mapping[str, str] | None,
     preset: str | None,
+    read_options: ReadOptions,
+    sum_duplicates: bool,
     failures: Path | None,
 ) -> None:
-    """Show what would be sent, and what is wrong with the rest."""
+    """Show what would be sent, and what would fail."""
     from kraty_admin.bulk import dry_run
 
     # Kept in files: a source may have millions of rows.
@@ -350,27 +504,33 @@ def _dry_run(
 
         problems = failures or Path(folder, "problems.jsonl")
         report = dry_run(
-            kind, source, mapping=mapping, preset=preset, failures=problems, on_row=on_row
+            kind,
+            source,
+            mapping=mapping,
+            preset=preset,
+            read_options=read_options,
+            sum_duplicates=sum_duplicates,
+            failures=problems,
+            on_row=on_row,
         )
         if failures is None:
             report = replace(report, failures=None)
         rows.seek(0)
-        if state.out.as_json:
-            with problems.open("rb") as lines:
+        with problems.open("rb") if problems.exists() else BytesIO() as lines:
+            if state.out.as_json:
                 state.out.parts(_document(rows, lines, report))
-        else:
-            with problems.open("rb") as lines:
+            else:
                 few = [json.loads(line) for line in islice(lines, _SHOWN)]
-            told = [{"row": each["number"], "problem": each["message"]} for each in few]
-            sent = json.loads(b"[" + rows.read() + b"]")
-            state.out.result({"sent": sent, "problems": told})
-            _say_rest(state.out, count, report)
-    if report.failed:
+                shown = [{"row": each["number"], "problem": each["message"]} for each in few]
+                sent = json.loads(b"[" + rows.read() + b"]")
+                state.out.result({"sent": sent, "problems": shown})
+                _show_rest(state.out, report)
+    if not report.complete:
         click.get_current_context().exit(SOME_FAILED)
 
 
 def _document(rows: IO[bytes], lines: IO[bytes], report: ImportReport) -> Iterator[bytes]:
-    """All of a dry run as one document of JSON, piece by piece."""
+    """Yield a dry run as one JSON document, piece by piece."""
     yield b'{"rows": ['
     while part := rows.read(_PART):
         yield part
@@ -380,9 +540,15 @@ def _document(rows: IO[bytes], lines: IO[bytes], report: ImportReport) -> Iterat
     yield b'], "report": ' + to_json(asdict(report)) + b"}\n"
 
 
-def _say_rest(out: Output, count: int, report: ImportReport) -> None:
-    wrong = report.failed + report.duplicates
+def _show_rest(out: Output, report: ImportReport) -> None:
+    reasons = ", ".join(f"{count:,} {name}" for name, count in report.left_out_reasons.items())
     out.say(
-        f"Nothing was sent. Rows that would be: {count:,}, shown: {min(count, _SHOWN)}. "
-        f"Rows that would not: {wrong:,}, shown: {min(wrong, _SHOWN)}."
+        f"Dry run: {report.read:,} rows read, which make {report.rows:,}. "
+        f"{report.applied:,} would be sent ({min(report.applied, _SHOWN)} shown), "
+        f"{report.left_out:,} left out{f' ({reasons})' if reasons else ''}, "
+        f"{report.failed:,} would fail ({min(report.failed, _SHOWN)} shown). Nothing was sent."
     )
+    for key, total in report.totals.items():
+        out.say(f"{key}: {total.source:,} in the source, {total.imported:,} would be sent.")
+    for note in report.notes:
+        out.say(note)

@@ -18,6 +18,7 @@ from kraty_server_api.imports import (
     Source,
 )
 from kraty_server_api.operation import AsyncCall, Call
+from kraty_server_api.read_options import ReadOptions
 from kraty_server_api.unset import UNSET, Unset
 
 from .. import models as _models
@@ -190,18 +191,22 @@ class OddBodies:
         *,
         mapping: Mapping[str, str] | None = None,
         preset: str | None = None,
+        read_options: ReadOptions | None = None,
+        sum_duplicates: bool = False,
         failures: str | os.PathLike[str] | None = None,
         journal: str | os.PathLike[str] | None = None,
         resume: bool = False,
         in_flight: int = 4,
         chunk_size: int = 2,
+        patience: float = 300.0,
         on_progress: Callable[[ImportReport], object] | None = None,
     ) -> ImportReport:
         """Import any number of bodies from another platform.
 
         Rows are read while they are sent, a few chunks at a time, so memory use does not grow
-        with their number. The import slows down as the server's rate limit nears. A row that
-        cannot be read, or that the server rejects, counts as failed and does not stop the others.
+        with their number. The import slows down as the server's rate limit nears. Every row ends in
+        exactly one count of the report. A row that cannot be read, is invalid, or is rejected by
+        the server counts as failed and does not stop the others.
 
         A row without an `idempotencyKey` gets one that is derived from nothing: a second import
         of the same rows skips them while the platform keeps the keys. The platform keeps the key
@@ -213,22 +218,33 @@ class OddBodies:
             mapping: Which column or path each field is read from, such as
                 `{"externalPlayerId": "PlayFabId"}`; `"=gold"` is the text `gold` itself.
             preset: The columns of a platform's export: `playfab`, `firebase` or `lootlocker`.
-            failures: A file for the rows that failed and the reasons, as JSONL. You can fix the
-                rows there and import the file. Without it, failed rows are only counted.
-            journal: A progress file, from which an interrupted import can be resumed.
+            read_options: How to read the source, and which of its rows to import.
+            sum_duplicates: Whether to add up the amounts or quantities of rows that are equal
+                otherwise and have no `idempotencyKey` of their own. All rows are then read, into a
+                temporary file, before the first is sent. By default, a row with the key of an
+                earlier row is left out and reported. Not for players.
+            failures: A file for the rows that failed or are duplicates, and the reasons, as JSONL.
+                You can fix the rows there and import the file. It is created, with mode 0600,
+                when there is such a row. Without it, these rows are only counted.
+            journal: A progress file, from which an interrupted import can be resumed. It records
+                the server and the game, and refuses others.
             resume: Whether to continue the import of that journal. Finished chunks are skipped.
-                Chunks that may or may not have taken effect are sent again under their keys, so
-                resume within 23 hours: later, their rows may be applied a second time.
+                Chunks that may or may not have taken effect are sent again under their keys, up
+                to 23 hours after they were first sent. Later, their rows fail with
+                `outcome_unknown`, because the server could apply them a second time.
             in_flight: How many chunks are sent at a time, from 1 to 100.
             chunk_size: How many rows are sent together, from 1 to 2.
+            patience: How many seconds to wait for a server that stops answering or fails, from 0
+                to 43,200. Calls are repeated under the same keys after growing delays. There is
+                no such wait before the server's first answer.
             on_progress: Called with a report after each chunk.
 
         Returns:
-            `ImportReport`: How many rows were applied, skipped and failed.
+            `ImportReport`: How many rows were applied, skipped, left out and failed.
 
         Raises:
             TypeError, ValueError: An argument is invalid, a column is missing, the file is
-                empty, or the input differs from that of the import to resume.
+                empty, or the journal belongs to another input, server or game.
             OSError: A file cannot be read or written.
             ImportStoppedError: The server rejected a call, failed, or could not be reached. The
                 error's `report` and the journal say what was done until then.
@@ -241,7 +257,10 @@ class OddBodies:
             failures=failures,
             journal=journal,
             resume=resume,
+            patience=patience,
             on_progress=on_progress,
+            read_options=read_options,
+            sum_duplicates=sum_duplicates,
         )
         return self._import_rows("create", rows, mapping, preset, options)
 
@@ -406,18 +425,22 @@ class AsyncOddBodies:
         *,
         mapping: Mapping[str, str] | None = None,
         preset: str | None = None,
+        read_options: ReadOptions | None = None,
+        sum_duplicates: bool = False,
         failures: str | os.PathLike[str] | None = None,
         journal: str | os.PathLike[str] | None = None,
         resume: bool = False,
         in_flight: int = 4,
         chunk_size: int = 2,
+        patience: float = 300.0,
         on_progress: Callable[[ImportReport], object] | None = None,
     ) -> ImportReport:
         """Import any number of bodies from another platform.
 
         Rows are read while they are sent, a few chunks at a time, so memory use does not grow
-        with their number. The import slows down as the server's rate limit nears. A row that
-        cannot be read, or that the server rejects, counts as failed and does not stop the others.
+        with their number. The import slows down as the server's rate limit nears. Every row ends in
+        exactly one count of the report. A row that cannot be read, is invalid, or is rejected by
+        the server counts as failed and does not stop the others.
 
         A row without an `idempotencyKey` gets one that is derived from nothing: a second import
         of the same rows skips them while the platform keeps the keys. The platform keeps the key
@@ -433,22 +456,33 @@ class AsyncOddBodies:
             mapping: Which column or path each field is read from, such as
                 `{"externalPlayerId": "PlayFabId"}`; `"=gold"` is the text `gold` itself.
             preset: The columns of a platform's export: `playfab`, `firebase` or `lootlocker`.
-            failures: A file for the rows that failed and the reasons, as JSONL. You can fix the
-                rows there and import the file. Without it, failed rows are only counted.
-            journal: A progress file, from which an interrupted import can be resumed.
+            read_options: How to read the source, and which of its rows to import.
+            sum_duplicates: Whether to add up the amounts or quantities of rows that are equal
+                otherwise and have no `idempotencyKey` of their own. All rows are then read, into a
+                temporary file, before the first is sent. By default, a row with the key of an
+                earlier row is left out and reported. Not for players.
+            failures: A file for the rows that failed or are duplicates, and the reasons, as JSONL.
+                You can fix the rows there and import the file. It is created, with mode 0600,
+                when there is such a row. Without it, these rows are only counted.
+            journal: A progress file, from which an interrupted import can be resumed. It records
+                the server and the game, and refuses others.
             resume: Whether to continue the import of that journal. Finished chunks are skipped.
-                Chunks that may or may not have taken effect are sent again under their keys, so
-                resume within 23 hours: later, their rows may be applied a second time.
+                Chunks that may or may not have taken effect are sent again under their keys, up
+                to 23 hours after they were first sent. Later, their rows fail with
+                `outcome_unknown`, because the server could apply them a second time.
             in_flight: How many chunks are sent at a time, from 1 to 100.
             chunk_size: How many rows are sent together, from 1 to 2.
+            patience: How many seconds to wait for a server that stops answering or fails, from 0
+                to 43,200. Calls are repeated under the same keys after growing delays. There is
+                no such wait before the server's first answer.
             on_progress: Called with a report after each chunk.
 
         Returns:
-            `ImportReport`: How many rows were applied, skipped and failed.
+            `ImportReport`: How many rows were applied, skipped, left out and failed.
 
         Raises:
             TypeError, ValueError: An argument is invalid, a column is missing, the file is
-                empty, or the input differs from that of the import to resume.
+                empty, or the journal belongs to another input, server or game.
             OSError: A file cannot be read or written.
             ImportStoppedError: The server rejected a call, failed, or could not be reached. The
                 error's `report` and the journal say what was done until then.
@@ -461,6 +495,9 @@ class AsyncOddBodies:
             failures=failures,
             journal=journal,
             resume=resume,
+            patience=patience,
             on_progress=on_progress,
+            read_options=read_options,
+            sum_duplicates=sum_duplicates,
         )
         return await self._import_rows("create", rows, mapping, preset, options)

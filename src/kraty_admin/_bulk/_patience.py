@@ -1,0 +1,68 @@
+"""How long an import waits for a server that is unavailable."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from ..errors import KratyError, KratyServerError
+
+__all__ = ["Patience"]
+
+_log: Final = logging.getLogger("kraty_admin")
+
+_FIRST_DELAY: Final = 1.0
+_LONGEST_DELAY: Final = 60.0
+
+
+class Patience:
+    """Decides whether a call that failed in spite of its retries is made again.
+
+    All calls of an import share one. The time counts from the first failure since the last
+    answer. Before the first answer there is no patience: the address may be wrong.
+
+    Args:
+        seconds: How long to wait for an answer.
+    """
+
+    # No lock: threads that race at worst wait once more or once less.
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._reached = False
+        self._failing_since: float | None = None
+
+    def answered(self) -> None:
+        """Note that the server has answered."""
+        self._reached = True
+        self._failing_since = None
+
+    def delay(self, error: KratyError, failures: int, now: float) -> float | None:
+        """Return the seconds to wait before a call is made again; `None` to give up.
+
+        Args:
+            error: Why the call failed.
+            failures: How often this call has failed in a row.
+            now: Seconds on a monotonic clock.
+        """
+        if not self._reached or not error.retryable:
+            return None
+        if self._failing_since is None:
+            self._failing_since = now
+        left = self._failing_since + self._seconds - now
+        if left <= 0:
+            return None
+        wait = min(_FIRST_DELAY * 2.0 ** min(failures - 1, 10), _LONGEST_DELAY)
+        if isinstance(error, KratyServerError) and error.retry_after is not None:
+            wait = max(wait, error.retry_after)
+        if wait > left:
+            if isinstance(error, KratyServerError) and error.retry_after is not None:
+                return None  # never earlier than the server asks
+            wait = left
+        _log.warning(
+            "an import waits for the server: %s. It tries again in %.0f s, and gives up in %.0f s",
+            error,
+            wait,
+            left,
+        )
+        return wait
