@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kraty_admin._bulk._rows import Kind
-from kraty_admin._bulk._validate import fields, identity, problem, unknown_keywords
+from kraty_admin._bulk._validate import are_plain, fields, identities, problem, unknown_keywords
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 GOOD: Mapping[Kind, dict[str, Any]] = {
@@ -192,7 +192,9 @@ def test_it_agrees_with_a_validator_of_the_contract(kind: Kind, data: st.DataObj
     # 5.0 is whole to JSON Schema; servers in other languages may not take it.
     numbers = (row.get("amount"), row.get("quantity"))
     if not any(isinstance(number, float) for number in numbers):
-        assert (problem(kind, row) is None) is (valid and all(map(_is_id, identity(kind, row))))
+        assert (problem(kind, row) is None) is (
+            valid and all(map(_is_id, next(iter(identities(kind, [row])))))
+        )
 
 
 # Ids
@@ -200,9 +202,9 @@ def test_it_agrees_with_a_validator_of_the_contract(kind: Kind, data: st.DataObj
 
 def test_what_a_row_is_about() -> None:
     """A row is identified by its player and its currency or item."""
-    assert identity("players", GOOD["players"]) == ("p",)
-    assert identity("wallet", GOOD["wallet"]) == ("p", "gold")
-    assert identity("inventory", GOOD["inventory"]) == ("p", "sword")
+    assert list(identities("players", [GOOD["players"]])) == [("p",)]
+    assert list(identities("wallet", [GOOD["wallet"]])) == [("p", "gold")]
+    assert list(identities("inventory", [GOOD["inventory"]])) == [("p", "sword")]
 
 
 @pytest.mark.parametrize("odd", ["a\tb", "a\nb", ".", "..", "\x7f", "\x85", "a\x00b"])
@@ -213,3 +215,22 @@ def test_ids_that_other_calls_refuse(odd: str) -> None:
     assert why.startswith("externalPlayerId must not")
     assert problem("wallet", GOOD["wallet"] | {"economyKey": odd}) is not None
     assert problem("inventory", GOOD["inventory"] | {"itemKey": odd}) is not None
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(KINDS), st.data())
+def test_plain_rows_are_valid(kind: Kind, data: st.DataObject) -> None:
+    """Rows that are valid at first sight are valid one by one."""
+    row = GOOD[kind] | {"idempotencyKey": "k"}
+    changed = st.dictionaries(st.sampled_from(list(fields(kind))), json_values, max_size=1)
+    rows = [row, row | data.draw(changed)]
+    if are_plain(kind, rows):
+        assert [None, None] == [problem(kind, each) for each in rows]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_usual_rows_are_plain(kind: Kind) -> None:
+    """The short cut is taken for the rows that exports have, with or without keys."""
+    for row in (GOOD[kind], GOOD[kind] | {"idempotencyKey": "k"}):
+        assert are_plain(kind, [row, row])
+        assert not are_plain(kind, [row, row | {"externalPlayerId": ""}])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
@@ -13,11 +12,11 @@ from typing import Any, Final, NamedTuple
 from kraty_server_api.decoding import is_array, is_object
 from kraty_server_api.imports import DUPLICATE
 
-from .._call._idempotency import FIELD, KEY_TRUSTED_FOR, derive_key_of_any
+from .._call._idempotency import FIELD, KEY_TRUSTED_FOR, derive_key_of_any, derive_keys
 from .._call._json import encode
 from ._rows import Item, Kind, Layout, LeftOut, Row, Unreadable
 from ._tally import Tally, amounts, totals, valid_amounts
-from ._validate import identity, problem
+from ._validate import are_plain, identities, problem
 
 __all__ = [
     "LARGEST",
@@ -158,31 +157,31 @@ class Planner:
 
 
 def _chunk(kind: Kind, number: int, read: int, items: Sequence[Item]) -> Chunk:
-    sent: list[dict[str, Any]] = []
     given: list[Row] = []
     failures: list[Failure] = []
-    left_out = Counter[str]()
+    left_out: dict[str, int] = {}
     for item in items:
         if isinstance(item, Row):
-            why = problem(kind, item.row)
-            if why is None:
-                sent.append(_with_key(kind, item.row))
-                given.append(item)
-            else:
-                failures.append(_failure(item, "validation_failed", why))
+            given.append(item)
         elif isinstance(item, LeftOut):
-            left_out[item.reason] += 1
+            left_out[item.reason] = left_out.get(item.reason, 0) + 1
         else:
             failures.append(_unreadable(item))
+    if not are_plain(kind, [item.row for item in given]):
+        problems = [problem(kind, item.row) for item in given]
+        pairs = list(zip(given, problems, strict=True))
+        failures += [_failure(item, "validation_failed", why) for item, why in pairs if why]
+        given = [item for item, why in pairs if why is None]
+    sent = _with_keys(kind, [item.row for item in given])
     content = _content(sent, [failures, sorted(left_out.items())])
     return Chunk(number, read, items[0].number, sent, given, tuple(failures), left_out, content)
 
 
-def _with_key(kind: Kind, row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row with its key: its own, or one that follows from what it is about."""
-    if FIELD in row:
-        return row
-    return {**row, FIELD: derive_key_of_any("import", kind, *identity(kind, row))}
+def _with_keys(kind: Kind, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return valid rows, each with its own key, or with one derived from what it is about."""
+    lacking = [row for row in rows if FIELD not in row]
+    keys = iter(derive_keys(("import", kind), identities(kind, lacking)))
+    return [row if FIELD in row else {**row, FIELD: next(keys)} for row in rows]
 
 
 def _content(sent: Sequence[Mapping[str, Any]], rest: object) -> bytes:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from kraty_server_api.checks import path_segment
@@ -14,7 +15,7 @@ from .._call._idempotency import FIELD
 from .._call._json import encode_any
 from ._rows import Kind
 
-__all__ = ["Field", "fields", "identity", "problem", "unknown_keywords"]
+__all__ = ["Field", "are_plain", "fields", "identities", "problem", "unknown_keywords"]
 
 _SCHEMAS: Final[Mapping[Kind, str]] = {
     "players": "MigratePlayerRow",
@@ -27,6 +28,7 @@ _IDENTITIES: Final[Mapping[Kind, tuple[str, ...]]] = {
     "inventory": ("externalPlayerId", "itemKey"),
 }
 _IDS: Final = frozenset(name for names in _IDENTITIES.values() for name in names)
+_DOTS: Final = frozenset({".", ".."})
 _ROW_KEYWORDS: Final = frozenset({"type", "description", "required", "properties"})
 _FIELD_KEYWORDS: Final[Mapping[str, frozenset[str]]] = {
     "string": frozenset({"type", "description", "minLength"}),
@@ -145,27 +147,63 @@ def problem(kind: Kind, row: Mapping[str, Any]) -> str | None:
     return None
 
 
+def are_plain(kind: Kind, rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether all rows are certainly valid. False says nothing about any of them.
+
+    This finds most chunks valid in a fraction of the time of `problem`, because operations on a
+    whole column run in C.
+    """
+    columns = set(map(tuple, rows))
+    if len(columns) != 1:
+        return not rows
+    (names,) = columns
+    known = fields(kind)
+    if any(field.required and name not in names for name, field in known.items()):
+        return False
+    return all(
+        name in known and _is_plain_column(name, known[name], list(map(itemgetter(name), rows)))
+        for name in names
+    )
+
+
+def _is_plain_column(name: str, field: Field, values: list[Any]) -> bool:
+    kinds = set(map(type, values))
+    if field.type == "integer":
+        return kinds == {int} and _within(min(values), field) and _within(max(values), field)
+    if field.type != "string" or kinds != {str}:
+        return False
+    if field.least is not None and min(map(len, values)) < field.least:
+        return False
+    text = "".join(values)
+    # A printable ASCII character is neither a surrogate nor a control character.
+    return text.isascii() and text.isprintable() and (name not in _IDS or _DOTS.isdisjoint(values))
+
+
 def _field_problem(name: str, field: Field, value: object) -> str | None:
-    right = f"it must be {_wanted(field)}"
-    wrong = f"{name} is {_kind_of(value)}; {right}"
     if field.type == "integer":
         if not isinstance(value, int) or isinstance(value, bool):
-            return wrong
-        return None if _within(value, field) else f"{name} is out of range; {right}"
+            return _wrong_kind(name, field, value)
+        if _within(value, field):
+            return None
+        return f"{name} is out of range; it must be {_wanted(field)}"
     if field.type == "string":
         if not isinstance(value, str):
-            return wrong
+            return _wrong_kind(name, field, value)
         if len(value) < (field.least or 0):
-            return f"{name} is {'empty' if not value else 'too short'}; {right}"
+            size = "empty" if not value else "too short"
+            return f"{name} is {size}; it must be {_wanted(field)}"
         if not _is_sendable(value):
             return f"{name} holds a lone surrogate, which UTF-8 cannot hold"
         return _id_problem(name, value) if name in _IDS else None
-    sendable = _is_sendable(value)
     if not isinstance(value, Mapping):
-        return wrong
-    if not sendable:
+        return _wrong_kind(name, field, value)
+    if not _is_sendable(value):  # pyright: ignore[reportUnknownArgumentType]  # of any type
         return f"{name} holds what JSON cannot; it must be an object of plain JSON values"
     return None
+
+
+def _wrong_kind(name: str, field: Field, value: object) -> str:
+    return f"{name} is {_kind_of(value)}; it must be {_wanted(field)}"
 
 
 def _id_problem(name: str, value: str) -> str | None:
@@ -214,6 +252,7 @@ def _is_sendable(value: object) -> bool:
     return True
 
 
-def identity(kind: Kind, row: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return what a valid row is about: the ids of the player, and of the currency or item."""
-    return tuple(row[name] for name in _IDENTITIES[kind])
+def identities(kind: Kind, rows: Sequence[Mapping[str, Any]]) -> Iterable[tuple[str, ...]]:
+    """Return what valid rows are about: the ids of the player, and of the currency or item."""
+    names = _IDENTITIES[kind]
+    return zip(*(map(itemgetter(name), rows) for name in names), strict=True)
