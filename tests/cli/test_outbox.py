@@ -359,7 +359,7 @@ class TestDeciding:
     def test_a_state_that_does_not_allow_it(
         self, command: Command, record: Record, verb: list[str]
     ) -> None:
-        """The state is named, and nobody is asked."""
+        """The state is named, and no question is asked."""
         done = command("outbox", *verb, str(record()), "--why", "x", "--json")
         assert (4, "conflict") == (done.status, done.error["code"])
         assert "is pending" in done.error["message"]
@@ -467,7 +467,7 @@ class TestDatabase:
         ],
     )
     def test_an_option_holds_no_password(self, command: Command, url: str) -> None:
-        """Everybody on the machine can read it; it says what to use instead."""
+        """Everyone on the machine can read it; it says what to use instead."""
         done = command("outbox", "status", "--database-url", url)
         assert 2 == done.status
         assert "set KRATY_OUTBOX_URL, or pass --database-url-file" in done.err
@@ -491,6 +491,19 @@ class TestDatabase:
         url = sa.engine.URL.create("postgresql", password=PASSWORD)
         text = f"{PASSWORD} canary-pa%2Fss%40word\nx"
         assert "*** *** x" == _outbox._without_password(text, url)  # pyright: ignore[reportPrivateUsage]  # ours
+
+    def test_a_driver_that_cannot_be_loaded(
+        self, command: Command, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As psycopg without libpq: one line says why."""
+
+        def fail(url: object, **options: object) -> None:
+            raise ImportError("no pq wrapper available.\nAttempts made:\n- none")
+
+        monkeypatch.setattr(sa, "create_engine", fail)
+        done = command("outbox", "status")
+        assert (2, 1) == (done.status, done.err.count("\n"))
+        assert "cannot be loaded: no pq wrapper available. Attempts made: - none" in done.err
 
     def test_other_commands_do_not_load_sqlalchemy(self) -> None:
         """It is an extra; without it the command says what to install."""

@@ -175,7 +175,7 @@ def _checked(url: sa.URL, *, is_option: bool) -> sa.URL:
     """Refuse a password that the command's options show."""
     if is_option and _passwords(url):
         raise refusal(
-            "everybody on the machine can read a command's options, so --database-url must not "
+            "everyone on the machine can read a command's options, so --database-url must not "
             f"hold a password: {_HOW}"
         )
     return url
@@ -212,6 +212,10 @@ def _engine(url: sa.URL, *, creates: bool) -> sa.Engine:
         raise refusal(
             f"the database's driver is not installed: pip install {error.name}, or name another "
             "one in the URL, such as postgresql+psycopg://"
+        ) from None
+    except ImportError as error:  # as psycopg's, where libpq is missing
+        raise refusal(
+            f"the database's driver cannot be loaded: {' '.join(str(error).split())}"
         ) from None
 
 
