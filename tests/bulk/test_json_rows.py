@@ -97,7 +97,9 @@ FAILURE: Final[dict[str, Any]] = {
     "code": "unknown_item",
     "message": "no such item",
 }
-LAID_OUT: Final[dict[str, Any]] = {"columns": ["id", "gold"], "delimiter": ",", "quoting": "csv"}
+LAID_OUT: Final[dict[str, Any]] = {
+    "layout": {"columns": ["id", "gold"], "delimiter": ",", "quoting": "csv"}
+}
 
 
 def failures_of(path: Path, *lines: dict[str, Any]) -> list[Read]:

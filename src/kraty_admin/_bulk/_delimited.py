@@ -237,7 +237,8 @@ class _Reader:
     def items(self) -> Iterator[Read]:
         lines, names, split = self._lines, self._names, self._split
         width, opening = len(names), f'{self._delimiter}"'
-        special = self._quoting != "none"
+        special, as_csv = self._quoting != "none", self._quoting == "csv"
+        dialect = csv.reader((), strict=True, delimiter=self._delimiter).dialect
         while lines.more():
             texts, flaws, first = lines.texts, lines.flaws, lines.number
             # Most lines need no more than this loop. Any other one ends it.
@@ -247,14 +248,20 @@ class _Reader:
                     text = text[:-1]
                 if not text:
                     continue
-                if (
-                    (special and '"' in text and (text[0] == '"' or opening in text))
-                    or place in flaws
-                    or "\r" in text
-                ):
+                if place in flaws or "\r" in text:
                     lines.at = place
                     break
-                cells = split(text)
+                if special and '"' in text and (text[0] == '"' or opening in text):
+                    if not as_csv:
+                        lines.at = place
+                        break
+                    try:
+                        cells = next(csv.reader((text,), dialect))
+                    except csv.Error:
+                        lines.at = place
+                        break
+                else:
+                    cells = split(text)
                 if len(cells) == width:
                     self._source += 1
                     row = dict(zip(names, cells, strict=False))

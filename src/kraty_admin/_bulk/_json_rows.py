@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator
 from math import isinf
 from typing import Any, Final, NamedTuple, NoReturn, cast
 
@@ -34,11 +35,18 @@ def parse_json(text: str) -> Any:
         value = _JSON.decode(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"is not JSON: {error.msg} at character {error.pos + 1}") from None
+    except ValueError as error:
+        raise ValueError(_flaw(error)) from None
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
     if "\\u" in text:
         _check_surrogates(value)
     return value
+
+
+def _flaw(error: ValueError) -> str:
+    """What a decoder found that it refuses; of a long number Python says it."""
+    return "holds a number of too many digits" if "digits" in str(error) else str(error)
 
 
 _TOO_DEEP: Final = "is JSON that is nested too deeply"
@@ -65,13 +73,6 @@ def _finite(text: str) -> float:
     return number
 
 
-def _whole(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError("holds a number of too many digits") from None
-
-
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"holds {name}, which JSON lacks")
 
@@ -79,12 +80,14 @@ def _no_constant(name: str) -> NoReturn:
 _JSON: Final = json.JSONDecoder(
     object_pairs_hook=_unique,
     parse_float=_finite,
-    parse_int=_whole,
     parse_constant=_no_constant,
 )
 
 _LENIENT: Final = json.JSONDecoder(parse_int=str, parse_float=str)
 """Finds the end of what the strict decoder refuses."""
+
+_QUICK: Final = json.JSONDecoder()
+"""Looks at what will be read again."""
 
 
 # Lines
@@ -129,7 +132,7 @@ def _from_line(line: Line) -> Read:
 _FAILURE: Final = frozenset({"number", "code", "message"})
 _ROW: Final = {"row"}
 _TEXT: Final = {"text"}
-_LAID_OUT: Final = {"text", "columns", "delimiter", "quoting"}
+_LAID_OUT: Final = {"text", "layout"}
 
 
 def _from_failure(line: Line, failure: dict[str, Any]) -> Read:
@@ -147,7 +150,7 @@ def _from_failure(line: Line, failure: dict[str, Any]) -> Read:
     text: object = failure["text"]
     if not isinstance(text, str) or not isinstance(message, str):
         return unreadable(number, "holds a failure whose text is not text", line.text)
-    layout = _layout(failure)
+    layout = _layout(failure.get("layout"))
     try:
         return Row(number, _fixed(text, layout))
     except ValueError:
@@ -155,9 +158,12 @@ def _from_failure(line: Line, failure: dict[str, Any]) -> Read:
         return Unreadable(number, UNREADABLE, message, excerpt(text), layout=layout)
 
 
-def _layout(failure: Mapping[str, Any]) -> Layout | None:
-    columns, delimiter = failure.get("columns"), failure.get("delimiter")
-    quoting: object = failure.get("quoting")
+def _layout(value: object) -> Layout | None:
+    if not isinstance(value, dict):
+        return None
+    layout = cast("dict[str, object]", value)
+    columns, delimiter = layout.get("columns"), layout.get("delimiter")
+    quoting = layout.get("quoting")
     if (
         not isinstance(columns, list)
         or not isinstance(delimiter, str)
@@ -188,6 +194,9 @@ _LONGEST: Final = 2**26
 
 _SPACE: Final = " \t\r\n"
 
+_COMMA: Final = re.compile(r"[ \t\r\n]*,[ \t\r\n]*(?=\{)")
+"""What stands between two objects, if the second one begins in the window."""
+
 
 class _Document:
     """A document of which a part is in memory.
@@ -196,7 +205,10 @@ class _Document:
         ValueError: It is not JSON. The message says at which character.
     """
 
-    def __init__(self, name: str, file: Readable, encoding: str | None) -> None:
+    def __init__(
+        self, name: str, file: Readable, encoding: str | None, decoder: json.JSONDecoder = _JSON
+    ) -> None:
+        self._json = decoder
         self._file, encoding = decoded(file, encoding)
         self._name, self._encoding = name, encoding
         self._decoder = codecs.getincrementaldecoder("utf-8")()
@@ -241,10 +253,11 @@ class _Document:
 
     def value(self) -> tuple[Any, str | None]:
         """The next value, or its text and what is wrong with it."""
-        self.peek()
+        if not self._text.startswith("{", self._at):
+            self.peek()
         while True:
             try:
-                value, end = _JSON.raw_decode(self._text, self._at)
+                value, end = self._json.raw_decode(self._text, self._at)
                 flaw = None
             except json.JSONDecodeError as error:
                 if self._read_on():
@@ -259,7 +272,7 @@ class _Document:
                     if self._read_on():
                         continue
                     raise self.error(f"is not JSON: {broken.msg}") from None
-                value, flaw = None, str(error)
+                value, flaw = None, _flaw(error)
             # A number may go on behind the window.
             if end == len(self._text) and self._read_on():
                 continue
@@ -286,7 +299,12 @@ class _Document:
             self.take("]")
             return
         yield
-        while self.take(",]") == ",":
+        while True:
+            comma = _COMMA.match(self._text, self._at)
+            if comma is not None:
+                self._at = comma.end()
+            elif self.take(",]") == "]":
+                return
             yield
 
     def members(self) -> Iterator[str]:
@@ -373,7 +391,7 @@ def survey(name: str, file: Readable, encoding: str | None = None) -> Places:
     Raises:
         ValueError: It is empty or not JSON.
     """
-    document = _Document(name, file, encoding)
+    document = _Document(name, file, encoding, _QUICK)
     if not document.peek():
         raise ValueError(f"{name} is empty: it lacks a list of objects")
     surveyor = _Surveyor(document)

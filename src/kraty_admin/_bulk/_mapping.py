@@ -148,9 +148,14 @@ class RowMapping:
         self._targets = targets
         self._preset = preset
         self._options = options
-        self._fields = {
-            name: (_CONVERSIONS[field.type], field.required) for name, field in fields(kind).items()
+        # In most mappings, each field is a column or a constant.
+        self._is_plain = bool(targets) and all(len(target.path) == 1 for target in targets)
+        wire = fields(kind)
+        self._convert = {name: _CONVERSIONS[field.type] for name, field in wire.items()}
+        self._convert_text = {
+            name: _CONVERSIONS[field.type] for name, field in wire.items() if field.type != "string"
         }
+        self._optional = frozenset(name for name, field in wire.items() if not field.required)
         self._key, self._amount = _HOLDING.get(kind, ("", ""))
         self._selects = bool(options.rename or options.only is not None or options.skip_zero)
         self._id_column: str | None = None
@@ -182,8 +187,21 @@ class RowMapping:
             return self._of_preset(item, self._preset)
         if self._unchecked:
             self._check(item.row)
-        row = _filled({}, self._targets, item.row) if self._targets else item.row
-        return [self._selected(item, row)]
+        source = item.row
+        if self._is_plain:
+            row: dict[str, Any] = {}
+            for name, _, column, constant in self._targets:
+                if constant is not None:
+                    row[name] = constant
+                elif column in source:
+                    row[name] = source[column]
+                else:
+                    found = _look_up(source, column)
+                    if found is not _ABSENT:
+                        row[name] = found
+        else:
+            row = _filled({}, self._targets, source) if self._targets else source
+        return [self._selected(item, row) if self._selects else self._finished(item, row)]
 
     # Presets
 
@@ -261,34 +279,36 @@ class RowMapping:
 
     def _selected(self, item: Row, row: dict[str, Any]) -> Item:
         """The item of a row, unless an option leaves it out."""
-        if self._selects:
-            key = row.get(self._key)
-            if isinstance(key, str):
-                self._unused.discard(key)
-                if self._options.only is not None and key not in self._options.only:
-                    return LeftOut(
-                        item.number, "not_selected", f"{key!r} is not asked for", item.source
-                    )
-                if key in self._options.rename:
-                    row = {**row, self._key: self._options.rename[key]}
-            if self._options.skip_zero and is_zero(row.get(self._amount)):
-                return LeftOut(item.number, "zero", f"{self._amount} is zero", item.source)
+        key = row.get(self._key)
+        if isinstance(key, str):
+            self._unused.discard(key)
+            if self._options.only is not None and key not in self._options.only:
+                message = f"{key!r} is not asked for"
+                return LeftOut(item.number, "not_selected", message, item.source)
+            if key in self._options.rename:
+                row = {**row, self._key: self._options.rename[key]}
+        if self._options.skip_zero and is_zero(row.get(self._amount)):
+            return LeftOut(item.number, "zero", f"{self._amount} is zero", item.source)
         return self._finished(item, row)
 
     def _finished(self, item: Row, row: Mapping[str, Any]) -> Item:
         """The item of a row whose fields are filled: converted, and with a plausible id."""
         converted: dict[str, Any] = {}
         for name, value in row.items():
-            if type(value) not in _PLAIN:
-                try:
-                    value = plain(value)
-                except ValueError as error:
-                    return _failed(item, f"{name} {error}", None)
-            known = self._fields.get(name)
-            if known is None:
-                converted[name] = value
-            elif known[1] or (value is not None and value != ""):
-                converted[name] = known[0](value)
+            if type(value) is str:
+                if not value and name in self._optional:
+                    continue
+                convert = self._convert_text.get(name)
+            else:
+                if type(value) not in _PLAIN:
+                    try:
+                        value = plain(value)
+                    except ValueError as error:
+                        return _failed(item, f"{name} {error}", None)
+                if (value is None or value == "") and name in self._optional:
+                    continue
+                convert = self._convert.get(name)
+            converted[name] = value if convert is None else convert(value)
         player = converted.get(_PLAYER)
         if isinstance(player, str) and _COMMON_ID.fullmatch(player) is None:
             problem = self._odd(player)
@@ -463,7 +483,7 @@ def _filled(
     row: Mapping[str, Any], targets: Iterable[_Target], source: Mapping[str, Any]
 ) -> dict[str, Any]:
     """A row with the values of the columns that were asked for."""
-    filled = dict(row)
+    filled = {**row}
     for name, path, column, constant in targets:
         if constant is not None:
             value: object = constant
