@@ -6,11 +6,21 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
 from ._rows import listed
 
-__all__ = ["is_cursor", "is_result", "query", "rows_of_cursor", "rows_of_result"]
+__all__ = [
+    "Cursor",
+    "Result",
+    "database_url",
+    "is_cursor",
+    "is_result",
+    "query",
+    "rows_of_cursor",
+    "rows_of_result",
+]
 
 _BATCH: Final = 2000
 
@@ -83,6 +93,30 @@ def _check_names(names: Sequence[str]) -> None:
         raise ValueError(f"the query names columns twice: {listed(twice)}; rename them with AS")
 
 
+def database_url(file: Path | None, environ: Mapping[str, str]) -> str:
+    """Where the database is: the only line of a file, or `KRATY_SQL_URL`.
+
+    There is no argument for it: a URL holds a password, and arguments can be seen by all users
+    of a machine.
+
+    Raises:
+        ValueError: There is neither a file nor the variable, or the file is empty.
+        OSError: The file cannot be read.
+    """
+    if file is not None:
+        url = file.read_text(encoding="utf-8").strip()
+        if not url or "\n" in url:
+            raise ValueError(f"{file} must hold one line: the URL of the database")
+        return url
+    url = environ.get("KRATY_SQL_URL", "").strip()
+    if not url:
+        raise ValueError(
+            "set KRATY_SQL_URL to the URL of the database, such as"
+            " postgresql+psycopg://user:password@host/game, or name a file that holds it"
+        )
+    return url
+
+
 def query(sql: str, url: str) -> Iterator[dict[str, Any]]:
     """The rows of a query, read in parts.
 
@@ -96,8 +130,8 @@ def query(sql: str, url: str) -> Iterator[dict[str, Any]]:
     Raises:
         ValueError: The query has no `ORDER BY`, two columns have the same name, or SQLAlchemy
             or the driver is not installed.
-        OSError: The database refuses the connection or the query. The message holds
-            neither the URL nor values.
+        OSError: The database refuses the connection or the query. The message does not
+            hold the URL.
     """
     if not re.search(r"\border\s+by\b", sql, re.IGNORECASE):
         raise ValueError(
