@@ -8,8 +8,9 @@ import json
 import tempfile
 import tracemalloc
 from contextlib import suppress
+from io import StringIO
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from hypothesis import example, given, settings
@@ -218,6 +219,9 @@ def test_cells_of_several_lines_can_be_expected(tmp_path: Path) -> None:
         {"id": "1", "note": "dear all,\nvictim,1000\n"},
         {"id": "2", "note": "x"},
     ] == rows_of(items_of(tmp_path / "a.csv", data, multiline=True))
+    assert [Unreadable, Unreadable, Unreadable, Row] == [
+        type(item) for item in items_of(tmp_path / "a.csv", data)
+    ]
 
 
 @pytest.mark.parametrize("multiline", [False, True])
@@ -380,6 +384,84 @@ def test_good_lines_between_bad_ones_are_read(lines: list[bytes]) -> None:
     if b'4,"' not in lines:
         assert bad == [item.number for item in items if isinstance(item, Unreadable)]
     assert list(range(2, len(lines) + 2)) == [item.number for item in items]
+
+
+plain_cells = st.text(st.sampled_from("a\" ',;|0é{}"), max_size=6)
+
+
+@st.composite
+def dialects(draw: st.DrawFn) -> tuple[list[list[str]], bytes, str, dict[str, Any]]:
+    """A table with its header, its file, the name of that, and the options to read it with."""
+    delimiter = draw(st.sampled_from([",", "\t", ";", "|"]))
+    encoding = draw(st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "cp1252"]))
+    end = draw(st.sampled_from(["\n", "\r\n"]))
+    style = draw(st.sampled_from(["csv", "csv of several lines", "plain", "undecided"]))
+    width = draw(st.integers(1, 4))
+    inner = st.sampled_from(["\n", "\r\n", delimiter, '"', "x"])
+    several = st.lists(inner | plain_cells, max_size=5).map("".join)
+    single = plain_cells | st.sampled_from(['""', '"a"'])
+    cell = (several if "csv" in style else single).map(
+        lambda text: text if "csv" in style else text.replace(delimiter, "")
+    )
+    row = st.lists(cell, min_size=width, max_size=width)
+    rows = draw(st.lists(row.filter(any), min_size=1, max_size=8))
+    table = [[f"c{n}" for n in range(width)], *rows]
+    text = StringIO(newline="")
+    if "csv" in style:
+        quoting = draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]))
+        csv.writer(text, lineterminator=end, delimiter=delimiter, quoting=quoting).writerows(table)
+    else:
+        text.writelines(f"{delimiter.join(row)}{end}" for row in table)
+    options: dict[str, Any] = {"delimiter": delimiter}
+    if encoding in ("utf-16-le", "cp1252"):
+        options["encoding"] = encoding
+    if "csv" in style:
+        options |= {"quoting": "csv", "multiline": style == "csv of several lines"}
+    elif style == "plain":
+        options["quoting"] = "none"
+    name = "a.tsv" if style == "undecided" else draw(st.sampled_from(["a.csv", "a.tsv"]))
+    return table, text.getvalue().encode(encoding), name, options
+
+
+@settings(max_examples=150, deadline=None)
+@given(dialects())
+def test_tables_come_back_exactly_or_as_failures(
+    written: tuple[list[list[str]], bytes, str, dict[str, Any]],
+) -> None:
+    """Of a table in any dialect, each row is read exactly, or something is reported of it."""
+    (names, *rows), data, name, options = written
+    if "quoting" not in options and any(is_in_quotes(cell) for row in rows for cell in row):
+        with pytest.raises(ValueError, match="hoose quoting="):
+            in_scratch(name, data, **options)
+        return
+    items = in_scratch(name, data, **options)
+    assert list(range(1, len(items) + 1)) == [item.source for item in items]
+    expected = [dict(zip(names, row, strict=True)) for row in rows]
+    if options.get("multiline") or options.get("quoting") != "csv":
+        assert expected == rows_of(items)
+        return
+    # Without multiline, some rows of several lines fail line by line. No other row appears.
+    rest = iter(expected)
+    read = [item.row for item in items if isinstance(item, Row)]
+    assert all(row in rest for row in read)
+    assert len(read) == len(expected) or len(items) > len(read)
+
+
+def is_in_quotes(cell: str) -> bool:
+    return len(cell) > 1 and cell.startswith('"') and cell.endswith('"')
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.lists(plain_cells, min_size=3, max_size=3).filter(any), min_size=1))
+@example([['"a', "b", "c"], ["d", 'e"', "f"]])
+@example([["a", '"b', "c"], ["d", "e", "f"], ["g", 'h"', "i"]])
+def test_no_row_swallows_another(rows: list[list[str]]) -> None:
+    """Where quotes are plain characters, and are read as those of CSV, no row takes in others."""
+    lines = ["a;b;c", *(";".join(cell.replace(";", "") for cell in row) for row in rows)]
+    items = in_scratch("a.csv", "\n".join(lines).encode(), delimiter=";")
+    cells = [cell for item in items if isinstance(item, Row) for cell in item.row.values()]
+    assert not [cell for cell in cells if "\n" in cell]
+    assert len(rows) == len(items)
 
 
 # Memory
