@@ -102,8 +102,9 @@ class ReadOptions:
     include: frozenset[str] = attrs.field(default=frozenset(), converter=_some)
     """What presets import only on request.
 
-    `"expiring"`: items with an expiration, as permanent items. `"rentals"`: rented items, as
-    owned ones. `"banned"` and `"disabled"`: players in that state, as players in good standing.
+    `"expiring"`: items and balances with an expiration, as permanent ones. `"rentals"`: rented
+    items, as owned ones. `"banned"` and `"disabled"`: players, balances and items in that state,
+    as if they were in good standing.
     """
 
     skip_zero: bool = False

@@ -249,6 +249,82 @@ GOLD: Final = {"externalPlayerId": "PlayFabId", "economyKey": "=gold", "amount":
         pytest.param(
             "lootlocker_players.json", "players", "lootlocker", {}, [("17",)], id="players"
         ),
+        *(
+            pytest.param("nakama_users.csv", kind, "nakama", {}, expected, id=f"Nakama's {kind}")
+            for kind, expected in (
+                ("players", [("left out", "system"), ("u1",), ("left out", "disabled")]),
+                (
+                    "wallet",
+                    [
+                        ("left out", "system"),
+                        ("u1", "coins", 5),
+                        ("left out", "zero"),
+                        ("left out", "disabled"),
+                    ],
+                ),
+            )
+        ),
+        pytest.param(
+            "nakama_account.json",
+            "wallet",
+            "nakama",
+            {"rows": "."},
+            [("u1", "coins", 5)],
+            id="Nakama's account",
+        ),
+        *(
+            pytest.param("gamesparks_players.jsonl", kind, "gamesparks", {}, expected, id=kind)
+            for kind, expected in (
+                ("players", [("5b0f",)]),
+                (
+                    "wallet",
+                    [
+                        ("5b0f", "GOLD", 1100),
+                        ("left out", "zero"),
+                        ("5b0f", "currency2", 7),
+                        ("left out", "reserved"),
+                    ],
+                ),
+                ("inventory", [("5b0f", "SWORD", 2)]),
+            )
+        ),
+        pytest.param(
+            "unity_balances.json",
+            "wallet",
+            "unity",
+            {},
+            [("p1", "GOLD", 100), ("left out", "zero")],
+            id="Unity's balances",
+        ),
+        pytest.param(
+            "unity_inventory.jsonl",
+            "inventory",
+            "unity",
+            {},
+            [("p1", "SWORD", 1), ("p1", "SWORD", 1)],
+            id="Unity's items",
+        ),
+        pytest.param(
+            "accelbyte_wallets.json",
+            "wallet",
+            "accelbyte",
+            {},
+            [("left out", "expiring"), ("u1", "GOLD", 70), ("left out", "disabled")],
+            id="AccelByte's wallets",
+        ),
+        pytest.param(
+            "accelbyte_entitlements.json",
+            "inventory",
+            "accelbyte",
+            {},
+            [
+                ("u1", "SWORD", 1),
+                ("u1", "POTION", 4),
+                ("left out", "expiring"),
+                ("left out", "disabled"),
+            ],
+            id="AccelByte's entitlements",
+        ),
     ],
 )
 def test_each_row_has_its_outcome(

@@ -408,7 +408,7 @@ def dialects(draw: st.DrawFn) -> tuple[list[list[str]], bytes, str, dict[str, An
     table = [[f"c{n}" for n in range(width)], *rows]
     text = StringIO(newline="")
     if "csv" in style:
-        quoting = draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]))
+        quoting: Literal[0, 1] = draw(st.sampled_from((csv.QUOTE_MINIMAL, csv.QUOTE_ALL)))
         csv.writer(text, lineterminator=end, delimiter=delimiter, quoting=quoting).writerows(table)
     else:
         text.writelines(f"{delimiter.join(row)}{end}" for row in table)

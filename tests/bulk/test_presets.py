@@ -132,10 +132,14 @@ def without_keys(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def test_every_platform_has_every_kind() -> None:
-    """Each platform has a preset for players, wallets and inventories."""
-    assert dict.fromkeys(("playfab", "firebase", "lootlocker"), get_args(Kind)) == {
-        name: tuple(kinds) for name, kinds in PRESETS.items()
-    }
+    """Each platform has presets for the kinds of rows that it documents."""
+    every: tuple[str, ...] = get_args(Kind)
+    held = ("wallet", "inventory")
+    assert dict.fromkeys(("playfab", "firebase", "lootlocker", "gamesparks"), every) | {
+        "nakama": ("players", "wallet"),
+        "unity": held,
+        "accelbyte": held,
+    } == {name: tuple(kinds) for name, kinds in PRESETS.items()}
 
 
 # PlayFab
@@ -419,8 +423,8 @@ def test_items_keep_their_own_keys_where_the_player_is_mapped() -> None:
 
 
 def test_unknown_presets_are_refused() -> None:
-    """An unknown preset is refused."""
-    with pytest.raises(
-        ValueError, match=r"^no preset 'unity': there are playfab, firebase, lootlocker$"
-    ):
+    """An unknown preset is refused, and so is a kind that a platform does not document."""
+    with pytest.raises(ValueError, match=r"^no preset 'steam': there are playfab, firebase"):
+        make_mapping("players", preset="steam")
+    with pytest.raises(ValueError, match=r"^the preset unity has no players: there are wallet"):
         make_mapping("players", preset="unity")

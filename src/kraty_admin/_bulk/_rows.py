@@ -75,8 +75,8 @@ class LeftOut(NamedTuple):
     number: int
     """Its place; see `Row`."""
     reason: str
-    """A short name, to count by: `zero`, `expiring`, `rental`, `banned`, `disabled`, `not_selected`
-    or `nothing`, which stands for a source row without anything to import."""
+    """A short name, to count by: `zero`, `expiring`, `rental`, `reserved`, `banned`, `disabled`,
+    `system`, `not_selected`, or `nothing`: the source row holds nothing to import."""
     message: str
     """A sentence about this row. It holds no personal data."""
     source: int = 0

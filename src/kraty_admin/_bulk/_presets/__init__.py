@@ -14,10 +14,14 @@ from collections.abc import Mapping
 from typing import Final
 
 from .._rows import Kind
+from ._accelbyte import ACCELBYTE
 from ._base import Left, Made, Preset, is_zero
 from ._firebase import FIREBASE
+from ._gamesparks import GAMESPARKS
 from ._lootlocker import LOOTLOCKER
+from ._nakama import NAKAMA
 from ._playfab import PLAYFAB
+from ._unity import UNITY
 
 __all__ = ["PRESETS", "Left", "Made", "Preset", "is_zero", "preset_for"]
 
@@ -25,6 +29,10 @@ PRESETS: Final[Mapping[str, Mapping[str, Preset]]] = {
     "playfab": PLAYFAB,
     "firebase": FIREBASE,
     "lootlocker": LOOTLOCKER,
+    "nakama": NAKAMA,
+    "unity": UNITY,
+    "gamesparks": GAMESPARKS,
+    "accelbyte": ACCELBYTE,
 }
 """By platform and kind of row."""
 

@@ -221,11 +221,13 @@ def is_zero(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value == 0
 
 
-_PLAIN_TIME: Final = re.compile(r"(\d{4}-\d{2}-\d{2}) (\d{2}:\d{2}:\d{2}(?:\.\d{1,6})?)\d*")
+_PLAIN_TIME: Final = re.compile(
+    r"(\d{4}-\d{2}-\d{2}) (\d{2}:\d{2}:\d{2}(?:\.\d{1,6})?)\d*(?:\+00(?::?00)?)?"
+)
 
 
 def iso(value: object) -> str | None:
-    """A time as RFC 3339 has it. One without a zone is taken to be in UTC."""
+    """A time as RFC 3339 has it, also of text such as databases print, which is in UTC."""
     if not isinstance(value, str) or not value:
         return None
     plain = _PLAIN_TIME.fullmatch(value)

@@ -1,0 +1,76 @@
+"""Nakama: its table of users, and the accounts that its console exports.
+
+Verified against code of Heroic Labs: the table (20180103142001_initial_schema.sql of
+heroiclabs/nakama: `id`, `wallet` as JSON, `disable_time`) and the account (`Account` and `User` in
+api.proto of heroiclabs/nakama-common: the wallet is text that holds JSON). From documentation only:
+that an export of the console wraps the account in `account`. Nakama has no inventory of its own;
+items are storage objects of each game's own shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
+from datetime import datetime
+from typing import Final
+
+from ._base import (
+    Left,
+    Made,
+    Preset,
+    Source,
+    as_mapping,
+    balance,
+    first_of,
+    iso,
+    of_map,
+    player_row,
+)
+
+__all__ = ["NAKAMA"]
+
+_IDS: Final = ("id", "user_id")
+_MARKS: Final = frozenset({"wallet", "create_time", "disable_time"})
+_SYSTEM: Final = "00000000-0000-0000-0000-000000000000"
+
+
+def _unwrap(source: Source) -> Source:
+    """Take the account out of an export, and its user to the top."""
+    account = as_mapping(source.get("account")) or source
+    user = as_mapping(account.get("user"))
+    return account if user is None else {**account, **user}
+
+
+def _left(source: Source, player: object, include: AbstractSet[str]) -> Left | None:
+    if str(player) == _SYSTEM:
+        return Left("system", "it is the system user, not a player")
+    disabled = first_of(source, "disable_time")
+    if isinstance(disabled, datetime):
+        disabled = disabled.isoformat()
+    # The table has the year 1970 for users that are not disabled.
+    if disabled is None or str(disabled).startswith("1970-01-01") or "disabled" in include:
+        return None
+    return Left("disabled", "disable_time is set")
+
+
+def _players(source: Source, player: object, include: AbstractSet[str]) -> Iterator[Made]:
+    left = _left(source, player, include)
+    created = first_of(source, "create_time")
+    yield left or player_row(
+        player, createdAt=iso(created) if isinstance(created, str) else created
+    )
+
+
+def _wallet(source: Source, player: object, include: AbstractSet[str]) -> Iterator[Made]:
+    left = _left(source, player, include)
+    if left is not None:
+        yield left
+        return
+    for key, amount in of_map(source, "wallet"):
+        yield balance(player, key, amount)
+
+
+NAKAMA: Final = {
+    kind: Preset("nakama", _IDS, _MARKS, convert, unwrap=_unwrap, includes=frozenset({"disabled"}))
+    for kind, convert in (("players", _players), ("wallet", _wallet))
+}
