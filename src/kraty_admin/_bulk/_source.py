@@ -32,7 +32,7 @@ from ._rows import UNREADABLE, Kind, Read, Row, Unreadable
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["OpenSource", "items", "items_async", "open_source"]
+__all__ = ["OpenSource", "open_source"]
 
 _DEFAULT: Final = ReadOptions()
 
@@ -429,13 +429,3 @@ def _advice(row: object) -> str:
     if hasattr(row, "model_dump"):
         return "Pass row.model_dump() for each row"
     return "Pass one dict for each row"
-
-
-def items(source: object) -> Iterator[Read]:
-    """The rows of a source, with the default options."""
-    return iter(open_source(source))
-
-
-def items_async(source: object) -> AsyncIterator[Read]:
-    """The rows of a source, with the default options."""
-    return aiter(open_source(source))
