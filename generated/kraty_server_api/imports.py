@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
@@ -22,8 +22,44 @@ __all__ = [
     "Source",
 ]
 
-Source: TypeAlias = Iterable[Mapping[str, Any]] | str | os.PathLike[str]
-"""Rows, or a path to a file of rows."""
+
+class BinaryFile(Protocol):
+    """A file that is open for reading bytes, such as `sys.stdin.buffer`."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
+class ArrowStream(Protocol):
+    """A table of Arrow's interface, such as a data frame of pandas or polars."""
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
+
+
+class Cursor(Protocol):
+    """A cursor of the DB-API that has run a query."""
+
+    @property
+    def description(self) -> Any: ...
+
+    def fetchmany(self, size: int = ..., /) -> Sequence[Any]: ...
+
+
+class QueryResult(Protocol):
+    """A result of SQLAlchemy."""
+
+    def mappings(self) -> Iterable[Mapping[Any, Any]]: ...
+
+
+Source: TypeAlias = (
+    Iterable[Mapping[str, Any]]
+    | str
+    | os.PathLike[str]
+    | BinaryFile
+    | ArrowStream
+    | Cursor
+    | QueryResult
+)
+"""Rows, a path to a file of rows, an open file, a table, or the result of a query."""
 
 AsyncSource: TypeAlias = Source | AsyncIterable[Mapping[str, Any]]
 """The same, or rows that come asynchronously."""

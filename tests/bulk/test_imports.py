@@ -988,6 +988,26 @@ class TestFailuresFile:
         assert ["bad2"] == [line["externalPlayerId"] for line in lines(tmp_path / "f")]
         assert 0o600 == (tmp_path / "f").stat().st_mode & 0o777
 
+    def test_a_line_that_could_not_be_read(self, twin: Twin, tmp_path: Path) -> None:
+        """Its text can be fixed in the file, and is read with the columns of the source."""
+        server, source, file = MockPlatform(), tmp_path / "x.csv", tmp_path / "f.jsonl"
+        source.write_text("Id,Name\np1,Ann\np2,Bob,b\n")
+        mapping = {"externalPlayerId": "Id"}
+        imported(twin, server, source, mapping=mapping, failures=file)
+        file.write_text(file.read_text().replace("p2,Bob,b", "p2,Bob"))
+        assert 1 == imported(twin, server, file, mapping=mapping).applied
+        assert {"p1", "p2"} == {row["externalPlayerId"] for row in server.known.values()}
+
+    def test_a_line_that_nobody_fixed(self, twin: Twin, tmp_path: Path) -> None:
+        """It fails again, for the reason that it had."""
+        server, source, file = MockPlatform(), tmp_path / "x.csv", tmp_path / "f.jsonl"
+        source.write_text("externalPlayerId\np1,Ann\n")
+        assert 1 == imported(twin, server, source, failures=file).failed
+        again = tmp_path / "again.jsonl"
+        assert 1 == imported(twin, server, file, failures=again).failed
+        (before,), (after,) = lines(file), lines(again)
+        assert before | {"number": 1} == after
+
     def test_none_if_nothing_fails(self, twin: Twin, tmp_path: Path) -> None:
         """It is neither created nor named."""
         report = imported(twin, MockPlatform(), players(3), failures=tmp_path / "f")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 import pty
@@ -126,6 +127,17 @@ class TestImport:
         writer.start()
         assert main(["migrate", "wallet", "pipe.csv"]) == 0
         writer.join()
+        assert kraty.balance("p3", "gold") == 3
+
+    def test_standard_input(
+        self, kraty: Emulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """It needs a format, and its files are named after it."""
+        rows = wallet_rows(3).read_bytes()
+        for arguments, status in (([], 2), (["--format", "csv"], 0)):
+            monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(rows)))
+            assert main(["migrate", "wallet", "-", *arguments]) == status
+        assert "pass format= (--format)" in capsys.readouterr().err
         assert kraty.balance("p3", "gold") == 3
 
     def test_sums(self, kraty: Emulator) -> None:

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,7 +25,7 @@ from kraty_admin import KratyAdmin
 from .figures import Figure
 from .local import Local, local
 
-__all__ = ["PROOFS", "cluster", "kills", "speed", "volume"]
+__all__ = ["PROOFS", "cluster", "cost", "flat", "kills", "speed", "volume"]
 
 T = TypeVar("T")
 
@@ -104,25 +105,29 @@ def volume(folder: Path, *, sizes: Iterable[int]) -> list[Figure]:
 
 
 def kills(folder: Path, *, kills: int, rows: int) -> list[Figure]:
-    """Kill an import at random moments, resume it each time, and look at the ledger."""
+    """Kill the command at random moments, resume it each time, and look at the ledger."""
     random = Random(11)
     source = folder / "wallet.csv"
     _write(source, "wallet", rows, unknown=_UNKNOWN)
     killed = 0
     with local(folder) as kraty:
         while killed < kills:
-            with _start(kraty, source, folder, "wallet", 50) as importing:
-                assert importing.stdout is not None
-                assert importing.stdout.readline() == "begun\n"
+            with _command(kraty, source) as importing:
+                assert importing.stderr is not None
+                # Its first line of progress.
+                assert "rows/s" in importing.stderr.readline()
                 try:
                     importing.wait(random.uniform(0.0, 0.3))
                 except subprocess.TimeoutExpired:
                     killed += 1
                 importing.kill()
-            if importing.returncode == 0:
-                break  # there is nothing left to be killed
-        printed = _run(kraty, source, folder, "wallet", 50)
-        failures = (folder / "wallet.failures.jsonl").read_text(encoding="utf-8").splitlines()
+            if importing.returncode >= 0:
+                break  # it has ended: nothing is left to be killed
+        with _command(kraty, source) as importing:
+            output, _ = importing.communicate(timeout=_PATIENCE)
+        printed = json.loads(output)
+        file = source.with_name("wallet.csv.wallet.failures.jsonl")
+        failures = file.read_text(encoding="utf-8").splitlines()
         failed = Counter(json.loads(line)["number"] for line in failures)
         posted = Counter(
             (player, what, delta)
@@ -137,7 +142,18 @@ def kills(folder: Path, *, kills: int, rows: int) -> list[Figure]:
     )
     return [
         Figure("imports killed", killed, kills),
+        Figure("exit status at the end: some rows failed", importing.returncode, 6),
         Figure("rows", printed["rows"], rows),
+        Figure(
+            "rows reported as applied or skipped",
+            printed["applied"] + printed["skipped"],
+            rows - len(unknown),
+        ),
+        Figure(
+            "gold reported as imported",
+            printed["totals"]["gold"]["imported"],
+            sum(delta for _, _, delta in expected),
+        ),
         Figure("rows reported as failed", printed["failed"], len(unknown)),
         Figure("rows in the file of failures", len(failures), len(unknown)),
         # The header is line 1.
@@ -194,6 +210,84 @@ def _start(
     return subprocess.Popen(command, cwd=_TESTS, env=environment, stdout=subprocess.PIPE, text=True)
 
 
+def _command(kraty: Local, source: Path) -> subprocess.Popen[str]:
+    """Start the command; it resumes if it was started before."""
+    program = "import sys; from kraty_admin.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", program, "migrate", "wallet", source.name]
+    command += ["--chunk-size", "50", "--json", "--yes"]
+    if source.with_name(f"{source.name}.wallet.journal").exists():
+        command.append("--resume")
+    environment = {
+        **os.environ,
+        "KRATY_BASE_URL": kraty.base_url,
+        "KRATY_SERVER_KEY": kraty.api_key,
+    }
+    return subprocess.Popen(
+        command,
+        cwd=source.parent,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def cost(folder: Path, *, sizes: Mapping[int, float], turns: int = 3) -> list[Figure]:
+    """Compare the client's CPU time for balances with the least that an importer has to do.
+
+    Both run against a server that answers at once, in turns; the quickest of each counts.
+
+    Args:
+        folder: Where to keep files.
+        sizes: How many rows, and how many times the least an import may take.
+        turns: How often each runs.
+    """
+    figures: list[Figure] = []
+    for size, at_most in sizes.items():
+        source = folder / f"{size}.csv"
+        _write(source, "wallet", size, unknown=0)
+        floor = min(_cpu_seconds("floor", source, folder) for _ in range(turns))
+        took = min(_cpu_seconds("import", source, folder) for _ in range(turns))
+        figures += [
+            Figure(f"{size:,} rows, microseconds of CPU a row: the least", floor / size * 1e6),
+            Figure(f"{size:,} rows, microseconds of CPU a row: an import", took / size * 1e6),
+            Figure(f"{size:,} rows, rows per second of CPU", round(size / took)),
+            Figure(f"{size:,} rows, times the least", took / floor, at_most=at_most),
+        ]
+    return figures
+
+
+def flat(folder: Path, *, sizes: Iterable[int]) -> list[Figure]:
+    """Measure the memory of imports of different lengths, against the same server."""
+    figures: list[Figure] = []
+    for size in sizes:
+        source = folder / f"{size}.csv"
+        _write(source, "wallet", size, unknown=0)
+        done = _alone("import", source, folder)
+        source.unlink()
+        figures += [
+            Figure(f"{size:,} rows: applied", int(done["applied"]), size),
+            Figure(f"{size:,} rows: MiB above an idle client", done["mib"], at_most=40.0),
+            Figure(f"{size:,} rows: microseconds of CPU a row", done["seconds"] / size * 1e6),
+        ]
+    return figures
+
+
+def _cpu_seconds(what: str, source: Path, folder: Path) -> float:
+    return _alone(what, source, folder)["seconds"]
+
+
+def _alone(what: str, source: Path, folder: Path) -> dict[str, float]:
+    """Run the program that imports into a server that answers at once."""
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        command = [sys.executable, "-m", "proofs.programs.import_cost", what, str(source), scratch]
+        done = subprocess.run(
+            command, cwd=_TESTS, capture_output=True, text=True, timeout=_PATIENCE, check=True
+        )
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
 def _run(kraty: Local, source: Path, folder: Path, kind: str, chunk_size: int) -> dict[str, Any]:
     """Import to the end; returns what it printed."""
     with _start(kraty, source, folder, kind, chunk_size) as importing:
@@ -206,6 +300,10 @@ PROOFS: Final[Mapping[str, Callable[[Path], list[Figure]]]] = {
     "An import next to a loop": partial(speed, chunks=200, latency=0.1),
     "An import killed and resumed": partial(kills, kills=50, rows=100_000),
     "An import on two workers of dask, one killed": cluster,
+    "CPU of an import next to the least that it has to do": partial(
+        cost, sizes={300_000: 3.5, 1_000_000: 4.0}
+    ),
+    "Memory of the client alone": partial(flat, sizes=(1_000_000, 10_000_000)),
     "Millions of rows": partial(volume, sizes=(100_000, 1_000_000)),
 }
 

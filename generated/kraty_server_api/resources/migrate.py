@@ -185,7 +185,9 @@ class Migrate:
 
         Args:
             rows: The rows, as dicts with the API's names; or the path of a CSV, TSV, JSONL,
-                JSON or Parquet file, whose columns `mapping` and `preset` name.
+                JSON or Parquet file, an open binary file, a data frame or another Arrow table, a
+                database cursor, or a result of SQLAlchemy, whose columns `mapping` and `preset`
+                name.
             mapping: Which column or path each field is read from, such as
                 `{"externalPlayerId": "PlayFabId"}`; `"=gold"` is the text `gold` itself.
             preset: The columns of a platform's export: `playfab`, `firebase` or `lootlocker`.
@@ -265,7 +267,9 @@ class Migrate:
 
         Args:
             rows: The rows, as dicts with the API's names; or the path of a CSV, TSV, JSONL,
-                JSON or Parquet file, whose columns `mapping` and `preset` name.
+                JSON or Parquet file, an open binary file, a data frame or another Arrow table, a
+                database cursor, or a result of SQLAlchemy, whose columns `mapping` and `preset`
+                name.
             mapping: Which column or path each field is read from, such as
                 `{"externalPlayerId": "PlayFabId"}`; `"=gold"` is the text `gold` itself.
             preset: The columns of a platform's export: `playfab`, `firebase` or `lootlocker`.
@@ -345,7 +349,9 @@ class Migrate:
 
         Args:
             rows: The rows, as dicts with the API's names; or the path of a CSV, TSV, JSONL,
-                JSON or Parquet file, whose columns `mapping` and `preset` name.
+                JSON or Parquet file, an open binary file, a data frame or another Arrow table, a
+                database cursor, or a result of SQLAlchemy, whose columns `mapping` and `preset`
+                name.
             mapping: Which column or path each field is read from, such as
                 `{"externalPlayerId": "PlayFabId"}`; `"=gold"` is the text `gold` itself.
             preset: The columns of a platform's export: `playfab`, `firebase` or `lootlocker`.
@@ -555,7 +561,9 @@ class AsyncMigrate:
 
         Args:
             rows: The rows, as dicts with the API's names; or the path of a CSV, TSV, JSONL,
-                JSON or Parquet file, whose columns `mapping` and `preset` name. They may be an
+                JSON or Parquet file, an open binary file, a data frame or another Arrow table, a
+                database cursor, or a result of SQLAlchemy, whose columns `mapping` and `preset`
+                name. They may be an
                 asynchronous iterable.
             mapping: Which column or path each field is read from, such as
                 `{"externalPlayerId": "PlayFabId"}`; `"=gold"` is the text `gold` itself.
@@ -639,7 +647,9 @@ class AsyncMigrate:
 
         Args:
             rows: The rows, as dicts with the API's names; or the path of a CSV, TSV, JSONL,
-                JSON or Parquet file, whose columns `mapping` and `preset` name. They may be an
+                JSON or Parquet file, an open binary file, a data frame or another Arrow table, a
+                database cursor, or a result of SQLAlchemy, whose columns `mapping` and `preset`
+                name. They may be an
                 asynchronous iterable.
             mapping: Which column or path each field is read from, such as
                 `{"externalPlayerId": "PlayFabId"}`; `"=gold"` is the text `gold` itself.
@@ -723,7 +733,9 @@ class AsyncMigrate:
 
         Args:
             rows: The rows, as dicts with the API's names; or the path of a CSV, TSV, JSONL,
-                JSON or Parquet file, whose columns `mapping` and `preset` name. They may be an
+                JSON or Parquet file, an open binary file, a data frame or another Arrow table, a
+                database cursor, or a result of SQLAlchemy, whose columns `mapping` and `preset`
+                name. They may be an
                 asynchronous iterable.
             mapping: Which column or path each field is read from, such as
                 `{"externalPlayerId": "PlayFabId"}`; `"=gold"` is the text `gold` itself.

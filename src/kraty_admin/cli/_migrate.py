@@ -45,7 +45,7 @@ class Importer(Protocol):
 
     def __call__(
         self,
-        rows: Path,
+        rows: Path | IO[bytes],
         *,
         mapping: Mapping[str, str] | None,
         preset: str | None,
@@ -69,6 +69,8 @@ _SHOWN: Final = 10
 
 _PART: Final = 1 << 20
 """How many bytes of a file are read at a time."""
+
+_STDIN: Final = Path("-")
 
 _SHOW_CURSOR: Final = "\x1b[?25h"
 
@@ -152,7 +154,9 @@ def _read_options(*, rename: tuple[str, ...], only: tuple[str, ...], **others: A
 
 @click.command()
 @click.argument("kind", type=click.Choice(["players", "wallet", "inventory"]))
-@click.argument("source", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument(
+    "source", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+)
 @click.option(
     "--map",
     "pairs",
@@ -225,6 +229,8 @@ def migrate(
 ) -> None:
     """Import players, balances (wallet) or items (inventory) from SOURCE.
 
+    SOURCE is a file, or - for standard input, which needs --format.
+
     Stop with Ctrl-C at any time; continue with --resume. Failed rows are written to a file: fix
     them there and import that file. The exit status is 0 only if no row failed and no row was a
     duplicate; otherwise it is 6. Rows that a rule of the preset or an option leaves out are
@@ -251,12 +257,13 @@ def migrate(
             failures=failures,
         )
         return
-    journal = journal or source.with_name(f"{source.name}.{kind}.journal")
+    beside = Path("stdin") if source == _STDIN else source
+    journal = journal or beside.with_name(f"{beside.name}.{kind}.journal")
     if resume and not journal.exists():
         raise refusal(f"there is no journal {journal}: nothing to resume")
     with state.client() as kraty:
         state.confirm(kraty, f"Import {kind} from {str(source)!r}{_size(source)}")
-        failures = failures or source.with_name(f"{source.name}.{kind}.failures.jsonl")
+        failures = failures or beside.with_name(f"{beside.name}.{kind}.failures.jsonl")
         again = _resume_command(state.arguments)
         with _interruptible(again) as stop, _progress(state.out) as show:
             last: list[ImportReport] = []
@@ -268,7 +275,7 @@ def migrate(
 
             try:
                 report = _importer(kraty, kind)(
-                    source,
+                    _opened(source),
                     mapping=mapping,
                     preset=preset,
                     read_options=read_options,
@@ -299,7 +306,11 @@ def migrate(
                     code="interrupted",
                     exit_status=INTERRUPTED,
                 ) from None
-    _finish(state, kind, report)
+    _finish(state, kind, pairs, report)
+
+
+def _opened(source: Path) -> Path | IO[bytes]:
+    return sys.stdin.buffer if source == _STDIN else source
 
 
 def _size(source: Path) -> str:
@@ -330,17 +341,19 @@ def _stopped(error: ImportStoppedError, again: str) -> CommandError:
     return CommandError(error.message, code="import_stopped", exit_status=status, advice=advice)
 
 
-def _finish(state: State, kind: Kind, report: ImportReport) -> None:
+def _finish(state: State, kind: Kind, pairs: tuple[str, ...], report: ImportReport) -> None:
     """Print what became of the import, and what to do about the rows that failed."""
     _show_report(state.out, report)
     if report.complete:
         return
     if report.failures is not None:
-        again = shlex.join(["kraty-admin", "migrate", kind, report.failures])
+        # Rows in it have the API's fields; a line of text that was fixed has the columns of the
+        # source, which need the mapping.
+        maps = [word for pair in pairs for word in ("--map", pair)]
+        again = shlex.join(["kraty-admin", "migrate", kind, report.failures, *maps])
         state.out.say(
             f"Not imported: {report.failed + report.duplicates:,}. {report.failures} holds these "
-            f"rows and the reasons. Fix them there, and import them without --map and --preset: "
-            f"{again}"
+            f"rows and the reasons. Fix them there, and import them: {again}"
         )
     click.get_current_context().exit(SOME_FAILED)
 
@@ -505,7 +518,7 @@ def _dry_run(
         problems = failures or Path(folder, "problems.jsonl")
         report = dry_run(
             kind,
-            source,
+            _opened(source),
             mapping=mapping,
             preset=preset,
             read_options=read_options,

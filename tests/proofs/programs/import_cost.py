@@ -1,4 +1,4 @@
-"""A program that imports balances at a server that answers at once, and tells its CPU time.
+"""A program that imports balances into a server that answers at once, and prints what it took.
 
     python -m proofs.programs.import_cost floor|import SOURCE FOLDER
 
@@ -25,6 +25,8 @@ from typing import Any, Final
 import httpx
 
 from kraty_admin import KratyAdmin
+
+from .importing import memory
 
 CHUNK: Final = 1000
 
@@ -115,12 +117,14 @@ def _import(source: Path, folder: Path, url: str) -> int:
 
 
 def main(what: str, source: Path, folder: Path) -> None:
-    """Do one of the two, and tell how much CPU time it took."""
+    """Do one of the two. Print its CPU time, and the memory that it took at most."""
     with _server() as url:
+        before = memory("VmRSS")
         started = time.process_time()
         applied = _floor(source, url) if what == "floor" else _import(source, folder, url)
         seconds = time.process_time() - started
-    print(json.dumps({"applied": applied, "seconds": seconds}), flush=True)
+    mib = (memory("VmHWM") - before) / 1024
+    print(json.dumps({"applied": applied, "seconds": seconds, "mib": mib}), flush=True)
 
 
 if __name__ == "__main__":

@@ -214,7 +214,9 @@ class OddBodies:
 
         Args:
             rows: The rows, as dicts with the API's names; or the path of a CSV, TSV, JSONL,
-                JSON or Parquet file, whose columns `mapping` and `preset` name.
+                JSON or Parquet file, an open binary file, a data frame or another Arrow table, a
+                database cursor, or a result of SQLAlchemy, whose columns `mapping` and `preset`
+                name.
             mapping: Which column or path each field is read from, such as
                 `{"externalPlayerId": "PlayFabId"}`; `"=gold"` is the text `gold` itself.
             preset: The columns of a platform's export: `playfab`, `firebase` or `lootlocker`.
@@ -451,7 +453,9 @@ class AsyncOddBodies:
 
         Args:
             rows: The rows, as dicts with the API's names; or the path of a CSV, TSV, JSONL,
-                JSON or Parquet file, whose columns `mapping` and `preset` name. They may be an
+                JSON or Parquet file, an open binary file, a data frame or another Arrow table, a
+                database cursor, or a result of SQLAlchemy, whose columns `mapping` and `preset`
+                name. They may be an
                 asynchronous iterable.
             mapping: Which column or path each field is read from, such as
                 `{"externalPlayerId": "PlayFabId"}`; `"=gold"` is the text `gold` itself.
