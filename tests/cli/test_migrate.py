@@ -140,6 +140,18 @@ class TestImport:
         assert "pass format= (--format)" in capsys.readouterr().err
         assert kraty.balance("p3", "gold") == 3
 
+    def test_options_of_reading(self, kraty: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
+        """The options reach the reader, and what they leave out does not change the status."""
+        Path("x.txt").write_text("id;GO;SI\np1;5;1\np2;0;1\np3;7;1\n")
+        maps = ("externalPlayerId=id", "amount=GO", "economyKey==GO")
+        options = [option for each in maps for option in ("--map", each)]
+        options += ["--format", "csv", "--delimiter", ";", "--rename", "GO=gold", "--skip-zero"]
+        assert main(["migrate", "wallet", "x.txt", *options, "--limit", "2", "--json"]) == 0
+        report = json.loads(capsys.readouterr().out)
+        assert (report["read"], report["applied"], report["left_out"]) == (2, 1, 1)
+        assert report["left_out_reasons"] == {"zero": 1}
+        assert kraty.balance("p1", "gold") == 5
+
     def test_sums(self, kraty: Emulator) -> None:
         """Amounts of one player and currency are added up on request."""
         Path("log.csv").write_text("id,gold\np1,100\np1,50\np1,25\n")
@@ -155,6 +167,8 @@ class TestImport:
             pytest.param(["--patience", "-1"], id="patience"),
             pytest.param(["--map", "nothing"], id="map"),
             pytest.param(["--preset", "nobody"], id="preset"),
+            pytest.param(["--include", "nothing"], id="include"),
+            pytest.param(["--limit", "0"], id="limit"),
             pytest.param(["--in-flight", "0"], id="in flight"),
             pytest.param(["--map", "externalPlayerId=Nowhere"], id="no such column"),
         ],

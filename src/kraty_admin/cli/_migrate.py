@@ -130,8 +130,8 @@ _READING: Final = (
     click.option(
         "--include",
         multiple=True,
-        type=click.Choice(["expiring", "rentals", "banned", "disabled"]),
-        help="Also import what presets leave out. Repeat it for each.",
+        metavar="WHAT",
+        help="Also import what presets leave out, such as expiring or banned. Repeat it for each.",
     ),
     click.option("--skip-zero", is_flag=True, help="Leave out amounts and quantities of zero."),
     click.option("--limit", type=int, metavar="N", help="Read only the first N rows."),
@@ -166,8 +166,8 @@ def _read_options(*, rename: tuple[str, ...], only: tuple[str, ...], **others: A
 )
 @click.option(
     "--preset",
-    type=click.Choice(["playfab", "firebase", "lootlocker"]),
-    help="Read an export of this platform.",
+    metavar="PLATFORM",
+    help="Read an export of this platform, such as playfab, firebase or lootlocker.",
 )
 @_reading
 @click.option(
