@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ..errors import KratyError
 
 __all__ = ["OutboxConflictError", "OutboxError", "OutboxTargetError"]
@@ -22,9 +25,18 @@ class OutboxConflictError(OutboxError):
     cannot fix this: find out which of the two calls is right.
     """
 
-    def __init__(self, message: str, *, intent_id: int = 0, idempotency_key: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        facts: Mapping[str, Any] | None = None,
+        *,
+        intent_id: int = 0,
+        idempotency_key: str = "",
+    ) -> None:
         super().__init__(message)
-        self.intent_id = intent_id
+        facts = facts or {}
+        self.intent_id: int = intent_id or facts.get("intent_id", 0)
         """The id of the intent that holds the key."""
-        self.idempotency_key = idempotency_key
+        self.idempotency_key: str = idempotency_key or facts.get("idempotency_key", "")
         """The key."""
+        self._set_facts(intent_id=self.intent_id, idempotency_key=self.idempotency_key)

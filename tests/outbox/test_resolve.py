@@ -1,0 +1,166 @@
+"""What people do: look, decide, retry, purge and forget."""
+
+from __future__ import annotations
+
+import pickle
+from datetime import timedelta
+from typing import Any, Literal
+
+import pytest
+
+from kraty_admin import outbox
+from kraty_admin.emulator import Fault
+
+from .testkit import DAY, TRUSTED, Studio, Time
+
+LOST = Fault("drop", when="after")
+
+
+@pytest.fixture
+def unknown(shop: Studio, time: Time) -> outbox.Intent[Any]:
+    """An intent that paid out without an answer, a day ago."""
+    shop.emulator.faults.add(LOST, operation="wallet.credit")
+    recorded = shop.credit("k")
+    shop.drain()
+    time.advance(DAY)
+    shop.drain()
+    return shop.intent(recorded.id)
+
+
+@pytest.mark.parametrize(
+    ("action", "state"),
+    [pytest.param("applied", "done", id="applied"), pytest.param("abandon", "abandoned", id="no")],
+)
+def test_a_decision_is_kept(
+    shop: Studio,
+    time: Time,
+    unknown: outbox.Intent[Any],
+    action: Literal["applied", "abandon"],
+    state: str,
+) -> None:
+    """It says who decided, why and when; and nothing is sent any more."""
+    intent = outbox.resolve(shop.engine, unknown.id, action, by="ann", why="in the ledger \ud83d")
+    note = intent.notes[0]
+    assert state == intent.state
+    assert (action, "ann", "in the ledger \ud83d") == (note["action"], note["by"], note["why"])
+    assert unknown.stopped_at is not None
+    assert unknown.stopped_at.isoformat() <= note["at"]
+    shop.credit("l")
+    time.advance(DAY)
+    assert 1 == shop.drain().done
+    assert 2 == len(shop.sent())
+    with pytest.raises(outbox.OutboxError, match=f"is {state}"):
+        outbox.resolve(shop.engine, unknown.id, "send-again", by="bob", why="x")
+
+
+def test_sending_again_starts_a_new_day(
+    shop: Studio, time: Time, unknown: outbox.Intent[Any]
+) -> None:
+    """A person who says so pays out again, for which there are 23 hours again."""
+    outbox.resolve(shop.engine, unknown.id, "send-again", by="ann", why="not in the ledger")
+    time.advance(2 * DAY)
+    shop.emulator.faults.add(LOST, operation="wallet.credit")
+    assert 1 == shop.drain().retried
+    time.advance(TRUSTED - timedelta(minutes=1))
+    assert 1 == shop.drain().done
+    assert 1000 == shop.emulator.balance("player_42", "gold")
+
+
+def test_an_intent_that_is_sent_again_holds_back_later_ones(
+    shop: Studio, time: Time, unknown: outbox.Intent[Any]
+) -> None:
+    """It is the player's first one again."""
+    shop.credit("l")
+    outbox.resolve(shop.engine, unknown.id, "send-again", by="ann", why="x")
+    shop.emulator.faults.add(LOST, operation="wallet.credit")
+    assert 0 == shop.drain().done
+    assert ["pending", "pending"] == shop.states()
+
+
+def test_what_cannot_be_decided(shop: Studio) -> None:
+    """Each mistake is named, and changes nothing."""
+    recorded = shop.credit("k")
+    action: Any = "forget"
+    with pytest.raises(outbox.OutboxError, match="no intent 99"):
+        outbox.resolve(shop.engine, 99, "applied", by="ann", why="x")
+    with pytest.raises(outbox.OutboxError, match="is pending; it must be `unknown`"):
+        outbox.resolve(shop.engine, recorded.id, "applied", by="ann", why="x")
+    with pytest.raises(outbox.OutboxError, match="is pending; it must be `refused`"):
+        outbox.retry(shop.engine, recorded.id, by="ann", why="x")
+    with pytest.raises(ValueError, match="action"):
+        outbox.resolve(shop.engine, recorded.id, action, by="ann", why="x")
+    with pytest.raises(ValueError, match="by"):
+        outbox.resolve(shop.engine, recorded.id, "applied", by=" ", why="x")
+    assert ((), "pending") == (shop.intent(recorded.id).notes, shop.intent(recorded.id).state)
+
+
+def test_status(shop: Studio, unknown: outbox.Intent[Any]) -> None:
+    """Monitoring sees how many wait, and since when."""
+    recorded = shop.credit("l")
+    status = outbox.status(shop.engine)
+    assert {"pending": 1, "unknown": 1} == status.counts
+    assert (recorded.created_at, unknown.stopped_at) == (
+        status.oldest_open,
+        status.oldest_unknown,
+    )
+
+
+def test_find(shop: Studio) -> None:
+    """Intents are found by id, state and player, the latest first."""
+    first, second = shop.credit("1", "a"), shop.credit("2", "b")
+    shop.drain(limit=1)
+    assert [second.id, first.id] == [i.id for i in outbox.find(shop.engine)]
+    assert [second.id] == [i.id for i in outbox.find(shop.engine, limit=1)]
+    assert [second.id] == [i.id for i in outbox.find(shop.engine, player="b")]
+    assert [first.id] == [i.id for i in outbox.find(shop.engine, state="done")]
+
+
+def test_purge_keeps_what_is_open(shop: Studio, time: Time, unknown: outbox.Intent[Any]) -> None:
+    """Only what ended long enough ago loses its content, and only once."""
+    old = shop.credit("old", "a")
+    shop.drain()
+    time.advance(timedelta(days=401))
+    new = shop.credit("new", "b")
+    shop.drain()
+    waiting = shop.credit("waiting", "c")
+    assert 1 == outbox.purge(shop.engine)
+    assert 0 == outbox.purge(shop.engine)
+    assert [(), ("b",), ("c",), ("player_42",)] == [
+        shop.intent(i.id).players for i in (old, new, waiting, unknown)
+    ]
+    assert shop.intent(old.id).result is None
+    assert 1 == shop.drain().done
+    with pytest.raises(ValueError, match="older_than"):
+        outbox.purge(shop.engine, older_than=timedelta(-1))
+
+
+def test_forget_a_player(shop: Studio) -> None:
+    """A player who is erased without the outbox is forgotten in the caller's transaction."""
+    done = shop.credit("1", "a")
+    shop.drain()
+    waiting = shop.credit("2", "a")
+    with shop.engine.begin() as connection:
+        assert 1 == outbox.forget_player(connection, "a")
+    assert ((), ("a",)) == (shop.intent(done.id).players, shop.intent(waiting.id).players)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        outbox.OutboxError("m"),
+        outbox.OutboxTargetError("m"),
+        outbox.OutboxConflictError("m", intent_id=7, idempotency_key="k"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_errors_pickle(error: outbox.OutboxError) -> None:
+    """An error reaches another process with all that it knows."""
+    copy = pickle.loads(pickle.dumps(error))
+    assert (type(error), str(error), vars(error)) == (type(copy), str(copy), vars(copy))
+
+
+def test_a_conflict_is_rebuilt_from_its_arguments() -> None:
+    """Tools that keep an error's class and `args` only lose nothing."""
+    error = outbox.OutboxConflictError("m", intent_id=7, idempotency_key="k")
+    copy = type(error)(*error.args)
+    assert (7, "k") == (copy.intent_id, copy.idempotency_key)

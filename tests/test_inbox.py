@@ -1,0 +1,90 @@
+"""Webhooks are handled once, in the caller's transaction."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.orm import Session
+
+from kraty_admin import inbox, outbox
+from kraty_admin.models import WebhookEvent
+
+TABLES = outbox.Tables(prefix="hooks_")
+EVENT = WebhookEvent({"id": "evt_1", "eventName": "grant.created", "data": {}})
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[sa.Engine]:
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'studio.db'}")
+    TABLES.metadata.create_all(engine)
+    yield engine
+    engine.dispose()
+
+
+def test_an_event_is_new_once(engine: sa.Engine) -> None:
+    """A redelivery, in the same transaction or a later one, is not new."""
+    with Session(engine) as session, session.begin():
+        assert inbox.once(session, EVENT, tables=TABLES)
+        assert not inbox.once(session, EVENT, tables=TABLES)
+    with engine.begin() as connection:
+        assert not inbox.once(connection, EVENT, tables=TABLES)
+        assert inbox.once(connection, WebhookEvent({"id": "evt_2"}), tables=TABLES)
+
+
+def test_an_event_whose_effect_was_rolled_back(engine: sa.Engine) -> None:
+    """It is still new, so that the next delivery handles it."""
+    with Session(engine) as session:
+        assert inbox.once(session, EVENT, tables=TABLES)
+        session.rollback()
+    with Session(engine) as session:
+        assert inbox.once(session, EVENT, tables=TABLES)
+
+
+def test_an_event_in_an_asynchronous_session(engine: sa.Engine) -> None:
+    """The awaited twin does the same."""
+
+    async def main() -> list[bool]:
+        engine_async = create_async_engine(f"sqlite+aiosqlite:///{engine.url.database}")
+        async with AsyncSession(engine_async) as session, session.begin():
+            first = await inbox.once_async(session, EVENT, tables=TABLES)
+        async with engine_async.begin() as connection:
+            second = await inbox.once_async(connection, EVENT, tables=TABLES)
+        await engine_async.dispose()
+        return [first, second]
+
+    assert [True, False] == asyncio.run(main())
+
+
+@pytest.mark.parametrize("event", [{}, {"id": ""}, {"id": 7}], ids=["none", "empty", "number"])
+def test_an_event_without_an_id(engine: sa.Engine, event: dict[str, Any]) -> None:
+    """It cannot be recognised, so it is an error and not new each time."""
+    with engine.begin() as connection, pytest.raises(ValueError, match="no id"):
+        inbox.once(connection, WebhookEvent(event), tables=TABLES)
+
+
+def test_sessions_of_the_other_kind(engine: sa.Engine) -> None:
+    """The error names the twin."""
+    anything: Any = engine
+    with pytest.raises(TypeError, match="once_async"):
+        inbox.once(anything, EVENT)
+    with pytest.raises(TypeError, match="once takes"):
+        asyncio.run(inbox.once_async(anything, EVENT))
+
+
+def test_old_events_are_purged(engine: sa.Engine) -> None:
+    """Those that arrived long ago are forgotten; a redelivery of them is new."""
+    with engine.begin() as connection:
+        inbox.once(connection, EVENT, tables=TABLES)
+        connection.execute(TABLES.inbox.update().values(received_ms=1))
+        inbox.once(connection, WebhookEvent({"id": "evt_2"}), tables=TABLES)
+    assert 1 == inbox.purge(engine, tables=TABLES)
+    assert 1 == inbox.purge(engine, older_than=timedelta(-1), tables=TABLES)
+    with engine.begin() as connection:
+        assert inbox.once(connection, EVENT, tables=TABLES)
