@@ -6,7 +6,12 @@ import json
 from typing import Any
 
 import attrs
+import httpx
 import pytest
+
+from kraty_admin import KratyAdmin
+from kraty_admin.emulator._contract import load_contract
+from kraty_admin.params import CurrencyRewardEntryParam
 
 from .testkit import OTHER_GAME_KEY, SERVER_KEY, Api, StoppedClock, dump
 
@@ -76,35 +81,6 @@ CHANGES = [
             {"entries": [{"type": "currency", "currencyKey": "gold", "amount": 6}]},
         ),
         id="createGrant",
-    ),
-    pytest.param(
-        Change("/players/alice/ban", {"reason": "x"}, "/players/bob/ban", {"reason": "y"}),
-        id="banPlayer",
-    ),
-    pytest.param(
-        Change(
-            "/players/alice/delete",
-            {"reason": "test"},
-            "/players/bob/delete",
-            {"reason": "studio_request"},
-        ),
-        id="deletePlayer",
-    ),
-    pytest.param(
-        Change(
-            "/games/game_1/events/quick_brawl/lobbies",
-            {"key": "m1", "externalPlayerIds": ["alice"]},
-            "/games/game_1/events/weekly_ladder/lobbies",
-            {"key": "m2", "externalPlayerIds": ["alice"]},
-        ),
-        id="pushLobby",
-    ),
-    pytest.param(
-        Change("/players/alice/unban", {}, "/players/bob/unban", {"more": 1}), id="unbanPlayer"
-    ),
-    pytest.param(
-        Change("/players/alice/merge-into/bob", {}, "/players/bob/merge-into/alice", {"more": 1}),
-        id="mergePlayers",
     ),
 ]
 
@@ -220,8 +196,73 @@ def test_a_replay_outlives_its_player(api: Api) -> None:
     assert api.get("/players/alice").status == 404
 
 
-def test_an_acks_key_is_remembered_too(api: Api) -> None:
-    """Another grant under the same key is refused."""
+STATES = [
+    pytest.param(
+        "/players/alice/ban",
+        {"reason": "x"},
+        {"applied": True},
+        {"applied": False},
+        id="banPlayer",
+    ),
+    pytest.param(
+        "/players/alice/unban", {}, {"applied": True}, {"applied": False}, id="unbanPlayer"
+    ),
+    pytest.param(
+        "/players/alice/delete",
+        {"reason": "test"},
+        {"status": "erased"},
+        {"status": "no_op_already_erased"},
+        id="deletePlayer",
+    ),
+    pytest.param(
+        "/players/alice/merge-into/bob",
+        {},
+        {"status": "merged"},
+        {"status": "no_op_already_merged"},
+        id="mergePlayers",
+    ),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "first", "again"), STATES)
+def test_a_repeat_shows_the_state(
+    api: Api,
+    clock: StoppedClock,
+    path: str,
+    body: dict[str, Any],
+    first: dict[str, Any],
+    again: dict[str, Any],
+) -> None:
+    """These operations have no idempotency key: a repeat shows that there was nothing to do."""
+    if path.endswith("unban"):
+        api.post("/players/alice/ban", {"reason": "x"})
+    keyed = {**body, "idempotencyKey": "k"}
+    done = api.post(path, keyed).data
+    assert first == {name: done[name] for name in first}
+    ledger = api.deltas()
+    clock.advance(60)
+    api.told()
+    repeated = api.post(path, keyed).data
+    assert again == {name: repeated[name] for name in again}
+    assert (ledger, []) == (api.deltas(), api.told())
+    # The key that every POST carries takes no other call.
+    other = api.post(path.replace("alice", "carol"), keyed)
+    assert other.status in (200, 404)
+
+
+def test_a_lobbys_key_is_the_one_in_its_body(api: Api, clock: StoppedClock) -> None:
+    """A repeat returns the lobby; the key that every POST carries does not matter."""
+    path = "/games/game_1/events/quick_brawl/lobbies"
+    body = {"key": "m1", "externalPlayerIds": ["alice"]}
+    first = api.post(path, {**body, "idempotencyKey": "k"})
+    clock.advance(2 * DAY)
+    assert first.data["id"] == api.post(path, {**body, "idempotencyKey": "k2"}).data["id"]
+    other = api.post(path, {**body, "key": "m2", "idempotencyKey": "k"})
+    assert first.data["id"] != other.data["id"]
+
+
+def test_acking_again_returns_the_same_grant(api: Api) -> None:
+    """A second ack needs no key, and a key of another ack does not matter."""
     grants = [
         api.post(
             "/players/alice/grants",
@@ -233,10 +274,50 @@ def test_an_acks_key_is_remembered_too(api: Api) -> None:
         for number in range(2)
     ]
     body = {"idempotencyKey": "k"}
-    acked = api.post(f"/players/alice/grants/{grants[0]}/ack", body)
-    assert api.post(f"/players/alice/grants/{grants[0]}/ack", body).body == acked.body
-    refused = api.post(f"/players/alice/grants/{grants[1]}/ack", body)
-    assert refused.error == (409, "idempotency_conflict")
+    acked = [api.post(f"/players/alice/grants/{grant}/ack", body).data for grant in grants]
+    assert ["claimed", "claimed"] == [grant["status"] for grant in acked]
+    assert acked[0] == api.post(f"/players/alice/grants/{grants[0]}/ack", body).data
+
+
+DEFAULTS = {"kind": "reward", "sourceKind": "api"}
+
+
+@pytest.mark.parametrize("left_out", [set(), {"kind"}, {"sourceKind"}, {"kind", "sourceKind"}])
+@pytest.mark.parametrize("again_without", [set(), {"kind"}, {"sourceKind"}, {"kind", "sourceKind"}])
+def test_a_default_that_is_spelled_out_is_the_same_request(
+    api: Api, left_out: set[str], again_without: set[str]
+) -> None:
+    """SDKs differ in whether they send the defaults of a grant. A receipt replays all the same."""
+    entries = [{"type": "currency", "currencyKey": "gold", "amount": 5}]
+    body = {"idempotencyKey": "k", "entries": entries, **DEFAULTS}
+
+    def without(names: set[str]) -> dict[str, Any]:
+        return {name: value for name, value in body.items() if name not in names}
+
+    first = api.post("/players/alice/grants", without(left_out))
+    again = api.post("/players/alice/grants", without(again_without))
+    assert (201, 200, first.body) == (first.status, again.status, again.body)
+    other = api.post("/players/alice/grants", {**body, "kind": "crate"})
+    assert other.error == (409, "idempotency_conflict")
+
+
+def test_the_sdk_sends_the_contracts_defaults() -> None:
+    """The defaults that the emulator fills in are those that the SDK sends."""
+    requests: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        requests.append(request)
+        return httpx.Response(201, json={"data": {}})
+
+    gold: CurrencyRewardEntryParam = {"type": "currency", "currencyKey": "gold", "amount": 5}
+    with (
+        httpx.Client(transport=httpx.MockTransport(answer)) as transport,
+        KratyAdmin(api_key="a.b", http_client=transport) as client,
+    ):
+        client.grants.create("alice", idempotency_key="k", entries=[gold])
+    sent = json.loads(requests[0].content)
+    route, _ = load_contract().find("POST", b"/server/v1/players/alice/grants")
+    assert DEFAULTS == route.defaults == {name: sent[name] for name in DEFAULTS}
 
 
 def test_expired_answers_do_not_pile_up(api: Api, clock: StoppedClock) -> None:

@@ -99,20 +99,20 @@ def test_an_operation_without_a_handler_is_an_error(clock: StoppedClock) -> None
 
 
 @pytest.mark.parametrize(
-    "authorization",
+    ("authorization", "code"),
     [
-        pytest.param("", id="missing"),
-        pytest.param("Bearer", id="no key"),
-        pytest.param("Bearer ", id="empty key"),
-        pytest.param("Bearer krt_emulator_game1.other", id="wrong secret"),
-        pytest.param("Bearer krt_emulator_game1", id="prefix only"),
-        pytest.param(f"Basic {SERVER_KEY}", id="other scheme"),
-        pytest.param(SERVER_KEY, id="no scheme"),
+        pytest.param("", "unauthenticated", id="missing"),
+        pytest.param("Bearer", "session_invalid", id="no key"),
+        pytest.param("Bearer ", "session_invalid", id="empty key"),
+        pytest.param("Bearer krt_emulator_game1.other", "session_invalid", id="wrong secret"),
+        pytest.param("Bearer krt_emulator_game1", "session_invalid", id="prefix only"),
+        pytest.param(f"Basic {SERVER_KEY}", "session_invalid", id="other scheme"),
+        pytest.param(SERVER_KEY, "session_invalid", id="no scheme"),
     ],
 )
 @pytest.mark.parametrize(("method", "path"), PATHS)
-def test_a_key_is_needed(api: Api, method: str, path: str, authorization: str) -> None:
-    """Everywhere, and before anything else is looked at."""
+def test_a_key_is_needed(api: Api, method: str, path: str, authorization: str, code: str) -> None:
+    """A missing and a wrong key are told apart, before anything else is checked."""
     answer = api.platform.answer(
         Request(
             method=method,
@@ -122,7 +122,7 @@ def test_a_key_is_needed(api: Api, method: str, path: str, authorization: str) -
         )
     )
     assert answer.status == 401
-    assert parse(answer.body)["error"]["code"] == "unauthenticated"
+    assert code == parse(answer.body)["error"]["code"]
 
 
 def test_the_scheme_is_written_either_way(api: Api) -> None:

@@ -130,7 +130,7 @@ OPERATIONS: dict[str, tuple[str, dict[str, str]]] = {
         pytest.param("GET", "/nowhere", 404, "not_found", id="unknown path"),
         pytest.param("DELETE", "/ping", 405, "not_found", id="wrong method"),
         pytest.param("POST", "/players/a/ban", 400, "validation_failed", id="no body"),
-        pytest.param("GET", "/games/game_2/lobbies/x", 403, "tenant_mismatch", id="other game"),
+        pytest.param("GET", "/games/game_2/lobbies/x", 403, "forbidden", id="other game"),
     ],
 )
 def test_refusals_are_envelopes(

@@ -181,9 +181,8 @@ class Model:
         if earlier is not None:
             if earlier.call != call:
                 return Refused(409, "idempotency_conflict")
-            if call.method in _ADJUSTMENTS:
-                return Done({**earlier.data, "applied": False}, replayed=True)
-            return Done(earlier.data, replayed=True if call.method == "grants.create" else None)
+            again = {"applied": False} if call.method in _ADJUSTMENTS else {}
+            return Done({**earlier.data, **again}, replayed=True)
         try:
             return self._handlers[call.method](call)
         except _RefusedError as refused:
@@ -198,7 +197,8 @@ class Model:
         if call.method == "grants.create":
             expires_at = call.options.get("expires_at")
             self.grants.append(Grant(data["id"], self.players[call.args[0]], expires_at))
-        if key is not None:
+        # The other operations have no key, or no documents that say what it is for.
+        if key is not None and call.method in (*_ADJUSTMENTS, "grants.create"):
             self.answers[call.method, key] = Answer(call, data, self.now)
 
     def answer(self, method: str, key: str) -> Answer | None:

@@ -97,6 +97,8 @@ class Route:
     """Checks the body, without the rows of a batch."""
     row: _Checker | None
     """Checks one row of a batch."""
+    defaults: Mapping[str, Any]
+    """The members that a body has if they are left out."""
 
     def match(self, segments: Sequence[str]) -> dict[str, str] | None:
         """The path's parameters, or `None` if this is another operation's path."""
@@ -212,7 +214,14 @@ class Contract:
             ),
             body=None if body is None else self._checker(body),
             row=None if row is None else self._checker(row),
+            defaults=self._defaults(body),
         )
+
+    def _defaults(self, schema: Any) -> dict[str, Any]:
+        properties = self._resolve(schema or {}).get("properties", {})
+        return {
+            name: member["default"] for name, member in properties.items() if "default" in member
+        }
 
     def _split_rows(self, schema: Any) -> tuple[Any, Any]:
         """A batch's schema without that of its rows, and that of its rows.

@@ -278,15 +278,19 @@ class Platform:
         if isinstance(target, EmulatedError):
             raise target
         route, path = target
+        if key is None and not request.authorization:
+            raise EmulatedError("unauthenticated", "The Authorization header is missing.")
         if key is None:
-            raise EmulatedError("unauthenticated", "The API key is missing or not valid.")
+            raise EmulatedError("session_invalid", "The API key is malformed or not known.")
         if key.permission_set != "server_integration":
             raise EmulatedError("forbidden", "This needs a server_integration key.")
         if path.get("gameId", key.game_id) != key.game_id:
-            raise EmulatedError("tenant_mismatch", "The key belongs to another game.")
+            raise EmulatedError("forbidden", "The key belongs to another game.")
         query, body = route.read_query(request.query), _read_body(route, request.body)
         if problems := route.problems(path, query, body):
             raise invalid(problems)
+        # Before bodies are compared: one that spells a default out is the same request.
+        body = {**route.defaults, **body}
         return route, Call(
             operation_id=route.operation_id,
             name=route.name,
@@ -333,8 +337,8 @@ def _replay_or_handle(call: Call, context: Context) -> Outcome:
         raise EmulatedError(
             "internal_error", f"The emulator does not do {call.operation_id}.", status=501
         )
-    key = call.body.get("idempotencyKey")
-    if key is None or operation.replay is None:
+    key, remembered_ms = call.body.get("idempotencyKey"), operation.remembered_ms
+    if key is None or remembered_ms is None:
         return operation.handler(call, context)
     answers, game_id, now = context.state.answers, call.game.id, context.now
     earlier = answers.find(game_id, call.operation_id, key, now)
@@ -346,15 +350,12 @@ def _replay_or_handle(call: Call, context: Context) -> Outcome:
             key,
             KeyedAnswer(call.fingerprint, outcome.status, dump_text(outcome.data)),
             now=now,
-            expires_at=now + operation.remembered_ms,
+            expires_at=now + remembered_ms,
         )
         return outcome
     if earlier.fingerprint != call.fingerprint:
         raise idempotency_conflict(key)
-    data = json.loads(earlier.data)
-    if operation.replay == "not applied":
-        data["applied"] = False
-    return Outcome(earlier.status, data)
+    return Outcome(earlier.status, {**json.loads(earlier.data), "applied": False})
 
 
 def _bearer_token(authorization: str) -> str:

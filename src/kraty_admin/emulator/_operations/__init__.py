@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Final
 
 import attrs
 
-from kraty_server_api.lifetimes import DAY, KEY_LIFETIMES
+from kraty_server_api.lifetimes import KEY_LIFETIMES
+from kraty_server_api.operation import KeyLifetime
 from kraty_server_api.operations import NAMES
 
 from ._assets import CURRENCY, ITEM, adjust
@@ -32,41 +33,43 @@ class Operation:
     """What the emulator does for an operation of the contract."""
 
     handler: Handler
-    replay: Literal["first answer", "not applied"] | None = None
-    """What a repeat under the same key returns: the first answer, or that answer with
-    `applied: false`. `None`: the handler does not depend on the key, or keeps it itself."""
-    remembered_ms: int = 0
-    """How long the first answer is kept."""
+    replays: bool = False
+    """Whether a repeat under the same key returns the first answer with `applied: false`.
+    If not, the handler recognises a repeat by the state, or keeps the key itself."""
+    key: KeyLifetime | None = None
+    """How long the contract's documents keep its key; `None` for reads."""
+
+    @property
+    def remembered_ms(self) -> int | None:
+        """How long the answer to a key is kept, in milliseconds; `None` for not at all."""
+        if not self.replays or self.key is None or self.key.repeat_within_hours is None:
+            return None
+        return self.key.repeat_within_hours * 60 * 60 * 1000
 
 
 def _table(operations: Mapping[str, Operation]) -> dict[str, Operation]:
-    """Add to each operation how long the contract's documents keep its key."""
+    """Add to each operation how long its key is kept."""
     return {
-        operation_id: attrs.evolve(operation, remembered_ms=_remembered_ms(NAMES[operation_id]))
+        operation_id: attrs.evolve(operation, key=KEY_LIFETIMES.get(NAMES[operation_id]))
         for operation_id, operation in operations.items()
     }
-
-
-def _remembered_ms(name: str) -> int:
-    lifetime = KEY_LIFETIMES.get(name, DAY)
-    return (lifetime.repeat_within_hours or 24) * 60 * 60 * 1000
 
 
 OPERATIONS: Final[Mapping[str, Operation]] = _table(
     {
         "ping": Operation(ping),
         "createGrant": Operation(create_grant),
-        "ackGrant": Operation(ack_grant, "first answer"),
-        "pushLobby": Operation(push_lobby, "first answer"),
+        "ackGrant": Operation(ack_grant),
+        "pushLobby": Operation(push_lobby),
         "readLobby": Operation(read_lobby),
         "getPlayer": Operation(get_player),
-        "banPlayer": Operation(ban_player, "first answer"),
-        "unbanPlayer": Operation(unban_player, "first answer"),
-        "mergePlayers": Operation(merge_players, "first answer"),
-        "grantItem": Operation(functools.partial(adjust, ITEM, 1), "not applied"),
-        "revokeItem": Operation(functools.partial(adjust, ITEM, -1), "not applied"),
-        "creditWallet": Operation(functools.partial(adjust, CURRENCY, 1), "not applied"),
-        "debitWallet": Operation(functools.partial(adjust, CURRENCY, -1), "not applied"),
+        "banPlayer": Operation(ban_player),
+        "unbanPlayer": Operation(unban_player),
+        "mergePlayers": Operation(merge_players),
+        "grantItem": Operation(functools.partial(adjust, ITEM, 1), replays=True),
+        "revokeItem": Operation(functools.partial(adjust, ITEM, -1), replays=True),
+        "creditWallet": Operation(functools.partial(adjust, CURRENCY, 1), replays=True),
+        "debitWallet": Operation(functools.partial(adjust, CURRENCY, -1), replays=True),
         "migratePlayers": Operation(functools.partial(migrate, import_player)),
         "migrateWallet": Operation(
             functools.partial(migrate, functools.partial(import_holding, CURRENCY))
@@ -74,7 +77,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = _table(
         "migrateInventory": Operation(
             functools.partial(migrate, functools.partial(import_holding, ITEM))
         ),
-        "deletePlayer": Operation(delete_player, "first answer"),
+        "deletePlayer": Operation(delete_player),
         "exportPlayer": Operation(export_player),
     }
 )

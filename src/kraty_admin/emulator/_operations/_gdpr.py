@@ -48,7 +48,7 @@ def delete_player(call: Call, context: Context) -> Outcome:
             },
         )
     placeholder = f"__deleted_{context.new_uuid()}__"
-    reason = call.body.get("reason")
+    reason = call.body.get("reason", "gdpr_erasure")
     state.players.retire(player, placeholder, context.now, deletion_reason=reason)
     event = WebhookEvent(
         name="player.deleted",
