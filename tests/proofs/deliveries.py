@@ -195,6 +195,7 @@ def prove(folder: Path, *, events: int) -> list[Figure]:
             shown.put(None)
         attempted = attacks.result(_PATIENCE)
         stored = kraty.events()
+    namespace["engine"].dispose()
     with closing(sqlite3.connect(database)) as db:
         marked = {str(row[0]) for row in db.execute("SELECT event_id FROM kraty_inbox")}
     return _figures(stored, tap.sent, attempted, handler, marked)
