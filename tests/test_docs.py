@@ -91,11 +91,18 @@ class Reader:
 
     def run(self, block: Block) -> dict[str, Any]:
         """Run a block as it is printed; returns what it has defined."""
+        self.close_engines()  # as when a program that is run again had ended
         text = "\n" * block.line + block.code
         # Not with the `from __future__` of this module.
         source = compile(text, str(ROOT / block.page), "exec", dont_inherit=True)
         exec(source, self.names)
         return self.names
+
+    def close_engines(self) -> None:
+        """Close the databases that blocks have opened."""
+        for value in self.names.values():
+            if isinstance(value, sa.Engine):
+                value.dispose()
 
 
 @pytest.fixture
@@ -112,11 +119,10 @@ def reader(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Reader]:
             names["os"] = __import__("os")
             reader = Reader(emulator, kraty, names)
             yield reader
+            reader.close_engines()
             for value in names.values():
                 if isinstance(value, KratyAdmin):
                     stack.callback(value.close)
-                if isinstance(value, sa.Engine):
-                    stack.callback(value.dispose)
 
 
 def block_named(page: str, name: str) -> Block:
