@@ -13,7 +13,6 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
 from urllib.parse import quote
 
@@ -446,37 +445,24 @@ def _log_to(out: Output) -> Generator[None, None, None]:
 def _stop_on_signals() -> Generator[threading.Event, None, None]:
     """Set an event at the first SIGTERM or SIGINT, and end at once at the second."""
     stop = threading.Event()
-    # The event is set by a thread: in a handler, `set` can deadlock with the `wait` that the
-    # signal interrupts.
-    signals: SimpleQueue[bool] = SimpleQueue()
-    asked = False
-
-    def wait() -> None:
-        if signals.get():
-            stop.set()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
+        if stop.is_set():
             write_in_handler(
                 "\nEnded at once. What was being sent is repeated under its key, a few minutes "
                 "from now.\n"
             )
             os._exit(INTERRUPTED)
-        asked = True
         write_in_handler("\nStopping: the calls in flight end. Ctrl-C again ends at once.\n")
-        signals.put(True)
+        # This cannot hang: the worker never waits on the event, it looks at it.
+        stop.set()
 
-    thread = threading.Thread(target=wait, name="kraty-outbox-stop")
-    thread.start()
     before = {each: signal.signal(each, on_signal) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        signals.put(False)
-        thread.join()
 
 
 @outbox_group.command("status")
@@ -580,11 +566,8 @@ def retry(state: State, intent: int, why: str, by: str | None) -> None:
 
     with _open() as database:
         found = _in_state(_find(database, intent), "refused")
-        question = f"Send {_described(database, found)} again"
         if (found.error or {}).get("ambiguous"):
-            state.out.say(_MAY_HAVE)
-            state.out.say(_PAYS_TWICE)
-            state.ask(question)
+            state.out.say(_STILL_IN_DOUBT)
         with _conflicts():
             done = outbox.retry(
                 database.engine, intent, by=_who(by), why=why, tables=database.tables
@@ -592,11 +575,9 @@ def retry(state: State, intent: int, why: str, by: str | None) -> None:
         _show(state.out, database, done)
 
 
-_MAY_HAVE: Final = "It may have taken effect already, in an attempt whose answer was lost."
-_PAYS_TWICE: Final = (
-    "If it did, sending it again takes effect a second time: the player is paid, or charged, "
-    "twice. Kraty may have forgotten the key, and then does not recognise the repeat. Look at the "
-    "player first."
+_STILL_IN_DOUBT: Final = (
+    "An earlier attempt may have taken effect, so it is repeated only as long as Kraty keeps its "
+    "key. If that time is over, it becomes unknown instead."
 )
 
 Action = Literal["applied", "send-again", "abandon"]
@@ -607,7 +588,12 @@ _ACTIONS: Final[Mapping[Action, tuple[str, str]]] = {
         "It will not be sent again, also if its receipt returns. If it did not take effect, the "
         "player goes without it.",
     ),
-    "send-again": ("Send {} again", f"{_MAY_HAVE} {_PAYS_TWICE}"),
+    "send-again": (
+        "Send {} again",
+        "It may have taken effect already, in an attempt whose answer was lost. If it did, sending "
+        "it again takes effect a second time: the player is paid, or charged, twice. Kraty may "
+        "have forgotten the key, and then does not recognise the repeat. Look at the player first.",
+    ),
     "abandon": (
         "Abandon {}",
         "It will not be sent again, also if its receipt returns. If it did not take effect, the "
