@@ -66,7 +66,7 @@ def test_pyright_agrees_with_the_programs(python: str) -> None:
 
     report: dict[str, Any] = json.loads(answer.stdout)
     assert [] == report["generalDiagnostics"]
-    assert 2 == report["summary"]["filesAnalyzed"]
+    assert 3 == report["summary"]["filesAnalyzed"]
     assert 0 == answer.returncode
 
 

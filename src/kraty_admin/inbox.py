@@ -15,7 +15,12 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import sqlalchemy as sa
+try:
+    import sqlalchemy as sa
+except ModuleNotFoundError as _missing:
+    raise ModuleNotFoundError(
+        "kraty_admin.inbox needs sqlalchemy: pip install 'kraty-admin[outbox]'", name=_missing.name
+    ) from None
 from sqlalchemy.orm import Session, scoped_session
 
 from kraty_server_api.models import WebhookEvent

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -224,3 +226,23 @@ def test_a_database_without_a_target(shop: Studio) -> None:
         shop.credit("k")
     with pytest.raises(outbox.OutboxTargetError, match="set_up"):
         shop.drain()
+
+
+def test_sqlalchemy_is_an_extra() -> None:
+    """The package does not import it, and its modules that need it say how to install it."""
+    code = """
+import sys
+import kraty_admin
+print("sqlalchemy" in sys.modules)
+sys.modules["sqlalchemy"] = None  # as if it were not installed
+for name in ("outbox", "inbox"):
+    try:
+        __import__(f"kraty_admin.{name}")
+    except ModuleNotFoundError as error:
+        print(error)
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    needs = "needs sqlalchemy: pip install 'kraty-admin[outbox]'"
+    expected = ["False", f"kraty_admin.outbox {needs}", f"kraty_admin.inbox {needs}"]
+    assert expected == done.stdout.splitlines()

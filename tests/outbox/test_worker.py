@@ -6,6 +6,8 @@ import asyncio
 import gc
 import math
 import signal
+import subprocess
+import sys
 import threading
 import time as real_time
 from collections.abc import Callable
@@ -837,3 +839,40 @@ def test_a_deadline_that_a_lease_cannot_outlast(shop: Studio) -> None:
     """A client without a deadline would keep an intent from other workers for ever."""
     with pytest.raises(ValueError, match="deadline"):
         shop.drain(shop.emulator.client(deadline=math.inf))
+
+
+WORKER: Final = """
+import sys
+import sqlalchemy as sa
+from kraty_admin import KratyAdmin, outbox
+print("ready", flush=True)
+with KratyAdmin() as kraty:
+    print(outbox.drain(kraty, sa.create_engine(sys.argv[1]), in_flight=2).done)
+"""
+
+
+@pytest.mark.once
+def test_processes_of_which_one_is_killed(
+    shop: Studio, time: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that is killed in a call loses nothing; another process sends nothing twice."""
+    monkeypatch.setenv("KRATY_BASE_URL", shop.emulator.base_url)
+    monkeypatch.setenv("KRATY_SERVER_KEY", shop.emulator.api_key)
+    shop.emulator.faults.add(Fault("stall", when="after", seconds=30), operation="wallet.credit")
+    shop.credit("stalls", "a")
+    command = [sys.executable, "-c", WORKER, shop.database.url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as killed:
+        while not shop.sent():
+            real_time.sleep(0.01)
+        killed.kill()
+    for number in range(12):
+        shop.credit(str(number), player=f"p{number % 6}")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        mine = shop.drain(in_flight=2).done
+        theirs, _ = other.communicate(timeout=60)
+    assert 12 == mine + int(theirs.split()[-1])
+    assert 13 == len({key for _, key in shop.sent()}) == len(shop.sent())
+    assert 500 == shop.emulator.balance("a", "gold")
+    time.advance(LEASE)
+    assert 1 == shop.drain().done
+    assert 500 == shop.emulator.balance("a", "gold")

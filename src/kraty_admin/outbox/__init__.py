@@ -23,7 +23,12 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
 
-import sqlalchemy as sa
+try:
+    import sqlalchemy as sa
+except ModuleNotFoundError as _missing:
+    raise ModuleNotFoundError(
+        "kraty_admin.outbox needs sqlalchemy: pip install 'kraty-admin[outbox]'", name=_missing.name
+    ) from None
 from sqlalchemy.orm import Session, scoped_session
 
 from kraty_server_api.intent import Intent, IntentState
