@@ -930,6 +930,12 @@ class TestPatience:
         assert time.monotonic() - started < 20
 
 
+def broken() -> Iterator[Body]:
+    """Fail before the first row."""
+    raise LookupError
+    yield {}
+
+
 def emptied(text: str) -> str:
     return ""
 
@@ -1007,6 +1013,16 @@ class TestFailuresFile:
         assert 1 == imported(twin, server, file, failures=again).failed
         (before,), (after,) = lines(file), lines(again)
         assert before | {"number": 1} == after
+
+    def test_killed_in_the_first_chunk(self, twin: Twin, tmp_path: Path) -> None:
+        """Lines of a chunk whose outcome was not recorded are not written twice."""
+        server = MockPlatform()
+        options: dict[str, Any] = {"journal": tmp_path / "j", "failures": tmp_path / "f"}
+        with pytest.raises(LookupError):
+            imported(twin, server, broken(), **options)
+        (tmp_path / "f").write_text('{"number": 1, "externalPlayerId": "bad')
+        imported(twin, server, [{"externalPlayerId": "bad"}], **options, resume=True)
+        assert ["bad"] == [line["externalPlayerId"] for line in lines(tmp_path / "f")]
 
     def test_none_if_nothing_fails(self, twin: Twin, tmp_path: Path) -> None:
         """It is neither created nor named."""

@@ -128,6 +128,22 @@ def test_it_resumes_by_itself(kraty: Emulator, tmp_path: Path) -> None:
     assert not failures.exists()
 
 
+def test_another_game(kraty: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A journal of another server is refused, although a journal that exists is resumed."""
+    path = balances(tmp_path / "part.csv")
+    import_partition(path, kind="wallet", client_options={}, journal=tmp_path / "journal")
+    with Emulator() as other:
+        monkeypatch.setenv("KRATY_SERVER_KEY", other.api_key)
+        with pytest.raises(ValueError, match="Use another journal for this target"):
+            import_partition(
+                path,
+                kind="wallet",
+                client_options={"base_url": other.base_url},
+                journal=tmp_path / "journal",
+            )
+        assert other.ledger == []
+
+
 def test_failures_are_replaced(kraty: Emulator, tmp_path: Path) -> None:
     """A second run without a journal replaces its own file of failures."""
     path, failures = balances(tmp_path / "part.csv", 3), tmp_path / "failures.jsonl"

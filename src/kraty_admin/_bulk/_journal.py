@@ -228,9 +228,19 @@ class Journal:
                 "UPDATE chunk SET tally = ? WHERE number = ?", (to_json(tally), number)
             )
             if failures is not None:
-                self._db.execute("DELETE FROM failures_file")
-                self._db.execute("INSERT INTO failures_file VALUES (?, ?)", failures)
+                self._record(failures)
             self._db.execute("COMMIT")
+
+    def record_failures_file(self, file: FailuresFile) -> None:
+        """Record what the failures file holds before the first chunk is sent."""
+        with self._writing():
+            self._db.execute("BEGIN")
+            self._record(file)
+            self._db.execute("COMMIT")
+
+    def _record(self, file: FailuresFile) -> None:
+        self._db.execute("DELETE FROM failures_file")
+        self._db.execute("INSERT INTO failures_file VALUES (?, ?)", file)
 
     def close(self) -> None:
         """Close the file."""

@@ -61,8 +61,15 @@ class Patience:
             wait = left
         _log.warning(
             "an import waits for the server: %s. It tries again in %.0f s, and gives up in %.0f s",
-            error,
+            _why(error),
             wait,
             left,
         )
         return wait
+
+
+def _why(error: KratyError) -> str:
+    """Say what failed without the server's words, which could control a terminal."""
+    if isinstance(error, KratyServerError):
+        return f"it answers with status {error.status}"
+    return type(error).__name__

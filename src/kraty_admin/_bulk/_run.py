@@ -128,6 +128,7 @@ class Run:
             if options.failures is not None:
                 known = self.journal.failures_file()
                 self._failures = FailuresWriter(options.failures, known, resume=options.resume)
+                self.journal.record_failures_file(self._failures.write(()))
         except BaseException:
             self.journal.close()
             raise
