@@ -876,6 +876,20 @@ class TestCounts:
         assert {"gold": ImportTotals(175, 175)} == summed.totals
         assert summed.totals == dry_run("wallet", rows, sum_duplicates=True).totals
 
+    def test_what_is_not_added_up(self, twin: Twin, tmp_path: Path) -> None:
+        """Repeated keys, rows that differ otherwise, and sums beyond the limit are duplicates."""
+        server = MockPlatform()
+        (gold,) = balances(5)
+        rows = [{**gold, "idempotencyKey": "k"}] * 2
+        rows += [{**gold, "reason": "a"}, {**gold, "reason": "b"}]
+        rows += [{**gold, "externalPlayerId": "q", "amount": 2**53 - 1}] * 2
+        rows += balances(0)
+        report = imported_wallet(twin, server, rows, sum_duplicates=True)
+        assert (3, 3, 1) == (report.applied, report.duplicates, report.failed)
+        assert {5, 2**53 - 1} == {row["amount"] for row in server.known.values()}
+        with pytest.raises(ValueError, match="sum_duplicates is for wallet and inventory"):
+            imported(twin, server, players(1), sum_duplicates=True)
+
     def test_invalid_rows_are_not_sent(self, twin: Twin) -> None:
         """A dry run and an import refuse the same rows."""
         server = MockPlatform()
@@ -911,6 +925,20 @@ class TestPatience:
         with pytest.raises(ImportStoppedError):
             imported(twin, server, players(1), patience=60)
         assert 4 == len(server.bodies)
+
+    def test_a_rejection_is_an_answer(self, twin: Twin) -> None:
+        """A server that rejected a row was reached, so the import waits for it later."""
+        server = MockPlatform()
+        error = {"error": {"code": "validation_failed", "message": "no"}}
+
+        def answer(body: Body) -> httpx.Response | None:
+            if len(server.bodies) == 1:
+                return httpx.Response(400, json=error)
+            return httpx.Response(503) if len(server.bodies) < 8 else None
+
+        server.answer = answer
+        report = imported(twin, server, players(2), chunk_size=1, in_flight=1, patience=60)
+        assert (1, 1) == (report.failed, report.applied)
 
     def test_an_end_of_the_import_ends_the_wait(
         self, twin: Twin, monkeypatch: pytest.MonkeyPatch
