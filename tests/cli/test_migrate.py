@@ -9,11 +9,12 @@ import os
 import pty
 import shlex
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -139,6 +140,26 @@ class TestImport:
             assert main(["migrate", "wallet", "-", *arguments]) == status
         assert "pass format= (--format)" in capsys.readouterr().err
         assert kraty.balance("p3", "gold") == 3
+
+    def test_a_query(
+        self, kraty: Emulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Its rows are imported; the database's URL comes from the environment or a file."""
+        pytest.importorskip("sqlalchemy", reason="SQLAlchemy is an extra")
+        with closing(sqlite3.connect("game.db")) as db, db:
+            db.execute("CREATE TABLE users (id TEXT, gold INTEGER)")
+            db.executemany("INSERT INTO users VALUES (?, ?)", [("p1", 5), ("p2", 7)])
+        sql = "SELECT id AS externalPlayerId, 'gold' AS economyKey, gold AS amount FROM users"
+        command = ["migrate", "wallet", "--sql", f"{sql} ORDER BY id"]
+        assert main(command) == 2
+        assert "KRATY_SQL_URL" in capsys.readouterr().err
+        Path("url").write_text("sqlite:///game.db")
+        assert main([*command, "--sql-url-file", "url", "--limit", "1"]) == 0
+        monkeypatch.setenv("KRATY_SQL_URL", "sqlite:///game.db")
+        assert main([*command, "--journal", "other"]) == 0
+        assert [kraty.balance(player, "gold") for player in ("p1", "p2")] == [5, 7]
+        assert main(["migrate", "wallet"]) == 2
+        assert main([*command, "x.csv"]) == 2
 
     def test_options_of_reading(self, kraty: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
         """The options reach the reader, and what they leave out does not change the status."""

@@ -17,7 +17,7 @@ from io import BytesIO
 from itertools import islice
 from math import inf
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
 import click
 from rich.progress import BarColumn, Progress, TextColumn
@@ -40,12 +40,16 @@ __all__ = ["migrate"]
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
+Rows: TypeAlias = Path | IO[bytes] | Iterator[dict[str, Any]]
+"""A file, standard input, or the rows of a query."""
+
+
 class Importer(Protocol):
     """`import_players`, `import_wallet` or `import_inventory`."""
 
     def __call__(
         self,
-        rows: Path | IO[bytes],
+        rows: Rows,
         *,
         mapping: Mapping[str, str] | None,
         preset: str | None,
@@ -155,7 +159,20 @@ def _read_options(*, rename: tuple[str, ...], only: tuple[str, ...], **others: A
 @click.command()
 @click.argument("kind", type=click.Choice(["players", "wallet", "inventory"]))
 @click.argument(
-    "source", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+    "source",
+    required=False,
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
+)
+@click.option(
+    "--sql",
+    metavar="QUERY",
+    help="Import the rows of this query instead of SOURCE. It needs ORDER BY.",
+)
+@click.option(
+    "--sql-url-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="File with the URL of the query's database. Default: KRATY_SQL_URL.",
 )
 @click.option(
     "--map",
@@ -214,7 +231,9 @@ def migrate(
     state: State,
     /,
     kind: Kind,
-    source: Path,
+    source: Path | None,
+    sql: str | None,
+    sql_url_file: Path | None,
     pairs: tuple[str, ...],
     preset: str | None,
     sum_duplicates: bool,
@@ -229,7 +248,8 @@ def migrate(
 ) -> None:
     """Import players, balances (wallet) or items (inventory) from SOURCE.
 
-    SOURCE is a file, or - for standard input, which needs --format.
+    SOURCE is a file, or - for standard input, which needs --format. With --sql, the rows are
+    those of a query; the database's URL holds a password, so it is not an argument.
 
     Stop with Ctrl-C at any time; continue with --resume. Failed rows are written to a file: fix
     them there and import that file. The exit status is 0 only if no row failed and no row was a
@@ -245,11 +265,13 @@ def migrate(
 
     mapping = parse_map(pairs) if pairs else None
     read_options = _read_options(**reading)
+    if (source is None) == (sql is None):
+        raise refusal("pass either SOURCE or --sql")
     if dry_run:
         _dry_run(
             state,
             kind,
-            source,
+            _rows(source, sql, sql_url_file),
             mapping=mapping,
             preset=preset,
             read_options=read_options,
@@ -257,12 +279,12 @@ def migrate(
             failures=failures,
         )
         return
-    beside = Path("stdin") if source == _STDIN else source
+    beside = Path("stdin") if source == _STDIN else source or Path("sql")
     journal = journal or beside.with_name(f"{beside.name}.{kind}.journal")
     if resume and not journal.exists():
         raise refusal(f"there is no journal {journal}: nothing to resume")
     with state.client() as kraty:
-        state.confirm(kraty, f"Import {kind} from {str(source)!r}{_size(source)}")
+        state.confirm(kraty, f"Import {kind} from {_named(source)}")
         failures = failures or beside.with_name(f"{beside.name}.{kind}.failures.jsonl")
         again = _resume_command(state.arguments)
         with _interruptible(again) as stop, _progress(state.out) as show:
@@ -275,7 +297,7 @@ def migrate(
 
             try:
                 report = _importer(kraty, kind)(
-                    _opened(source),
+                    _rows(source, sql, sql_url_file),
                     mapping=mapping,
                     preset=preset,
                     read_options=read_options,
@@ -309,8 +331,19 @@ def migrate(
     _finish(state, kind, pairs, report)
 
 
-def _opened(source: Path) -> Path | IO[bytes]:
-    return sys.stdin.buffer if source == _STDIN else source
+def _rows(source: Path | None, sql: str | None, url_file: Path | None) -> Rows:
+    if sql is not None:
+        from kraty_admin._bulk._database import database_url, query
+
+        return query(sql, database_url(url_file, os.environ))
+    return source if source is not None and source != _STDIN else sys.stdin.buffer
+
+
+def _named(source: Path | None) -> str:
+    """Return what is imported, for people."""
+    if source is None:
+        return "a query"
+    return "standard input" if source == _STDIN else f"{str(source)!r}{_size(source)}"
 
 
 def _size(source: Path) -> str:
@@ -494,7 +527,7 @@ def _duration(seconds: float) -> str:
 def _dry_run(
     state: State,
     kind: Kind,
-    source: Path,
+    source: Rows,
     *,
     mapping: Mapping[str, str] | None,
     preset: str | None,
@@ -518,7 +551,7 @@ def _dry_run(
         problems = failures or Path(folder, "problems.jsonl")
         report = dry_run(
             kind,
-            _opened(source),
+            source,
             mapping=mapping,
             preset=preset,
             read_options=read_options,
