@@ -11,7 +11,7 @@ PY311 := --python-version 3.11
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check lint types check-drift lint-contract matrix regen surface compare prove \
-	bench bench-check bench-import
+	bench bench-check bench-emulator bench-import
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -83,6 +83,9 @@ $(VENV)-bench/.done: benchmarks/requirements.txt pyproject.toml | $(BIN)/uv
 
 bench: $(VENV)-bench/.done ## cost of a call beside that of others, as ratios; OUT=<folder> for JSON and a plot
 	@$(VENV)-bench/bin/python benchmarks $(if $(OUT),--out '$(OUT)')
+
+bench-emulator: $(VENV)/.dev ## cost of the emulator, as ratios; fails above a target
+	@$(BIN)/python benchmarks/emulator_costs.py
 
 bench-import: $(VENV)/.dev ## imports: next to a loop, killed and resumed, a million rows, on two workers
 	@cd tests && $(abspath $(BIN))/python -m proofs.imports

@@ -126,6 +126,7 @@ def test_the_ledger_and_the_requests(control: Control) -> None:
         (each["external_player_id"], each["key"], each["delta"]) for each in ledger
     ]
     assert {
+        "number": 1,
         "external_player_id": "alice",
         "kind": "currency",
         "key": "gold",
@@ -150,6 +151,27 @@ def test_the_ledger_and_the_requests(control: Control) -> None:
         "status": 200,
         "idempotency_key": "k",
     } == requests[1]
+
+
+def test_long_lists_have_pages(control: Control, kraty: Emulator) -> None:
+    """`limit` cuts a list, and `after` continues it."""
+    for _ in range(5):
+        control.credit()
+    kraty.webhooks.register(f"{kraty.base_url}/nowhere", "s", events=["wallet.changed"])
+    for _ in range(3):
+        control.credit()
+    kraty.webhooks.settle()
+    for name, length in (("ledger", 8), ("ledger?external_player_id=alice", 8), ("deliveries", 3)):
+        both = "&" if "?" in name else "?"
+        numbers: list[int] = []
+        while page := control.get(f"{name}{both}limit=3&after={numbers[-1] if numbers else 0}"):
+            assert len(page) <= 3
+            numbers += [each["number"] for each in page]
+        assert length == len(numbers) == len(set(numbers))
+        assert numbers == sorted(numbers)
+    for query in ("limit=0", "limit=1001", "limit=x", "after=-1", "after=" + "9" * 30):
+        answer = control.http.get(f"/_emulator/ledger?{query}")
+        assert (400, query[:5]) == (answer.status_code, answer.json()["error"]["message"][:5])
 
 
 def test_webhooks(control: Control, kraty: Emulator) -> None:

@@ -656,6 +656,14 @@ def test_each_row_takes_effect_once(api: Api, clock: StoppedClock, path: str, ma
     assert len(api.deltas()) == len(ledger) // 2 * 3
 
 
+def test_a_null_character_is_part_of_a_key(api: Api) -> None:
+    """Keys and ids are compared whole, also where SQLite's JSON would end them."""
+    rows = [gold("p", key="k\0a"), gold("p", key="k\0b"), gold("p\0x", key="k")]
+    assert 3 == api.post("/migrate/wallet", {"rows": rows}).data["applied"]
+    assert 3 == api.post("/migrate/wallet", {"rows": rows}).data["skipped"]
+    assert 3000 == api.balance("p")
+
+
 def test_a_key_twice_in_a_batch_counts_once(api: Api) -> None:
     """The second of two equal rows is a repeat like any other."""
     outcome = api.post("/migrate/wallet", {"rows": [gold(), gold(), gold(amount=1)]}).data

@@ -314,7 +314,9 @@ def test_events_are_sent_after_the_commit(clock: StoppedClock) -> None:
     seen: list[int] = []
     api = Api(
         Platform(
-            state, clock=clock, on_events=lambda: seen.append(len(state.ledger.entries("game_1")))
+            state,
+            clock=clock,
+            on_events=lambda: seen.append(len(state.ledger.page("game_1", limit=-1))),
         )
     )
     api.post(CREDIT, {"amount": 5})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections import Counter
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from typing import Any
 import pytest
 
 from kraty_admin.emulator._platform import Platform
-from kraty_admin.emulator._state import State
+from kraty_admin.emulator._state import LedgerRow, State
+from kraty_admin.emulator._state._database import LAYOUT
 
 from .testkit import Api, StoppedClock, dump
 
@@ -114,6 +116,54 @@ def test_a_call_that_breaks_anywhere_leaves_nothing(
     assert dump(state) != untouched
 
 
+def test_a_credit_takes_few_statements(api: Api) -> None:
+    """A keyed credit of a known player, with the statements that begin and end it."""
+    people(api)
+    connection = api.platform.state.database.connection
+    statements: list[str] = []
+    connection.set_trace_callback(statements.append)
+    body = {"amount": 5, "idempotencyKey": "k"}
+    api.platform.answer(api.request("POST", "/players/alice/wallet/gold/credit", body))
+    connection.set_trace_callback(None)
+    assert 9 == len(statements), statements
+
+
+def test_a_batch_takes_few_statements(api: Api) -> None:
+    """A batch reads with a few statements, and writes each table with one."""
+    connection = api.platform.state.database.connection
+    statements: list[str] = []
+    rows = [
+        {"externalPlayerId": f"p{n}", "economyKey": "gold", "amount": 1, "idempotencyKey": f"k{n}"}
+        for n in range(100)
+    ]
+    connection.set_trace_callback(statements.append)
+    api.platform.answer(api.request("POST", "/migrate/wallet", {"rows": rows}))
+    connection.set_trace_callback(None)
+    inserted = [each.split()[2] for each in statements if each.startswith("INSERT")]
+    assert dict.fromkeys(("players", "holdings", "ledger", "migrated_rows"), 100) == Counter(
+        inserted
+    )
+    assert 4 >= len(statements) - len(inserted), "begin, two reads, commit"
+
+
+def test_a_page_of_a_ledger_is_a_search(api: Api) -> None:
+    """Neither a player's page nor the game's reads or sorts a whole table."""
+    people(api)
+    database = api.platform.state.database
+    statements: list[str] = []
+    database.connection.set_trace_callback(statements.append)
+    api.entries("alice")
+    api.entries()
+    api.platform.state.deliveries.page(limit=10)
+    database.connection.set_trace_callback(None)
+    selects = [each for each in statements if each.startswith("SELECT")]
+    assert 6 == len(selects)
+    for select in selects:
+        plan = [row[3] for row in database.all(f"EXPLAIN QUERY PLAN {select}")]
+        if "attempts" not in select:
+            assert not [step for step in plan if step.startswith("SCAN") or "TEMP" in step], plan
+
+
 def test_a_file_keeps_everything(tmp_path: Path, clock: StoppedClock) -> None:
     """Ledgers, grants, lobbies and keys are there after a restart."""
     path = str(tmp_path / "kraty.sqlite3")
@@ -195,13 +245,13 @@ def test_a_reset_takes_no_time_to_speak_of(tmp_path: Path, name: str) -> None:
                 for number in range(10_000):
                     key = f"receipt_{number}"
                     state.ledger.append(
-                        "ply_1", "currency", "gold", 1, 0, operation="x", idempotency_key=key
+                        LedgerRow("ply_1", "currency", "gold", 1, "x", None, None, key, None, 0)
                     )
             wrote.append(time.perf_counter() - started)
             started = time.perf_counter()
             state.reset()
             forgot.append(time.perf_counter() - started)
-        assert [] == state.ledger.entries("game_1")
+        assert [] == state.ledger.page("game_1", limit=-1)
         assert min(forgot) < min(wrote) / 10
     finally:
         state.close()
@@ -245,6 +295,42 @@ def test_a_file_that_another_program_locks(tmp_path: Path, clock: StoppedClock) 
     assert 200 == api.platform.answer(request).status
     assert 5 == api.balance("alice")
     state.close()
+
+
+def test_a_file_of_release_0_1_0_is_migrated(tmp_path: Path, clock: StoppedClock) -> None:
+    """Its tables become those of this version, and its rows are kept."""
+    path = str(tmp_path / "kraty.sqlite3")
+    state = State(path)
+    api = Api(Platform(state, clock=clock))
+    body = {"amount": 5, "idempotencyKey": "k"}
+    api.post("/players/alice/wallet/gold/credit", body)
+    expected = set(dump(state).splitlines())
+    state.close()
+    with closing(sqlite3.connect(path)) as older:
+        older.executescript(
+            "DROP INDEX placeholders; DROP INDEX ledger_of_player;"
+            "CREATE INDEX ledger_of_player ON ledger (player_id, kind, key);"
+            "PRAGMA user_version = 2;"
+        )
+    state = State(path)
+    assert expected == set(dump(state).splitlines())
+    api = Api(Platform(state, clock=clock))
+    assert api.post("/players/alice/wallet/gold/credit", body).data["applied"] is False
+    state.close()
+    State(path).close()
+
+
+@pytest.mark.parametrize("layout", [1, LAYOUT + 1])
+def test_a_file_of_another_version_is_refused(tmp_path: Path, layout: int) -> None:
+    """A version without a way to this one is refused, and the file stays as it is."""
+    path = tmp_path / "kraty.sqlite3"
+    State(str(path)).close()
+    with closing(sqlite3.connect(path)) as other:
+        other.execute(f"PRAGMA user_version = {layout}")
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=r"kraty\.sqlite3 is not a database of this version"):
+        State(str(path))
+    assert before == path.read_bytes()
 
 
 def test_a_file_that_lacks_a_table_is_refused(tmp_path: Path) -> None:

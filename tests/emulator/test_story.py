@@ -17,6 +17,7 @@ from .testkit import OTHER_GAME_KEY, Api
 GOLD = {"type": "currency", "currencyKey": "gold", "amount": 500}
 CHEST = {"type": "item", "itemKey": "starter_chest", "quantity": 1}
 CRATE = {"type": "crate", "crateItemKey": "legendary_box", "quantity": 2}
+NODE: dict[str, str] = {}
 PYTHON = {"kind": "reward", "sourceKind": "api"}
 
 
@@ -80,10 +81,10 @@ STORY = [
 @pytest.mark.parametrize(
     "tellers",
     [
-        pytest.param([{}], id="Node"),
+        pytest.param([NODE], id="Node"),
         pytest.param([PYTHON], id="Python"),
-        pytest.param([{}, PYTHON], id="Node and Python in turn"),
-        pytest.param([PYTHON, {}], id="Python and Node in turn"),
+        pytest.param([NODE, PYTHON], id="Node and Python in turn"),
+        pytest.param([PYTHON, NODE], id="Python and Node in turn"),
     ],
 )
 @pytest.mark.parametrize("same_stamp", [False, True], ids=["another key", "the same key"])

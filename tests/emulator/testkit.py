@@ -13,7 +13,7 @@ import jsonschema_rs
 
 from kraty_admin.emulator._contract import load_contract
 from kraty_admin.emulator._platform import Answer, Platform, Request
-from kraty_admin.emulator._state import State
+from kraty_admin.emulator._state import LedgerEntry, State
 from kraty_admin.emulator._world import DEFAULT_WORLD
 
 CONTRACT: Final[dict[str, Any]] = json.loads(
@@ -128,10 +128,11 @@ class Api:
 
     def deltas(self, player: str | None = None) -> list[tuple[str, int]]:
         """The ledger of the first game, as keys and deltas."""
-        return [
-            (entry.key, entry.delta)
-            for entry in self.platform.state.ledger.entries("game_1", player)
-        ]
+        return [(entry.key, entry.delta) for entry in self.entries(player)]
+
+    def entries(self, player: str | None = None, game: str = "game_1") -> list[LedgerEntry]:
+        """The ledger of a game, or of one of its players."""
+        return self.platform.state.ledger.page(game, player, limit=-1)
 
     @property
     def events(self) -> list[tuple[str, dict[str, Any]]]:

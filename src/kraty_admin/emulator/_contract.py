@@ -43,6 +43,13 @@ class _Checker:
             {"allOf": [schema], "components": components}, validate_formats=True, mask="value"
         )
 
+    def fits(self, value: Any) -> bool:
+        try:
+            return bool(self._validator.is_valid(value))
+        except ValueError:
+            # Older versions of the validator give up on deep nesting.
+            return False
+
     def problems(self, value: Any) -> list[Problem]:
         try:
             if self._validator.is_valid(value):
@@ -76,7 +83,7 @@ def _pointer(steps: Sequence[str | int]) -> str:
     return text.removeprefix(".")
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True, eq=False)
 class Route:
     """An operation of the contract."""
 
@@ -95,27 +102,37 @@ class Route:
     """The parameters that are integers."""
     body: _Checker | None
     """Checks the body, without the rows of a batch."""
+    rows: _Checker | None
+    """Checks all rows of a batch together."""
     row: _Checker | None
     """Checks one row of a batch."""
     defaults: Mapping[str, Any]
     """The members that a body has if they are left out."""
 
+    @functools.cached_property
+    def _literals(self) -> Sequence[tuple[int, str]]:
+        return [(at, part) for at, part in enumerate(self.template) if not part.startswith("{")]
+
+    @functools.cached_property
+    def _names(self) -> Sequence[tuple[int, str]]:
+        return [(at, part[1:-1]) for at, part in enumerate(self.template) if part.startswith("{")]
+
     def match(self, segments: Sequence[str]) -> dict[str, str] | None:
-        """The path's parameters, or `None` if this is another operation's path."""
-        if len(segments) != len(self.template):
-            return None
-        found: dict[str, str] = {}
-        for part, segment in zip(self.template, segments, strict=True):
-            if part.startswith("{"):
-                if not segment:
-                    return None
-                found[part[1:-1]] = segment
-            elif part != segment:
+        """Return the path's parameters, or `None` if this is another operation's path.
+
+        Args:
+            segments: As many as the template has.
+        """
+        for at, part in self._literals:
+            if segments[at] != part:
                 return None
-        return found
+        found = {name: segments[at] for at, name in self._names}
+        return found if all(found.values()) else None
 
     def read_query(self, query: str) -> dict[str, Any]:
-        """The query's values; what should be an integer and looks like one is one."""
+        """Return the query's values, with integers where the contract has them."""
+        if not query:
+            return {}
         return {
             name: _integer(text) if name in self.integers and _INTEGER.fullmatch(text) else text
             for name, text in parse_qsl(query, keep_blank_values=True)
@@ -130,9 +147,12 @@ class Route:
             found += self.body.problems(body)
         return found
 
-    def row_problems(self, row: Any) -> list[Problem]:
-        """What does not fit in one row of a batch."""
-        return [] if self.row is None else self.row.problems(row)
+    def row_problems(self, rows: Sequence[Any]) -> dict[int, list[Problem]]:
+        """Return what does not fit in the rows of a batch, by row."""
+        if self.row is None or self.rows is None or self.rows.fits(rows):
+            return {}
+        found = ((index, self.row.problems(row)) for index, row in enumerate(rows))
+        return {index: problems for index, problems in found if problems}
 
 
 class Contract:
@@ -142,7 +162,7 @@ class Contract:
         self.document: Mapping[str, Any] = _by_discriminator(document)
         """The contract, with a tagged choice written as one case per tag."""
         base: str = self.document["servers"][0]["url"]
-        self._prefix = urlsplit(base).path
+        self._prefix = f"{urlsplit(base).path}/".encode()
         self.routes: tuple[Route, ...] = tuple(
             self._route(path, method, item[method], item.get("parameters", []))
             for path, item in self.document["paths"].items()
@@ -150,6 +170,9 @@ class Contract:
             if method in item
         )
         """Every operation, in the contract's order."""
+        self._by_length: dict[int, list[Route]] = {}
+        for route in self.routes:
+            self._by_length.setdefault(len(route.template), []).append(route)
 
     def find(self, method: str, raw_path: bytes) -> tuple[Route, dict[str, str]]:
         """The operation that a request asks for, and its path's parameters.
@@ -161,17 +184,20 @@ class Contract:
         Raises:
             EmulatedError: There is none, or none with this method.
         """
+        if not raw_path.startswith(self._prefix):
+            raise EmulatedError("not_found", f"Every path is under {self._prefix.decode()}.")
         try:
             # Splitting comes before decoding, so an escaped slash is no separator.
-            segments = [unquote_to_bytes(part).decode() for part in raw_path.split(b"/")]
+            segments = [
+                (unquote_to_bytes(part) if b"%" in part else part).decode()
+                for part in raw_path[len(self._prefix) :].split(b"/")
+            ]
         except UnicodeDecodeError:
             raise invalid([{"path": "", "message": "the path is not UTF-8"}]) from None
-        prefix = self._prefix.split("/")
-        if segments[: len(prefix)] != prefix:
-            raise EmulatedError("not_found", f"Every path is under {self._prefix}.")
-        rest = segments[len(prefix) :]
         matches = [
-            (route, found) for route in self.routes if (found := route.match(rest)) is not None
+            (route, found)
+            for route in self._by_length.get(len(segments), ())
+            if (found := route.match(segments)) is not None
         ]
         if not matches:
             raise EmulatedError("not_found", "There is no such path.")
@@ -213,6 +239,7 @@ class Contract:
                 if self._resolve(each["schema"]).get("type") == "integer"
             ),
             body=None if body is None else self._checker(body),
+            rows=None if row is None else self._checker({"type": "array", "items": row}),
             row=None if row is None else self._checker(row),
             defaults=self._defaults(body),
         )

@@ -18,6 +18,7 @@ from ._checks import bounded, of_type
 from ._clock import Clock, SeededIds
 from ._errors import EmulatedError
 from ._faults import Chaos, Fault
+from ._pages import PAGE
 from ._platform import Answer, Platform, SeenRequest
 from ._state import LedgerEntry
 from ._structure import parse_json, structure
@@ -49,9 +50,12 @@ class Controls:
     requests_per_minute: int
     """The initial rate limit of each key."""
 
-    def ledger(self, external_player_id: str | None = None) -> list[LedgerEntry]:
-        """Return the ledger's entries, oldest first; only those of one player if named."""
-        return self.platform.state.ledger.entries(self.game_id, external_player_id)
+    def ledger(
+        self, after: int, limit: int, external_player_id: str | None = None
+    ) -> list[LedgerEntry]:
+        """Return some entries of the ledger, oldest first; only those of one player if named."""
+        ledger = self.platform.state.ledger
+        return ledger.page(self.game_id, external_player_id, after=after, limit=limit)
 
     def reset(self) -> None:
         """Reset to the initial state. Call it in the server's thread: no call comes between."""
@@ -228,13 +232,29 @@ class Control:
         return {"ok": True}
 
     def _ledger(self, query: Query, body: bytes) -> object:
-        return self._controls.ledger(query.get("external_player_id"))
+        after, limit = _page(query)
+        return self._controls.ledger(after, limit, query.get("external_player_id"))
 
     def _requests(self, query: Query, body: bytes) -> object:
         return self._controls.platform.seen()
 
     def _deliveries(self, query: Query, body: bytes) -> object:
-        return self._controls.webhooks.log
+        return self._controls.webhooks.page(*_page(query))
+
+
+def _page(query: Query) -> tuple[int, int]:
+    """Return which part of a list is asked for: after which number, and how many entries."""
+    return (
+        _number("after", query.get("after", "0"), 0, 2**63 - 1),
+        _number("limit", query.get("limit", str(PAGE)), 1, PAGE),
+    )
+
+
+def _number(name: str, text: str, low: int, high: int) -> int:
+    is_number = text.isascii() and text.isdigit() and len(text) < 20
+    if not is_number or not low <= int(text) <= high:
+        raise ValueError(f"{name} must be a whole number from {low} to {high}")
+    return int(text)
 
 
 def _read(body: bytes, kind: type[T]) -> T:

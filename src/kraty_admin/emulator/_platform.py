@@ -27,7 +27,7 @@ from ._contract import Contract, Route, load_contract
 from ._errors import EmulatedError, idempotency_conflict, invalid
 from ._faults import Fault, Faults
 from ._json import dump, dump_text, fingerprint, parse, text_member
-from ._operations import OPERATIONS, Call, Context, Outcome
+from ._operations import OPERATIONS, Call, Context
 from ._state import EventRow, KeyedAnswer, State
 from ._world import DEFAULT_WORLD, ApiKey, World
 
@@ -42,7 +42,7 @@ _WINDOW: Final = 60
 _SEEN_LIMIT: Final = 1000
 """How many requests are kept."""
 
-_SEEN_BYTES: Final = 64 * 1024 * 1024
+_SEEN_BYTES: Final = 16 * 1024 * 1024
 """How many bytes of bodies are kept with them."""
 
 _LOGGED_PATH: Final = 200
@@ -182,25 +182,23 @@ class Platform:
         return Received(request=request, target=target, name=name, fault=self.faults.draw(name))
 
     def perform(self, received: Received) -> Answer:
-        """Do what a request asks for, unless that goes wrong, and answer it."""
+        """Do what a request asks for, unless a fault prevents it, and answer it."""
         request, fault = received.request, received.fault
         key = self._keys.get(_bearer_token(request.authorization))
         now = self._clock()
         with self._lock:
             count, reset = self._count("" if key is None else key.id, now)
-        answer = Answer(
-            status=200,
-            headers={
-                "X-Request-Id": f"req_{self._new_uuid().hex}",
-                "RateLimit-Limit": str(self._budget),
-                "RateLimit-Remaining": str(max(self._budget - count, 0)),
-                "RateLimit-Reset": str(reset),
-            },
-            # What breaks on its way before the commit is an answer all the same.
-            body=b'{"data":{}}',
-        )
-        if fault is None or not fault.prevents:
-            answer = self._honest(answer, received, key, now, count > self._budget)
+        headers = {
+            "X-Request-Id": f"req_{self._new_uuid().hex}",
+            "RateLimit-Limit": str(self._budget),
+            "RateLimit-Remaining": str(max(self._budget - count, 0)),
+            "RateLimit-Reset": str(reset),
+        }
+        if fault is not None and fault.prevents:
+            # A connection fault needs an answer to break off.
+            answer = Answer(status=200, headers=headers, body=b'{"data":{}}')
+        else:
+            answer = self._honest(headers, received, key, now, count > self._budget)
         if fault is not None:
             answer = _mishandled(answer, fault)
         with self._lock:
@@ -239,7 +237,7 @@ class Platform:
 
     def _honest(
         self,
-        answer: Answer,
+        headers: Mapping[str, str],
         received: Received,
         key: ApiKey | None,
         now: float,
@@ -249,28 +247,26 @@ class Platform:
         request = received.request
         try:
             if is_too_much:
-                reset = answer.headers["RateLimit-Reset"]
                 raise EmulatedError(
                     "rate_limited",
                     "Too many requests in this minute.",
-                    headers={"Retry-After": reset},
+                    headers={"Retry-After": headers["RateLimit-Reset"]},
                 )
             route, call = self._call(received, key)
-            outcome, body = self._commit(route, call, round(now * 1000))
+            status, body, has_events = self._commit(route, call, round(now * 1000))
         except EmulatedError as error:
-            return refusal(error, answer.headers)
+            return refusal(error, headers)
         except Exception as error:
             # Whatever it was, the transaction is undone and the caller gets an answer.
             if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
                 message = "Another program has locked the emulator's database."
-                busy = EmulatedError("internal_error", message, status=503)
-                return refusal(busy, answer.headers)
+                return refusal(EmulatedError("internal_error", message, status=503), headers)
             _logger.exception("%s %s failed", request.method, request.shown_path)
             failure = EmulatedError("internal_error", "The emulator failed; see its log.")
-            return refusal(failure, answer.headers)
-        if outcome.events:
+            return refusal(failure, headers)
+        if has_events:
             self._on_events()
-        return attrs.evolve(answer, status=outcome.status, body=body)
+        return Answer(status=status, headers=headers, body=body)
 
     def _call(self, received: Received, key: ApiKey | None) -> tuple[Route, Call]:
         """Check a request against the key and the contract."""
@@ -299,28 +295,51 @@ class Platform:
             path=path,
             query=query,
             body=body,
-            fingerprint=fingerprint([path, body]),
+            fingerprint=fingerprint([path, body]) if "idempotencyKey" in body else "",
             row_problems=route.row_problems,
         )
 
-    def _commit(self, route: Route, call: Call, now: int) -> tuple[Outcome, bytes]:
-        """Do a call, record its events and write its answer, in one transaction."""
+    def _commit(self, route: Route, call: Call, now: int) -> tuple[int, bytes, bool]:
+        """Do a call, record its events and write its answer, in one transaction.
+
+        Returns:
+            The status, the body, and whether there are events to deliver.
+        """
+        operation = OPERATIONS.get(call.operation_id)
+        if operation is None:
+            raise EmulatedError(
+                "internal_error", f"The emulator does not do {call.operation_id}.", status=501
+            )
         context = Context(state=self.state, now=now, new_uuid=self._new_uuid)
+        key = None if operation.remembered_ms is None else call.body.get("idempotencyKey")
         with self.state.transaction():
-            outcome = _replay_or_handle(call, context)
+            replay = None if key is None else _replay(call, context, key)
+            if replay is not None:
+                return replay.status, _body(route, replay.data), False
+            outcome = operation.handler(call, context)
+            # Inside, so that an answer that cannot be written undoes the call.
+            data = dump_text(outcome.data)
+            if key is not None:
+                self.state.answers.add(
+                    call.game.id,
+                    call.operation_id,
+                    key,
+                    KeyedAnswer(call.fingerprint, outcome.status, data),
+                    now=now,
+                    expires_at=now + (operation.remembered_ms or 0),
+                )
             for event in outcome.events:
                 self.state.deliveries.add_event(
                     EventRow(
-                        id=context.new_id("evt"),
-                        name=event.name,
-                        studio_id=call.game.studio_id,
-                        game_id=call.game.id,
-                        occurred_at=now,
-                        data=dump_text(event.data),
+                        context.new_id("evt"),
+                        event.name,
+                        call.game.studio_id,
+                        call.game.id,
+                        now,
+                        dump_text(event.data),
                     )
                 )
-            # Inside, so that an answer that cannot be written undoes the call.
-            return outcome, dump({"data": outcome.data} if route.enveloped else outcome.data)
+            return outcome.status, _body(route, data), bool(outcome.events)
 
     def _count(self, counter: str, now: float) -> tuple[int, int]:
         """Count a request: how many there were in this window, and its seconds left."""
@@ -331,31 +350,18 @@ class Platform:
         return count, math.ceil((window + 1) * _WINDOW - now)
 
 
-def _replay_or_handle(call: Call, context: Context) -> Outcome:
-    operation = OPERATIONS.get(call.operation_id)
-    if operation is None:
-        raise EmulatedError(
-            "internal_error", f"The emulator does not do {call.operation_id}.", status=501
-        )
-    key, remembered_ms = call.body.get("idempotencyKey"), operation.remembered_ms
-    if key is None or remembered_ms is None:
-        return operation.handler(call, context)
-    answers, game_id, now = context.state.answers, call.game.id, context.now
-    earlier = answers.find(game_id, call.operation_id, key, now)
+def _replay(call: Call, context: Context, key: str) -> KeyedAnswer | None:
+    """Return the answer to a repeat; `None` if the key is new or has expired."""
+    earlier = context.state.answers.find(call.game.id, call.operation_id, key, context.now)
     if earlier is None:
-        outcome = operation.handler(call, context)
-        answers.add(
-            game_id,
-            call.operation_id,
-            key,
-            KeyedAnswer(call.fingerprint, outcome.status, dump_text(outcome.data)),
-            now=now,
-            expires_at=now + remembered_ms,
-        )
-        return outcome
+        return None
     if earlier.fingerprint != call.fingerprint:
         raise idempotency_conflict(key)
-    return Outcome(earlier.status, {**json.loads(earlier.data), "applied": False})
+    return earlier._replace(data=dump_text({**json.loads(earlier.data), "applied": False}))
+
+
+def _body(route: Route, data: str) -> bytes:
+    return (f'{{"data":{data}}}' if route.enveloped else data).encode()
 
 
 def _bearer_token(authorization: str) -> str:

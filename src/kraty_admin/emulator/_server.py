@@ -27,6 +27,7 @@ from ._capture import capture, exempt
 from ._clock import SEEDED_START, Clock, SeededIds
 from ._control import Control, Controls
 from ._faults import Faults
+from ._pages import pages
 from ._platform import Platform, SeenRequest
 from ._state import Delivery, Kind, LedgerEntry, State
 from ._webhooks import BACKOFF, Webhooks
@@ -206,7 +207,7 @@ class Emulator:
     @property
     def ledger(self) -> list[LedgerEntry]:
         """All changes of balances and holdings, oldest first."""
-        return self._serving().controls.ledger()
+        return list(pages(self._serving().controls.ledger))
 
     @property
     def requests(self) -> list[SeenRequest]:

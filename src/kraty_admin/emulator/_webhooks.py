@@ -23,6 +23,7 @@ from kraty_admin.webhooks import sign_webhook
 from ._clock import Clock
 from ._faults import WEBHOOK, Faults
 from ._json import dump
+from ._pages import pages
 from ._state import Delivery, DeliveryStatus, Due, State
 from ._times import iso
 from ._world import Endpoint
@@ -110,7 +111,11 @@ class Webhooks:
     @property
     def log(self) -> list[Delivery]:
         """All deliveries with their attempts, in the order of their events."""
-        return self._state.deliveries.log()
+        return list(pages(self.page))
+
+    def page(self, after: int, limit: int) -> list[Delivery]:
+        """Return some deliveries, those with a higher number than `after`."""
+        return self._state.deliveries.page(after=after, limit=limit)
 
     def wake(self) -> None:
         """Look again for what is due. Any thread may call this."""

@@ -9,8 +9,6 @@ from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias, cast
 
-from uvicorn.protocols.http.h11_impl import H11Protocol
-
 from ._errors import EmulatedError
 from ._faults import Fault
 from ._guard import check_content_type, check_source
@@ -54,16 +52,18 @@ class Connections:
     def protocol(self) -> type[asyncio.Protocol]:
         """Return uvicorn's protocol, with its connections registered here."""
         connections = self._open
+        base = _http_protocol()
 
-        class Protocol(H11Protocol):
-            def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
-                self._peer = transport.get_extra_info("peername")
-                connections[self._peer] = transport
+        class Protocol(base):  # type: ignore[valid-type,misc]  # which one is known at run time
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                self._peer: tuple[str, int] = transport.get_extra_info("peername")
+                self._transport = cast("asyncio.Transport", transport)
+                connections[self._peer] = self._transport
                 super().connection_made(transport)
 
             def connection_lost(self, exc: Exception | None) -> None:
                 # The address may be another connection's already.
-                if connections.get(self._peer) is self.transport:
+                if connections.get(self._peer) is self._transport:
                     del connections[self._peer]
                 super().connection_lost(exc)
 
@@ -92,6 +92,17 @@ class Connections:
         self.cut()
         for transport in self._open.values():
             transport.close()
+
+
+def _http_protocol() -> type[asyncio.Protocol]:
+    """Return uvicorn's protocol over httptools, or over h11 where that is not installed."""
+    try:
+        from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+    except ImportError:
+        from uvicorn.protocols.http.h11_impl import H11Protocol
+
+        return H11Protocol
+    return HttpToolsProtocol
 
 
 class App:
@@ -197,7 +208,10 @@ async def _read_body(receive: Receive) -> bytes | None:
 
 
 def _to_origin_form(scope: Scope, headers: dict[bytes, bytes]) -> None:
-    """Turn the target `http://host/path`, as for proxies, into `/path` and the host."""
+    """Turn the target `http://host/path`, as for proxies, into `/path` and the host.
+
+    httptools does so itself.
+    """
     scheme, found, rest = scope["raw_path"].partition(b"://")
     if found and scheme.lower() == b"http":
         headers[b"host"], slash, path = rest.partition(b"/")

@@ -22,7 +22,7 @@ from ._grants import ack_grant, create_grant
 from ._health import ping
 from ._lobbies import push_lobby, read_lobby
 from ._merging import merge_players
-from ._migration import import_holding, import_player, migrate
+from ._migration import Holdings, Players, migrate
 from ._players import ban_player, get_player, unban_player
 
 __all__ = ["OPERATIONS", "Call", "Context", "Operation", "Outcome", "WebhookEvent"]
@@ -70,12 +70,12 @@ OPERATIONS: Final[Mapping[str, Operation]] = _table(
         "revokeItem": Operation(functools.partial(adjust, ITEM, -1), replays=True),
         "creditWallet": Operation(functools.partial(adjust, CURRENCY, 1), replays=True),
         "debitWallet": Operation(functools.partial(adjust, CURRENCY, -1), replays=True),
-        "migratePlayers": Operation(functools.partial(migrate, import_player)),
+        "migratePlayers": Operation(functools.partial(migrate, Players)),
         "migrateWallet": Operation(
-            functools.partial(migrate, functools.partial(import_holding, CURRENCY))
+            functools.partial(migrate, functools.partial(Holdings, CURRENCY))
         ),
         "migrateInventory": Operation(
-            functools.partial(migrate, functools.partial(import_holding, ITEM))
+            functools.partial(migrate, functools.partial(Holdings, ITEM))
         ),
         "deletePlayer": Operation(delete_player),
         "exportPlayer": Operation(export_player),

@@ -10,7 +10,7 @@ import attrs
 
 from .._errors import EmulatedError
 from .._json import MAX_SAFE_INTEGER, dump_text
-from .._state import Holding, Kind, Player
+from .._state import Holding, Kind, LedgerRow, Player
 from .._times import iso
 from .._world import Game
 from ._call import Call, Context, Data, Outcome, WebhookEvent
@@ -98,16 +98,18 @@ def move(
         metadata = json.loads(ledger.metadata(player.id, asset.kind, key)) | parameters
         ledger.set_metadata(player.id, asset.kind, key, dump_text(metadata))
     ledger.append(
-        player.id,
-        asset.kind,
-        key,
-        delta,
-        now,
-        operation=call.name,
-        reason=cause.get("reason"),
-        source_ref_id=cause.get("sourceRefId"),
-        idempotency_key=cause.get("idempotencyKey"),
-        parameters=None if parameters is None else dump_text(parameters),
+        LedgerRow(
+            player.id,
+            asset.kind,
+            key,
+            delta,
+            call.name,
+            cause.get("reason"),
+            cause.get("sourceRefId"),
+            cause.get("idempotencyKey"),
+            None if parameters is None else dump_text(parameters),
+            now,
+        )
     )
     return total
 

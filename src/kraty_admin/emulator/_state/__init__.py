@@ -12,9 +12,9 @@ from ._answers import Answers, KeyedAnswer
 from ._database import Database
 from ._deliveries import Deliveries, Delivery, DeliveryAttempt, DeliveryStatus, Due, EventRow
 from ._grants import Grant, Grants
-from ._ledger import Holding, Kind, Ledger, LedgerEntry
+from ._ledger import Holding, HoldingRow, Kind, Ledger, LedgerEntry, LedgerRow
 from ._lobbies import Lobbies, Lobby
-from ._players import Player, Players
+from ._players import NewPlayer, Player, Players
 
 __all__ = [
     "Deliveries",
@@ -25,10 +25,13 @@ __all__ = [
     "EventRow",
     "Grant",
     "Holding",
+    "HoldingRow",
     "KeyedAnswer",
     "Kind",
     "LedgerEntry",
+    "LedgerRow",
     "Lobby",
+    "NewPlayer",
     "Player",
     "State",
 ]
@@ -55,10 +58,6 @@ class State:
     def transaction(self) -> AbstractContextManager[None]:
         """Commit a block as a whole, or undo it if it raises."""
         return self.database.transaction()
-
-    def savepoint(self) -> AbstractContextManager[None]:
-        """Undo a block if it raises, within a transaction."""
-        return self.database.savepoint()
 
     def reset(self) -> None:
         """Delete everything."""

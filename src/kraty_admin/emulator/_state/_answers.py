@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Final, NamedTuple
 
 from ._database import Database
@@ -67,24 +68,22 @@ class Answers:
         if self._added % _SWEEP_EVERY == 0:
             self._db.run("DELETE FROM answers WHERE expires_at <= ?", now)
 
-    def migrated_fingerprint(self, game_id: str, operation: str, key: str) -> str | None:
-        """Return the fingerprint of the row that was imported under this key."""
-        row = self._db.one(
-            "SELECT fingerprint FROM migrated_rows"
-            " WHERE game_id = ? AND operation = ? AND idempotency_key = ?",
-            game_id,
-            operation,
-            key,
+    def migrated(self, game_id: str, operation: str, keys: Collection[str]) -> dict[str, str]:
+        """Return the fingerprints of the rows that were imported under these keys."""
+        return dict(
+            self._db.among(
+                "SELECT idempotency_key, fingerprint FROM migrated_rows"
+                " WHERE game_id = ? AND operation = ? AND idempotency_key IN",
+                game_id,
+                operation,
+                values=keys,
+            )
         )
-        return None if row is None else row[0]
 
-    def add_migrated(self, game_id: str, operation: str, key: str, fingerprint: str) -> None:
-        """Remember a row that was imported."""
-        self._db.run(
+    def add_migrated(self, game_id: str, operation: str, rows: Mapping[str, str]) -> None:
+        """Remember imported rows: the fingerprint of each, by its key."""
+        self._db.run_many(
             "INSERT INTO migrated_rows (game_id, operation, idempotency_key, fingerprint)"
             " VALUES (?, ?, ?, ?)",
-            game_id,
-            operation,
-            key,
-            fingerprint,
+            [(game_id, operation, key, print_of_row) for key, print_of_row in rows.items()],
         )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import sqlite3
 import threading
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -23,8 +23,17 @@ SqlValue = str | int | None
 
 _SCHEMA: Final = Path(__file__).with_name("schema.sql")
 
-LAYOUT: Final = 2
+LAYOUT: Final = 3
 """The version of the tables in schema.sql."""
+
+_MIGRATIONS: Final[Mapping[int, str]] = {
+    2: """
+        CREATE INDEX placeholders ON players (game_id, external_id) WHERE retired_at IS NOT NULL;
+        DROP INDEX ledger_of_player;
+        CREATE INDEX ledger_of_player ON ledger (player_id);
+    """,
+}
+"""For each older layout, what makes it the next one. Layout 2 is that of release 0.1.0."""
 
 _OLDEST_SQLITE: Final = (3, 35)
 """The first that has RETURNING."""
@@ -73,18 +82,6 @@ class Database:
                 _roll_back(self.connection)
                 raise
 
-    @contextmanager
-    def savepoint(self) -> Generator[None, None, None]:
-        """Undo the block if it raises, within a transaction."""
-        self.connection.execute("SAVEPOINT part")
-        try:
-            yield
-        except BaseException:
-            self.connection.execute("ROLLBACK TO part")
-            raise
-        finally:
-            self.connection.execute("RELEASE part")
-
     def reset(self) -> None:
         """Delete everything."""
         with self._lock:
@@ -116,6 +113,14 @@ class Database:
         """Execute a statement once for each row of parameters."""
         self.connection.executemany(sql, rows)
 
+    def among(self, sql: str, *parameters: SqlValue, values: Collection[str]) -> list[Any]:
+        """Return the rows of a query that ends in `IN`, for these values.
+
+        They are parameters, not JSON, since SQLite's JSON ends strings at a null character.
+        """
+        places = ", ".join("?" * len(values))
+        return self.all(f"{sql} ({places})", *parameters, *values)
+
     def insert(self, table: str, columns: Mapping[str, SqlValue]) -> None:
         """Add a row."""
         names = ", ".join(columns)
@@ -137,6 +142,8 @@ class Database:
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
+            # 64 MiB: ids are random, so each row of a large file is on another page.
+            connection.execute("PRAGMA cache_size = -65536")
             # Where this is on, a reset would overwrite all deleted rows with zeros.
             connection.execute("PRAGMA secure_delete = OFF")
             if script:
@@ -189,8 +196,13 @@ def _preparation(connection: sqlite3.Connection, path: str) -> str:
     """Return the script that makes a database one of this version, or nothing."""
     (layout,) = connection.execute("PRAGMA user_version").fetchone()
     is_empty = not _shape(connection)
-    if layout == (0 if is_empty else LAYOUT):
-        return _creation() if is_empty else ""
+    if is_empty and layout == 0:
+        return _creation()
+    if layout == LAYOUT:
+        return ""
+    if layout in _MIGRATIONS:
+        steps = [_MIGRATIONS[older] for older in range(layout, LAYOUT)]
+        return "\n".join([*steps, f"PRAGMA user_version = {LAYOUT};"])
     raise ValueError(f"{path} is not a database of this version of the emulator")
 
 

@@ -36,6 +36,8 @@ class DeliveryAttempt:
 class Delivery:
     """An event on its way to an endpoint."""
 
+    number: int
+    """Its place in the log; later deliveries have higher numbers."""
     event_id: str
     """The envelope's `id`, the same for each attempt."""
     event_name: str
@@ -172,16 +174,27 @@ class Deliveries:
                 event_id,
             )
 
-    def log(self) -> list[Delivery]:
-        """Return all deliveries, in the order of their events."""
+    def page(self, *, after: int = 0, limit: int) -> list[Delivery]:
+        """Return some deliveries, in the order of their events.
+
+        Args:
+            after: Only deliveries with a higher number.
+            limit: How many deliveries to return at most.
+        """
         attempts: dict[int, list[DeliveryAttempt]] = defaultdict(list)
         with self._db.transaction():
-            tries = self._db.all(
-                "SELECT delivery, attempt, at, status, error FROM attempts ORDER BY number"
-            )
             rows = self._db.all(
                 "SELECT deliveries.number, event_id, name, data, url, status, due_at"
-                " FROM deliveries JOIN events ON events.id = event_id ORDER BY deliveries.number"
+                " FROM deliveries JOIN events ON events.id = event_id"
+                " WHERE deliveries.number > ? ORDER BY deliveries.number LIMIT ?",
+                after,
+                limit,
+            )
+            tries = self._db.all(
+                "SELECT delivery, attempt, at, status, error FROM attempts"
+                " WHERE delivery > ? AND delivery <= ? ORDER BY number",
+                after,
+                rows[-1][0] if rows else after,
             )
         for delivery, attempt, at, status, error in tries:
             attempts[delivery].append(
@@ -189,6 +202,7 @@ class Deliveries:
             )
         return [
             Delivery(
+                number=number,
                 event_id=event_id,
                 event_name=name,
                 data=json.loads(data),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import Final, Literal, NamedTuple
+from collections.abc import Collection, Iterable
+from typing import Any, Final, Literal, NamedTuple
 
 import attrs
 
 from ._database import Database
 
-__all__ = ["Holding", "Kind", "Ledger", "LedgerEntry"]
+__all__ = ["Holding", "HoldingRow", "Kind", "Ledger", "LedgerEntry", "LedgerRow"]
 
 Kind = Literal["currency", "item"]
 
@@ -18,6 +19,8 @@ Kind = Literal["currency", "item"]
 class LedgerEntry:
     """One change of a balance or of an item count. Entries are added, never changed."""
 
+    number: int
+    """Its place in the ledger; later entries have higher numbers."""
     external_player_id: str
     """The player; a placeholder once the player is erased."""
     kind: Kind
@@ -47,7 +50,47 @@ class Holding(NamedTuple):
     updated_at: int
 
 
+class HoldingRow(NamedTuple):
+    """A holding to create or to replace."""
+
+    player_id: str
+    kind: Kind
+    key: str
+    amount: int
+    metadata: str
+    created_at: int
+    updated_at: int
+
+
+class LedgerRow(NamedTuple):
+    """An entry to add to the ledger."""
+
+    player_id: str
+    kind: Kind
+    key: str
+    delta: int
+    operation: str
+    reason: str | None
+    source_ref_id: str | None
+    idempotency_key: str | None
+    parameters: str | None
+    """A JSON object."""
+    at: int
+
+
+_APPEND: Final = (
+    f"INSERT INTO ledger ({', '.join(LedgerRow._fields)})"  # noqa: S608
+    f" VALUES ({', '.join('?' * len(LedgerRow._fields))})"
+)
+
 _COLUMNS: Final = ", ".join(Holding._fields)
+
+
+_PAGE: Final = (
+    "SELECT number, external_id, kind, key, delta, operation, reason, source_ref_id,"
+    " idempotency_key FROM ledger JOIN players ON players.id = player_id"
+)
+_PAGE_END: Final = "AND number > ? ORDER BY number LIMIT ?"
 
 
 class Ledger:
@@ -101,35 +144,34 @@ class Ledger:
             key,
         )
 
-    def append(
-        self,
-        player_id: str,
-        kind: Kind,
-        key: str,
-        delta: int,
-        now: int,
-        *,
-        operation: str,
-        reason: str | None = None,
-        source_ref_id: str | None = None,
-        idempotency_key: str | None = None,
-        parameters: str | None = None,
-    ) -> None:
-        """Add an entry to the ledger. `parameters` is JSON."""
-        self._db.run(
-            "INSERT INTO ledger (player_id, kind, key, delta, operation, reason,"
-            " source_ref_id, idempotency_key, parameters, at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            player_id,
+    def append(self, entry: LedgerRow) -> None:
+        """Add an entry to the ledger."""
+        self._db.run(_APPEND, *entry)
+
+    def append_all(self, entries: Iterable[LedgerRow]) -> None:
+        """Add entries to the ledger."""
+        self._db.run_many(_APPEND, entries)
+
+    def set_holdings(self, holdings: Iterable[HoldingRow]) -> None:
+        """Create holdings, or replace amount and metadata of those that exist."""
+        self._db.run_many(
+            "INSERT INTO holdings (player_id, kind, key, amount, metadata, created_at, updated_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (player_id, kind, key) DO UPDATE"
+            " SET amount = excluded.amount, metadata = excluded.metadata,"
+            " updated_at = excluded.updated_at",
+            holdings,
+        )
+
+    def holdings_of(
+        self, player_ids: Collection[str], kind: Kind
+    ) -> list[tuple[str, str, int, str]]:
+        """Return what these players hold: player's id, key, amount and metadata."""
+        if not player_ids:
+            return []
+        return self._db.among(
+            "SELECT player_id, key, amount, metadata FROM holdings WHERE kind = ? AND player_id IN",
             kind,
-            key,
-            delta,
-            operation,
-            reason,
-            source_ref_id,
-            idempotency_key,
-            parameters,
-            now,
+            values=player_ids,
         )
 
     def holdings(self, player_id: str, kind: Kind, limit: int = -1) -> list[Holding]:
@@ -156,17 +198,34 @@ class Ledger:
             kind,
         )
 
-    def entries(self, game_id: str, external_id: str | None = None) -> list[LedgerEntry]:
-        """Return the game's entries, oldest first; only those of one player if named."""
-        rows = self._db.all(
-            "SELECT external_id, kind, key, delta, operation, reason, source_ref_id,"
-            " idempotency_key FROM ledger JOIN players ON players.id = player_id"
-            " WHERE game_id = ? AND external_id = coalesce(?, external_id) ORDER BY number",
-            game_id,
-            external_id,
-        )
-        names = [field.name for field in attrs.fields(LedgerEntry)]
-        return [LedgerEntry(**dict(zip(names, row, strict=True))) for row in rows]
+    def page(
+        self, game_id: str, external_id: str | None = None, *, after: int = 0, limit: int
+    ) -> list[LedgerEntry]:
+        """Return some of the game's entries, oldest first.
+
+        Args:
+            external_id: Only entries of this player, or of this placeholder.
+            after: Only entries with a higher number.
+            limit: How many entries to return at most.
+        """
+        if external_id is None:
+            return _entries(
+                self._db.all(f"{_PAGE} WHERE game_id = ? {_PAGE_END}", game_id, after, limit)
+            )
+        # A player is live or retired, and an index has only the ones or the others.
+        players = [
+            player_id
+            for state in ("IS NULL", "IS NOT NULL")
+            for (player_id,) in self._db.all(
+                "SELECT id FROM players WHERE game_id = ? AND external_id = ?"  # noqa: S608
+                f" AND retired_at {state}",
+                game_id,
+                external_id,
+            )
+        ]
+        places = ", ".join("?" * len(players))
+        page = f"{_PAGE} WHERE player_id IN ({places}) {_PAGE_END}"
+        return _entries(self._db.all(page, *players, after, limit))
 
     def _add(self, player_id: str, kind: Kind, key: str, delta: int, now: int) -> tuple[int] | None:
         row: tuple[int] | None = self._db.one(
@@ -196,3 +255,8 @@ class Ledger:
             key,
         )
         return row
+
+
+def _entries(rows: Iterable[tuple[Any, ...]]) -> list[LedgerEntry]:
+    names = [field.name for field in attrs.fields(LedgerEntry)]
+    return [LedgerEntry(**dict(zip(names, row, strict=True))) for row in rows]

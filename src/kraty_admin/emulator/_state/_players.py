@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection, Iterable
 from typing import Final, NamedTuple
 
 from ._database import Database
 
-__all__ = ["Player", "Players"]
+__all__ = ["NewPlayer", "Player", "Players"]
+
+
+class NewPlayer(NamedTuple):
+    """A player to create."""
+
+    id: str
+    game_id: str
+    external_id: str
+    created_at: int
+    updated_at: int
+    seen_at: int
+    context: str | None = None
+    """The context snapshot as JSON."""
 
 
 class Player(NamedTuple):
@@ -71,18 +85,34 @@ class Players:
 
     def add(self, player_id: str, game_id: str, external_id: str, now: int) -> Player:
         """Create a player."""
-        self._db.insert(
-            "players",
-            {
-                "id": player_id,
-                "game_id": game_id,
-                "external_id": external_id,
-                "created_at": now,
-                "updated_at": now,
-                "seen_at": now,
-            },
-        )
+        self.add_all([NewPlayer(player_id, game_id, external_id, now, now, now)])
         return Player(player_id, external_id, now, now, now, None, None, None, None)
+
+    def ids(self, game_id: str, external_ids: Collection[str]) -> dict[str, str]:
+        """Return the ids of the live players among these, by external id."""
+        return dict(
+            self._db.among(
+                "SELECT external_id, id FROM players WHERE game_id = ? AND retired_at IS NULL"
+                " AND external_id IN",
+                game_id,
+                values=external_ids,
+            )
+        )
+
+    def add_all(self, players: Iterable[NewPlayer]) -> None:
+        """Create players."""
+        self._db.run_many(
+            "INSERT INTO players (id, game_id, external_id, created_at, updated_at, seen_at,"
+            " context) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            players,
+        )
+
+    def see_all(self, player_ids: Iterable[str], now: int) -> None:
+        """Record that players were seen."""
+        self._db.run_many(
+            "UPDATE players SET seen_at = ? WHERE id = ?",
+            [(now, player_id) for player_id in player_ids],
+        )
 
     def set_context(self, player_id: str, context: str | None, now: int) -> None:
         """Store a context snapshot, as JSON."""

@@ -1,5 +1,5 @@
 -- The tables of the emulator. Times are milliseconds since the epoch.
--- After a change, raise LAYOUT in database.py and add a step to its migrations.
+-- After a change, raise LAYOUT in _database.py and add a step to its migrations.
 
 CREATE TABLE players (
     id TEXT PRIMARY KEY,
@@ -20,6 +20,7 @@ CREATE TABLE players (
 );
 CREATE UNIQUE INDEX live_players ON players (game_id, external_id) WHERE retired_at IS NULL;
 CREATE INDEX retired_players ON players (game_id, former_hash) WHERE retired_at IS NOT NULL;
+CREATE INDEX placeholders ON players (game_id, external_id) WHERE retired_at IS NOT NULL;
 
 CREATE TABLE holdings (
     player_id TEXT NOT NULL REFERENCES players,
@@ -45,7 +46,8 @@ CREATE TABLE ledger (
     parameters TEXT,
     at INTEGER NOT NULL
 );
-CREATE INDEX ledger_of_player ON ledger (player_id, kind, key);
+-- Its rows are in the order of `number`, so a page of one player's entries is one range.
+CREATE INDEX ledger_of_player ON ledger (player_id);
 CREATE TRIGGER ledger_keeps_rows BEFORE DELETE ON ledger
     BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
 -- A merge moves rows to another player; nothing else about them ever changes.
