@@ -69,8 +69,8 @@ regen: $(VENV)/.dev ## regenerate; SPEC=<path or URL> adopts another contract fi
 surface: $(VENV)/.dev ## record the public surface, after a change to it that is intended
 	@cd tests && $(abspath $(BIN))/python -m surface
 
-compare: $(VENV)/.dev ## what changed from OLD to NEW, and what of it breaks callers
-	@$(BIN)/python codegen/compare.py '$(OLD)' '$(NEW)'
+compare: $(VENV)/.dev ## what changed from OLD to NEW, and what of it breaks callers; MARKDOWN=1 for a review
+	@PYTHONPATH=codegen $(BIN)/python -m compare '$(OLD)' '$(NEW)' $(if $(MARKDOWN),--markdown)
 
 prove: $(VENV)/.dev ## measure the promise under faults, kills, forks and an outage
 	@cd tests && $(abspath $(BIN))/python -m proofs

@@ -14,9 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compare import PRESENCE, RULES, ContractError, compare, main
+from compare import RULES, ContractError, compare
+from compare.__main__ import main
+from compare.schemas import PRESENCE, Schemas
 
-SCRIPT = Path(__file__).parents[2] / "codegen" / "compare.py"
+CODEGEN = Path(__file__).parents[2] / "codegen"
 
 Node = dict[str, Any]
 
@@ -429,7 +431,11 @@ CASES = [
         "scalar of two patterns",
         TEXT,
         union({**TEXT, "pattern": "a"}, {**TEXT, "pattern": "b"}),
-        [(SENT, "<#0>", 'pattern "a" added'), (NONE, "<#1>", "alternative added")],
+        [
+            (SENT, "", "values of several alternatives are no longer accepted"),
+            (SENT, "<#0>", 'pattern "a" added'),
+            (NONE, "<#1>", "alternative added"),
+        ],
     ),
     Case(
         "several tags of one branch",
@@ -452,6 +458,89 @@ CASES = [
         union(fields(k={"enum": ["a", "b"]}, n=INT), TEXT),
         union(fields(k={"enum": ["a", "b"]}, n=LIMITED), TEXT),
         [(SENT, "<#0>.n", "maximum 5 added")],
+    ),
+    Case(
+        "union became exclusive",
+        union(fields("a", a=INT), fields("b", b=INT), word="anyOf"),
+        union(fields("a", a=INT), fields("b", b=INT)),
+        [(SENT, "", "values of several alternatives are no longer accepted")],
+    ),
+    Case(
+        "union no longer exclusive",
+        union(fields("a", a=INT), fields("b", b=INT)),
+        union(fields("a", a=INT), fields("b", b=INT), word="anyOf"),
+        [(NONE, "", "values of several alternatives are accepted")],
+    ),
+    Case(
+        "what was required together is exclusive",
+        {**fields(a=INT, b=INT), "required": ["a", "b"]},
+        {**fields(a=INT, b=INT), "oneOf": [{"required": ["a"]}, {"required": ["b"]}]},
+        [
+            (SENT, "", "values of several alternatives are no longer accepted"),
+            (READ, "<#0>.b", "became optional"),
+            (READ, "<#1>", "alternative added to what was a single shape"),
+        ],
+    ),
+    Case("exclusive, but apart", union(COIN, ITEM, word="anyOf"), union(COIN, ITEM), []),
+    Case(
+        "discriminator renamed",
+        {**union(ref("Coin"), ref("Item")), "discriminator": {"propertyName": "kind"}},
+        {**union(ref("Coin"), ref("Item")), "discriminator": {"propertyName": "type"}},
+        [
+            (BOTH, "<Coin>", "discriminator renamed from kind to type"),
+            (BOTH, "<Item>", "discriminator renamed from kind to type"),
+        ],
+        {"Coin": PLAIN_TAG, "Item": PLAIN_TAG},
+    ),
+    Case(
+        "a branch that extends its union",
+        ref("Pet"),
+        ref("Pet"),
+        [(SENT, "<Cat>.n", "maximum 5 added")],
+        {
+            "Pet": {**union(ref("Cat"), ref("Dog")), "properties": {"name": TEXT}},
+            "Cat": {"allOf": [ref("Pet"), fields(n=INT)]},
+            "Dog": {"allOf": [ref("Pet"), fields(m=INT)]},
+        },
+        {
+            "Pet": {**union(ref("Cat"), ref("Dog")), "properties": {"name": TEXT}},
+            "Cat": {"allOf": [ref("Pet"), fields(n=LIMITED)]},
+            "Dog": {"allOf": [ref("Pet"), fields(m=INT)]},
+        },
+    ),
+    Case(
+        "read-only behind a reference",
+        fields(a=ref("Id")),
+        fields(a=ref("Id")),
+        [(("BREAKS", ""), ".a", "removed")],
+        {"Id": TEXT},
+        {"Id": {**TEXT, "readOnly": True}},
+    ),
+    Case(
+        "write-only in a part",
+        fields(a={"allOf": [ref("Id")]}),
+        fields(a={"allOf": [ref("Id")]}),
+        [(("", "BREAKS"), ".a", "removed")],
+        {"Id": TEXT},
+        {"Id": {**TEXT, "writeOnly": True}},
+    ),
+    Case(
+        "words inside a keyword that is judged by hand",
+        {**INT, "not": {"const": 1}},
+        {**INT, "not": {"const": 1, "description": "No one."}},
+        [],
+    ),
+    Case(
+        "a field called title inside such a keyword",
+        {**fields(), "dependentRequired": {"title": ["a"]}},
+        {**fields(), "dependentRequired": {"title": ["b"]}},
+        [(BOTH, "", "dependentRequired changed, which has to be judged by hand")],
+    ),
+    Case(
+        "patterns removed",
+        {**fields(a={**TEXT, "pattern": "^a"}), "patternProperties": {"^x": INT}},
+        fields(a=TEXT),
+        [(NONE, "", "patternProperties removed"), (NONE, ".a", 'pattern "^a" removed')],
     ),
     # References and allOf.
     Case("component moved inline", ref("Coin"), COIN, [], {"Coin": COIN}),
@@ -580,7 +669,146 @@ TWO_PATHS: Node = {
 }
 ONE_PATH: Node = {"paths": {"/a": {"get": {"operationId": "get_a"}}}}
 
+LIST: Node = {"type": "array", "items": TEXT}
+
+
+def oauth(**scopes: str) -> Node:
+    flow = {"tokenUrl": "https://a.example", "scopes": scopes}
+    scheme = {"type": "oauth2", "flows": {"clientCredentials": flow}}
+    return {"components": {"securitySchemes": {"key": scheme}}}
+
+
+def form(**encoding: object) -> Node:
+    body = {"schema": fields(a=LIST), "encoding": encoding}
+    return contract({"requestBody": {"content": {"multipart/form-data": body}}})
+
+
+def serving(*values: str) -> Node:
+    server = {"url": "https://{where}.example", "variables": {"where": {"enum": list(values)}}}
+    return contract(servers=[server])
+
+
 OPERATIONS: dict[str, tuple[Node, Node, list[str]]] = {
+    # How values are written.
+    "explode": (
+        contract(parameter(schema=LIST)),
+        contract(parameter(schema=LIST, explode=False)),
+        ["BREAKS  make  request query.limit  written as form instead of form, exploded"],
+    ),
+    "style": (
+        contract(parameter(schema=LIST, explode=False)),
+        contract(parameter(schema=LIST, style="pipeDelimited")),
+        ["BREAKS  make  request query.limit  written as pipeDelimited instead of form"],
+    ),
+    "explode of a scalar": (contract(parameter()), contract(parameter(explode=False)), []),
+    "style of a scalar in the path": (
+        contract(parameter("path", "id"), path="/{id}"),
+        contract(parameter("path", "id", style="matrix"), path="/{id}"),
+        ["BREAKS  make  request path.id  written as matrix instead of simple"],
+    ),
+    "explode of a header": (
+        with_headers(X={"schema": LIST}),
+        with_headers(X={"schema": fields(a=INT), "explode": True}),
+        [
+            "BREAKS  make  response 200 header.x  written as simple, exploded instead of simple",
+            "BREAKS  make  response 200 header.x  type changed from array to object",
+        ],
+    ),
+    "reserved characters": (
+        contract(parameter(allowReserved=True, allowEmptyValue=False)),
+        contract(parameter(allowReserved=False, allowEmptyValue=True)),
+        [
+            "ok      make  request query.limit  allowEmptyValue allowed",
+            "BREAKS  make  request query.limit  allowReserved no longer allowed",
+        ],
+    ),
+    "schema became content": (
+        contract(parameter()),
+        contract({"parameters": [{"in": "query", "name": "limit", **json_body(INT)}]}),
+        ["BREAKS  make  request query.limit  written as application/json instead of form"],
+    ),
+    "encoding of a form": (
+        form(),
+        form(a={"contentType": "text/csv"}),
+        [
+            "BREAKS  make  request body (multipart/form-data).a  written as text/csv instead of "
+            "the default"
+        ],
+    ),
+    # What is not on the wire.
+    "operationId": (
+        {"paths": {"/a/{id}": {"get": {"operationId": "a"}}}},
+        {"paths": {"/a/{key}": {"get": {"operationId": "b"}}}},
+        [
+            "ok      a  operation  renamed from a to b",
+            "ok      a  request path.id  placeholder renamed from id to key",
+        ],
+    ),
+    "placeholder without an operationId": (
+        {"paths": {"/a/{id}": {"get": {}}}},
+        {"paths": {"/a/{key}": {"get": {}}}},
+        ["ok      GET /a/{id}  request path.id  placeholder renamed from id to key"],
+    ),
+    "words of a scheme": (
+        oauth(read="Read."),
+        oauth(read="Read all.", write="Write."),
+        ["ok      (contract)  security scheme key  scope clientCredentials write added"],
+    ),
+    "scope of a scheme removed": (
+        oauth(read="Read."),
+        oauth(),
+        ["BREAKS  (contract)  security scheme key  scope clientCredentials read removed"],
+    ),
+    "scheme renamed": (
+        contract(KEY, **SCHEMES),
+        contract(
+            {"security": [{"token": []}]},
+            components={
+                "securitySchemes": {
+                    "token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "x-a": 1}
+                }
+            },
+        ),
+        [
+            "ok      (contract)  security scheme key  removed",
+            "ok      (contract)  security scheme token  added",
+        ],
+    ),
+    "range of statuses": (
+        answering(_200=json_body(INT), _201=json_body(INT)),
+        answering(_2XX=json_body(TEXT)),
+        [
+            "BREAKS  make  response 200  type changed from integer to string",
+            "BREAKS  make  response 201  type changed from integer to string",
+        ],
+    ),
+    "one of a range": (answering(_2XX=json_body(INT)), answering(_200=json_body(INT)), []),
+    "success as default": (
+        answering(default=json_body(INT)),
+        answering(_204=OK_200),
+        ["BREAKS  make  response default (application/json)  media type removed"],
+    ),
+    "success as default removed": (
+        answering(default=OK_200),
+        answering(_404=OK_200),
+        [
+            "ok      make  response 404  added",
+            "BREAKS  make  response default  removed",
+        ],
+    ),
+    "media type of an error": (
+        answering(_404=json_body(INT)),
+        answering(_404=OK_200),
+        ["ok      make  response 404 (application/json)  media type removed"],
+    ),
+    "variable of a server": (
+        serving("eu", "us"),
+        serving("eu", "asia"),
+        [
+            'ok      (contract)  server https://{where}.example where  value "asia" added',
+            'BREAKS  (contract)  server https://{where}.example where  value "us" removed',
+        ],
+    ),
     "removed": (TWO_PATHS, ONE_PATH, ["BREAKS  DELETE /b  operation  removed (DELETE /b)"]),
     "added": (ONE_PATH, TWO_PATHS, ["ok      DELETE /b  operation  added (DELETE /b)"]),
     "method and path": (
@@ -887,19 +1115,63 @@ def test_every_rule_is_covered() -> None:
     assert set(PRESENCE.values()) <= set(RULES)
 
 
-def test_shared_schema_is_listed_at_each_place() -> None:
-    """A component in use in several places is judged and listed in each of them."""
+def test_shared_schema_is_listed_once() -> None:
+    """A component is listed once for each direction, at the shortest way into it."""
     pair = [
         exchanging(fields(a=ref("Money"), b={"type": "array", "items": ref("Money")}), Money=money)
         for money in (fields(n=INT), fields(n=LIMITED))
     ]
     expected = [
         "BREAKS  make  request body.x.a.n  maximum 5 added",
-        "BREAKS  make  request body.x.b[].n  maximum 5 added",
         "ok      make  response 200.x.a.n  maximum 5 added",
-        "ok      make  response 200.x.b[].n  maximum 5 added",
     ]
     assert expected == lines(*pair)
+
+
+def ring(size: int, leaf: Node, reach: int | None = None) -> Node:
+    """Return schemas that refer to the next ones in a ring; to all of them by default."""
+    steps = range(1, (reach or size - 1) + 1)
+    return {
+        f"S{i}": fields(v=leaf, **{f"r{j}": ref(f"S{(i + j) % size}") for j in steps})
+        for i in range(size)
+    }
+
+
+def test_a_ring_is_listed_once() -> None:
+    """Each schema of a ring is listed once for each direction, at the shortest way into it."""
+    old, new = (exchanging(ref("S0"), **ring(20, leaf)) for leaf in (INT, LIMITED))
+    expected = [f"request body.x.r{j}.v" for j in range(1, 20)] + ["request body.x.v"]
+    found = [change for change in compare(old, new) if change.breaking]
+    assert sorted(expected) == [change.location for change in found]
+    assert {f"S{i}" for i in range(20)} == {change.schema for change in found}
+
+
+@pytest.mark.parametrize("size", [2_000], ids=str)
+def test_a_deep_ring_is_followed_to_its_end(size: int) -> None:
+    """No recursion limit stands in the way of references."""
+    old, new = (exchanging(ref("S0"), **ring(size, INT, 1)) for _ in range(2))
+    new["components"]["schemas"][f"S{size - 1}"]["properties"]["v"] = LIMITED
+    (change,) = [change for change in compare(old, new) if change.breaking]
+    assert f"request body.x{'.r1' * (size - 1)}.v" == change.location
+
+
+def test_work_grows_with_the_contract(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each pair of schemas is compared once for each direction, however often it is met."""
+    compared: list[object] = []
+    real = Schemas.difference
+
+    def counted(self: Schemas, place: Any, old: object, new: object) -> Any:
+        compared.append(old)
+        return real(self, place, old, new)
+
+    monkeypatch.setattr(Schemas, "difference", counted)
+    old, new = (exchanging(ref("S0"), **ring(24, leaf)) for leaf in (INT, LIMITED))
+    assert compare(old, new)
+    # Each of the 24 schemas and its field `v`, and the body, for both directions.
+    assert len(compared) == 2 * (24 * 2 + 1)
+    compared.clear()
+    assert not compare(old, old)
+    assert not compared
 
 
 RECURSIVE = [
@@ -950,13 +1222,10 @@ BROKEN = [
     pytest.param(ref("Gone"), "$ref #/components/schemas/Gone points at nothing", id="nowhere"),
     pytest.param({"$ref": "other.json#/X"}, "$ref other.json#/X points at nothing", id="elsewhere"),
     pytest.param(ref("Loop"), "$ref #/components/schemas/Loop leads back to itself", id="loop"),
-    pytest.param(
-        ref("Ring"), "$ref #/components/schemas/Ring leads back to itself", id="oneOf loop"
-    ),
     pytest.param({"maximum": "5"}, 'maximum cannot be "5"', id="bound"),
     pytest.param({"enum": "a"}, 'enum cannot be "a"', id="enum"),
     pytest.param({"type": {}}, "type cannot be {}", id="type"),
-    pytest.param({"oneOf": {}}, "expected an array where there is {}", id="array"),
+    pytest.param({"oneOf": {}}, "oneOf cannot be {}", id="array"),
     pytest.param(7, "expected an object where there is 7", id="object"),
 ]
 
@@ -964,11 +1233,12 @@ BROKEN = [
 @pytest.mark.parametrize(("schema", "message"), BROKEN)
 def test_malformed(schema: object, message: str) -> None:
     """What cannot be read is refused by name instead of being passed over."""
-    loops: Node = {"Loop": ref("Loop"), "Ring": {"oneOf": [{"allOf": [ref("Ring")]}, INT]}}
+    loops: Node = {"Loop": ref("Loop")} if schema == ref("Loop") else {}
     broken = exchanging(schema, **loops)
     with pytest.raises(ContractError) as caught:
         compare(broken, broken)
     assert message == str(caught.value)[: len(message)]
+    assert ", at #/" in str(caught.value)
 
 
 def test_looping_parameter() -> None:
@@ -1005,14 +1275,14 @@ OLD, NEW, BAD = contract(parameter()), contract({"deprecated": True, **parameter
 def test_cli_nothing_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Equal contracts are status 0 and the summary alone."""
     old = write(tmp_path / "old.json", OLD)
-    expected = 0, "0 changes, 0 break callers\n"
+    expected = 0, "Nothing changed.\n"
     assert expected == (main([old, old]), capsys.readouterr().out)
 
 
 def test_cli_nothing_breaks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Harmless changes are listed, and the status is 0."""
     old, new = write(tmp_path / "old.json", OLD), write(tmp_path / "new.json", NEW)
-    expected = "ok      make  operation  deprecated\n1 changes, 0 break callers\n"
+    expected = "ok      make  operation  deprecated\n1 change, none breaks callers.\n"
     assert (0, expected) == (main([old, new]), capsys.readouterr().out)
 
 
@@ -1022,9 +1292,37 @@ def test_cli_something_breaks(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     expected = (
         "ok      make  operation  no longer deprecated\n"
         "BREAKS  make  request query.limit  removed\n"
-        "2 changes, 1 break callers\n"
+        "2 changes, 1 of them breaks callers.\n"
     )
     assert (1, expected) == (main([old, new]), capsys.readouterr().out)
+
+
+def shared_pair(tmp_path: Path) -> list[str]:
+    """Two contracts whose shared schema differs, and an operation."""
+    documents = [exchanging(ref("Money"), Money=fields(n=leaf)) for leaf in (INT, LIMITED)]
+    documents[1]["paths"]["/more"] = {"get": {"operationId": "more"}}
+    return [write(tmp_path / f"{i}.json", each) for i, each in enumerate(documents)]
+
+
+def test_cli_groups_shared_schemas(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Operations come first, then a line for each shared schema, then the verdict."""
+    expected = (
+        "ok      more  operation  added (GET /more)\n"
+        "BREAKS  schema Money  n maximum 5 added  (2 uses)\n"
+        "3 changes, 1 of them breaks callers.\n"
+    )
+    assert (1, expected) == (main(shared_pair(tmp_path)), capsys.readouterr().out)
+
+
+def test_cli_markdown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same can be pasted into a changelog or a review."""
+    status = main([*shared_pair(tmp_path), "--markdown"])
+    expected = (
+        "3 changes, 1 of them breaks callers.\n"
+        "\n### Breaks callers\n\n- schema `Money` (2 uses): n maximum 5 added\n"
+        "\n### Breaks nobody\n\n- `more` operation: added (GET /more)\n"
+    )
+    assert (1, expected) == (status, capsys.readouterr().out)
 
 
 def test_cli_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -1077,7 +1375,7 @@ def test_cli_unusable(
     write(Path("list.json"), [])
     write(Path("v30.json"), {**OLD, "openapi": "3.0.3"})
     write(Path("broken.json"), contract({"parameters": [{"$ref": "#/x"}]}))
-    expected = f"compare.py: {message}"
+    expected = f"compare: {message}"
     status, output = main(argv), capsys.readouterr()
     assert status == 2
     assert not output.out
@@ -1088,9 +1386,9 @@ def test_cli_unusable(
 def test_cli_process(tmp_path: Path) -> None:
     """The script runs by itself and passes its status on."""
     old, new = write(tmp_path / "old.json", OLD), write(tmp_path / "new.json", BAD)
-    command = [sys.executable, str(SCRIPT), old, new]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False)
-    expected = "BREAKS  make  request query.limit  removed\n1 changes, 1 break callers\n"
+    command = [sys.executable, "-m", "compare", old, new]
+    ran = subprocess.run(command, cwd=CODEGEN, capture_output=True, text=True, check=False)
+    expected = "BREAKS  make  request query.limit  removed\n1 change, 1 of them breaks callers.\n"
     assert (1, expected, "") == (ran.returncode, ran.stdout, ran.stderr)
 
 
