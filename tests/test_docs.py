@@ -433,7 +433,7 @@ def _(reader: Reader, block: Block) -> None:
 @checks("README.md", "First call 1")
 def _(reader: Reader, block: Block) -> None:
     # The page's key is made up, and the emulator says so.
-    with pytest.raises(KratyServerError, match="unauthenticated"):
+    with pytest.raises(KratyServerError, match="session_invalid"):
         reader.run(block)
     code = block.code.replace("krt_live_a1b2.secret", reader.emulator.api_key)
     reader.run(attrs.evolve(block, code=code))
