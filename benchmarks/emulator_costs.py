@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from itertools import count
 from pathlib import Path
@@ -184,7 +184,7 @@ def race_credits() -> Iterator[Target]:
 # --- ledgers and imports, small and large ------------------------------------------------
 
 
-def bare_rows() -> tuple[list[NewPlayer], list[HoldingRow], list[LedgerRow], list[Any]]:
+def bare_rows() -> tuple[Sequence[tuple[Any, ...]], ...]:
     """The rows of a batch, as an import has them."""
     players: list[NewPlayer] = []
     holdings: list[HoldingRow] = []
