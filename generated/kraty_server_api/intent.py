@@ -35,6 +35,8 @@ class Intent(Generic[T]):
         operation: str,
         idempotency_key: str,
         players: tuple[str, ...],
+        path: str | None,
+        body: Mapping[str, Any] | None,
         state: IntentState,
         attempts: int,
         created_at: datetime,
@@ -54,6 +56,10 @@ class Intent(Generic[T]):
         """The key under which it is sent, each time."""
         self.players = players
         """The ids of all players that it names. Empty after its content was purged."""
+        self.path = path
+        """The path of the call below `/server/v1`; `None` after its content was purged."""
+        self.body = body
+        """The JSON body of the call, with the API's names; `None` after its content was purged."""
         self.state: IntentState = state
         """What has become of it."""
         self.attempts = attempts

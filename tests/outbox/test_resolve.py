@@ -113,6 +113,10 @@ def test_find(shop: Studio) -> None:
     assert [second.id] == [i.id for i in outbox.find(shop.engine, limit=1)]
     assert [second.id] == [i.id for i in outbox.find(shop.engine, player="b")]
     assert [first.id] == [i.id for i in outbox.find(shop.engine, state="done")]
+    assert [second.id] == [
+        i.id for i in outbox.find(shop.engine, idempotency_key=second.idempotency_key)
+    ]
+    assert [] == outbox.find(shop.engine, idempotency_key="another")
 
 
 def test_purge_keeps_what_is_open(shop: Studio, time: Time, unknown: outbox.Intent[Any]) -> None:
@@ -164,3 +168,16 @@ def test_a_conflict_is_rebuilt_from_its_arguments() -> None:
     error = outbox.OutboxConflictError("m", intent_id=7, idempotency_key="k")
     copy = type(error)(*error.args)
     assert (7, "k") == (copy.intent_id, copy.idempotency_key)
+
+
+def test_an_intent_says_what_it_sends(shop: Studio) -> None:
+    """Path and body are there for an alert, until the content is purged."""
+    shop.credit("1", "a")
+    (intent,) = outbox.find(shop.engine)
+    assert "/players/a/wallet/gold/credit" == intent.path
+    assert intent.body is not None
+    assert intent.idempotency_key == intent.body["idempotencyKey"]
+    shop.drain()
+    outbox.purge(shop.engine, older_than=timedelta(0))
+    (purged,) = outbox.find(shop.engine)
+    assert (None, None) == (purged.path, purged.body)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import importlib
-import json
 import logging
 import os
 import signal
@@ -293,19 +292,13 @@ def _row(out: Output, intent: Intent[Any]) -> dict[str, Any]:
     }
 
 
-def _show(out: Output, database: Database, intent: Intent[Any]) -> None:
-    out.result({**_facts(out, intent), "request": _request(database, intent.id)})
+def _show(out: Output, intent: Intent[Any]) -> None:
+    out.result({**_facts(out, intent), "request": _request(intent)})
 
 
-def _request(database: Database, intent_id: int) -> dict[str, Any] | None:
-    """What an intent sends; `None` after its content was purged."""
-    import sqlalchemy as sa
-
-    columns = database.tables.intents.c
-    query = sa.select(columns.path, columns.body).where(columns.id == intent_id)
-    with database.engine.connect() as connection:
-        path, body = connection.execute(query).one()
-    return None if path is None else {"path": path, "body": json.loads(body)}
+def _request(intent: Intent[Any]) -> dict[str, Any] | None:
+    """Return what an intent sends; `None` after its content was purged."""
+    return None if intent.path is None else {"path": intent.path, "body": intent.body}
 
 
 def _find(database: Database, intent_id: int) -> Intent[Any]:
@@ -499,6 +492,7 @@ def _status(out: Output, found: OutboxStatus) -> dict[str, Any]:
 @outbox_group.command("list")
 @click.option("--state", "wanted", type=click.Choice(get_args(IntentState)), help="Only these.")
 @click.option("--player", metavar="ID", help="Only those that name this player.")
+@click.option("--idempotency-key", "key", metavar="KEY", help="Only the one with this key.")
 @click.option(
     "--limit",
     type=click.IntRange(min=1),
@@ -509,13 +503,20 @@ def _status(out: Output, found: OutboxStatus) -> dict[str, Any]:
 )
 @_in_database
 @click.pass_obj
-def list_intents(state: State, wanted: IntentState | None, player: str | None, limit: int) -> None:
+def list_intents(
+    state: State, wanted: IntentState | None, player: str | None, key: str | None, limit: int
+) -> None:
     """List recorded calls, the latest first."""
     from kraty_admin import outbox
 
     with _open() as database:
         found = outbox.find(
-            database.engine, state=wanted, player=player, limit=limit, tables=database.tables
+            database.engine,
+            idempotency_key=key,
+            state=wanted,
+            player=player,
+            limit=limit,
+            tables=database.tables,
         )
     show = _facts if state.out.as_json else _row
     state.out.result({"intents": [show(state.out, intent) for intent in found]})
@@ -531,7 +532,7 @@ def show(state: State, intent: int) -> None:
     """Show all about one recorded call. INTENT is its id."""
     with _open() as database:
         found = _find(database, intent)
-        _show(state.out, database, found)
+        _show(state.out, found)
     if found.state == "unknown":
         state.out.say(
             f"It may have taken effect. Find out, and then: kraty-admin outbox resolve {intent}"
@@ -572,7 +573,7 @@ def retry(state: State, intent: int, why: str, by: str | None) -> None:
             done = outbox.retry(
                 database.engine, intent, by=_who(by), why=why, tables=database.tables
             )
-        _show(state.out, database, done)
+        _show(state.out, done)
 
 
 _STILL_IN_DOUBT: Final = (
@@ -635,7 +636,7 @@ def resolve(state: State, intent: int, action: Action | None, why: str, by: str 
             done = outbox.resolve(
                 database.engine, intent, action, by=_who(by), why=why, tables=database.tables
             )
-        _show(state.out, database, done)
+        _show(state.out, done)
 
 
 def _in_state(intent: Intent[Any], needed: IntentState) -> Intent[Any]:
@@ -661,7 +662,7 @@ def _conflicts() -> Generator[None, None, None]:
 
 def _described(database: Database, intent: Intent[Any]) -> str:
     """An intent in words, with its content: what a person decides about."""
-    request = _request(database, intent.id)
+    request = _request(intent)
     body: dict[str, object] = {} if request is None else request["body"]
     facts = ", ".join(f"{name} {value}" for name, value in body.items() if name != "idempotencyKey")
     where = "" if request is None else request["path"]

@@ -372,6 +372,7 @@ def find(
     engine: sa.Engine,
     *,
     intent_id: int | None = None,
+    idempotency_key: str | None = None,
     state: IntentState | None = None,
     player: str | None = None,
     limit: int | None = 100,
@@ -382,6 +383,7 @@ def find(
     Args:
         engine: Your database.
         intent_id: Only the intent with this id.
+        idempotency_key: Only the intent with this key.
         state: Only those in this state.
         player: Only those that name this player.
         limit: At most so many; `None` for all.
@@ -391,7 +393,13 @@ def find(
     return _read(
         engine,
         lambda connection: _store.find(
-            connection, tables, ids=ids, state=state, player=player, limit=limit
+            connection,
+            tables,
+            ids=ids,
+            key=idempotency_key,
+            state=state,
+            player=player,
+            limit=limit,
         ),
     )
 

@@ -300,6 +300,8 @@ def _intent(
         operation=row.operation,
         idempotency_key=row.idempotency_key,
         players=tuple(players),
+        path=row.path,
+        body=None if row.body is None else json.loads(row.body),
         state=row.state,
         attempts=row.attempts,
         created_at=datetime.fromtimestamp(row.created_ms / 1000, timezone.utc),
@@ -474,6 +476,7 @@ def find(
     tables: Tables,
     *,
     ids: Iterable[int] | None = None,
+    key: str | None = None,
     state: IntentState | None = None,
     player: str | None = None,
     limit: int | None = None,
@@ -481,6 +484,10 @@ def find(
     """Return intents, the latest first."""
     table = tables.intents
     query = table.select().order_by(table.c.id.desc()).limit(limit)
+    if key is not None:
+        # By target as well, as the index is.
+        targets = sa.select(tables.targets.c.id)
+        query = query.where(table.c.target_id.in_(targets), table.c.idempotency_key == key)
     if ids is not None:
         query = query.where(table.c.id.in_(list(ids)))
     if state is not None:
