@@ -362,7 +362,7 @@ def test_imports_hand_their_arguments_on() -> None:
         coroutine.send(None)
 
     assert sync == stopped.value.value == ImportReport(rows=1)
-    options = ImportOptions(in_flight=4, chunk_size=2, journal="j", resume=True)
+    options = ImportOptions(in_flight=4, chunk_size=2, journal="j", resume=True, patience=300.0)
     assert taken == [("create", [{}], None, "p", options)] * 2
 
 
