@@ -1,4 +1,4 @@
-"""The emulator's time and its ids, which tests can take into their own hands."""
+"""The emulator's clock and its source of ids. Tests can control both."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from uuid import UUID
 __all__ = ["SEEDED_START", "Clock", "SeededIds"]
 
 SEEDED_START: Final = datetime(2026, 1, 1, tzinfo=timezone.utc)
-"""Where the clock of an emulator with a seed stands at first."""
+"""The initial time of an emulator with a seed."""
 
 
 class Clock:
-    """Tells the emulator's time: when keys are forgotten, grants lapse and minutes end.
+    """The emulator's clock. Key expiry, grant expiry, rate limits and webhook retries follow it.
 
-    It runs with the machine's until it is set; from then on it stands still, and moves
-    when it is told to. What the machine sleeps, it never does.
+    It follows the machine's clock until it is set or stopped. From then on it stands still
+    until you move it. Advancing it never sleeps.
 
     Args:
-        at: Where it stands at first, with a zone. Default: it runs.
+        at: The time at which it stands still at first, with a zone. Default: it runs.
     """
 
     def __init__(self, at: datetime | None = None) -> None:
@@ -37,7 +37,7 @@ class Clock:
         return f"<{type(self).__name__} {self.now.isoformat()}{' running' * self.is_running}>"
 
     def __call__(self) -> float:
-        """The time in seconds since the epoch, as `time.time` tells it."""
+        """Return the time in seconds since the epoch, as `time.time` does."""
         standing = self._standing
         return time.time() + self._ahead if standing is None else standing
 
@@ -48,28 +48,28 @@ class Clock:
 
     @property
     def is_running(self) -> bool:
-        """Whether it moves by itself."""
+        """Whether it runs."""
         return self._standing is None
 
     def set(self, at: datetime) -> None:
-        """Stand still at this moment.
+        """Set the time, and stop.
 
         Raises:
-            ValueError: The moment has no zone.
+            ValueError: The time has no zone.
         """
         moment = _timestamp(at)
         with self._lock:
             self._standing = moment
-        self._tell()
+        self._notify()
 
     def advance(self, by: float | timedelta) -> None:
-        """Move on, standing or running.
+        """Move the clock, whether it runs or not.
 
         Args:
-            by: Seconds or a `timedelta`; below zero for going back.
+            by: Seconds or a `timedelta`; negative to go back.
 
         Raises:
-            ValueError: That is further than dates go.
+            ValueError: Python has no date that late or early.
         """
         seconds = by.total_seconds() if isinstance(by, timedelta) else by
         with self._lock:
@@ -81,37 +81,37 @@ class Clock:
                 self._ahead += seconds
             else:
                 self._standing += seconds
-        self._tell()
+        self._notify()
 
     def run(self) -> None:
-        """Move by itself, from where it stands."""
+        """Let it run, from its current time."""
         with self._lock:
             if self._standing is not None:
                 self._ahead = self._standing - time.time()
                 self._standing = None
-        self._tell()
+        self._notify()
 
     def reset(self) -> None:
-        """Be as at first."""
+        """Return to the initial state."""
         with self._lock:
             self._ahead, self._standing = 0.0, self._first
-        self._tell()
+        self._notify()
 
     def listen(self, listener: Callable[[], object]) -> None:
-        """Call this, in whatever thread, each time that somebody moves the clock."""
+        """Call this each time that the clock is moved, in the thread that moves it."""
         self._listeners.append(listener)
 
     def ignore(self, listener: Callable[[], object]) -> None:
-        """Call this no more."""
+        """Stop calling this."""
         self._listeners.remove(listener)
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         for listener in tuple(self._listeners):
             listener()
 
 
 class SeededIds:
-    """A source of ids that gives the same ones for the same seed."""
+    """A source of ids that depend only on the seed and their order."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
@@ -121,7 +121,7 @@ class SeededIds:
         return UUID(int=self._random.getrandbits(128), version=4)
 
     def reset(self) -> None:
-        """Begin again."""
+        """Start again with the first id."""
         self._random.seed(self._seed)
 
 

@@ -1,4 +1,4 @@
-"""What the emulator refuses, and how it says so."""
+"""Errors of the API, and their envelope."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ STATUS: Final[Mapping[str, int]] = {
     "rate_limited": 429,
     "internal_error": 500,
 }
-"""The status that goes with each code, where the operation has no other."""
+"""The status of each code, where the operation has no other."""
 
 
 class Problem(TypedDict):
-    """A place in a request that does not fit the contract."""
+    """A part of a request that does not fit the contract."""
 
     path: str
     message: str
 
 
 class EmulatedError(Exception):
-    """A refusal. Raised inside a transaction, it leaves nothing behind."""
+    """A rejected request. Raised inside a transaction, it undoes the transaction."""
 
     def __init__(
         self,
@@ -49,13 +49,13 @@ class EmulatedError(Exception):
         self.code = code
         """One of the contract's codes."""
         self.message = message
-        """What went wrong, for people."""
+        """The message, for people."""
         self.details = details
-        """What else is known, as JSON; `None` for nothing."""
+        """Details, as JSON; `None` for none."""
         self.status = STATUS[code] if status is None else status
         """The HTTP status."""
         self.headers: Mapping[str, str] = {} if headers is None else headers
-        """Headers that belong to this refusal alone, such as `Retry-After`."""
+        """Headers of this error only, such as `Retry-After`."""
 
     def envelope(self) -> dict[str, Any]:
         """The body of the answer."""
@@ -66,7 +66,7 @@ class EmulatedError(Exception):
 
 
 def invalid(problems: Sequence[Problem]) -> EmulatedError:
-    """The request does not fit the contract, or itself."""
+    """Return the error for a request that does not fit the contract."""
     shown = [f"{each['path']}: {each['message']}".lstrip(": ") for each in problems[:3]]
     if len(problems) > len(shown):
         shown.append("...")
@@ -74,7 +74,7 @@ def invalid(problems: Sequence[Problem]) -> EmulatedError:
 
 
 def idempotency_conflict(key: str) -> EmulatedError:
-    """The key belongs to another request."""
+    """Return the error for a key that was used for another request."""
     return EmulatedError(
         "idempotency_conflict", f"The idempotency key {key} was used for another request."
     )

@@ -1,9 +1,8 @@
-"""What goes wrong on purpose: which call fails, when, and how. No I/O.
+"""Faults: which call fails, when, and how. No I/O.
 
-A fault strikes before the commit, so that the call has no effect, or after it, so that
-the caller does not learn of the effect. What only makes an answer late or odd never
-prevents the effect: an answer that says "done" where nothing was done would be a lie
-that no client can see through.
+A fault happens before the commit, so that the call has no effect, or after it, so that the
+caller does not learn of the effect. A fault that only delays or damages an answer never
+prevents the effect: no client could see through an answer that wrongly reports success.
 """
 
 from __future__ import annotations
@@ -221,7 +220,7 @@ def _limited(wait: str) -> dict[str, str]:
 
 
 class Faults:
-    """All faults to come. Any thread may add to them and read them."""
+    """The faults of calls to come. Any thread may use it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -236,9 +235,9 @@ class Faults:
         skip: int = 0,
         times: int | None = 1,
     ) -> None:
-        """Script what happens to the next calls, one fault each, in turn.
+        """Set what happens to the next calls, one fault each, in turn.
 
-        Rules that were added first strike first; a call is struck by one only.
+        Rules apply in the order in which they were added, one to a call.
 
         Args:
             faults: What happens to each; `None` lets one pass.
@@ -273,12 +272,12 @@ class Faults:
         seconds: float = 0.05,
         operation: str | None = None,
     ) -> None:
-        """Let calls that no rule is for fail at random, in all ways that there are.
+        """Make calls without a matching rule fail at random, with every kind of fault.
 
         Args:
-            rate: How many of them, from 0 to 1.
+            rate: The share of calls that fail, from 0 to 1.
             seed: The same seed and the same order of calls give the same faults.
-            after: How many of the faults come after the commit, from 0 to 1.
+            after: The share of faults that come after the commit, from 0 to 1.
             seconds: How long a stall, a drip or a delay takes.
             operation: Which calls, as for `add`. Default: any call of the API.
 
@@ -291,34 +290,34 @@ class Faults:
             self._chaos[operation] = chaos
 
     def clear(self) -> None:
-        """Let nothing go wrong any more. What did is still counted."""
+        """Remove all faults. Past ones are still counted."""
         with self._lock:
             self._rules.clear()
             self._chaos.clear()
 
     def reset(self) -> None:
-        """Be as at first."""
+        """Return to the initial state."""
         self.clear()
         with self._lock:
             self._struck.clear()
 
     @property
     def rules(self) -> list[FaultRule]:
-        """The rules of which something is left."""
+        """The rules that still have faults."""
         with self._lock:
             return [attrs.evolve(rule) for rule in self._rules]
 
     @property
     def struck(self) -> Counter[str]:
-        """How often each fault has struck, by `Fault.name`."""
+        """How often each fault has happened, by `Fault.name`."""
         with self._lock:
             return Counter(self._struck)
 
     def draw(self, operation: str | None) -> Fault | None:
-        """What happens to this call, which is thereby counted.
+        """Return the fault of this call, and count it.
 
         Args:
-            operation: Its name; `None` for a call of nothing that exists.
+            operation: Its name; `None` for a path that does not exist.
         """
         with self._lock:
             fault = self._draw(operation)

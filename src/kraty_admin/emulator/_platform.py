@@ -2,10 +2,9 @@
 
     identify -> count -> route -> authorise -> validate -> replay or handle -> commit
 
-and, where a fault strikes before the commit, none of that but the counting.
+A fault before the commit skips all of these but the count.
 
-Everything that another run may want otherwise comes in from outside: the clock, the
-source of ids, and the faults.
+The clock, the source of ids and the faults come in from outside.
 """
 
 from __future__ import annotations
@@ -74,30 +73,30 @@ Target: TypeAlias = tuple[Route, dict[str, str]] | EmulatedError
 
 @attrs.frozen(kw_only=True)
 class Received:
-    """A request, and what will come of it."""
+    """A request, its operation and its fault."""
 
     request: Request
     target: Target
     name: str | None
     """The operation, as the SDK calls it; `None` for nothing that exists."""
     fault: Fault | None
-    """What goes wrong with it on purpose, if anything."""
+    """Its fault, if any."""
 
 
 @attrs.frozen(kw_only=True)
 class Answer:
-    """What goes out."""
+    """An HTTP response."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     breaks: Fault | None = None
-    """What breaks the connection that it goes out over, if anything."""
+    """The fault that breaks its connection, if any."""
 
 
 @attrs.frozen(kw_only=True)
 class SeenRequest:
-    """A request that the emulator has received, whatever became of it."""
+    """A request that the emulator has received."""
 
     method: str
     """The HTTP method."""
@@ -106,13 +105,13 @@ class SeenRequest:
     body: bytes
     """The body as it was sent."""
     operation: str | None
-    """What it asked for, such as `wallet.credit`; `None` for nothing that exists."""
+    """Its operation, such as `wallet.credit`; `None` if the path does not exist."""
     fault: Fault | None
-    """What went wrong with it on purpose, if anything."""
+    """Its fault, if any."""
     attempt: int = 1
-    """How many of the requests that are kept had its path and key, up to it."""
+    """Its number among the kept requests with its path and key."""
     status: int | None = None
-    """The status that it was answered with, as far as an answer came through."""
+    """The status of its answer; `None` if no answer was sent."""
 
     @property
     def json(self) -> Any:
@@ -129,7 +128,7 @@ class SeenRequest:
 
 
 class Platform:
-    """An emulated Kraty: a world, what has become of it, and the time."""
+    """An emulated Kraty without a server: it answers requests."""
 
     def __init__(
         self,
@@ -169,11 +168,11 @@ class Platform:
         self._budget = value
 
     def answer(self, request: Request) -> Answer:
-        """Answer a request. Whatever goes wrong in doing so is an answer too."""
+        """Answer a request. A failure is an answer, too."""
         return self.perform(self.receive(request))
 
     def receive(self, request: Request) -> Received:
-        """Find out what a request asks for, and what goes wrong with it."""
+        """Find the operation of a request, and draw its fault."""
         try:
             target: Target = self._contract.find(request.method, request.path)
         except EmulatedError as error:
@@ -222,7 +221,7 @@ class Platform:
         return numbered
 
     def reset(self) -> None:
-        """Forget every player, key and request."""
+        """Delete all players, keys and requests."""
         self.state.reset()
         with self._lock:
             self._seen.clear()
@@ -342,7 +341,7 @@ class Platform:
             return outcome.status, _body(route, data), bool(outcome.events)
 
     def _count(self, counter: str, now: float) -> tuple[int, int]:
-        """Count a request: how many there were in this window, and its seconds left."""
+        """Count a request; return the count of this window and the seconds until it ends."""
         window = math.floor(now / _WINDOW)
         counted_in, count = self._counts.get(counter, (window, 0))
         count = count + 1 if counted_in == window else 1
@@ -379,7 +378,7 @@ def refusal(error: EmulatedError, headers: Mapping[str, str] | None = None) -> A
 
 
 def _mishandled(answer: Answer, fault: Fault) -> Answer:
-    """The answer after what goes wrong with it; the rest is up to those who send it."""
+    """Apply a fault to an answer. Faults of the connection are left to the server."""
     if fault.kind == "status" and fault.html:
         headers = {"Content-Type": "text/html", **fault.headers}
         page = f"<html><body><h1>{fault.status}</h1></body></html>".encode()

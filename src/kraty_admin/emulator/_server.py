@@ -124,12 +124,11 @@ class Emulator:
         self.close()
 
     def start(self) -> None:
-        """Start serving; returns when requests are answered. A second time does nothing.
+        """Start serving, and return when requests are answered. A second call does nothing.
 
         Raises:
             OSError: The port is taken.
-            sqlite3.Error: The database cannot be opened.
-            ValueError: The database belongs to something else.
+            ValueError: The database cannot be used. The message names the file.
         """
         if self._running is not None:
             return
@@ -167,7 +166,7 @@ class Emulator:
         atexit.register(self.close)
 
     def close(self) -> None:
-        """Stop serving and close the database. A second time does nothing."""
+        """Stop serving and close the database. A second call does nothing."""
         self.close_clients()
         running, self._running = self._running, None
         if running is not None:
@@ -181,17 +180,17 @@ class Emulator:
 
     @property
     def api_key(self) -> str:
-        """The first key of the world. What follows here looks at its game."""
+        """The first key of the world. Ledger and balances are those of its game."""
         return self._world.keys[0].token
 
     @property
     def faults(self) -> Faults:
-        """What is to go wrong."""
+        """The faults of calls to come."""
         return self._faults
 
     @property
     def clock(self) -> Clock:
-        """Its time, which can be set and moved."""
+        """Its clock, which can be set and moved."""
         return self._clock
 
     @property
@@ -211,12 +210,12 @@ class Emulator:
 
     @property
     def requests(self) -> list[SeenRequest]:
-        """The last thousand requests, oldest first, whatever became of them."""
+        """The last thousand requests, oldest first, also failed ones."""
         return self._serving().controls.platform.seen()
 
     @property
     def requests_per_minute(self) -> int:
-        """How many requests each key has per minute; it may be set."""
+        """The rate limit of each API key per minute. It can be set."""
         return self._serving().controls.platform.requests_per_minute
 
     @requests_per_minute.setter
@@ -224,11 +223,11 @@ class Emulator:
         self._serving().controls.platform.requests_per_minute = value
 
     def balance(self, external_player_id: str, currency: str) -> int:
-        """A player's balance; 0 for a player who is not known."""
+        """Return a player's balance; 0 for an unknown player."""
         return self._amount(external_player_id, "currency", currency)
 
     def quantity(self, external_player_id: str, item: str) -> int:
-        """How many of an item a player holds; 0 for a player who is not known."""
+        """Return how many of an item a player has; 0 for an unknown player."""
         return self._amount(external_player_id, "item", item)
 
     def client(
@@ -292,7 +291,7 @@ class Emulator:
         return client
 
     def close_clients(self) -> None:
-        """Close what `client` has made so far."""
+        """Close the clients from `client`."""
         self._clients.pop_all().close()
 
     @contextmanager
@@ -318,7 +317,7 @@ class Emulator:
             yield
 
     def reset(self) -> None:
-        """Be as at first: without players, keys, requests, faults, deliveries and events."""
+        """Reset to the initial state: no players, keys, requests, faults, deliveries or events."""
         self._serving().reset()
 
     def _amount(self, external_player_id: str, kind: Kind, key: str) -> int:
@@ -333,7 +332,7 @@ class Emulator:
 
 
 class _Running:
-    """What exists while an emulator serves."""
+    """The parts of an emulator that is running."""
 
     def __init__(
         self, controls: Controls, host: str, port: int, allowed_hosts: frozenset[str]
@@ -369,7 +368,7 @@ class _Running:
 
 
 class _Server(uvicorn.Server):
-    """Uvicorn that says when it is up and stops when it is told."""
+    """Uvicorn that reports when it is up, and stops at once on request."""
 
     def __init__(self, controls: Controls, allowed_hosts: frozenset[str]) -> None:
         self._controls = controls
@@ -397,7 +396,7 @@ class _Server(uvicorn.Server):
         self.settled: Final = threading.Event()
         """Set once the server is up or has failed."""
         self.failure: BaseException | None = None
-        """Why it stopped without being told to."""
+        """Why it stopped by itself."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped = asyncio.Event()
         # Here, so that the event loop does not start with a long import.

@@ -1,8 +1,8 @@
-"""The delivery of webhooks: at least once, each with its attempts, also after a crash.
+"""The delivery of webhooks: at least once, also after a crash.
 
-What happened is recorded with the change itself, in the same transaction. This loop
-sends what is recorded and due, and records how that went; an attempt that was cut off
-counts as none, and is made again.
+An event is recorded in the transaction of its change. This loop sends the deliveries that
+are due and records each attempt. An attempt that was cut off is not recorded, and is made
+again.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from ._world import Endpoint
 __all__ = ["BACKOFF", "Webhooks", "envelope"]
 
 BACKOFF: Final = (5.0, 30.0, 120.0, 600.0, 1800.0, 3600.0, 10800.0)
-"""Seconds between the attempts of a delivery. After the last one it is given up."""
+"""Seconds between the attempts of a delivery. After the last wait there is one more attempt."""
 
 _IN_FLIGHT: Final = 8
-"""How many deliveries are under way at a time. More than one, so their order may change."""
+"""How many deliveries are under way at a time. Their order may therefore change."""
 
 _PATIENCE: Final = 10.0
-"""How many seconds an endpoint has for its answer."""
+"""How many seconds an endpoint has to answer."""
 
 _logger = logging.getLogger("kraty_admin.emulator")
 
 
 class Webhooks:
-    """Endpoints, and what they are told."""
+    """The endpoints of webhooks, and the loop that delivers events to them."""
 
     def __init__(
         self,
@@ -66,41 +66,41 @@ class Webhooks:
         self._register_own()
 
     def register(self, url: str, secret: str, *, events: Sequence[str] | None = None) -> None:
-        """Tell an endpoint of what happens from now on.
+        """Deliver events to an endpoint from now on.
 
         Args:
-            url: Where to, on this machine. One that is registered is replaced.
-            secret: What to sign with.
-            events: The names of the events to tell of, such as `wallet.changed`.
+            url: A URL on this machine. If it is registered already, this replaces it.
+            secret: The secret that signs the deliveries.
+            events: The names of the events to deliver, such as `wallet.changed`.
                 Default: all.
 
         Raises:
-            ValueError: The URL is not on this machine, or nothing can be signed with the
-                secret; see `sign_webhook`.
+            ValueError: The URL is not on this machine, the secret cannot sign (see
+                `sign_webhook`), or an event does not exist.
         """
         endpoint = Endpoint(url=url, secret=secret, events=events)
         self._state.deliveries.set_endpoint(endpoint.url, endpoint.secret, endpoint.events)
 
     def replay(self, event_id: str) -> None:
-        """Deliver an event once more, under its id and with the next attempt's number.
+        """Deliver an event again, with the same id and the next attempt's number.
 
         Raises:
-            ValueError: No endpoint was ever to be told of such an event.
+            ValueError: No event with this id was delivered to an endpoint.
         """
         if not self._state.deliveries.replay(event_id, self._now()):
             raise ValueError(f"there is no delivery of an event {event_id}")
         self.wake()
 
     def settle(self, timeout: float = 10.0) -> None:
-        """Wait until everything that is due has been tried.
+        """Wait until all deliveries that are due have been tried.
 
-        What failed is due again later by the emulator's clock, which may stand still.
+        Failed ones are due again later by the emulator's clock, which may stand still.
 
         Args:
             timeout: How many seconds to wait.
 
         Raises:
-            TimeoutError: Something is still under way.
+            TimeoutError: Deliveries are still under way.
         """
         with self._progress:
             if not self._progress.wait_for(
@@ -118,7 +118,7 @@ class Webhooks:
         return self._state.deliveries.page(after=after, limit=limit)
 
     def wake(self) -> None:
-        """Look again for what is due. Any thread may call this."""
+        """Check again what is due. Any thread may call this."""
         if self._loop is not None:
             # The loop is closed when the emulator has just stopped.
             with suppress(RuntimeError):
@@ -145,16 +145,15 @@ class Webhooks:
                 await asyncio.gather(*self._break_off(), return_exceptions=True)
 
     def reset(self) -> None:
-        """Know the first endpoints only; the state has been reset, in the same step of the loop.
-
-        In a later one, what is under way could be recorded for another's delivery.
+        """Return to the initial endpoints. Call it in the step of the loop that resets the state:
+        later, an attempt under way could be recorded for another delivery.
         """
         self._break_off()
         self._register_own()
         self.wake()
 
     def _break_off(self) -> list[asyncio.Task[None]]:
-        """Deliver no further what is under way. It stays due."""
+        """Cancel the attempts under way. Their deliveries stay due."""
         tasks = list(self._flying.values())
         self._flying.clear()
         for task in tasks:
@@ -188,7 +187,7 @@ class Webhooks:
         self.wake()
 
     async def _sleep(self) -> None:
-        """Until something may be due."""
+        """Wait until something may be due."""
         timer: asyncio.TimerHandle | None = None
         now = self._now()
         at = self._state.deliveries.next_due_after(now) if self._clock.is_running else None
