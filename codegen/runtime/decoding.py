@@ -105,6 +105,17 @@ def as_list(decode: Callable[[Any], T]) -> Callable[[Any], list[T]]:
     return decode_list
 
 
+def as_field(key: str, decode: Callable[[Any], T]) -> Callable[[Any], T]:
+    """Decode one field of an object, which is all that the caller wants of it."""
+
+    def decode_field(value: Any) -> T:
+        if not is_object(value) or value.get(key) is None:
+            raise ValueError(f"{key!r} is missing")
+        return decode(value[key])
+
+    return decode_field
+
+
 def as_map(decode: Callable[[Any], T]) -> Callable[[Any], dict[str, T]]:
     """Decode a map into a new one. If its values need no decoding, return it unchanged."""
     if decode in _UNCHANGED:

@@ -37,7 +37,7 @@ RESOURCE_IMPORTS: Final = (
     *("Any", "AsyncCall", "AsyncImportRows", "AsyncRecord", "AsyncResources", "AsyncSource"),
     *("Call", "Callable", "Final", "ImportOptions", "ImportReport", "ImportRows", "Intent"),
     *("Literal", "Mapping", "Operation", "Record", "Resources", "Sequence", "Source", "T"),
-    *("OutboxResources", "AsyncOutboxResources", "TypeVar", "Unset"),
+    *("OutboxResources", "ReadOptions", "AsyncOutboxResources", "TypeVar", "Unset"),
 )
 
 

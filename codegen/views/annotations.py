@@ -21,8 +21,22 @@ from .types import (
 )
 
 
-def answer(value: Value, schemas: Schemas) -> tuple[str, str]:
-    """Return annotation and decoder of a value that the server sends, ignoring `null`."""
+def answer(
+    value: Value, schemas: Schemas, *, models: str = "", module: str = "decoding"
+) -> tuple[str, str]:
+    """Return annotation and decoder of a value that the server sends, ignoring `null`.
+
+    Args:
+        value: What is known of the value.
+        schemas: All schemas.
+        models: Prefix of names from the models module.
+        module: The name of the module of decoders.
+    """
+    annotation, decoder = _answer(value, schemas, models)
+    return annotation, decoder.replace("decoding.", f"{module}.")
+
+
+def _answer(value: Value, schemas: Schemas, models: str) -> tuple[str, str]:
     match value.kind:
         case Flag():
             return "bool", "decoding.as_bool"
@@ -35,35 +49,35 @@ def answer(value: Value, schemas: Schemas) -> tuple[str, str]:
         case Text(format="date"):
             return "date", "decoding.as_date"
         case Choice() as choice if choice.kind != "Any":
-            name = f"{choice.name} | " if choice.name and choice.kind != "bool" else ""
+            name = f"{models}{choice.name} | " if choice.name and choice.kind != "bool" else ""
             return f"{name}{choice.kind}", f"decoding.as_{choice.kind}"
         case Items() as items:
-            inner, decoder = answer(items.item, schemas)
+            inner, decoder = _answer(items.item, schemas, models)
             if items.item.nullable and inner != "Any":
                 inner = f"{inner} | None"
             return f"list[{inner}]", f"decoding.as_list({decoder})"
         case Entries() as entries:
-            inner, decoder = answer(entries.value, schemas)
+            inner, decoder = _answer(entries.value, schemas, models)
             if entries.value.nullable and inner != "Any":
                 inner = f"{inner} | None"
             return f"dict[str, {inner}]", f"decoding.as_map({decoder})"
         case Object(name=name):
-            return name, f"decoding.as_model({name})"
+            return f"{models}{name}", f"decoding.as_model({models}{name})"
         case Alternatives() as union:
-            return _answer_union(union, schemas)
+            return _answer_union(union, schemas, models)
         case Text():
             return "str", "decoding.as_str"
         case _:
             return "Any", "decoding.as_any"
 
 
-def _answer_union(union: Alternatives, schemas: Schemas) -> tuple[str, str]:
+def _answer_union(union: Alternatives, schemas: Schemas, models: str) -> tuple[str, str]:
     names = [branch.kind.name for branch in union.branches if isinstance(branch.kind, Object)]
     tagged = schemas.tagged.get(frozenset(names), union)
     if len(names) < len(union.branches) or tagged.tag is None:
         return "Any", "decoding.as_any"
-    table = ", ".join(f"{literal(value)}: {name}" for value, name in tagged.models.items())
-    joined = " | ".join([*names, "dict[str, Any]"])
+    table = ", ".join(f"{literal(value)}: {models}{name}" for value, name in tagged.models.items())
+    joined = " | ".join([*(models + name for name in names), "dict[str, Any]"])
     return joined, f"decoding.as_tagged({literal(tagged.tag)}, {{{table}}})"
 
 

@@ -11,7 +11,7 @@ import attrs
 
 from document import Node, RawOperation, RefusedError, is_object
 
-from .annotations import argument
+from .annotations import answer, argument
 from .causes import Causes
 from .checks import bounds_doc, check
 from .models import reachable
@@ -23,7 +23,7 @@ from .names import (
     module_name,
     pascal_case,
 )
-from .surface import KeyLifetimeView, Row, Surface
+from .surface import WRITES, KeyLifetimeView, Row, Surface
 from .types import (
     Alternatives,
     Choice,
@@ -87,7 +87,11 @@ class OperationView:
     arguments: list[ArgumentView]
     query: list[ArgumentView]
     body: list[ArgumentView] | None
+    alias: str | None
     result: str
+    """The annotation of the result."""
+    decode: str
+    """The expression that makes the result from the JSON object."""
     result_doc: str
     errors_doc: str
     enveloped: bool
@@ -102,7 +106,8 @@ class OperationView:
     @property
     def methods(self) -> list[str]:
         """The names of its methods."""
-        return [self.method_name, *([f"import_{self.method_name}"] if self.imports else [])]
+        imports = f"import_{self.method_name}" if self.imports else None
+        return [name for name in (self.method_name, self.alias, imports) if name is not None]
 
 
 @attrs.frozen
@@ -126,6 +131,9 @@ class Result:
     may_be_empty: bool = False
     is_object: bool = True
     """Whether the model is an object of the contract; `Model` is not."""
+    annotation: str = ""
+    """The annotation and decoder of the one field that is wanted of it, if only one is."""
+    decode: str = ""
 
 
 @attrs.define
@@ -136,6 +144,7 @@ class Operation:
     row: Row
     inputs: list[Input] = attrs.field(factory=list[Input])
     body: ObjectSchema | None = None
+    has_body: bool = False
     result: Result | None = None
     view: OperationView | None = None
     """`None` if a part of it was refused."""
@@ -166,8 +175,12 @@ def read(
         found.body = _body(raw, name, schemas)
         if found.body is not None:
             found.inputs += _body_fields(found.body)
+        elif raw.method in WRITES:
+            # The client adds the key to the body of every write, so there is one.
+            found.inputs.append(_key(raw))
+        found.has_body = found.body is not None or raw.method in WRITES
     with causes.collected():
-        result = found.result = _result(raw, name, schemas)
+        result = found.result = _unwrapped(_result(raw, name, schemas), row, schemas)
         if not causes.has(causes.owner):
             found.view = _view(found, result, surface)
     return found
@@ -313,6 +326,33 @@ def _body_fields(body: ObjectSchema) -> Iterator[Input]:
             yield Input("body", field.wire, value, field.required, value.doc, field.node.place)
 
 
+def _key(raw: RawOperation) -> Input:
+    """Return the argument for the idempotency key of a write without a body of its own."""
+    doc = "Names this one call: repeat it under the same key. Without it, the client makes one."
+    return Input("body", "idempotencyKey", Value(Text(min_length=1)), False, doc, raw.node.place)
+
+
+def _unwrapped(result: Result, row: Row, schemas: Schemas) -> Result:
+    """Return the result, or the one field that the row asks for."""
+    if row.unwrap is None:
+        return result
+    fields = schemas.objects[result.model].fields if result.is_object else []
+    for field in fields:
+        if field.wire == row.unwrap:
+            annotation, decoder = answer(
+                field.value, schemas, models="_models.", module="_decoding"
+            )
+            return attrs.evolve(
+                result,
+                doc=field.value.doc or result.doc,
+                annotation=annotation,
+                decode=f"_decoding.as_field({literal(field.wire)}, {decoder})",
+            )
+    raise RefusedError(
+        "surface.yaml", f"the result has no field {row.unwrap} to unwrap", "Name one that it has."
+    )
+
+
 def _result(raw: RawOperation, name: str, schemas: Schemas) -> Result:
     responses = list(raw.node.entries("responses"))
     successes = [(status, node.follow()) for status, node in responses if status[:1] == "2"]
@@ -386,10 +426,12 @@ def _view(operation: Operation, result: Result, surface: Surface) -> OperationVi
         path_expression=_path_expression(raw.path, {view.wire: view.check for view in path}),
         summary=str(raw.node.get("summary", row.operation_id)),
         description=str(raw.node.get("description", "")),
-        arguments=_ordered(path, [*body, *query]),
+        arguments=(_in_order(row, inputs, views) if row.order else _ordered(path, [*body, *query])),
         query=query,
-        body=None if operation.body is None else body,
-        result=result.model,
+        body=body if operation.has_body else None,
+        alias=row.alias,
+        result=result.annotation or f"_models.{result.model}",
+        decode=result.decode or f"_models.{result.model}",
         result_doc=result.doc,
         errors_doc="The server rejected the call or failed. "
         + " ".join(f"{s}: {a.get('description')}" for s, a in answers if not s.startswith("2")),
@@ -404,7 +446,8 @@ def _view(operation: Operation, result: Result, surface: Surface) -> OperationVi
 
 
 def _argument(each: Input, row: Row, surface: Surface) -> ArgumentView:
-    name = surface.arguments.get(each.wire) or argument_name(each.wire)
+    renamed = row.names.get(f"{each.location}.{each.wire}") or row.names.get(each.wire)
+    name = renamed or surface.arguments.get(each.wire) or argument_name(each.wire)
     annotation = argument(each.value, models="_models.", params="_params.")
     expression = check(each.value, name, literal(name))
     if each.location != "body" and isinstance(each.value.kind, Alternatives):
@@ -455,8 +498,38 @@ def _check_names(inputs: list[Input], views: list[ArgumentView]) -> None:
                 each.place,
                 f"the argument {view.name} would be both {other.location} {other.wire!r} and "
                 f"{each.location} {each.wire!r}",
-                "Rename one of them in the contract.",
+                f"Rename one with `names: {{{each.location}.{each.wire}: ...}}` in surface.yaml.",
             )
+
+
+def _in_order(row: Row, inputs: list[Input], views: list[ArgumentView]) -> list[ArgumentView]:
+    """Return the arguments in the order of the row; those after `*` are keyword-only."""
+    wires = [each.wire for each in inputs]
+    names = {
+        (each.wire if wires.count(each.wire) == 1 else f"{each.location}.{each.wire}"): view
+        for each, view in zip(inputs, views, strict=True)
+    }
+    listed = [name for name in row.order if name != "*"]
+    if sorted(listed) != sorted(names) or row.order.count("*") > 1:
+        raise RefusedError(
+            "surface.yaml",
+            f"order must name each of {', '.join(names)} once, and `*` before those that are "
+            "keyword-only",
+            "Correct it.",
+        )
+    split = row.order.index("*") if "*" in row.order else len(listed)
+    ordered = [
+        attrs.evolve(names[name], keyword=index >= split, first_keyword=index == split)
+        for index, name in enumerate(listed)
+    ]
+    defaults = [each.default is not None for each in ordered[:split]]
+    if sorted(defaults) != defaults:
+        raise RefusedError(
+            "surface.yaml",
+            "order has an argument without a default after one that has a default",
+            "Move it, or make the others keyword-only.",
+        )
+    return ordered
 
 
 def _ordered(path: list[ArgumentView], others: list[ArgumentView]) -> list[ArgumentView]:

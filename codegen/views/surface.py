@@ -25,7 +25,12 @@ SETTINGS: Final[Kinds] = {
 }
 ROW_SETTINGS: Final[Kinds] = {
     "method": (str,),
+    "alias": (str,),
     "positional": (list,),
+    "order": (list,),
+    "names": (dict,),
+    "unwrap": (str,),
+    "cli": (dict,),
     "defaults": (dict,),
     "replayed": (str,),
     "timeout": (int, float),
@@ -33,6 +38,7 @@ ROW_SETTINGS: Final[Kinds] = {
     "imports": (dict,),
     "players": (str,),
 }
+CLI_SETTINGS: Final[Kinds] = {"group": (str,), "help": (str,), "examples": (list,)}
 IMPORT_SETTINGS: Final[Kinds] = {"rows": (str,), "key": (str,)}
 LIFETIME_SETTINGS: Final[Kinds] = {"repeat_within_hours": (int,), "doc": (str,)}
 
@@ -65,7 +71,13 @@ class Row:
     operation_id: str
     resource: str
     method: str
+    alias: str | None = None
     positional: Sequence[str] = ()
+    order: Sequence[str] = ()
+    names: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    unwrap: str | None = None
+    cli: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
+    """What the command line shows: group, help, examples."""
     defaults: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
     replayed: str | None = None
     timeout: float | None = None
@@ -174,6 +186,14 @@ def _wrong_key(row: Json, raw: RawOperation, lifetimes: Json) -> Iterator[str]:
         yield "key must be left out, since this is not a write"
     if is_object(imports):
         yield from _wrong("imports", imports, IMPORT_SETTINGS)
+    if is_object(row.get("cli")):
+        yield from _wrong("cli", row["cli"], CLI_SETTINGS)
+    if "order" in row and "positional" in row:
+        yield "order says which arguments are positional; leave positional out"
+    if "unwrap" in row and raw.method in WRITES:
+        yield "unwrap is for reads only, since an outbox keeps the whole answer of a write"
+    if re.fullmatch(r"[a-z][a-z0-9_]*", str(row.get("alias", "a"))) is None:
+        yield f"alias must be the name of a method, not {row['alias']}"
 
 
 def read(surface: Json, broken: Collection[str]) -> Surface:
@@ -211,7 +231,12 @@ def _row(name: str, row: Json, lifetimes: Mapping[str, KeyLifetimeView]) -> Row:
         operation_id=name,
         resource=resource,
         method=method,
+        alias=row.get("alias"),
         positional=row.get("positional", []),
+        order=row.get("order", []),
+        names=row.get("names", {}),
+        unwrap=row.get("unwrap"),
+        cli=row.get("cli", {}),
         defaults=row.get("defaults", {}),
         replayed=row.get("replayed"),
         timeout=row.get("timeout"),

@@ -191,14 +191,14 @@ REFUSED: dict[str, tuple[Node, list[str]]] = {
         taking(parameter("path", "id"), parameter("query", "id"), path="/{id}"),
         [
             "doIt (GET /{id}), #/paths/~1{id}/get/parameters/1: the argument id would be both "
-            "path 'id' and query 'id'. Rename one of them in the contract."
+            "path 'id' and query 'id'. Rename one with `names: {query.id: ...}` in surface.yaml."
         ],
     ),
     "fields whose names meet": (
         sending(fields(fooBar=TEXT, foo_bar=TEXT)),
         [
             f"{BODY}/properties/foo_bar: the argument foo_bar would be both body 'fooBar' and "
-            "body 'foo_bar'. Rename one of them in the contract."
+            "body 'foo_bar'. Rename one with `names: {body.foo_bar: ...}` in surface.yaml."
         ],
     ),
     "schemas whose names meet": (
@@ -300,8 +300,8 @@ def test_all_causes_are_reported_at_once() -> None:
     expected = [
         "c (DELETE /b), #/paths/~1b/delete: it has no row in surface.yaml. "
         "Add `c: {method: <resource>.<method>}`.",
-        "surface.yaml: b: unknown setting colour; known are method, positional, defaults, "
-        "replayed, timeout, key, imports, players",
+        "surface.yaml: b: unknown setting colour; known are method, alias, positional, order, "
+        "names, unwrap, cli, defaults, replayed, timeout, key, imports, players",
         "GET /b, #/paths/~1b/get: it has no operationId. Give it one.",
         f"a (GET /a) and 1 more, #/paths/~1a/parameters/0: {cookie}",
         "a (GET /a), #/paths/~1a/get/parameters/0: the header parameter h is not supported. "
@@ -394,6 +394,52 @@ def test_names_of_imports_are_left_alone() -> None:
     assert {"Model_", "Any_", "Literal_", "Mapping_"} < models
     (view,) = build(sending(fields(dict=TEXT, str=TEXT, date=TEXT))).operations
     assert ["dict_", "str_", "date_"] == [argument.name for argument in view.arguments]
+
+
+FOUR = taking(parameter("path", "id"), parameter("query", "a", required=True), path="/t/{id}")
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (
+            {"order": ["id"]},
+            "order must name each of id, a once, and `*` before those that are keyword-only.",
+        ),
+        ({"order": ["id", "*", "a", "*"]}, "order must name each of id, a once,"),
+        ({"unwrap": "b"}, "the result has no field b to unwrap. Name one that it has."),
+    ],
+    ids=["incomplete order", "two stars", "field to unwrap"],
+)
+def test_a_wrong_arrangement(row: Node, expected: str) -> None:
+    """A row that does not fit its operation is named with the operation."""
+    (cause,) = causes(FOUR, doIt=row)
+    prefix = "doIt (GET /t/{id}), surface.yaml: "
+    assert prefix + expected == cause[: len(prefix + expected)]
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"alias": "doit2", "order": [], "positional": []}, "order says which arguments are"),
+        ({"alias": "Do"}, "alias must be the name of a method, not Do"),
+        ({"cli": {"colour": "red"}}, "cli: unknown setting colour; known are group, help,"),
+        ({"key": "day"}, "key must be left out, since this is not a write"),
+    ],
+    ids=["order and positional", "alias", "command line", "key"],
+)
+def test_a_wrong_setting(row: Node, expected: str) -> None:
+    """A setting that cannot be used is named with its row."""
+    (cause,) = causes(FOUR, doIt=row)
+    assert f"surface.yaml: doIt: {expected}" == cause[: len(f"surface.yaml: doIt: {expected}")]
+
+
+def test_names_of_methods_do_not_meet() -> None:
+    """An alias is a method like others."""
+    document = contract({"/a": {"get": operation("a")}, "/b": {"get": operation("b")}})
+    (cause,) = causes(document, a={"alias": "b"})
+    expected = "surface.yaml: b of a and b of b would both be the method things.b. Rename one"
+    assert expected == cause[: len(expected)]
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,16 @@ import pytest
 from golden_api import models
 from golden_api.errors import ERROR_CODES, ErrorCodeProperties
 from golden_api.operations import class_, first
+from golden_api.outbox.odd_bodies import OutboxOddBodies
 from golden_api.resources import AsyncResources, Resources
+from golden_api.resources.odd_bodies import OddBodies
 
+from kraty_admin import KratyAdmin
 from kraty_server_api import checks
 from kraty_server_api.imports import ImportOptions, ImportReport
 from kraty_server_api.operation import Operation
 from kraty_server_api.unset import UNSET
+from loopback import response, serving
 
 MOMENT = datetime(2026, 6, 8, 12, tzinfo=timezone.utc)
 
@@ -279,6 +283,65 @@ def test_paths_and_queries_are_escaped() -> None:
     assert (operation.method, operation.body, operation.name) == ("GET", None, "things.read")
     with pytest.raises(ValueError, match="number must be at least 1"):
         first.read_thing("a", 0, needed="x")
+
+
+def test_arguments_are_in_the_order_of_the_surface() -> None:
+    """Path, query and body mix as the row says; read-only fields are no arguments."""
+    parameters = inspect.signature(first.add_score).parameters
+    expected = ["player", "board", "value", "must", "secret", "note", "year", "final", "unit"]
+    assert expected == list(parameters)
+    assert [name for name, each in parameters.items() if each.kind is each.KEYWORD_ONLY] == (
+        expected[4:]
+    )
+    call = first.add_score("p 1", "b", 1.5, None, secret="s", note=None, year=2, final=True)
+    assert "/boards/b/scores?season=2" == call.path
+    assert call.body == {
+        "value": 1.5,
+        "secret": "s",
+        "note": None,
+        "must": None,
+        "final": True,
+        "player": "p 1",
+    }
+    assert ("p 1",) == call.players
+
+
+def test_an_alias_is_the_same_method() -> None:
+    """Both names are one function, on the class too."""
+    assert OddBodies.score is OddBodies.add_score
+    assert OutboxOddBodies.score is OutboxOddBodies.add_score
+
+
+def test_a_write_without_a_body_takes_a_key() -> None:
+    """The key is all that its body holds."""
+    assert {} == first.close_board("b").body
+    assert {"idempotencyKey": "k"} == first.close_board("b", idempotency_key="k").body
+
+
+def test_a_result_is_unwrapped() -> None:
+    """The method returns the one field that the row names, and misses it if it is not there."""
+    result = first.list_scores("b").result
+    (score,) = result({"scores": [{"id": "1", "value": 2}]})
+    assert (models.Score, "1", 2) == (type(score), score.id, score.value)
+    assert not hasattr(models.Score, "secret")
+    with pytest.raises(ValueError, match="'scores' is missing"):
+        result({})
+
+
+def test_a_documented_answer_without_a_body_is_a_success() -> None:
+    """A 204 beside a 200 is sent for once, and its result is empty."""
+    with (
+        serving(lambda _: response(204)) as server,
+        KratyAdmin(api_key="key.secret", base_url=server.url) as kraty,
+    ):
+        calls: list[Operation[Any]] = [
+            first.add_score("p", "b", 1, None, secret="s"),
+            first.close_board("b"),
+        ]
+        for call in calls:
+            result: models.Model = kraty._call(call)  # pyright: ignore[reportPrivateUsage]  # no method of the client makes this call
+            assert ({}, 204, 1) == (result, result.http.status, result.http.attempts)
+    assert 2 == len(server.seen)
 
 
 def test_operations_say_what_the_surface_says() -> None:

@@ -334,11 +334,9 @@ class Exchange(Generic[T]):
 
     def _result(self, reply: Reply) -> T:
         operation = self._operation
-        if operation.may_be_empty and not reply.body.strip():
-            payload: object = {}
-        else:
-            payload = json.loads(reply.body)
-        if operation.enveloped:
+        is_empty = operation.may_be_empty and not reply.body.strip()
+        payload: object = {} if is_empty else json.loads(reply.body)
+        if operation.enveloped and not is_empty:
             payload = payload.get("data") if is_object(payload) else None
         if not is_object(payload):
             raise ValueError("it is not an object")

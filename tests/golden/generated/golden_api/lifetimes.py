@@ -29,5 +29,7 @@ PERMANENT: Final = KeyLifetime(
 KEY_LIFETIMES: Final[Mapping[str, KeyLifetime]] = {
     "odd_bodies.put": DAY,
     "odd_bodies.create": PERMANENT,
+    "odd_bodies.close_board": DAY,
+    "odd_bodies.add_score": DAY,
 }
 """The lifetime for each write, by its name in `RequestInfo.operation`."""

@@ -24,6 +24,8 @@ __all__ = [
     "Everything",
     "Outcome",
     "Event",
+    "Score",
+    "ScoreList",
     "EverythingInline",
     "EverythingInlineDeep",
     "Colour",
@@ -513,6 +515,49 @@ class Event(Model):
     def id(self) -> str:
         """The contract's `id`."""
         return self._read("id", decoding.as_str)
+
+
+class Score(Model):
+    """An object of the contract."""
+
+    @property
+    def id(self) -> str:
+        """The contract's `id`."""
+        return self._read("id", decoding.as_str)
+
+    @property
+    def value(self) -> float:
+        """The contract's `value`."""
+        return self._read("value", decoding.as_float)
+
+    @property
+    def note(self) -> str | None:
+        """The contract's `note`."""
+        return self._read_optional("note", decoding.as_str)
+
+    @property
+    def must(self) -> int | None:
+        """The contract's `must`."""
+        return self._read_optional("must", decoding.as_int)
+
+    @property
+    def final(self) -> bool | None:
+        """The contract's `final`."""
+        return self._read_optional("final", decoding.as_bool)
+
+    @property
+    def unit(self) -> str | None:
+        """The contract's `unit`."""
+        return self._read_optional("unit", decoding.as_str)
+
+
+class ScoreList(Model):
+    """An object of the contract."""
+
+    @property
+    def scores(self) -> list[Score]:
+        """The scores."""
+        return self._read("scores", decoding.as_list(decoding.as_model(Score)))
 
 
 class EverythingInline(Model):

@@ -15,5 +15,8 @@ NAMES: Final[Mapping[str, str]] = {
     "putThing": "odd_bodies.put",
     "dropThing": "things.del_",
     "createBody": "odd_bodies.create",
+    "listScores": "things.scores",
+    "closeBoard": "odd_bodies.close_board",
+    "addScore": "odd_bodies.add_score",
 }
 """The SDK's name of each operation of the contract, as in `RequestInfo.operation`."""

@@ -4,14 +4,19 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 from kraty_server_api import checks as _checks
+from kraty_server_api import decoding as _decoding
 from kraty_server_api.operation import (
     Operation,
 )
+from kraty_server_api.unset import UNSET, Unset
 
+from .. import lifetimes as _lifetimes
 from .. import models as _models
 
-__all__ = ["get_plain", "read_thing"]
+__all__ = ["get_plain", "read_thing", "list_scores", "close_board", "add_score"]
 
 
 def get_plain() -> Operation[_models.Everything]:
@@ -61,4 +66,95 @@ def read_thing(
         path=_path,
         body=None,
         result=_models.Everything,
+    )
+
+
+def list_scores(
+    board: str,
+    *,
+    season: int | None = None,
+) -> Operation[list[_models.Score]]:
+    """List scores."""
+    _path = "/boards/" + _checks.path_segment("board", board) + "/scores"
+    _path += _checks.query(
+        {
+            "season": None if season is None else _checks.integer("season", season),
+        }
+    )
+    return Operation(
+        name="things.scores",
+        method="GET",
+        path=_path,
+        body=None,
+        result=_decoding.as_field("scores", _decoding.as_list(_decoding.as_model(_models.Score))),
+    )
+
+
+def close_board(
+    board: str,
+    *,
+    idempotency_key: str | None = None,
+    season: int | None = None,
+) -> Operation[_models.Model]:
+    """Close the board."""
+    _path = "/boards/" + _checks.path_segment("board", board) + "/scores"
+    _path += _checks.query(
+        {
+            "season": None if season is None else _checks.integer("season", season),
+        }
+    )
+    _body: dict[str, Any] = {}
+    if idempotency_key is not None:
+        _body["idempotencyKey"] = _checks.string("idempotency_key", idempotency_key, min_length=1)
+    return Operation(
+        name="odd_bodies.close_board",
+        method="PUT",
+        path=_path,
+        body=_body,
+        result=_models.Model,
+        enveloped=False,
+        may_be_empty=True,
+        key_lifetime=_lifetimes.DAY,
+    )
+
+
+def add_score(
+    player: str,
+    board: str,
+    value: float,
+    must: int | None,
+    *,
+    secret: str,
+    note: str | Unset | None = UNSET,
+    year: int | None = None,
+    final: Literal[True] | None = None,
+    unit: str | None = None,
+) -> Operation[_models.Outcome]:
+    """Add a score."""
+    _path = "/boards/" + _checks.path_segment("board", board) + "/scores"
+    _path += _checks.query(
+        {
+            "season": None if year is None else _checks.integer("year", year),
+        }
+    )
+    _body: dict[str, Any] = {}
+    _body["value"] = _checks.number("value", value)
+    _body["secret"] = _checks.string("secret", secret)
+    if note is not UNSET:
+        _body["note"] = None if note is None else _checks.string("note", note)
+    _body["must"] = None if must is None else _checks.integer("must", must)
+    if final is not None:
+        _body["final"] = _checks.one_of("final", final, (True,))
+    if unit is not None:
+        _body["unit"] = _checks.string("unit", unit)
+    _body["player"] = _checks.string("player", player, min_length=1)
+    return Operation(
+        name="odd_bodies.add_score",
+        method="POST",
+        path=_path,
+        body=_body,
+        result=_models.Outcome,
+        may_be_empty=True,
+        key_lifetime=_lifetimes.DAY,
+        players=(player,),
     )

@@ -62,8 +62,35 @@ def _create_body(path: str, body: dict[str, Any] | None) -> Operation[_models.Ev
     )
 
 
+def _close_board(path: str, body: dict[str, Any] | None) -> Operation[_models.Model]:
+    return Operation(
+        name="odd_bodies.close_board",
+        method="PUT",
+        path=path,
+        body=body,
+        result=_models.Model,
+        enveloped=False,
+        may_be_empty=True,
+        key_lifetime=_lifetimes.DAY,
+    )
+
+
+def _add_score(path: str, body: dict[str, Any] | None) -> Operation[_models.Outcome]:
+    return Operation(
+        name="odd_bodies.add_score",
+        method="POST",
+        path=path,
+        body=body,
+        result=_models.Outcome,
+        may_be_empty=True,
+        key_lifetime=_lifetimes.DAY,
+    )
+
+
 REBUILD: Final[Mapping[str, Callable[[str, dict[str, Any] | None], Operation[Any]]]] = {
     "odd_bodies.put": _put_thing,
     "odd_bodies.create": _create_body,
+    "odd_bodies.close_board": _close_board,
+    "odd_bodies.add_score": _add_score,
 }
 """Rebuilds the operation of a recorded call from its path and body, by the method's name."""

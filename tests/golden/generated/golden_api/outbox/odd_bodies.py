@@ -14,6 +14,7 @@ from kraty_server_api.unset import UNSET, Unset
 from .. import models as _models
 from .. import params as _params
 from ..operations import class_ as _class_
+from ..operations import first as _first
 
 __all__ = [
     "OutboxOddBodies",
@@ -182,6 +183,111 @@ class OutboxOddBodies:
             )
         )
 
+    def add_score(
+        self,
+        player: str,
+        board: str,
+        value: float,
+        must: int | None,
+        *,
+        secret: str,
+        note: str | Unset | None = UNSET,
+        year: int | None = None,
+        final: Literal[True] | None = None,
+        unit: str | None = None,
+    ) -> Intent[_models.Outcome]:
+        """Add a score.
+
+
+
+        The platform keeps the key for 24 hours, and this sentence says so at such length that it
+        has to be broken, with a "quote" and a \\ backslash.
+
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
+        sent by `outbox.drain` after that is committed. The same key with the same call returns the
+        intent that is there.
+
+        Args:
+            player: Not empty.
+            board: The contract's `board`.
+            value: The contract's `value`.
+            must: The contract's `must`.
+            secret: The contract's `secret`.
+            note: `None` sends null; left out, nothing is sent.
+            year: The contract's `season`.
+            final: The contract's `final`.
+            unit: The server checks that it matches `^\\p{L}+$`.
+
+        Returns:
+            The intent, whose `result` will be a `Outcome`
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was recorded.
+            OutboxConflictError: Another call has been recorded under this key.
+            OutboxTargetError: The database does not say which game the intent is for.
+
+        Source: `addScore`, `POST /boards/{board}/scores`.
+        """
+        return self._call(
+            _first.add_score(
+                player,
+                board,
+                value,
+                must,
+                secret=secret,
+                note=note,
+                year=year,
+                final=final,
+                unit=unit,
+            )
+        )
+
+    score = add_score
+    """The same as `add_score`."""
+
+    def close_board(
+        self,
+        board: str,
+        *,
+        idempotency_key: str | None = None,
+        season: int | None = None,
+    ) -> Intent[_models.Model]:
+        """Close the board.
+
+
+
+        The platform keeps the key for 24 hours, and this sentence says so at such length that it
+        has to be broken, with a "quote" and a \\ backslash.
+
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
+        sent by `outbox.drain` after that is committed. The same key with the same call returns the
+        intent that is there.
+
+        Args:
+            board: The contract's `board`.
+            idempotency_key: Names this one call: repeat it under the same key. Without it, the
+                client makes one. Not empty.
+            season: The contract's `season`.
+
+        Returns:
+            The intent, whose `result` will be a `Model`: empty, with the details of the call in
+            `http`.
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was recorded.
+            OutboxConflictError: Another call has been recorded under this key.
+            OutboxTargetError: The database does not say which game the intent is for.
+
+        Source: `closeBoard`, `PUT /boards/{board}/scores`.
+        """
+        return self._call(
+            _first.close_board(
+                board,
+                idempotency_key=idempotency_key,
+                season=season,
+            )
+        )
+
 
 class AsyncOutboxOddBodies:
     """Bodies. Each call becomes an intent."""
@@ -341,5 +447,110 @@ class AsyncOutboxOddBodies:
                 path=path,
                 scalar=scalar,
                 kind=kind,
+            )
+        )
+
+    async def add_score(
+        self,
+        player: str,
+        board: str,
+        value: float,
+        must: int | None,
+        *,
+        secret: str,
+        note: str | Unset | None = UNSET,
+        year: int | None = None,
+        final: Literal[True] | None = None,
+        unit: str | None = None,
+    ) -> Intent[_models.Outcome]:
+        """Add a score.
+
+
+
+        The platform keeps the key for 24 hours, and this sentence says so at such length that it
+        has to be broken, with a "quote" and a \\ backslash.
+
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
+        sent by `outbox.drain` after that is committed. The same key with the same call returns the
+        intent that is there.
+
+        Args:
+            player: Not empty.
+            board: The contract's `board`.
+            value: The contract's `value`.
+            must: The contract's `must`.
+            secret: The contract's `secret`.
+            note: `None` sends null; left out, nothing is sent.
+            year: The contract's `season`.
+            final: The contract's `final`.
+            unit: The server checks that it matches `^\\p{L}+$`.
+
+        Returns:
+            The intent, whose `result` will be a `Outcome`
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was recorded.
+            OutboxConflictError: Another call has been recorded under this key.
+            OutboxTargetError: The database does not say which game the intent is for.
+
+        Source: `addScore`, `POST /boards/{board}/scores`.
+        """
+        return await self._call(
+            _first.add_score(
+                player,
+                board,
+                value,
+                must,
+                secret=secret,
+                note=note,
+                year=year,
+                final=final,
+                unit=unit,
+            )
+        )
+
+    score = add_score
+    """The same as `add_score`."""
+
+    async def close_board(
+        self,
+        board: str,
+        *,
+        idempotency_key: str | None = None,
+        season: int | None = None,
+    ) -> Intent[_models.Model]:
+        """Close the board.
+
+
+
+        The platform keeps the key for 24 hours, and this sentence says so at such length that it
+        has to be broken, with a "quote" and a \\ backslash.
+
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
+        sent by `outbox.drain` after that is committed. The same key with the same call returns the
+        intent that is there.
+
+        Args:
+            board: The contract's `board`.
+            idempotency_key: Names this one call: repeat it under the same key. Without it, the
+                client makes one. Not empty.
+            season: The contract's `season`.
+
+        Returns:
+            The intent, whose `result` will be a `Model`: empty, with the details of the call in
+            `http`.
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was recorded.
+            OutboxConflictError: Another call has been recorded under this key.
+            OutboxTargetError: The database does not say which game the intent is for.
+
+        Source: `closeBoard`, `PUT /boards/{board}/scores`.
+        """
+        return await self._call(
+            _first.close_board(
+                board,
+                idempotency_key=idempotency_key,
+                season=season,
             )
         )

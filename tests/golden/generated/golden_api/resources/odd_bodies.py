@@ -24,6 +24,7 @@ from kraty_server_api.unset import UNSET, Unset
 from .. import models as _models
 from .. import params as _params
 from ..operations import class_ as _class_
+from ..operations import first as _first
 
 __all__ = [
     "OddBodies",
@@ -182,6 +183,102 @@ class OddBodies:
                 path=path,
                 scalar=scalar,
                 kind=kind,
+            )
+        )
+
+    def add_score(
+        self,
+        player: str,
+        board: str,
+        value: float,
+        must: int | None,
+        *,
+        secret: str,
+        note: str | Unset | None = UNSET,
+        year: int | None = None,
+        final: Literal[True] | None = None,
+        unit: str | None = None,
+    ) -> _models.Outcome:
+        """Add a score.
+
+
+
+        The platform keeps the key for 24 hours, and this sentence says so at such length that it
+        has to be broken, with a "quote" and a \\ backslash.
+
+        Args:
+            player: Not empty.
+            board: The contract's `board`.
+            value: The contract's `value`.
+            must: The contract's `must`.
+            secret: The contract's `secret`.
+            note: `None` sends null; left out, nothing is sent.
+            year: The contract's `season`.
+            final: The contract's `final`.
+            unit: The server checks that it matches `^\\p{L}+$`.
+
+        Returns:
+            `Outcome`
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed.
+            KratyNetworkError: No complete answer arrived.
+
+        Source: `addScore`, `POST /boards/{board}/scores`.
+        """
+        return self._call(
+            _first.add_score(
+                player,
+                board,
+                value,
+                must,
+                secret=secret,
+                note=note,
+                year=year,
+                final=final,
+                unit=unit,
+            )
+        )
+
+    score = add_score
+    """The same as `add_score`."""
+
+    def close_board(
+        self,
+        board: str,
+        *,
+        idempotency_key: str | None = None,
+        season: int | None = None,
+    ) -> _models.Model:
+        """Close the board.
+
+
+
+        The platform keeps the key for 24 hours, and this sentence says so at such length that it
+        has to be broken, with a "quote" and a \\ backslash.
+
+        Args:
+            board: The contract's `board`.
+            idempotency_key: Names this one call: repeat it under the same key. Without it, the
+                client makes one. Not empty.
+            season: The contract's `season`.
+
+        Returns:
+            `Model`: empty, with the details of the call in `http`.
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed.
+            KratyNetworkError: No complete answer arrived.
+
+        Source: `closeBoard`, `PUT /boards/{board}/scores`.
+        """
+        return self._call(
+            _first.close_board(
+                board,
+                idempotency_key=idempotency_key,
+                season=season,
             )
         )
 
@@ -418,6 +515,102 @@ class AsyncOddBodies:
                 path=path,
                 scalar=scalar,
                 kind=kind,
+            )
+        )
+
+    async def add_score(
+        self,
+        player: str,
+        board: str,
+        value: float,
+        must: int | None,
+        *,
+        secret: str,
+        note: str | Unset | None = UNSET,
+        year: int | None = None,
+        final: Literal[True] | None = None,
+        unit: str | None = None,
+    ) -> _models.Outcome:
+        """Add a score.
+
+
+
+        The platform keeps the key for 24 hours, and this sentence says so at such length that it
+        has to be broken, with a "quote" and a \\ backslash.
+
+        Args:
+            player: Not empty.
+            board: The contract's `board`.
+            value: The contract's `value`.
+            must: The contract's `must`.
+            secret: The contract's `secret`.
+            note: `None` sends null; left out, nothing is sent.
+            year: The contract's `season`.
+            final: The contract's `final`.
+            unit: The server checks that it matches `^\\p{L}+$`.
+
+        Returns:
+            `Outcome`
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed.
+            KratyNetworkError: No complete answer arrived.
+
+        Source: `addScore`, `POST /boards/{board}/scores`.
+        """
+        return await self._call(
+            _first.add_score(
+                player,
+                board,
+                value,
+                must,
+                secret=secret,
+                note=note,
+                year=year,
+                final=final,
+                unit=unit,
+            )
+        )
+
+    score = add_score
+    """The same as `add_score`."""
+
+    async def close_board(
+        self,
+        board: str,
+        *,
+        idempotency_key: str | None = None,
+        season: int | None = None,
+    ) -> _models.Model:
+        """Close the board.
+
+
+
+        The platform keeps the key for 24 hours, and this sentence says so at such length that it
+        has to be broken, with a "quote" and a \\ backslash.
+
+        Args:
+            board: The contract's `board`.
+            idempotency_key: Names this one call: repeat it under the same key. Without it, the
+                client makes one. Not empty.
+            season: The contract's `season`.
+
+        Returns:
+            `Model`: empty, with the details of the call in `http`.
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed.
+            KratyNetworkError: No complete answer arrived.
+
+        Source: `closeBoard`, `PUT /boards/{board}/scores`.
+        """
+        return await self._call(
+            _first.close_board(
+                board,
+                idempotency_key=idempotency_key,
+                season=season,
             )
         )
 

@@ -130,6 +130,37 @@ class Things:
             )
         )
 
+    def scores(
+        self,
+        board: str,
+        *,
+        season: int | None = None,
+    ) -> list[_models.Score]:
+        """List scores.
+
+
+
+        Args:
+            board: The contract's `board`.
+            season: The contract's `season`.
+
+        Returns:
+            The scores.
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed.
+            KratyNetworkError: No complete answer arrived.
+
+        Source: `listScores`, `GET /boards/{board}/scores`.
+        """
+        return self._call(
+            _first.list_scores(
+                board,
+                season=season,
+            )
+        )
+
 
 class AsyncThings:
     """Things, with a "quote" and a \\ backslash."""
@@ -242,5 +273,36 @@ class AsyncThings:
             _class_.drop_thing(
                 thing,
                 number,
+            )
+        )
+
+    async def scores(
+        self,
+        board: str,
+        *,
+        season: int | None = None,
+    ) -> list[_models.Score]:
+        """List scores.
+
+
+
+        Args:
+            board: The contract's `board`.
+            season: The contract's `season`.
+
+        Returns:
+            The scores.
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed.
+            KratyNetworkError: No complete answer arrived.
+
+        Source: `listScores`, `GET /boards/{board}/scores`.
+        """
+        return await self._call(
+            _first.list_scores(
+                board,
+                season=season,
             )
         )
