@@ -81,14 +81,66 @@ def identifier(name: str, value: object) -> str:
     return text
 
 
-def query(parameters: Mapping[str, str | int | float | bool | None]) -> str:
-    """Return the query string with its question mark, without parameters that are `None`."""
+def query(parameters: Mapping[str, str | int | float | bool | None], *others: str) -> str:
+    """Return the query string with its question mark, without parameters that are `None`.
+
+    Args:
+        parameters: Scalars by the names of the parameters.
+        others: Lists and objects, as `query_list` and `query_object` write them.
+    """
     pairs = [
         f"{quote(key, safe=_UNESCAPED)}={quote(text(value), safe=_UNESCAPED)}"
         for key, value in parameters.items()
         if value is not None
     ]
+    pairs += [other for other in others if other]
     return "?" + "&".join(pairs) if pairs else ""
+
+
+def query_list(label: str, name: str, value: object, delimiter: str | None) -> str:
+    """Return a list as a part of a query, percent-encoded.
+
+    Args:
+        label: The argument.
+        name: The parameter.
+        value: A list of scalars; an empty one is left out, like `None`.
+        delimiter: What stands between the items; without one, each item repeats the name.
+    """
+    if value is None:
+        return ""
+    items = [_escaped(f"{label}[{i}]", item) for i, item in enumerate(array(label, value))]
+    key = quote(name, safe=_UNESCAPED)
+    if delimiter is None:
+        return "&".join(f"{key}={item}" for item in items)
+    return f"{key}={delimiter.join(items)}" if items else ""
+
+
+def query_object(label: str, name: str, value: object, style: str) -> str:
+    """Return an object of scalars as a part of a query, percent-encoded.
+
+    Args:
+        label: The argument.
+        name: The parameter.
+        value: A dict of scalars; an empty one is left out, like `None`.
+        style: `deepObject` for `name[key]=value`, `exploded` for `key=value`, `form` for
+            `name=key,value`.
+    """
+    if value is None:
+        return ""
+    fields = [
+        (_escaped(f"{label}'s key", key), _escaped(f"{label}[{key!r}]", each))
+        for key, each in mapping(label, value).items()
+    ]
+    name = quote(name, safe=_UNESCAPED)
+    if style == "deepObject":
+        return "&".join(f"{name}%5B{key}%5D={each}" for key, each in fields)
+    if style == "exploded":
+        return "&".join(f"{key}={each}" for key, each in fields)
+    return f"{name}={','.join(part for field in fields for part in field)}" if fields else ""
+
+
+def _escaped(label: str, value: object) -> str:
+    return quote(text(scalar(label, value)), safe=_UNESCAPED)
 
 
 def text(value: str | int | float | bool) -> str:
@@ -228,6 +280,16 @@ def mapping(name: str, value: object) -> Mapping[str, Any]:
     if not _is_mapping(value):
         raise TypeError(f"{name} must be a dict, not {_kind(value)}")
     return value
+
+
+def extra(name: str, value: object, listed: Sequence[str]) -> Mapping[str, Any]:
+    """Return the fields of a body that the contract does not list; no listed one is among them."""
+    for key in mapping(name, value):
+        if not isinstance(key, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers may pass anything
+            raise TypeError(f"{name} must have keys of type str, not {_kind(key)}")
+        if key in listed:
+            raise ValueError(f"{name} must not hold {key!r}, which is an argument")
+    return mapping(name, value)
 
 
 def each(rows: Sequence[Any], field: str) -> list[str]:

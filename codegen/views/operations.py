@@ -62,6 +62,8 @@ class ArgumentView:
     keyword: bool
     omitted: str | None
     """The value that leaves it out; `None` if it is always sent."""
+    is_composite: bool = False
+    """Whether it is a list or an object in the query, or fields of the body."""
     first_keyword: bool = False
 
 
@@ -87,6 +89,8 @@ class OperationView:
     arguments: list[ArgumentView]
     query: list[ArgumentView]
     body: list[ArgumentView] | None
+    omits_body: bool
+    """Whether there is no body if all its fields are left out."""
     alias: str | None
     result: str
     """The annotation of the result."""
@@ -121,6 +125,12 @@ class Input:
     required: bool
     doc: str
     place: str
+    style: str = ""
+    """How a list or an object in the query is written: a delimiter, or a style."""
+
+
+EXTRA: Final = "*"
+"""The wire name of the fields that a body does not list."""
 
 
 @attrs.frozen
@@ -172,13 +182,12 @@ def read(
     with causes.collected():
         found.inputs += _parameters(raw, name, schemas, causes)
     with causes.collected():
-        found.body = _body(raw, name, schemas)
-        if found.body is not None:
-            found.inputs += _body_fields(found.body)
-        elif raw.method in WRITES:
+        found.body, inputs = _body(raw, name, schemas)
+        if "requestBody" not in raw.node and raw.method in WRITES:
             # The client adds the key to the body of every write, so there is one.
-            found.inputs.append(_key(raw))
-        found.has_body = found.body is not None or raw.method in WRITES
+            inputs.append(_key(raw))
+        found.inputs += inputs
+        found.has_body = "requestBody" in raw.node or raw.method in WRITES
     with causes.collected():
         result = found.result = _unwrapped(_result(raw, name, schemas), row, schemas)
         if not causes.has(causes.owner):
@@ -233,27 +242,50 @@ def _parameter(
         )
     if location == "path" and wire not in placeholders:
         raise node.refuse(f"the path has no {{{wire}}}", "Remove the parameter.")
-    style = {"path": "simple", "query": "form"}[location]
-    if node.get("style", style) != style:
-        raise node.refuse(
-            f"the style {node.get('style')} of the {location} parameter {wire} is not supported",
-            f"Use {style}, if the server accepts it.",
-        )
     if node.get("allowReserved") is True:
         raise node.refuse(
             f"allowReserved of the {location} parameter {wire} is not supported",
             "Leave it out, if the server accepts escaped characters.",
         )
     value = schemas.read(node.child("schema"), name + pascal_case(wire))
-    if not _is_scalar(value):
+    usual = {"path": "simple", "query": "form"}[location]
+    style = str(node.get("style", usual))
+    explode = node.get("explode", style == "form") is True
+    if _is_scalar(value):
+        written = "" if location == "query" or style == usual else None
+    else:
+        written = _composite(value, schemas, style, explode) if location == "query" else None
+    if written is None:
+        shape = "a scalar" if _is_scalar(value) else "not a scalar"
         raise node.refuse(
-            f"the {location} parameter {wire} is not text, a number or a boolean, "
-            "and other values are not supported there",
-            "Give it the schema of a scalar.",
+            f"the {location} parameter {wire} is {shape} of the style {style}"
+            f"{', exploded,' if explode else ''} and that is not supported",
+            "Use a scalar of the usual style, or a list or an object of scalars in the query.",
         )
     doc = str(node.get("description", "")) or value.doc
     required = node.get("required") is True or location == "path"
-    return Input(location, wire, value, required, doc, node.place)
+    return Input(location, wire, value, required, doc, node.place, written)
+
+
+def _composite(value: Value, schemas: Schemas, style: str, explode: bool) -> str | None:
+    """Return how a list or an object in the query is written; `None` if it cannot be."""
+    match value.kind:
+        case Items(item=item) if _is_scalar(item):
+            delimiters = {"form": ",", "spaceDelimited": "%20", "pipeDelimited": "%7C"}
+            if explode:
+                return "None" if style == "form" else None
+            return literal(delimiters[style]) if style in delimiters else None
+        case Entries(value=inner):
+            scalars = _is_scalar(inner)
+        case Object(name=name):
+            schemas.finish()
+            scalars = all(_is_scalar(field.value) for field in schemas.objects[name].fields)
+        case _:
+            return None
+    styles = {("deepObject", True), ("deepObject", False), ("form", True), ("form", False)}
+    if not scalars or (style, explode) not in styles:
+        return None
+    return literal("exploded" if style == "form" and explode else style)
 
 
 def _is_scalar(value: Value) -> bool:
@@ -262,9 +294,12 @@ def _is_scalar(value: Value) -> bool:
     return isinstance(value.kind, Text | Number | Flag | Choice)
 
 
-def _body(raw: RawOperation, name: str, schemas: Schemas) -> ObjectSchema | None:
+def _body(
+    raw: RawOperation, name: str, schemas: Schemas
+) -> tuple[ObjectSchema | None, list[Input]]:
+    """Return the object that the body is, if it has listed properties, and its inputs."""
     if "requestBody" not in raw.node:
-        return None
+        return None, []
     request = raw.node.at("requestBody")
     if raw.method == "get":
         raise request.refuse("a GET with a body is not supported", "Use another method.")
@@ -278,27 +313,28 @@ def _body(raw: RawOperation, name: str, schemas: Schemas) -> ObjectSchema | None
         raise media.refuse("the body has no schema", "Give it one.")
     schema = media.child("schema")
     value = schemas.read(schema, f"{name}Body")
+    if isinstance(value.kind, Entries):
+        required = request.get("required") is True
+        doc = value.doc or "The fields of the body."
+        return None, [Input("body", EXTRA, value, required, doc, schema.place)]
     if not isinstance(value.kind, Object):
-        what = (
-            "an object without listed properties"
-            if isinstance(value.kind, Entries)
-            else ("not one object with listed properties")
+        raise schema.refuse(
+            "the body is not one object, which is not supported", "Wrap it in an object."
         )
-        raise schema.refuse(f"the body is {what}, which is not supported", "List its properties.")
     schemas.finish()
     body = schemas.objects[value.kind.name]
-    if body.extra is not None:
-        raise body.node.refuse(
-            "properties of the body that are not listed are not supported",
-            "List them, or forbid others with `additionalProperties: false`.",
-        )
     unlisted = set(_conditional(body.node)) - {field.wire for field in body.fields}
     if unlisted:
         raise body.node.refuse(
             f"only some alternatives of the body have {', '.join(sorted(unlisted))}",
             "List all properties of the body beside each other.",
         )
-    return body
+    inputs = list(_body_fields(body))
+    if body.extra is not None:
+        extra = Value(Entries(body.extra))
+        doc = "More fields of the body, which the contract does not list."
+        inputs.append(Input("body", EXTRA, extra, False, doc, body.node.place))
+    return body, inputs
 
 
 def json_media(owner: Node) -> Node | None:
@@ -406,7 +442,8 @@ def _read_result(response: Node, name: str, schemas: Schemas) -> Result:
 
 def _view(operation: Operation, result: Result, surface: Surface) -> OperationView:
     raw, row, inputs = operation.raw, operation.row, operation.inputs
-    views = [_argument(each, row, surface) for each in inputs]
+    listed = [each.wire for each in inputs if each.location == "body" and each.wire != EXTRA]
+    views = [_argument(each, row, surface, listed) for each in inputs]
     _check_names(inputs, views)
     by_location = {
         location: [v for i, v in zip(inputs, views, strict=True) if i.location == location]
@@ -429,6 +466,7 @@ def _view(operation: Operation, result: Result, surface: Surface) -> OperationVi
         arguments=(_in_order(row, inputs, views) if row.order else _ordered(path, [*body, *query])),
         query=query,
         body=body if operation.has_body else None,
+        omits_body=raw.method not in WRITES and not raw.node.at("requestBody").get("required"),
         alias=row.alias,
         result=result.annotation or f"_models.{result.model}",
         decode=result.decode or f"_models.{result.model}",
@@ -445,13 +483,21 @@ def _view(operation: Operation, result: Result, surface: Surface) -> OperationVi
     )
 
 
-def _argument(each: Input, row: Row, surface: Surface) -> ArgumentView:
-    renamed = row.names.get(f"{each.location}.{each.wire}") or row.names.get(each.wire)
+def _argument(each: Input, row: Row, surface: Surface, listed: list[str]) -> ArgumentView:
+    is_extra = each.location == "body" and each.wire == EXTRA
+    renamed = "fields" if is_extra else None
+    renamed = row.names.get(f"{each.location}.{each.wire}") or row.names.get(each.wire) or renamed
     name = renamed or surface.arguments.get(each.wire) or argument_name(each.wire)
     annotation = argument(each.value, models="_models.", params="_params.")
     expression = check(each.value, name, literal(name))
     if each.location != "body" and isinstance(each.value.kind, Alternatives):
         expression = f"_checks.scalar({literal(name)}, {name})"
+    if each.style:
+        function = "query_list" if isinstance(each.value.kind, Items) else "query_object"
+        arguments = f"{literal(name)}, {literal(each.wire)}, {name}, {each.style}"
+        expression = f"_checks.{function}({arguments})"
+    if is_extra:
+        expression = f"_checks.extra({literal(name)}, {name}, {listed!r})"
     if each.location == "path":
         expression = _segment(each.value, name, expression)
     # Only a body can hold null.
@@ -479,6 +525,7 @@ def _argument(each: Input, row: Row, surface: Surface) -> ArgumentView:
         default=default,
         keyword=each.location != "path" and each.wire not in row.positional,
         omitted=omitted,
+        is_composite=is_extra or bool(each.style),
     )
 
 

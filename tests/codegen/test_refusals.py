@@ -31,9 +31,9 @@ GET = "doIt (GET /t), #/paths/~1t/get"
 POST = "doIt (POST /t), #/paths/~1t/post"
 BODY = f"{POST}/requestBody/content/application~1json/schema"
 ANSWER = f"{GET}/responses/200/content/application~1json/schema"
-SCALAR = (
-    "is not text, a number or a boolean, and other values are not supported there. "
-    "Give it the schema of a scalar."
+STYLE = (
+    "and that is not supported. Use a scalar of the usual style, or a list or an object of "
+    "scalars in the query."
 )
 UNION_TAG = (
     "the tag z selects Z, which is not one of the alternatives. Add it to them, or remove the tag."
@@ -59,19 +59,25 @@ REFUSED: dict[str, tuple[Node, list[str]]] = {
             "Give it a `schema`, if it can be sent as plain text."
         ],
     ),
-    "list in the query": (
-        taking(parameter("query", schema={"type": "array", "items": TEXT})),
-        [f"{GET}/parameters/0: the query parameter p {SCALAR}"],
+    "list of lists in the query": (
+        taking(parameter("query", schema={"type": "array", "items": {"type": "array"}})),
+        [
+            f"{GET}/parameters/0: the query parameter p is not a scalar of the style form, "
+            f"exploded, {STYLE}"
+        ],
     ),
     "list in the path": (
         taking(parameter("path", schema={"type": "array", "items": TEXT}), path="/t/{p}"),
-        ["doIt (GET /t/{p}), #/paths/~1t~1{p}/get/parameters/0: the path parameter p " + SCALAR],
-    ),
-    "style": (
-        taking(parameter("query", style="deepObject", schema=OBJECT)),
         [
-            f"{GET}/parameters/0: the style deepObject of the query parameter p is not "
-            "supported. Use form, if the server accepts it."
+            "doIt (GET /t/{p}), #/paths/~1t~1{p}/get/parameters/0: the path parameter p is not "
+            f"a scalar of the style simple {STYLE}"
+        ],
+    ),
+    "style in the path": (
+        taking(parameter("path", style="matrix"), path="/t/{p}"),
+        [
+            "doIt (GET /t/{p}), #/paths/~1t~1{p}/get/parameters/0: the path parameter p is "
+            f"a scalar of the style matrix {STYLE}"
         ],
     ),
     "reserved characters": (
@@ -116,33 +122,9 @@ REFUSED: dict[str, tuple[Node, list[str]]] = {
             "Break the circle."
         ],
     ),
-    "map body": (
-        sending({"type": "object", "additionalProperties": TEXT}),
-        [
-            f"{BODY}: the body is an object without listed properties, which is not supported. "
-            "List its properties."
-        ],
-    ),
-    "more fields": (
-        sending({**OBJECT, "additionalProperties": True}),
-        [
-            f"{BODY}: properties of the body that are not listed are not supported. "
-            "List them, or forbid others with `additionalProperties: false`."
-        ],
-    ),
-    "more fields by pattern": (
-        sending({**OBJECT, "patternProperties": {"^x": TEXT}}),
-        [
-            f"{BODY}: properties of the body that are not listed are not supported. "
-            "List them, or forbid others with `additionalProperties: false`."
-        ],
-    ),
     "list body": (
         sending({"type": "array", "items": TEXT}),
-        [
-            f"{BODY}: the body is not one object with listed properties, which is not "
-            "supported. List its properties."
-        ],
+        [f"{BODY}: the body is not one object, which is not supported. Wrap it in an object."],
     ),
     "fields of one alternative": (
         sending({**OBJECT, "anyOf": [{"required": ["a"]}, fields(b=TEXT)]}),

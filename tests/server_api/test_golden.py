@@ -306,6 +306,74 @@ def test_arguments_are_in_the_order_of_the_surface() -> None:
     assert ("p 1",) == call.players
 
 
+RGB = {"R": 100, "G": 200}
+COLOURS = ["blue", "a&b c", "ü"]
+ESCAPED = ["blue", "a%26b%20c", "%C3%BC"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"ids": COLOURS}, "&".join(f"ids={each}" for each in ESCAPED)),
+        ({"comma": COLOURS}, "comma=" + ",".join(ESCAPED)),
+        ({"space": COLOURS}, "space=" + "%20".join(ESCAPED)),
+        ({"pipe": COLOURS}, "pipe=" + "%7C".join(ESCAPED)),
+        ({"numbers": [1, -2]}, "numbers=1&numbers=-2"),
+        ({"deep": RGB}, "deep%5BR%5D=100&deep%5BG%5D=200"),
+        ({"spread": RGB}, "R=100&G=200"),
+        ({"flat": RGB}, "flat=R,100,G,200"),
+        ({"labels": {"a b": "c=d"}}, "labels%5Ba%20b%5D=c%3Dd"),
+        ({"ids": ["x"], "plain": "y"}, "plain=y&ids=x"),
+        ({"ids": [], "flat": {}}, ""),
+    ],
+    ids=[
+        "form",
+        "comma",
+        "space",
+        "pipe",
+        "numbers",
+        "deep",
+        "spread",
+        "flat",
+        "map",
+        "two",
+        "none",
+    ],
+)
+def test_lists_and_objects_in_a_query(arguments: dict[str, Any], expected: str) -> None:
+    """Each style is written as the tables of OpenAPI show it."""
+    path = first.search_things(**arguments).path
+    assert path == ("/search?" + expected if expected else "/search")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"ids": "text"}, TypeError),
+        ({"ids": [["nested"]]}, TypeError),
+        ({"deep": [1]}, TypeError),
+        ({"deep": {"R": {"nested": 1}}}, TypeError),
+        ({"deep": {"R": float("nan")}}, ValueError),
+    ],
+    ids=["text", "nested list", "list", "nested object", "not finite"],
+)
+def test_what_a_query_cannot_hold(arguments: dict[str, Any], error: type[Exception]) -> None:
+    """A value of another shape is rejected, with the argument's name."""
+    with pytest.raises(error, match=next(iter(arguments))):
+        first.search_things(**arguments)
+
+
+def test_fields_that_the_contract_does_not_list() -> None:
+    """A map is the body, and more fields come after the listed ones; nulls are kept."""
+    assert {"b": "1", "a": None} == first.set_labels(fields={"b": "1", "a": None}).body
+    changed = first.change_labels(mode="m", fields={"x": 1})
+    assert [("mode", "m"), ("x", 1)] == list((changed.body or {}).items())
+    with pytest.raises(ValueError, match="fields must not hold 'mode', which is an argument"):
+        first.change_labels(fields={"mode": 1})
+    assert None is first.drop_labels().body
+    assert {"mode": "m"} == first.drop_labels(mode="m").body
+
+
 def test_an_alias_is_the_same_method() -> None:
     """Both names are one function, on the class too."""
     assert OddBodies.score is OddBodies.add_score

@@ -31,5 +31,7 @@ KEY_LIFETIMES: Final[Mapping[str, KeyLifetime]] = {
     "odd_bodies.create": PERMANENT,
     "odd_bodies.close_board": DAY,
     "odd_bodies.add_score": DAY,
+    "odd_bodies.set_labels": DAY,
+    "odd_bodies.change_labels": DAY,
 }
 """The lifetime for each write, by its name in `RequestInfo.operation`."""

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypedDict
 
 from .models import Colour
 
-__all__ = ["CatParam", "DogParam", "RowParam", "OnlyRequiredParam", "OnlyOptionalParam"]
+__all__ = ["CatParam", "DogParam", "RowParam", "OnlyRequiredParam", "OnlyOptionalParam", "RgbParam"]
 
 
 class _CatParamRequired(TypedDict):
@@ -81,4 +81,15 @@ class _OnlyOptionalParamOptional(TypedDict, total=False):
 
 
 class OnlyOptionalParam(_OnlyOptionalParamOptional):
+    """An object of the contract."""
+
+
+class _RgbParamOptional(TypedDict, total=False):
+    R: int
+    """The contract's `R`."""
+    G: int
+    """The contract's `G`."""
+
+
+class RgbParam(_RgbParamOptional):
     """An object of the contract."""

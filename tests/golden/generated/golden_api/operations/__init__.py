@@ -18,5 +18,9 @@ NAMES: Final[Mapping[str, str]] = {
     "listScores": "things.scores",
     "closeBoard": "odd_bodies.close_board",
     "addScore": "odd_bodies.add_score",
+    "searchThings": "things.search",
+    "setLabels": "odd_bodies.set_labels",
+    "dropLabels": "odd_bodies.drop_labels",
+    "changeLabels": "odd_bodies.change_labels",
 }
 """The SDK's name of each operation of the contract, as in `RequestInfo.operation`."""

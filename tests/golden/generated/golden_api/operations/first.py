@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from kraty_server_api import checks as _checks
@@ -15,8 +16,19 @@ from kraty_server_api.unset import UNSET, Unset
 
 from .. import lifetimes as _lifetimes
 from .. import models as _models
+from .. import params as _params
 
-__all__ = ["get_plain", "read_thing", "list_scores", "close_board", "add_score"]
+__all__ = [
+    "get_plain",
+    "read_thing",
+    "list_scores",
+    "close_board",
+    "add_score",
+    "search_things",
+    "set_labels",
+    "drop_labels",
+    "change_labels",
+]
 
 
 def get_plain() -> Operation[_models.Everything]:
@@ -157,4 +169,107 @@ def add_score(
         may_be_empty=True,
         key_lifetime=_lifetimes.DAY,
         players=(player,),
+    )
+
+
+def search_things(
+    *,
+    ids: Sequence[str] | None = None,
+    comma: Sequence[str] | None = None,
+    space: Sequence[str] | None = None,
+    pipe: Sequence[str] | None = None,
+    numbers: Sequence[int] | None = None,
+    deep: _params.RgbParam | Mapping[str, Any] | None = None,
+    spread: _params.RgbParam | Mapping[str, Any] | None = None,
+    flat: _params.RgbParam | Mapping[str, Any] | None = None,
+    labels: Mapping[str, str] | None = None,
+    plain: str | None = None,
+) -> Operation[_models.Model]:
+    """Search."""
+    _path = "/search"
+    _path += _checks.query(
+        {
+            "plain": None if plain is None else _checks.string("plain", plain),
+        },
+        _checks.query_list("ids", "ids", ids, None),
+        _checks.query_list("comma", "comma", comma, ","),
+        _checks.query_list("space", "space", space, "%20"),
+        _checks.query_list("pipe", "pipe", pipe, "%7C"),
+        _checks.query_list("numbers", "numbers", numbers, None),
+        _checks.query_object("deep", "deep", deep, "deepObject"),
+        _checks.query_object("spread", "spread", spread, "exploded"),
+        _checks.query_object("flat", "flat", flat, "form"),
+        _checks.query_object("labels", "labels", labels, "deepObject"),
+    )
+    return Operation(
+        name="things.search",
+        method="GET",
+        path=_path,
+        body=None,
+        result=_models.Model,
+        enveloped=False,
+    )
+
+
+def set_labels(
+    *,
+    fields: Mapping[str, str | None],
+) -> Operation[_models.Model]:
+    """Set labels."""
+    _path = "/labels"
+    _body: dict[str, Any] = {}
+    _body.update(_checks.extra("fields", fields, []))
+    return Operation(
+        name="odd_bodies.set_labels",
+        method="POST",
+        path=_path,
+        body=_body,
+        result=_models.Model,
+        enveloped=False,
+        may_be_empty=True,
+        key_lifetime=_lifetimes.DAY,
+    )
+
+
+def drop_labels(
+    *,
+    mode: str | None = None,
+) -> Operation[_models.Model]:
+    """Drop labels."""
+    _path = "/labels"
+    _body: dict[str, Any] = {}
+    if mode is not None:
+        _body["mode"] = _checks.string("mode", mode)
+    return Operation(
+        name="odd_bodies.drop_labels",
+        method="DELETE",
+        path=_path,
+        body=_body or None,
+        result=_models.Model,
+        enveloped=False,
+        may_be_empty=True,
+    )
+
+
+def change_labels(
+    *,
+    mode: str | None = None,
+    fields: Mapping[str, int] | None = None,
+) -> Operation[_models.Model]:
+    """Change labels."""
+    _path = "/labels"
+    _body: dict[str, Any] = {}
+    if mode is not None:
+        _body["mode"] = _checks.string("mode", mode)
+    if fields is not None:
+        _body.update(_checks.extra("fields", fields, ["mode"]))
+    return Operation(
+        name="odd_bodies.change_labels",
+        method="PATCH",
+        path=_path,
+        body=_body,
+        result=_models.Model,
+        enveloped=False,
+        may_be_empty=True,
+        key_lifetime=_lifetimes.DAY,
     )

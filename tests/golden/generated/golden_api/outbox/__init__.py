@@ -87,10 +87,38 @@ def _add_score(path: str, body: dict[str, Any] | None) -> Operation[_models.Outc
     )
 
 
+def _set_labels(path: str, body: dict[str, Any] | None) -> Operation[_models.Model]:
+    return Operation(
+        name="odd_bodies.set_labels",
+        method="POST",
+        path=path,
+        body=body,
+        result=_models.Model,
+        enveloped=False,
+        may_be_empty=True,
+        key_lifetime=_lifetimes.DAY,
+    )
+
+
+def _change_labels(path: str, body: dict[str, Any] | None) -> Operation[_models.Model]:
+    return Operation(
+        name="odd_bodies.change_labels",
+        method="PATCH",
+        path=path,
+        body=body,
+        result=_models.Model,
+        enveloped=False,
+        may_be_empty=True,
+        key_lifetime=_lifetimes.DAY,
+    )
+
+
 REBUILD: Final[Mapping[str, Callable[[str, dict[str, Any] | None], Operation[Any]]]] = {
     "odd_bodies.put": _put_thing,
     "odd_bodies.create": _create_body,
     "odd_bodies.close_board": _close_board,
     "odd_bodies.add_score": _add_score,
+    "odd_bodies.set_labels": _set_labels,
+    "odd_bodies.change_labels": _change_labels,
 }
 """Rebuilds the operation of a recorded call from its path and body, by the method's name."""

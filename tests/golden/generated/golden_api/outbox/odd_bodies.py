@@ -288,6 +288,81 @@ class OutboxOddBodies:
             )
         )
 
+    def set_labels(
+        self,
+        *,
+        fields: Mapping[str, str | None],
+    ) -> Intent[_models.Model]:
+        """Set labels.
+
+
+
+        The platform keeps the key for 24 hours, and this sentence says so at such length that it
+        has to be broken, with a "quote" and a \\ backslash.
+
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
+        sent by `outbox.drain` after that is committed. The same key with the same call returns the
+        intent that is there.
+
+        Args:
+            fields: The fields of the body.
+
+        Returns:
+            The intent, whose `result` will be a `Model`: empty, with the details of the call in
+            `http`.
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was recorded.
+            OutboxConflictError: Another call has been recorded under this key.
+            OutboxTargetError: The database does not say which game the intent is for.
+
+        Source: `setLabels`, `POST /labels`.
+        """
+        return self._call(
+            _first.set_labels(
+                fields=fields,
+            )
+        )
+
+    def change_labels(
+        self,
+        *,
+        mode: str | None = None,
+        fields: Mapping[str, int] | None = None,
+    ) -> Intent[_models.Model]:
+        """Change labels.
+
+
+
+        The platform keeps the key for 24 hours, and this sentence says so at such length that it
+        has to be broken, with a "quote" and a \\ backslash.
+
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
+        sent by `outbox.drain` after that is committed. The same key with the same call returns the
+        intent that is there.
+
+        Args:
+            mode: The contract's `mode`.
+            fields: More fields of the body, which the contract does not list.
+
+        Returns:
+            The intent, whose `result` will be a `Model`: empty, with the details of the call in
+            `http`.
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was recorded.
+            OutboxConflictError: Another call has been recorded under this key.
+            OutboxTargetError: The database does not say which game the intent is for.
+
+        Source: `changeLabels`, `PATCH /labels`.
+        """
+        return self._call(
+            _first.change_labels(
+                mode=mode,
+                fields=fields,
+            )
+        )
+
 
 class AsyncOutboxOddBodies:
     """Bodies. Each call becomes an intent."""
@@ -552,5 +627,80 @@ class AsyncOutboxOddBodies:
                 board,
                 idempotency_key=idempotency_key,
                 season=season,
+            )
+        )
+
+    async def set_labels(
+        self,
+        *,
+        fields: Mapping[str, str | None],
+    ) -> Intent[_models.Model]:
+        """Set labels.
+
+
+
+        The platform keeps the key for 24 hours, and this sentence says so at such length that it
+        has to be broken, with a "quote" and a \\ backslash.
+
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
+        sent by `outbox.drain` after that is committed. The same key with the same call returns the
+        intent that is there.
+
+        Args:
+            fields: The fields of the body.
+
+        Returns:
+            The intent, whose `result` will be a `Model`: empty, with the details of the call in
+            `http`.
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was recorded.
+            OutboxConflictError: Another call has been recorded under this key.
+            OutboxTargetError: The database does not say which game the intent is for.
+
+        Source: `setLabels`, `POST /labels`.
+        """
+        return await self._call(
+            _first.set_labels(
+                fields=fields,
+            )
+        )
+
+    async def change_labels(
+        self,
+        *,
+        mode: str | None = None,
+        fields: Mapping[str, int] | None = None,
+    ) -> Intent[_models.Model]:
+        """Change labels.
+
+
+
+        The platform keeps the key for 24 hours, and this sentence says so at such length that it
+        has to be broken, with a "quote" and a \\ backslash.
+
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
+        sent by `outbox.drain` after that is committed. The same key with the same call returns the
+        intent that is there.
+
+        Args:
+            mode: The contract's `mode`.
+            fields: More fields of the body, which the contract does not list.
+
+        Returns:
+            The intent, whose `result` will be a `Model`: empty, with the details of the call in
+            `http`.
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was recorded.
+            OutboxConflictError: Another call has been recorded under this key.
+            OutboxTargetError: The database does not say which game the intent is for.
+
+        Source: `changeLabels`, `PATCH /labels`.
+        """
+        return await self._call(
+            _first.change_labels(
+                mode=mode,
+                fields=fields,
             )
         )

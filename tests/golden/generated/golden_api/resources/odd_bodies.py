@@ -282,6 +282,99 @@ class OddBodies:
             )
         )
 
+    def set_labels(
+        self,
+        *,
+        fields: Mapping[str, str | None],
+    ) -> _models.Model:
+        """Set labels.
+
+
+
+        The platform keeps the key for 24 hours, and this sentence says so at such length that it
+        has to be broken, with a "quote" and a \\ backslash.
+
+        Args:
+            fields: The fields of the body.
+
+        Returns:
+            `Model`: empty, with the details of the call in `http`.
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed.
+            KratyNetworkError: No complete answer arrived.
+
+        Source: `setLabels`, `POST /labels`.
+        """
+        return self._call(
+            _first.set_labels(
+                fields=fields,
+            )
+        )
+
+    def change_labels(
+        self,
+        *,
+        mode: str | None = None,
+        fields: Mapping[str, int] | None = None,
+    ) -> _models.Model:
+        """Change labels.
+
+
+
+        The platform keeps the key for 24 hours, and this sentence says so at such length that it
+        has to be broken, with a "quote" and a \\ backslash.
+
+        Args:
+            mode: The contract's `mode`.
+            fields: More fields of the body, which the contract does not list.
+
+        Returns:
+            `Model`: empty, with the details of the call in `http`.
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed.
+            KratyNetworkError: No complete answer arrived.
+
+        Source: `changeLabels`, `PATCH /labels`.
+        """
+        return self._call(
+            _first.change_labels(
+                mode=mode,
+                fields=fields,
+            )
+        )
+
+    def drop_labels(
+        self,
+        *,
+        mode: str | None = None,
+    ) -> _models.Model:
+        """Drop labels.
+
+
+
+        Args:
+            mode: The contract's `mode`.
+
+        Returns:
+            `Model`: empty, with the details of the call in `http`.
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed.
+            KratyNetworkError: No complete answer arrived.
+
+        Source: `dropLabels`, `DELETE /labels`.
+        """
+        return self._call(
+            _first.drop_labels(
+                mode=mode,
+            )
+        )
+
     def import_create(
         self,
         rows: Source,
@@ -611,6 +704,99 @@ class AsyncOddBodies:
                 board,
                 idempotency_key=idempotency_key,
                 season=season,
+            )
+        )
+
+    async def set_labels(
+        self,
+        *,
+        fields: Mapping[str, str | None],
+    ) -> _models.Model:
+        """Set labels.
+
+
+
+        The platform keeps the key for 24 hours, and this sentence says so at such length that it
+        has to be broken, with a "quote" and a \\ backslash.
+
+        Args:
+            fields: The fields of the body.
+
+        Returns:
+            `Model`: empty, with the details of the call in `http`.
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed.
+            KratyNetworkError: No complete answer arrived.
+
+        Source: `setLabels`, `POST /labels`.
+        """
+        return await self._call(
+            _first.set_labels(
+                fields=fields,
+            )
+        )
+
+    async def change_labels(
+        self,
+        *,
+        mode: str | None = None,
+        fields: Mapping[str, int] | None = None,
+    ) -> _models.Model:
+        """Change labels.
+
+
+
+        The platform keeps the key for 24 hours, and this sentence says so at such length that it
+        has to be broken, with a "quote" and a \\ backslash.
+
+        Args:
+            mode: The contract's `mode`.
+            fields: More fields of the body, which the contract does not list.
+
+        Returns:
+            `Model`: empty, with the details of the call in `http`.
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed.
+            KratyNetworkError: No complete answer arrived.
+
+        Source: `changeLabels`, `PATCH /labels`.
+        """
+        return await self._call(
+            _first.change_labels(
+                mode=mode,
+                fields=fields,
+            )
+        )
+
+    async def drop_labels(
+        self,
+        *,
+        mode: str | None = None,
+    ) -> _models.Model:
+        """Drop labels.
+
+
+
+        Args:
+            mode: The contract's `mode`.
+
+        Returns:
+            `Model`: empty, with the details of the call in `http`.
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed.
+            KratyNetworkError: No complete answer arrived.
+
+        Source: `dropLabels`, `DELETE /labels`.
+        """
+        return await self._call(
+            _first.drop_labels(
+                mode=mode,
             )
         )
 

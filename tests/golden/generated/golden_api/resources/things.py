@@ -4,9 +4,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from kraty_server_api.operation import AsyncCall, Call
 
 from .. import models as _models
+from .. import params as _params
 from ..operations import class_ as _class_
 from ..operations import first as _first
 
@@ -161,6 +165,61 @@ class Things:
             )
         )
 
+    def search(
+        self,
+        *,
+        ids: Sequence[str] | None = None,
+        comma: Sequence[str] | None = None,
+        space: Sequence[str] | None = None,
+        pipe: Sequence[str] | None = None,
+        numbers: Sequence[int] | None = None,
+        deep: _params.RgbParam | Mapping[str, Any] | None = None,
+        spread: _params.RgbParam | Mapping[str, Any] | None = None,
+        flat: _params.RgbParam | Mapping[str, Any] | None = None,
+        labels: Mapping[str, str] | None = None,
+        plain: str | None = None,
+    ) -> _models.Model:
+        """Search.
+
+
+
+        Args:
+            ids: The contract's `ids`.
+            comma: The contract's `comma`.
+            space: The contract's `space`.
+            pipe: The contract's `pipe`.
+            numbers: The contract's `numbers`.
+            deep: The contract's `deep`.
+            spread: The contract's `spread`.
+            flat: The contract's `flat`.
+            labels: The contract's `labels`.
+            plain: The contract's `plain`.
+
+        Returns:
+            `Model`: An object.
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed.
+            KratyNetworkError: No complete answer arrived.
+
+        Source: `searchThings`, `GET /search`.
+        """
+        return self._call(
+            _first.search_things(
+                ids=ids,
+                comma=comma,
+                space=space,
+                pipe=pipe,
+                numbers=numbers,
+                deep=deep,
+                spread=spread,
+                flat=flat,
+                labels=labels,
+                plain=plain,
+            )
+        )
+
 
 class AsyncThings:
     """Things, with a "quote" and a \\ backslash."""
@@ -304,5 +363,60 @@ class AsyncThings:
             _first.list_scores(
                 board,
                 season=season,
+            )
+        )
+
+    async def search(
+        self,
+        *,
+        ids: Sequence[str] | None = None,
+        comma: Sequence[str] | None = None,
+        space: Sequence[str] | None = None,
+        pipe: Sequence[str] | None = None,
+        numbers: Sequence[int] | None = None,
+        deep: _params.RgbParam | Mapping[str, Any] | None = None,
+        spread: _params.RgbParam | Mapping[str, Any] | None = None,
+        flat: _params.RgbParam | Mapping[str, Any] | None = None,
+        labels: Mapping[str, str] | None = None,
+        plain: str | None = None,
+    ) -> _models.Model:
+        """Search.
+
+
+
+        Args:
+            ids: The contract's `ids`.
+            comma: The contract's `comma`.
+            space: The contract's `space`.
+            pipe: The contract's `pipe`.
+            numbers: The contract's `numbers`.
+            deep: The contract's `deep`.
+            spread: The contract's `spread`.
+            flat: The contract's `flat`.
+            labels: The contract's `labels`.
+            plain: The contract's `plain`.
+
+        Returns:
+            `Model`: An object.
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed.
+            KratyNetworkError: No complete answer arrived.
+
+        Source: `searchThings`, `GET /search`.
+        """
+        return await self._call(
+            _first.search_things(
+                ids=ids,
+                comma=comma,
+                space=space,
+                pipe=pipe,
+                numbers=numbers,
+                deep=deep,
+                spread=spread,
+                flat=flat,
+                labels=labels,
+                plain=plain,
             )
         )
