@@ -256,6 +256,23 @@ def test_a_killed_workers_intent_is_taken_over(studio: Studio, time: Time) -> No
     assert ["done"] == studio.states()
 
 
+def test_an_unknown_outcome_has_no_older_error(studio: Studio, time: Time) -> None:
+    """A call had no effect, and the next one was begun: nothing says that it had none either."""
+    headers = {"RateLimit-Reset": "0"}
+    limited = Fault("status", when="before", status=429, headers=headers)
+    studio.emulator.faults.add(limited, operation="wallet.credit")
+    intent = studio.credit("k")
+    studio.drain(limit=1)
+    before = studio.intent(intent.id).error
+    assert before is not None
+    assert before["ambiguous"] is False
+    time.advance(SOON)
+    assert claim(studio) is not None
+    time.advance(TRUSTED)
+    assert 1 == studio.drain().unknown
+    assert studio.intent(intent.id).error is None
+
+
 @pytest.mark.parametrize(
     ("after", "state", "sends"),
     [

@@ -386,6 +386,8 @@ def claim(
             attempts=c.attempts + 1,
             due_ms=now + lease_ms,
             first_sent_ms=sa.func.coalesce(c.first_sent_ms, now),
+            # That an earlier call had no effect does not hold for this one.
+            error=sa.case((c.first_sent_ms.is_not(None), c.error)),
         )
         .returning(
             c.id,
