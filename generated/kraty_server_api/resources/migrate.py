@@ -190,7 +190,8 @@ class Migrate:
                 name.
             mapping: Which column or path each field is read from, such as
                 `{"externalPlayerId": "PlayFabId"}`; `"=gold"` is the text `gold` itself.
-            preset: The columns of a platform's export: `playfab`, `firebase` or `lootlocker`.
+            preset: The platform whose export this is: `playfab`, `firebase`, `lootlocker`,
+                `nakama`, `unity`, `gamesparks` or `accelbyte`.
             read_options: How to read the source, and which of its rows to import.
             sum_duplicates: Whether to add up the amounts or quantities of rows that are equal
                 otherwise and have no `idempotencyKey` of their own. All rows are then read, into a
@@ -272,7 +273,8 @@ class Migrate:
                 name.
             mapping: Which column or path each field is read from, such as
                 `{"externalPlayerId": "PlayFabId"}`; `"=gold"` is the text `gold` itself.
-            preset: The columns of a platform's export: `playfab`, `firebase` or `lootlocker`.
+            preset: The platform whose export this is: `playfab`, `firebase`, `lootlocker`,
+                `nakama`, `unity`, `gamesparks` or `accelbyte`.
             read_options: How to read the source, and which of its rows to import.
             sum_duplicates: Whether to add up the amounts or quantities of rows that are equal
                 otherwise and have no `idempotencyKey` of their own. All rows are then read, into a
@@ -354,7 +356,8 @@ class Migrate:
                 name.
             mapping: Which column or path each field is read from, such as
                 `{"externalPlayerId": "PlayFabId"}`; `"=gold"` is the text `gold` itself.
-            preset: The columns of a platform's export: `playfab`, `firebase` or `lootlocker`.
+            preset: The platform whose export this is: `playfab`, `firebase`, `lootlocker`,
+                `nakama`, `unity`, `gamesparks` or `accelbyte`.
             read_options: How to read the source, and which of its rows to import.
             sum_duplicates: Whether to add up the amounts or quantities of rows that are equal
                 otherwise and have no `idempotencyKey` of their own. All rows are then read, into a
@@ -567,7 +570,8 @@ class AsyncMigrate:
                 asynchronous iterable.
             mapping: Which column or path each field is read from, such as
                 `{"externalPlayerId": "PlayFabId"}`; `"=gold"` is the text `gold` itself.
-            preset: The columns of a platform's export: `playfab`, `firebase` or `lootlocker`.
+            preset: The platform whose export this is: `playfab`, `firebase`, `lootlocker`,
+                `nakama`, `unity`, `gamesparks` or `accelbyte`.
             read_options: How to read the source, and which of its rows to import.
             sum_duplicates: Whether to add up the amounts or quantities of rows that are equal
                 otherwise and have no `idempotencyKey` of their own. All rows are then read, into a
@@ -653,7 +657,8 @@ class AsyncMigrate:
                 asynchronous iterable.
             mapping: Which column or path each field is read from, such as
                 `{"externalPlayerId": "PlayFabId"}`; `"=gold"` is the text `gold` itself.
-            preset: The columns of a platform's export: `playfab`, `firebase` or `lootlocker`.
+            preset: The platform whose export this is: `playfab`, `firebase`, `lootlocker`,
+                `nakama`, `unity`, `gamesparks` or `accelbyte`.
             read_options: How to read the source, and which of its rows to import.
             sum_duplicates: Whether to add up the amounts or quantities of rows that are equal
                 otherwise and have no `idempotencyKey` of their own. All rows are then read, into a
@@ -739,7 +744,8 @@ class AsyncMigrate:
                 asynchronous iterable.
             mapping: Which column or path each field is read from, such as
                 `{"externalPlayerId": "PlayFabId"}`; `"=gold"` is the text `gold` itself.
-            preset: The columns of a platform's export: `playfab`, `firebase` or `lootlocker`.
+            preset: The platform whose export this is: `playfab`, `firebase`, `lootlocker`,
+                `nakama`, `unity`, `gamesparks` or `accelbyte`.
             read_options: How to read the source, and which of its rows to import.
             sum_duplicates: Whether to add up the amounts or quantities of rows that are equal
                 otherwise and have no `idempotencyKey` of their own. All rows are then read, into a
