@@ -8,13 +8,13 @@ import sys
 import time
 import weakref
 from datetime import datetime, timedelta, timezone
-from uuid import UUID
+from uuid import RFC_4122, UUID
 
 import httpx
 import pytest
 
 from kraty_admin.emulator import Clock, Emulator
-from kraty_admin.emulator._clock import SEEDED_START, SeededIds
+from kraty_admin.emulator._clock import SEEDED_START, SeededIds, ordered_uuid
 
 NOON = datetime(2026, 6, 8, 12, tzinfo=timezone.utc)
 DAY = timedelta(days=1)
@@ -247,3 +247,15 @@ class TestWhatTimeDoes:
             assert [200, "2", "1", "45", None] == ping(1)
             with pytest.raises(ValueError, match="at least 1"):
                 kraty.requests_per_minute = 0
+
+
+def test_ids_without_a_seed_are_in_the_order_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are UUIDs of version 7, and differ also within a millisecond."""
+    found: list[UUID] = []
+    for milliseconds in (0, 1, 2**40):
+        monkeypatch.setattr(time, "time_ns", lambda at=milliseconds: at * 1_000_000)
+        pair = sorted([ordered_uuid(), ordered_uuid()])
+        assert [(7, RFC_4122)] * 2 == [(each.version, each.variant) for each in pair]
+        assert [milliseconds] * 2 == [each.int >> 80 for each in pair]
+        found += pair
+    assert found == sorted(set(found))

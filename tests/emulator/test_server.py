@@ -429,7 +429,7 @@ def new_uuid():
 def credit():
     httpx.post(url, json={"amount": 5}, headers=headers, trust_env=False).raise_for_status()
 
-_server.uuid4 = new_uuid
+_server.ordered_uuid = new_uuid
 with Emulator(database="kraty.sqlite3") as emulator:
     url = emulator.base_url + "/server/v1/players/a/wallet/gold/credit"
     headers = {"Authorization": "Bearer " + emulator.api_key}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from random import Random
 from typing import Final
 from uuid import UUID
 
-__all__ = ["SEEDED_START", "Clock", "SeededIds"]
+__all__ = ["SEEDED_START", "Clock", "SeededIds", "ordered_uuid"]
 
 SEEDED_START: Final = datetime(2026, 1, 1, tzinfo=timezone.utc)
 """The initial time of an emulator with a seed."""
@@ -108,6 +109,18 @@ class Clock:
     def _notify(self) -> None:
         for listener in tuple(self._listeners):
             listener()
+
+
+def ordered_uuid() -> UUID:
+    """Return a random UUID of version 7, which begins with the machine's time.
+
+    Rows of the same time are then close together in the indexes. With UUIDs of version 4, an
+    imported row costs twice as much in a large database.
+    """
+    bits = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
+    # By hand: before 3.14, `UUID` sets versions up to 5 only.
+    bits = bits & ~(0xF << 76) | 7 << 76
+    return UUID(int=bits & ~(0x3 << 62) | 0x2 << 62)
 
 
 class SeededIds:

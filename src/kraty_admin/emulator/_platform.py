@@ -18,10 +18,11 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import attrs
 
+from ._clock import ordered_uuid
 from ._contract import Contract, Route, load_contract
 from ._errors import EmulatedError, idempotency_conflict, invalid
 from ._faults import Fault, Faults
@@ -137,7 +138,7 @@ class Platform:
         world: World = DEFAULT_WORLD,
         contract: Contract | None = None,
         clock: Now = time.time,
-        new_uuid: Callable[[], UUID] = uuid4,
+        new_uuid: Callable[[], UUID] = ordered_uuid,
         faults: Faults | None = None,
         requests_per_minute: int = 600_000,
         on_events: Callable[[], object] = lambda: None,

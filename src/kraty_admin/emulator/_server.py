@@ -15,7 +15,6 @@ from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
 from types import TracebackType
 from typing import Final
-from uuid import uuid4
 
 import httpx
 import uvicorn
@@ -24,7 +23,7 @@ from kraty_admin import KratyAdmin, KratyAdminAsync, RequestHook, RetryConfig
 from kraty_admin._client import DEFAULT_RETRY_BUDGET
 
 from ._capture import capture, exempt
-from ._clock import SEEDED_START, Clock, SeededIds
+from ._clock import SEEDED_START, Clock, SeededIds, ordered_uuid
 from ._control import Control, Controls
 from ._faults import Faults
 from ._pages import pages
@@ -145,7 +144,7 @@ class Emulator:
                 state,
                 world=self._world,
                 clock=self._clock,
-                new_uuid=self._ids or uuid4,
+                new_uuid=self._ids or ordered_uuid,
                 faults=self._faults,
                 requests_per_minute=self._requests_per_minute,
                 on_events=webhooks.wake,

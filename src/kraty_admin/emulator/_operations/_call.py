@@ -57,12 +57,8 @@ class Context:
     """Creates the random part of ids."""
 
     def new_id(self, prefix: str) -> str:
-        """Create an id, such as `grt_...`.
-
-        It begins with the time, so that rows of the same time are close together in the
-        indexes: with random ids, each row of a large table costs twice as much.
-        """
-        return f"{prefix}_{self.now:012x}{self.new_uuid().hex[12:]}"
+        """Create an id, such as `grt_...`."""
+        return f"{prefix}_{self.new_uuid().hex}"
 
 
 @attrs.frozen(kw_only=True)
