@@ -115,7 +115,7 @@ def model_view(schema: ObjectSchema, schemas: Schemas) -> ModelView:
                 name=python_name(field.wire, [view.name for view in fields]),
                 wire=literal(field.wire),
                 annotation=annotation,
-                doc=field.value.doc or f"The contract's `{field.wire}`.",
+                doc=field.value.words.strip() or f"The contract's `{field.wire}`.",
                 required=required,
                 decoder=decoder,
                 is_union=decoder.startswith("decoding.as_tagged"),
@@ -131,7 +131,7 @@ def params_view(schema: ObjectSchema) -> ParamsView:
             name=field.wire,
             wire=literal(field.wire),
             annotation=argument(field.value, models="", params="", nested=True),
-            doc=field.value.doc or f"The contract's `{field.wire}`.",
+            doc=field.value.words.strip() or f"The contract's `{field.wire}`.",
             required=field.required,
             is_identifier=field.wire.isidentifier() and not keyword.iskeyword(field.wire),
         )

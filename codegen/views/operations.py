@@ -89,6 +89,7 @@ class OperationView:
     arguments: list[ArgumentView]
     query: list[ArgumentView]
     body: list[ArgumentView] | None
+    deprecated: bool
     omits_body: bool
     """Whether there is no body if all its fields are left out."""
     alias: str | None
@@ -263,6 +264,8 @@ def _parameter(
             "Use a scalar of the usual style, or a list or an object of scalars in the query.",
         )
     doc = str(node.get("description", "")) or value.doc
+    if node.get("deprecated") is True or value.deprecated:
+        doc += " Deprecated."
     required = node.get("required") is True or location == "path"
     return Input(location, wire, value, required, doc, node.place, written)
 
@@ -359,7 +362,7 @@ def _body_fields(body: ObjectSchema) -> Iterator[Input]:
     for field in body.fields:
         if not field.value.read_only:
             value = field.value
-            yield Input("body", field.wire, value, field.required, value.doc, field.node.place)
+            yield Input("body", field.wire, value, field.required, value.words, field.node.place)
 
 
 def _key(raw: RawOperation) -> Input:
@@ -466,6 +469,7 @@ def _view(operation: Operation, result: Result, surface: Surface) -> OperationVi
         arguments=(_in_order(row, inputs, views) if row.order else _ordered(path, [*body, *query])),
         query=query,
         body=body if operation.has_body else None,
+        deprecated=raw.node.get("deprecated") is True,
         omits_body=raw.method not in WRITES and not raw.node.at("requestBody").get("required"),
         alias=row.alias,
         result=result.annotation or f"_models.{result.model}",

@@ -112,6 +112,12 @@ class Value:
     doc: str = ""
     read_only: bool = False
     write_only: bool = False
+    deprecated: bool = False
+
+    @property
+    def words(self) -> str:
+        """Its description, and whether it is deprecated."""
+        return f"{self.doc} Deprecated." if self.deprecated else self.doc
 
 
 @attrs.frozen
@@ -243,6 +249,7 @@ class Schemas:
             doc=str(node.get("description") or value.doc),
             read_only=node.get("readOnly") is True or value.read_only,
             write_only=node.get("writeOnly") is True or value.write_only,
+            deprecated=node.get("deprecated") is True or value.deprecated,
         )
 
     def _plain(self, node: Node, name: str) -> Value:

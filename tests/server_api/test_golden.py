@@ -15,6 +15,7 @@ from golden_api.operations import class_, first
 from golden_api.outbox.odd_bodies import OutboxOddBodies
 from golden_api.resources import AsyncResources, Resources
 from golden_api.resources.odd_bodies import OddBodies
+from golden_api.resources.things import Things
 
 from kraty_admin import KratyAdmin
 from kraty_server_api import checks
@@ -372,6 +373,15 @@ def test_fields_that_the_contract_does_not_list() -> None:
         first.change_labels(fields={"mode": 1})
     assert None is first.drop_labels().body
     assert {"mode": "m"} == first.drop_labels(mode="m").body
+
+
+def test_what_is_deprecated_is_documented() -> None:
+    """Operations, arguments and fields say that they are deprecated."""
+    doc = Things.search.__doc__ or ""
+    assert "Deprecated: a later version of the API may not have this operation." in doc
+    assert "plain: Deprecated." in doc
+    assert "Deprecated." == models.Score.note.__doc__
+    assert "Deprecated" not in (Things.scores.__doc__ or "")
 
 
 def test_an_alias_is_the_same_method() -> None:

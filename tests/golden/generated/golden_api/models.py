@@ -532,7 +532,7 @@ class Score(Model):
 
     @property
     def note(self) -> str | None:
-        """The contract's `note`."""
+        """Deprecated."""
         return self._read_optional("note", decoding.as_str)
 
     @property

@@ -213,7 +213,7 @@ class OutboxOddBodies:
             value: The contract's `value`.
             must: The contract's `must`.
             secret: The contract's `secret`.
-            note: `None` sends null; left out, nothing is sent.
+            note: Deprecated. `None` sends null; left out, nothing is sent.
             year: The contract's `season`.
             final: The contract's `final`.
             unit: The server checks that it matches `^\\p{L}+$`.
@@ -555,7 +555,7 @@ class AsyncOutboxOddBodies:
             value: The contract's `value`.
             must: The contract's `must`.
             secret: The contract's `secret`.
-            note: `None` sends null; left out, nothing is sent.
+            note: Deprecated. `None` sends null; left out, nothing is sent.
             year: The contract's `season`.
             final: The contract's `final`.
             unit: The server checks that it matches `^\\p{L}+$`.

@@ -212,7 +212,7 @@ class OddBodies:
             value: The contract's `value`.
             must: The contract's `must`.
             secret: The contract's `secret`.
-            note: `None` sends null; left out, nothing is sent.
+            note: Deprecated. `None` sends null; left out, nothing is sent.
             year: The contract's `season`.
             final: The contract's `final`.
             unit: The server checks that it matches `^\\p{L}+$`.
@@ -638,7 +638,7 @@ class AsyncOddBodies:
             value: The contract's `value`.
             must: The contract's `must`.
             secret: The contract's `secret`.
-            note: `None` sends null; left out, nothing is sent.
+            note: Deprecated. `None` sends null; left out, nothing is sent.
             year: The contract's `season`.
             final: The contract's `final`.
             unit: The server checks that it matches `^\\p{L}+$`.

@@ -183,6 +183,8 @@ class Things:
 
 
 
+        Deprecated: a later version of the API may not have this operation.
+
         Args:
             ids: The contract's `ids`.
             comma: The contract's `comma`.
@@ -193,7 +195,7 @@ class Things:
             spread: The contract's `spread`.
             flat: The contract's `flat`.
             labels: The contract's `labels`.
-            plain: The contract's `plain`.
+            plain: Deprecated.
 
         Returns:
             `Model`: An object.
@@ -384,6 +386,8 @@ class AsyncThings:
 
 
 
+        Deprecated: a later version of the API may not have this operation.
+
         Args:
             ids: The contract's `ids`.
             comma: The contract's `comma`.
@@ -394,7 +398,7 @@ class AsyncThings:
             spread: The contract's `spread`.
             flat: The contract's `flat`.
             labels: The contract's `labels`.
-            plain: The contract's `plain`.
+            plain: Deprecated.
 
         Returns:
             `Model`: An object.
