@@ -26,7 +26,9 @@ __all__ = [
 class BinaryFile(Protocol):
     """A file that is open for reading bytes, such as `sys.stdin.buffer`."""
 
-    def read(self, size: int = -1, /) -> bytes: ...
+    def read(self, size: int = -1, /) -> bytes:
+        """Return at most so many bytes; none at the end."""
+        ...
 
 
 class ArrowStream(Protocol):
@@ -39,15 +41,21 @@ class Cursor(Protocol):
     """A cursor of the DB-API that has run a query."""
 
     @property
-    def description(self) -> Any: ...
+    def description(self) -> Any:
+        """What the query returns: for each column a sequence that begins with its name."""
+        ...
 
-    def fetchmany(self, size: int = ..., /) -> Sequence[Any]: ...
+    def fetchmany(self, size: int = 1, /) -> Sequence[Any]:
+        """Return the next rows, at most so many; none at the end."""
+        ...
 
 
 class QueryResult(Protocol):
     """A result of SQLAlchemy."""
 
-    def mappings(self) -> Iterable[Mapping[Any, Any]]: ...
+    def mappings(self) -> Iterable[Mapping[Any, Any]]:
+        """Return the rows as mappings from column names to values."""
+        ...
 
 
 Source: TypeAlias = (
