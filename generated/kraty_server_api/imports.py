@@ -26,15 +26,17 @@ __all__ = [
 class BinaryFile(Protocol):
     """A file that is open for reading bytes, such as `sys.stdin.buffer`."""
 
-    def read(self, size: int = -1, /) -> bytes:
-        """Return at most so many bytes; none at the end."""
+    def read(self, size: int, /) -> bytes:
+        """Return at most `size` bytes; none at the end."""
         ...
 
 
 class ArrowStream(Protocol):
-    """A table of Arrow's interface, such as a data frame of pandas or polars."""
+    """A table with Arrow's interface, such as a data frame of pandas or polars."""
 
-    def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """Return a capsule with a stream of record batches."""
+        ...
 
 
 class Cursor(Protocol):
@@ -42,11 +44,11 @@ class Cursor(Protocol):
 
     @property
     def description(self) -> Any:
-        """What the query returns: for each column a sequence that begins with its name."""
+        """The columns: a sequence for each, with its name first."""
         ...
 
-    def fetchmany(self, size: int = 1, /) -> Sequence[Any]:
-        """Return the next rows, at most so many; none at the end."""
+    def fetchmany(self, size: int, /) -> Sequence[Any]:
+        """Return the next `size` rows; none at the end."""
         ...
 
 
@@ -54,7 +56,7 @@ class QueryResult(Protocol):
     """A result of SQLAlchemy."""
 
     def mappings(self) -> Iterable[Mapping[Any, Any]]:
-        """Return the rows as mappings from column names to values."""
+        """Return the rows by the names of their columns."""
         ...
 
 
@@ -199,7 +201,7 @@ class ImportOptions(NamedTuple):
     """The progress file."""
     resume: bool = False
     """Whether to continue the import of the journal."""
-    patience: float = 0.0
+    patience: float = 300.0
     """How many seconds to wait for a server that is unavailable."""
     on_progress: Callable[[ImportReport], object] | None = None
     """Called with a report after each chunk."""

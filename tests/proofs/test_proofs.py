@@ -23,7 +23,7 @@ from .figures import Figure, table
         pytest.param(partial(deliveries.prove, events=100), id="deliveries"),
         pytest.param(partial(imports.kills, kills=4, rows=10_000), id="imports killed"),
         pytest.param(partial(imports.volume, sizes=(2000,)), id="imports"),
-        pytest.param(partial(imports.cost, sizes={20_000: 10.0}, turns=1), id="cost of imports"),
+        pytest.param(partial(imports.cost, sizes={20_000: 12.0}, turns=1), id="cost of imports"),
     ],
 )
 def test_the_promise_is_kept(prove: Callable[[Path], list[Figure]], tmp_path: Path) -> None:

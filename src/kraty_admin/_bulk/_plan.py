@@ -66,7 +66,7 @@ class Failure(NamedTuple):
             line["externalPlayerId"] = name
         line |= {"code": self.code, "message": self.message}
         if self.layout is not None:
-            line |= self.layout._asdict()
+            line["layout"] = self.layout._asdict()
         if self.row is not None:
             with suppress(TypeError, ValueError, RecursionError):
                 return json.dumps({**line, "row": self.row}, allow_nan=False) + "\n"
