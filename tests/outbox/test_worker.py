@@ -31,7 +31,7 @@ from kraty_admin import (
 )
 from kraty_admin.emulator import DEFAULT_WORLD, Fault
 from kraty_admin.outbox import _store, _worker  # pyright: ignore[reportPrivateUsage]
-from kraty_admin.outbox._life import Claim, Health, Settlement
+from kraty_admin.outbox._life import Claim, Settlement
 from kraty_admin.outbox._tables import TABLES
 from kraty_server_api.lifetimes import KEY_LIFETIMES
 from loopback import Seen, response, serving
@@ -273,6 +273,22 @@ def test_an_unknown_outcome_has_no_older_error(studio: Studio, time: Time) -> No
     assert studio.intent(intent.id).error is None
 
 
+def test_a_late_outcome_does_not_disturb_who_took_over(shop: Studio, time: Time) -> None:
+    """A worker that has lost its lease stores nothing while another one is sending."""
+    recorded = shop.credit("k")
+    late = claim(shop)
+    time.advance(LEASE)
+    assert claim(shop) is not None
+    assert late is not None
+
+    def work(connection: sa.Connection) -> bool:
+        return _store.settle(connection, TABLES, late, Settlement("refused", None, error="{}"))
+
+    with shop.engine.connect() as connection:
+        assert not _store.in_transaction(connection, work)
+    assert ("sending", 2) == (shop.intent(recorded.id).state, shop.intent(recorded.id).attempts)
+
+
 @pytest.mark.parametrize(
     ("after", "state", "sends"),
     [
@@ -499,18 +515,17 @@ def test_a_drain_gives_back_its_places_in_the_limiter(shop: Studio) -> None:
 
 
 def test_a_service_runs_until_it_is_stopped(studio: Studio) -> None:
-    """`run` waits for new intents, and ends what it is sending when it is stopped."""
+    """`run` waits for new intents, and leaves no task of its waits behind."""
     studio.credit("k")
-    done = threading.Event()
-
-    def end_when_done(stop: Callable[[], object]) -> None:
-        while studio.states() != ["done"]:
-            done.wait(0.01)
-        stop()
-
     if not studio.is_async:
         stop = threading.Event()
-        thread = threading.Thread(target=end_when_done, args=(stop.set,))
+
+        def end_when_done() -> None:
+            while studio.states() != ["done"]:
+                real_time.sleep(0.01)
+            stop.set()
+
+        thread = threading.Thread(target=end_when_done)
         thread.start()
         report = outbox.run(studio.emulator.client(), studio.engine, stop=stop, poll=0.01)
         thread.join()
@@ -518,16 +533,15 @@ def test_a_service_runs_until_it_is_stopped(studio: Studio) -> None:
 
         async def main(kraty: KratyAdminAsync, engine: AsyncEngine) -> outbox.DrainReport:
             stop = asyncio.Event()
-            loop = asyncio.get_running_loop()
-            thread = threading.Thread(
-                target=end_when_done, args=(lambda: loop.call_soon_threadsafe(stop.set),)
+            running = asyncio.create_task(
+                outbox.run_async(kraty, engine, stop=stop, poll=60, in_flight=2)
             )
-            thread.start()
-            report = await outbox.run_async(kraty, engine, stop=stop, poll=0.01)
-            thread.join()
-            # Waiting for `stop` leaves no task behind.
-            assert 1 == len(asyncio.all_tasks())
-            return report
+            while studio.states() != ["done"]:  # noqa: ASYNC110  # it is another thread's
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.2)  # twenty steps of each slot's wait
+            assert len(asyncio.all_tasks()) <= 2 + 2 * 2
+            stop.set()
+            return await running
 
         report = studio.run(main)
     assert (1, "stop") == (report.done, report.stopped_by)
@@ -792,13 +806,7 @@ def test_keys_expire_during_an_outage(shop: Studio, time: Time) -> None:
     shop.emulator.faults.add(LOST, operation="wallet.credit")
     recorded = shop.credit("k")
     shop.emulator.faults.add(None, *[NOTHING] * 999, operation="health.ping")
-    stop = threading.Event()
     unknown: list[int] = []
-
-    def on_unknown(intent: outbox.Intent[Any]) -> None:
-        unknown.append(intent.id)
-        stop.set()
-
     real = _worker.Worker._ping  # pyright: ignore[reportPrivateUsage]
 
     def ping(worker: Any) -> Any:
@@ -806,16 +814,13 @@ def test_keys_expire_during_an_outage(shop: Studio, time: Time) -> None:
         worker._work._expires_at = -math.inf
         return real(worker)
 
+    def on_unknown(intent: outbox.Intent[Any]) -> None:
+        unknown.append(intent.id)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_worker.Worker, "_ping", ping)
-        patch.setattr(Health, "ping_delay", lambda self: 0.01)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
-        outbox.run(
-            shop.emulator.client(retry=RetryConfig(attempts=1)),
-            shop.engine,
-            stop=stop,
-            in_flight=1,
-            on_unknown=on_unknown,
-        )
+        report = shop.drain(seconds=0.3, on_unknown=on_unknown)
+    assert (1, "time") == (report.unknown, report.stopped_by)
     assert [recorded.id] == unknown
 
 

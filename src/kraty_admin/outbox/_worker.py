@@ -377,9 +377,9 @@ class Worker:
                 if error is not None:
                     if denies_key(error) or isinstance(error, KratyClosedError):
                         raise error
-                    self._pause(work.health.ping_delay())
                     # Keys get too old in an outage as well.
                     self._expire()
+                    self._pause(work.health.ping_delay())
         while not self._is_over():
             seconds = work.take_turn()
             if not seconds:
@@ -513,9 +513,9 @@ class AsyncWorker:
                 if error is not None:
                     if denies_key(error) or isinstance(error, KratyClosedError):
                         raise error
-                    await self._pause(work.health.ping_delay())
                     # Keys get too old in an outage as well.
                     await self._expire()
+                    await self._pause(work.health.ping_delay())
         while not self._is_over():
             seconds = work.take_turn()
             if not seconds:
