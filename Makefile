@@ -11,7 +11,7 @@ PY311 := --python-version 3.11
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check lint types check-drift lint-contract matrix regen surface compare prove \
-	bench bench-check bench-emulator bench-import
+	bench bench-check bench-emulator bench-import bench-outbox
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -89,6 +89,9 @@ bench-emulator: $(VENV)/.dev ## cost of the emulator, as ratios; fails above a t
 
 bench-import: $(VENV)/.dev ## imports: next to a loop, killed and resumed, a million rows, on two workers
 	@cd tests && $(abspath $(BIN))/python -m proofs.imports
+
+bench-outbox: $(VENV)/.dev ## the outbox: beside a plain call, with more workers, with a million finished rows
+	@cd tests && $(abspath $(BIN))/python -m proofs.costs
 
 bench-check: $(VENV)-bench/.done ## fail if a call has become dearer than it was, with room for noise
 	@$(VENV)-bench/bin/python benchmarks --check

@@ -15,7 +15,7 @@ from typing import Final, TypedDict
 
 import psycopg
 
-__all__ = ["MISSING", "postgres"]
+__all__ = ["MISSING", "is_installed", "postgres"]
 
 MISSING: Final = "PostgreSQL's initdb and postgres are not installed"
 
@@ -29,6 +29,11 @@ class _As(TypedDict, total=False):
     user: int
     group: int
     extra_groups: list[int]
+
+
+def is_installed() -> bool:
+    """Return whether `postgres` can run a server."""
+    return _programs() is not None
 
 
 @contextmanager

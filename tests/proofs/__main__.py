@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from . import chaos, crash, deliveries, forks, kills, model, outage
+from . import chaos, crash, deliveries, forks, kills, model, outage, shop
 from .figures import Figure, table
 
 Proof = Callable[[Path], list[Figure]]
@@ -36,6 +36,9 @@ PROOFS: Final[Mapping[str, Proof]] = {
     "Forks: by hand, gunicorn, Celery": partial(forks.prove, calls=500, requests=250, jobs=150),
     "The platform killed under load": partial(crash.prove, kills=10, calls=500),
     "An outage": partial(outage.prove, seconds=60, workers=50),
+    "A shop with an outbox on SQLite": partial(shop.prove_sqlite, kills=100),
+    "A shop with an outbox on PostgreSQL": partial(shop.prove_postgresql, kills=100),
+    "The order of each player's purchases": partial(shop.prove_order, workers=4, sales=500),
     "Webhooks at the README's receiver": partial(deliveries.prove, events=5_000),
     "The emulator against the contract": _contract,
     "The emulator against a plain model": partial(model.prove, examples=500),

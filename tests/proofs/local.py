@@ -11,14 +11,16 @@ import time
 from collections.abc import Generator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, ClassVar, Final, TypedDict
 
 import httpx
 
 __all__ = ["Local", "Options", "local"]
 
-_PATIENCE = 60.0
+_PATIENCE: Final = 60.0
 """Seconds until a process is taken to hang."""
+
+_TESTS: Final = Path(__file__).resolve().parent.parent
 
 
 class Options(TypedDict):
@@ -34,6 +36,9 @@ class Local:
     The ledger is read from the file, not through what the emulator reports.
     """
 
+    program: ClassVar[str] = "kraty_admin.emulator"
+    """The module that is run."""
+
     def __init__(self, folder: Path, *options: str) -> None:
         self._database = folder / "kraty.sqlite3"
         self._log = folder / "emulator.log"
@@ -43,10 +48,12 @@ class Local:
 
     def start(self) -> None:
         """Start it; after a `kill` on the same port and with the same state."""
-        command = [sys.executable, "-m", "kraty_admin.emulator", "--port", str(self.port)]
+        command = [sys.executable, "-m", self.program, "--port", str(self.port)]
         command += ["--database", str(self._database), *self._options]
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+            self._process = subprocess.Popen(
+                command, cwd=_TESTS, stdout=subprocess.PIPE, stderr=log, text=True
+            )
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:

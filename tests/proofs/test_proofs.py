@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from . import chaos, crash, deliveries, imports, kills, outage
+from postgres import MISSING, is_installed
+
+from . import chaos, crash, deliveries, imports, kills, outage, shop
 from .figures import Figure, table
 
 
@@ -20,6 +22,12 @@ from .figures import Figure, table
         pytest.param(partial(kills.prove, kills=3), id="kills"),
         pytest.param(partial(crash.prove, kills=2, calls=100), id="crash"),
         pytest.param(partial(outage.prove, seconds=2, workers=50), id="outage"),
+        pytest.param(partial(shop.prove_sqlite, kills=6), id="shop on SQLite"),
+        pytest.param(
+            partial(shop.prove_postgresql, kills=6),
+            id="shop on PostgreSQL",
+            marks=pytest.mark.skipif(not is_installed(), reason=MISSING),
+        ),
         pytest.param(partial(deliveries.prove, events=100), id="deliveries"),
         pytest.param(partial(imports.kills, kills=4, rows=10_000), id="imports killed"),
         pytest.param(partial(imports.volume, sizes=(2000,)), id="imports"),

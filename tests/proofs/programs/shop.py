@@ -7,12 +7,15 @@ from collections import Counter
 from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
-from typing import Final, Literal, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, overload
 
 import attrs
 
 from kraty_admin import KratyAdmin, KratyAdminAsync, derive_key
 from kraty_admin.models import Grant, ItemAdjustment, WalletAdjustment
+
+if TYPE_CHECKING:
+    from kraty_admin.outbox import Intent, OutboxResources
 
 __all__ = ["STEPS", "Answer", "Posting", "Purchase", "Tally", "purchases", "shop", "warm"]
 
@@ -57,10 +60,13 @@ class Purchase:
     @overload
     def buy(self, kraty: KratyAdminAsync, key: str | None) -> Awaitable[Answer]: ...
 
+    @overload
+    def buy(self, kraty: OutboxResources, key: str | None) -> Intent[Any]: ...
+
     def buy(
-        self, kraty: KratyAdmin | KratyAdminAsync, key: str | None
-    ) -> Answer | Awaitable[Answer]:
-        """Make the call, under this key or one that the client makes.
+        self, kraty: KratyAdmin | KratyAdminAsync | OutboxResources, key: str | None
+    ) -> Answer | Awaitable[Answer] | Intent[Any]:
+        """Make or record the call, under this key or one that is generated.
 
         A grant is never made without a key of the caller's.
         """
