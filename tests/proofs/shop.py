@@ -263,7 +263,7 @@ def _prove(folder: Path, url: str, kills: int) -> list[Figure]:
         repeated = _deliver_late(scene)
         sales, rolled_back = scene.sales()
         return [
-            *(Figure(f"kills of the {name}s", times) for name, times in scene.killed.items()),
+            *(Figure(f"kills of a {name}", times) for name, times in scene.killed.items()),
             Figure("kills in all", sum(scene.killed.values()), kills),
             Figure("hours by the clocks", round(scene.clock.ms / 1000 / _HOUR)),
             Figure("purchases committed", len(sales)),
