@@ -263,7 +263,6 @@ def drain(
         in_flight=in_flight,
         limit=limit,
         seconds=seconds,
-        poll=None,
         on_refused=on_refused,
         on_unknown=on_unknown,
     )
@@ -297,8 +296,6 @@ def run(
         kraty,
         tables,
         in_flight=in_flight,
-        limit=None,
-        seconds=None,
         poll=poll,
         on_refused=on_refused,
         on_unknown=on_unknown,
@@ -331,7 +328,6 @@ async def drain_async(
         in_flight=in_flight,
         limit=limit,
         seconds=seconds,
-        poll=None,
         on_refused=on_refused,
         on_unknown=on_unknown,
     )
@@ -354,8 +350,6 @@ async def run_async(
         kraty,
         tables,
         in_flight=in_flight,
-        limit=None,
-        seconds=None,
         poll=poll,
         on_refused=on_refused,
         on_unknown=on_unknown,

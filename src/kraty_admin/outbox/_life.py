@@ -1,7 +1,7 @@
 """The life of an intent, without I/O: what an answer makes of it, and when to send it again.
 
     pending ── claimed ──> sending ──┬─> done       it took effect
-       ^                             ├─> refused    the platform rejected it: no effect
+       ^                             ├─> refused    the platform rejected it
        └──── no definite answer ─────┤
                                      └─> unknown    no definite answer, and the key is too old
 
@@ -11,7 +11,8 @@ A person may `resolve` what is unknown: it becomes done, abandoned, or pending a
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any, Final, NamedTuple
 
 from kraty_server_api.intent import IntentState
@@ -168,7 +169,8 @@ def _facts(error: KratyError, was_in_doubt: bool) -> dict[str, Any]:
     return facts
 
 
-def limits_of_repeats() -> dict[int | None, list[str]]:
+@cache  # each claim asks for it
+def limits_of_repeats() -> Mapping[int | None, Sequence[str]]:
     """Return the operations by how many milliseconds after the first send they are repeated.
 
     `None` is for those that are repeated without limit. An operation that this version does

@@ -23,6 +23,7 @@ from ._life import Claim, Settlement, limits_of_repeats
 from ._tables import VERSION, Tables
 
 __all__ = [
+    "PORTION",
     "OutboxStatus",
     "Target",
     "claim",
@@ -30,6 +31,7 @@ __all__ = [
     "find",
     "find_target",
     "forget_player",
+    "has_any_in_doubt",
     "in_transaction",
     "insert_if_new",
     "purge",

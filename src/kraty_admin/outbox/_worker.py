@@ -45,8 +45,8 @@ R = TypeVar("R")
 _log: Final = logging.getLogger("kraty_admin")
 
 _MARGIN: Final = 60.0
-"""Seconds by which a lease outlasts the deadline of the call: for the database, before and
-after it."""
+"""How many seconds a lease lasts beyond the deadline of the call, for the statements before
+and after the call."""
 
 _LONGEST_DEADLINE: Final = 1800.0
 
@@ -85,9 +85,9 @@ class Work:
         tables: Tables,
         *,
         in_flight: int,
-        limit: int | None,
-        seconds: float | None,
-        poll: float | None,
+        limit: int | None = None,
+        seconds: float | None = None,
+        poll: float | None = None,
         on_refused: Callable[[Intent[Any]], object] | None,
         on_unknown: Callable[[Intent[Any]], object] | None,
     ) -> None:
@@ -126,12 +126,22 @@ class Work:
         """Return how many seconds remain."""
         return self._ends_at - time.monotonic()
 
+    def is_over(self, is_stopped: bool) -> bool:
+        """Return whether nothing new may begin.
+
+        Args:
+            is_stopped: Whether the caller's `stop` is set.
+        """
+        if is_stopped:
+            self.ended_by = self.ended_by or "stop"
+        if self.left() <= 0:
+            self.ended_by = self.ended_by or "time"
+        return self.ended_by is not None
+
     def may_claim(self) -> bool:
         """Return whether another intent may be sent, and count it."""
         with self._mutex:
-            if self.ended_by is None and self.left() <= 0:
-                self.ended_by = "time"
-            if self.ended_by is None and self._left is not None:
+            if not self.is_over(False) and self._left is not None:
                 if self._left == 0:
                     self.ended_by = "limit"
                 else:
@@ -393,12 +403,7 @@ class Worker:
             work.expired(self._transact(work.expire))
 
     def _is_over(self) -> bool:
-        work = self._work
-        if self._stop.is_set():
-            work.ended_by = work.ended_by or "stop"
-        if work.left() <= 0:
-            work.ended_by = work.ended_by or "time"
-        return work.ended_by is not None
+        return self._work.is_over(self._stop.is_set())
 
     def _pause(self, seconds: float) -> None:
         ends_at = time.monotonic() + seconds
@@ -529,12 +534,7 @@ class AsyncWorker:
             work.expired(await self._transact(work.expire))
 
     def _is_over(self) -> bool:
-        work = self._work
-        if self._stop.is_set():
-            work.ended_by = work.ended_by or "stop"
-        if work.left() <= 0:
-            work.ended_by = work.ended_by or "time"
-        return work.ended_by is not None
+        return self._work.is_over(self._stop.is_set())
 
     async def _pause(self, seconds: float) -> None:
         import asyncio
