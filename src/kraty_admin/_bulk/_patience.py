@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+from .._call._retry import growing
 from ..errors import KratyError, KratyServerError
 
 __all__ = ["Patience"]
@@ -52,7 +53,7 @@ class Patience:
         left = self._failing_since + self._seconds - now
         if left <= 0:
             return None
-        wait = min(_FIRST_DELAY * 2.0 ** min(failures - 1, 10), _LONGEST_DELAY)
+        wait = growing(_FIRST_DELAY, failures - 1, _LONGEST_DELAY)
         if isinstance(error, KratyServerError) and error.retry_after is not None:
             wait = max(wait, error.retry_after)
         if wait > left:

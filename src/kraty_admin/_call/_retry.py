@@ -16,6 +16,8 @@ __all__ = [
     "RetryBudget",
     "RetryConfig",
     "backoff",
+    "growing",
+    "growing",
     "rate_limit",
     "retry_after",
 ]
@@ -87,9 +89,14 @@ def backoff(config: RetryConfig, attempt: int, random: Callable[[], float]) -> f
         attempt: The number of the attempt that failed, from 1.
         random: Returns a random number from 0 to 1.
     """
-    # The exponent is bounded because a float is not: 2.0 ** 1024 overflows.
-    delay = min(config.initial_delay * 2.0 ** min(attempt - 1, 64), config.max_delay)
+    delay = growing(config.initial_delay, attempt - 1, config.max_delay)
     return delay * (1 - config.jitter + 2 * config.jitter * random())
+
+
+def growing(first: float, step: int, longest: float) -> float:
+    """Return a delay that begins with `first` at step 0 and doubles with each step."""
+    # The exponent is bounded because a float is not: 2.0 ** 1024 overflows.
+    return min(first * 2.0 ** min(step, 64), longest)
 
 
 # Patterns are compiled when they are used, not when the package is imported.

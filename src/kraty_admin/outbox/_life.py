@@ -19,6 +19,7 @@ from kraty_server_api.intent import IntentState
 from kraty_server_api.lifetimes import KEY_LIFETIMES
 
 from .._call._idempotency import trusted_for
+from .._call._retry import RetryConfig, backoff, growing
 from ..errors import KratyError, KratyNetworkError, KratyServerError
 
 __all__ = [
@@ -31,15 +32,16 @@ __all__ = [
     "settle",
 ]
 
-_FIRST_DELAY: Final = 1.0
-_LONGEST_DELAY: Final = 300.0
-_JITTER: Final = 0.2
+_REPEATS: Final = RetryConfig(initial_delay=1.0, max_delay=300.0, jitter=0.2)
+"""The waits between the calls of one intent; their number has no limit."""
+
 # A proxy may ask for any number of seconds.
 _LONGEST_ASKED: Final = 3600.0
 
 _SILENT_AT_MOST: Final = 3
 """How many calls in a row may end without a definite answer before no new one is begun."""
 
+_FIRST_PING_DELAY: Final = 1.0
 _LONGEST_PING_DELAY: Final = 60.0
 _FIRST_PROBE: Final = 300.0
 _LONGEST_PROBE: Final = 3600.0
@@ -111,16 +113,8 @@ def settle(
     first_sent = claim.first_sent_ms if in_doubt else None
     if is_refusal(outcome) and (key_works or not denies_key(outcome)):
         return Settlement("refused", first_sent, error=error)
-    delay = _growing(_FIRST_DELAY, claim.attempts - 1, _LONGEST_DELAY)
-    delay *= 1 + _JITTER * (2 * random() - 1)
-    wait = max(delay, asked_to_wait(outcome))
+    wait = max(backoff(_REPEATS, claim.attempts, random), asked_to_wait(outcome))
     return Settlement("pending", first_sent, wait_ms=round(wait * 1000), error=error)
-
-
-def _growing(first: float, steps: int, longest: float) -> float:
-    """Return a delay that doubles with each step."""
-    # Not the power alone: a float overflows after a thousand steps.
-    return min(first * 2.0 ** min(steps, 20), longest)
 
 
 def asked_to_wait(error: KratyError) -> float:
@@ -209,7 +203,7 @@ class Health:
         return self._silent >= _SILENT_AT_MOST and now < self._probe_at
 
     def _postpone(self, now: float) -> None:
-        self._probe_at = now + _growing(_FIRST_PROBE, self._probes, _LONGEST_PROBE)
+        self._probe_at = now + growing(_FIRST_PROBE, self._probes, _LONGEST_PROBE)
         self._probes += 1
 
     def began(self, claim: Claim, now: float) -> None:
@@ -243,4 +237,4 @@ class Health:
     def ping_delay(self) -> float:
         """Return how many seconds to wait after a ping that failed."""
         self._pings += 1
-        return _growing(_FIRST_DELAY, self._pings - 1, _LONGEST_PING_DELAY)
+        return growing(_FIRST_PING_DELAY, self._pings - 1, _LONGEST_PING_DELAY)
