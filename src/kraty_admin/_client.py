@@ -356,7 +356,9 @@ class KratyAdmin(Resources, _Client["Sender"]):
         # Imported here because most programs import no rows.
         from ._bulk._imports import ImportClient, import_rows
 
-        client = ImportClient[KratyAdmin](self._hooked, self._limiter, self._target.key_id)
+        client = ImportClient[Resources](
+            self._hooked, self.base_url, self._limiter, self._target.key_id
+        )
         return import_rows(client, kind, rows, mapping, preset, options)
 
 
@@ -473,5 +475,7 @@ class KratyAdminAsync(AsyncResources, _Client["AsyncSender"]):
     ) -> ImportReport:
         from ._bulk._imports import ImportClient, import_rows_async
 
-        client = ImportClient[KratyAdminAsync](self._hooked, self._limiter, self._target.key_id)
+        client = ImportClient[AsyncResources](
+            self._hooked, self.base_url, self._limiter, self._target.key_id
+        )
         return await import_rows_async(client, kind, rows, mapping, preset, options)

@@ -8,13 +8,11 @@ from typing import Any
 
 from kraty_server_api.imports import ImportOptions, Source
 
-from ._mapping import make_mapping
 from ._options import ReadOptions
 from ._plan import LARGEST, Outcome
 from ._report import ImportReport
 from ._rows import Kind
-from ._run import Run
-from ._source import open_source
+from ._run import open_run
 
 __all__ = ["dry_run"]
 
@@ -53,11 +51,13 @@ def dry_run(
         OSError: A file cannot be read or written.
     """
     options = ImportOptions(
-        in_flight=1, chunk_size=LARGEST, failures=failures, sum_duplicates=sum_duplicates
+        in_flight=1,
+        chunk_size=LARGEST,
+        failures=failures,
+        read_options=read_options,
+        sum_duplicates=sum_duplicates,
     )
-    read = read_options or ReadOptions()
-    source = open_source(rows, read, kind=kind, preset=preset)
-    with Run(kind, source, make_mapping(kind, mapping, preset, read), options) as run:
+    with open_run(kind, rows, mapping, preset, options) as run:
         for work in run.work():
             if on_row is not None:
                 for row in work.part.sent:

@@ -8,23 +8,19 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast
 
 import attrs
 
-from kraty_server_api.decoding import is_object
-
+from .._call._game import game_of
 from .._call._limiter import Limiter
 from ..errors import KratyError
 from ..telemetry import RequestHook
 from ._journal import Target
-from ._mapping import make_mapping
-from ._options import ReadOptions
 from ._patience import Patience
-from ._run import Run
+from ._run import open_run
 from ._send import run_import, run_import_async, stopped_by, watch
-from ._source import open_source
 
 if TYPE_CHECKING:
     from kraty_server_api.imports import AsyncSource, ImportOptions, ImportReport, Source
+    from kraty_server_api.resources import AsyncResources, Resources
 
-    from .._client import KratyAdmin, KratyAdminAsync
     from ._rows import Kind
 
 __all__ = ["ImportClient", "import_rows", "import_rows_async"]
@@ -32,15 +28,17 @@ __all__ = ["ImportClient", "import_rows", "import_rows_async"]
 Wrap: TypeAlias = Callable[[RequestHook | None], RequestHook]
 """Wraps a client's hook, so that the import sees the attempts of its own calls."""
 
-C = TypeVar("C", "KratyAdmin", "KratyAdminAsync")
+R = TypeVar("R", "Resources", "AsyncResources")
 
 
 @attrs.frozen
-class ImportClient(Generic[C]):
+class ImportClient(Generic[R]):
     """What an import needs of a client."""
 
-    hooked: Callable[[Wrap], C]
+    hooked: Callable[[Wrap], R]
     """Returns the client, with its hook wrapped."""
+    server: str
+    """The base URL."""
     limiter: Limiter
     """Paces the calls of all imports of the client."""
     key_id: str
@@ -48,7 +46,7 @@ class ImportClient(Generic[C]):
 
 
 def import_rows(
-    client: ImportClient[KratyAdmin],
+    client: ImportClient[Resources],
     kind: str,
     rows: Source,
     mapping: Mapping[str, str] | None,
@@ -65,7 +63,8 @@ def import_rows(
         preset: The columns of a platform's export.
         options: The other arguments.
     """
-    with _open(kind, rows, mapping, preset, options) as run:
+    known = cast("Kind", kind)  # the generated methods name no other
+    with open_run(known, rows, mapping, preset, options) as run:
         kraty = client.hooked(partial(watch, run, client.limiter))
         patience = Patience(options.patience)
         if run.journal.is_kept:
@@ -73,7 +72,7 @@ def import_rows(
                 answer = kraty.health.ping()
             except KratyError as error:
                 raise stopped_by(run, error) from error
-            run.journal.claim(_target(kraty.base_url, client.key_id, answer))
+            run.journal.claim(_target(client.server, client.key_id, answer))
             patience.answered()
         calls = kraty.migrate
         send = {"players": calls.players, "wallet": calls.wallet, "inventory": calls.inventory}
@@ -81,7 +80,7 @@ def import_rows(
 
 
 async def import_rows_async(
-    client: ImportClient[KratyAdminAsync],
+    client: ImportClient[AsyncResources],
     kind: str,
     rows: AsyncSource,
     mapping: Mapping[str, str] | None,
@@ -89,7 +88,8 @@ async def import_rows_async(
     options: ImportOptions,
 ) -> ImportReport:
     """Import all rows; see `import_rows`."""
-    with _open(kind, rows, mapping, preset, options) as run:
+    known = cast("Kind", kind)  # the generated methods name no other
+    with open_run(known, rows, mapping, preset, options) as run:
         kraty = client.hooked(partial(watch, run, client.limiter))
         patience = Patience(options.patience)
         if run.journal.is_kept:
@@ -97,34 +97,18 @@ async def import_rows_async(
                 answer = await kraty.health.ping()
             except KratyError as error:
                 raise stopped_by(run, error) from error
-            run.journal.claim(_target(kraty.base_url, client.key_id, answer))
+            run.journal.claim(_target(client.server, client.key_id, answer))
             patience.answered()
         calls = kraty.migrate
         send = {"players": calls.players, "wallet": calls.wallet, "inventory": calls.inventory}
         return await run_import_async(run, send[kind], client.limiter, patience)
 
 
-def _open(
-    kind: str,
-    rows: AsyncSource,
-    mapping: Mapping[str, str] | None,
-    preset: str | None,
-    options: ImportOptions,
-) -> Run:
-    known = cast("Kind", kind)  # the generated methods name no other
-    read = options.read_options or ReadOptions()
-    source = open_source(rows, read, kind=known, preset=preset)
-    return Run(known, source, make_mapping(known, mapping, preset, read), options)
-
-
 def _target(server: str, key_id: str, answer: Mapping[str, Any]) -> Target:
     """Return where a client sends rows. All keys of one game have the same target."""
-    found: object = answer.get("apiKey")
-    key = found if is_object(found) else {}
-    parts = [key.get(name) for name in ("environment", "studioId", "gameId")]
-    if parts[1] is None and parts[2] is None:
+    game = game_of(answer)
+    if game.studio_id is None and game.game_id is None:
         # The server does not say. Another key may be for another game.
         return Target(server, f"the game of the API key {key_id}")
-    environment, studio, game = parts
-    named = "all games" if game is None else f"game {game}"
-    return Target(server, f"{named} of studio {studio} ({environment})")
+    named = "all games" if game.game_id is None else f"game {game.game_id}"
+    return Target(server, f"{named} of studio {game.studio_id} ({game.environment})")

@@ -8,13 +8,14 @@ from types import TracebackType
 from typing import Final, NamedTuple
 
 from kraty_server_api import checks
-from kraty_server_api.imports import ImportOptions
+from kraty_server_api.imports import AsyncSource, ImportOptions
 from kraty_server_api.models import MigrateOutcome
 
 from ..errors import KratyServerError
 from ._failures import FailuresWriter
 from ._journal import Journal
-from ._mapping import RowMapping
+from ._mapping import RowMapping, make_mapping
+from ._options import ReadOptions
 from ._plan import (
     LARGEST,
     Chunk,
@@ -32,11 +33,11 @@ from ._plan import (
 from ._report import ImportReport
 from ._rows import Kind
 from ._seen import SeenKeys
-from ._source import OpenSource
+from ._source import OpenSource, open_source
 from ._sums import Sums
 from ._tally import Tally
 
-__all__ = ["Run", "Sending", "Work", "check_options"]
+__all__ = ["Run", "Sending", "Work", "check_options", "open_run"]
 
 _REJECTED: Final = frozenset({400, 413, 422})
 """The statuses that mean that something is wrong with what was sent, not with who sends it."""
@@ -254,6 +255,19 @@ class Run:
             failures=None if self._failures is None else self._failures.path,
             notes=(*self._source.notes, *self._mapping.notes),
         )
+
+
+def open_run(
+    kind: Kind,
+    rows: AsyncSource,
+    mapping: Mapping[str, str] | None,
+    preset: str | None,
+    options: ImportOptions,
+) -> Run:
+    """Open the source, the journal and the failures file of an import or a dry run."""
+    read = options.read_options or ReadOptions()
+    source = open_source(rows, read, kind=kind, preset=preset)
+    return Run(kind, source, make_mapping(kind, mapping, preset, read), options)
 
 
 _CHANGED: Final = (

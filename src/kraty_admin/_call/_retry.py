@@ -17,7 +17,6 @@ __all__ = [
     "RetryConfig",
     "backoff",
     "growing",
-    "growing",
     "rate_limit",
     "retry_after",
 ]

@@ -24,6 +24,7 @@ from kraty_server_api.operation import Operation
 from kraty_server_api.outbox import REBUILD
 
 from .._call._exchange import Exchange
+from .._call._game import game_of
 from .._call._retry import RetryConfig
 from .._client import KratyAdmin, KratyAdminAsync
 from ..errors import KratyClosedError, KratyError, KratyServerError
@@ -296,11 +297,8 @@ def _exchange(
 
 def _target(origin: str, response: ServerPingResponse) -> Target:
     """Return which game the key of a client is for."""
-    key: Any = response.get("apiKey") or {}
-    studio, game, environment = (
-        str(key.get(name) or "") for name in ("studioId", "gameId", "environment")
-    )
-    return Target(origin, studio, game, environment)
+    game = game_of(response)
+    return Target(origin, game.studio_id or "", game.game_id or "", game.environment or "")
 
 
 def target_of(client: KratyAdmin) -> Target:
