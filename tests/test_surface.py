@@ -663,3 +663,19 @@ with httpx.Client(transport=answer) as http:
     )
     assert "kraty_server_api.models" in names
     assert set() == of(names, *OPTIONAL)
+
+
+def test_a_client_takes_no_memory_for_what_imports_need() -> None:
+    """A client loads neither attrs, which takes 1 MiB, nor the importer."""
+    # httpcore loads trio where it is installed, and trio loads attrs.
+    names = modules_after(
+        """
+import sys
+sys.modules["trio"] = None
+from kraty_admin import KratyAdmin
+KratyAdmin(api_key="krt_test.secret")
+"""
+    )
+
+    assert "kraty_admin._transport._own" in names
+    assert set() == of(names, "attr", "attrs", "kraty_admin._bulk")

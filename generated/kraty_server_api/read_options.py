@@ -4,10 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, get_args
-
-import attrs
 
 from . import checks
 
@@ -23,25 +22,8 @@ Inclusion = Literal["expiring", "rentals", "banned", "disabled"]
 """What a preset leaves out unless it is asked for."""
 
 
-def _dict(value: Mapping[str, str]) -> Mapping[str, str]:
-    if not isinstance(value, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers may pass anything
-        raise TypeError(f"rename must be a mapping, not {type(value).__name__}")
-    return dict(value)
-
-
-def _set(value: Iterable[str] | None) -> frozenset[str] | None:
-    if value is None:
-        return None
-    if isinstance(value, str | Mapping) or not isinstance(value, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers may pass anything
-        raise TypeError(f"only and include must be collections of str, not {type(value).__name__}")  # pyright: ignore[reportUnknownArgumentType]  # of any type
-    return frozenset(value)
-
-
-def _some(value: Iterable[str]) -> frozenset[str]:
-    return _set(value) or frozenset()
-
-
-@attrs.frozen(kw_only=True)
+# Not a class of attrs: every client would load it, which takes 1 MiB.
+@dataclass(frozen=True, kw_only=True)
 class ReadOptions:
     """How a source is read, and which of its rows are imported.
 
@@ -95,13 +77,13 @@ class ReadOptions:
     allow_odd_ids: bool = False
     """Whether to accept ids such as `NULL`, `7.65612E+16` or ` p2`, which are likely mistakes."""
 
-    rename: Mapping[str, str] = attrs.field(factory=dict[str, str], converter=_dict)
+    rename: Mapping[str, str] = field(default_factory=dict[str, str])
     """New names of currencies or items: `{"GO": "gold"}`. Others keep their names."""
 
-    only: frozenset[str] | None = attrs.field(default=None, converter=_set)
+    only: Collection[str] | None = None
     """The currencies or items to import, as the source names them. Others are left out, counted."""
 
-    include: frozenset[str] = attrs.field(default=frozenset(), converter=_some)
+    include: Collection[str] = frozenset()
     """What presets import only on request.
 
     `"expiring"`: items and balances with an expiration, as permanent ones. `"rentals"`: rented
@@ -115,7 +97,11 @@ class ReadOptions:
     limit: int | None = None
     """Read at most this many rows of the source, from its start."""
 
-    def __attrs_post_init__(self) -> None:
+    def __post_init__(self) -> None:
+        # Copies: the caller may change its own. A frozen instance takes them only this way.
+        object.__setattr__(self, "rename", _dict(self.rename))
+        object.__setattr__(self, "only", None if self.only is None else _set("only", self.only))
+        object.__setattr__(self, "include", _set("include", self.include))
         _one_of("format", self.format, get_args(Format))
         _one_of("quoting", self.quoting, get_args(Quoting))
         for name in ("delimiter", "encoding", "rows", "id_column"):
@@ -134,6 +120,18 @@ class ReadOptions:
             _one_of("include", name, get_args(Inclusion))
         if self.limit is not None:
             checks.integer("limit", self.limit, minimum=1)
+
+
+def _dict(value: Mapping[str, str]) -> dict[str, str]:
+    if not isinstance(value, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers may pass anything
+        raise TypeError(f"rename must be a mapping, not {type(value).__name__}")
+    return dict(value)
+
+
+def _set(name: str, value: Iterable[str]) -> frozenset[str]:
+    if isinstance(value, str | Mapping) or not isinstance(value, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers may pass anything
+        raise TypeError(f"{name} must be a collection of str, not {type(value).__name__}")  # pyright: ignore[reportUnknownArgumentType]  # of any type
+    return frozenset(value)
 
 
 def _one_of(name: str, value: object, allowed: Sequence[str]) -> None:

@@ -42,7 +42,7 @@ def test_collections_are_copied_and_pickle() -> None:
         pytest.param({"multiline": 1}, TypeError, "^multiline must be a bool", id="flag"),
         pytest.param({"rename": [("a", "b")]}, TypeError, "^rename must be a mapping", id="pairs"),
         pytest.param({"rename": {"a": ""}}, ValueError, "^rename must not hold", id="no name"),
-        pytest.param({"only": "GO"}, TypeError, "must be collections of str", id="text"),
+        pytest.param({"only": "GO"}, TypeError, "^only must be a collection", id="text"),
         pytest.param({"only": []}, ValueError, "^only must not be empty", id="nothing"),
         pytest.param({"only": [5]}, TypeError, "^only must hold str, not int", id="number"),
         pytest.param({"include": ["old"]}, ValueError, "^include must be one of", id="include"),

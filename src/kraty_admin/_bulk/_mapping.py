@@ -127,7 +127,7 @@ def _check_options(
         if "externalPlayerId" in mapped:
             raise ValueError("id_column and a mapping of externalPlayerId: pass one of them")
     allowed = frozenset[str]() if preset is None else preset.includes
-    for name in sorted(options.include - allowed):
+    for name in sorted(frozenset(options.include) - allowed):
         what = (
             "no preset leaves out" if preset is None else f"the preset {preset.name} leaves out no"
         )
@@ -148,6 +148,7 @@ class RowMapping:
         self._targets = targets
         self._preset = preset
         self._options = options
+        self._include = frozenset(options.include)
         # In most mappings, each field is a column or a constant.
         self._is_plain = bool(targets) and all(len(target.path) == 1 for target in targets)
         wire = fields(kind)
@@ -215,7 +216,7 @@ class RowMapping:
             message = f"{column!r}, the column of the players' ids, is empty"
             return [_failed(item, message, None)]
         try:
-            made = list(preset.convert(source, player, self._options.include))
+            made = list(preset.convert(source, player, self._include))
         except ValueError as error:
             return [_failed(item, str(error), self._only_id(player))]
         if not made:
