@@ -668,14 +668,11 @@ with httpx.Client(transport=answer) as http:
 def test_a_client_takes_no_memory_for_what_imports_need() -> None:
     """A client loads neither attrs, which takes 1 MiB, nor the importer."""
     # httpcore loads trio where it is installed, and trio loads attrs.
+    start = "import sys; sys.modules['trio'] = None; import httpcore, httpx"
     names = modules_after(
-        """
-import sys
-sys.modules["trio"] = None
-from kraty_admin import KratyAdmin
-KratyAdmin(api_key="krt_test.secret")
-"""
+        f"{start}\nfrom kraty_admin import KratyAdmin; KratyAdmin(api_key='krt_test.secret')"
     )
 
     assert "kraty_admin._transport._own" in names
-    assert set() == of(names, "attr", "attrs", "kraty_admin._bulk")
+    # Old releases of httpcore load attrs themselves.
+    assert set() == of(names, "attr", "attrs", "kraty_admin._bulk") - modules_after(start)
