@@ -20,11 +20,17 @@ def server() -> Iterator[Emulator]:
 
 
 @pytest.fixture
-def kraty(server: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Emulator:
+def kraty(
+    server: Emulator,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Emulator:
     """A Kraty in its first state. The environment names it, and a test key."""
     server.reset()
     monkeypatch.setenv("KRATY_BASE_URL", server.base_url)
     monkeypatch.setenv("KRATY_SERVER_KEY", TEST_KEY)
     monkeypatch.setenv("KRATY_WEBHOOK_SECRET", SECRET)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.chdir(tmp_path)
     return server

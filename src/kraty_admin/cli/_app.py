@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -15,7 +16,7 @@ from kraty_admin.errors import KratyError
 
 from ._commands import grants, inventory, lobbies, ping, players, wallet
 from ._emulator import emulator
-from ._failures import EXIT_STATUSES, CommandError, failure_of
+from ._failures import EXIT_STATUSES, CommandError, OutputError, after_effect, failure_of
 from ._migrate import migrate
 from ._outbox import outbox_group
 from ._state import State, common
@@ -37,16 +38,35 @@ def run(arguments: Sequence[str]) -> int:
         status: object = app.main(
             list(arguments), prog_name="kraty-admin", standalone_mode=False, obj=state
         )
-    except (
-        *(click.ClickException, click.Abort, KeyboardInterrupt),
-        *(CommandError, KratyError, OSError, TypeError, ValueError),
-    ) as error:
-        if isinstance(error, click.UsageError) and "--json" in arguments:
-            state.out.as_json = True  # it may have gone wrong before that option was read
-        failure = failure_of(error, key=state.sent_key, key_given=state.key_given)
-        state.out.fail(failure)
-        return failure.exit_status
+    except SystemExit:  # click ends so when the reader of a help text is gone
+        return 0
+    except (Exception, KeyboardInterrupt) as error:
+        return _failed(state, error)
     return status if isinstance(status, int) else 0
+
+
+_EXPECTED: Final = (
+    *(click.ClickException, click.Abort, KeyboardInterrupt, CommandError, OutputError),
+    *(KratyError, OSError, TypeError, ValueError),
+)
+
+
+def _failed(state: State, error: BaseException) -> int:
+    """Say why a run failed, and return its exit status. What was sent decides."""
+    if isinstance(error, OutputError) and error.reader_gone:
+        if state.effect is not None:
+            key = "" if state.write is None else f" Idempotency key: {state.write.key}"
+            state.out.say(f"It took effect.{key}")
+        return state.exit_status
+    if not isinstance(error, _EXPECTED) and state.write is None and state.effect is None:
+        raise error
+    if isinstance(error, click.UsageError) and "--json" in state.arguments:
+        state.out.as_json = True  # it may have gone wrong before that option was read
+    failure = failure_of(error, state.write)
+    if state.effect is not None:
+        failure = after_effect(failure, state.effect, state.write)
+    state.out.fail(failure)
+    return failure.exit_status
 
 
 @click.group(

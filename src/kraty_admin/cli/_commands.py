@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import re
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -17,6 +14,7 @@ from kraty_server_api.decoding import is_array, is_object
 from kraty_server_api.model import Model
 from kraty_server_api.models import DeletionReason, GrantKind, GrantSourceKind
 
+from ._files import write_privately
 from ._output import to_json
 from ._state import INPUT, State, common, key_options, read_bytes
 
@@ -57,10 +55,11 @@ def _parse(text: str) -> object:
     return value
 
 
-def _print(state: State, result: Model) -> None:
+def _done(state: State, result: Model) -> None:
+    """Print the result of a write."""
     if result.replayed:
         state.out.say("Already applied earlier with this key; nothing changed.")
-    state.out.result(result)
+    state.done(result)
 
 
 def _adjustment(operation: str) -> Callable[[F], F]:
@@ -79,7 +78,9 @@ def _adjustment(operation: str) -> Callable[[F], F]:
 def ping(state: State) -> None:
     """Check that Kraty answers, and see which game and environment the key is for."""
     with state.client() as kraty:
-        _print(state, kraty.health.ping())
+        answer = kraty.health.ping()
+        state.learn(kraty, answer)
+    state.out.result(answer)
 
 
 @click.group(no_args_is_help=False)
@@ -101,7 +102,7 @@ def get_player(state: State, player: str, limit: int | None) -> None:
     PLAYER is your own id of the player. Changes nothing.
     """
     with state.client() as kraty:
-        _print(state, kraty.players.get(player, limit=limit))
+        state.out.result(kraty.players.get(player, limit=limit))
 
 
 @players.command("export")
@@ -122,24 +123,10 @@ def export_player(state: State, player: str, output: Path | None) -> None:
     if str(output) == "-":
         output = None
     if output is not None:
-        _write_privately(output, to_json(bundle, indent=2) + b"\n")
+        write_privately(output, to_json(bundle, indent=2) + b"\n")
         state.out.say(f"Written to {output}")
     if output is None or state.out.as_json:
         state.out.document(bundle)
-
-
-def _write_privately(path: Path, data: bytes) -> None:
-    """Write a file of personal data, all of it or nothing."""
-    # Made beside it with mode 0600, so that nobody else can read it at any moment.
-    handle, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(name).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(name).unlink()
-        raise
 
 
 @players.command("delete")
@@ -162,7 +149,7 @@ def delete_player(
     with state.client() as kraty:
         state.confirm(kraty, f"Erase player {player!r} for good", always=True)
         key = state.key(idempotency_key)
-        _print(state, kraty.players.delete(player, reason=reason, idempotency_key=key))
+        _done(state, kraty.players.delete(player, reason=reason, idempotency_key=key))
 
 
 @players.command("ban")
@@ -176,7 +163,7 @@ def ban_player(state: State, player: str, reason: str, idempotency_key: str | No
     with state.client() as kraty:
         state.confirm(kraty, f"Ban player {player!r}")
         key = state.key(idempotency_key)
-        _print(state, kraty.players.ban(player, reason=reason, idempotency_key=key))
+        _done(state, kraty.players.ban(player, reason=reason, idempotency_key=key))
 
 
 @players.command("unban")
@@ -188,7 +175,7 @@ def unban_player(state: State, player: str, idempotency_key: str | None) -> None
     """Lift a player's ban."""
     with state.client() as kraty:
         key = state.key(idempotency_key)
-        _print(state, kraty.players.unban(player, idempotency_key=key))
+        _done(state, kraty.players.unban(player, idempotency_key=key))
 
 
 @players.command("merge")
@@ -205,7 +192,7 @@ def merge_players(state: State, source: str, target: str, idempotency_key: str |
     with state.client() as kraty:
         state.confirm(kraty, f"Fold player {source!r} into player {target!r} for good", always=True)
         key = state.key(idempotency_key)
-        _print(state, kraty.players.merge(source, target, idempotency_key=key))
+        _done(state, kraty.players.merge(source, target, idempotency_key=key))
 
 
 @click.group(no_args_is_help=False)
@@ -244,7 +231,7 @@ def credit(
             source_ref_id=source_ref_id,
             idempotency_key=state.key(idempotency_key),
         )
-    _print(state, result)
+    _done(state, result)
 
 
 @wallet.command("debit")
@@ -277,7 +264,7 @@ def debit(
             source_ref_id=source_ref_id,
             idempotency_key=state.key(idempotency_key),
         )
-    _print(state, result)
+    _done(state, result)
 
 
 @click.group(no_args_is_help=False)
@@ -316,7 +303,7 @@ def grant_item(
             source_ref_id=source_ref_id,
             idempotency_key=state.key(idempotency_key),
         )
-    _print(state, result)
+    _done(state, result)
 
 
 @inventory.command("revoke")
@@ -349,7 +336,7 @@ def revoke_item(
             source_ref_id=source_ref_id,
             idempotency_key=state.key(idempotency_key),
         )
-    _print(state, result)
+    _done(state, result)
 
 
 @click.group(no_args_is_help=False)
@@ -476,7 +463,7 @@ def create_grant(
             source_ref_id=source_ref_id,
             metadata=metadata,
         )
-    _print(state, result)
+    _done(state, result)
 
 
 @grants.command("ack")
@@ -492,7 +479,7 @@ def ack_grant(state: State, player: str, grant: str, idempotency_key: str | None
     """
     with state.client() as kraty:
         key = state.key(idempotency_key)
-        _print(state, kraty.grants.ack(player, grant, idempotency_key=key))
+        _done(state, kraty.grants.ack(player, grant, idempotency_key=key))
 
 
 @click.group(no_args_is_help=False)
@@ -542,7 +529,7 @@ def push_lobby(
             metadata=metadata,
             idempotency_key=state.key(idempotency_key),
         )
-    _print(state, result)
+    _done(state, result)
 
 
 @lobbies.command("read")
@@ -553,4 +540,4 @@ def push_lobby(
 def read_lobby(state: State, game: str, lobby: str) -> None:
     """Show a lobby. GAME and LOBBY are ids."""
     with state.client() as kraty:
-        _print(state, kraty.lobbies.read(game, lobby))
+        state.out.result(kraty.lobbies.read(game, lobby))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
 
 import attrs
 import click
 
 from kraty_admin.errors import (
+    CallInfo,
     KratyError,
     KratyKeyExpiredError,
     KratyNetworkError,
@@ -25,9 +28,14 @@ __all__ = [
     "NETWORK",
     "NOT_FOUND",
     "SOME_FAILED",
+    "UNWRITTEN",
     "USAGE",
+    "Cause",
     "CommandError",
     "Failure",
+    "OutputError",
+    "Write",
+    "after_effect",
     "failure_of",
     "refusal",
 ]
@@ -38,11 +46,12 @@ NOT_FOUND: Final = 3
 CONFLICT: Final = 4
 NETWORK: Final = 5
 SOME_FAILED: Final = 6
+UNWRITTEN: Final = 7
 INTERRUPTED: Final = 130
 
 EXIT_STATUSES: Final = """\b
 Exit statuses:
-  0    it was done
+  0    it was done, also if the reader of the output is gone
   1    the server refused or failed, or you declined
   2    the command was not right; nothing was sent
   3    not found
@@ -53,8 +62,30 @@ Exit statuses:
        duplicates (after a dry run: would fail or be duplicates);
        or a run of the outbox is finished, and some calls were
        refused or are unknown
+  7    it took effect, and its result could not be written;
+       standard error has the result: do not run it again
   130  interrupted
 """
+
+
+class Cause(NamedTuple):
+    """What was behind a failure."""
+
+    code: str
+    """The server's code, or the name of an exception."""
+    message: str
+
+
+@attrs.define
+class Write:
+    """The write of a run: one call that changes something."""
+
+    key: str
+    """Its idempotency key."""
+    given: bool
+    """Whether the user passed the key. Otherwise it is new."""
+    attempts: int = 0
+    """How many attempts to send it have ended."""
 
 
 @attrs.frozen(kw_only=True)
@@ -75,8 +106,14 @@ class Failure:
     attempts: int = 0
     first_sent_at: datetime | None = None
     """When the first attempt of the call began, if one did."""
-    text: str = ""
-    """What people read in place of the message."""
+    cause: Cause | None = None
+    """What was behind it, if that is known."""
+    took_effect: bool = False
+    """Whether the command did all that it was asked, and failed afterwards."""
+    result: object = None
+    """The result of a command that took effect."""
+    facts: tuple[str, ...] = ()
+    """What else people want to know, a line each."""
     why: str = ""
     """What it may come from."""
     advice: str = ""
@@ -88,12 +125,32 @@ class Failure:
 class CommandError(Exception):
     """The command ends here, with a status, a code and advice of its own."""
 
-    def __init__(self, message: str, *, code: str, exit_status: int, advice: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        exit_status: int,
+        advice: str = "",
+        cause: BaseException | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.code = code
         self.exit_status = exit_status
         self.advice = advice
+        self.cause = cause
+        """The failed call behind it, if there is one."""
+
+
+class OutputError(Exception):
+    """A result cannot be written to standard output."""
+
+    def __init__(self, reason: str, *, reader_gone: bool) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.reader_gone = reader_gone
+        """Whether the reader has closed the pipe, as `head` does when it has enough."""
 
 
 def refusal(message: str) -> CommandError:
@@ -101,39 +158,19 @@ def refusal(message: str) -> CommandError:
     return CommandError(message, code="usage", exit_status=USAGE)
 
 
-def failure_of(error: BaseException, *, key: str | None, key_given: bool) -> Failure:
-    """What an error means for the one who ran the command.
+def failure_of(error: BaseException, write: Write | None) -> Failure:
+    """Return what an error means for the one who ran the command.
 
     Args:
         error: What was raised.
-        key: The idempotency key of the write that was under way; `None` if none was.
-        key_given: Whether that key was asked for, rather than made for this call.
+        write: The write that was under way; `None` if none was.
     """
     if isinstance(error, KratyServerError | KratyNetworkError):
-        return _of_call(error, key=key, key_given=key_given)
-    if isinstance(error, click.UsageError):
-        context = error.ctx
-        usage = ""
-        if context is not None:
-            usage = f"{context.get_usage()}\nTry '{context.command_path} --help' for help.\n\n"
-        return Failure(exit_status=USAGE, code="usage", message=error.format_message(), usage=usage)
+        return _of_call(error, key_given=write is not None and write.given)
     if isinstance(error, CommandError):
-        return Failure(
-            exit_status=error.exit_status,
-            code=error.code,
-            message=error.message,
-            idempotency_key=key,
-            advice=error.advice,
-        )
+        return _of_command(error, write)
     if isinstance(error, click.Abort | KeyboardInterrupt):
-        return Failure(
-            exit_status=INTERRUPTED,
-            code="interrupted",
-            message="interrupted",
-            idempotency_key=key,
-            ambiguous=key is not None,
-            advice="" if key is None else _repeat_ambiguous(key),
-        )
+        return _of_interruption(error, write)
     if isinstance(error, KratyKeyExpiredError):
         return Failure(
             exit_status=CONFLICT,
@@ -143,6 +180,27 @@ def failure_of(error: BaseException, *, key: str | None, key_given: bool) -> Fai
         )
     if isinstance(error, WebhookVerificationError):
         return Failure(exit_status=FAILED, code=error.reason, message=error.message)
+    if isinstance(error, OutputError):
+        message = f"the result cannot be written to standard output: {error.reason}"
+        return Failure(exit_status=FAILED, code="output_error", message=message)
+    # Once something was sent, nothing that goes wrong is a mistake in the command.
+    if write is not None and write.attempts:
+        return Failure(
+            exit_status=FAILED,
+            code="failed",
+            message=f"{type(error).__name__}: {error}",
+            idempotency_key=write.key,
+            ambiguous=True,
+            attempts=write.attempts,
+            cause=_cause(error),
+            advice=_repeat_ambiguous(write.key),
+        )
+    if isinstance(error, click.UsageError):
+        context = error.ctx
+        usage = ""
+        if context is not None:
+            usage = f"{context.get_usage()}\nTry '{context.command_path} --help' for help.\n\n"
+        return Failure(exit_status=USAGE, code="usage", message=error.format_message(), usage=usage)
     if isinstance(error, KratyError):
         return Failure(exit_status=FAILED, code="failed", message=str(error))
     if isinstance(error, OSError):
@@ -152,12 +210,74 @@ def failure_of(error: BaseException, *, key: str | None, key_given: bool) -> Fai
     return Failure(exit_status=USAGE, code="usage", message=str(error))
 
 
-def _of_call(
-    error: KratyServerError | KratyNetworkError, *, key: str | None, key_given: bool
-) -> Failure:
+def after_effect(failure: Failure, result: object, write: Write | None) -> Failure:
+    """Return the failure of a command that had already done what it was asked.
+
+    Args:
+        failure: What went wrong afterwards.
+        result: The result, which the user has not seen.
+        write: The write, if the command was one.
+    """
+    interrupted = failure.exit_status == INTERRUPTED
+    return Failure(
+        exit_status=INTERRUPTED if interrupted else UNWRITTEN,
+        code=failure.code,
+        message=f"it took effect, but {failure.message}",
+        idempotency_key=None if write is None else write.key,
+        attempts=0 if write is None else write.attempts,
+        cause=failure.cause,
+        took_effect=True,
+        result=result,
+        facts=() if write is None else (f"idempotency key: {write.key}",),
+        advice="It took effect. Do not run it again. The result:",
+    )
+
+
+def _of_command(error: CommandError, write: Write | None) -> Failure:
+    cause = error.cause
+    failure = Failure(
+        exit_status=error.exit_status,
+        code=error.code,
+        message=error.message,
+        idempotency_key=None if write is None else write.key,
+        advice=error.advice,
+        cause=None if cause is None else _cause(cause),
+    )
+    if not isinstance(cause, KratyServerError | KratyNetworkError):
+        return failure
+    return attrs.evolve(
+        failure,
+        status=cause.status if isinstance(cause, KratyServerError) else None,
+        request_id=cause.request_id,
+        idempotency_key=cause.idempotency_key,
+        ambiguous=cause.ambiguous,
+        retryable=cause.retryable,
+        attempts=cause.attempts,
+        first_sent_at=cause.first_sent_at,
+    )
+
+
+def _of_interruption(error: BaseException, write: Write | None) -> Failure:
+    # click raises an Abort for it.
+    call = getattr(error.__cause__ or error, "kraty_call", None)
+    failure = Failure(exit_status=INTERRUPTED, code="interrupted", message="interrupted")
+    if write is None:
+        return failure
+    call = call if isinstance(call, CallInfo) and call.idempotency_key == write.key else None
+    ambiguous = True if call is None else call.ambiguous
+    return attrs.evolve(
+        failure,
+        idempotency_key=write.key,
+        ambiguous=ambiguous,
+        attempts=write.attempts if call is None else call.attempts,
+        first_sent_at=None if call is None else call.first_sent_at,
+        advice=_repeat_ambiguous(write.key) if ambiguous else "Nothing was sent.",
+    )
+
+
+def _of_call(error: KratyServerError | KratyNetworkError, *, key_given: bool) -> Failure:
     served = error if isinstance(error, KratyServerError) else None
-    # A key of the call's own tells that the write itself failed, not the question whether
-    # the key is a live one before it.
+    # A read has no key.
     sent = error.idempotency_key is not None
     return Failure(
         exit_status=NETWORK if served is None else _exit_status(served),
@@ -170,10 +290,31 @@ def _of_call(
         retryable=error.retryable,
         attempts=error.attempts,
         first_sent_at=error.first_sent_at,
-        text=str(error),
-        why=_why(served),
+        cause=_cause(error),
+        facts=tuple(_facts(error)),
+        why=_why(error),
         advice=_repeat(error, key_given=key_given) if sent else "",
     )
+
+
+def _cause(error: BaseException) -> Cause:
+    if isinstance(error, KratyServerError):
+        return Cause(error.code, error.message)
+    if isinstance(error, KratyNetworkError):
+        return Cause(error.cause_name or "network_error", error.message)
+    return Cause(type(error).__name__, str(error))
+
+
+def _facts(error: KratyServerError | KratyNetworkError) -> Iterator[str]:
+    call = error.call
+    tries = "1 attempt" if call.attempts == 1 else f"{call.attempts} attempts"
+    yield f"call: {call.operation or f'{call.method} {call.url}'}, {tries}"
+    if isinstance(error, KratyServerError):
+        yield f"answer: {error.code} (HTTP {error.status})"
+    if call.request_id is not None:
+        yield f"request id: {call.request_id}"
+    if call.idempotency_key is not None:
+        yield f"idempotency key: {call.idempotency_key}"
 
 
 def _exit_status(error: KratyServerError) -> int:
@@ -184,9 +325,12 @@ def _exit_status(error: KratyServerError) -> int:
     return FAILED
 
 
-def _why(error: KratyServerError | None) -> str:
-    if error is None:
-        return "No answer came. Are the base URL and the network right?"
+def _why(error: KratyServerError | KratyNetworkError) -> str:
+    if isinstance(error, KratyNetworkError):
+        host = urlsplit(error.call.url).netloc
+        if error.ambiguous:
+            return f"{host} may have received the request, but no answer came."
+        return f"{host} could not be reached. Are the base URL and the network right?"
     if error.status == 401:
         return (
             "Is the key right, and is it one for this base URL? "
@@ -203,6 +347,11 @@ def _why(error: KratyServerError | None) -> str:
             "this one was not applied. Find out what the earlier request did before you choose "
             "another key."
         )
+    if error.is_conflict:
+        return (
+            "The state does not allow it. Check the player's balances, items and ban: "
+            "kraty-admin players get PLAYER"
+        )
     if error.status == 429:
         wait = "a minute" if error.retry_after is None else f"{error.retry_after:g} s"
         return f"Too many requests. Try again in {wait}."
@@ -210,18 +359,24 @@ def _why(error: KratyServerError | None) -> str:
 
 
 def _repeat(error: KratyServerError | KratyNetworkError, *, key_given: bool) -> str:
-    """How to repeat a write that failed."""
+    """Advise whether and how to repeat a write that failed."""
     key = error.idempotency_key or ""
     if error.ambiguous:
         return _repeat_ambiguous(key)
     if isinstance(error, KratyServerError) and error.is_idempotency_conflict:
         return ""
     if key_given:
-        return (
+        earlier = (
             "This call had no effect. It does not tell you whether an earlier one under the same "
-            f"key took effect. If you repeat it, {_IN_TIME}"
+            "key took effect."
         )
-    return f"It had no effect. To try again: --idempotency-key {shlex.quote(key)}"
+        return f"{earlier} If you repeat it, {_IN_TIME}" if error.retryable else earlier
+    if error.retryable:
+        return (
+            f"It had no effect. To try again: --idempotency-key {shlex.quote(key)}, within "
+            "23 hours."
+        )
+    return "It had no effect. The same command would be refused again."
 
 
 def _repeat_ambiguous(key: str) -> str:

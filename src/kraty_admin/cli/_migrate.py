@@ -368,14 +368,18 @@ def _stopped(error: ImportStoppedError, again: str) -> CommandError:
     advice = _how_to_continue(again)
     status = FAILED
     if cause is not None:
-        why = failure_of(cause, key=None, key_given=False)
+        why = failure_of(cause, None)
         status = why.exit_status
         advice = "\n".join(filter(None, [why.why, advice]))
-    return CommandError(error.message, code="import_stopped", exit_status=status, advice=advice)
+    return CommandError(
+        error.message, code="import_stopped", exit_status=status, advice=advice, cause=cause
+    )
 
 
 def _finish(state: State, kind: Kind, pairs: tuple[str, ...], report: ImportReport) -> None:
     """Print what became of the import, and what to do about the rows that failed."""
+    state.effect = asdict(report)
+    state.exit_status = 0 if report.complete else SOME_FAILED
     _show_report(state.out, report)
     if report.complete:
         return

@@ -292,8 +292,9 @@ def _row(out: Output, intent: Intent[Any]) -> dict[str, Any]:
     }
 
 
-def _show(out: Output, intent: Intent[Any]) -> None:
-    out.result({**_facts(out, intent), "request": _request(intent)})
+def _whole(out: Output, intent: Intent[Any]) -> dict[str, Any]:
+    """Return all about an intent."""
+    return {**_facts(out, intent), "request": _request(intent)}
 
 
 def _request(intent: Intent[Any]) -> dict[str, Any] | None:
@@ -348,7 +349,7 @@ def set_up(state: State, add_target: bool) -> None:
         target = outbox.set_up(
             database.engine, kraty, tables=database.tables, add_target=add_target
         )
-    state.out.result(target._asdict())
+    state.done(target._asdict())
 
 
 @outbox_group.command("run")
@@ -401,9 +402,10 @@ def run(state: State, once: bool, limit: int | None, seconds: float | None, in_f
             report = outbox.run(
                 kraty, database.engine, stop=stop, in_flight=in_flight, tables=database.tables
             )
-    state.out.result(report._asdict())
     if once and (report.refused or report.unknown):
-        click.get_current_context().exit(SOME_FAILED)
+        state.exit_status = SOME_FAILED
+    state.done(report._asdict())
+    click.get_current_context().exit(state.exit_status)
 
 
 class _Log(logging.Handler):
@@ -532,7 +534,7 @@ def show(state: State, intent: int) -> None:
     """Show all about one recorded call. INTENT is its id."""
     with _open() as database:
         found = _find(database, intent)
-        _show(state.out, found)
+        state.out.result(_whole(state.out, found))
     if found.state == "unknown":
         state.out.say(
             f"It may have taken effect. Find out, and then: kraty-admin outbox resolve {intent}"
@@ -573,7 +575,7 @@ def retry(state: State, intent: int, why: str, by: str | None) -> None:
             done = outbox.retry(
                 database.engine, intent, by=_who(by), why=why, tables=database.tables
             )
-        _show(state.out, done)
+        state.done(_whole(state.out, done))
 
 
 _STILL_IN_DOUBT: Final = (
@@ -636,7 +638,7 @@ def resolve(state: State, intent: int, action: Action | None, why: str, by: str 
             done = outbox.resolve(
                 database.engine, intent, action, by=_who(by), why=why, tables=database.tables
             )
-        _show(state.out, done)
+        state.done(_whole(state.out, done))
 
 
 def _in_state(intent: Intent[Any], needed: IntentState) -> Intent[Any]:
@@ -705,4 +707,4 @@ def purge(state: State, days: float, inbox_days: float | None) -> None:
             counts["events"] = inbox.purge(
                 database.engine, older_than=timedelta(days=inbox_days), tables=database.tables
             )
-    state.out.result(counts)
+    state.done(counts)

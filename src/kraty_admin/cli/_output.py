@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Final, TextIO
 
 from rich.console import Console, Group
@@ -16,7 +17,7 @@ from rich.text import Text
 
 from kraty_server_api.decoding import is_array, is_object
 
-from ._failures import Failure
+from ._failures import Failure, OutputError
 
 __all__ = ["Output", "clean", "console_on", "is_terminal", "to_json", "write_in_handler"]
 
@@ -46,26 +47,39 @@ class Output:
         if self.as_json:
             self.document(value)
         else:
-            _show(value)
+            self.line(_table(value, sys.stdout), end="")
 
     def document(self, value: object) -> None:
         """Print a value as one document of JSON."""
-        write_bytes(sys.stdout, to_json(value) + b"\n")
+        self.parts([to_json(value) + b"\n"])
 
     def parts(self, parts: Iterable[bytes]) -> None:
-        """Print a document that comes piece by piece."""
-        for part in parts:
-            write_bytes(sys.stdout, part)
+        """Print a document that comes piece by piece.
 
-    def line(self, text: str) -> None:
-        """Print a line to standard output as it is, for other programs to take."""
-        write_bytes(sys.stdout, text.encode() + b"\n")
+        Raises:
+            OutputError: Standard output cannot be written.
+        """
+        for part in parts:
+            with _standard_output() as stream:
+                # Bytes, whatever the encoding of the terminal: JSON is UTF-8.
+                stream.flush()
+                stream.buffer.write(part)
+                stream.buffer.flush()
+
+    def line(self, text: str, *, end: str = "\n") -> None:
+        """Print a line to standard output.
+
+        Raises:
+            OutputError: Standard output cannot be written.
+        """
+        with _standard_output() as stream:
+            stream.write(text + end)
+            stream.flush()
 
     def say(self, text: str) -> None:
         """Tell people something on standard error; each line of it is made safe."""
         for line in self._without_secrets(text).splitlines():
-            sys.stderr.write(clean(line) + "\n")
-        sys.stderr.flush()
+            _write_error(clean(line) + "\n")
 
     def _without_secrets(self, text: str) -> str:
         for secret in self._secrets:
@@ -74,13 +88,12 @@ class Output:
 
     def ask(self, question: str) -> None:
         """Ask people something on standard error; the answer is typed behind it."""
-        sys.stderr.write(clean(question))
-        sys.stderr.flush()
+        _write_error(clean(question))
 
     def fail(self, failure: Failure) -> None:
         """Say why the command failed."""
         if self.as_json:
-            error = {
+            error: dict[str, object] = {
                 "code": failure.code,
                 "message": self._without_secrets(failure.message),
                 "status": failure.status,
@@ -90,26 +103,51 @@ class Output:
                 "retryable": failure.retryable,
                 "attempts": failure.attempts,
                 "first_sent_at": failure.first_sent_at and failure.first_sent_at.isoformat(),
+                "cause": failure.cause and failure.cause._asdict(),
+                "took_effect": failure.took_effect,
             }
-            self.say(json.dumps({"error": error}, ensure_ascii=True))
-        else:
-            self.say(f"{failure.usage}Error: {failure.text or failure.message}")
-            self.say("\n".join(filter(None, [failure.why, failure.advice])))
+            if failure.took_effect:
+                error["result"] = failure.result
+            self.say(to_json({"error": error}, ascii_only=True).decode())
+            return
+        facts = "\n".join(f"  {fact}" for fact in failure.facts)
+        self.say(f"{failure.usage}Error: {failure.message}")
+        self.say("\n".join(filter(None, [facts, failure.why, failure.advice])))
+        if failure.took_effect:
+            self.say(_table(failure.result, None))
 
 
-def to_json(value: object, *, indent: int | None = None) -> bytes:
+def to_json(value: object, *, indent: int | None = None, ascii_only: bool = False) -> bytes:
     """A value as JSON in UTF-8, its members in the order that they have."""
     try:
-        return json.dumps(value, ensure_ascii=False, indent=indent).encode()
+        return json.dumps(value, ensure_ascii=ascii_only, indent=indent).encode()
     except UnicodeEncodeError:  # a lone surrogate, as of an emoji cut in half
         return json.dumps(value, indent=indent).encode()
 
 
-def write_bytes(stream: TextIO, data: bytes) -> None:
-    """Write bytes whatever the terminal's encoding: JSON is UTF-8."""
-    stream.flush()
-    stream.buffer.write(data)
-    stream.buffer.flush()
+@contextmanager
+def _standard_output() -> Generator[TextIO, None, None]:
+    stream = sys.stdout
+    # Python has none where the parent has closed the descriptor.
+    if stream is None:  # pyright: ignore[reportUnnecessaryComparison]
+        raise OutputError("it is closed", reader_gone=False)
+    try:
+        yield stream
+    except OSError as error:
+        # What could not be written would be tried again at the end of the process, and its
+        # failure reported there.
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        reason = error.strerror or str(error)
+        raise OutputError(reason, reader_gone=isinstance(error, BrokenPipeError)) from error
+
+
+def _write_error(text: str) -> None:
+    """Write to standard error. Nobody can be told that this is not possible."""
+    with suppress(OSError):
+        if sys.stderr is not None:  # pyright: ignore[reportUnnecessaryComparison]
+            sys.stderr.write(text)
+            sys.stderr.flush()
 
 
 def write_in_handler(text: str) -> None:
@@ -131,11 +169,16 @@ def is_terminal(stream: TextIO | None) -> bool:
     return stream is not None and not stream.closed and stream.isatty()
 
 
-def console_on(stream: TextIO) -> Console:
-    """A console that colours on terminals only, and folds lines to fit terminals only."""
+def console_on(stream: TextIO | None, *, file: TextIO | None = None) -> Console:
+    """A console that colours on terminals only, and folds lines to fit terminals only.
+
+    Args:
+        stream: Where the text goes in the end.
+        file: Where it is written first; by default to `stream`.
+    """
     terminal = is_terminal(stream)
     return Console(
-        file=stream,
+        file=file or stream,
         force_terminal=terminal,
         color_system="auto" if terminal and not os.environ.get("NO_COLOR") else None,
         width=None if terminal else 100_000,
@@ -145,15 +188,18 @@ def console_on(stream: TextIO) -> Console:
     )
 
 
-def _show(value: object) -> None:
-    console = console_on(sys.stdout)
+def _table(value: object, stream: TextIO | None) -> str:
+    """Return a result as tables for people, as they fit what it is shown on."""
+    text = io.StringIO()
+    console = console_on(stream, file=text)
     if not is_object(value):
         console.print(_cell(value))
-        return
+        return text.getvalue()
     for number, section in enumerate(_sections("", value)):
         if number:
             console.print()
         console.print(section)
+    return text.getvalue()
 
 
 def _sections(title: str, members: Mapping[str, object]) -> Iterator[Group]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from uuid import uuid4
@@ -14,11 +14,14 @@ import click
 from dateutil.parser import isoparse
 
 from kraty_admin import KratyAdmin
+from kraty_admin._call._game import Game, game_of
 from kraty_admin._call._idempotency import check_key_age
-from kraty_server_api.decoding import is_object
+from kraty_admin.errors import KratyError
+from kraty_admin.telemetry import RequestInfo
 from kraty_server_api.lifetimes import KEY_LIFETIMES
 
-from ._failures import FAILED, CommandError, refusal
+from ._failures import FAILED, CommandError, Write, failure_of, refusal
+from ._known_keys import recall, remember
 from ._output import Output, is_terminal
 
 __all__ = ["INPUT", "State", "common", "key_options", "read_bytes"]
@@ -42,10 +45,14 @@ class State:
     deadline: float | None = None
     yes: bool = False
     """Whether what would be asked is answered with yes."""
-    sent_key: str | None = None
-    """The idempotency key of the write that was sent, if one was."""
-    key_given: bool = False
-    """Whether that key was asked for."""
+    write: Write | None = None
+    """The write of this run, from just before it is sent."""
+    effect: object = None
+    """The result of what this run has changed, once it has."""
+    exit_status: int = 0
+    """What the run ends with when the result is written, or has no reader any more."""
+    _key: str = attrs.field(default="", init=False)
+    """The API key of the client."""
 
     def client(self) -> KratyAdmin:
         """A client with the global options; close it.
@@ -53,19 +60,25 @@ class State:
         Raises:
             TypeError, ValueError: The key is missing, or an option does not fit.
         """
+        self._key = self._read_key()
         # Only what was given is passed, so that the SDK says where to set the rest.
         return KratyAdmin(
-            api_key=self._key_from_file(),
+            api_key=None if self.key_file is None else self._key,
             base_url=self.base_url,
             timeout=self.timeout,
             deadline=self.deadline,
+            on_request=self._count,
         )
 
-    def _key_from_file(self) -> str | None:
+    def _count(self, attempt: RequestInfo) -> None:
+        if self.write is not None and attempt.idempotency_key == self.write.key:
+            self.write.attempts += 1
+
+    def _read_key(self) -> str:
         if self.key_file is None:
             if "KRATY_SERVER_KEY" not in os.environ:
                 raise refusal("there is no key: set KRATY_SERVER_KEY, or pass --key-file")
-            return None
+            return os.environ["KRATY_SERVER_KEY"]
         try:
             key = self.key_file.read_text(encoding="utf-8").strip()
         except (OSError, ValueError) as error:
@@ -80,15 +93,23 @@ class State:
 
         It is made here if none was given, and so is known whatever becomes of the call.
         """
-        self.key_given = given is not None
-        self.sent_key = str(uuid4()) if given is None else given
-        return self.sent_key
+        self.write = Write(str(uuid4()) if given is None else given, given is not None)
+        return self.write.key
+
+    def done(self, result: object) -> None:
+        """Print the result of a command that has changed something.
+
+        From here on the command has taken effect, whatever becomes of its output.
+        """
+        self.effect = result
+        self.out.result(result)
 
     def confirm(self, kraty: KratyAdmin, what: str, *, always: bool = False) -> None:
         """Have a person confirm what mints or takes, unless the key is a test key.
 
         Args:
-            kraty: Asked which environment, studio and game the key is for.
+            kraty: Asked which environment, studio and game the key is for, if that is not known
+                from an earlier run.
             what: What will happen, such as "Credit 500 gold to player 'p'".
             always: For what erases: ask with a test key too.
 
@@ -97,15 +118,36 @@ class State:
         """
         if self.yes:
             return
-        facts: object = kraty.health.ping().get("apiKey")
-        key = facts if is_object(facts) else {}
-        environment = key.get("environment", "unknown")
-        if environment == "test" and not always:
+        game = recall(self._key, kraty.base_url) or self._ask_game(kraty)
+        if game.environment == "test" and not always:
             return
-        self.ask(
-            f"{what} ({environment} environment, studio {key.get('studioId', 'unknown')}, "
-            f"game {key.get('gameId', 'unknown')})"
-        )
+        if game.environment is None and game.studio_id is None:
+            where = "Kraty does not say for which game"
+        else:
+            named = "all games" if game.game_id is None else f"game {game.game_id}"
+            studio = game.studio_id or "unknown"
+            where = f"{game.environment or 'unknown'} environment, studio {studio}, {named}"
+        self.ask(f"{what} ({where})")
+
+    def learn(self, kraty: KratyAdmin, answer: Mapping[str, Any]) -> Game:
+        """Return which game the client's key is for, by the answer to a ping, and keep it."""
+        game = game_of(answer)
+        if game.environment is not None:
+            remember(self._key, kraty.base_url, game)
+        return game
+
+    def _ask_game(self, kraty: KratyAdmin) -> Game:
+        try:
+            return self.learn(kraty, kraty.health.ping())
+        except KratyError as error:
+            why = failure_of(error, None)
+            raise CommandError(
+                f"Kraty was asked which game the key is for, and failed: {error.message}",
+                code=why.code,
+                exit_status=why.exit_status,
+                advice="\n".join(filter(None, [why.why, "Nothing was changed."])),
+                cause=error,
+            ) from error
 
     def ask(self, what: str) -> None:
         """Have a person confirm something, unless `--yes` did.

@@ -1,0 +1,28 @@
+"""Files that only their owner may read."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+__all__ = ["write_privately"]
+
+
+def write_privately(path: Path, data: bytes) -> None:
+    """Write a file with mode 0600, all of it or nothing.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    # Made beside it with that mode, so that nobody else can read it at any moment.
+    handle, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        Path(name).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(name).unlink()
+        raise

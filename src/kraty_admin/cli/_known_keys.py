@@ -1,0 +1,47 @@
+"""Which game each API key is for, kept on disk, so that a question needs no request.
+
+A key never moves to another game, so what the platform once said about it stays true.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from kraty_admin._call._game import Game
+from kraty_server_api.decoding import is_array
+
+from ._files import write_privately
+
+__all__ = ["recall", "remember"]
+
+
+def recall(key: str, base_url: str) -> Game | None:
+    """Return which game a key is for; `None` if that is not known here."""
+    try:
+        found: object = json.loads(_file(key, base_url).read_bytes())
+    except (OSError, ValueError, RecursionError, RuntimeError):
+        return None
+    if not is_array(found) or len(found) != len(Game._fields):
+        return None
+    texts = [each if isinstance(each, str) else None for each in found]
+    return Game(*texts)
+
+
+def remember(key: str, base_url: str, game: Game) -> None:
+    """Keep which game a key is for. Without a folder to keep it in, nothing happens."""
+    with contextlib.suppress(OSError, RuntimeError):
+        file = _file(key, base_url)
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_privately(file, json.dumps(game).encode())
+
+
+def _file(key: str, base_url: str) -> Path:
+    # A hash, since the key itself must not lie on disk. Keys are random, so nobody can guess
+    # one and compare.
+    name = hashlib.sha256(f"{key}\n{base_url}".encode()).hexdigest()
+    folder = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(folder, "kraty-admin", "keys", f"{name}.json")

@@ -1,0 +1,375 @@
+"""What a command says and exits with: what was sent decides, not what could be printed."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from kraty_admin import CallInfo
+from kraty_admin.cli import main
+from kraty_admin.emulator import Emulator, Fault
+
+from .testkit import LIVE_KEY, PATIENCE, RUN, TEST_KEY
+
+CREDIT: Final = ["wallet", "credit", "p", "gold", "5"]
+WRITES: Final = (
+    CREDIT,
+    ["wallet", "debit", "p", "gold", "5"],
+    ["inventory", "grant", "p", "health_potion", "5"],
+    ["inventory", "revoke", "p", "health_potion", "5"],
+    ["grants", "create", "p", "--entry", "currency:gold:5"],
+    ["players", "ban", "p", "--reason", "bot"],
+    ["players", "unban", "p"],
+    ["players", "merge", "guest", "p", "--yes"],
+    ["players", "delete", "p", "--yes"],
+    ["lobbies", "push", "game_1", "quick_brawl", "--key", "m1", "--player", "p"],
+)
+
+
+class Broken(io.RawIOBase):
+    """A file that takes nothing."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: object) -> int:
+        raise OSError(self._number, os.strerror(self._number))
+
+
+@pytest.fixture
+def player(kraty: Emulator) -> Emulator:
+    """A Kraty with two players who hold something."""
+    with kraty.client() as client:
+        for name in ("p", "guest"):
+            client.wallet.credit(name, "gold", amount=50)
+            client.inventory.grant(name, "health_potion", quantity=50)
+    return kraty
+
+
+@pytest.fixture
+def broken() -> Iterator[pytest.MonkeyPatch]:
+    """Puts a standard output in place that fails, and takes it away before pytest looks."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
+def break_output(patch: pytest.MonkeyPatch, number: int) -> None:
+    """Let every write to standard output fail with this number."""
+    patch.setattr(sys, "stdout", io.TextIOWrapper(io.BufferedWriter(Broken(number), 1)))
+
+
+def told(capsys: pytest.CaptureFixture[str]) -> Any:
+    """The error that was told as JSON."""
+    return json.loads(capsys.readouterr().err.splitlines()[-1])["error"]
+
+
+class TestUnwritten:
+    """The result cannot be written."""
+
+    @pytest.mark.parametrize("arguments", WRITES, ids=" ".join)
+    def test_what_took_effect_is_told_as_that(
+        self,
+        player: Emulator,
+        capsys: pytest.CaptureFixture[str],
+        broken: pytest.MonkeyPatch,
+        arguments: list[str],
+    ) -> None:
+        """A full disk after a write has a status of its own, and the result is not lost."""
+        break_output(broken, errno.ENOSPC)
+
+        assert 7 == main([*arguments, "--json"])
+        error = told(capsys)
+        keys = [seen.idempotency_key for seen in player.requests if seen.idempotency_key]
+        assert (True, False) == (error["took_effect"], error["ambiguous"])
+        assert (keys[-1], 1) == (error["idempotency_key"], error["attempts"])
+        assert "it took effect, but the result cannot be written" in error["message"]
+        assert error["result"]
+
+    def test_people_read_the_result_on_standard_error(
+        self, kraty: Emulator, capsys: pytest.CaptureFixture[str], broken: pytest.MonkeyPatch
+    ) -> None:
+        """They see the key and the table, and are told not to run the command again."""
+        break_output(broken, errno.ENOSPC)
+
+        assert 7 == main(CREDIT)
+        err = capsys.readouterr().err
+        assert f"idempotency key: {kraty.ledger[0].idempotency_key}" in err
+        assert "Do not run it again." in err
+        assert "balance" in err
+
+    @pytest.mark.parametrize("arguments", WRITES, ids=" ".join)
+    def test_a_reader_that_is_gone(
+        self,
+        player: Emulator,
+        capsys: pytest.CaptureFixture[str],
+        broken: pytest.MonkeyPatch,
+        arguments: list[str],
+    ) -> None:
+        """A write succeeded although nobody reads its result; standard error has the key."""
+        break_output(broken, errno.EPIPE)
+
+        assert 0 == main(arguments)
+        keys = [seen.idempotency_key for seen in player.requests if seen.idempotency_key]
+        assert f"It took effect. Idempotency key: {keys[-1]}\n" == capsys.readouterr().err
+
+    @pytest.mark.parametrize(("number", "status"), [(errno.ENOSPC, 1), (errno.EPIPE, 0)])
+    def test_a_read_changes_nothing(
+        self,
+        player: Emulator,
+        capsys: pytest.CaptureFixture[str],
+        broken: pytest.MonkeyPatch,
+        number: int,
+        status: int,
+    ) -> None:
+        """A read that cannot be shown has failed, unless its reader has enough of it."""
+        break_output(broken, number)
+
+        assert status == main(["players", "get", "p"])
+        err = capsys.readouterr().err
+        assert ("Error: the result cannot be written" in err) == bool(status)
+        assert "took effect" not in err
+
+    @pytest.mark.parametrize(("number", "status"), [(errno.ENOSPC, 7), (errno.EPIPE, 6)])
+    def test_an_import(
+        self,
+        kraty: Emulator,
+        capsys: pytest.CaptureFixture[str],
+        broken: pytest.MonkeyPatch,
+        number: int,
+        status: int,
+    ) -> None:
+        """An import is done although its report cannot be written; failed rows still count."""
+        Path("w.csv").write_text("externalPlayerId,economyKey,amount\np,gold,5\np,none,5\n")
+        break_output(broken, number)
+
+        assert status == main(["--json", "migrate", "wallet", "w.csv"])
+        assert 5 == kraty.balance("p", "gold")
+        if status == 7:
+            result = told(capsys)["result"]
+            assert (1, 1) == (result["applied"], result["failed"])
+
+    def test_as_processes(self, kraty: Emulator) -> None:
+        """A full device, a closed pipe and a closed descriptor, each with nothing left to flush."""
+        reader, writer = os.pipe()
+        os.close(reader)
+        command = [sys.executable, "-W", "error", "-c", RUN, *CREDIT]
+        with Path("/dev/full").open("wb") as full:
+            full_disk, gone = (
+                subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, text=True)
+                for stdout in (full, writer)
+            )
+            os.close(writer)
+            closed = subprocess.Popen(
+                ["/bin/sh", "-c", 'exec "$@" >&-', "sh", *command],
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            said = [each.communicate(timeout=PATIENCE)[1] for each in (full_disk, gone, closed)]
+
+        assert [7, 0, 7] == [each.returncode for each in (full_disk, gone, closed)]
+        keys = {entry.idempotency_key for entry in kraty.ledger}
+        assert keys == {each.split("ey: ")[1].split()[0] for each in said}
+        assert "No space left on device" in said[0]
+        assert "it is closed" in said[2]
+        assert not any("Exception ignored" in each for each in said)
+
+    def test_a_closed_standard_error(self, kraty: Emulator) -> None:
+        """A command whose complaints nobody can read does what it was asked."""
+        command = ["/bin/sh", "-c", 'exec "$@" 2>&-', "sh", sys.executable, "-c", RUN, *CREDIT]
+        repeat = [*command, "--idempotency-key", "r"]
+        for _ in range(2):  # the second is said to be a repeat
+            done = subprocess.run(repeat, capture_output=True, timeout=PATIENCE, check=False)
+            assert (0, True) == (done.returncode, b"balance" in done.stdout)
+        assert 5 == kraty.balance("p", "gold")
+
+
+class TestSent:
+    """An error after something was sent is no mistake in the command."""
+
+    def test_a_defect_after_the_answer(
+        self,
+        kraty: Emulator,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """What nobody expected after an attempt is told with the key, as possibly done."""
+
+        def fail(*arguments: object) -> None:
+            raise TypeError("a defect")
+
+        monkeypatch.setattr("kraty_admin.cli._commands._done", fail)
+
+        assert 1 == main([*CREDIT, "--json"])
+        error = told(capsys)
+        assert ("failed", True, 1) == (error["code"], error["ambiguous"], error["attempts"])
+        assert kraty.ledger[0].idempotency_key == error["idempotency_key"]
+        assert {"code": "TypeError", "message": "a defect"} == error["cause"]
+
+    def test_an_interruption_before_the_first_attempt(
+        self,
+        kraty: Emulator,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """Ctrl-C before anything was sent had no effect."""
+
+        def interrupted(*arguments: object, idempotency_key: str, **options: object) -> None:
+            error = KeyboardInterrupt()
+            call = CallInfo(idempotency_key=idempotency_key, attempts=0, ambiguous=False)
+            vars(error)["kraty_call"] = call
+            raise error
+
+        monkeypatch.setattr("kraty_server_api.resources.wallet.Wallet.credit", interrupted)
+
+        assert 130 == main([*CREDIT, "--json"])
+        error = told(capsys)
+        assert (False, 0) == (error["ambiguous"], error["attempts"])
+        assert 130 == main(CREDIT)
+        assert "Nothing was sent." in capsys.readouterr().err
+
+
+class TestAdvice:
+    """What people are told to do."""
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            pytest.param(
+                ["wallet", "debit", "p", "gold", "500"],
+                "Check the player's balances, items and ban: kraty-admin players get PLAYER",
+                id="conflict",
+            ),
+            pytest.param(
+                ["wallet", "credit", "p", "none", "5"], "would be refused again", id="refused"
+            ),
+        ],
+    )
+    def test_what_a_repeat_cannot_change(
+        self,
+        player: Emulator,
+        capsys: pytest.CaptureFixture[str],
+        arguments: list[str],
+        said: str,
+    ) -> None:
+        """A refusal that will stand gives no advice to repeat the command."""
+        assert main(arguments) in (1, 4)
+        err = capsys.readouterr().err
+        assert said in err
+        assert "try again" not in err.lower()
+        assert "--idempotency-key" not in err
+
+    def test_a_host_that_cannot_be_reached(
+        self, kraty: Emulator, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """The error names the host, each detail on a line, and until when to repeat."""
+        nowhere = ("--base-url", "http://127.0.0.1:9", "--deadline", "0.3", "--yes")
+
+        assert 5 == main([*nowhere, *CREDIT])
+        lines = capsys.readouterr().err.splitlines()
+        assert any(line.startswith("  call: wallet.credit, ") for line in lines)
+        assert any(line.startswith("  idempotency key: ") for line in lines)
+        assert "127.0.0.1:9 could not be reached. Are the base URL and the network right?" in lines
+        assert lines[-1].endswith("within 23 hours.")
+
+    def test_an_import_that_stopped(
+        self, kraty: Emulator, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Programs get the facts of the call that stopped the import."""
+        Path("w.csv").write_text("externalPlayerId,economyKey,amount\np,gold,5\n")
+        kraty.faults.add(Fault("drop"), operation="migrate.wallet", times=None)
+
+        deadline = ("--deadline", "0.5", "--json")
+        assert 5 == main([*deadline, "migrate", "wallet", "w.csv", "--patience", "0"])
+        error = told(capsys)
+        assert ("import_stopped", True) == (error["code"], error["ambiguous"])
+        assert error["attempts"] >= 1
+        assert error["idempotency_key"]
+        assert error["cause"]["code"] not in ("", "network_error")
+
+
+class TestKnownKeys:
+    """Which game a key is for is asked once."""
+
+    @pytest.fixture
+    def live(self, kraty: Emulator, monkeypatch: pytest.MonkeyPatch) -> Emulator:
+        monkeypatch.setenv("KRATY_SERVER_KEY", LIVE_KEY)
+        return kraty
+
+    def pings(self, kraty: Emulator) -> int:
+        return sum(seen.operation == "health.ping" for seen in kraty.requests)
+
+    def test_the_second_question_needs_no_request(
+        self, live: Emulator, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """The answer is kept for the user alone, and without the key."""
+        for _ in range(2):
+            assert 2 == main(CREDIT)
+            assert "live environment, studio studio_1, game game_1" in capsys.readouterr().err
+        assert 1 == self.pings(live)
+
+        (file,) = Path(os.environ["XDG_CACHE_HOME"]).rglob("*.json")
+        assert (0o600, 0o700) == tuple(
+            stat.S_IMODE(each.stat().st_mode) for each in (file, file.parent)
+        )
+        assert LIVE_KEY.encode() not in file.read_bytes()
+        assert LIVE_KEY not in str(file)
+
+    @pytest.mark.parametrize("damage", [b"", b"{}", b"[1]", b"\xff", b"[" * 100_000])
+    def test_a_damaged_file_is_no_answer(self, live: Emulator, damage: bytes) -> None:
+        """Kraty is asked again, and the file is replaced."""
+        main(CREDIT)
+        (file,) = Path(os.environ["XDG_CACHE_HOME"]).rglob("*.json")
+        file.write_bytes(damage)
+        for _ in range(2):
+            assert 2 == main(CREDIT)
+        assert 2 == self.pings(live)
+
+    def test_another_key_is_asked_about(
+        self, live: Emulator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A test key is not taken for the live key, nor the other way round."""
+        monkeypatch.setenv("KRATY_SERVER_KEY", TEST_KEY)
+        assert 0 == main(CREDIT)
+        monkeypatch.setenv("KRATY_SERVER_KEY", LIVE_KEY)
+        assert 2 == main(CREDIT)
+        assert 2 == self.pings(live)
+
+    def test_without_a_folder(self, live: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The command works where nothing can be kept."""
+        monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")
+        for _ in range(2):
+            assert 2 == main(CREDIT)
+        assert 2 == self.pings(live)
+
+    def test_yes_asks_nothing(self, live: Emulator) -> None:
+        """With --yes the write is the only request."""
+        assert 0 == main(["--yes", *CREDIT])
+        assert ["wallet.credit"] == [seen.operation for seen in live.requests]
+
+    def test_a_failing_question_is_not_a_failing_write(
+        self, live: Emulator, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """It says what was asked, and that nothing was changed."""
+        fault = Fault("status", status=403, code="forbidden")
+        live.faults.add(fault, operation="health.ping", times=None)
+
+        assert 1 == main([*CREDIT, "--json"])
+        error = told(capsys)
+        assert "Kraty was asked which game the key is for, and failed" in error["message"]
+        assert (None, False) == (error["idempotency_key"], error["ambiguous"])
+        assert "forbidden" == error["cause"]["code"]
+        assert 1 == main(CREDIT)
+        assert "Nothing was changed." in capsys.readouterr().err
