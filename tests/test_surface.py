@@ -79,7 +79,20 @@ METHODS: Final = {
     "migrate.wallet": "(rows, *, idempotency_key=None)",
     "migrate.inventory": "(rows, *, idempotency_key=None)",
     "health.ping": "()",
+    "leaderboards.submit_score": (
+        "(external_player_id, key, value, *, segment=None, idempotency_key=None)"
+    ),
+    "events.report_progress": (
+        "(external_player_id, event_key, attempt_id, *, mode, metric_value=None, metrics=None,"
+        " occurred_at=None, idempotency_key=None)"
+    ),
+    "events.finish": "(external_player_id, event_key, attempt_id, *, idempotency_key=None)",
+    "players.set_identity": ("(external_player_id, *, name, avatar=UNSET, idempotency_key=None)"),
+    "players.friends": "(external_player_id)",
+    "players.friend_requests": "(external_player_id)",
+    "players.blocks": "(external_player_id)",
 }
+METHOD_ALIASES: Final = {"events.progress": "events.report_progress"}
 IMPORTS: Final[dict[str, str]] = dict.fromkeys(
     ("migrate.import_players", "migrate.import_wallet", "migrate.import_inventory"),
     "(rows, *, mapping=None, preset=None, read_options=None, sum_duplicates=False, failures=None,"
@@ -118,6 +131,7 @@ ERROR_CODES: Final = [
     "not_found",
     "validation_failed",
     "invalid_metric",
+    "score_not_supported",
     "conflict",
     "idempotency_conflict",
     "event_disabled",
@@ -202,6 +216,15 @@ def test_each_argument_is_described(sync: KratyAdmin, twin: KratyAdminAsync, nam
         assert list(inspect.signature(method).parameters) == described
 
 
+@pytest.mark.parametrize(("alias", "name"), METHOD_ALIASES.items())
+def test_an_alias_is_the_method(
+    sync: KratyAdmin, twin: KratyAdminAsync, alias: str, name: str
+) -> None:
+    """An alias is the method under another name."""
+    for kraty in (sync, twin):
+        assert operation_of(kraty, alias) == operation_of(kraty, name)
+
+
 def test_there_are_no_other_methods(sync: KratyAdmin, twin: KratyAdminAsync) -> None:
     """Each resource has the methods of the reference and nothing else."""
     for kraty in (sync, twin):
@@ -210,7 +233,7 @@ def test_there_are_no_other_methods(sync: KratyAdmin, twin: KratyAdminAsync) -> 
             for resource in RESOURCES
             for method in public(dir(getattr(kraty, resource)))
         }
-        assert METHODS.keys() | IMPORTS.keys() == names
+        assert METHODS.keys() | IMPORTS.keys() | METHOD_ALIASES.keys() == names
 
 
 def test_there_are_no_other_attributes_of_a_client(sync: KratyAdmin, twin: KratyAdminAsync) -> None:

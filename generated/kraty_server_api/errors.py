@@ -17,6 +17,7 @@ ErrorCode = Literal[
     "not_found",
     "validation_failed",
     "invalid_metric",
+    "score_not_supported",
     "conflict",
     "idempotency_conflict",
     "event_disabled",
@@ -36,6 +37,7 @@ ERROR_CODES: Final[frozenset[str]] = frozenset(
         "not_found",
         "validation_failed",
         "invalid_metric",
+        "score_not_supported",
         "conflict",
         "idempotency_conflict",
         "event_disabled",
@@ -96,6 +98,11 @@ class ErrorCodeProperties:
     def is_invalid_metric(self) -> bool:
         """Whether the code is `invalid_metric`."""
         return self.code == "invalid_metric"
+
+    @property
+    def is_score_not_supported(self) -> bool:
+        """Whether the code is `score_not_supported`."""
+        return self.code == "score_not_supported"
 
     @property
     def is_conflict(self) -> bool:

@@ -66,8 +66,8 @@ UNDOCUMENTED: Final = KeyLifetime(
     name="undocumented",
     repeat_within_hours=24,
     doc=(
-        "How long the platform keeps the keys of rows is not documented. Do not rely on them more "
-        "than 24 hours after the first call."
+        "How long the platform keeps idempotency keys of this operation is not documented. Do not "
+        "rely on them more than 24 hours after the first call."
     ),
 )
 
@@ -86,5 +86,9 @@ KEY_LIFETIMES: Final[Mapping[str, KeyLifetime]] = {
     "migrate.wallet": UNDOCUMENTED,
     "migrate.inventory": UNDOCUMENTED,
     "players.delete": STATE,
+    "leaderboards.submit_score": UNDOCUMENTED,
+    "events.report_progress": UNDOCUMENTED,
+    "events.finish": UNDOCUMENTED,
+    "players.set_identity": UNDOCUMENTED,
 }
 """The lifetime for each write, by its name in `RequestInfo.operation`."""

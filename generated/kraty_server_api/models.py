@@ -38,6 +38,21 @@ __all__ = [
     "MigrateFailure",
     "MigrateOutcome",
     "WebhookEvent",
+    "SubmittedScore",
+    "Attempt",
+    "MilestoneFired",
+    "AttemptProgress",
+    "FinishedAttempt",
+    "SyntheticIdentity",
+    "PlayerIdentityOverride",
+    "PlayerIdentity",
+    "Friend",
+    "Friends",
+    "FriendRequestPlayer",
+    "FriendRequest",
+    "FriendRequests",
+    "BlockedPlayer",
+    "Blocks",
     "ApiKeyEnvironment",
     "GrantKind",
     "GrantStatus",
@@ -47,6 +62,10 @@ __all__ = [
     "DeletionReason",
     "DeletionStatus",
     "WebhookEventName",
+    "AttemptStatus",
+    "ProgressMode",
+    "AttemptOutcome",
+    "FriendRequestDirection",
 ]
 
 ApiKeyEnvironment = Literal["live", "test"]
@@ -84,6 +103,18 @@ WebhookEventName = Literal[
     "wallet.changed",
 ]
 """What happened. New names may appear."""
+
+AttemptStatus = Literal["completed", "expired", "force_completed", "in_progress"]
+"""What became of an attempt."""
+
+ProgressMode = Literal["increment", "set"]
+"""How values are reported: `set` replaces a value, `increment` adds to it."""
+
+AttemptOutcome = Literal["completed", "expired"]
+"""How an attempt ended: `completed` in time, or `expired`."""
+
+FriendRequestDirection = Literal["incoming", "outgoing"]
+"""Whether the player received the request or sent it."""
 
 
 class ApiKey(Model):
@@ -923,6 +954,301 @@ class WebhookEvent(Model):
         return self._read("data", decoding.as_map(decoding.as_any))
 
 
+class SubmittedScore(Model):
+    """A player's place on a leaderboard."""
+
+    @property
+    def leaderboard_id(self) -> str:
+        """Id of the leaderboard."""
+        return self._read("leaderboardId", decoding.as_str)
+
+    @property
+    def score(self) -> float:
+        """The player's score now."""
+        return self._read("score", decoding.as_float)
+
+    @property
+    def rank(self) -> int | None:
+        """The player's rank, from 1; null if the leaderboard has no rank for the player."""
+        return self._read_optional("rank", decoding.as_int)
+
+
+class Attempt(Model):
+    """A player's attempt at an event."""
+
+    @property
+    def id(self) -> str:
+        """Id of the attempt."""
+        return self._read("id", decoding.as_str)
+
+    @property
+    def event_id(self) -> str:
+        """Id of the event."""
+        return self._read("eventId", decoding.as_str)
+
+    @property
+    def event_window_id(self) -> str:
+        """Id of the event's window."""
+        return self._read("eventWindowId", decoding.as_str)
+
+    @property
+    def leaderboard_id(self) -> str:
+        """Id of the leaderboard that the attempt counts for."""
+        return self._read("leaderboardId", decoding.as_str)
+
+    @property
+    def player_id(self) -> str:
+        """The platform's id of the player."""
+        return self._read("playerId", decoding.as_str)
+
+    @property
+    def started_at(self) -> datetime:
+        """When it began."""
+        return self._read("startedAt", decoding.as_datetime)
+
+    @property
+    def ends_at(self) -> datetime:
+        """When it ends, finished or not."""
+        return self._read("endsAt", decoding.as_datetime)
+
+    @property
+    def completed_at(self) -> datetime | None:
+        """When it was finished."""
+        return self._read_optional("completedAt", decoding.as_datetime)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The values that count, by metric."""
+        return self._read("metrics", decoding.as_map(decoding.as_float))
+
+    @property
+    def metrics_raw(self) -> dict[str, float]:
+        """The values as reported, by metric."""
+        return self._read("metricsRaw", decoding.as_map(decoding.as_float))
+
+    @property
+    def score(self) -> float:
+        """The score of these values."""
+        return self._read("score", decoding.as_float)
+
+    @property
+    def status(self) -> AttemptStatus | str:
+        """What became of an attempt."""
+        return self._read("status", decoding.as_str)
+
+
+class MilestoneFired(Model):
+    """A milestone that a report has reached."""
+
+    @property
+    def key(self) -> str:
+        """Key of the milestone."""
+        return self._read("key", decoding.as_str)
+
+    @property
+    def grants(self) -> list[Grant]:
+        """What it paid out."""
+        return self._read("grants", decoding.as_list(decoding.as_model(Grant)))
+
+
+class AttemptProgress(Model):
+    """An attempt after a report."""
+
+    @property
+    def attempt(self) -> Attempt:
+        """A player's attempt at an event."""
+        return self._read("attempt", decoding.as_model(Attempt))
+
+    @property
+    def milestones_fired(self) -> list[MilestoneFired]:
+        """The milestones that this report has reached."""
+        return self._read("milestonesFired", decoding.as_list(decoding.as_model(MilestoneFired)))
+
+
+class FinishedAttempt(Model):
+    """An attempt that has ended."""
+
+    @property
+    def attempt(self) -> Attempt:
+        """A player's attempt at an event."""
+        return self._read("attempt", decoding.as_model(Attempt))
+
+    @property
+    def outcome(self) -> AttemptOutcome | str:
+        """How an attempt ended: `completed` in time, or `expired`."""
+        return self._read("outcome", decoding.as_str)
+
+
+class SyntheticIdentity(Model):
+    """The name and avatar that are shown for a player."""
+
+    @property
+    def name(self) -> str:
+        """The name."""
+        return self._read("name", decoding.as_str)
+
+    @property
+    def avatar(self) -> str | None:
+        """The avatar, if there is one."""
+        return self._read_optional("avatar", decoding.as_str)
+
+
+class PlayerIdentityOverride(Model):
+    """A player's identity after a change."""
+
+    @property
+    def external_player_id(self) -> str:
+        """Your own id of the player."""
+        return self._read("externalPlayerId", decoding.as_str)
+
+    @property
+    def synthetic_identity(self) -> SyntheticIdentity:
+        """The name and avatar that are shown for a player."""
+        return self._read("syntheticIdentity", decoding.as_model(SyntheticIdentity))
+
+
+class PlayerIdentity(Model):
+    """What other players see of a player."""
+
+    @property
+    def name(self) -> str:
+        """The name."""
+        return self._read("name", decoding.as_str)
+
+    @property
+    def avatar(self) -> str | None:
+        """The avatar."""
+        return self._read_optional("avatar", decoding.as_str)
+
+    @property
+    def country(self) -> str | None:
+        """The country, as an ISO 3166 code of two letters."""
+        return self._read_optional("country", decoding.as_str)
+
+
+class Friend(Model):
+    """A friend of a player."""
+
+    @property
+    def external_player_id(self) -> str:
+        """Your own id of the friend."""
+        return self._read("externalPlayerId", decoding.as_str)
+
+    @property
+    def display_identity(self) -> PlayerIdentity | None:
+        """The name and avatar; null if the player has none."""
+        return self._read_optional("displayIdentity", decoding.as_model(PlayerIdentity))
+
+    @property
+    def friends_since(self) -> datetime:
+        """When they became friends."""
+        return self._read("friendsSince", decoding.as_datetime)
+
+    @property
+    def online(self) -> bool:
+        """Whether the friend is online."""
+        return self._read("online", decoding.as_bool)
+
+    @property
+    def last_active_at(self) -> datetime | None:
+        """When the friend was last active; null if that is not known."""
+        return self._read_optional("lastActiveAt", decoding.as_datetime)
+
+    @property
+    def status(self) -> str | None:
+        """What the game client says about the friend, such as `in_match`."""
+        return self._read_optional("status", decoding.as_str)
+
+
+class Friends(Model):
+    """A player's friends."""
+
+    @property
+    def friends(self) -> list[Friend]:
+        """The friends."""
+        return self._read("friends", decoding.as_list(decoding.as_model(Friend)))
+
+
+class FriendRequestPlayer(Model):
+    """The other player of a friend request."""
+
+    @property
+    def external_player_id(self) -> str:
+        """Your own id of the player."""
+        return self._read("externalPlayerId", decoding.as_str)
+
+    @property
+    def display_identity(self) -> PlayerIdentity | None:
+        """The name and avatar; null if the player has none."""
+        return self._read_optional("displayIdentity", decoding.as_model(PlayerIdentity))
+
+
+class FriendRequest(Model):
+    """A friend request that nobody has answered yet."""
+
+    @property
+    def request_id(self) -> str:
+        """Id of the request."""
+        return self._read("requestId", decoding.as_str)
+
+    @property
+    def direction(self) -> FriendRequestDirection | str:
+        """Whether the player received the request or sent it."""
+        return self._read("direction", decoding.as_str)
+
+    @property
+    def player(self) -> FriendRequestPlayer:
+        """The other player of a friend request."""
+        return self._read("player", decoding.as_model(FriendRequestPlayer))
+
+    @property
+    def created_at(self) -> datetime:
+        """When it was sent."""
+        return self._read("createdAt", decoding.as_datetime)
+
+
+class FriendRequests(Model):
+    """A player's open friend requests."""
+
+    @property
+    def incoming(self) -> list[FriendRequest]:
+        """The requests that the player has received."""
+        return self._read("incoming", decoding.as_list(decoding.as_model(FriendRequest)))
+
+    @property
+    def outgoing(self) -> list[FriendRequest]:
+        """The requests that the player has sent."""
+        return self._read("outgoing", decoding.as_list(decoding.as_model(FriendRequest)))
+
+
+class BlockedPlayer(Model):
+    """A player whom another one has blocked."""
+
+    @property
+    def external_player_id(self) -> str:
+        """Your own id of the blocked player."""
+        return self._read("externalPlayerId", decoding.as_str)
+
+    @property
+    def display_identity(self) -> PlayerIdentity | None:
+        """The name and avatar; null if the player has none."""
+        return self._read_optional("displayIdentity", decoding.as_model(PlayerIdentity))
+
+    @property
+    def blocked_at(self) -> datetime:
+        """When they were blocked."""
+        return self._read("blockedAt", decoding.as_datetime)
+
+
+class Blocks(Model):
+    """The players whom a player has blocked."""
+
+    @property
+    def blocked(self) -> list[BlockedPlayer]:
+        """The blocked players."""
+        return self._read("blocked", decoding.as_list(decoding.as_model(BlockedPlayer)))
+
+
 # Reprs, tracebacks and pickles name the public module.
 for _model in (
     Model,
@@ -952,6 +1278,21 @@ for _model in (
     MigrateFailure,
     MigrateOutcome,
     WebhookEvent,
+    SubmittedScore,
+    Attempt,
+    MilestoneFired,
+    AttemptProgress,
+    FinishedAttempt,
+    SyntheticIdentity,
+    PlayerIdentityOverride,
+    PlayerIdentity,
+    Friend,
+    Friends,
+    FriendRequestPlayer,
+    FriendRequest,
+    FriendRequests,
+    BlockedPlayer,
+    Blocks,
 ):
     _model.__module__ = "kraty_admin.models"
 del _model

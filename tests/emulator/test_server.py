@@ -66,7 +66,7 @@ def client(kraty: Emulator, key: str | None = None) -> httpx.Client:
 # --- over HTTP -------------------------------------------------------------
 
 
-def test_every_operation_answers_over_http(http: httpx.Client) -> None:
+def test_every_operation_answers_over_http(kraty: Emulator, http: httpx.Client) -> None:
     """Each operation is called once and answers as the contract describes it."""
     entries = [{"type": "currency", "currencyKey": "gold", "amount": 5}]
     row = {"externalPlayerId": "p_1", "idempotencyKey": "k"}
@@ -105,6 +105,18 @@ def test_every_operation_answers_over_http(http: httpx.Client) -> None:
         "/migrate/inventory",
         {"rows": [{**row, "itemKey": "starter_chest", "quantity": 5}]},
     )
+    attempt = kraty.game_client.start_attempt("alice", "quick_brawl")
+    attempts = f"/players/alice/events/quick_brawl/attempts/{attempt}"
+    call("reportProgress", f"{attempts}/progress", {"mode": "set", "metricValue": 5})
+    call("finishAttempt", f"{attempts}/finish")
+    values = {"externalId": "alice", "key": "all_time", "gameId": "game_1"}
+    values |= {"eventKey": "quick_brawl", "itemKey": "health_potion", "economyKey": "gold"}
+    for path, item in CONTRACT["paths"].items():
+        for operation in item.values():
+            if operation["operationId"] not in {*done, "exportPlayer", "deletePlayer"}:
+                media = operation.get("requestBody", {}).get("content", {})
+                example = media.get("application/json", {}).get("example")
+                call(operation["operationId"], path.format_map(values), example)
     call("exportPlayer", "/players/alice/export")
     call("deletePlayer", "/players/alice/delete", {"reason": "test"})
     assert set(done) == set(OPERATIONS)

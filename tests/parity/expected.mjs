@@ -19,6 +19,7 @@ const post = (path, fields, defaults = {}) => ({
 });
 
 const item = ["quantity", "reason", "sourceRefId", KEY];
+const attempt = "/players/{externalId}/events/{eventKey}/attempts/{attemptId}";
 const currency = ["amount", "reason", "sourceRefId", KEY];
 
 // Fields in the order in which they are documented to go out.
@@ -52,6 +53,27 @@ const operations = {
   "migrate.wallet": post("/migrate/wallet", ["rows", KEY]),
   "migrate.inventory": post("/migrate/inventory", ["rows", KEY]),
   "health.ping": get("/ping"),
+  "leaderboards.submit_score": post("/leaderboards/{key}/score", [
+    "externalPlayerId",
+    "value",
+    "segment",
+    KEY,
+  ]),
+  "events.report_progress": post(`${attempt}/progress`, [
+    "mode",
+    "metricValue",
+    "metrics",
+    "occurredAt",
+    KEY,
+  ]),
+  "events.finish": post(`${attempt}/finish`, [KEY]),
+  "players.set_identity": {
+    ...post("/players/{externalId}/identity", ["name", "avatar", KEY]),
+    method: "PUT",
+  },
+  "players.friends": get("/players/{externalId}/friends"),
+  "players.friend_requests": get("/players/{externalId}/friends/requests"),
+  "players.blocks": get("/players/{externalId}/blocks"),
 };
 
 function request({ id, operation: name, js }, generatedKey) {
@@ -80,7 +102,7 @@ function request({ id, operation: name, js }, generatedKey) {
   }
   const body = {};
   for (const field of operation.fields) {
-    const value = values[field] ?? operation.defaults[field];
+    const value = field in values ? values[field] : operation.defaults[field];
     if (value !== undefined) body[field] = value;
   }
   body[KEY] ??= generatedKey;

@@ -28,5 +28,12 @@ NAMES: Final[Mapping[str, str]] = {
     "migrateInventory": "migrate.inventory",
     "deletePlayer": "players.delete",
     "exportPlayer": "players.export",
+    "submitScore": "leaderboards.submit_score",
+    "reportProgress": "events.report_progress",
+    "finishAttempt": "events.finish",
+    "setIdentity": "players.set_identity",
+    "listFriends": "players.friends",
+    "listFriendRequests": "players.friend_requests",
+    "listBlocks": "players.blocks",
 }
 """The SDK's name of each operation of the contract, as in `RequestInfo.operation`."""

@@ -10,11 +10,12 @@ from kraty_server_api import checks as _checks
 from kraty_server_api.operation import (
     Operation,
 )
+from kraty_server_api.unset import UNSET, Unset
 
 from .. import lifetimes as _lifetimes
 from .. import models as _models
 
-__all__ = ["get_player", "ban_player", "unban_player", "merge_players"]
+__all__ = ["get_player", "ban_player", "unban_player", "merge_players", "set_identity"]
 
 
 def get_player(
@@ -109,4 +110,32 @@ def merge_players(
             from_external_player_id,
             to_external_player_id,
         ),
+    )
+
+
+def set_identity(
+    external_player_id: str,
+    *,
+    name: str,
+    avatar: str | Unset | None = UNSET,
+    idempotency_key: str | None = None,
+) -> Operation[_models.PlayerIdentityOverride]:
+    """Set the name and avatar that are shown for a player."""
+    _path = (
+        "/players/" + _checks.path_segment("external_player_id", external_player_id) + "/identity"
+    )
+    _body: dict[str, Any] = {}
+    _body["name"] = _checks.string("name", name, min_length=1)
+    if avatar is not UNSET:
+        _body["avatar"] = None if avatar is None else _checks.string("avatar", avatar)
+    if idempotency_key is not None:
+        _body["idempotencyKey"] = _checks.string("idempotency_key", idempotency_key, min_length=1)
+    return Operation(
+        name="players.set_identity",
+        method="PUT",
+        path=_path,
+        body=_body,
+        result=_models.PlayerIdentityOverride,
+        key_lifetime=_lifetimes.UNDOCUMENTED,
+        players=(external_player_id,),
     )

@@ -16,8 +16,10 @@ from kraty_server_api.operation import (
 
 from .. import lifetimes as _lifetimes
 from .. import models as _models
+from .events import AsyncOutboxEvents, OutboxEvents
 from .grants import AsyncOutboxGrants, OutboxGrants
 from .inventory import AsyncOutboxInventory, OutboxInventory
+from .leaderboards import AsyncOutboxLeaderboards, OutboxLeaderboards
 from .lobbies import AsyncOutboxLobbies, OutboxLobbies
 from .migrate import AsyncOutboxMigrate, OutboxMigrate
 from .players import AsyncOutboxPlayers, OutboxPlayers
@@ -42,6 +44,10 @@ class OutboxResources:
         """Single players, for support tools and data protection."""
         self.migrate: OutboxMigrate = OutboxMigrate(call)
         """Bulk import from other platforms."""
+        self.leaderboards: OutboxLeaderboards = OutboxLeaderboards(call)
+        """Scores that your own backend reports."""
+        self.events: OutboxEvents = OutboxEvents(call)
+        """Progress in events that your own backend reports."""
 
 
 class AsyncOutboxResources:
@@ -60,6 +66,10 @@ class AsyncOutboxResources:
         """Single players, for support tools and data protection."""
         self.migrate: AsyncOutboxMigrate = AsyncOutboxMigrate(call)
         """Bulk import from other platforms."""
+        self.leaderboards: AsyncOutboxLeaderboards = AsyncOutboxLeaderboards(call)
+        """Scores that your own backend reports."""
+        self.events: AsyncOutboxEvents = AsyncOutboxEvents(call)
+        """Progress in events that your own backend reports."""
 
 
 def _create_grant(path: str, body: dict[str, Any] | None) -> Operation[_models.Grant]:
@@ -224,6 +234,52 @@ def _delete_player(path: str, body: dict[str, Any] | None) -> Operation[_models.
     )
 
 
+def _submit_score(path: str, body: dict[str, Any] | None) -> Operation[_models.SubmittedScore]:
+    return Operation(
+        name="leaderboards.submit_score",
+        method="POST",
+        path=path,
+        body=body,
+        result=_models.SubmittedScore,
+        key_lifetime=_lifetimes.UNDOCUMENTED,
+    )
+
+
+def _report_progress(path: str, body: dict[str, Any] | None) -> Operation[_models.AttemptProgress]:
+    return Operation(
+        name="events.report_progress",
+        method="POST",
+        path=path,
+        body=body,
+        result=_models.AttemptProgress,
+        key_lifetime=_lifetimes.UNDOCUMENTED,
+    )
+
+
+def _finish_attempt(path: str, body: dict[str, Any] | None) -> Operation[_models.FinishedAttempt]:
+    return Operation(
+        name="events.finish",
+        method="POST",
+        path=path,
+        body=body,
+        result=_models.FinishedAttempt,
+        key_lifetime=_lifetimes.UNDOCUMENTED,
+    )
+
+
+def _set_identity(
+    path: str, body: dict[str, Any] | None
+) -> Operation[_models.PlayerIdentityOverride]:
+    return Operation(
+        name="players.set_identity",
+        method="PUT",
+        path=path,
+        body=body,
+        result=_models.PlayerIdentityOverride,
+        key_lifetime=_lifetimes.UNDOCUMENTED,
+    )
+
+
 REBUILD: Final[Mapping[str, Callable[[str, dict[str, Any] | None], Operation[Any]]]] = {
     "grants.create": _create_grant,
     "grants.ack": _ack_grant,
@@ -239,5 +295,9 @@ REBUILD: Final[Mapping[str, Callable[[str, dict[str, Any] | None], Operation[Any
     "migrate.wallet": _migrate_wallet,
     "migrate.inventory": _migrate_inventory,
     "players.delete": _delete_player,
+    "leaderboards.submit_score": _submit_score,
+    "events.report_progress": _report_progress,
+    "events.finish": _finish_attempt,
+    "players.set_identity": _set_identity,
 }
 """Rebuilds the operation of a recorded call from its path and body, by the method's name."""

@@ -39,8 +39,8 @@ class OutboxLobbies:
         """Host a lobby that your own matchmaker has put together.
 
         For studios that match players elsewhere and want the event window, the scoring and the
-        bots from the platform. A repeat with the same `key` returns the lobby that the first call
-        created, also with 201.
+        bots from the platform. The event's leaderboard mode must be `lobby_matched`. A repeat with
+        the same `key` returns the lobby that the first call created, also with 201.
 
         The platform keeps the key while it indexes the lobby; for how long is not documented. In
         that time, a repeat with the same key returns the lobby that the first call created. Do not
@@ -52,7 +52,7 @@ class OutboxLobbies:
 
         Args:
             game_id: Id of the game that the key is bound to. Not empty.
-            event_key: Key of the event; its leaderboard mode must be `lobby_matched`. Not empty.
+            event_key: Key of the event. Not empty.
             key: Your id of the lobby, which serves as its idempotency key. Not empty.
             external_player_ids: Your ids of the players in it. Not empty.
             capacity: How many participants fit. From 1 to 2**53-1.
@@ -108,8 +108,8 @@ class AsyncOutboxLobbies:
         """Host a lobby that your own matchmaker has put together.
 
         For studios that match players elsewhere and want the event window, the scoring and the
-        bots from the platform. A repeat with the same `key` returns the lobby that the first call
-        created, also with 201.
+        bots from the platform. The event's leaderboard mode must be `lobby_matched`. A repeat with
+        the same `key` returns the lobby that the first call created, also with 201.
 
         The platform keeps the key while it indexes the lobby; for how long is not documented. In
         that time, a repeat with the same key returns the lobby that the first call created. Do not
@@ -121,7 +121,7 @@ class AsyncOutboxLobbies:
 
         Args:
             game_id: Id of the game that the key is bound to. Not empty.
-            event_key: Key of the event; its leaderboard mode must be `lobby_matched`. Not empty.
+            event_key: Key of the event. Not empty.
             key: Your id of the lobby, which serves as its idempotency key. Not empty.
             external_player_ids: Your ids of the players in it. Not empty.
             capacity: How many participants fit. From 1 to 2**53-1.

@@ -36,8 +36,8 @@ class OutboxMigrate:
         Creates or updates up to 1,000 players. Each row has its own key. A bad row is listed in
         `failures`; the others still apply. No webhooks are sent.
 
-        How long the platform keeps the keys of rows is not documented. Do not rely on them more
-        than 24 hours after the first call.
+        How long the platform keeps idempotency keys of this operation is not documented. Do not
+        rely on them more than 24 hours after the first call.
 
         Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
         sent by `outbox.drain` after that is committed. The same key with the same call returns the
@@ -78,8 +78,8 @@ class OutboxMigrate:
         its own key. A bad row is listed in `failures`; the others still apply. No webhooks are
         sent.
 
-        How long the platform keeps the keys of rows is not documented. Do not rely on them more
-        than 24 hours after the first call.
+        How long the platform keeps idempotency keys of this operation is not documented. Do not
+        rely on them more than 24 hours after the first call.
 
         Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
         sent by `outbox.drain` after that is committed. The same key with the same call returns the
@@ -120,8 +120,8 @@ class OutboxMigrate:
         its own key. A bad row is listed in `failures`; the others still apply. No webhooks are
         sent.
 
-        How long the platform keeps the keys of rows is not documented. Do not rely on them more
-        than 24 hours after the first call.
+        How long the platform keeps idempotency keys of this operation is not documented. Do not
+        rely on them more than 24 hours after the first call.
 
         Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
         sent by `outbox.drain` after that is committed. The same key with the same call returns the
@@ -168,8 +168,8 @@ class AsyncOutboxMigrate:
         Creates or updates up to 1,000 players. Each row has its own key. A bad row is listed in
         `failures`; the others still apply. No webhooks are sent.
 
-        How long the platform keeps the keys of rows is not documented. Do not rely on them more
-        than 24 hours after the first call.
+        How long the platform keeps idempotency keys of this operation is not documented. Do not
+        rely on them more than 24 hours after the first call.
 
         Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
         sent by `outbox.drain` after that is committed. The same key with the same call returns the
@@ -210,8 +210,8 @@ class AsyncOutboxMigrate:
         its own key. A bad row is listed in `failures`; the others still apply. No webhooks are
         sent.
 
-        How long the platform keeps the keys of rows is not documented. Do not rely on them more
-        than 24 hours after the first call.
+        How long the platform keeps idempotency keys of this operation is not documented. Do not
+        rely on them more than 24 hours after the first call.
 
         Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
         sent by `outbox.drain` after that is committed. The same key with the same call returns the
@@ -252,8 +252,8 @@ class AsyncOutboxMigrate:
         its own key. A bad row is listed in `failures`; the others still apply. No webhooks are
         sent.
 
-        How long the platform keeps the keys of rows is not documented. Do not rely on them more
-        than 24 hours after the first call.
+        How long the platform keeps idempotency keys of this operation is not documented. Do not
+        rely on them more than 24 hours after the first call.
 
         Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
         sent by `outbox.drain` after that is committed. The same key with the same call returns the

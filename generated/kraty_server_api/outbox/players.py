@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from kraty_server_api.intent import AsyncRecord, Intent, Record
+from kraty_server_api.unset import UNSET, Unset
 
 from .. import models as _models
 from ..operations import gdpr as _gdpr
@@ -203,6 +204,54 @@ class OutboxPlayers:
             )
         )
 
+    def set_identity(
+        self,
+        external_player_id: str,
+        *,
+        name: str,
+        avatar: str | Unset | None = UNSET,
+        idempotency_key: str | None = None,
+    ) -> Intent[_models.PlayerIdentityOverride]:
+        """Set the name and avatar that are shown for a player.
+
+        Leaderboards and other players see them. The player must exist.
+
+        How long the platform keeps idempotency keys of this operation is not documented. Do not
+        rely on them more than 24 hours after the first call.
+
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
+        sent by `outbox.drain` after that is committed. The same key with the same call returns the
+        intent that is there.
+
+        Args:
+            external_player_id: Your own id of the player. Not empty.
+            name: The name. Not empty.
+            avatar: The avatar. Null removes it. Without this field, the avatar stays. `None` sends
+                null; left out, nothing is sent.
+            idempotency_key: Names this one change. While the platform keeps the key, a repeat with
+                the same body returns the first result, and a repeat with another body is refused
+                with `idempotency_conflict`. Not empty.
+
+        Returns:
+            The intent, whose `result` will be a `PlayerIdentityOverride`: A player's identity
+            after a change.
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was recorded.
+            OutboxConflictError: Another call has been recorded under this key.
+            OutboxTargetError: The database does not say which game the intent is for.
+
+        Source: `setIdentity`, `PUT /players/{externalId}/identity`.
+        """
+        return self._call(
+            _players.set_identity(
+                external_player_id,
+                name=name,
+                avatar=avatar,
+                idempotency_key=idempotency_key,
+            )
+        )
+
 
 class AsyncOutboxPlayers:
     """Single players, for support tools and data protection. Each call becomes an intent."""
@@ -387,6 +436,54 @@ class AsyncOutboxPlayers:
             _players.merge_players(
                 from_external_player_id,
                 to_external_player_id,
+                idempotency_key=idempotency_key,
+            )
+        )
+
+    async def set_identity(
+        self,
+        external_player_id: str,
+        *,
+        name: str,
+        avatar: str | Unset | None = UNSET,
+        idempotency_key: str | None = None,
+    ) -> Intent[_models.PlayerIdentityOverride]:
+        """Set the name and avatar that are shown for a player.
+
+        Leaderboards and other players see them. The player must exist.
+
+        How long the platform keeps idempotency keys of this operation is not documented. Do not
+        rely on them more than 24 hours after the first call.
+
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
+        sent by `outbox.drain` after that is committed. The same key with the same call returns the
+        intent that is there.
+
+        Args:
+            external_player_id: Your own id of the player. Not empty.
+            name: The name. Not empty.
+            avatar: The avatar. Null removes it. Without this field, the avatar stays. `None` sends
+                null; left out, nothing is sent.
+            idempotency_key: Names this one change. While the platform keeps the key, a repeat with
+                the same body returns the first result, and a repeat with another body is refused
+                with `idempotency_conflict`. Not empty.
+
+        Returns:
+            The intent, whose `result` will be a `PlayerIdentityOverride`: A player's identity
+            after a change.
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was recorded.
+            OutboxConflictError: Another call has been recorded under this key.
+            OutboxTargetError: The database does not say which game the intent is for.
+
+        Source: `setIdentity`, `PUT /players/{externalId}/identity`.
+        """
+        return await self._call(
+            _players.set_identity(
+                external_player_id,
+                name=name,
+                avatar=avatar,
                 idempotency_key=idempotency_key,
             )
         )

@@ -19,9 +19,11 @@ if TYPE_CHECKING:
         Source,
     )
 
+    from .events import AsyncEvents, Events
     from .grants import AsyncGrants, Grants
     from .health import AsyncHealth, Health
     from .inventory import AsyncInventory, Inventory
+    from .leaderboards import AsyncLeaderboards, Leaderboards
     from .lobbies import AsyncLobbies, Lobbies
     from .migrate import AsyncMigrate, Migrate
     from .players import AsyncPlayers, Players
@@ -83,6 +85,22 @@ class Resources:
     migrate: Migrate = resource(_make_migrate)
     """Bulk import from other platforms."""
 
+    def _make_leaderboards(self) -> Leaderboards:
+        from .leaderboards import Leaderboards
+
+        return Leaderboards(self._call)
+
+    leaderboards: Leaderboards = resource(_make_leaderboards)
+    """Scores that your own backend reports."""
+
+    def _make_events(self) -> Events:
+        from .events import Events
+
+        return Events(self._call)
+
+    events: Events = resource(_make_events)
+    """Progress in events that your own backend reports."""
+
     def _make_health(self) -> Health:
         from .health import Health
 
@@ -101,6 +119,8 @@ class Resources:
             "lobbies",
             "players",
             "migrate",
+            "leaderboards",
+            "events",
             "health",
         ):
             import_module(f"{__name__}.{name}")
@@ -171,6 +191,22 @@ class AsyncResources:
     migrate: AsyncMigrate = resource(_make_migrate)
     """Bulk import from other platforms."""
 
+    def _make_leaderboards(self) -> AsyncLeaderboards:
+        from .leaderboards import AsyncLeaderboards
+
+        return AsyncLeaderboards(self._call)
+
+    leaderboards: AsyncLeaderboards = resource(_make_leaderboards)
+    """Scores that your own backend reports."""
+
+    def _make_events(self) -> AsyncEvents:
+        from .events import AsyncEvents
+
+        return AsyncEvents(self._call)
+
+    events: AsyncEvents = resource(_make_events)
+    """Progress in events that your own backend reports."""
+
     def _make_health(self) -> AsyncHealth:
         from .health import AsyncHealth
 
@@ -189,6 +225,8 @@ class AsyncResources:
             "lobbies",
             "players",
             "migrate",
+            "leaderboards",
+            "events",
             "health",
         ):
             import_module(f"{__name__}.{name}")

@@ -67,12 +67,13 @@ class Grants:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
-            KratyServerError: The server rejected the call or failed. 400: The request does not fit
-                this contract, or names an unknown item or currency. 401: No key, or one that is not
-                valid. 403: The key's permission set is not `server_integration`, or it belongs to
-                another game. 409: The state does not allow it (`conflict`), the key was used for
-                another body (`idempotency_conflict`), or the event is disabled (`event_disabled`).
-                429: Too many requests in this minute.
+            KratyServerError: The server rejected the call or failed. 400: A field is missing, has
+                the wrong type or is out of range (`validation_failed`), or the request names an
+                unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
+                403: The key's permission set is not `server_integration`, or it belongs to another
+                game. 409: The state does not allow it (`conflict`), the key was used for another
+                body (`idempotency_conflict`), or the event is disabled (`event_disabled`). 429: Too
+                many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `createGrant`, `POST /players/{externalId}/grants`.
@@ -116,13 +117,14 @@ class Grants:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
-            KratyServerError: The server rejected the call or failed. 400: The request does not fit
-                this contract, or names an unknown item or currency. 401: No key, or one that is not
-                valid. 403: The key's permission set is not `server_integration`, or it belongs to
-                another game. 404: No such player, grant, event or lobby in this game. 409: The
-                state does not allow it (`conflict`), the key was used for another body
-                (`idempotency_conflict`), or the event is disabled (`event_disabled`). 429: Too many
-                requests in this minute.
+            KratyServerError: The server rejected the call or failed. 400: A field is missing, has
+                the wrong type or is out of range (`validation_failed`), or the request names an
+                unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
+                403: The key's permission set is not `server_integration`, or it belongs to another
+                game. 404: This game has no such player, grant, event, lobby, attempt or
+                leaderboard. 409: The state does not allow it (`conflict`), the key was used for
+                another body (`idempotency_conflict`), or the event is disabled (`event_disabled`).
+                429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `ackGrant`, `POST /players/{externalId}/grants/{grantId}/ack`.
@@ -183,12 +185,13 @@ class AsyncGrants:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
-            KratyServerError: The server rejected the call or failed. 400: The request does not fit
-                this contract, or names an unknown item or currency. 401: No key, or one that is not
-                valid. 403: The key's permission set is not `server_integration`, or it belongs to
-                another game. 409: The state does not allow it (`conflict`), the key was used for
-                another body (`idempotency_conflict`), or the event is disabled (`event_disabled`).
-                429: Too many requests in this minute.
+            KratyServerError: The server rejected the call or failed. 400: A field is missing, has
+                the wrong type or is out of range (`validation_failed`), or the request names an
+                unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
+                403: The key's permission set is not `server_integration`, or it belongs to another
+                game. 409: The state does not allow it (`conflict`), the key was used for another
+                body (`idempotency_conflict`), or the event is disabled (`event_disabled`). 429: Too
+                many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `createGrant`, `POST /players/{externalId}/grants`.
@@ -232,13 +235,14 @@ class AsyncGrants:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
-            KratyServerError: The server rejected the call or failed. 400: The request does not fit
-                this contract, or names an unknown item or currency. 401: No key, or one that is not
-                valid. 403: The key's permission set is not `server_integration`, or it belongs to
-                another game. 404: No such player, grant, event or lobby in this game. 409: The
-                state does not allow it (`conflict`), the key was used for another body
-                (`idempotency_conflict`), or the event is disabled (`event_disabled`). 429: Too many
-                requests in this minute.
+            KratyServerError: The server rejected the call or failed. 400: A field is missing, has
+                the wrong type or is out of range (`validation_failed`), or the request names an
+                unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
+                403: The key's permission set is not `server_integration`, or it belongs to another
+                game. 404: This game has no such player, grant, event, lobby, attempt or
+                leaderboard. 409: The state does not allow it (`conflict`), the key was used for
+                another body (`idempotency_conflict`), or the event is disabled (`event_disabled`).
+                429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `ackGrant`, `POST /players/{externalId}/grants/{grantId}/ack`.

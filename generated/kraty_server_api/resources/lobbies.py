@@ -39,8 +39,8 @@ class Lobbies:
         """Host a lobby that your own matchmaker has put together.
 
         For studios that match players elsewhere and want the event window, the scoring and the
-        bots from the platform. A repeat with the same `key` returns the lobby that the first call
-        created, also with 201.
+        bots from the platform. The event's leaderboard mode must be `lobby_matched`. A repeat with
+        the same `key` returns the lobby that the first call created, also with 201.
 
         The platform keeps the key while it indexes the lobby; for how long is not documented. In
         that time, a repeat with the same key returns the lobby that the first call created. Do not
@@ -48,7 +48,7 @@ class Lobbies:
 
         Args:
             game_id: Id of the game that the key is bound to. Not empty.
-            event_key: Key of the event; its leaderboard mode must be `lobby_matched`. Not empty.
+            event_key: Key of the event. Not empty.
             key: Your id of the lobby, which serves as its idempotency key. Not empty.
             external_player_ids: Your ids of the players in it. Not empty.
             capacity: How many participants fit. From 1 to 2**53-1.
@@ -63,13 +63,14 @@ class Lobbies:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
-            KratyServerError: The server rejected the call or failed. 400: The request does not fit
-                this contract, or names an unknown item or currency. 401: No key, or one that is not
-                valid. 403: The key's permission set is not `server_integration`, or it belongs to
-                another game. 404: No such player, grant, event or lobby in this game. 409: The
-                state does not allow it (`conflict`), the key was used for another body
-                (`idempotency_conflict`), or the event is disabled (`event_disabled`). 429: Too many
-                requests in this minute.
+            KratyServerError: The server rejected the call or failed. 400: A field is missing, has
+                the wrong type or is out of range (`validation_failed`), or the request names an
+                unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
+                403: The key's permission set is not `server_integration`, or it belongs to another
+                game. 404: This game has no such player, grant, event, lobby, attempt or
+                leaderboard. 409: The state does not allow it (`conflict`), the key was used for
+                another body (`idempotency_conflict`), or the event is disabled (`event_disabled`).
+                429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `pushLobby`, `POST /games/{gameId}/events/{eventKey}/lobbies`.
@@ -108,8 +109,8 @@ class Lobbies:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed. 401: No key, or one that is
                 not valid. 403: The key's permission set is not `server_integration`, or it belongs
-                to another game. 404: No such player, grant, event or lobby in this game. 429: Too
-                many requests in this minute.
+                to another game. 404: This game has no such player, grant, event, lobby, attempt or
+                leaderboard. 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `readLobby`, `GET /games/{gameId}/lobbies/{lobbyId}`.
@@ -143,8 +144,8 @@ class AsyncLobbies:
         """Host a lobby that your own matchmaker has put together.
 
         For studios that match players elsewhere and want the event window, the scoring and the
-        bots from the platform. A repeat with the same `key` returns the lobby that the first call
-        created, also with 201.
+        bots from the platform. The event's leaderboard mode must be `lobby_matched`. A repeat with
+        the same `key` returns the lobby that the first call created, also with 201.
 
         The platform keeps the key while it indexes the lobby; for how long is not documented. In
         that time, a repeat with the same key returns the lobby that the first call created. Do not
@@ -152,7 +153,7 @@ class AsyncLobbies:
 
         Args:
             game_id: Id of the game that the key is bound to. Not empty.
-            event_key: Key of the event; its leaderboard mode must be `lobby_matched`. Not empty.
+            event_key: Key of the event. Not empty.
             key: Your id of the lobby, which serves as its idempotency key. Not empty.
             external_player_ids: Your ids of the players in it. Not empty.
             capacity: How many participants fit. From 1 to 2**53-1.
@@ -167,13 +168,14 @@ class AsyncLobbies:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
-            KratyServerError: The server rejected the call or failed. 400: The request does not fit
-                this contract, or names an unknown item or currency. 401: No key, or one that is not
-                valid. 403: The key's permission set is not `server_integration`, or it belongs to
-                another game. 404: No such player, grant, event or lobby in this game. 409: The
-                state does not allow it (`conflict`), the key was used for another body
-                (`idempotency_conflict`), or the event is disabled (`event_disabled`). 429: Too many
-                requests in this minute.
+            KratyServerError: The server rejected the call or failed. 400: A field is missing, has
+                the wrong type or is out of range (`validation_failed`), or the request names an
+                unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
+                403: The key's permission set is not `server_integration`, or it belongs to another
+                game. 404: This game has no such player, grant, event, lobby, attempt or
+                leaderboard. 409: The state does not allow it (`conflict`), the key was used for
+                another body (`idempotency_conflict`), or the event is disabled (`event_disabled`).
+                429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `pushLobby`, `POST /games/{gameId}/events/{eventKey}/lobbies`.
@@ -212,8 +214,8 @@ class AsyncLobbies:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed. 401: No key, or one that is
                 not valid. 403: The key's permission set is not `server_integration`, or it belongs
-                to another game. 404: No such player, grant, event or lobby in this game. 429: Too
-                many requests in this minute.
+                to another game. 404: This game has no such player, grant, event, lobby, attempt or
+                leaderboard. 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `readLobby`, `GET /games/{gameId}/lobbies/{lobbyId}`.

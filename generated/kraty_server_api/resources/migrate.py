@@ -47,8 +47,8 @@ class Migrate:
         Creates or updates up to 1,000 players. Each row has its own key. A bad row is listed in
         `failures`; the others still apply. No webhooks are sent.
 
-        How long the platform keeps the keys of rows is not documented. Do not rely on them more
-        than 24 hours after the first call.
+        How long the platform keeps idempotency keys of this operation is not documented. Do not
+        rely on them more than 24 hours after the first call.
 
         Args:
             rows: The rows. At most 1,000 items.
@@ -60,10 +60,11 @@ class Migrate:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
-            KratyServerError: The server rejected the call or failed. 400: The request does not fit
-                this contract, or names an unknown item or currency. 401: No key, or one that is not
-                valid. 403: The key's permission set is not `server_integration`, or it belongs to
-                another game. 429: Too many requests in this minute.
+            KratyServerError: The server rejected the call or failed. 400: A field is missing, has
+                the wrong type or is out of range (`validation_failed`), or the request names an
+                unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
+                403: The key's permission set is not `server_integration`, or it belongs to another
+                game. 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `migratePlayers`, `POST /migrate/players`.
@@ -87,8 +88,8 @@ class Migrate:
         its own key. A bad row is listed in `failures`; the others still apply. No webhooks are
         sent.
 
-        How long the platform keeps the keys of rows is not documented. Do not rely on them more
-        than 24 hours after the first call.
+        How long the platform keeps idempotency keys of this operation is not documented. Do not
+        rely on them more than 24 hours after the first call.
 
         Args:
             rows: The rows. At most 1,000 items.
@@ -100,10 +101,11 @@ class Migrate:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
-            KratyServerError: The server rejected the call or failed. 400: The request does not fit
-                this contract, or names an unknown item or currency. 401: No key, or one that is not
-                valid. 403: The key's permission set is not `server_integration`, or it belongs to
-                another game. 429: Too many requests in this minute.
+            KratyServerError: The server rejected the call or failed. 400: A field is missing, has
+                the wrong type or is out of range (`validation_failed`), or the request names an
+                unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
+                403: The key's permission set is not `server_integration`, or it belongs to another
+                game. 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `migrateWallet`, `POST /migrate/wallet`.
@@ -127,8 +129,8 @@ class Migrate:
         its own key. A bad row is listed in `failures`; the others still apply. No webhooks are
         sent.
 
-        How long the platform keeps the keys of rows is not documented. Do not rely on them more
-        than 24 hours after the first call.
+        How long the platform keeps idempotency keys of this operation is not documented. Do not
+        rely on them more than 24 hours after the first call.
 
         Args:
             rows: The rows. At most 1,000 items.
@@ -140,10 +142,11 @@ class Migrate:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
-            KratyServerError: The server rejected the call or failed. 400: The request does not fit
-                this contract, or names an unknown item or currency. 401: No key, or one that is not
-                valid. 403: The key's permission set is not `server_integration`, or it belongs to
-                another game. 429: Too many requests in this minute.
+            KratyServerError: The server rejected the call or failed. 400: A field is missing, has
+                the wrong type or is out of range (`validation_failed`), or the request names an
+                unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
+                403: The key's permission set is not `server_integration`, or it belongs to another
+                game. 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `migrateInventory`, `POST /migrate/inventory`.
@@ -180,8 +183,8 @@ class Migrate:
 
         A row without an `idempotencyKey` gets one that is derived from the player: a second
         import of the same rows skips them while the platform keeps the keys. How long the platform
-        keeps the keys of rows is not documented. Do not rely on them more than 24 hours after the
-        first call.
+        keeps idempotency keys of this operation is not documented. Do not rely on them more than 24
+        hours after the first call.
 
         Args:
             rows: The rows, as dicts with the API's names; or the path of a CSV, TSV, JSONL,
@@ -263,8 +266,8 @@ class Migrate:
 
         A row without an `idempotencyKey` gets one that is derived from the player and the
         currency: a second import of the same rows skips them while the platform keeps the keys. How
-        long the platform keeps the keys of rows is not documented. Do not rely on them more than 24
-        hours after the first call.
+        long the platform keeps idempotency keys of this operation is not documented. Do not rely on
+        them more than 24 hours after the first call.
 
         Args:
             rows: The rows, as dicts with the API's names; or the path of a CSV, TSV, JSONL,
@@ -346,8 +349,8 @@ class Migrate:
 
         A row without an `idempotencyKey` gets one that is derived from the player and the item:
         a second import of the same rows skips them while the platform keeps the keys. How long the
-        platform keeps the keys of rows is not documented. Do not rely on them more than 24 hours
-        after the first call.
+        platform keeps idempotency keys of this operation is not documented. Do not rely on them
+        more than 24 hours after the first call.
 
         Args:
             rows: The rows, as dicts with the API's names; or the path of a CSV, TSV, JSONL,
@@ -423,8 +426,8 @@ class AsyncMigrate:
         Creates or updates up to 1,000 players. Each row has its own key. A bad row is listed in
         `failures`; the others still apply. No webhooks are sent.
 
-        How long the platform keeps the keys of rows is not documented. Do not rely on them more
-        than 24 hours after the first call.
+        How long the platform keeps idempotency keys of this operation is not documented. Do not
+        rely on them more than 24 hours after the first call.
 
         Args:
             rows: The rows. At most 1,000 items.
@@ -436,10 +439,11 @@ class AsyncMigrate:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
-            KratyServerError: The server rejected the call or failed. 400: The request does not fit
-                this contract, or names an unknown item or currency. 401: No key, or one that is not
-                valid. 403: The key's permission set is not `server_integration`, or it belongs to
-                another game. 429: Too many requests in this minute.
+            KratyServerError: The server rejected the call or failed. 400: A field is missing, has
+                the wrong type or is out of range (`validation_failed`), or the request names an
+                unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
+                403: The key's permission set is not `server_integration`, or it belongs to another
+                game. 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `migratePlayers`, `POST /migrate/players`.
@@ -463,8 +467,8 @@ class AsyncMigrate:
         its own key. A bad row is listed in `failures`; the others still apply. No webhooks are
         sent.
 
-        How long the platform keeps the keys of rows is not documented. Do not rely on them more
-        than 24 hours after the first call.
+        How long the platform keeps idempotency keys of this operation is not documented. Do not
+        rely on them more than 24 hours after the first call.
 
         Args:
             rows: The rows. At most 1,000 items.
@@ -476,10 +480,11 @@ class AsyncMigrate:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
-            KratyServerError: The server rejected the call or failed. 400: The request does not fit
-                this contract, or names an unknown item or currency. 401: No key, or one that is not
-                valid. 403: The key's permission set is not `server_integration`, or it belongs to
-                another game. 429: Too many requests in this minute.
+            KratyServerError: The server rejected the call or failed. 400: A field is missing, has
+                the wrong type or is out of range (`validation_failed`), or the request names an
+                unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
+                403: The key's permission set is not `server_integration`, or it belongs to another
+                game. 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `migrateWallet`, `POST /migrate/wallet`.
@@ -503,8 +508,8 @@ class AsyncMigrate:
         its own key. A bad row is listed in `failures`; the others still apply. No webhooks are
         sent.
 
-        How long the platform keeps the keys of rows is not documented. Do not rely on them more
-        than 24 hours after the first call.
+        How long the platform keeps idempotency keys of this operation is not documented. Do not
+        rely on them more than 24 hours after the first call.
 
         Args:
             rows: The rows. At most 1,000 items.
@@ -516,10 +521,11 @@ class AsyncMigrate:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
-            KratyServerError: The server rejected the call or failed. 400: The request does not fit
-                this contract, or names an unknown item or currency. 401: No key, or one that is not
-                valid. 403: The key's permission set is not `server_integration`, or it belongs to
-                another game. 429: Too many requests in this minute.
+            KratyServerError: The server rejected the call or failed. 400: A field is missing, has
+                the wrong type or is out of range (`validation_failed`), or the request names an
+                unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
+                403: The key's permission set is not `server_integration`, or it belongs to another
+                game. 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `migrateInventory`, `POST /migrate/inventory`.
@@ -556,8 +562,8 @@ class AsyncMigrate:
 
         A row without an `idempotencyKey` gets one that is derived from the player: a second
         import of the same rows skips them while the platform keeps the keys. How long the platform
-        keeps the keys of rows is not documented. Do not rely on them more than 24 hours after the
-        first call.
+        keeps idempotency keys of this operation is not documented. Do not rely on them more than 24
+        hours after the first call.
 
         Cancelling the import cancels its calls in flight. If you resume it from its journal, it
         sends their rows again under the same keys.
@@ -643,8 +649,8 @@ class AsyncMigrate:
 
         A row without an `idempotencyKey` gets one that is derived from the player and the
         currency: a second import of the same rows skips them while the platform keeps the keys. How
-        long the platform keeps the keys of rows is not documented. Do not rely on them more than 24
-        hours after the first call.
+        long the platform keeps idempotency keys of this operation is not documented. Do not rely on
+        them more than 24 hours after the first call.
 
         Cancelling the import cancels its calls in flight. If you resume it from its journal, it
         sends their rows again under the same keys.
@@ -730,8 +736,8 @@ class AsyncMigrate:
 
         A row without an `idempotencyKey` gets one that is derived from the player and the item:
         a second import of the same rows skips them while the platform keeps the keys. How long the
-        platform keeps the keys of rows is not documented. Do not rely on them more than 24 hours
-        after the first call.
+        platform keeps idempotency keys of this operation is not documented. Do not rely on them
+        more than 24 hours after the first call.
 
         Cancelling the import cancels its calls in flight. If you resume it from its journal, it
         sends their rows again under the same keys.

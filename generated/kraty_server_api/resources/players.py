@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 from kraty_server_api.operation import AsyncCall, Call
+from kraty_server_api.unset import UNSET, Unset
 
 from .. import models as _models
 from ..operations import gdpr as _gdpr
 from ..operations import players as _players
+from ..operations import social as _social
 
 __all__ = [
     "Players",
@@ -42,11 +44,12 @@ class Players:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
-            KratyServerError: The server rejected the call or failed. 400: The request does not fit
-                this contract, or names an unknown item or currency. 401: No key, or one that is not
-                valid. 403: The key's permission set is not `server_integration`, or it belongs to
-                another game. 404: No such player, grant, event or lobby in this game. 429: Too many
-                requests in this minute.
+            KratyServerError: The server rejected the call or failed. 400: A field is missing, has
+                the wrong type or is out of range (`validation_failed`), or the request names an
+                unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
+                403: The key's permission set is not `server_integration`, or it belongs to another
+                game. 404: This game has no such player, grant, event, lobby, attempt or
+                leaderboard. 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `getPlayer`, `GET /players/{externalId}`.
@@ -89,12 +92,13 @@ class Players:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
-            KratyServerError: The server rejected the call or failed. 400: The request does not fit
-                this contract, or names an unknown item or currency. 401: No key, or one that is not
-                valid. 403: The key's permission set is not `server_integration`, or it belongs to
-                another game. 409: The state does not allow it (`conflict`), the key was used for
-                another body (`idempotency_conflict`), or the event is disabled (`event_disabled`).
-                429: Too many requests in this minute.
+            KratyServerError: The server rejected the call or failed. 400: A field is missing, has
+                the wrong type or is out of range (`validation_failed`), or the request names an
+                unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
+                403: The key's permission set is not `server_integration`, or it belongs to another
+                game. 409: The state does not allow it (`conflict`), the key was used for another
+                body (`idempotency_conflict`), or the event is disabled (`event_disabled`). 429: Too
+                many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `deletePlayer`, `POST /players/{externalId}/delete`.
@@ -126,8 +130,8 @@ class Players:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed. 401: No key, or one that is
                 not valid. 403: The key's permission set is not `server_integration`, or it belongs
-                to another game. 404: No such player, grant, event or lobby in this game. 429: Too
-                many requests in this minute.
+                to another game. 404: This game has no such player, grant, event, lobby, attempt or
+                leaderboard. 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `exportPlayer`, `GET /players/{externalId}/export`.
@@ -166,13 +170,14 @@ class Players:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
-            KratyServerError: The server rejected the call or failed. 400: The request does not fit
-                this contract, or names an unknown item or currency. 401: No key, or one that is not
-                valid. 403: The key's permission set is not `server_integration`, or it belongs to
-                another game. 404: No such player, grant, event or lobby in this game. 409: The
-                state does not allow it (`conflict`), the key was used for another body
-                (`idempotency_conflict`), or the event is disabled (`event_disabled`). 429: Too many
-                requests in this minute.
+            KratyServerError: The server rejected the call or failed. 400: A field is missing, has
+                the wrong type or is out of range (`validation_failed`), or the request names an
+                unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
+                403: The key's permission set is not `server_integration`, or it belongs to another
+                game. 404: This game has no such player, grant, event, lobby, attempt or
+                leaderboard. 409: The state does not allow it (`conflict`), the key was used for
+                another body (`idempotency_conflict`), or the event is disabled (`event_disabled`).
+                429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `banPlayer`, `POST /players/{externalId}/ban`.
@@ -210,13 +215,14 @@ class Players:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
-            KratyServerError: The server rejected the call or failed. 400: The request does not fit
-                this contract, or names an unknown item or currency. 401: No key, or one that is not
-                valid. 403: The key's permission set is not `server_integration`, or it belongs to
-                another game. 404: No such player, grant, event or lobby in this game. 409: The
-                state does not allow it (`conflict`), the key was used for another body
-                (`idempotency_conflict`), or the event is disabled (`event_disabled`). 429: Too many
-                requests in this minute.
+            KratyServerError: The server rejected the call or failed. 400: A field is missing, has
+                the wrong type or is out of range (`validation_failed`), or the request names an
+                unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
+                403: The key's permission set is not `server_integration`, or it belongs to another
+                game. 404: This game has no such player, grant, event, lobby, attempt or
+                leaderboard. 409: The state does not allow it (`conflict`), the key was used for
+                another body (`idempotency_conflict`), or the event is disabled (`event_disabled`).
+                429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `unbanPlayer`, `POST /players/{externalId}/unban`.
@@ -258,14 +264,15 @@ class Players:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
-            KratyServerError: The server rejected the call or failed. 400: The request does not fit
-                this contract, or names an unknown item or currency. 401: No key, or one that is not
-                valid. 403: The key's permission set is not `server_integration`, or it belongs to
-                another game. 404: No such player, grant, event or lobby in this game. 409: The
-                state does not allow it (`conflict`), the key was used for another body
-                (`idempotency_conflict`), or the event is disabled (`event_disabled`). 422: The two
-                players cannot be merged: they are the same, or the target is banned or erased. 429:
-                Too many requests in this minute.
+            KratyServerError: The server rejected the call or failed. 400: A field is missing, has
+                the wrong type or is out of range (`validation_failed`), or the request names an
+                unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
+                403: The key's permission set is not `server_integration`, or it belongs to another
+                game. 404: This game has no such player, grant, event, lobby, attempt or
+                leaderboard. 409: The state does not allow it (`conflict`), the key was used for
+                another body (`idempotency_conflict`), or the event is disabled (`event_disabled`).
+                422: The two players cannot be merged: they are the same, or the target is banned or
+                erased. 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `mergePlayers`, `POST /players/{fromExternalId}/merge-into/{toExternalId}`.
@@ -275,6 +282,146 @@ class Players:
                 from_external_player_id,
                 to_external_player_id,
                 idempotency_key=idempotency_key,
+            )
+        )
+
+    def set_identity(
+        self,
+        external_player_id: str,
+        *,
+        name: str,
+        avatar: str | Unset | None = UNSET,
+        idempotency_key: str | None = None,
+    ) -> _models.PlayerIdentityOverride:
+        """Set the name and avatar that are shown for a player.
+
+        Leaderboards and other players see them. The player must exist.
+
+        How long the platform keeps idempotency keys of this operation is not documented. Do not
+        rely on them more than 24 hours after the first call.
+
+        Args:
+            external_player_id: Your own id of the player. Not empty.
+            name: The name. Not empty.
+            avatar: The avatar. Null removes it. Without this field, the avatar stays. `None` sends
+                null; left out, nothing is sent.
+            idempotency_key: Names this one change. While the platform keeps the key, a repeat with
+                the same body returns the first result, and a repeat with another body is refused
+                with `idempotency_conflict`. Not empty.
+
+        Returns:
+            `PlayerIdentityOverride`: A player's identity after a change.
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed. 400: A field is missing, has
+                the wrong type or is out of range (`validation_failed`), or the request names an
+                unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
+                403: The key's permission set is not `server_integration`, or it belongs to another
+                game. 404: This game has no such player, grant, event, lobby, attempt or
+                leaderboard. 409: The state does not allow it (`conflict`), the key was used for
+                another body (`idempotency_conflict`), or the event is disabled (`event_disabled`).
+                429: Too many requests in this minute.
+            KratyNetworkError: No complete answer arrived.
+
+        Source: `setIdentity`, `PUT /players/{externalId}/identity`.
+        """
+        return self._call(
+            _players.set_identity(
+                external_player_id,
+                name=name,
+                avatar=avatar,
+                idempotency_key=idempotency_key,
+            )
+        )
+
+    def friends(
+        self,
+        external_player_id: str,
+    ) -> list[_models.Friend]:
+        """Read a player's friends.
+
+        Each friend with identity and presence.
+
+        Args:
+            external_player_id: Your own id of the player. Not empty.
+
+        Returns:
+            The friends.
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed. 401: No key, or one that is
+                not valid. 403: The key's permission set is not `server_integration`, or it belongs
+                to another game. 404: This game has no such player, grant, event, lobby, attempt or
+                leaderboard. 429: Too many requests in this minute.
+            KratyNetworkError: No complete answer arrived.
+
+        Source: `listFriends`, `GET /players/{externalId}/friends`.
+        """
+        return self._call(
+            _social.list_friends(
+                external_player_id,
+            )
+        )
+
+    def friend_requests(
+        self,
+        external_player_id: str,
+    ) -> _models.FriendRequests:
+        """Read a player's open friend requests.
+
+        Both those that the player has received and those that the player has sent.
+
+        Args:
+            external_player_id: Your own id of the player. Not empty.
+
+        Returns:
+            `FriendRequests`: A player's open friend requests.
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed. 401: No key, or one that is
+                not valid. 403: The key's permission set is not `server_integration`, or it belongs
+                to another game. 404: This game has no such player, grant, event, lobby, attempt or
+                leaderboard. 429: Too many requests in this minute.
+            KratyNetworkError: No complete answer arrived.
+
+        Source: `listFriendRequests`, `GET /players/{externalId}/friends/requests`.
+        """
+        return self._call(
+            _social.list_friend_requests(
+                external_player_id,
+            )
+        )
+
+    def blocks(
+        self,
+        external_player_id: str,
+    ) -> list[_models.BlockedPlayer]:
+        """Read whom a player has blocked.
+
+        The blocks that are in effect now.
+
+        Args:
+            external_player_id: Your own id of the player. Not empty.
+
+        Returns:
+            The blocked players.
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed. 401: No key, or one that is
+                not valid. 403: The key's permission set is not `server_integration`, or it belongs
+                to another game. 404: This game has no such player, grant, event, lobby, attempt or
+                leaderboard. 429: Too many requests in this minute.
+            KratyNetworkError: No complete answer arrived.
+
+        Source: `listBlocks`, `GET /players/{externalId}/blocks`.
+        """
+        return self._call(
+            _social.list_blocks(
+                external_player_id,
             )
         )
 
@@ -305,11 +452,12 @@ class AsyncPlayers:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
-            KratyServerError: The server rejected the call or failed. 400: The request does not fit
-                this contract, or names an unknown item or currency. 401: No key, or one that is not
-                valid. 403: The key's permission set is not `server_integration`, or it belongs to
-                another game. 404: No such player, grant, event or lobby in this game. 429: Too many
-                requests in this minute.
+            KratyServerError: The server rejected the call or failed. 400: A field is missing, has
+                the wrong type or is out of range (`validation_failed`), or the request names an
+                unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
+                403: The key's permission set is not `server_integration`, or it belongs to another
+                game. 404: This game has no such player, grant, event, lobby, attempt or
+                leaderboard. 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `getPlayer`, `GET /players/{externalId}`.
@@ -352,12 +500,13 @@ class AsyncPlayers:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
-            KratyServerError: The server rejected the call or failed. 400: The request does not fit
-                this contract, or names an unknown item or currency. 401: No key, or one that is not
-                valid. 403: The key's permission set is not `server_integration`, or it belongs to
-                another game. 409: The state does not allow it (`conflict`), the key was used for
-                another body (`idempotency_conflict`), or the event is disabled (`event_disabled`).
-                429: Too many requests in this minute.
+            KratyServerError: The server rejected the call or failed. 400: A field is missing, has
+                the wrong type or is out of range (`validation_failed`), or the request names an
+                unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
+                403: The key's permission set is not `server_integration`, or it belongs to another
+                game. 409: The state does not allow it (`conflict`), the key was used for another
+                body (`idempotency_conflict`), or the event is disabled (`event_disabled`). 429: Too
+                many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `deletePlayer`, `POST /players/{externalId}/delete`.
@@ -389,8 +538,8 @@ class AsyncPlayers:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed. 401: No key, or one that is
                 not valid. 403: The key's permission set is not `server_integration`, or it belongs
-                to another game. 404: No such player, grant, event or lobby in this game. 429: Too
-                many requests in this minute.
+                to another game. 404: This game has no such player, grant, event, lobby, attempt or
+                leaderboard. 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `exportPlayer`, `GET /players/{externalId}/export`.
@@ -429,13 +578,14 @@ class AsyncPlayers:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
-            KratyServerError: The server rejected the call or failed. 400: The request does not fit
-                this contract, or names an unknown item or currency. 401: No key, or one that is not
-                valid. 403: The key's permission set is not `server_integration`, or it belongs to
-                another game. 404: No such player, grant, event or lobby in this game. 409: The
-                state does not allow it (`conflict`), the key was used for another body
-                (`idempotency_conflict`), or the event is disabled (`event_disabled`). 429: Too many
-                requests in this minute.
+            KratyServerError: The server rejected the call or failed. 400: A field is missing, has
+                the wrong type or is out of range (`validation_failed`), or the request names an
+                unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
+                403: The key's permission set is not `server_integration`, or it belongs to another
+                game. 404: This game has no such player, grant, event, lobby, attempt or
+                leaderboard. 409: The state does not allow it (`conflict`), the key was used for
+                another body (`idempotency_conflict`), or the event is disabled (`event_disabled`).
+                429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `banPlayer`, `POST /players/{externalId}/ban`.
@@ -473,13 +623,14 @@ class AsyncPlayers:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
-            KratyServerError: The server rejected the call or failed. 400: The request does not fit
-                this contract, or names an unknown item or currency. 401: No key, or one that is not
-                valid. 403: The key's permission set is not `server_integration`, or it belongs to
-                another game. 404: No such player, grant, event or lobby in this game. 409: The
-                state does not allow it (`conflict`), the key was used for another body
-                (`idempotency_conflict`), or the event is disabled (`event_disabled`). 429: Too many
-                requests in this minute.
+            KratyServerError: The server rejected the call or failed. 400: A field is missing, has
+                the wrong type or is out of range (`validation_failed`), or the request names an
+                unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
+                403: The key's permission set is not `server_integration`, or it belongs to another
+                game. 404: This game has no such player, grant, event, lobby, attempt or
+                leaderboard. 409: The state does not allow it (`conflict`), the key was used for
+                another body (`idempotency_conflict`), or the event is disabled (`event_disabled`).
+                429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `unbanPlayer`, `POST /players/{externalId}/unban`.
@@ -521,14 +672,15 @@ class AsyncPlayers:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
-            KratyServerError: The server rejected the call or failed. 400: The request does not fit
-                this contract, or names an unknown item or currency. 401: No key, or one that is not
-                valid. 403: The key's permission set is not `server_integration`, or it belongs to
-                another game. 404: No such player, grant, event or lobby in this game. 409: The
-                state does not allow it (`conflict`), the key was used for another body
-                (`idempotency_conflict`), or the event is disabled (`event_disabled`). 422: The two
-                players cannot be merged: they are the same, or the target is banned or erased. 429:
-                Too many requests in this minute.
+            KratyServerError: The server rejected the call or failed. 400: A field is missing, has
+                the wrong type or is out of range (`validation_failed`), or the request names an
+                unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
+                403: The key's permission set is not `server_integration`, or it belongs to another
+                game. 404: This game has no such player, grant, event, lobby, attempt or
+                leaderboard. 409: The state does not allow it (`conflict`), the key was used for
+                another body (`idempotency_conflict`), or the event is disabled (`event_disabled`).
+                422: The two players cannot be merged: they are the same, or the target is banned or
+                erased. 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `mergePlayers`, `POST /players/{fromExternalId}/merge-into/{toExternalId}`.
@@ -538,5 +690,145 @@ class AsyncPlayers:
                 from_external_player_id,
                 to_external_player_id,
                 idempotency_key=idempotency_key,
+            )
+        )
+
+    async def set_identity(
+        self,
+        external_player_id: str,
+        *,
+        name: str,
+        avatar: str | Unset | None = UNSET,
+        idempotency_key: str | None = None,
+    ) -> _models.PlayerIdentityOverride:
+        """Set the name and avatar that are shown for a player.
+
+        Leaderboards and other players see them. The player must exist.
+
+        How long the platform keeps idempotency keys of this operation is not documented. Do not
+        rely on them more than 24 hours after the first call.
+
+        Args:
+            external_player_id: Your own id of the player. Not empty.
+            name: The name. Not empty.
+            avatar: The avatar. Null removes it. Without this field, the avatar stays. `None` sends
+                null; left out, nothing is sent.
+            idempotency_key: Names this one change. While the platform keeps the key, a repeat with
+                the same body returns the first result, and a repeat with another body is refused
+                with `idempotency_conflict`. Not empty.
+
+        Returns:
+            `PlayerIdentityOverride`: A player's identity after a change.
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed. 400: A field is missing, has
+                the wrong type or is out of range (`validation_failed`), or the request names an
+                unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
+                403: The key's permission set is not `server_integration`, or it belongs to another
+                game. 404: This game has no such player, grant, event, lobby, attempt or
+                leaderboard. 409: The state does not allow it (`conflict`), the key was used for
+                another body (`idempotency_conflict`), or the event is disabled (`event_disabled`).
+                429: Too many requests in this minute.
+            KratyNetworkError: No complete answer arrived.
+
+        Source: `setIdentity`, `PUT /players/{externalId}/identity`.
+        """
+        return await self._call(
+            _players.set_identity(
+                external_player_id,
+                name=name,
+                avatar=avatar,
+                idempotency_key=idempotency_key,
+            )
+        )
+
+    async def friends(
+        self,
+        external_player_id: str,
+    ) -> list[_models.Friend]:
+        """Read a player's friends.
+
+        Each friend with identity and presence.
+
+        Args:
+            external_player_id: Your own id of the player. Not empty.
+
+        Returns:
+            The friends.
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed. 401: No key, or one that is
+                not valid. 403: The key's permission set is not `server_integration`, or it belongs
+                to another game. 404: This game has no such player, grant, event, lobby, attempt or
+                leaderboard. 429: Too many requests in this minute.
+            KratyNetworkError: No complete answer arrived.
+
+        Source: `listFriends`, `GET /players/{externalId}/friends`.
+        """
+        return await self._call(
+            _social.list_friends(
+                external_player_id,
+            )
+        )
+
+    async def friend_requests(
+        self,
+        external_player_id: str,
+    ) -> _models.FriendRequests:
+        """Read a player's open friend requests.
+
+        Both those that the player has received and those that the player has sent.
+
+        Args:
+            external_player_id: Your own id of the player. Not empty.
+
+        Returns:
+            `FriendRequests`: A player's open friend requests.
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed. 401: No key, or one that is
+                not valid. 403: The key's permission set is not `server_integration`, or it belongs
+                to another game. 404: This game has no such player, grant, event, lobby, attempt or
+                leaderboard. 429: Too many requests in this minute.
+            KratyNetworkError: No complete answer arrived.
+
+        Source: `listFriendRequests`, `GET /players/{externalId}/friends/requests`.
+        """
+        return await self._call(
+            _social.list_friend_requests(
+                external_player_id,
+            )
+        )
+
+    async def blocks(
+        self,
+        external_player_id: str,
+    ) -> list[_models.BlockedPlayer]:
+        """Read whom a player has blocked.
+
+        The blocks that are in effect now.
+
+        Args:
+            external_player_id: Your own id of the player. Not empty.
+
+        Returns:
+            The blocked players.
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed. 401: No key, or one that is
+                not valid. 403: The key's permission set is not `server_integration`, or it belongs
+                to another game. 404: This game has no such player, grant, event, lobby, attempt or
+                leaderboard. 429: Too many requests in this minute.
+            KratyNetworkError: No complete answer arrived.
+
+        Source: `listBlocks`, `GET /players/{externalId}/blocks`.
+        """
+        return await self._call(
+            _social.list_blocks(
+                external_player_id,
             )
         )

@@ -54,12 +54,13 @@ class Wallet:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
-            KratyServerError: The server rejected the call or failed. 400: The request does not fit
-                this contract, or names an unknown item or currency. 401: No key, or one that is not
-                valid. 403: The key's permission set is not `server_integration`, or it belongs to
-                another game. 409: The state does not allow it (`conflict`), the key was used for
-                another body (`idempotency_conflict`), or the event is disabled (`event_disabled`).
-                429: Too many requests in this minute.
+            KratyServerError: The server rejected the call or failed. 400: A field is missing, has
+                the wrong type or is out of range (`validation_failed`), or the request names an
+                unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
+                403: The key's permission set is not `server_integration`, or it belongs to another
+                game. 409: The state does not allow it (`conflict`), the key was used for another
+                body (`idempotency_conflict`), or the event is disabled (`event_disabled`). 429: Too
+                many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `creditWallet`, `POST /players/{externalId}/wallet/{economyKey}/credit`.
@@ -108,12 +109,13 @@ class Wallet:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
-            KratyServerError: The server rejected the call or failed. 400: The request does not fit
-                this contract, or names an unknown item or currency. 401: No key, or one that is not
-                valid. 403: The key's permission set is not `server_integration`, or it belongs to
-                another game. 409: The state does not allow it (`conflict`), the key was used for
-                another body (`idempotency_conflict`), or the event is disabled (`event_disabled`).
-                429: Too many requests in this minute.
+            KratyServerError: The server rejected the call or failed. 400: A field is missing, has
+                the wrong type or is out of range (`validation_failed`), or the request names an
+                unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
+                403: The key's permission set is not `server_integration`, or it belongs to another
+                game. 409: The state does not allow it (`conflict`), the key was used for another
+                body (`idempotency_conflict`), or the event is disabled (`event_disabled`). 429: Too
+                many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `debitWallet`, `POST /players/{externalId}/wallet/{economyKey}/debit`.
@@ -169,12 +171,13 @@ class AsyncWallet:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
-            KratyServerError: The server rejected the call or failed. 400: The request does not fit
-                this contract, or names an unknown item or currency. 401: No key, or one that is not
-                valid. 403: The key's permission set is not `server_integration`, or it belongs to
-                another game. 409: The state does not allow it (`conflict`), the key was used for
-                another body (`idempotency_conflict`), or the event is disabled (`event_disabled`).
-                429: Too many requests in this minute.
+            KratyServerError: The server rejected the call or failed. 400: A field is missing, has
+                the wrong type or is out of range (`validation_failed`), or the request names an
+                unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
+                403: The key's permission set is not `server_integration`, or it belongs to another
+                game. 409: The state does not allow it (`conflict`), the key was used for another
+                body (`idempotency_conflict`), or the event is disabled (`event_disabled`). 429: Too
+                many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `creditWallet`, `POST /players/{externalId}/wallet/{economyKey}/credit`.
@@ -223,12 +226,13 @@ class AsyncWallet:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
-            KratyServerError: The server rejected the call or failed. 400: The request does not fit
-                this contract, or names an unknown item or currency. 401: No key, or one that is not
-                valid. 403: The key's permission set is not `server_integration`, or it belongs to
-                another game. 409: The state does not allow it (`conflict`), the key was used for
-                another body (`idempotency_conflict`), or the event is disabled (`event_disabled`).
-                429: Too many requests in this minute.
+            KratyServerError: The server rejected the call or failed. 400: A field is missing, has
+                the wrong type or is out of range (`validation_failed`), or the request names an
+                unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
+                403: The key's permission set is not `server_integration`, or it belongs to another
+                game. 409: The state does not allow it (`conflict`), the key was used for another
+                body (`idempotency_conflict`), or the event is disabled (`event_disabled`). 429: Too
+                many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `debitWallet`, `POST /players/{externalId}/wallet/{economyKey}/debit`.

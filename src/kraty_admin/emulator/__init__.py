@@ -23,11 +23,12 @@ from ._extra import MissingExtraError
 if TYPE_CHECKING:
     from ._clock import Clock
     from ._faults import Fault, FaultKind, FaultRule, Faults
+    from ._game_client import GameClient
     from ._platform import SeenRequest
     from ._server import Emulator
     from ._state import Delivery, DeliveryAttempt, LedgerEntry
     from ._webhooks import Webhooks
-    from ._world import DEFAULT_WORLD, ApiKey, Endpoint, Event, Game, World
+    from ._world import DEFAULT_WORLD, ApiKey, Endpoint, Event, Game, Leaderboard, World
 
 __all__ = [
     "DEFAULT_WORLD",
@@ -43,6 +44,8 @@ __all__ = [
     "FaultRule",
     "Faults",
     "Game",
+    "GameClient",
+    "Leaderboard",
     "LedgerEntry",
     "SeenRequest",
     "Webhooks",
@@ -65,6 +68,8 @@ _HOMES = {
     "FaultRule": "_faults",
     "Faults": "_faults",
     "Game": "_world",
+    "GameClient": "_game_client",
+    "Leaderboard": "_world",
     "LedgerEntry": "_state",
     "SeenRequest": "_platform",
     "Webhooks": "_webhooks",

@@ -18,6 +18,7 @@ from ._checks import bounded, of_type
 from ._clock import Clock, SeededIds
 from ._errors import EmulatedError
 from ._faults import Chaos, Fault
+from ._game_client import GameClient
 from ._pages import PAGE
 from ._platform import Answer, Platform, SeenRequest
 from ._state import LedgerEntry
@@ -42,6 +43,7 @@ class Controls:
     platform: Platform
     clock: Clock
     webhooks: Webhooks
+    game_client: GameClient
     connections: Connections
     ids: SeededIds | None
     """The source of ids, if it has a seed."""
@@ -116,6 +118,22 @@ class _Replay:
     event_id: str
 
 
+@attrs.frozen(kw_only=True)
+class _StartAttempt:
+    """The body of `POST attempts`."""
+
+    external_player_id: str
+    event_key: str
+
+
+@attrs.frozen(kw_only=True)
+class _TwoPlayers:
+    """The body of `POST friendships`, `POST friend_requests` and `POST blocks`."""
+
+    external_player_id: str
+    other_external_player_id: str
+
+
 Query: TypeAlias = Mapping[str, str]
 Act: TypeAlias = Callable[[Query, bytes], object]
 """Does what a request asks for, and returns what its answer shows."""
@@ -139,6 +157,10 @@ class Control:
             "rate_limit": {"POST": self._set_rate_limit},
             "webhooks": {"POST": self._register},
             "replay": {"POST": self._replay},
+            "attempts": {"POST": self._start_attempt},
+            "friendships": {"POST": self._befriend},
+            "friend_requests": {"POST": self._request_friendship},
+            "blocks": {"POST": self._block},
             "ledger": {"GET": self._ledger},
             "requests": {"GET": self._requests},
             "deliveries": {"GET": self._deliveries},
@@ -229,6 +251,27 @@ class Control:
 
     def _replay(self, query: Query, body: bytes) -> object:
         self._controls.webhooks.replay(_read(body, _Replay).event_id)
+        return {"ok": True}
+
+    def _start_attempt(self, query: Query, body: bytes) -> object:
+        wish = _read(body, _StartAttempt)
+        client = self._controls.game_client
+        return {"id": client.start_attempt(wish.external_player_id, wish.event_key)}
+
+    def _befriend(self, query: Query, body: bytes) -> object:
+        wish = _read(body, _TwoPlayers)
+        self._controls.game_client.befriend(wish.external_player_id, wish.other_external_player_id)
+        return {"ok": True}
+
+    def _request_friendship(self, query: Query, body: bytes) -> object:
+        wish = _read(body, _TwoPlayers)
+        client = self._controls.game_client
+        asked = client.request_friendship(wish.external_player_id, wish.other_external_player_id)
+        return {"id": asked}
+
+    def _block(self, query: Query, body: bytes) -> object:
+        wish = _read(body, _TwoPlayers)
+        self._controls.game_client.block(wish.external_player_id, wish.other_external_player_id)
         return {"ok": True}
 
     def _ledger(self, query: Query, body: bytes) -> object:

@@ -17,6 +17,7 @@ STATUS: Final[Mapping[str, int]] = {
     "validation_failed": 400,
     "invalid_metric": 400,
     "unknown_item": 400,
+    "score_not_supported": 400,
     "conflict": 409,
     "idempotency_conflict": 409,
     "event_disabled": 409,

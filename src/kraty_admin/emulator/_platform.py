@@ -313,9 +313,12 @@ class Platform:
         context = Context(state=self.state, now=now, new_uuid=self._new_uuid)
         key = None if operation.remembered_ms is None else call.body.get("idempotencyKey")
         with self.state.transaction():
-            replay = None if key is None else _replay(call, context, key)
-            if replay is not None:
-                return replay.status, _body(route, replay.data), False
+            earlier = None if key is None else _earlier(call, context, key)
+            if earlier is not None:
+                data = earlier.data
+                if operation.replay == "unapplied":
+                    data = dump_text({**json.loads(data), "applied": False})
+                return earlier.status, _body(route, data), False
             outcome = operation.handler(call, context)
             # Inside, so that an answer that cannot be written undoes the call.
             data = dump_text(outcome.data)
@@ -350,14 +353,14 @@ class Platform:
         return count, math.ceil((window + 1) * _WINDOW - now)
 
 
-def _replay(call: Call, context: Context, key: str) -> KeyedAnswer | None:
-    """Return the answer to a repeat; `None` if the key is new or has expired."""
+def _earlier(call: Call, context: Context, key: str) -> KeyedAnswer | None:
+    """Return the first answer to this call; `None` if the key is new or has expired."""
     earlier = context.state.answers.find(call.game.id, call.operation_id, key, context.now)
     if earlier is None:
         return None
     if earlier.fingerprint != call.fingerprint:
         raise idempotency_conflict(key)
-    return earlier._replace(data=dump_text({**json.loads(earlier.data), "applied": False}))
+    return earlier
 
 
 def _body(route: Route, data: str) -> bytes:

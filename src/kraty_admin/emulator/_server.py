@@ -26,6 +26,7 @@ from ._capture import capture, exempt
 from ._clock import SEEDED_START, Clock, SeededIds, ordered_uuid
 from ._control import Control, Controls
 from ._faults import Faults
+from ._game_client import GameClient
 from ._pages import pages
 from ._platform import Platform, SeenRequest
 from ._state import Delivery, Kind, LedgerEntry, State
@@ -140,22 +141,25 @@ class Emulator:
                 endpoints=self._world.webhooks,
                 backoff=self._webhook_backoff,
             )
+            new_uuid = self._ids or ordered_uuid
             platform = Platform(
                 state,
                 world=self._world,
                 clock=self._clock,
-                new_uuid=self._ids or ordered_uuid,
+                new_uuid=new_uuid,
                 faults=self._faults,
                 requests_per_minute=self._requests_per_minute,
                 on_events=webhooks.wake,
             )
+            game_id = self._world.keys[0].game_id
             controls = Controls(
                 platform=platform,
                 clock=self._clock,
                 webhooks=webhooks,
+                game_client=GameClient(state, self._world.game(game_id), self._clock, new_uuid),
                 connections=Connections(),
                 ids=self._ids,
-                game_id=self._world.keys[0].game_id,
+                game_id=game_id,
                 requests_per_minute=self._requests_per_minute,
             )
             self._running = _Running(controls, self._host, self._port, self._allowed_hosts)
@@ -196,6 +200,11 @@ class Emulator:
     def webhooks(self) -> Webhooks:
         """The endpoints of webhooks: register them, wait for deliveries, replay them."""
         return self._serving().controls.webhooks
+
+    @property
+    def game_client(self) -> GameClient:
+        """Does what only a game client can: starts attempts, makes friends, blocks players."""
+        return self._serving().controls.game_client
 
     @property
     def deliveries(self) -> list[Delivery]:

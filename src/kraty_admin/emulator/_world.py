@@ -19,7 +19,16 @@ from kraty_admin.webhooks import sign_webhook
 
 from ._checks import all_texts, bounded, of_type, one_of, text, token, unique
 
-__all__ = ["DEFAULT_WORLD", "EVENT_NAMES", "ApiKey", "Endpoint", "Event", "Game", "World"]
+__all__ = [
+    "DEFAULT_WORLD",
+    "EVENT_NAMES",
+    "ApiKey",
+    "Endpoint",
+    "Event",
+    "Game",
+    "Leaderboard",
+    "World",
+]
 
 _LONGEST: Final = 10 * 365 * 24 * 3600
 """The longest duration of a lobby, in seconds: ten years."""
@@ -33,7 +42,7 @@ EVENT_NAMES: Final = (
     "inventory.changed",
     "event.completed",
 )
-"""The documented names of webhook events. The emulator sends all but the last."""
+"""The documented names of webhook events."""
 
 
 @attrs.frozen(kw_only=True)
@@ -45,9 +54,19 @@ class Event:
     mode: str = attrs.field(default="lobby_matched", validator=text)
     """The leaderboard mode. Lobbies can be pushed to `lobby_matched` events only."""
     enabled: bool = attrs.field(default=True, validator=of_type(bool))
-    """Whether lobbies can be pushed to it."""
+    """Whether lobbies can be pushed to it, and progress reported."""
     duration: int = attrs.field(default=3600, validator=[of_type(int), bounded(1, _LONGEST)])
-    """How long a lobby is active, in seconds: from 1 to ten years."""
+    """How long a lobby or an attempt lasts, in seconds: from 1 to ten years."""
+
+
+@attrs.frozen(kw_only=True)
+class Leaderboard:
+    """A leaderboard of a game."""
+
+    key: str = attrs.field(validator=text)
+    """The leaderboard's key in the path of `leaderboards.submit_score`."""
+    takes_scores: bool = attrs.field(default=True, validator=of_type(bool))
+    """Whether it takes scores. One that ranks by progression does not."""
 
 
 @attrs.frozen(kw_only=True)
@@ -64,13 +83,20 @@ class Game:
     """The keys of its items, including crates."""
     events: Sequence[Event] = ()
     """Its events."""
+    leaderboards: Sequence[Leaderboard] = ()
+    """Its leaderboards."""
 
     def __attrs_post_init__(self) -> None:
         unique("events with the key", [event.key for event in self.events])
+        unique("leaderboards with the key", [board.key for board in self.leaderboards])
 
     def event(self, key: str) -> Event | None:
         """The event with this key."""
         return next((event for event in self.events if event.key == key), None)
+
+    def leaderboard(self, key: str) -> Leaderboard | None:
+        """The leaderboard with this key."""
+        return next((board for board in self.leaderboards if board.key == key), None)
 
 
 @attrs.frozen(kw_only=True)
@@ -190,6 +216,10 @@ DEFAULT_WORLD: Final = World(
                 Event(key="quick_brawl"),
                 Event(key="weekly_ladder", mode="global"),
                 Event(key="closed_arena", enabled=False),
+            ),
+            leaderboards=(
+                Leaderboard(key="all_time"),
+                Leaderboard(key="season_pass", takes_scores=False),
             ),
         ),
         Game(id="game_2", currencies=("gold",), items=("health_potion",)),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Literal
 
 import attrs
 
@@ -17,13 +17,16 @@ from kraty_server_api.operations import NAMES
 
 from ._assets import CURRENCY, ITEM, adjust
 from ._call import Call, Context, Handler, Outcome, WebhookEvent
+from ._events import finish_attempt, report_progress
 from ._gdpr import delete_player, export_player
 from ._grants import ack_grant, create_grant
 from ._health import ping
+from ._leaderboards import submit_score
 from ._lobbies import push_lobby, read_lobby
 from ._merging import merge_players
 from ._migration import Holdings, Players, migrate
 from ._players import ban_player, get_player, unban_player
+from ._social import list_blocks, list_friend_requests, list_friends, set_identity
 
 __all__ = ["OPERATIONS", "Call", "Context", "Operation", "Outcome", "WebhookEvent"]
 
@@ -33,16 +36,16 @@ class Operation:
     """What the emulator does for an operation of the contract."""
 
     handler: Handler
-    replays: bool = False
-    """Whether a repeat under the same key returns the first answer with `applied: false`.
-    If not, the handler recognises a repeat by the state, or keeps the key itself."""
+    replay: Literal["unapplied", "as first"] | None = None
+    """What a repeat under the same key returns: the first answer, with `applied: false` or as
+    it was. `None`: the handler recognises a repeat by the state, or keeps the key itself."""
     key: KeyLifetime | None = None
     """How long the contract's documents keep its key; `None` for reads."""
 
     @property
     def remembered_ms(self) -> int | None:
         """How long the answer to a key is kept, in milliseconds; `None` for not at all."""
-        if not self.replays or self.key is None or self.key.repeat_within_hours is None:
+        if self.replay is None or self.key is None or self.key.repeat_within_hours is None:
             return None
         return self.key.repeat_within_hours * 60 * 60 * 1000
 
@@ -66,10 +69,10 @@ OPERATIONS: Final[Mapping[str, Operation]] = _table(
         "banPlayer": Operation(ban_player),
         "unbanPlayer": Operation(unban_player),
         "mergePlayers": Operation(merge_players),
-        "grantItem": Operation(functools.partial(adjust, ITEM, 1), replays=True),
-        "revokeItem": Operation(functools.partial(adjust, ITEM, -1), replays=True),
-        "creditWallet": Operation(functools.partial(adjust, CURRENCY, 1), replays=True),
-        "debitWallet": Operation(functools.partial(adjust, CURRENCY, -1), replays=True),
+        "grantItem": Operation(functools.partial(adjust, ITEM, 1), replay="unapplied"),
+        "revokeItem": Operation(functools.partial(adjust, ITEM, -1), replay="unapplied"),
+        "creditWallet": Operation(functools.partial(adjust, CURRENCY, 1), replay="unapplied"),
+        "debitWallet": Operation(functools.partial(adjust, CURRENCY, -1), replay="unapplied"),
         "migratePlayers": Operation(functools.partial(migrate, Players)),
         "migrateWallet": Operation(
             functools.partial(migrate, functools.partial(Holdings, CURRENCY))
@@ -79,6 +82,13 @@ OPERATIONS: Final[Mapping[str, Operation]] = _table(
         ),
         "deletePlayer": Operation(delete_player),
         "exportPlayer": Operation(export_player),
+        "submitScore": Operation(submit_score, replay="as first"),
+        "reportProgress": Operation(report_progress, replay="as first"),
+        "finishAttempt": Operation(finish_attempt),
+        "setIdentity": Operation(set_identity, replay="as first"),
+        "listFriends": Operation(list_friends),
+        "listFriendRequests": Operation(list_friend_requests),
+        "listBlocks": Operation(list_blocks),
     }
 )
 """The row of each operation, by its id in the contract."""

@@ -8,6 +8,7 @@ from .._json import optional_parse_text
 from .._times import iso
 from ._assets import CURRENCY, ITEM, holdings_view
 from ._call import Call, Context, Data, Outcome, WebhookEvent
+from ._events import attempts_view
 from ._grants import grant_view
 from ._lobbies import lobby_summary
 from ._upsert import find_player
@@ -26,7 +27,6 @@ def delete_player(call: Call, context: Context) -> Outcome:
         "externalPlayerId": name,
         "anonymizedExternalId": None,
         "deletedAt": iso(context.now),
-        # The emulator has no attempts and no leaderboards.
         "attemptsAnonymized": 0,
         "lobbiesAnonymized": 0,
         "leaderboardsScrubbed": 0,
@@ -59,11 +59,14 @@ def delete_player(call: Call, context: Context) -> Outcome:
             "reason": reason,
         },
     )
+    state.social.forget(player.id)
     erased = {
         **nothing,
         "playerId": player.id,
         "anonymizedExternalId": placeholder,
+        "attemptsAnonymized": state.attempts.count(player.id),
         "lobbiesAnonymized": state.lobbies.count_of_player(player.id),
+        "leaderboardsScrubbed": state.scores.drop(player.id),
         "status": "erased",
     }
     return Outcome(200, erased, [event])
@@ -88,7 +91,7 @@ def export_player(call: Call, context: Context) -> Outcome:
             "secretRotatedAt": None,
             "deletedAt": None,
         },
-        "attempts": [],
+        "attempts": attempts_view(state.attempts.of_player(player.id, EXPORT_LIMIT), now),
         "grants": [
             {**grant_view(grant, now), "metadata": optional_parse_text(grant.metadata)}
             for grant in state.grants.of_player(player.id, EXPORT_LIMIT)

@@ -97,13 +97,16 @@ def _move(context: Context, source: Player, target: Player, gains: list[_Gain]) 
     context_snapshot = source.context if target.context is None else target.context
     state.players.set_context(target.id, context_snapshot, now)
     kinds = [gain.asset.kind for gain in gains]
+    state.social.forget(source.id)
     return {
+        "attemptsReassigned": state.attempts.move(source.id, target.id),
         "grantsReassigned": state.grants.move(source.id, target.id),
         "itemsMerged": kinds.count("item"),
         "itemLedgerRowsMoved": state.ledger.move("item", source.id, target.id),
         "walletsMerged": kinds.count("currency"),
         "walletLedgerRowsMoved": state.ledger.move("currency", source.id, target.id),
         "lobbiesTouched": state.lobbies.move(source.id, target.id),
+        "leaderboardsScrubbed": state.scores.drop(source.id),
     }
 
 

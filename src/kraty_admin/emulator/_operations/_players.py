@@ -7,6 +7,7 @@ from typing import Final
 from .._times import iso
 from ._assets import CURRENCY, ITEM, holdings_view
 from ._call import Call, Context, Outcome, WebhookEvent
+from ._events import attempts_view
 from ._gdpr import EXPORT_LIMIT
 from ._grants import grant_view
 from ._lobbies import lobby_summary
@@ -36,10 +37,10 @@ def get_player(call: Call, context: Context) -> Outcome:
         "recentGrants": [
             grant_view(grant, now) for grant in state.grants.of_player(player.id, limit)
         ],
-        "recentAttempts": [],
+        "recentAttempts": attempts_view(state.attempts.of_player(player.id, limit), now),
         "lobbies": lobby_summary(state.lobbies.of_player(player.id, limit), now),
         "summary": {
-            "attempts": 0,
+            "attempts": state.attempts.count(player.id),
             "grants": state.grants.count(player.id),
             "lobbies": state.lobbies.count_of_player(player.id),
         },

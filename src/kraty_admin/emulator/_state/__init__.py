@@ -9,14 +9,18 @@ from contextlib import AbstractContextManager
 from typing import Final
 
 from ._answers import Answers, KeyedAnswer
+from ._attempts import Attempt, Attempts
 from ._database import Database
 from ._deliveries import Deliveries, Delivery, DeliveryAttempt, DeliveryStatus, Due, EventRow
 from ._grants import Grant, Grants
 from ._ledger import Holding, HoldingRow, Kind, Ledger, LedgerEntry, LedgerRow
 from ._lobbies import Lobbies, Lobby
 from ._players import NewPlayer, Player, Players
+from ._scores import Scores
+from ._social import Identity, Other, Social
 
 __all__ = [
+    "Attempt",
     "Deliveries",
     "Delivery",
     "DeliveryAttempt",
@@ -26,12 +30,14 @@ __all__ = [
     "Grant",
     "Holding",
     "HoldingRow",
+    "Identity",
     "KeyedAnswer",
     "Kind",
     "LedgerEntry",
     "LedgerRow",
     "Lobby",
     "NewPlayer",
+    "Other",
     "Player",
     "State",
 ]
@@ -52,6 +58,9 @@ class State:
         self.ledger: Final = Ledger(self.database)
         self.grants: Final = Grants(self.database)
         self.lobbies: Final = Lobbies(self.database)
+        self.scores: Final = Scores(self.database)
+        self.attempts: Final = Attempts(self.database)
+        self.social: Final = Social(self.database)
         self.answers: Final = Answers(self.database)
         self.deliveries: Final = Deliveries(self.database)
 

@@ -153,3 +153,57 @@ CREATE TABLE attempts (
     error TEXT
 );
 CREATE INDEX attempts_of_delivery ON attempts (delivery);
+
+CREATE TABLE scores (
+    game_id TEXT NOT NULL,
+    leaderboard_key TEXT NOT NULL,
+    -- The empty text where a leaderboard has no segments.
+    segment TEXT NOT NULL,
+    player_id TEXT NOT NULL REFERENCES players,
+    score REAL NOT NULL,
+    PRIMARY KEY (game_id, leaderboard_key, segment, player_id)
+) WITHOUT ROWID;
+CREATE INDEX ranks ON scores (game_id, leaderboard_key, segment, score);
+CREATE INDEX scores_of_player ON scores (player_id);
+
+CREATE TABLE event_attempts (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    event_key TEXT NOT NULL,
+    player_id TEXT NOT NULL REFERENCES players,
+    started_at INTEGER NOT NULL,
+    ends_at INTEGER NOT NULL,
+    completed_at INTEGER,
+    -- A JSON object of numbers.
+    metrics TEXT NOT NULL
+);
+CREATE INDEX attempts_of_player ON event_attempts (player_id);
+
+CREATE TABLE identities (
+    player_id TEXT PRIMARY KEY REFERENCES players,
+    name TEXT NOT NULL,
+    avatar TEXT
+) WITHOUT ROWID;
+
+-- Each friendship is two rows, one for each of the two.
+CREATE TABLE friendships (
+    player_id TEXT NOT NULL REFERENCES players,
+    friend_id TEXT NOT NULL REFERENCES players,
+    since INTEGER NOT NULL,
+    PRIMARY KEY (player_id, friend_id)
+) WITHOUT ROWID;
+CREATE TABLE friend_requests (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    sender_id TEXT NOT NULL REFERENCES players,
+    receiver_id TEXT NOT NULL REFERENCES players,
+    created_at INTEGER NOT NULL
+);
+CREATE INDEX requests_of_sender ON friend_requests (sender_id);
+CREATE INDEX requests_of_receiver ON friend_requests (receiver_id);
+CREATE TABLE blocks (
+    player_id TEXT NOT NULL REFERENCES players,
+    blocked_id TEXT NOT NULL REFERENCES players,
+    since INTEGER NOT NULL,
+    PRIMARY KEY (player_id, blocked_id)
+) WITHOUT ROWID;
