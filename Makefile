@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE :=
 PY311 := --python-version 3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types check-drift lint-contract matrix regen surface compare prove \
+.PHONY: help setup demo demo-console test check lint types check-drift lint-contract matrix regen surface compare prove \
 	bench bench-check bench-emulator bench-import bench-outbox
 
 help: ## list the targets
@@ -33,6 +33,9 @@ setup: $(VENV)/.dev ## install everything into .venv
 
 demo: $(VENV)/.runtime ## a purchase against a local Kraty
 	@$(BIN)/python examples/purchase_flow.py
+
+demo-console: $(VENV)/.runtime ## the same, and the local Kraty stays to be seen in a browser
+	@$(BIN)/python examples/purchase_flow.py --keep-open
 
 test: $(VENV)/.dev ## every test, on one Python
 	@$(BIN)/python -m pytest --numprocesses 2

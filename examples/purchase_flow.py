@@ -1,7 +1,8 @@
 """A purchase from receipt to refund, against a local Kraty: `make demo`.
 
 The network fails at the worst moment, the job is run again, and a second receipt is
-forged. The player is credited once.
+forged. The player is credited once. With `--keep-open` (`make demo-console`) the local Kraty
+stays, so that a browser can show what has happened.
 """
 
 from __future__ import annotations
@@ -28,24 +29,14 @@ RECEIPT = "apple_receipt_abc"
 SECRET = "whsec_demo"  # noqa: S105 -- of a webhook that nobody sends
 
 
-class LosingAnswers(httpx.HTTPTransport):
-    """A network that delivers requests, and loses as many answers as it is told to."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lose = 0
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        response = super().handle_request(request)
-        if self.lose == 0:
-            return response
-        self.lose -= 1
-        response.close()
-        raise httpx.ReadError("the connection broke before the answer came", request=request)
+def lose_next_answer(base_url: str) -> None:
+    """Let the local Kraty do the next credit, and break the connection before it answers."""
+    lost = {"faults": [{"kind": "drop"}], "operation": "wallet.credit"}
+    httpx.post(f"{base_url}/_emulator/faults", json=lost, trust_env=False).raise_for_status()
 
 
 def say(title: str, text: str) -> None:
-    print(f"{title:<10} {text}")
+    print(f"{title:<10} {text}", flush=True)
 
 
 def balance(kraty: KratyAdmin) -> int:
@@ -55,34 +46,25 @@ def balance(kraty: KratyAdmin) -> int:
 
 def purchase(base_url: str, api_key: str) -> None:
     """The flow; prints what happens."""
-    network = LosingAnswers()
-    with (
-        httpx.Client(transport=network) as http_client,
-        KratyAdmin(
-            api_key=api_key,
-            base_url=base_url,
-            http_client=http_client,
-            retry=RetryConfig(attempts=1),
-        ) as kraty,
-    ):
+    with KratyAdmin(api_key=api_key, base_url=base_url, retry=RetryConfig(attempts=1)) as kraty:
         ping = kraty.health.ping()
         say("ready", f"{base_url}, key {ping.api_key.prefix}.***, game {ping.api_key.game_id}")
         print()
-        credit(kraty, network)
+        credit(kraty)
         grant_and_take_back(kraty)
     webhook()
 
 
-def credit(kraty: KratyAdmin, network: LosingAnswers) -> None:
+def credit(kraty: KratyAdmin) -> None:
     """One receipt, three tries, one mint."""
     key = derive_key("iap", RECEIPT)
-    network.lose = 1
+    lose_next_answer(kraty.base_url)
     try:
         kraty.wallet.credit("player_42", "gold", amount=500, idempotency_key=key)
     except KratyNetworkError as error:
         say("try 1", f"no answer came, it may have taken effect: {error.ambiguous}")
 
-    network.lose = 1
+    lose_next_answer(kraty.base_url)
     retrying = kraty.with_options(retry=RetryConfig(attempts=2, initial_delay=0))
     wallet = retrying.wallet.credit("player_42", "gold", amount=500, idempotency_key=key)
     say("tries 2-3", f"the client's own retry: {wallet.http.attempts} attempts, and an answer")
@@ -142,7 +124,8 @@ def webhook() -> None:
 
 
 def main() -> None:
-    """Start an emulator of our own, run the flow, and stop it."""
+    """Start an emulator of our own, run the flow, and stop it, or keep it open."""
+    is_kept = sys.argv[1:] == ["--keep-open"]
     command = [sys.executable, "-m", "kraty_admin.emulator", "--port", "0"]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as emulator:
@@ -152,6 +135,14 @@ def main() -> None:
                 sys.exit(f"the emulator did not start: {emulator.communicate()[1]}")
             ready = json.loads(line)
             purchase(ready["base_url"], ready["api_key"])
+            print()
+            if is_kept:
+                say("look", f"{ready['base_url']}/ in a browser; Ctrl-C stops it")
+                emulator.wait()
+            else:
+                say("look", "make demo-console shows all of this in a browser")
+        except KeyboardInterrupt:
+            print()
         finally:
             emulator.terminate()
             emulator.communicate()

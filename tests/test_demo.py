@@ -40,4 +40,6 @@ def test_the_demo_shows_one_mint_for_three_tries() -> None:
         "webhook    wallet.changed evt_1: verified",
         "forged     refused: no_match",
         "",
+        "look       make demo-console shows all of this in a browser",
+        "",
     ]

@@ -77,7 +77,8 @@ def test_faults_are_scripted(control: Control, kraty: Emulator) -> None:
     assert [(2, 1, 0)] == [(rule["times"], rule["skip"], rule["drawn"]) for rule in shown["rules"]]
     statuses = [control.credit().status_code for _ in range(6)]
     assert [200, 200, 502, 200, 502, 200] == statuses
-    assert {"rules": [], "struck": {"status 502, before the commit": 2}} == control.get("faults")
+    shown = control.get("faults")
+    assert ([], {"status 502, before the commit": 2}) == (shown["rules"], shown["struck"])
     assert kraty.balance("alice", "gold") == 20
 
 
@@ -87,7 +88,8 @@ def test_faults_are_cleared(control: Control) -> None:
     control.post("chaos", {"rate": 1.0, "seed": 1, "after": 0, "operation": "wallet.debit"})
     assert control.credit().status_code == 500
     cleared = control.http.delete("/_emulator/faults").raise_for_status().json()
-    assert {"rules": [], "struck": {"status 500, after the commit": 1}} == cleared
+    struck = {"status 500, after the commit": 1}
+    assert {"rules": [], "chaos": [], "struck": struck} == cleared
     assert control.credit().status_code == 200
 
 
@@ -127,6 +129,8 @@ def test_the_ledger_and_the_requests(control: Control) -> None:
     ]
     assert {
         "number": 1,
+        "at": "2026-01-01T00:00:00+00:00",
+        "game_id": "game_1",
         "external_player_id": "alice",
         "kind": "currency",
         "key": "gold",
@@ -141,7 +145,11 @@ def test_the_ledger_and_the_requests(control: Control) -> None:
     assert [("k", 1), ("k", 2), (None, 1)] == [
         (each["idempotency_key"], each["attempt"]) for each in requests
     ]
+    request_id = requests[1].pop("request_id")
+    assert request_id.startswith("req_")
     assert {
+        "number": 2,
+        "at": "2026-01-01T00:00:00+00:00",
         "method": "POST",
         "path": CREDIT,
         "body": '{"amount": 5, "idempotencyKey": "k"}',
@@ -150,6 +158,12 @@ def test_the_ledger_and_the_requests(control: Control) -> None:
         "attempt": 2,
         "status": 200,
         "idempotency_key": "k",
+        "answer": '{"data":{"economyKey":"gold","balance":5,"applied":false}}',
+        "effect": "replayed",
+        "body_bytes": 36,
+        "answer_bytes": 58,
+        "entry_count": 0,
+        "entries": [],
     } == requests[1]
 
 
@@ -186,9 +200,17 @@ def test_webhooks(control: Control, kraty: Emulator) -> None:
         delivery["url"],
         delivery["status"],
     )
-    assert [{"attempt": 1, "at": "2026-01-01T00:00:00+00:00", "status": 404, "error": None}] == (
-        delivery["attempts"]
+    (attempt,) = delivery["attempts"]
+    assert ("t=", "wallet.changed") == (
+        attempt.pop("signature")[:2],
+        json.loads(attempt.pop("body"))["eventName"],
     )
+    assert attempt == {
+        "attempt": 1,
+        "at": "2026-01-01T00:00:00+00:00",
+        "status": 404,
+        "error": None,
+    }
     control.post("replay", {"event_id": delivery["event_id"]})
     kraty.webhooks.settle()
     assert 2 == len(control.get("deliveries")[0]["attempts"])
@@ -304,9 +326,10 @@ def test_what_is_no_json(control: Control) -> None:
 
 def test_what_does_not_exist(control: Control) -> None:
     """Unknown paths and methods are answered with an error envelope."""
-    for path in ("/_emulator/nothing", "/_emulator/", "/"):
+    for path in ("/_emulator/nothing", "/_emulator/", "/nothing"):
         answer = control.http.get(path)
         assert (404, "not_found") == (answer.status_code, answer.json()["error"]["code"])
+    assert 404 == control.http.post("/_emulator/changes").status_code
     answer = control.http.put("/_emulator/faults")
     assert (405, "not_found") == (answer.status_code, answer.json()["error"]["code"])
     assert "GET, POST, DELETE" == answer.headers["Allow"]

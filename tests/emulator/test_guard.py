@@ -72,9 +72,12 @@ def test_a_foreign_page_gets_nothing(
         http.post(CREDIT, headers=foreign, json={"amount": 5}),
         http.get("/_emulator/ledger", headers=foreign),
         http.get("/_emulator/requests", headers=foreign),
+        http.get("/_emulator/changes", headers=foreign),
+        http.get("/_emulator/console.js", headers=foreign),
+        http.get("/", headers=foreign),
         http.get("/server/v1/ping", headers=foreign),
     ]
-    assert [(403, "forbidden")] * 7 == [
+    assert [(403, "forbidden")] * 10 == [
         (answer.status_code, answer.json()["error"]["code"]) for answer in answers
     ]
     assert 5 == kraty.balance("alice", "gold")

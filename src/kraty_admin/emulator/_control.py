@@ -14,18 +14,28 @@ from urllib.parse import parse_qsl
 
 import attrs
 
+from ._changes import Changes
 from ._checks import bounded, of_type
 from ._clock import Clock, SeededIds
 from ._errors import EmulatedError
 from ._faults import Chaos, Fault
 from ._game_client import GameClient
 from ._pages import PAGE
-from ._platform import Answer, Platform, SeenRequest
+from ._platform import Answer, Platform
 from ._state import LedgerEntry
 from ._structure import parse_json, structure
+from ._views import (
+    delivery_views,
+    faults_view,
+    grant_views,
+    lobby_views,
+    player_views,
+    request_view,
+    world_view,
+)
 from ._webhooks import Webhooks
-from ._wire import Connections
-from ._world import Endpoint
+from ._wire import BODY_LIMIT, Connections
+from ._world import Endpoint, World
 
 __all__ = ["PREFIX", "Control", "Controls"]
 
@@ -45,6 +55,8 @@ class Controls:
     webhooks: Webhooks
     game_client: GameClient
     connections: Connections
+    changes: Changes
+    world: World
     ids: SeededIds | None
     """The source of ids, if it has a seed."""
     game_id: str
@@ -69,6 +81,7 @@ class Controls:
         self.platform.reset()
         self.platform.requests_per_minute = self.requests_per_minute
         self.webhooks.reset()
+        self.changes.tell("reset")
 
 
 @attrs.frozen(kw_only=True)
@@ -154,7 +167,7 @@ class Control:
                 "DELETE": self._clear_faults,
             },
             "chaos": {"POST": self._set_chaos},
-            "rate_limit": {"POST": self._set_rate_limit},
+            "rate_limit": {"GET": self._rate_limit, "POST": self._set_rate_limit},
             "webhooks": {"POST": self._register},
             "replay": {"POST": self._replay},
             "attempts": {"POST": self._start_attempt},
@@ -164,6 +177,10 @@ class Control:
             "ledger": {"GET": self._ledger},
             "requests": {"GET": self._requests},
             "deliveries": {"GET": self._deliveries},
+            "players": {"GET": self._players},
+            "grants": {"GET": self._grants},
+            "lobbies": {"GET": self._lobbies},
+            "world": {"GET": self._world},
         }
 
     def answer(self, method: str, name: str, query: str, body: bytes) -> Answer:
@@ -214,8 +231,7 @@ class Control:
         return self._clock(query, body)
 
     def _faults(self, query: Query, body: bytes) -> object:
-        faults = self._controls.platform.faults
-        return {"rules": faults.rules, "struck": faults.struck}
+        return faults_view(self._controls.platform.faults)
 
     def _add_faults(self, query: Query, body: bytes) -> object:
         wish = _read(body, _AddFaults)
@@ -239,10 +255,13 @@ class Control:
         )
         return self._faults(query, body)
 
+    def _rate_limit(self, query: Query, body: bytes) -> object:
+        return {"requests_per_minute": self._controls.platform.requests_per_minute}
+
     def _set_rate_limit(self, query: Query, body: bytes) -> object:
         platform = self._controls.platform
         platform.requests_per_minute = _read(body, _SetRateLimit).requests_per_minute
-        return {"requests_per_minute": platform.requests_per_minute}
+        return self._rate_limit(query, body)
 
     def _register(self, query: Query, body: bytes) -> object:
         endpoint = _read(body, Endpoint)
@@ -276,21 +295,73 @@ class Control:
 
     def _ledger(self, query: Query, body: bytes) -> object:
         after, limit = _page(query)
-        return self._controls.ledger(after, limit, query.get("external_player_id"))
+        return self._controls.platform.state.ledger.page(
+            None if query.get("game_id") == "*" else self._game_id(query),
+            query.get("external_player_id"),
+            after=after,
+            limit=limit,
+            newest=_is_newest_first(query),
+        )
 
     def _requests(self, query: Query, body: bytes) -> object:
-        return self._controls.platform.seen()
+        after, limit = _page(query)
+        max_body = _number("max_body", query.get("max_body", str(BODY_LIMIT)), 0, BODY_LIMIT)
+        seen = self._controls.platform.seen()
+        if _is_newest_first(query):
+            seen = [each for each in reversed(seen) if not after or each.number < after]
+        else:
+            seen = [each for each in seen if each.number > after]
+        state = self._controls.platform.state
+        return [request_view(each, state, max_body) for each in seen[:limit]]
 
     def _deliveries(self, query: Query, body: bytes) -> object:
-        return self._controls.webhooks.page(*_page(query))
+        controls = self._controls
+        deliveries = controls.webhooks.page(*_page(query), newest=_is_newest_first(query))
+        return delivery_views(controls.platform.state, controls.webhooks, deliveries)
+
+    def _players(self, query: Query, body: bytes) -> object:
+        return player_views(
+            self._controls.platform.state,
+            self._game_id(query),
+            query.get("prefix", ""),
+            query.get("after", ""),
+            _limit(query),
+        )
+
+    def _grants(self, query: Query, body: bytes) -> object:
+        return grant_views(self._controls.platform.state, self._now(), *_page(query))
+
+    def _lobbies(self, query: Query, body: bytes) -> object:
+        return lobby_views(self._controls.platform.state, self._now(), *_page(query))
+
+    def _world(self, query: Query, body: bytes) -> object:
+        return world_view(self._controls.world, self._controls.platform.state)
+
+    def _game_id(self, query: Query) -> str:
+        game_id = query.get("game_id", self._controls.game_id)
+        games = sorted(game.id for game in self._controls.world.games)
+        if game_id not in games:
+            raise ValueError(f"there is no game {game_id!r}: {', '.join(games)}")
+        return game_id
+
+    def _now(self) -> int:
+        return round(self._controls.clock() * 1000)
 
 
 def _page(query: Query) -> tuple[int, int]:
     """Return which part of a list is asked for: after which number, and how many entries."""
-    return (
-        _number("after", query.get("after", "0"), 0, 2**63 - 1),
-        _number("limit", query.get("limit", str(PAGE)), 1, PAGE),
-    )
+    return _number("after", query.get("after", "0"), 0, 2**63 - 1), _limit(query)
+
+
+def _limit(query: Query) -> int:
+    return _number("limit", query.get("limit", str(PAGE)), 1, PAGE)
+
+
+def _is_newest_first(query: Query) -> bool:
+    order = query.get("order", "oldest")
+    if order not in ("oldest", "newest"):
+        raise ValueError(f"order must be oldest or newest, not {order!r}")
+    return order == "newest"
 
 
 def _number(name: str, text: str, low: int, high: int) -> int:
@@ -309,12 +380,6 @@ def _read(body: bytes, kind: type[T]) -> T:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, SeenRequest):
-        return {
-            **attrs.asdict(value, recurse=False),
-            "body": value.body.decode(errors="replace"),
-            "idempotency_key": value.idempotency_key,
-        }
     if isinstance(value, datetime):
         return value.isoformat()
     return attrs.asdict(value, recurse=False)

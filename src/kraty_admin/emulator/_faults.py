@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import Random
 from typing import Final, Literal, get_args
 
@@ -220,9 +220,14 @@ def _limited(wait: str) -> dict[str, str]:
 
 
 class Faults:
-    """The faults of calls to come. Any thread may use it."""
+    """The faults of calls to come. Any thread may use it.
 
-    def __init__(self) -> None:
+    Args:
+        on_change: Called after faults were added or removed.
+    """
+
+    def __init__(self, *, on_change: Callable[[], object] = lambda: None) -> None:
+        self._on_change = on_change
         self._lock = threading.Lock()
         self._rules: list[FaultRule] = []
         self._chaos: dict[str | None, Chaos] = {}
@@ -262,6 +267,7 @@ class Faults:
         rule = FaultRule(faults=faults, operation=operation, skip=skip, times=times)
         with self._lock:
             self._rules.append(rule)
+        self._on_change()
 
     def chaos(
         self,
@@ -288,12 +294,14 @@ class Faults:
         chaos = Chaos(rate=rate, seed=seed, after=after, seconds=seconds)
         with self._lock:
             self._chaos[operation] = chaos
+        self._on_change()
 
     def clear(self) -> None:
         """Remove all faults. Past ones are still counted."""
         with self._lock:
             self._rules.clear()
             self._chaos.clear()
+        self._on_change()
 
     def reset(self) -> None:
         """Return to the initial state."""
@@ -306,6 +314,12 @@ class Faults:
         """The rules that still have faults."""
         with self._lock:
             return [attrs.evolve(rule) for rule in self._rules]
+
+    @property
+    def chaos_rates(self) -> dict[str | None, float]:
+        """The shares of calls that `chaos` lets fail, by operation; `None` is any call."""
+        with self._lock:
+            return {operation: chaos.rate for operation, chaos in self._chaos.items()}
 
     @property
     def struck(self) -> Counter[str]:

@@ -15,9 +15,10 @@ import math
 import sqlite3
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeAlias
+from datetime import datetime
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
 import attrs
@@ -29,9 +30,10 @@ from ._faults import Fault, Faults
 from ._json import dump, dump_text, fingerprint, parse, text_member
 from ._operations import OPERATIONS, Call, Context
 from ._state import EventRow, KeyedAnswer, State
+from ._times import moment
 from ._world import DEFAULT_WORLD, ApiKey, World
 
-__all__ = ["Answer", "Now", "Platform", "Request", "SeenRequest", "refusal"]
+__all__ = ["Answer", "Effect", "Now", "Platform", "Request", "SeenRequest", "refusal"]
 
 Now = Callable[[], float]
 """Tells the time in seconds since the epoch, as `time.time` does."""
@@ -43,7 +45,7 @@ _SEEN_LIMIT: Final = 1000
 """How many requests are kept."""
 
 _SEEN_BYTES: Final = 16 * 1024 * 1024
-"""How many bytes of bodies are kept with them."""
+"""How many bytes of bodies and answers are kept with them."""
 
 _LOGGED_PATH: Final = 200
 """How many characters of a path the log shows."""
@@ -95,10 +97,38 @@ class Answer:
     """The fault that breaks its connection, if any."""
 
 
+Effect: TypeAlias = Literal["done", "replayed", "rejected", "prevented"]
+"""What a request has done, whatever its caller got to know of it.
+
+- `done`: it was done now
+- `replayed`: a request before it with the same key was done; this one changed nothing
+- `rejected`: the platform refused it
+- `prevented`: a fault came before the commit
+"""
+
+
+class Work(NamedTuple):
+    """What the platform did for a request."""
+
+    effect: Effect
+    ledger_numbers: range = range(0)
+    """The numbers of the ledger entries that it made."""
+
+
+_REJECTED: Final = Work("rejected")
+_PREVENTED: Final = Work("prevented")
+
+
 @attrs.frozen(kw_only=True)
 class SeenRequest:
     """A request that the emulator has received."""
 
+    number: int
+    """Its place among all requests since the start or the last reset, from 1."""
+    at: datetime
+    """When it arrived, by the emulator's clock."""
+    request_id: str
+    """The `X-Request-Id` of its answer, which errors of the SDK show."""
     method: str
     """The HTTP method."""
     path: str
@@ -109,10 +139,18 @@ class SeenRequest:
     """Its operation, such as `wallet.credit`; `None` if the path does not exist."""
     fault: Fault | None
     """Its fault, if any."""
-    attempt: int = 1
-    """Its number among the kept requests with its path and key."""
-    status: int | None = None
+    idempotency_key: str | None
+    """The key in the body, if any."""
+    attempt: int
+    """Its number among the requests with its path and key, counted while one of them is kept."""
+    status: int | None
     """The status of its answer; `None` if no answer was sent."""
+    answer: bytes
+    """The body of its answer. If a fault lost the answer, this is what was lost."""
+    effect: Effect
+    """What it has done: `done`, `replayed`, `rejected`, or `prevented` by a fault."""
+    ledger_numbers: range
+    """The numbers of the ledger entries that it made; empty if it made none."""
 
     @property
     def json(self) -> Any:
@@ -122,10 +160,14 @@ class SeenRequest:
         except ValueError:
             return None
 
-    @property
-    def idempotency_key(self) -> str | None:
-        """The key in the body, if any."""
-        return text_member(self.json, "idempotencyKey")
+
+class _Tries(NamedTuple):
+    """The requests with one path and key."""
+
+    last: int
+    """The attempt number of the newest."""
+    kept: int
+    """How many of them are kept."""
 
 
 class Platform:
@@ -142,6 +184,8 @@ class Platform:
         faults: Faults | None = None,
         requests_per_minute: int = 600_000,
         on_events: Callable[[], object] = lambda: None,
+        on_request: Callable[[], object] = lambda: None,
+        on_settings: Callable[[], object] = lambda: None,
     ) -> None:
         self.state: Final = state
         self.faults: Final = Faults() if faults is None else faults
@@ -151,11 +195,15 @@ class Platform:
         self._clock = clock
         self._new_uuid = new_uuid
         self._on_events = on_events
+        self._on_request = on_request
+        self._on_settings = on_settings
         self.requests_per_minute = requests_per_minute
         self._lock = threading.Lock()
         self._counts: dict[str, tuple[int, int]] = {}
         self._seen: deque[SeenRequest] = deque()
         self._seen_bytes = 0
+        self._seen_count = 0
+        self._tries: dict[tuple[str, str | None], _Tries] = {}
 
     @property
     def requests_per_minute(self) -> int:
@@ -167,6 +215,7 @@ class Platform:
         if value < 1:
             raise ValueError("requests_per_minute must be at least 1")
         self._budget = value
+        self._on_settings()
 
     def answer(self, request: Request) -> Answer:
         """Answer a request. A failure is an answer, too."""
@@ -196,13 +245,16 @@ class Platform:
         }
         if fault is not None and fault.prevents:
             # A connection fault needs an answer to break off.
-            answer = Answer(status=200, headers=headers, body=b'{"data":{}}')
+            answer, work = Answer(status=200, headers=headers, body=b'{"data":{}}'), _PREVENTED
         else:
-            answer = self._honest(headers, received, key, now, count > self._budget)
+            answer, work = self._honest(headers, received, key, now, count > self._budget)
         if fault is not None:
             answer = _mishandled(answer, fault)
+        # Before the lock is held: it may have to parse the body.
+        idempotency_key = _idempotency_key(request.body)
         with self._lock:
-            self._see(_seen(received, answer))
+            self._see(received, answer, work, idempotency_key, now, headers["X-Request-Id"])
+        self._on_request()
         if _logger.isEnabledFor(logging.INFO):
             _log(received, answer)
         return answer
@@ -210,16 +262,7 @@ class Platform:
     def seen(self) -> list[SeenRequest]:
         """The newest requests, oldest first."""
         with self._lock:
-            kept = list(self._seen)
-        # Here, so that no request has to wait until its body is read twice.
-        attempts: Counter[tuple[str, str]] = Counter()
-        numbered: list[SeenRequest] = []
-        for seen in kept:
-            if (key := seen.idempotency_key) is not None:
-                attempts[seen.path, key] += 1
-                seen = attrs.evolve(seen, attempt=attempts[seen.path, key])
-            numbered.append(seen)
-        return numbered
+            return list(self._seen)
 
     def reset(self) -> None:
         """Delete all players, keys and requests."""
@@ -227,13 +270,57 @@ class Platform:
         with self._lock:
             self._seen.clear()
             self._seen_bytes = 0
+            self._seen_count = 0
+            self._tries.clear()
             self._counts.clear()
 
-    def _see(self, seen: SeenRequest) -> None:
-        self._seen.append(seen)
-        self._seen_bytes += len(seen.body)
+    def _see(
+        self,
+        received: Received,
+        answer: Answer,
+        work: Work,
+        idempotency_key: str | None,
+        now: float,
+        request_id: str,
+    ) -> None:
+        """Keep a request, and no more of the old ones than fit."""
+        request, fault = received.request, received.fault
+        is_lost = fault is not None and fault.kind in ("drop", "reset", "stall")
+        self._seen_count += 1
+        path = request.shown_path
+        last, kept = self._tries.get((path, idempotency_key), (0, 0))
+        if idempotency_key is not None:
+            self._tries[path, idempotency_key] = _Tries(last + 1, kept + 1)
+        self._seen.append(
+            SeenRequest(
+                number=self._seen_count,
+                at=moment(round(now * 1000)),
+                request_id=request_id,
+                method=request.method,
+                path=path,
+                body=request.body,
+                operation=received.name,
+                fault=fault,
+                idempotency_key=idempotency_key,
+                attempt=last + 1,
+                status=None if is_lost else answer.status,
+                answer=answer.body,
+                effect=work.effect,
+                ledger_numbers=work.ledger_numbers,
+            )
+        )
+        self._seen_bytes += len(request.body) + len(answer.body)
         while len(self._seen) > _SEEN_LIMIT or self._seen_bytes > _SEEN_BYTES:
-            self._seen_bytes -= len(self._seen.popleft().body)
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        oldest = self._seen.popleft()
+        self._seen_bytes -= len(oldest.body) + len(oldest.answer)
+        if oldest.idempotency_key is not None:
+            tried = oldest.path, oldest.idempotency_key
+            last, kept = self._tries.pop(tried)
+            if kept > 1:
+                self._tries[tried] = _Tries(last, kept - 1)
 
     def _honest(
         self,
@@ -242,8 +329,8 @@ class Platform:
         key: ApiKey | None,
         now: float,
         is_too_much: bool,
-    ) -> Answer:
-        """Return the platform's answer, with the headers that every answer has."""
+    ) -> tuple[Answer, Work]:
+        """Return the platform's answer, with the headers that every answer has, and what it did."""
         request = received.request
         try:
             if is_too_much:
@@ -253,20 +340,21 @@ class Platform:
                     headers={"Retry-After": headers["RateLimit-Reset"]},
                 )
             route, call = self._call(received, key)
-            status, body, has_events = self._commit(route, call, round(now * 1000))
+            status, body, has_events, work = self._commit(route, call, round(now * 1000))
         except EmulatedError as error:
-            return refusal(error, headers)
+            return refusal(error, headers), _REJECTED
         except Exception as error:
             # Whatever it was, the transaction is undone and the caller gets an answer.
             if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
                 message = "Another program has locked the emulator's database."
-                return refusal(EmulatedError("internal_error", message, status=503), headers)
+                locked = EmulatedError("internal_error", message, status=503)
+                return refusal(locked, headers), _REJECTED
             _logger.exception("%s %s failed", request.method, request.shown_path)
             failure = EmulatedError("internal_error", "The emulator failed; see its log.")
-            return refusal(failure, headers)
+            return refusal(failure, headers), _REJECTED
         if has_events:
             self._on_events()
-        return Answer(status=status, headers=headers, body=body)
+        return Answer(status=status, headers=headers, body=body), work
 
     def _call(self, received: Received, key: ApiKey | None) -> tuple[Route, Call]:
         """Check a request against the key and the contract."""
@@ -299,11 +387,11 @@ class Platform:
             row_problems=route.row_problems,
         )
 
-    def _commit(self, route: Route, call: Call, now: int) -> tuple[int, bytes, bool]:
+    def _commit(self, route: Route, call: Call, now: int) -> tuple[int, bytes, bool, Work]:
         """Do a call, record its events and write its answer, in one transaction.
 
         Returns:
-            The status, the body, and whether there are events to deliver.
+            The status, the body, whether there are events to deliver, and what was done.
         """
         operation = OPERATIONS.get(call.operation_id)
         if operation is None:
@@ -318,7 +406,8 @@ class Platform:
                 data = earlier.data
                 if operation.replay == "unapplied":
                     data = dump_text({**json.loads(data), "applied": False})
-                return earlier.status, _body(route, data), False
+                return earlier.status, _body(route, data), False, Work("replayed")
+            appended = self.state.ledger.appended
             outcome = operation.handler(call, context)
             # Inside, so that an answer that cannot be written undoes the call.
             data = dump_text(outcome.data)
@@ -342,7 +431,9 @@ class Platform:
                         dump_text(event.data),
                     )
                 )
-            return outcome.status, _body(route, data), bool(outcome.events)
+            made = self.state.ledger.newest_numbers(self.state.ledger.appended - appended)
+            work = Work("replayed" if outcome.is_replay else "done", made)
+            return outcome.status, _body(route, data), bool(outcome.events), work
 
     def _count(self, counter: str, now: float) -> tuple[int, int]:
         """Count a request; return the count of this window and the seconds until it ends."""
@@ -402,17 +493,11 @@ def _mishandled(answer: Answer, fault: Fault) -> Answer:
     return answer if fault.kind == "delay" else attrs.evolve(answer, breaks=fault)
 
 
-def _seen(received: Received, answer: Answer) -> SeenRequest:
-    request, fault = received.request, received.fault
-    is_lost = fault is not None and fault.kind in ("drop", "reset", "stall")
-    return SeenRequest(
-        method=request.method,
-        path=request.shown_path,
-        body=request.body,
-        operation=received.name,
-        fault=fault,
-        status=None if is_lost else answer.status,
-    )
+def _idempotency_key(body: bytes) -> str | None:
+    try:
+        return text_member(parse(body), "idempotencyKey")
+    except ValueError:
+        return None
 
 
 def _log(received: Received, answer: Answer) -> None:

@@ -23,6 +23,7 @@ from kraty_admin import KratyAdmin, KratyAdminAsync, RequestHook, RetryConfig
 from kraty_admin._client import DEFAULT_RETRY_BUDGET
 
 from ._capture import capture, exempt
+from ._changes import Changes
 from ._clock import SEEDED_START, Clock, SeededIds, ordered_uuid
 from ._control import Control, Controls
 from ._faults import Faults
@@ -101,7 +102,8 @@ class Emulator:
         self._world = world
         self._ids = None if seed is None else SeededIds(seed)
         self._clock = clock or Clock(None if seed is None else SEEDED_START)
-        self._faults = Faults()
+        self._changes = Changes()
+        self._faults = Faults(on_change=self._tell_settings)
         self._requests_per_minute = requests_per_minute
         self._webhook_backoff = webhook_backoff
         self._clients = ExitStack()
@@ -140,6 +142,7 @@ class Emulator:
                 faults=self._faults,
                 endpoints=self._world.webhooks,
                 backoff=self._webhook_backoff,
+                on_change=lambda: self._changes.tell("deliveries"),
             )
             new_uuid = self._ids or ordered_uuid
             platform = Platform(
@@ -150,6 +153,8 @@ class Emulator:
                 faults=self._faults,
                 requests_per_minute=self._requests_per_minute,
                 on_events=webhooks.wake,
+                on_request=lambda: self._changes.tell("requests"),
+                on_settings=self._tell_settings,
             )
             game_id = self._world.keys[0].game_id
             controls = Controls(
@@ -158,6 +163,8 @@ class Emulator:
                 webhooks=webhooks,
                 game_client=GameClient(state, self._world.game(game_id), self._clock, new_uuid),
                 connections=Connections(),
+                changes=self._changes,
+                world=self._world,
                 ids=self._ids,
                 game_id=game_id,
                 requests_per_minute=self._requests_per_minute,
@@ -328,6 +335,9 @@ class Emulator:
         """Reset to the initial state: no players, keys, requests, faults, deliveries or events."""
         self._serving().reset()
 
+    def _tell_settings(self) -> None:
+        self._changes.tell("settings")
+
     def _amount(self, external_player_id: str, kind: Kind, key: str) -> int:
         state = self._serving().controls.platform.state
         player = state.players.find(self._world.keys[0].game_id, external_player_id)
@@ -383,7 +393,13 @@ class _Server(uvicorn.Server):
         connections = controls.connections
         super().__init__(
             uvicorn.Config(
-                App(controls.platform, Control(controls).answer, connections, allowed_hosts),
+                App(
+                    controls.platform,
+                    Control(controls).answer,
+                    connections,
+                    controls.changes,
+                    allowed_hosts,
+                ),
                 http=connections.protocol(),
                 interface="asgi3",
                 ws="none",
@@ -425,12 +441,18 @@ class _Server(uvicorn.Server):
         self.settled.set()
 
     async def main_loop(self) -> None:
-        delivering = asyncio.create_task(self._controls.webhooks.run())
+        controls = self._controls
+        delivering = asyncio.create_task(controls.webhooks.run())
+        controls.clock.listen(self._tell_settings)
         # Uvicorn's looks at a flag ten times a second, so stopping would wait for it.
         await self._stopped.wait()
-        self._controls.connections.close()
+        controls.clock.ignore(self._tell_settings)
+        controls.connections.close()
         delivering.cancel()
         await asyncio.gather(delivering, return_exceptions=True)
+
+    def _tell_settings(self) -> None:
+        self._controls.changes.tell("settings")
 
     def reset(self) -> Future[None]:
         if self._loop is None:

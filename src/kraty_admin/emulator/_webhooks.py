@@ -12,7 +12,7 @@ import functools
 import json
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -39,11 +39,18 @@ _IN_FLIGHT: Final = 8
 _PATIENCE: Final = 10.0
 """How many seconds an endpoint has to answer."""
 
+_SIGNATURES: Final = 1000
+"""How many signatures are kept."""
+
 _logger = logging.getLogger("kraty_admin.emulator")
 
 
 class Webhooks:
-    """The endpoints of webhooks, and the loop that delivers events to them."""
+    """The endpoints of webhooks, and the loop that delivers events to them.
+
+    Args:
+        on_change: Called after an attempt, a replay or a new endpoint.
+    """
 
     def __init__(
         self,
@@ -53,12 +60,15 @@ class Webhooks:
         faults: Faults,
         endpoints: Sequence[Endpoint],
         backoff: Sequence[float],
+        on_change: Callable[[], object] = lambda: None,
     ) -> None:
         self._state = state
         self._clock = clock
         self._faults = faults
         self._endpoints = endpoints
         self._backoff = backoff
+        self._on_change = on_change
+        self._signatures: dict[tuple[int, int], str] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._due = asyncio.Event()
         self._flying: dict[int, asyncio.Task[None]] = {}
@@ -80,6 +90,7 @@ class Webhooks:
         """
         endpoint = Endpoint(url=url, secret=secret, events=events)
         self._state.deliveries.set_endpoint(endpoint.url, endpoint.secret, endpoint.events)
+        self._on_change()
 
     def replay(self, event_id: str) -> None:
         """Deliver an event again, with the same id and the next attempt's number.
@@ -90,6 +101,7 @@ class Webhooks:
         if not self._state.deliveries.replay(event_id, self._now()):
             raise ValueError(f"there is no delivery of an event {event_id}")
         self.wake()
+        self._on_change()
 
     def settle(self, timeout: float = 10.0) -> None:
         """Wait until all deliveries that are due have been tried.
@@ -113,9 +125,22 @@ class Webhooks:
         """All deliveries with their attempts, in the order of their events."""
         return list(pages(self.page))
 
-    def page(self, after: int, limit: int) -> list[Delivery]:
-        """Return some deliveries, those with a higher number than `after`."""
-        return self._state.deliveries.page(after=after, limit=limit)
+    def page(self, after: int, limit: int, *, newest: bool = False) -> list[Delivery]:
+        """Return some deliveries, those that follow the one with the number `after`.
+
+        Args:
+            after: The number of the last delivery of the page before; 0 for the first page.
+            limit: How many deliveries to return at most.
+            newest: Return the newest first.
+        """
+        return self._state.deliveries.page(after=after, limit=limit, newest=newest)
+
+    def signature(self, number: int, attempt: int) -> str | None:
+        """Return the `X-Signature` of an attempt, if it was sent and its signature is kept.
+
+        The last thousand are kept, until the emulator stops.
+        """
+        return self._signatures.get((number, attempt))
 
     def wake(self) -> None:
         """Check again what is due. Any thread may call this."""
@@ -149,6 +174,7 @@ class Webhooks:
         later, an attempt under way could be recorded for another delivery.
         """
         self._break_off()
+        self._signatures.clear()
         self._register_own()
         self.wake()
 
@@ -185,6 +211,7 @@ class Webhooks:
             _logger.error("A delivery could not be made or recorded", exc_info=failure)
             return
         self.wake()
+        self._on_change()
 
     async def _sleep(self) -> None:
         """Wait until something may be due."""
@@ -203,9 +230,12 @@ class Webhooks:
         fault = self._faults.draw(WEBHOOK)
         if fault is not None and fault.kind == "delay":
             await asyncio.sleep(fault.seconds)
-        status, error = None, None
+        status, error, signature = None, None, None
         if fault is None or not fault.prevents:
-            status, error = await _post(client, due)
+            body = envelope(due)
+            # By the machine's clock, as whoever verifies it does, not by the emulator's.
+            signature = sign_webhook(raw_body=body, secret=due.secret)
+            status, error = await _post(client, due.url, body, signature)
         if fault is not None and fault.kind == "drop":
             status, error = None, "lost on purpose"
         if self._flying.get(due.number) is not asyncio.current_task():
@@ -215,6 +245,8 @@ class Webhooks:
         becomes: DeliveryStatus = (
             "delivered" if is_delivered else "failed" if is_given_up else "pending"
         )
+        if signature is not None:
+            self._keep_signature(due, signature)
         now = self._now()
         wait = self._backoff[due.attempt - 1] if becomes == "pending" else 0.0
         self._state.deliveries.add_attempt(
@@ -227,14 +259,18 @@ class Webhooks:
             due_at=now + round(wait * 1000),
         )
 
+    def _keep_signature(self, due: Due, signature: str) -> None:
+        self._signatures[due.number, due.attempt] = signature
+        while len(self._signatures) > _SIGNATURES:
+            del self._signatures[next(iter(self._signatures))]
 
-async def _post(client: httpx.AsyncClient, due: Due) -> tuple[int | None, str | None]:
-    body = envelope(due)
-    # By the machine's clock, as whoever verifies it does, not by the emulator's.
-    signature = sign_webhook(raw_body=body, secret=due.secret)
+
+async def _post(
+    client: httpx.AsyncClient, url: str, body: bytes, signature: str
+) -> tuple[int | None, str | None]:
     headers = {"Content-Type": "application/json", "X-Signature": signature}
     try:
-        return (await client.post(due.url, content=body, headers=headers)).status_code, None
+        return (await client.post(url, content=body, headers=headers)).status_code, None
     except Exception as failure:
         # Whatever it was, it was an attempt: a port out of range is no `HTTPError`.
         return None, f"{type(failure).__name__}: {failure}"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias, cast
 
+from ._changes import Changes, Topic
+from ._console import CONSOLE, serve_console
 from ._errors import EmulatedError
 from ._faults import Fault
 from ._guard import check_content_type, check_source
@@ -28,6 +31,12 @@ BODY_LIMIT: Final = 8 * 1024 * 1024
 
 _CONTROL: Final = b"/_emulator/"
 
+_STREAM: Final = "/_emulator/changes"
+"""Where a page listens to what changes."""
+
+_GAP: Final = 0.1
+"""How many seconds are between two messages of a stream. What changes meanwhile is one message."""
+
 _PIECES: Final = 20
 """How many pieces a dripping answer has."""
 
@@ -44,6 +53,7 @@ class Connections:
     def __init__(self) -> None:
         self._open: dict[tuple[str, int], asyncio.Transport] = {}
         self._cuttable: set[asyncio.Task[Any]] = set()
+        self._is_closed = False
 
     def of(self, scope: Scope) -> asyncio.Transport | None:
         """Return the transport of a request's connection, if it is still open."""
@@ -51,7 +61,7 @@ class Connections:
 
     def protocol(self) -> type[asyncio.Protocol]:
         """Return uvicorn's protocol, with its connections registered here."""
-        connections = self._open
+        connections, is_closed = self._open, lambda: self._is_closed
         base = _http_protocol()
 
         class Protocol(base):  # type: ignore[valid-type,misc]  # which one is known at run time
@@ -60,6 +70,8 @@ class Connections:
                 self._transport = cast("asyncio.Transport", transport)
                 connections[self._peer] = self._transport
                 super().connection_made(transport)
+                if is_closed():
+                    self._transport.close()
 
             def connection_lost(self, exc: Exception | None) -> None:
                 # The address may be another connection's already.
@@ -88,7 +100,11 @@ class Connections:
             task.cancel()
 
     def close(self) -> None:
-        """Close all connections, also in the middle of a request."""
+        """Close all connections, also in the middle of a request, and those still to come.
+
+        A page that listens connects again at once, while the server may still accept.
+        """
+        self._is_closed = True
         self.cut()
         for transport in self._open.values():
             transport.close()
@@ -117,11 +133,13 @@ class App:
         platform: Platform,
         control: Responder,
         connections: Connections,
+        changes: Changes,
         allowed_hosts: Collection[str],
     ) -> None:
         self._platform = platform
         self._control = control
         self._connections = connections
+        self._changes = changes
         self._allowed_hosts = allowed_hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -134,6 +152,13 @@ class App:
             check_source(headers, self._allowed_hosts)
             if body:
                 check_content_type(headers)
+            path = scope["raw_path"].decode("latin-1")
+            if path in CONSOLE:
+                await _send(send, serve_console(scope["method"], path))
+                return
+            if path == _STREAM and scope["method"] == "GET":
+                await _stream(self._changes, receive, send)
+                return
             if scope["raw_path"].startswith(_CONTROL):
                 answer = self._control(
                     scope["method"],
@@ -216,6 +241,38 @@ def _to_origin_form(scope: Scope, headers: dict[bytes, bytes]) -> None:
     if found and scheme.lower() == b"http":
         headers[b"host"], slash, path = rest.partition(b"/")
         scope["raw_path"] = slash + path
+
+
+async def _stream(changes: Changes, receive: Receive, send: Send) -> None:
+    """Send what changes as server-sent events, until the client has gone.
+
+    Sending waits for a slow client, and nobody else does: its news is a few words, however
+    much has changed in between.
+    """
+    headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    gone = asyncio.ensure_future(_gone(receive))
+    news: asyncio.Future[list[Topic]] | None = None
+    try:
+        with changes.reader() as reader:
+            # The client misses nothing that changes from here on. If the emulator stops, it
+            # looks for the next one once a second.
+            await _send_event(send, [], b"retry: 1000\n")
+            while not gone.done():
+                news = asyncio.ensure_future(reader.next())
+                await asyncio.wait({gone, news}, return_when=asyncio.FIRST_COMPLETED)
+                if news.done():
+                    await _send_event(send, news.result())
+                    await asyncio.wait({gone}, timeout=_GAP)
+    finally:
+        gone.cancel()
+        if news is not None:
+            news.cancel()
+
+
+async def _send_event(send: Send, topics: list[Topic], before: bytes = b"") -> None:
+    message = before + f"data: {json.dumps(topics)}\n\n".encode()
+    await send({"type": "http.response.body", "body": message, "more_body": True})
 
 
 async def _send(send: Send, answer: Answer) -> None:

@@ -81,6 +81,8 @@ class Outcome:
     """The result."""
     events: Sequence[WebhookEvent] = ()
     """The webhook events, in order. They are recorded in the call's transaction."""
+    is_replay: bool = False
+    """Whether an earlier call with the same key was done, and this one changed nothing."""
 
 
 Handler: TypeAlias = Callable[[Call, Context], Outcome]

@@ -31,7 +31,7 @@ def create_grant(call: Call, context: Context) -> Outcome:
     if earlier is not None:
         if earlier.fingerprint != call.fingerprint:
             raise idempotency_conflict(body["idempotencyKey"])
-        return Outcome(200, _as_created(earlier))
+        return Outcome(200, _as_created(earlier), is_replay=True)
     for index, entry in enumerate(body["entries"]):
         asset, key_field = _ENTRIES[entry["type"]]
         check_catalog(game, asset, entry[key_field], f"entries[{index}].{key_field}")

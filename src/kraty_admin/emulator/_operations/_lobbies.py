@@ -22,7 +22,7 @@ def push_lobby(call: Call, context: Context) -> Outcome:
         raise EmulatedError("not_found", "This game has no such event.")
     earlier = lobbies.find_by_key(game.id, event.key, body["key"])
     if earlier is not None:
-        return Outcome(201, _view(earlier, context))
+        return Outcome(201, _view(earlier, context), is_replay=True)
     if not event.enabled:
         raise EmulatedError("event_disabled", "The event is disabled.")
     if event.mode != "lobby_matched":

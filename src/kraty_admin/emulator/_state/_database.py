@@ -158,9 +158,9 @@ class Database:
         """Execute a statement; return the number of rows it changed."""
         return self.connection.execute(sql, parameters).rowcount
 
-    def run_many(self, sql: str, rows: Iterable[Sequence[SqlValue]]) -> None:
-        """Execute a statement once for each row of parameters."""
-        self.connection.executemany(sql, rows)
+    def run_many(self, sql: str, rows: Iterable[Sequence[SqlValue]]) -> int:
+        """Execute a statement once for each row of parameters; return how many rows changed."""
+        return self.connection.executemany(sql, rows).rowcount
 
     def among(self, sql: str, *parameters: SqlValue, values: Collection[str]) -> list[Any]:
         """Return the rows of a query that ends in `IN`, for these values.

@@ -12,6 +12,7 @@ import attrs
 
 from .._times import moment
 from ._database import Database
+from ._paging import page_end
 
 __all__ = ["Deliveries", "Delivery", "DeliveryAttempt", "DeliveryStatus", "Due", "EventRow"]
 
@@ -174,27 +175,44 @@ class Deliveries:
                 event_id,
             )
 
-    def page(self, *, after: int = 0, limit: int) -> list[Delivery]:
+    def endpoints(self) -> list[tuple[str, list[str] | None]]:
+        """Return the endpoints: the URL, and the names of the events, `None` for all."""
+        rows = self._db.all("SELECT url, events FROM endpoints ORDER BY url")
+        return [(url, None if events is None else json.loads(events)) for url, events in rows]
+
+    def events_of(self, numbers: Sequence[int]) -> dict[int, EventRow]:
+        """Return the events of some deliveries, by the number of the delivery."""
+        places = ", ".join("?" * len(numbers))
+        rows = self._db.all(
+            "SELECT deliveries.number, id, name, studio_id, game_id, occurred_at, data"  # noqa: S608
+            " FROM deliveries JOIN events ON events.id = event_id"
+            f" WHERE deliveries.number IN ({places})",
+            *numbers,
+        )
+        return {number: EventRow(*row) for number, *row in rows}
+
+    def page(self, *, after: int = 0, limit: int, newest: bool = False) -> list[Delivery]:
         """Return some deliveries, in the order of their events.
 
         Args:
-            after: Only deliveries with a higher number.
+            after: The number of the last delivery of the page before.
             limit: How many deliveries to return at most.
+            newest: Return the newest first.
         """
         attempts: dict[int, list[DeliveryAttempt]] = defaultdict(list)
+        end, *values = page_end("deliveries.number", after, limit, newest=newest)
         with self._db.transaction():
             rows = self._db.all(
-                "SELECT deliveries.number, event_id, name, data, url, status, due_at"
-                " FROM deliveries JOIN events ON events.id = event_id"
-                " WHERE deliveries.number > ? ORDER BY deliveries.number LIMIT ?",
-                after,
-                limit,
+                "SELECT deliveries.number, event_id, name, data, url, status, due_at"  # noqa: S608
+                f" FROM deliveries JOIN events ON events.id = event_id WHERE {end}",
+                *values,
             )
+            numbers = [number for number, *_ in rows]
             tries = self._db.all(
                 "SELECT delivery, attempt, at, status, error FROM attempts"
-                " WHERE delivery > ? AND delivery <= ? ORDER BY number",
-                after,
-                rows[-1][0] if rows else after,
+                " WHERE delivery >= ? AND delivery <= ? ORDER BY number",
+                min(numbers, default=0),
+                max(numbers, default=0),
             )
         for delivery, attempt, at, status, error in tries:
             attempts[delivery].append(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from ._database import Database
+from ._paging import page_end
 
 __all__ = ["Grant", "Grants"]
 
@@ -67,6 +68,22 @@ class Grants:
             limit,
         )
         return [Grant(*row) for row in rows]
+
+    def page(self, *, after: int = 0, limit: int) -> list[tuple[int, str, Grant]]:
+        """Return some grants of all games, newest first: number, player's external id, grant.
+
+        Args:
+            after: The number of the last grant of the page before.
+            limit: How many grants to return at most.
+        """
+        end, *values = page_end("number", after, limit, newest=True)
+        columns = ", ".join(f"grants.{name}" for name in Grant._fields)
+        rows = self._db.all(
+            f"SELECT number, external_id, {columns} FROM grants"  # noqa: S608
+            f" JOIN players ON players.id = player_id WHERE {end}",
+            *values,
+        )
+        return [(number, external_id, Grant(*row)) for number, external_id, *row in rows]
 
     def count(self, player_id: str) -> int:
         """Return how many grants the player has."""

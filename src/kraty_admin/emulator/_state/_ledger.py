@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Iterable
+from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple
 
 import attrs
 
+from .._times import moment
 from ._database import Database
+from ._paging import page_end
 
 __all__ = ["Holding", "HoldingRow", "Kind", "Ledger", "LedgerEntry", "LedgerRow"]
 
@@ -21,6 +24,10 @@ class LedgerEntry:
 
     number: int
     """Its place in the ledger; later entries have higher numbers."""
+    at: datetime
+    """When it was made, by the emulator's clock."""
+    game_id: str
+    """The game of the player."""
     external_player_id: str
     """The player; a placeholder once the player is erased."""
     kind: Kind
@@ -87,10 +94,9 @@ _COLUMNS: Final = ", ".join(Holding._fields)
 
 
 _PAGE: Final = (
-    "SELECT number, external_id, kind, key, delta, operation, reason, source_ref_id,"
-    " idempotency_key FROM ledger JOIN players ON players.id = player_id"
+    "SELECT number, at, game_id, external_id, kind, key, delta, operation, reason,"
+    " source_ref_id, idempotency_key FROM ledger JOIN players ON players.id = player_id"
 )
-_PAGE_END: Final = "AND number > ? ORDER BY number LIMIT ?"
 
 
 class Ledger:
@@ -98,6 +104,8 @@ class Ledger:
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        self.appended = 0
+        """How many entries were added, also those of transactions that were undone."""
 
     def amount(self, player_id: str, kind: Kind, key: str) -> int:
         """Return how much of it the player has."""
@@ -144,13 +152,20 @@ class Ledger:
             key,
         )
 
+    def newest_numbers(self, count: int) -> range:
+        """Return the numbers of this many entries, the newest."""
+        if not count:
+            return range(0)
+        number: int = self._db.one("SELECT MAX(number) FROM ledger")[0]
+        return range(number + 1 - count, number + 1)
+
     def append(self, entry: LedgerRow) -> None:
         """Add an entry to the ledger."""
-        self._db.run(_APPEND, *entry)
+        self.appended += self._db.run(_APPEND, *entry)
 
     def append_all(self, entries: Iterable[LedgerRow]) -> None:
         """Add entries to the ledger."""
-        self._db.run_many(_APPEND, entries)
+        self.appended += self._db.run_many(_APPEND, entries)
 
     def set_holdings(self, holdings: Iterable[HoldingRow]) -> None:
         """Create holdings, or replace amount and metadata of those that exist."""
@@ -199,19 +214,28 @@ class Ledger:
         )
 
     def page(
-        self, game_id: str, external_id: str | None = None, *, after: int = 0, limit: int
+        self,
+        game_id: str | None,
+        external_id: str | None = None,
+        *,
+        after: int = 0,
+        limit: int,
+        newest: bool = False,
     ) -> list[LedgerEntry]:
-        """Return some of the game's entries, oldest first.
+        """Return some of the entries, oldest first.
 
         Args:
-            external_id: Only entries of this player, or of this placeholder.
-            after: Only entries with a higher number.
+            game_id: The game; `None` for the entries of all games.
+            external_id: Only entries of this player of the game, or of this placeholder.
+            after: The number of the last entry of the page before.
             limit: How many entries to return at most.
+            newest: Return the newest first.
         """
+        end, *values = page_end("number", after, limit, newest=newest)
+        if game_id is None:
+            return _entries(self._db.all(f"{_PAGE} WHERE {end}", *values))
         if external_id is None:
-            return _entries(
-                self._db.all(f"{_PAGE} WHERE game_id = ? {_PAGE_END}", game_id, after, limit)
-            )
+            return _entries(self._db.all(f"{_PAGE} WHERE game_id = ? AND {end}", game_id, *values))
         # A player is live or retired, and an index has only the ones or the others.
         players = [
             player_id
@@ -224,8 +248,8 @@ class Ledger:
             )
         ]
         places = ", ".join("?" * len(players))
-        page = f"{_PAGE} WHERE player_id IN ({places}) {_PAGE_END}"
-        return _entries(self._db.all(page, *players, after, limit))
+        page = f"{_PAGE} WHERE player_id IN ({places}) AND {end}"
+        return _entries(self._db.all(page, *players, *values))
 
     def _add(self, player_id: str, kind: Kind, key: str, delta: int, now: int) -> tuple[int] | None:
         row: tuple[int] | None = self._db.one(
@@ -259,4 +283,9 @@ class Ledger:
 
 def _entries(rows: Iterable[tuple[Any, ...]]) -> list[LedgerEntry]:
     names = [field.name for field in attrs.fields(LedgerEntry)]
-    return [LedgerEntry(**dict(zip(names, row, strict=True))) for row in rows]
+    entries: list[LedgerEntry] = []
+    for row in rows:
+        members = dict(zip(names, row, strict=True))
+        members["at"] = moment(members["at"])
+        entries.append(LedgerEntry(**members))
+    return entries

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from ._database import Database
+from ._paging import page_end
 
 __all__ = ["Lobbies", "Lobby"]
 
@@ -64,6 +65,27 @@ class Lobbies:
             limit,
         )
         return [Lobby(*row) for row in rows]
+
+    def page(self, *, after: int = 0, limit: int) -> list[tuple[int, Lobby]]:
+        """Return some lobbies of all games with their numbers, newest first.
+
+        Args:
+            after: The number of the last lobby of the page before.
+            limit: How many lobbies to return at most.
+        """
+        end, *values = page_end("number", after, limit, newest=True)
+        rows = self._db.all(f"SELECT number, {_COLUMNS} FROM lobbies WHERE {end}", *values)  # noqa: S608
+        return [(number, Lobby(*row)) for number, *row in rows]
+
+    def players(self, lobby_id: str, limit: int) -> list[str]:
+        """Return the external ids of some players of a lobby."""
+        rows = self._db.all(
+            "SELECT external_id FROM participants JOIN players ON players.id = player_id"
+            " WHERE lobby_id = ? LIMIT ?",
+            lobby_id,
+            limit,
+        )
+        return [external_id for (external_id,) in rows]
 
     def count_of_player(self, player_id: str) -> int:
         """Return how many lobbies the player is or was in."""

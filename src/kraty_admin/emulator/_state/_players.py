@@ -71,6 +71,27 @@ class Players:
         )
         return None if row is None else Player(*row)
 
+    def page(self, game_id: str, prefix: str = "", *, after: str = "", limit: int) -> list[Player]:
+        """Return some of the game's live players, in the order of their ids.
+
+        Args:
+            prefix: Only players whose external id begins with this.
+            after: The external id of the last player of the page before.
+            limit: How many players to return at most.
+        """
+        rows = self._db.all(
+            f"SELECT {_COLUMNS} FROM players WHERE game_id = ? AND retired_at IS NULL"  # noqa: S608
+            # No text has the byte FF, so all that begin so are one range of the index.
+            " AND external_id > ? AND external_id >= ? AND external_id < ? || CAST(x'FF' AS TEXT)"
+            " ORDER BY external_id LIMIT ?",
+            game_id,
+            after,
+            prefix,
+            prefix,
+            limit,
+        )
+        return [Player(*row) for row in rows]
+
     def see(self, game_id: str, external_id: str, now: int) -> Player | None:
         """Record that the live player with this id was seen; return the player, if any."""
         row = self._db.one(
