@@ -8,6 +8,7 @@ stays, so that a browser can show what has happened.
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 
@@ -137,6 +138,8 @@ def main() -> None:
             purchase(ready["base_url"], ready["api_key"])
             print()
             if is_kept:
+                # The local Kraty stops with this process, however that is ended.
+                signal.signal(signal.SIGTERM, signal.default_int_handler)
                 say("look", f"{ready['base_url']}/ in a browser; Ctrl-C stops it")
                 emulator.wait()
             else:

@@ -859,10 +859,16 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_the_readme_works_outside_the_repository() -> None:
-    """Package indexes show it alone: it links to nothing beside it, and names files that exist."""
+    """Package indexes show it alone: it links to nothing beside it, and names files that exist.
+
+    Of a picture they show the text, so there is one.
+    """
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    links = re.findall(r"\]\(([^)]+)\)", text)
+    pictures = re.findall(r"!\[([^]]+)\]\(([^)]+)\)", text)
+    assert [name for _, name in pictures] == ["docs/console.png"]
+    links = {*re.findall(r"\]\(([^)]+)\)", text)} - {name for _, name in pictures}
     assert [link for link in links if not link.startswith(("https://", "#"))] == []
+    assert (ROOT / "docs" / "console.png").stat().st_size < 150_000
     named = re.findall(r"^\| ([\w/]+\.md) \|", text, re.M)
     assert len(named) >= 9
     assert [name for name in named if not (ROOT / name).is_file()] == []
