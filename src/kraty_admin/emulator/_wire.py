@@ -61,8 +61,10 @@ class Connections:
 
     def protocol(self) -> type[asyncio.Protocol]:
         """Return uvicorn's protocol, with its connections registered here."""
-        connections, is_closed = self._open, lambda: self._is_closed
-        base = _http_protocol()
+        connections, base = self._open, _http_protocol()
+
+        def is_closed() -> bool:
+            return self._is_closed
 
         class Protocol(base):  # type: ignore[valid-type,misc]  # which one is known at run time
             def connection_made(self, transport: asyncio.BaseTransport) -> None:
