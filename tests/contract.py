@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from kraty_server_api.decoding import is_object
+
 __all__ = ["CONTRACT", "OPERATIONS", "SCHEMAS", "arguments", "resolved", "sample"]
 
 CONTRACT: Final[dict[str, Any]] = json.loads(
@@ -43,14 +45,14 @@ def sample(schema: dict[str, Any]) -> Any:
     for choices in ("anyOf", "oneOf"):
         if choices in schema:
             return sample(next(each for each in schema[choices] if each.get("type") != "null"))
-    kinds = schema["type"]
+    kinds: str | list[str] = schema["type"]
     kind = kinds if isinstance(kinds, str) else next(each for each in kinds if each != "null")
     if kind == "array":
         return [sample(schema["items"])]
     if kind == "object":
-        others = schema.get("additionalProperties")
+        others: object = schema.get("additionalProperties")
         members = {name: sample(each) for name, each in schema.get("properties", {}).items()}
-        return members or {"k": sample(others) if isinstance(others, dict) else 1}
+        return members or {"k": sample(others) if is_object(others) else 1}
     return "2026-06-08T12:00:00.000Z" if schema.get("format") == "date-time" else _PLAIN[kind]
 
 

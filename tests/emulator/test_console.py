@@ -6,7 +6,9 @@ import asyncio
 import json
 import re
 import socket
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -221,6 +223,38 @@ def test_an_emulator_with_a_reader_stops() -> None:
         emulator.close()
         with pytest.raises(httpx.RemoteProtocolError):
             list(lines)
+
+
+@pytest.mark.parametrize("_time", range(3))
+def test_nobody_waits_for_an_emulator_that_has_stopped(_time: int) -> None:
+    """A page connects again and again; when the emulator stops, each connection ends."""
+    emulator = Emulator()
+    emulator.start()
+    address = urlsplit(emulator.base_url)
+    target = (address.hostname or "", address.port or 0)
+    request = f"GET /_emulator/changes HTTP/1.1\r\nHost: {address.netloc}\r\n\r\n".encode()
+    connections: list[socket.socket] = []
+    are_many = threading.Event()
+
+    def connect() -> None:
+        with suppress(OSError):
+            while len(connections) < 5000:
+                connections.append(socket.create_connection(target))
+                connections[-1].sendall(request)
+                if len(connections) == 20:
+                    are_many.set()
+
+    thread = threading.Thread(target=connect)
+    thread.start()
+    assert are_many.wait(10)
+    emulator.close()
+    thread.join()
+    for connection in connections:
+        connection.settimeout(10)
+        with suppress(ConnectionError):
+            while connection.recv(4096):
+                pass
+        connection.close()
 
 
 # --- what it asks for --------------------------------------------------------

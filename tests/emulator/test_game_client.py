@@ -221,6 +221,22 @@ class TestSocial:
         assert refused.value.is_not_found
 
 
+def attempts(client: KratyAdmin) -> list[Any]:
+    return client.players.get("a").recent_attempts or []
+
+
+def friends(client: KratyAdmin) -> list[Any]:
+    return list(client.players.friends("b"))
+
+
+def requests(client: KratyAdmin) -> list[Any]:
+    return list(client.players.friend_requests("b").incoming)
+
+
+def blocks(client: KratyAdmin) -> list[Any]:
+    return list(client.players.blocks("a"))
+
+
 class TestControl:
     """The same from other processes."""
 
@@ -230,25 +246,25 @@ class TestControl:
             pytest.param(
                 "attempts",
                 {"external_player_id": "a", "event_key": "quick_brawl"},
-                lambda client: client.players.get("a").recent_attempts,
+                attempts,
                 id="attempt",
             ),
             pytest.param(
                 "friendships",
                 {"external_player_id": "a", "other_external_player_id": "b"},
-                lambda client: client.players.friends("b"),
+                friends,
                 id="friendship",
             ),
             pytest.param(
                 "friend_requests",
                 {"external_player_id": "a", "other_external_player_id": "b"},
-                lambda client: client.players.friend_requests("b").incoming,
+                requests,
                 id="request",
             ),
             pytest.param(
                 "blocks",
                 {"external_player_id": "a", "other_external_player_id": "b"},
-                lambda client: client.players.blocks("a"),
+                blocks,
                 id="block",
             ),
         ],

@@ -113,6 +113,8 @@ class Work(NamedTuple):
     effect: Effect
     ledger_numbers: range = range(0)
     """The numbers of the ledger entries that it made."""
+    idempotency_key: str | None = None
+    """The key in the body, where the body was read."""
 
 
 _REJECTED: Final = Work("rejected")
@@ -203,7 +205,7 @@ class Platform:
         self._seen: deque[SeenRequest] = deque()
         self._seen_bytes = 0
         self._seen_count = 0
-        self._tries: dict[tuple[str, str | None], _Tries] = {}
+        self._tries: dict[tuple[str, str], _Tries] = {}
 
     @property
     def requests_per_minute(self) -> int:
@@ -250,10 +252,10 @@ class Platform:
             answer, work = self._honest(headers, received, key, now, count > self._budget)
         if fault is not None:
             answer = _mishandled(answer, fault)
-        # Before the lock is held: it may have to parse the body.
-        idempotency_key = _idempotency_key(request.body)
+        if work.effect in ("rejected", "prevented"):
+            work = work._replace(idempotency_key=_idempotency_key(request.body))
         with self._lock:
-            self._see(received, answer, work, idempotency_key, now, headers["X-Request-Id"])
+            self._see(received, answer, work, now, headers["X-Request-Id"])
         self._on_request()
         if _logger.isEnabledFor(logging.INFO):
             _log(received, answer)
@@ -279,18 +281,17 @@ class Platform:
         received: Received,
         answer: Answer,
         work: Work,
-        idempotency_key: str | None,
         now: float,
         request_id: str,
     ) -> None:
         """Keep a request, and no more of the old ones than fit."""
-        request, fault = received.request, received.fault
+        request, fault, key = received.request, received.fault, work.idempotency_key
         is_lost = fault is not None and fault.kind in ("drop", "reset", "stall")
         self._seen_count += 1
         path = request.shown_path
-        last, kept = self._tries.get((path, idempotency_key), (0, 0))
-        if idempotency_key is not None:
-            self._tries[path, idempotency_key] = _Tries(last + 1, kept + 1)
+        last, kept = (0, 0) if key is None else self._tries.get((path, key), (0, 0))
+        if key is not None:
+            self._tries[path, key] = _Tries(last + 1, kept + 1)
         self._seen.append(
             SeenRequest(
                 number=self._seen_count,
@@ -301,7 +302,7 @@ class Platform:
                 body=request.body,
                 operation=received.name,
                 fault=fault,
-                idempotency_key=idempotency_key,
+                idempotency_key=key,
                 attempt=last + 1,
                 status=None if is_lost else answer.status,
                 answer=answer.body,
@@ -406,7 +407,8 @@ class Platform:
                 data = earlier.data
                 if operation.replay == "unapplied":
                     data = dump_text({**json.loads(data), "applied": False})
-                return earlier.status, _body(route, data), False, Work("replayed")
+                work = Work("replayed", range(0), key)
+                return earlier.status, _body(route, data), False, work
             appended = self.state.ledger.appended
             outcome = operation.handler(call, context)
             # Inside, so that an answer that cannot be written undoes the call.
@@ -432,7 +434,8 @@ class Platform:
                     )
                 )
             made = self.state.ledger.newest_numbers(self.state.ledger.appended - appended)
-            work = Work("replayed" if outcome.is_replay else "done", made)
+            key = text_member(call.body, "idempotencyKey")
+            work = Work("replayed" if outcome.is_replay else "done", made, key)
             return outcome.status, _body(route, data), bool(outcome.events), work
 
     def _count(self, counter: str, now: float) -> tuple[int, int]:

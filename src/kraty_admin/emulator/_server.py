@@ -447,9 +447,23 @@ class _Server(uvicorn.Server):
         # Uvicorn's looks at a flag ten times a second, so stopping would wait for it.
         await self._stopped.wait()
         controls.clock.ignore(self._tell_settings)
+        await self._stop_accepting()
         controls.connections.close()
         delivering.cancel()
         await asyncio.gather(delivering, return_exceptions=True)
+
+    async def _stop_accepting(self) -> None:
+        """Take no more connections, and let those that are being accepted be made.
+
+        asyncio loses a connection that is accepted while its server is closed. Its socket
+        would stay open, and its client, such as a page that connects again, would wait.
+        """
+        loop = asyncio.get_running_loop()
+        for server in self.servers:
+            for listener in server.sockets:
+                with suppress(NotImplementedError):  # on Windows
+                    loop.remove_reader(listener)
+        await asyncio.sleep(0)
 
     def _tell_settings(self) -> None:
         self._controls.changes.tell("settings")

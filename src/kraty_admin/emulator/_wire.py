@@ -61,10 +61,8 @@ class Connections:
 
     def protocol(self) -> type[asyncio.Protocol]:
         """Return uvicorn's protocol, with its connections registered here."""
-        connections, base = self._open, _http_protocol()
-
-        def is_closed() -> bool:
-            return self._is_closed
+        owner, connections = self, self._open
+        base = _http_protocol()
 
         class Protocol(base):  # type: ignore[valid-type,misc]  # which one is known at run time
             def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -72,7 +70,7 @@ class Connections:
                 self._transport = cast("asyncio.Transport", transport)
                 connections[self._peer] = self._transport
                 super().connection_made(transport)
-                if is_closed():
+                if owner._is_closed:
                     self._transport.close()
 
             def connection_lost(self, exc: Exception | None) -> None:

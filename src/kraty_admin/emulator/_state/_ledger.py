@@ -106,6 +106,7 @@ class Ledger:
         self._db = database
         self.appended = 0
         """How many entries were added, also those of transactions that were undone."""
+        self._newest: int | None = None
 
     def amount(self, player_id: str, kind: Kind, key: str) -> int:
         """Return how much of it the player has."""
@@ -153,19 +154,21 @@ class Ledger:
         )
 
     def newest_numbers(self, count: int) -> range:
-        """Return the numbers of this many entries, the newest."""
+        """Return the numbers of this many entries, the last that were added."""
         if not count:
             return range(0)
-        number: int = self._db.one("SELECT MAX(number) FROM ledger")[0]
-        return range(number + 1 - count, number + 1)
+        newest: int = self._newest or self._db.one("SELECT MAX(number) FROM ledger")[0]
+        return range(newest + 1 - count, newest + 1)
 
     def append(self, entry: LedgerRow) -> None:
         """Add an entry to the ledger."""
-        self.appended += self._db.run(_APPEND, *entry)
+        self.appended += 1
+        self._newest = self._db.connection.execute(_APPEND, entry).lastrowid
 
     def append_all(self, entries: Iterable[LedgerRow]) -> None:
         """Add entries to the ledger."""
         self.appended += self._db.run_many(_APPEND, entries)
+        self._newest = None  # SQLite reports it for a single row only
 
     def set_holdings(self, holdings: Iterable[HoldingRow]) -> None:
         """Create holdings, or replace amount and metadata of those that exist."""
