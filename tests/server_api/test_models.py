@@ -312,9 +312,9 @@ METHODS: dict[str, Method] = {
         Method("health.ping", lambda kraty: kraty.health.ping(), PING, is_enveloped=False),
     ]
 }
-METHODS |= {
-    name: derived(operation_id, name) for operation_id, name in NAMES.items() if name not in METHODS
-}
+for operation_id, name in NAMES.items():
+    if name not in METHODS:
+        METHODS[name] = derived(operation_id, name)
 EACH_METHOD: Final = [
     pytest.param(method, id=name) for name, method in METHODS.items() if not method.unwraps
 ]
