@@ -819,6 +819,12 @@ def _(reader: Reader, block: Block) -> None:
     reader.run(block)
 
 
+@checks("testing.md", "A state to start from 1")
+def _(reader: Reader, block: Block) -> None:
+    reader.run(block)
+    assert Path("rich.kraty").is_file()
+
+
 @checks("emulator.md", "Webhooks 1")
 def _(reader: Reader, block: Block) -> None:
     # A server may or may not listen on the page's port.

@@ -291,6 +291,32 @@ def test_a_kill_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
 PATH = "/server/v1/players/alice/wallet/gold/credit"
 
 
+def test_a_state_is_imported_and_exported(tmp_path: Path) -> None:
+    """The state of one run is that of the next, and no existing database is replaced."""
+    first, second = str(tmp_path / "first.kraty"), str(tmp_path / "second.kraty")
+    with Emulator() as emulator:
+        emulator.client().wallet.credit("alice", "gold", amount=5)
+        emulator.save(first)
+    with command("--port", "0", "--import", first, "--export-on-exit", second) as (process, ready):
+        headers = {"Authorization": f"Bearer {ready['api_key']}"}
+        url = f"{ready['base_url']}{PATH}"
+        httpx.post(url, json={"amount": 6}, headers=headers, trust_env=False).raise_for_status()
+        process.send_signal(signal.SIGTERM)
+        process.communicate()
+    assert 0 == process.returncode
+    with Emulator() as emulator:
+        emulator.load(second)
+        assert 11 == emulator.balance("alice", "gold")
+
+
+def test_an_import_replaces_no_database(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--import` with a `--database` that exists is refused, before anything is opened."""
+    (tmp_path / "kraty.sqlite3").write_text("")
+    arguments = ["--import", "x", "--database", str(tmp_path / "kraty.sqlite3")]
+    assert 2 == main(["emulator", *arguments])
+    assert "--import would replace the state" in capsys.readouterr().err
+
+
 def test_a_world_of_ones_own(tmp_path: Path) -> None:
     """The world, repeatable ids, a rate limit and webhooks can be set."""
     world = tmp_path / "world.json"

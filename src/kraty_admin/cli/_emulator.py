@@ -7,6 +7,7 @@ import logging
 import signal
 import sqlite3
 import sys
+from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,17 @@ def _waits(
     default=":memory:",
     metavar="FILE",
     help="Keep the state in this file. Default: in memory only.",
+)
+@click.option(
+    "--import",
+    "import_",
+    metavar="FILE",
+    help="Start with the state of this file, from --export-on-exit or --database.",
+)
+@click.option(
+    "--export-on-exit",
+    metavar="FILE",
+    help="When the emulator is stopped, write its state to this file.",
 )
 @click.option("--world", metavar="FILE", help="Games, catalogs, keys and webhook endpoints: JSON.")
 @click.option(
@@ -121,6 +133,8 @@ def emulator(
     context: click.Context,
     port: int,
     database: str,
+    import_: str | None,
+    export_on_exit: str | None,
     world: str | None,
     seed: int | None,
     requests_per_minute: int,
@@ -138,6 +152,8 @@ def emulator(
     When it is ready, it prints one line of JSON with its base_url and an api_key. The log goes to
     standard error; lines that nothing reads are dropped.
     """
+    if import_ is not None and database != ":memory:" and Path(database).exists():
+        raise click.UsageError(f"--import would replace the state of {database}; delete it first")
     signals = _catch_signals()
     try:
         from kraty_admin.emulator import DEFAULT_WORLD, Emulator, Endpoint, World
@@ -165,6 +181,8 @@ def emulator(
                 webhook_backoff=webhook_backoff or BACKOFF,
             ),
             signals,
+            import_,
+            export_on_exit,
         )
     except (OSError, ValueError, sqlite3.Error) as error:
         sys.stderr.write(f"The emulator cannot start: {error}\n")
@@ -187,11 +205,23 @@ def _catch_signals() -> SimpleQueue[int]:
     return signals
 
 
-def _serve(emulator: Emulator, signals: SimpleQueue[int]) -> None:
+def _serve(
+    emulator: Emulator,
+    signals: SimpleQueue[int],
+    import_: str | None,
+    export_on_exit: str | None,
+) -> None:
     with emulator as kraty:
+        if import_ is not None:
+            kraty.load(import_)
         ready = {"base_url": kraty.base_url, "api_key": kraty.api_key}
         # Python has no `sys.stdout` where the parent has closed the descriptor.
         if sys.stdout is not None:  # pyright: ignore[reportUnnecessaryComparison]
             sys.stdout.write(json.dumps(ready) + "\n")
             sys.stdout.flush()
         signals.get()
+        if export_on_exit is not None:
+            try:
+                kraty.save(export_on_exit)
+            except OSError as error:
+                raise click.ClickException(f"the state was not exported: {error}") from None

@@ -92,6 +92,18 @@ class Clock:
                 self._standing = None
         self._notify()
 
+    @property
+    def setting(self) -> tuple[float, float | None]:
+        """Its seconds ahead of the machine's clock, and the time it stands at if it stands."""
+        with self._lock:
+            return self._ahead, self._standing
+
+    @setting.setter
+    def setting(self, value: tuple[float, float | None]) -> None:
+        with self._lock:
+            self._ahead, self._standing = value
+        self._notify()
+
     def reset(self) -> None:
         """Return to the initial state."""
         with self._lock:
@@ -127,15 +139,24 @@ class SeededIds:
     """A source of ids that depend only on the seed and their order."""
 
     def __init__(self, seed: int) -> None:
-        self._seed = seed
+        self.seed: Final = seed
+        self.drawn = 0
+        """How many ids were made."""
         self._random = Random(seed)  # noqa: S311  # ids of a test are no secrets
 
     def __call__(self) -> UUID:
+        self.drawn += 1
         return UUID(int=self._random.getrandbits(128), version=4)
 
     def reset(self) -> None:
         """Start again with the first id."""
-        self._random.seed(self._seed)
+        self._random.seed(self.seed)
+        self.drawn = 0
+
+    def skip(self, count: int) -> None:
+        """Go on as if so many ids more had been made."""
+        for _ in range(count):
+            self()
 
 
 def _timestamp(at: datetime) -> float:

@@ -22,6 +22,7 @@ from ._faults import Chaos, Fault
 from ._game_client import GameClient
 from ._pages import PAGE
 from ._platform import Answer, Platform
+from ._snapshots import Snapshot
 from ._state import LedgerEntry
 from ._structure import parse_json, structure
 from ._views import (
@@ -63,6 +64,8 @@ class Controls:
     """The game whose ledger is shown."""
     requests_per_minute: int
     """The initial rate limit of each key."""
+    snapshots: dict[str, Snapshot] = attrs.field(factory=dict[str, Snapshot])
+    """The snapshots by name. They survive a reset."""
 
     def ledger(
         self, after: int, limit: int, external_player_id: str | None = None
@@ -82,6 +85,29 @@ class Controls:
         self.platform.requests_per_minute = self.requests_per_minute
         self.webhooks.reset()
         self.changes.tell("reset")
+
+    # The next three also belong in the server's thread, so that they see whole calls only.
+
+    def take(self) -> Snapshot:
+        """Copy the state."""
+        return Snapshot.take(self.platform.state, self.clock, self.ids)
+
+    def apply(self, snapshot: Snapshot) -> None:
+        """Reset to the initial state, but with the state of a snapshot."""
+        self.reset()
+        snapshot.apply(self.platform.state, self.clock, self.ids)
+        self.webhooks.wake()
+
+    def restore(self, name: str) -> None:
+        """Apply the snapshot with this name.
+
+        Raises:
+            ValueError: There is none; the message has the names that exist.
+        """
+        if name not in self.snapshots:
+            known = ", ".join(map(repr, sorted(self.snapshots))) or "none was taken"
+            raise ValueError(f"there is no snapshot {name!r}: {known}")
+        self.apply(self.snapshots[name])
 
 
 @attrs.frozen(kw_only=True)
@@ -147,6 +173,13 @@ class _TwoPlayers:
     other_external_player_id: str
 
 
+@attrs.frozen(kw_only=True)
+class _NameSnapshot:
+    """The body of `POST snapshot` and `POST restore`."""
+
+    name: str
+
+
 Query: TypeAlias = Mapping[str, str]
 Act: TypeAlias = Callable[[Query, bytes], object]
 """Does what a request asks for, and returns what its answer shows."""
@@ -160,6 +193,8 @@ class Control:
         self._acts: Mapping[str, Mapping[str, Act]] = {
             "ready": {"GET": lambda _query, _body: {"ok": True}},
             "reset": {"POST": self._reset},
+            "snapshot": {"POST": self._take_snapshot},
+            "restore": {"POST": self._restore},
             "clock": {"GET": self._clock, "POST": self._set_clock},
             "faults": {
                 "GET": self._faults,
@@ -214,6 +249,14 @@ class Control:
 
     def _reset(self, query: Query, body: bytes) -> object:
         self._controls.reset()
+        return {"ok": True}
+
+    def _take_snapshot(self, query: Query, body: bytes) -> object:
+        self._controls.snapshots[_read(body, _NameSnapshot).name] = self._controls.take()
+        return {"snapshots": sorted(self._controls.snapshots)}
+
+    def _restore(self, query: Query, body: bytes) -> object:
+        self._controls.restore(_read(body, _NameSnapshot).name)
         return {"ok": True}
 
     def _clock(self, query: Query, body: bytes) -> object:

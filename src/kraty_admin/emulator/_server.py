@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import functools
 import ipaddress
 import logging
 import os
 import socket
 import sys
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
 from types import TracebackType
-from typing import Final
+from typing import Final, TypeVar
 
 import httpx
 import uvicorn
@@ -30,12 +31,15 @@ from ._faults import Faults
 from ._game_client import GameClient
 from ._pages import pages
 from ._platform import Platform, SeenRequest
+from ._snapshots import Snapshot
 from ._state import Delivery, Kind, LedgerEntry, State
 from ._webhooks import BACKOFF, Webhooks
 from ._wire import App, Connections
 from ._world import DEFAULT_WORLD, World
 
 __all__ = ["Emulator"]
+
+T = TypeVar("T")
 
 _PATIENCE: Final = 10.0
 """How many seconds starting and stopping may take. Both take a fraction of one."""
@@ -333,7 +337,62 @@ class Emulator:
 
     def reset(self) -> None:
         """Reset to the initial state: no players, keys, requests, faults, deliveries or events."""
-        self._serving().reset()
+        self._serving().do(self._serving().controls.reset)
+
+    def snapshot(self, name: str) -> None:
+        """Keep a copy of the state in memory, under a name, until the emulator is closed.
+
+        The state is what the platform remembers: players, balances, ledger, grants, lobbies,
+        idempotency keys, and endpoints of webhooks with their deliveries. Of the clock it is
+        the time at which it stands or, if it runs, how far it is ahead of the machine's. With
+        a seed, it is also the place in the order of ids. Faults, the rate limit and the list
+        of requests are not part of it. A reset keeps snapshots.
+
+        Args:
+            name: Its name. An earlier snapshot with the same name is replaced.
+        """
+        controls = self._serving().controls
+        controls.snapshots[name] = self._serving().do(controls.take)
+
+    def restore(self, name: str) -> None:
+        """Return to a snapshot: `reset()`, but with its state in place of an empty one.
+
+        Raises:
+            ValueError: There is no such snapshot. The message has the names that exist.
+        """
+        self._serving().do(functools.partial(self._serving().controls.restore, name))
+
+    def drop_snapshots(self) -> None:
+        """Delete all snapshots."""
+        self._serving().controls.snapshots.clear()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the state, as for `snapshot`, to a file for `load`. It replaces an old one.
+
+        The file has the secrets of webhook endpoints, so only its owner may read it. It has no
+        API keys; those belong to the world.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        self._serving().do(self._serving().controls.take).save(os.fspath(path))
+
+    def load(self, path: str | os.PathLike[str]) -> None:
+        """Replace the state with a saved one: `reset()`, but with the state of the file.
+
+        The file stays as it is. Calls work only for the games, currencies and items that this
+        emulator's world has.
+
+        Args:
+            path: A file from `save`, or the `database` of an emulator.
+
+        Raises:
+            OSError: The file cannot be read.
+            ValueError: It has no state that this version of the emulator can use. The message
+                names the file.
+        """
+        saved = Snapshot.load(os.fspath(path))
+        self._serving().do(functools.partial(self._serving().controls.apply, saved))
 
     def _tell_settings(self) -> None:
         self._changes.tell("settings")
@@ -377,8 +436,9 @@ class _Running:
             self._stop()
             self.controls.platform.state.close()
 
-    def reset(self) -> None:
-        self._server.reset().result(_PATIENCE)
+    def do(self, act: Callable[[], T]) -> T:
+        """Do this in the server's thread, where no call comes between."""
+        return self._server.do(act).result(_PATIENCE)
 
     def _stop(self) -> None:
         self._server.stop()
@@ -468,12 +528,12 @@ class _Server(uvicorn.Server):
     def _tell_settings(self) -> None:
         self._controls.changes.tell("settings")
 
-    def reset(self) -> Future[None]:
+    def do(self, act: Callable[[], T]) -> Future[T]:
         if self._loop is None:
             raise RuntimeError("the emulator is not running")
 
-        async def in_the_loop() -> None:
-            self._controls.reset()
+        async def in_the_loop() -> T:
+            return act()
 
         return asyncio.run_coroutine_threadsafe(in_the_loop(), self._loop)
 

@@ -16,7 +16,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["Database", "SqlValue"]
+__all__ = ["Database", "SqlValue", "prepare"]
 
 SqlValue = str | int | float | None
 """What the columns hold."""
@@ -144,6 +144,16 @@ class Database:
             finally:
                 self.connection.execute("PRAGMA foreign_keys = ON")
 
+    def copy_to(self, target: sqlite3.Connection) -> None:
+        """Copy everything into another database, which has it then instead of its own."""
+        with self._lock:
+            self.connection.backup(target)
+
+    def copy_from(self, source: sqlite3.Connection) -> None:
+        """Replace everything with what another database of this version has."""
+        with self._lock:
+            source.backup(self.connection)
+
     def one(self, sql: str, *parameters: SqlValue) -> Any:
         """Return the first row, or `None`."""
         with self._lock:
@@ -195,10 +205,7 @@ class Database:
             connection.execute("PRAGMA cache_size = -65536")
             # Where this is on, a reset would overwrite all deleted rows with zeros.
             connection.execute("PRAGMA secure_delete = OFF")
-            if script:
-                _run_script(connection, script)
-            if _shape(connection) != _expected_shape():
-                raise ValueError(f"{path} lacks tables that the emulator needs, or has others")
+            _make_current(connection, path, script)
         except BaseException:
             connection.close()
             raise
@@ -239,6 +246,23 @@ class _Owner:
         with suppress(OSError):  # Windows keeps open files
             self._path.unlink()
         self._connection.close()
+
+
+def prepare(connection: sqlite3.Connection, path: str) -> None:
+    """Make a copy of a database one of this version.
+
+    Raises:
+        ValueError: It is not one of an emulator, or of a version that is not known. The
+            message names `path`.
+    """
+    _make_current(connection, path, _preparation(connection, path))
+
+
+def _make_current(connection: sqlite3.Connection, path: str, script: str) -> None:
+    if script:
+        _run_script(connection, script)
+    if _shape(connection) != _expected_shape():
+        raise ValueError(f"{path} lacks tables that the emulator needs, or has others")
 
 
 def _preparation(connection: sqlite3.Connection, path: str) -> str:

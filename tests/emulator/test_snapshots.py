@@ -1,0 +1,138 @@
+"""Snapshots of the state, in memory and as a file."""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from kraty_admin.emulator import Emulator, Fault
+
+
+def test_a_snapshot_is_restored_as_often_as_needed() -> None:
+    """Balances, keys and the ledger return; faults, requests and the rate limit start again."""
+    with Emulator() as kraty:
+        client = kraty.client()
+        client.wallet.credit("p", "gold", amount=5, idempotency_key="k")
+        kraty.snapshot("rich")
+        for _ in range(2):
+            client.wallet.debit("p", "gold", amount=3)
+            kraty.faults.add(Fault("drop"))
+            kraty.requests_per_minute = 7
+            kraty.restore("rich")
+            assert (5, []) == (kraty.balance("p", "gold"), kraty.requests)
+            assert ([], 600_000) == (kraty.faults.rules, kraty.requests_per_minute)
+        assert not client.wallet.credit("p", "gold", amount=5, idempotency_key="k").applied
+        assert [5] == [entry.delta for entry in kraty.ledger]
+
+
+def test_a_reset_keeps_snapshots() -> None:
+    """A snapshot can be restored after a reset; dropped ones are gone."""
+    with Emulator() as kraty:
+        kraty.client().wallet.credit("p", "gold", amount=5)
+        kraty.snapshot("rich")
+        kraty.reset()
+        kraty.restore("rich")
+        assert 5 == kraty.balance("p", "gold")
+        with pytest.raises(ValueError, match="there is no snapshot 'poor': 'rich'"):
+            kraty.restore("poor")
+        kraty.drop_snapshots()
+        with pytest.raises(ValueError, match="no snapshot 'rich': none was taken"):
+            kraty.restore("rich")
+
+
+def test_clock_and_ids_belong_to_the_state() -> None:
+    """After a restore, the same calls give the same ids and times as after the snapshot."""
+    with Emulator(seed=7) as kraty:
+        client = kraty.client()
+        client.wallet.credit("p", "gold", amount=1)
+        kraty.clock.advance(timedelta(hours=1))
+        kraty.snapshot("later")
+        first = client.players.get("p")
+        kraty.clock.advance(timedelta(days=1))
+        kraty.restore("later")
+        again = client.players.get("p")
+        assert (first, first.http.request_id) == (again, again.http.request_id)
+        assert 1 == kraty.clock.now.hour
+
+
+def test_a_running_clock_keeps_running() -> None:
+    """A clock that runs ahead of the machine's is restored running, and as far ahead."""
+    with Emulator() as kraty:
+        kraty.clock.advance(3600)
+        kraty.snapshot("ahead")
+        kraty.clock.advance(3600)
+        kraty.restore("ahead")
+        assert (3600.0, None) == kraty.clock.setting
+
+
+@pytest.mark.parametrize("database", [":memory:", "kraty.sqlite3"])
+def test_a_state_is_saved_and_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: str
+) -> None:
+    """Another emulator continues from the file: same keys, no id twice, the file unchanged."""
+    monkeypatch.chdir(tmp_path)
+    saved = tmp_path / "state.kraty"
+    with Emulator(seed=7) as kraty:
+        kraty.client().wallet.credit("p", "gold", amount=5, idempotency_key="k")
+        kraty.save(saved)
+    before = saved.read_bytes()
+    assert 0o600 == stat.S_IMODE(saved.stat().st_mode)
+    with Emulator(seed=7, database=database) as kraty:
+        kraty.client().wallet.credit("other", "gold", amount=5)
+        kraty.load(saved)
+        assert (5, 0) == (kraty.balance("p", "gold"), kraty.balance("other", "gold"))
+        client = kraty.client()
+        assert not client.wallet.credit("p", "gold", amount=5, idempotency_key="k").applied
+        assert client.wallet.credit("q", "gold", amount=5).applied
+    assert before == saved.read_bytes()
+    assert ["state.kraty"] == [path.name for path in tmp_path.iterdir() if path.suffix == ".kraty"]
+    if database != ":memory:":
+        with Emulator(database=database) as kraty:
+            assert 5 == kraty.balance("q", "gold")
+
+
+def test_a_database_of_an_emulator_can_be_loaded(tmp_path: Path) -> None:
+    """A file that `database` has kept is a state, too."""
+    path = tmp_path / "kraty.sqlite3"
+    with Emulator(database=path) as kraty:
+        kraty.client().wallet.credit("p", "gold", amount=5)
+    with Emulator() as kraty:
+        kraty.load(path)
+        assert 5 == kraty.balance("p", "gold")
+
+
+def test_a_file_that_is_no_state_is_refused(tmp_path: Path) -> None:
+    """The message names the file, and the state stays as it was."""
+    text = tmp_path / "notes.txt"
+    text.write_text("not a database" * 100)
+    other = tmp_path / "other.sqlite3"
+    with closing(sqlite3.connect(other)) as connection:
+        connection.execute("CREATE TABLE mine (x)")
+    with Emulator() as kraty:
+        kraty.client().wallet.credit("p", "gold", amount=5)
+        for path in (text, other):
+            with pytest.raises(ValueError, match=path.name):
+                kraty.load(path)
+        with pytest.raises(FileNotFoundError):
+            kraty.load(tmp_path / "missing")
+        with pytest.raises(OSError, match="missing"):
+            kraty.save(tmp_path / "missing" / "state.kraty")
+        assert 5 == kraty.balance("p", "gold")
+
+
+def test_snapshots_over_http() -> None:
+    """Other languages take and restore snapshots by name."""
+    with Emulator() as kraty, httpx.Client(base_url=kraty.base_url, trust_env=False) as http:
+        kraty.client().wallet.credit("p", "gold", amount=5)
+        taken = http.post("/_emulator/snapshot", json={"name": "rich"})
+        assert {"snapshots": ["rich"]} == taken.json()
+        kraty.reset()
+        assert 200 == http.post("/_emulator/restore", json={"name": "rich"}).status_code
+        assert 5 == kraty.balance("p", "gold")
+        assert 400 == http.post("/_emulator/restore", json={"name": "poor"}).status_code
