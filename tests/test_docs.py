@@ -825,6 +825,11 @@ def _(reader: Reader, block: Block) -> None:
     assert Path("rich.kraty").is_file()
 
 
+@checks("testing.md", "Webhooks without a port 1")
+def _(reader: Reader, block: Block) -> None:
+    assert ["player_42", "player_43"] == reader.run(block)["banned"]
+
+
 @checks("emulator.md", "Webhooks 1")
 def _(reader: Reader, block: Block) -> None:
     # A server may or may not listen on the page's port.

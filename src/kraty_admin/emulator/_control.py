@@ -151,6 +151,15 @@ class _SetRateLimit:
 
 
 @attrs.frozen(kw_only=True)
+class _Trigger:
+    """The body of `POST trigger`."""
+
+    event_name: str
+    external_player_id: str = "player_42"
+    data: Mapping[str, Any] | None = None
+
+
+@attrs.frozen(kw_only=True)
 class _Replay:
     """The body of `POST replay`."""
 
@@ -204,6 +213,7 @@ class Control:
             "chaos": {"POST": self._set_chaos},
             "rate_limit": {"GET": self._rate_limit, "POST": self._set_rate_limit},
             "webhooks": {"POST": self._register},
+            "trigger": {"POST": self._trigger},
             "replay": {"POST": self._replay},
             "attempts": {"POST": self._start_attempt},
             "friendships": {"POST": self._befriend},
@@ -310,6 +320,13 @@ class Control:
         endpoint = _read(body, Endpoint)
         self._controls.webhooks.register(endpoint.url, endpoint.secret, events=endpoint.events)
         return {"ok": True}
+
+    def _trigger(self, query: Query, body: bytes) -> object:
+        wish = _read(body, _Trigger)
+        event_id = self._controls.webhooks.trigger(
+            wish.event_name, external_player_id=wish.external_player_id, data=wish.data
+        )
+        return {"event_id": event_id}
 
     def _replay(self, query: Query, body: bytes) -> object:
         self._controls.webhooks.replay(_read(body, _Replay).event_id)

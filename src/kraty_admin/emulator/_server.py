@@ -146,6 +146,7 @@ class Emulator:
                 faults=self._faults,
                 endpoints=self._world.webhooks,
                 backoff=self._webhook_backoff,
+                game=self._world.game(self._world.keys[0].game_id),
                 on_change=lambda: self._changes.tell("deliveries"),
             )
             new_uuid = self._ids or ordered_uuid

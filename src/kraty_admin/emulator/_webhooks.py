@@ -12,21 +12,24 @@ import functools
 import json
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from typing import Final
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, Final, Protocol, TypeAlias
+from uuid import UUID, uuid5
 
+import attrs
 import httpx
 
 from kraty_admin.webhooks import sign_webhook
 
 from ._clock import Clock
-from ._faults import WEBHOOK, Faults
-from ._json import dump
+from ._faults import WEBHOOK, Fault, Faults
+from ._json import dump, dump_text
 from ._pages import pages
-from ._state import Delivery, DeliveryStatus, Due, State
+from ._samples import sample
+from ._state import COLLECTED, Delivery, DeliveryStatus, Due, EventRow, State
 from ._times import iso
-from ._world import Endpoint
+from ._world import EVENT_NAMES, Endpoint, Game
 
 __all__ = ["BACKOFF", "Webhooks", "envelope"]
 
@@ -39,10 +42,46 @@ _IN_FLIGHT: Final = 8
 _PATIENCE: Final = 10.0
 """How many seconds an endpoint has to answer."""
 
+_TRIGGERED: Final = UUID("3f6d0c52-8f0e-4c57-9d6a-6c1f4b1a7e29")
+"""The namespace of the ids of events that were triggered."""
+
 _SIGNATURES: Final = 1000
 """How many signatures are kept."""
 
 _logger = logging.getLogger("kraty_admin.emulator")
+
+
+class HasStatus(Protocol):
+    """A response of a web framework's test client."""
+
+    @property
+    def status_code(self) -> int:
+        """The HTTP status."""
+        ...
+
+
+Receive: TypeAlias = Callable[[bytes, Mapping[str, str]], int | HasStatus]
+"""Handles the raw body and the headers of a delivery; returns a response or its status."""
+
+AsyncReceive: TypeAlias = Callable[[bytes, Mapping[str, str]], Awaitable[int | HasStatus]]
+"""The same for asyncio."""
+
+
+@attrs.define(eq=False)
+class _Attempt:
+    """An attempt to deliver without a port."""
+
+    due: Due
+    fault: Fault | None
+    body: bytes
+    headers: Mapping[str, str]
+    status: int | None = None
+    error: str | None = None
+
+    @property
+    def reaches(self) -> bool:
+        """Whether the receiver gets it."""
+        return self.fault is None or not self.fault.prevents
 
 
 class Webhooks:
@@ -60,6 +99,7 @@ class Webhooks:
         faults: Faults,
         endpoints: Sequence[Endpoint],
         backoff: Sequence[float],
+        game: Game,
         on_change: Callable[[], object] = lambda: None,
     ) -> None:
         self._state = state
@@ -67,6 +107,7 @@ class Webhooks:
         self._faults = faults
         self._endpoints = endpoints
         self._backoff = backoff
+        self._game = game
         self._on_change = on_change
         self._signatures: dict[tuple[int, int], str] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -92,6 +133,97 @@ class Webhooks:
         self._state.deliveries.set_endpoint(endpoint.url, endpoint.secret, endpoint.events)
         self._on_change()
 
+    def collect(self, secret: str, *, events: Sequence[str] | None = None) -> None:
+        """Keep events from now on for `deliver`, which needs no port.
+
+        Endpoints with a URL get their deliveries besides. A second call replaces the first.
+
+        Args:
+            secret: The secret that signs the deliveries.
+            events: As for `register`.
+
+        Raises:
+            ValueError: The secret cannot sign, or an event does not exist.
+        """
+        # It checks the two; the URL is only there to be a valid one.
+        endpoint = Endpoint(url="http://127.0.0.1/", secret=secret, events=events)
+        self._state.deliveries.set_endpoint(COLLECTED, endpoint.secret, endpoint.events)
+        self._on_change()
+
+    def deliver(self, receive: Receive) -> int:
+        """Make the deliveries that `collect` has kept and that are due, in this thread.
+
+        As over HTTP, an attempt has succeeded if the status is 2xx, and a failed one is due
+        again after a wait by the emulator's clock. A fault can drop a delivery; a delay
+        does nothing here. Events that `receive` causes are left for the next call.
+
+        Args:
+            receive: Called with the raw body and the headers of each, for example
+                `lambda body, headers: client.post("/hook", content=body, headers=headers)`.
+                It returns a status, or a response with a `status_code`.
+
+        Returns:
+            How many attempts were made.
+
+        Raises:
+            RuntimeError: `collect` was not called.
+            TypeError: `receive` returned something else.
+        """
+        waiting = self._waiting()
+        for due in waiting:
+            with self._attempt(due) as attempt:
+                if attempt.reaches:
+                    attempt.status = _status_of(receive(attempt.body, attempt.headers))
+        return len(waiting)
+
+    async def deliver_async(self, receive: AsyncReceive) -> int:
+        """Do what `deliver` does, with a `receive` that is awaited."""
+        waiting = self._waiting()
+        for due in waiting:
+            with self._attempt(due) as attempt:
+                if attempt.reaches:
+                    attempt.status = _status_of(await receive(attempt.body, attempt.headers))
+        return len(waiting)
+
+    def trigger(
+        self,
+        event_name: str,
+        *,
+        external_player_id: str = "player_42",
+        data: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Send an event although nothing has happened.
+
+        Args:
+            event_name: Such as `player.banned`.
+            external_player_id: The player in the sample data. Nobody with this id has to exist.
+            data: The `data` of the event, in place of the sample data.
+
+        Returns:
+            The event's id.
+
+        Raises:
+            ValueError: There is no such event, no endpoint receives it, or the data is no JSON.
+        """
+        if event_name not in EVENT_NAMES:
+            raise ValueError(f"there is no event {event_name!r}: {', '.join(EVENT_NAMES)}")
+        now = self._now()
+        if data is None:
+            data = sample(event_name, external_player_id, iso(now))
+        text = dump_text(data)
+        with self._state.transaction():
+            # Not from the source of ids: what is triggered does not change the ids of calls.
+            number = self._state.deliveries.count_events() + 1
+            event_id = f"evt_{uuid5(_TRIGGERED, str(number)).hex}"
+            event = EventRow(event_id, event_name, self._game.studio_id, self._game.id, now, text)
+            if not self._state.deliveries.add_event(event):
+                raise ValueError(
+                    f"no endpoint receives {event_name}: call register or collect before"
+                )
+        self.wake()
+        self._on_change()
+        return event_id
+
     def replay(self, event_id: str) -> None:
         """Deliver an event again, with the same id and the next attempt's number.
 
@@ -104,7 +236,7 @@ class Webhooks:
         self._on_change()
 
     def settle(self, timeout: float = 10.0) -> None:
-        """Wait until all deliveries that are due have been tried.
+        """Wait until all deliveries to URLs that are due have been tried.
 
         Failed ones are due again later by the emulator's clock, which may stand still.
 
@@ -240,6 +372,36 @@ class Webhooks:
             status, error = None, "lost on purpose"
         if self._flying.get(due.number) is not asyncio.current_task():
             return  # broken off, but some of what is waited for above swallows that
+        self._record(due, status, error, signature)
+
+    def _waiting(self) -> list[Due]:
+        if not any(url == COLLECTED for url, _ in self._state.deliveries.endpoints()):
+            raise RuntimeError("call webhooks.collect(secret) before the events happen")
+        return self._state.deliveries.due(self._now(), -1, collected=True)
+
+    @contextmanager
+    def _attempt(self, due: Due) -> Generator[_Attempt, None, None]:
+        """Return an attempt to make in the block, and record it, also if the block raises."""
+        fault = self._faults.draw(WEBHOOK)
+        body = envelope(due)
+        signature = sign_webhook(raw_body=body, secret=due.secret)
+        attempt = _Attempt(due, fault, body, _headers(signature))
+        try:
+            yield attempt
+        except BaseException as error:
+            attempt.error = type(error).__name__
+            raise
+        finally:
+            if fault is not None and fault.kind == "drop":
+                attempt.status, attempt.error = None, "lost on purpose"
+            sent = signature if attempt.reaches else None
+            self._record(due, attempt.status, attempt.error, sent)
+            self._on_change()
+
+    def _record(
+        self, due: Due, status: int | None, error: str | None, signature: str | None
+    ) -> None:
+        """Record an attempt, and when the next one is due."""
         is_delivered = status is not None and 200 <= status <= 299
         is_given_up = due.attempt > len(self._backoff)
         becomes: DeliveryStatus = (
@@ -265,12 +427,26 @@ class Webhooks:
             del self._signatures[next(iter(self._signatures))]
 
 
+def _headers(signature: str) -> dict[str, str]:
+    return {"Content-Type": "application/json", "X-Signature": signature}
+
+
+def _status_of(answer: int | HasStatus) -> int:
+    status: object = answer if isinstance(answer, int) else getattr(answer, "status_code", None)
+    if isinstance(status, bool) or not isinstance(status, int):
+        raise TypeError(
+            "receive must return a status or a response with a status_code,"
+            f" not {type(answer).__name__}"
+        )
+    return status
+
+
 async def _post(
     client: httpx.AsyncClient, url: str, body: bytes, signature: str
 ) -> tuple[int | None, str | None]:
-    headers = {"Content-Type": "application/json", "X-Signature": signature}
     try:
-        return (await client.post(url, content=body, headers=headers)).status_code, None
+        answer = await client.post(url, content=body, headers=_headers(signature))
+        return answer.status_code, None
     except Exception as failure:
         # Whatever it was, it was an attempt: a port out of range is no `HTTPError`.
         return None, f"{type(failure).__name__}: {failure}"

@@ -11,7 +11,15 @@ from typing import Final
 from ._answers import Answers, KeyedAnswer
 from ._attempts import Attempt, Attempts
 from ._database import Database
-from ._deliveries import Deliveries, Delivery, DeliveryAttempt, DeliveryStatus, Due, EventRow
+from ._deliveries import (
+    COLLECTED,
+    Deliveries,
+    Delivery,
+    DeliveryAttempt,
+    DeliveryStatus,
+    Due,
+    EventRow,
+)
 from ._grants import Grant, Grants
 from ._ledger import Holding, HoldingRow, Kind, Ledger, LedgerEntry, LedgerRow
 from ._lobbies import Lobbies, Lobby
@@ -20,6 +28,7 @@ from ._scores import Scores
 from ._social import Identity, Other, Social
 
 __all__ = [
+    "COLLECTED",
     "Attempt",
     "Deliveries",
     "Delivery",

@@ -6,7 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import attrs
 
@@ -14,7 +14,18 @@ from .._times import moment
 from ._database import Database
 from ._paging import page_end
 
-__all__ = ["Deliveries", "Delivery", "DeliveryAttempt", "DeliveryStatus", "Due", "EventRow"]
+__all__ = [
+    "COLLECTED",
+    "Deliveries",
+    "Delivery",
+    "DeliveryAttempt",
+    "DeliveryStatus",
+    "Due",
+    "EventRow",
+]
+
+COLLECTED: Final = "in-process"
+"""Stands for the URL of the endpoint that `Webhooks.deliver` serves."""
 
 DeliveryStatus = Literal["pending", "delivered", "failed"]
 
@@ -46,7 +57,7 @@ class Delivery:
     data: Mapping[str, Any]
     """The envelope's `data`."""
     url: str
-    """The endpoint."""
+    """The endpoint; `in-process` for what `Webhooks.deliver` delivers."""
     status: DeliveryStatus
     """`failed` after the last attempt has failed."""
     due_at: datetime
@@ -100,14 +111,14 @@ class Deliveries:
                 None if events is None else json.dumps(list(events)),
             )
 
-    def add_event(self, event: EventRow) -> None:
-        """Record an event, and a delivery for each endpoint that wants it."""
+    def add_event(self, event: EventRow) -> int:
+        """Record an event, and a delivery for each endpoint that wants it; return how many."""
         self._db.run(
             "INSERT INTO events (id, name, studio_id, game_id, occurred_at, data)"
             " VALUES (?, ?, ?, ?, ?, ?)",
             *event,
         )
-        self._db.run(
+        return self._db.run(
             "INSERT INTO deliveries (event_id, url, status, attempts, due_at)"
             " SELECT ?, url, 'pending', 0, ? FROM endpoints WHERE events IS NULL"
             " OR EXISTS (SELECT 1 FROM json_each(events) WHERE value = ?) ORDER BY url",
@@ -116,15 +127,26 @@ class Deliveries:
             event.name,
         )
 
-    def due(self, now: int, limit: int) -> list[Due]:
-        """Return the deliveries that are due, the longest due first."""
+    def count_events(self) -> int:
+        """Return how many events were recorded."""
+        count: int = self._db.one("SELECT COUNT(*) FROM events")[0]
+        return count
+
+    def due(self, now: int, limit: int, *, collected: bool = False) -> list[Due]:
+        """Return the deliveries that are due, the longest due first.
+
+        Args:
+            collected: Return those that wait for `Webhooks.deliver`, and not those to URLs.
+        """
         rows = self._db.all(
             "SELECT deliveries.number, url, secret, attempts + 1, event_id,"
             " name, studio_id, game_id, occurred_at, data"
             " FROM deliveries JOIN events ON events.id = event_id JOIN endpoints USING (url)"
-            " WHERE status = 'pending' AND due_at <= ? ORDER BY due_at, deliveries.number"
-            " LIMIT ?",
+            " WHERE status = 'pending' AND due_at <= ? AND (url = ?) = ?"
+            " ORDER BY due_at, deliveries.number LIMIT ?",
             now,
+            COLLECTED,
+            int(collected),
             limit,
         )
         return [Due(*row) for row in rows]
