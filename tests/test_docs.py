@@ -14,6 +14,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import unittest
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from datetime import datetime, timedelta
@@ -823,6 +824,40 @@ def _(reader: Reader, block: Block) -> None:
 def _(reader: Reader, block: Block) -> None:
     reader.run(block)
     assert Path("rich.kraty").is_file()
+
+
+@checks("testing.md", "More fixtures 1")
+def _(reader: Reader, block: Block) -> None:
+    # As with pytest-asyncio in its automatic mode.
+    conftest = """
+import asyncio, pytest
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem):
+    if asyncio.iscoroutinefunction(pyfuncitem.obj):
+        names = ["kraty_async_client", "kraty_emulator"]
+        asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+        return True
+"""
+    Path("conftest.py").write_text(conftest)
+    Path("test_shop.py").write_text(block.code)
+    Path("pytest.ini").write_text("[pytest]\naddopts = --strict-markers\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-pno:schemathesis", "-pno:anyio", "test_shop.py"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "3 passed" in done.stdout, done.stdout + done.stderr
+
+
+@checks("testing.md", "In unittest 1")
+def _(reader: Reader, block: Block) -> None:
+    case = reader.run(block)["PurchaseTest"]
+    tests = unittest.defaultTestLoader.loadTestsFromTestCase(case)
+    result = unittest.TextTestRunner(stream=io.StringIO()).run(tests)
+    assert (2, True) == (result.testsRun, result.wasSuccessful()), result.failures + result.errors
 
 
 @checks("testing.md", "Webhooks without a port 1")

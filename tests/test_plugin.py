@@ -348,6 +348,180 @@ def test_clients_after_a_test(tmp_path: Path) -> None:
     ]
 
 
+SESSION = """
+import asyncio
+import gc
+import pytest
+from kraty_admin import KratyAdmin
+from kraty_admin.emulator import Fault
+
+@pytest.fixture(scope="session")
+def rich(kraty_session_emulator):
+    with KratyAdmin() as kraty:
+        kraty.wallet.credit("p", "gold", amount=5)
+    kraty_session_emulator.snapshot("rich")
+    return kraty_session_emulator
+
+@pytest.mark.parametrize("time", [1, 2])
+def test_each_starts_with_the_snapshot(rich, time):
+    rich.restore("rich")
+    with KratyAdmin() as kraty:
+        kraty.wallet.credit("p", "gold", amount=1)
+    assert rich.balance("p", "gold") == 6
+
+def test_both(rich, kraty_emulator):
+    assert rich.base_url != kraty_emulator.base_url == KratyAdmin().base_url
+
+@pytest.mark.parametrize("time", [1, 2])
+def test_async(kraty_async_client, kraty_emulator, time):
+    async def scenario():
+        for number in (1, 2):
+            credited = await kraty_async_client.wallet.credit("p", "gold", amount=5)
+            assert credited.balance == 5 * number
+    asyncio.run(scenario())
+    gc.collect()  # a socket that the loop has left open would be an error here
+    with pytest.raises(ValueError, match="no snapshot"):
+        kraty_emulator.restore("mine")
+    kraty_emulator.snapshot("mine")
+"""
+
+
+MARKED = """
+import pytest
+from kraty_admin import KratyServerError, RetryConfig
+from kraty_admin.emulator import ApiKey, Fault, Game, World
+
+WORLD = World(
+    games=[Game(id="arena", currencies=["coins"])],
+    keys=[ApiKey(id="k", token="krt_local.not-a-secret", game_id="arena")],
+)
+pytestmark = pytest.mark.kraty(world=WORLD)
+
+def test_the_world_of_the_module(kraty_emulator):
+    kraty_emulator.client().wallet.credit("p", "coins", amount=5)
+    assert kraty_emulator.balance("p", "coins") == 5
+    assert kraty_emulator.ledger[0].key == "coins"
+
+@pytest.mark.kraty(world="world.json", faults=[None, Fault("status", status=409)])
+def test_a_file_and_faults(kraty_emulator):
+    client = kraty_emulator.client()
+    client.wallet.credit("p", "gems", amount=5)
+    with pytest.raises(KratyServerError):
+        client.wallet.credit("p", "gems", amount=5)
+
+@pytest.mark.kraty(faults={"wallet.credit": Fault("drop"), "health.ping": None}, world=None)
+def test_faults_by_operation(kraty_emulator):
+    client = kraty_emulator.client(retry=RetryConfig(initial_delay=0))
+    client.health.ping()
+    assert client.wallet.credit("p", "gold", amount=5).http.attempts == 2
+
+@pytest.mark.kraty(world=None)
+def test_no_fault_is_left(kraty_emulator):
+    assert kraty_emulator.client().wallet.credit("p", "gold", amount=5).http.attempts == 1
+"""
+
+
+def test_a_session_and_markers(tmp_path: Path) -> None:
+    """A shared state is restored, an async client is left open, a marker sets world and faults."""
+    (tmp_path / "world.json").write_text(
+        '{"games": [{"id": "g", "currencies": ["gems"]}],'
+        ' "keys": [{"id": "k", "token": "a.b", "game_id": "g"}]}'
+    )
+    output = run(tmp_path, SESSION, MARKED, options=["--strict-markers"])
+    assert "9 passed" in output
+
+
+WRONG = """
+import pytest
+from kraty_admin.emulator import Fault
+
+@pytest.mark.kraty(Fault("drop"))
+def test_positional(kraty_emulator): pass
+
+@pytest.mark.kraty(fault=Fault("drop"))
+def test_misspelt(kraty_emulator): pass
+
+@pytest.mark.kraty(faults="drop")
+def test_a_name(kraty_emulator): pass
+
+@pytest.mark.kraty(faults={"wallet.credti": Fault("drop")})
+def test_no_operation(kraty_emulator): pass
+
+@pytest.mark.kraty(world={"games": []})
+def test_a_dict(kraty_emulator): pass
+
+@pytest.mark.kraty(world="missing.json")
+def test_no_file(kraty_emulator): pass
+
+def test_after(kraty_emulator):
+    assert kraty_emulator.faults.rules == []
+"""
+
+
+def test_a_wrong_marker_is_a_clear_error(tmp_path: Path) -> None:
+    """The test does not run, and one line says what is wrong."""
+    with pytest.raises(AssertionError, match="1 passed, 6 errors") as failed:
+        run(tmp_path, WRONG)
+    output = str(failed.value)
+    for why in (
+        "it takes world and faults by name, not positional arguments",
+        "it takes world and faults by name, not fault",
+        "faults must be Fault or None, not str",
+        "faults: there is no operation wallet.credti",
+        "world must be a World or a path, not dict",
+        "world: [Errno 2] No such file or directory: 'missing.json'",
+    ):
+        assert f"@pytest.mark.kraty: {why}" in output
+    assert "Traceback" not in output
+
+
+FAILS = """
+from kraty_admin import KratyAdmin, RetryConfig
+from kraty_admin.emulator import Fault
+
+def test_before(kraty_session_emulator):
+    kraty_session_emulator.client().wallet.credit("p", "gold", amount=5, idempotency_key="early")
+
+def test_it(kraty_emulator, kraty_session_emulator):
+    kraty_emulator.faults.add(Fault("drop"), operation="wallet.credit")
+    client = kraty_emulator.client(retry=RetryConfig(initial_delay=0))
+    client.wallet.credit("p", "gold", amount=5, idempotency_key="receipt_1")
+    key = kraty_emulator.api_key
+    client.wallet.credit("p", "gold", amount=5, idempotency_key=key)
+    kraty_session_emulator.client().wallet.credit("p", "gold", amount=5, idempotency_key="late")
+    assert False
+
+def test_closed(kraty_emulator):
+    kraty_emulator.close()
+    assert False
+
+def test_passes(kraty_emulator):
+    kraty_emulator.client().health.ping()
+"""
+
+
+def test_the_requests_of_a_failed_test_are_shown(tmp_path: Path) -> None:
+    """Its report lists them with their faults, but no other test's, and no API key."""
+    with pytest.raises(AssertionError, match="2 failed, 2 passed") as failed:
+        run(tmp_path, FAILS)
+    output = str(failed.value)
+    lines = [" ".join(line.split()) for line in output.splitlines()]
+    title = next(at for at, line in enumerate(lines) if "Requests to kraty_emulator" in line)
+    assert [
+        "operation key attempt fault status effect",
+        "wallet.credit receipt_1 1 drop, after the commit no answer done",
+        "wallet.credit receipt_1 2 - 200 replayed",
+        "wallet.credit krt_emulator_game1.*** 1 - 200 done",
+    ] == lines[title + 1 : title + 5]
+    title = next(
+        at for at, line in enumerate(lines) if "kraty_session_emulator" in line and "Req" in line
+    )
+    assert "wallet.credit late 1 - 200 done" == lines[title + 2]
+    assert 0 == output.count("wallet.credit  early")
+    assert "not-a-secret" not in output
+    assert 2 == output.count("Requests to ")
+
+
 def test_nothing_is_imported_before_it_is_used(tmp_path: Path) -> None:
     """Tests of a project that only installs the package are not slowed down."""
     code = """

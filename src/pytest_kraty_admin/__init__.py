@@ -10,31 +10,45 @@ It is a package of its own because pytest loads it wherever it is installed: nei
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 import pytest
 
 if TYPE_CHECKING:
-    from kraty_admin.emulator import Emulator
+    from kraty_admin import KratyAdminAsync
+    from kraty_admin.emulator import Emulator, World
 
-__all__ = ["kraty_emulator"]
+__all__ = ["kraty_async_client", "kraty_emulator", "kraty_session_emulator"]
+
+_MARKER: Final = "kraty"
+
+_SHOWN: Final = 50
+"""How many requests of a failed test its report shows."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the marker, for `--strict-markers` and `--markers`."""
+    config.addinivalue_line(
+        "markers",
+        f"{_MARKER}(world=None, faults=None): what kraty_emulator starts with. world: a World or"
+        " the path of its JSON file. faults: a Fault, a list of them (None lets a call pass), or"
+        " a dict of these by operation.",
+    )
 
 
 @pytest.fixture(scope="session")
 def _kraty_emulator_server() -> Iterator[Emulator]:  # pyright: ignore[reportUnusedFunction]  # pytest uses it
     """The server that the tests of a process share, one after the other."""
-    try:
-        from kraty_admin.emulator import Clock, Emulator
-    except ModuleNotFoundError as missing:
-        pytest.fail(str(missing), pytrace=False)
-    with Emulator(seed=0, clock=Clock()) as emulator:
+    with _running() as emulator:
         yield emulator
 
 
 @pytest.fixture
 def kraty_emulator(
-    _kraty_emulator_server: Emulator, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Emulator]:
     """A fresh `kraty_admin.emulator.Emulator`, on a free port of this machine.
 
@@ -46,14 +60,186 @@ def kraty_emulator(
 
     Clients from `client()` are closed after the test. Ids depend only on the order of the
     calls. The clock runs until the test sets it.
+
+    `@pytest.mark.kraty(world=..., faults=...)` sets the world and the faults that the test
+    starts with. An emulator with a world is started for the test alone.
     """
-    emulator = _kraty_emulator_server
-    monkeypatch.setenv("KRATY_BASE_URL", emulator.base_url)
-    monkeypatch.setenv("KRATY_SERVER_KEY", emulator.api_key)
-    with emulator.capture_clients():
+    wishes = _wishes(request.node)
+    with ExitStack() as stack:
+        if wishes["world"] is None:
+            emulator: Emulator = request.getfixturevalue("_kraty_emulator_server")
+        else:
+            emulator = stack.enter_context(_running(wishes["world"]))
+        _add_faults(emulator, wishes["faults"])
+        monkeypatch.setenv("KRATY_BASE_URL", emulator.base_url)
+        monkeypatch.setenv("KRATY_SERVER_KEY", emulator.api_key)
+        with emulator.capture_clients():
+            yield emulator
+        emulator.close_clients()
+        emulator.start()  # the test may have closed it
+        # Now, not before the next test: a delivery that is due again would reach a stranger
+        # who has got the receiver's port meanwhile.
+        emulator.reset()
+        emulator.drop_snapshots()
+
+
+@pytest.fixture
+def kraty_async_client(kraty_emulator: Emulator) -> KratyAdminAsync:
+    """A client of `kraty_emulator` for asyncio, with any plugin that runs async tests.
+
+    It opens a connection for each call, so it needs no `async with`.
+    """
+    return kraty_emulator.async_client(keep_alive=False)
+
+
+@pytest.fixture(scope="session")
+def kraty_session_emulator() -> Iterator[Emulator]:
+    """One emulator for the whole session, which no test resets.
+
+    It is not the one behind `kraty_emulator`. Let a session fixture of your own build a state
+    and take a snapshot, and let each test `restore` it.
+
+    From its first use to the end of the session, the environment names it, and it captures
+    the clients that exist at its first use, as `kraty_emulator` does during a test.
+    """
+    with _running() as emulator, pytest.MonkeyPatch.context() as environment:
+        environment.setenv("KRATY_BASE_URL", emulator.base_url)
+        environment.setenv("KRATY_SERVER_KEY", emulator.api_key)
+        with emulator.capture_clients():
+            yield emulator
+        emulator.close_clients()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, None]:
+    """Note where the requests of a test begin in the list of a shared emulator."""
+    for name in _emulators_of(item):
+        item.stash.setdefault(_FIRST, {})[name] = _newest_request(item, name)
+    yield
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, Any, None]:
+    """Add the requests of a failed test to its report."""
+    outcome = yield
+    report: pytest.TestReport = outcome.get_result()
+    if report.when == "call" and report.failed:
+        for name, emulator in _emulators_of(item).items():
+            before = item.stash[_FIRST].get(name, 0) if _FIRST in item.stash else 0
+            if text := _requests_of(emulator, before):
+                report.sections.append((f"Requests to {name}", text))
+
+
+_FIRST: Final = pytest.StashKey[dict[str, int]]()
+"""The number of the newest request before the test, by fixture."""
+
+
+@contextmanager
+def _running(world: World | None = None) -> Generator[Emulator, None, None]:
+    try:
+        from kraty_admin.emulator import DEFAULT_WORLD, Clock, Emulator
+    except ModuleNotFoundError as missing:
+        pytest.fail(str(missing), pytrace=False)
+    with Emulator(seed=0, clock=Clock(), world=world or DEFAULT_WORLD) as emulator:
         yield emulator
-    emulator.close_clients()
-    emulator.start()  # the test may have closed it
-    # Now, not before the next test: a delivery that is due again would reach a stranger
-    # who has got the receiver's port meanwhile.
-    emulator.reset()
+
+
+def _wishes(node: pytest.Item) -> dict[str, Any]:
+    """Return the marker's arguments, checked."""
+    wishes: dict[str, Any] = {"world": None, "faults": None}
+    # From the outermost, so that a test's own marker has the last word.
+    for marker in reversed(list(node.iter_markers(_MARKER))):
+        unknown = sorted(marker.kwargs.keys() - wishes.keys())
+        if marker.args or unknown:
+            what = ", ".join(unknown) or "positional arguments"
+            _refuse(f"it takes world and faults by name, not {what}")
+        wishes.update(marker.kwargs)
+    if wishes["world"] is not None:
+        wishes["world"] = _world(wishes["world"])
+    return wishes
+
+
+def _world(value: object) -> World:
+    from kraty_admin.emulator import World
+
+    if isinstance(value, World):
+        return value
+    if not isinstance(value, (str, Path)):
+        _refuse(f"world must be a World or a path, not {type(value).__name__}")
+    try:
+        return World.load(value)
+    except (OSError, ValueError) as error:
+        _refuse(f"world: {error}")
+
+
+def _add_faults(emulator: Emulator, faults: Any) -> None:
+    from kraty_admin.emulator import Fault
+
+    by_operation: dict[str | None, Any] = {None: faults}
+    if isinstance(faults, dict):
+        by_operation = cast("dict[str | None, Any]", faults)
+    for operation, value in by_operation.items():
+        if value is None:
+            continue
+        several = cast("list[Any]", value) if isinstance(value, (list, tuple)) else [value]
+        for each in several:
+            if each is not None and not isinstance(each, Fault):
+                _refuse(f"faults must be Fault or None, not {type(each).__name__}")
+        try:
+            emulator.faults.add(*several, operation=operation)
+        except (TypeError, ValueError) as error:
+            emulator.faults.clear()  # the server is shared
+            _refuse(f"faults: {error}")
+
+
+def _refuse(why: str) -> NoReturn:
+    pytest.fail(f"@pytest.mark.{_MARKER}: {why}", pytrace=False)
+
+
+def _emulators_of(item: pytest.Item) -> dict[str, Emulator]:
+    used: dict[str, Any] = getattr(item, "funcargs", {})
+    return {
+        name: used[name] for name in ("kraty_emulator", "kraty_session_emulator") if name in used
+    }
+
+
+def _newest_request(item: pytest.Item, name: str) -> int:
+    emulator = _emulators_of(item)[name]
+    # What fixtures have sent to a fresh emulator belongs to the test.
+    if name == "kraty_emulator":
+        return 0
+    return max((each.number for each in emulator.requests), default=0)
+
+
+def _requests_of(emulator: Emulator, after: int) -> str:
+    """Return a table of the requests of a test, without any API key."""
+    try:
+        requests = [each for each in emulator.requests if each.number > after]
+    except RuntimeError:
+        return ""  # the test has closed it
+    rows = [("operation", "key", "attempt", "fault", "status", "effect")] if requests else []
+    rows += [
+        (
+            each.operation or f"{each.method} {each.path}",
+            each.idempotency_key or "-",
+            str(each.attempt),
+            "-" if each.fault is None else each.fault.name,
+            "no answer" if each.status is None else str(each.status),
+            each.effect,
+        )
+        for each in requests[-_SHOWN:]
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    if len(requests) > _SHOWN:
+        lines.append(f"(the last {_SHOWN} of {len(requests)})")
+    text = "\n".join(lines)
+    # A path or a key may hold one by mistake.
+    for key in emulator.world.keys:
+        text = text.replace(key.token, f"{key.prefix}.***")
+    return text

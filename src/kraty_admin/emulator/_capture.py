@@ -19,7 +19,7 @@ from kraty_admin._client import Route
 from kraty_admin._settings import Target, make_target
 from kraty_admin._transport._secret import Secret
 
-__all__ = ["capture", "exempt"]
+__all__ = ["capture", "detach", "exempt"]
 
 Client: TypeAlias = KratyAdmin | KratyAdminAsync
 
@@ -30,6 +30,11 @@ def exempt(client: Client) -> None:
     """Let no emulator capture this client, nor those made from it with `with_options`."""
     # The target is what they all share.
     _exempt.add(client._route.target)
+
+
+def detach(client: KratyAdminAsync, base_url: str, api_key: str) -> None:
+    """Let this new client open a connection for each call, so that none is open between them."""
+    client._route = client._route_to(make_target(Secret(api_key), base_url, keep_alive=False))
 
 
 @contextmanager

@@ -23,7 +23,7 @@ import uvicorn
 from kraty_admin import KratyAdmin, KratyAdminAsync, RequestHook, RetryConfig
 from kraty_admin._client import DEFAULT_RETRY_BUDGET
 
-from ._capture import capture, exempt
+from ._capture import capture, detach, exempt
 from ._changes import Changes
 from ._clock import SEEDED_START, Clock, SeededIds, ordered_uuid
 from ._control import Control, Controls
@@ -199,6 +199,11 @@ class Emulator:
         return self._world.keys[0].token
 
     @property
+    def world(self) -> World:
+        """The games, keys and endpoints that exist at the start."""
+        return self._world
+
+    @property
     def faults(self) -> Faults:
         """The faults of calls to come."""
         return self._faults
@@ -288,8 +293,10 @@ class Emulator:
         retry: RetryConfig | None = None,
         retry_budget: int | None = DEFAULT_RETRY_BUDGET,
         on_request: RequestHook | None = None,
+        keep_alive: bool = True,
     ) -> KratyAdminAsync:
-        """A client of this emulator for asyncio. Close it in the loop that it is used in.
+        """A client of this emulator for asyncio. Close it in the loop that it is used in, unless
+        `keep_alive` is off.
 
         Args:
             timeout: As for `KratyAdminAsync`, like all that follow.
@@ -297,6 +304,8 @@ class Emulator:
             retry: When and how often to try again.
             retry_budget: How many retries may be spent before calls succeed again.
             on_request: Called after each attempt.
+            keep_alive: Off, it opens a connection for each call, and leaves nothing open when
+                its event loop ends.
         """
         client = KratyAdminAsync(
             api_key=self.api_key,
@@ -307,6 +316,8 @@ class Emulator:
             retry_budget=retry_budget,
             on_request=on_request,
         )
+        if not keep_alive:
+            detach(client, self.base_url, self.api_key)
         exempt(client)
         return client
 
