@@ -31,6 +31,7 @@ from adopt import fetch, invalid, parse_yaml
 from document import Json, operations
 from views import PackageView, ResourceView, SurfaceError, package_view
 from views.names import snake_case
+from views.types import literal
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 MANIFEST: Final = "MANIFEST.json"
@@ -153,7 +154,9 @@ def string_literal(value: str, indent: int) -> str:
         value: The text, without line breaks.
         indent: The column at which the lines start.
     """
-    lines = textwrap.wrap(value, width=LINE - indent - 4, break_long_words=False)
+    lines = textwrap.wrap(
+        value, width=LINE - indent - 4, break_long_words=False, break_on_hyphens=False
+    )
     margin = " " * indent
     # Every line but the last keeps the space where it was broken.
     parts = [json.dumps(line + " ", ensure_ascii=False) for line in lines[:-1]]
@@ -179,6 +182,7 @@ class Package:
         self.env.filters["docstring"] = docstring
         self.env.filters["string_literal"] = string_literal
         self.env.filters["snakecase"] = snake_case
+        self.env.filters["literal"] = literal
 
     def build(self) -> None:
         """Write every module."""
@@ -192,6 +196,7 @@ class Package:
         self._render(
             "lifetimes.py", "lifetimes.py.jinja", lifetimes=lifetimes, operations=operations
         )
+        self._render("commands.py", "commands.py.jinja", resources=view.resources)
         self._render("operations/__init__.py", "operations_init.py.jinja", operations=operations)
         self._render("resources/__init__.py", "resources_init.py.jinja", resources=view.resources)
         for tag in sorted({operation.tag for operation in view.operations}):

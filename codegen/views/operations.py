@@ -14,6 +14,7 @@ from document import Node, RawOperation, RefusedError, is_object
 from .annotations import answer, argument
 from .causes import Causes
 from .checks import bounds_doc, check
+from .commands import CommandView, Taken, command_view
 from .models import reachable
 from .names import (
     TYPE_NAMES,
@@ -107,6 +108,7 @@ class OperationView:
     imports: ImportView | None
     players: str
     """A Python expression: the ids of the players that the call names, as a tuple."""
+    command: CommandView
 
     @property
     def methods(self) -> list[str]:
@@ -484,7 +486,28 @@ def _view(operation: Operation, result: Result, surface: Surface) -> OperationVi
         key_lifetime=row.key_lifetime,
         imports=_imports(row, inputs),
         players=_players(row, surface, inputs, views),
+        command=_command(raw, row, inputs, views),
     )
+
+
+def _command(
+    raw: RawOperation, row: Row, inputs: list[Input], views: list[ArgumentView]
+) -> CommandView:
+    taken = [
+        Taken(
+            wire=each.wire,
+            location=each.location,
+            name=view.name,
+            value=each.value,
+            doc=(each.doc + bounds_doc(each.value)).strip() or view.doc,
+            required=each.required,
+            nullable=view.omitted == "UNSET",
+            default=row.defaults.get(each.wire),
+        )
+        for each, view in zip(inputs, views, strict=True)
+    ]
+    summary = str(raw.node.get("summary", row.operation_id))
+    return command_view(row, summary, str(raw.node.get("description", "")), taken)
 
 
 def _argument(each: Input, row: Row, surface: Surface, listed: list[str]) -> ArgumentView:

@@ -38,13 +38,23 @@ ROW_SETTINGS: Final[Kinds] = {
     "imports": (dict,),
     "players": (str,),
 }
-CLI_SETTINGS: Final[Kinds] = {"group": (str,), "help": (str,), "examples": (list,)}
+CLI_SETTINGS: Final[Kinds] = {
+    "group": (str,),
+    "command": (str,),
+    "help": (str,),
+    "examples": (list,),
+    "positional": (list,),
+    "names": (dict,),
+    "defaults": (dict,),
+    "confirm": (str,),
+}
 IMPORT_SETTINGS: Final[Kinds] = {"rows": (str,), "key": (str,)}
 LIFETIME_SETTINGS: Final[Kinds] = {"repeat_within_hours": (int,), "doc": (str,)}
 
 ONE_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "replayed": ("status", "applied"),
     "players": ("none",),
+    "confirm": ("never", "live", "always"),
 }
 
 WORDS: Final[Mapping[type, str]] = {
@@ -77,7 +87,7 @@ class Row:
     names: Mapping[str, str] = attrs.field(factory=dict[str, str])
     unwrap: str | None = None
     cli: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
-    """What the command line shows: group, help, examples."""
+    """The command line's command, as `CLI_SETTINGS` has them."""
     defaults: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
     replayed: str | None = None
     timeout: float | None = None

@@ -452,7 +452,7 @@ class TestStatuses:
         assert command(*credit, "--json").error["ambiguous"] is True
 
     def test_help(self, command: Command) -> None:
-        """Lists the exit statuses; without a command there is nothing to do."""
+        """It lists the exit statuses, and is shown if no command follows."""
         done = command("--help")
         assert done.status == 0
         for status in ("0 ", "1 ", "2 ", "3 ", "4 ", "5 ", "6 ", "130"):
@@ -460,8 +460,8 @@ class TestStatuses:
         assert "receipt" in command("wallet", "credit", "--help").out
         for arguments in ([], ["players"]):
             done = command(*arguments)
-            assert (done.status, done.out) == (2, "")
-            assert "COMMAND" in done.err
+            assert (2, "") == (done.status, done.out)
+            assert command(*arguments, "--help").out == done.err
         assert command("--version").out.strip().endswith(__version__)
 
 

@@ -210,7 +210,7 @@ class TestSent:
         def fail(*arguments: object) -> None:
             raise TypeError("a defect")
 
-        monkeypatch.setattr("kraty_admin.cli._commands._done", fail)
+        monkeypatch.setattr("kraty_admin.cli._state.State.done", fail)
 
         assert 1 == main([*CREDIT, "--json"])
         error = told(capsys)

@@ -143,6 +143,7 @@ def test_a_changed_contract_is_drift(layout: Layout) -> None:
     edit(layout.contract, _summary)
     assert check(layout) == [
         "contract.json: changed without regenerating",
+        "golden_api/commands.py: out of date",
         "golden_api/contract.json: out of date",
         "golden_api/operations/first.py: out of date",
         "golden_api/resources/things.py: out of date",

@@ -405,7 +405,7 @@ def test_a_wrong_arrangement(row: Node, expected: str) -> None:
     [
         ({"alias": "doit2", "order": [], "positional": []}, "order says which arguments are"),
         ({"alias": "Do"}, "alias must be the name of a method, not Do"),
-        ({"cli": {"colour": "red"}}, "cli: unknown setting colour; known are group, help,"),
+        ({"cli": {"colour": "red"}}, "cli: unknown setting colour; known are group, command,"),
         ({"key": "day"}, "key must be left out, since this is not a write"),
     ],
     ids=["order and positional", "alias", "command line", "key"],

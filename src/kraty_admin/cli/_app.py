@@ -14,9 +14,10 @@ import click
 from kraty_admin import __version__
 from kraty_admin.errors import KratyError
 
-from ._commands import grants, inventory, lobbies, ping, players, wallet
+from ._commands import call_commands
 from ._emulator import emulator
 from ._failures import EXIT_STATUSES, CommandError, OutputError, after_effect, failure_of
+from ._help import Group
 from ._migrate import migrate
 from ._outbox import outbox_group
 from ._state import State, common
@@ -70,9 +71,9 @@ def _failed(state: State, error: BaseException) -> int:
 
 
 @click.group(
+    cls=Group,
     epilog=EXIT_STATUSES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    no_args_is_help=False,
 )
 @click.option(
     "--base-url",
@@ -114,7 +115,7 @@ def app(
 
 
 for _command in (
-    *(ping, players, wallet, inventory, grants, lobbies),
+    *call_commands(),
     *(migrate, outbox_group, webhooks, emulator),
 ):
     app.add_command(_command)

@@ -24,7 +24,15 @@ from ._failures import FAILED, CommandError, Write, failure_of, refusal
 from ._known_keys import recall, remember
 from ._output import Output, is_terminal
 
-__all__ = ["INPUT", "State", "common", "key_options", "read_bytes"]
+__all__ = [
+    "INPUT",
+    "State",
+    "common",
+    "json_option",
+    "key_options",
+    "read_bytes",
+    "yes_option",
+]
 
 INPUT: Final = click.Path(exists=True, dir_okay=False, allow_dash=True)
 """A file to be read, or - for standard input."""
@@ -183,7 +191,7 @@ def _turn_on_yes(context: click.Context, parameter: click.Parameter, value: bool
         _state(context).yes = True
 
 
-_json = click.option(
+json_option = click.option(
     "--json",
     is_flag=True,
     is_eager=True,  # so that mistakes in other options are told as JSON too
@@ -191,7 +199,7 @@ _json = click.option(
     callback=_turn_on_json,
     help="Print the result as JSON, and an error too.",
 )
-_yes = click.option(
+yes_option = click.option(
     "--yes",
     is_flag=True,
     expose_value=False,
@@ -209,31 +217,25 @@ def read_bytes(name: str) -> bytes:
 
 def common(function: F) -> F:
     """The options that may stand before and after a subcommand."""
-    return _json(_yes(function))
+    return json_option(yes_option(function))
 
 
 _TIME_EXAMPLE: Final = "2026-06-08T12:00:00Z"
 
 
-def key_options(operation: str, *, fulfils: bool = False) -> Callable[[F], F]:
+def key_options(operation: str) -> Callable[[F], F]:
     """The options of a command that sends an idempotency key.
 
     Args:
         operation: The method that the command calls, such as `wallet.credit`.
-        fulfils: Whether it pays for or takes back something that has an id of its own.
     """
     lifetime = KEY_LIFETIMES[operation]
-    advice = (
-        " Pass the id of the receipt, refund or ticket, so that the platform recognises a second "
-        "run. Without it, each run gets a new key and takes effect."
-        if fulfils
-        else ""
-    )
     key = click.option(
         "--idempotency-key",
         metavar="KEY",
         is_eager=True,  # `--first-tried-at` looks at it
-        help=f"Idempotency key. {lifetime.doc}{advice} Default: a new random key.",
+        help=f"Names this one change, such as the id of a receipt, refund or ticket. "
+        f"{lifetime.doc} Without it, each run gets a new random key and takes effect.",
     )
     if lifetime.repeat_within_hours is None:
         return key

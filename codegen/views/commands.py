@@ -1,0 +1,168 @@
+"""The rows of the command line: what its commands are called, take and say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import attrs
+
+from document import RefusedError
+
+from .surface import Row
+from .types import Choice, Entries, Flag, Items, Number, Object, Text, Value, literal
+
+KEY: Final = "idempotencyKey"
+"""The field that every command for a write has an option for, so it is in no row."""
+
+
+@attrs.frozen
+class CommandArgumentView:
+    name: str
+    shown: str
+    kind: str
+    doc: str
+    positional: bool
+    required: bool
+    nullable: bool
+    default: str
+    """A Python literal."""
+    choices: Sequence[str]
+    minimum: float | None
+    maximum: float | None
+
+
+@attrs.frozen
+class CommandView:
+    path: Sequence[str]
+    group: str
+    confirm: str
+    help: Sequence[str]
+    examples: Sequence[str]
+    arguments: Sequence[CommandArgumentView]
+
+
+@attrs.frozen
+class Taken:
+    """An argument of the method, as far as the command line is concerned."""
+
+    wire: str
+    location: str
+    name: str
+    value: Value
+    doc: str
+    required: bool
+    nullable: bool
+    default: object
+    """What the surface says that is sent if it is left out."""
+
+
+def command_view(row: Row, summary: str, description: str, taken: Sequence[Taken]) -> CommandView:
+    """Return the row of an operation.
+
+    Raises:
+        RefusedError: The row's `cli` names an argument that the operation does not have.
+    """
+    settings = row.cli
+    wires = [each.wire for each in taken]
+    arguments = {
+        each.wire if wires.count(each.wire) == 1 else f"{each.location}.{each.wire}": each
+        for each in taken
+        if each.wire != KEY
+    }
+    for setting in ("positional", "names", "defaults"):
+        for wire in settings.get(setting, ()):
+            if wire not in arguments:
+                raise RefusedError(
+                    "surface.yaml",
+                    f"cli: {setting} names {wire}, and the arguments are {', '.join(arguments)}",
+                    "Correct it.",
+                )
+    in_path = [wire for wire, each in arguments.items() if each.location == "path"]
+    positional: Sequence[str] = settings.get("positional", in_path)
+    missing = [wire for wire in in_path if wire not in positional]
+    if missing:
+        raise RefusedError(
+            "surface.yaml",
+            f"cli: positional leaves out {', '.join(missing)} of the path",
+            "Name all arguments of the path.",
+        )
+    options = [wire for wire in arguments if wire not in positional]
+    views = [
+        _argument(wire, arguments[wire], settings, positional=wire in positional)
+        for wire in (*positional, *options)
+    ]
+    _check_shown(views)
+    words = [row.resource, row.method]
+    return CommandView(
+        path=settings.get("command", " ".join(words).replace("_", "-")).split(),
+        group=settings.get("group", "more"),
+        confirm=settings.get("confirm", "live" if row.key_lifetime else "never"),
+        help=list(_paragraphs(settings.get("help") or f"{summary}\n\n{description}")),
+        examples=settings.get("examples", ()),
+        arguments=views,
+    )
+
+
+def _paragraphs(text: str) -> Iterator[str]:
+    for paragraph in re.split(r"\n\s*\n", text.strip()):
+        yield " ".join(paragraph.split())
+
+
+def _argument(
+    wire: str, each: Taken, settings: Mapping[str, Any], *, positional: bool
+) -> CommandArgumentView:
+    default = settings.get("defaults", {}).get(wire, each.default)
+    short = re.sub(r"^external_|_(id|key)$", "", each.name).upper()
+    usual = short if positional else each.name.replace("_", "-")
+    shown = settings.get("names", {}).get(wire, usual)
+    number = each.value.kind if isinstance(each.value.kind, Number) else None
+    choices = each.value.kind.values if isinstance(each.value.kind, Choice) else ()
+    kind = _kind(each)
+    return CommandArgumentView(
+        name=each.name,
+        shown=shown,
+        kind=kind,
+        doc=each.doc,
+        positional=positional,
+        required=positional or (each.required and default is None),
+        nullable=each.nullable and not positional,
+        default="None" if default is None else literal(default),
+        choices=[str(value) for value in choices] if kind == "choice" else (),
+        minimum=None if number is None else number.minimum,
+        maximum=None if number is None else number.maximum,
+    )
+
+
+def _kind(each: Taken) -> str:
+    match each.value.kind:
+        case Text(format="date-time"):
+            return "time"
+        case Text(format="date"):
+            return "day"
+        case Text():
+            return "text"
+        case Number(is_integer=is_integer):
+            return "integer" if is_integer else "number"
+        case Flag():
+            return "flag"
+        case Choice(values=values) if all(isinstance(value, str) for value in values):
+            return "choice"
+        case Items(item=item) if isinstance(item.kind, Text) and not item.nullable:
+            return "texts"
+        case Items():
+            return "list"
+        case Entries() | Object():
+            return "object"
+        case _:
+            return "json"
+
+
+def _check_shown(views: Sequence[CommandArgumentView]) -> None:
+    shown = [view.shown for view in views]
+    for name in shown:
+        if shown.count(name) > 1:
+            raise RefusedError(
+                "surface.yaml", f"cli: two arguments are called {name}", "Rename one in `names`."
+            )

@@ -1,0 +1,76 @@
+"""The commands and groups of commands, with examples and sections in their help."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import click
+
+from ._failures import USAGE
+
+__all__ = ["Command", "Group"]
+
+SECTIONS: Final[Mapping[str, str]] = {
+    "money": "Money and items",
+    "players": "Players",
+    "lobbies": "Lobbies, events and leaderboards",
+    "imports": "Imports",
+    "webhooks": "Webhooks",
+    "outbox": "Outbox",
+    "local": "Local Kraty",
+    "more": "More",
+}
+"""The sections of the root command's help, in their order."""
+
+
+class Command(click.Command):
+    """A command with examples in its help, to which a negative number is not an option."""
+
+    def __init__(
+        self, *arguments: Any, section: str = "more", examples: Sequence[str] = (), **options: Any
+    ) -> None:
+        super().__init__(*arguments, **options)
+        self.section = section
+        self.examples = examples
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples, then the epilog."""
+        if self.examples:
+            with formatter.section("Examples"):
+                for example in self.examples:
+                    formatter.write_text(example)
+        super().format_epilog(ctx, formatter)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the command line. `-5` is an option to click, but an argument to people."""
+        try:
+            return super().parse_args(ctx, list(args))
+        except click.NoSuchOption as error:
+            if not re.fullmatch(r"-[0-9.]", error.option_name):
+                raise
+        ctx.ignore_unknown_options = True
+        return super().parse_args(ctx, list(args))
+
+
+class Group(click.Group):
+    """A group that shows its help if no command follows."""
+
+    command_class = Command
+
+    def __init__(
+        self, *arguments: Any, section: str = "more", examples: Sequence[str] = (), **options: Any
+    ) -> None:
+        options["no_args_is_help"] = False  # `parse_args` shows it
+        super().__init__(*arguments, **options)
+        self.section = section
+        self.examples = examples
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the command line; without any of it, show the help and exit with 2."""
+        if not args and not ctx.resilient_parsing:
+            # A script whose variable is empty has not succeeded.
+            click.echo(ctx.get_help(), err=True)
+            ctx.exit(USAGE)
+        return super().parse_args(ctx, args)

@@ -1,0 +1,238 @@
+"""Make the command of an operation from its row in the generated table."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
+from typing import Any, Final, TypeVar
+
+import attrs
+import click
+
+from kraty_admin import KratyAdmin
+from kraty_server_api.command import ArgumentRow, CommandRow
+from kraty_server_api.decoding import is_array, is_object
+from kraty_server_api.model import Model
+
+from ._help import Command
+from ._state import State, json_option, key_options, read_bytes, yes_option
+
+__all__ = ["Exceptions", "Values", "command_of", "parse_json"]
+
+# Not `int`, which would read "1_000", and digits of other scripts, as numbers too.
+_INTEGER: Final = re.compile(r"-?[0-9]{1,16}")
+_NUMBER: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
+
+_METAVARS: Final[Mapping[str, str]] = {
+    "text": "TEXT",
+    "texts": "TEXT",
+    "integer": "N",
+    "number": "NUMBER",
+    "time": "TIME",
+    "day": "DATE",
+    "list": "JSON|@FILE",
+    "object": "JSON|@FILE",
+    "json": "JSON|@FILE",
+}
+
+N = TypeVar("N", int, float)
+Values = dict[str, Any]
+"""The values of arguments, by the names that the SDK's method has for them."""
+
+
+def _show(state: State, kraty: KratyAdmin, result: object) -> None:
+    """Print what a call returned, and whether it was a repeat."""
+    if isinstance(result, Model) and result.replayed:
+        state.out.say("Already applied earlier with this key; nothing changed.")
+    if state.write is None:
+        state.out.result(result)
+    else:
+        state.done(result)
+
+
+def _plain_question(row: CommandRow, arguments: Values) -> str:
+    return f"Run {' '.join(row.path)} with {', '.join(map(repr, arguments.values()))}"
+
+
+@attrs.frozen
+class Exceptions:
+    """What one command has that its row does not say."""
+
+    question: Callable[[CommandRow, Values], str] = _plain_question
+    """Returns what will happen, for the confirmation."""
+    options: Mapping[str, Sequence[click.Parameter]] = attrs.field(
+        factory=dict[str, Sequence[click.Parameter]]
+    )
+    """What stands for an argument in place of its one option."""
+    prepare: Callable[[Values], None] | None = None
+    """Makes the arguments from the values of those options."""
+    show: Callable[[State, KratyAdmin, Any], None] = _show
+    """Prints the result."""
+
+
+_NO_EXCEPTIONS: Final = Exceptions()
+
+
+def command_of(row: CommandRow, exceptions: Exceptions = _NO_EXCEPTIONS) -> click.Command:
+    """Return the command of an operation.
+
+    Args:
+        row: What the command is called, takes and says.
+        exceptions: What is written by hand for this command.
+    """
+
+    @click.pass_obj
+    def callback(state: State, /, **values: Any) -> None:
+        _perform(state, row, exceptions, values)
+
+    parameters: list[click.Parameter] = []
+    for argument in row.arguments:
+        parameters += exceptions.options.get(argument.name) or _parameters(argument)
+    command = Command(
+        row.path[-1],
+        section=row.group,
+        examples=row.examples,
+        params=parameters,
+        callback=callback,
+        help="\n\n".join(row.help),
+        short_help=row.help[0],
+    )
+    json_option(command)
+    if row.confirm != "never":
+        yes_option(command)
+    if row.key_lifetime is not None:
+        key_options(row.operation)(command)
+    return command
+
+
+def _perform(state: State, row: CommandRow, exceptions: Exceptions, values: Values) -> None:
+    """Ask if need be, make the call, and print its result."""
+    if exceptions.prepare is not None:
+        exceptions.prepare(values)
+    arguments = _arguments(row, values)
+    with state.client() as kraty:
+        if row.confirm != "never":
+            question = exceptions.question(row, arguments)
+            state.confirm(kraty, question, always=row.confirm == "always")
+        if row.key_lifetime is not None:
+            arguments["idempotency_key"] = state.key(values["idempotency_key"])
+        call: Callable[..., object] = attrgetter(row.operation)(kraty)
+        result = call(**arguments)
+    exceptions.show(state, kraty, result)
+
+
+def _arguments(row: CommandRow, values: Values) -> Values:
+    """Return what the SDK's method is called with, without what was left out."""
+    found: Values = {}
+    for each in row.arguments:
+        value = values[each.name]
+        is_left_out = value is None or value == ()
+        is_cleared = each.nullable and values[f"clear_{each.name}"]
+        if is_cleared and not is_left_out:
+            raise click.UsageError(f"pass either --{each.shown} or --clear-{each.shown}")
+        if is_cleared or not is_left_out:
+            found[each.name] = None if is_cleared else value
+    return found
+
+
+def _parameters(row: ArgumentRow) -> list[click.Parameter]:
+    """Return what the command line takes for an argument."""
+    reads = {
+        "integer": _integer,
+        "number": _number,
+        "list": _json,
+        "object": _json,
+        "json": _json,
+    }.get(row.kind)
+    read = None if reads is None else _reader(row, reads)
+    choice = click.Choice(row.choices) if row.kind == "choice" else None
+    if row.positional:
+        several = -1 if row.kind == "texts" else 1
+        kind = click.BOOL if row.kind == "flag" else choice
+        return [
+            click.Argument([row.name], type=kind, callback=read, metavar=row.shown, nargs=several)
+        ]
+    option = click.Option(
+        [row.name, f"--{row.shown}/--no-{row.shown}" if row.kind == "flag" else f"--{row.shown}"],
+        type=choice,
+        callback=read,
+        metavar=_METAVARS.get(row.kind),
+        multiple=row.kind == "texts",
+        required=row.required,
+        default=row.default,
+        show_default=row.default is not None,
+        help=row.doc + (" Repeat the option for each." if row.kind == "texts" else ""),
+    )
+    if not row.nullable:
+        return [option]
+    clear = click.Option(
+        [f"clear_{row.name}", f"--clear-{row.shown}"],
+        is_flag=True,
+        help=f"Send null as the {row.shown.replace('-', ' ')}.",
+    )
+    return [option, clear]
+
+
+def _reader(
+    row: ArgumentRow, read: Callable[[ArgumentRow, str], object]
+) -> Callable[[click.Context, click.Parameter, Any], object]:
+    def callback(context: click.Context, parameter: click.Parameter, value: Any) -> object:
+        # A default is a value already.
+        return read(row, value) if isinstance(value, str) else value
+
+    return callback
+
+
+def _integer(row: ArgumentRow, text: str) -> int:
+    if not _INTEGER.fullmatch(text):
+        raise click.BadParameter(f"{text!r} is not a whole number such as 500")
+    return _within(row, int(text))
+
+
+def _number(row: ArgumentRow, text: str) -> int | float:
+    if not _NUMBER.fullmatch(text):
+        raise click.BadParameter(f"{text!r} is not a number such as 2.5")
+    return _within(row, int(text) if _INTEGER.fullmatch(text) else float(text))
+
+
+def _within(row: ArgumentRow, value: N) -> N:
+    if row.minimum is not None and value < row.minimum:
+        raise click.BadParameter(f"it must be at least {row.minimum}, not {value}")
+    if row.maximum is not None and value > row.maximum:
+        raise click.BadParameter(f"it must be at most {row.maximum}, not {value}")
+    return value
+
+
+def _json(row: ArgumentRow, text: str) -> object:
+    value = parse_json(text)
+    if row.kind == "object" and not is_object(value):
+        raise click.BadParameter('it must be a JSON object, such as {"ticket": "T-1"}')
+    if row.kind == "list" and not is_array(value):
+        raise click.BadParameter("it must be a JSON array, such as [1, 2]")
+    return value
+
+
+def parse_json(text: str) -> object:
+    """Return a JSON value; `@FILE` reads it from a file, `@-` from standard input.
+
+    Raises:
+        click.BadParameter: The file cannot be read, or it is not JSON.
+    """
+    if text.startswith("@"):
+        text = _read(text[1:])
+    try:
+        value: object = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise click.BadParameter(f"it is not JSON: {error}") from None
+    return value
+
+
+def _read(name: str) -> str:
+    try:
+        return read_bytes(name).decode()
+    except OSError as error:
+        raise click.BadParameter(f"cannot read {name!r}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise click.BadParameter(f"{name!r} is not text in UTF-8") from None
