@@ -31,6 +31,7 @@ def kraty(
     monkeypatch.setenv("KRATY_BASE_URL", server.base_url)
     monkeypatch.setenv("KRATY_SERVER_KEY", TEST_KEY)
     monkeypatch.setenv("KRATY_WEBHOOK_SECRET", SECRET)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"):
+        monkeypatch.setenv(name, str(tmp_path_factory.mktemp("home")))
     monkeypatch.chdir(tmp_path)
     return server

@@ -567,7 +567,7 @@ class TestPage:
                 make_refused(engine, intent, ambiguous=False)
             else:
                 make_unknown(engine, intent)
-            done = command(*shlex.split(words.replace(" 7", f" {intent}")), "--yes", "--json")
+            done = command("--yes", *shlex.split(words.replace(" 7", f" {intent}")), "--json")
             states.append(done.json["state"])
         assert ["unknown", "done", "pending", "abandoned", "pending"] == states
         (purge,) = re.findall(r"^kraty-admin (outbox purge .*)$", PAGE, re.M)

@@ -15,12 +15,14 @@ from kraty_admin import __version__
 from kraty_admin.errors import KratyError
 
 from ._commands import call_commands
+from ._completion import completion
 from ._emulator import emulator
 from ._failures import EXIT_STATUSES, CommandError, OutputError, after_effect, failure_of
 from ._help import Group
 from ._migrate import migrate
 from ._outbox import outbox_group
-from ._state import State, common
+from ._request import request
+from ._state import State, json_option, verbose_option, yes_option
 from ._webhooks import webhooks
 
 __all__ = ["app", "run"]
@@ -94,7 +96,9 @@ def _failed(state: State, error: BaseException) -> int:
     "--deadline", type=float, metavar="SECONDS", help="For a call with its retries. Default: 120."
 )
 @click.version_option(__version__, prog_name="kraty-admin")
-@common
+@verbose_option
+@json_option
+@yes_option
 @click.pass_obj
 def app(
     state: State,
@@ -105,8 +109,9 @@ def app(
 ) -> None:
     """Look after the players of a game on Kraty.
 
-    Results go to standard output, as tables or with --json as one document of JSON. All else goes
-    to standard error. What erases is confirmed first; so is what mints or takes, with a live key.
+    Results go to standard output, as tables or with --json as one JSON document. Prompts, progress
+    and errors go to standard error. Deleting and merging always ask for confirmation. Commands that
+    change a balance, and bans and imports, ask with a live key.
     """
     state.base_url = base_url
     state.key_file = key_file
@@ -116,6 +121,6 @@ def app(
 
 for _command in (
     *call_commands(),
-    *(migrate, outbox_group, webhooks, emulator),
+    *(migrate, outbox_group, webhooks, emulator, request, completion),
 ):
     app.add_command(_command)

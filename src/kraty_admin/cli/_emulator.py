@@ -17,6 +17,7 @@ import click
 from kraty_admin.emulator._extra import MissingExtraError
 
 from ._failures import FAILED, USAGE
+from ._help import Command
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -33,7 +34,7 @@ _STDERR = 2
 def _port(context: click.Context, parameter: click.Parameter, text: str) -> int:
     if text.isascii() and text.isdigit() and int(text) <= 65535:
         return int(text)
-    raise click.BadParameter(f"{text!r} is not a port, which is 0 to 65535")
+    raise click.BadParameter(f"it must be a whole number from 0 to 65535, not {text!r}")
 
 
 def _waits(
@@ -50,9 +51,21 @@ def _waits(
     return waits
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    section="local",
+    examples=[
+        "kraty-admin emulator",
+        "kraty-admin emulator --port 0 --database kraty.sqlite3 --quiet",
+    ],
+)
 @click.option(
-    "--port", default="4010", show_default=True, callback=_port, help="0 picks a free one."
+    "--port",
+    default="4010",
+    show_default=True,
+    callback=_port,
+    metavar="PORT",
+    help="0 picks a free one.",
 )
 @click.option(
     "--database",

@@ -25,6 +25,11 @@ SECTIONS: Final[Mapping[str, str]] = {
 """The sections of the root command's help, in their order."""
 
 
+_WORD: Final = r"""(?:[^\s"']|"[^"]*"|'[^']*')+"""
+_WORDS: Final = re.compile(rf"--[a-z-]+ (?!-){_WORD}|{_WORD}")
+"""A word of a shell, with its quotes; an option with its value."""
+
+
 class Command(click.Command):
     """A command with examples in its help, to which a negative number is not an option."""
 
@@ -40,7 +45,9 @@ class Command(click.Command):
         if self.examples:
             with formatter.section("Examples"):
                 for example in self.examples:
-                    formatter.write_text(example)
+                    indent = " " * formatter.current_indent
+                    for line in _shell_lines(example, formatter.width - len(indent)):
+                        formatter.write(f"{indent}{line}\n")
         super().format_epilog(ctx, formatter)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -52,6 +59,18 @@ class Command(click.Command):
                 raise
         ctx.ignore_unknown_options = True
         return super().parse_args(ctx, list(args))
+
+
+def _shell_lines(command: str, width: int) -> list[str]:
+    """Break a command line where a shell can read it, between words and with a backslash."""
+    lines = [""]
+    for word in _WORDS.findall(command):
+        if lines[-1] and len(lines[-1]) + len(word) + 3 > width:
+            lines[-1] += " \\"
+            lines.append(f"    {word}")
+        else:
+            lines[-1] += f" {word}" if lines[-1] else word
+    return lines
 
 
 class Group(click.Group):
@@ -67,6 +86,28 @@ class Group(click.Group):
         self.section = section
         self.examples = examples
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands, in sections if they are in several."""
+        by_section: dict[str, list[click.Command]] = {}
+        for command in self.commands.values():
+            by_section.setdefault(_section(command), []).append(command)
+        if len(by_section) == 1:
+            super().format_commands(ctx, formatter)
+            return
+        width = max(len(name) for name in self.commands)
+        limit = formatter.width - width - 6
+        for section, title in SECTIONS.items():
+            commands = by_section.get(section, [])
+            if commands:
+                with formatter.section(title):
+                    # Padded, so that all sections have one column of descriptions.
+                    formatter.write_dl(
+                        [
+                            (str(each.name).ljust(width), each.get_short_help_str(limit))
+                            for each in commands
+                        ]
+                    )
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the command line; without any of it, show the help and exit with 2."""
         if not args and not ctx.resilient_parsing:
@@ -74,3 +115,8 @@ class Group(click.Group):
             click.echo(ctx.get_help(), err=True)
             ctx.exit(USAGE)
         return super().parse_args(ctx, args)
+
+
+def _section(command: click.Command) -> str:
+    section = command.section if isinstance(command, Command | Group) else "more"
+    return section if section in SECTIONS else "more"

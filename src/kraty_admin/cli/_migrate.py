@@ -25,8 +25,9 @@ from rich.progress import BarColumn, Progress, TextColumn
 from kraty_admin import KratyAdmin
 
 from ._failures import FAILED, INTERRUPTED, SOME_FAILED, CommandError, failure_of, refusal
+from ._help import Command
 from ._output import Output, clean, console_on, is_terminal, to_json, write_in_handler
-from ._state import State, common
+from ._state import State, json_option, verbose_option, yes_option
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -156,7 +157,15 @@ def _read_options(*, rename: tuple[str, ...], only: tuple[str, ...], **others: A
     return ReadOptions(rename=names, only=only or None, **others)
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    section="imports",
+    examples=[
+        "kraty-admin migrate wallet users.csv --map externalPlayerId=PlayFabId --map amount=Gold "
+        "--map economyKey==gold --dry-run",
+        "kraty-admin migrate players users.jsonl --resume",
+    ],
+)
 @click.argument("kind", type=click.Choice(["players", "wallet", "inventory"]))
 @click.argument(
     "source",
@@ -225,7 +234,9 @@ def _read_options(*, rename: tuple[str, ...], only: tuple[str, ...], **others: A
     is_flag=True,
     help="Send nothing: show what would be sent, and what would fail. Needs no key.",
 )
-@common
+@verbose_option
+@json_option
+@yes_option
 @click.pass_obj
 def migrate(
     state: State,

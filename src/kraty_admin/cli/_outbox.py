@@ -29,8 +29,9 @@ from ._failures import (
     CommandError,
     refusal,
 )
+from ._help import Group
 from ._output import Output, write_in_handler
-from ._state import State, common
+from ._state import State, json_option, verbose_option, yes_option
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -74,6 +75,11 @@ def _kept(name: str) -> Any:
 
 
 def _in_database(function: F) -> F:
+    """The options of every subcommand."""
+    return _database_options(json_option(function))
+
+
+def _database_options(function: F) -> F:
     """The options that say where the outbox is, before or after a subcommand."""
     options = [
         click.option(
@@ -108,7 +114,7 @@ def _in_database(function: F) -> F:
     ]
     for option in reversed(options):
         function = option(function)
-    return common(function)
+    return function
 
 
 @contextmanager
@@ -316,8 +322,8 @@ def _find(database: Database, intent_id: int) -> Intent[Any]:
 # --- The commands.
 
 
-@click.group("outbox", no_args_is_help=False)
-@_in_database
+@click.group("outbox", cls=Group, section="outbox")
+@_database_options
 def outbox_group() -> None:
     """Send the calls that your backend recorded in its database, and look after them.
 
@@ -331,7 +337,7 @@ def outbox_group() -> None:
         raise refusal("the outbox is an extra: pip install 'kraty-admin[outbox]'") from None
 
 
-@outbox_group.command("set-up")
+@outbox_group.command("set-up", examples=["kraty-admin outbox set-up"])
 @click.option(
     "--add-target", is_flag=True, help="Allow a second game in a database that is for another."
 )
@@ -352,7 +358,8 @@ def set_up(state: State, add_target: bool) -> None:
     state.done(target._asdict())
 
 
-@outbox_group.command("run")
+@outbox_group.command("run", examples=["kraty-admin outbox run --once"])
+@verbose_option
 @click.option("--once", is_flag=True, help="Send what is due and end, as for cron.")
 @click.option("--limit", type=int, metavar="N", help="With --once: send at most so many.")
 @click.option(
@@ -460,7 +467,7 @@ def _stop_on_signals() -> Generator[threading.Event, None, None]:
             signal.signal(number, handler)
 
 
-@outbox_group.command("status")
+@outbox_group.command("status", examples=["kraty-admin outbox status --json"])
 @_in_database
 @click.pass_obj
 def status(state: State) -> None:
@@ -491,7 +498,7 @@ def _status(out: Output, found: OutboxStatus) -> dict[str, Any]:
     }
 
 
-@outbox_group.command("list")
+@outbox_group.command("list", examples=["kraty-admin outbox list --state unknown"])
 @click.option("--state", "wanted", type=click.Choice(get_args(IntentState)), help="Only these.")
 @click.option("--player", metavar="ID", help="Only those that name this player.")
 @click.option("--idempotency-key", "key", metavar="KEY", help="Only the one with this key.")
@@ -526,7 +533,7 @@ def list_intents(
         state.out.say(f"There may be more than {limit}; see --limit.")
 
 
-@outbox_group.command("show")
+@outbox_group.command("show", examples=["kraty-admin outbox show 7"])
 @click.argument("intent", type=int)
 @_in_database
 @click.pass_obj
@@ -554,7 +561,7 @@ def _who(by: str | None) -> str:
         raise refusal("this process has no login name: pass --by") from None
 
 
-@outbox_group.command("retry")
+@outbox_group.command("retry", examples=['kraty-admin outbox retry 7 --why "the item exists now"'])
 @click.argument("intent", type=int)
 @_why
 @_by
@@ -605,7 +612,8 @@ _ACTIONS: Final[Mapping[Action, tuple[str, str]]] = {
 }
 
 
-@outbox_group.command("resolve")
+@outbox_group.command("resolve", examples=['kraty-admin outbox resolve 7 --applied --why "seen"'])
+@yes_option
 @click.argument("intent", type=int)
 @click.option("--applied", "action", flag_value="applied", help="It took effect, so it is done.")
 @click.option(
@@ -672,7 +680,8 @@ def _described(database: Database, intent: Intent[Any]) -> str:
     return f"{text} ({facts})" if facts else text
 
 
-@outbox_group.command("purge")
+@outbox_group.command("purge", examples=["kraty-admin outbox purge --days 90"])
+@yes_option
 @click.option(
     "--days",
     type=click.FloatRange(min=0),

@@ -27,10 +27,10 @@ from ._output import Output, is_terminal
 __all__ = [
     "INPUT",
     "State",
-    "common",
     "json_option",
     "key_options",
     "read_bytes",
+    "verbose_option",
     "yes_option",
 ]
 
@@ -53,6 +53,8 @@ class State:
     deadline: float | None = None
     yes: bool = False
     """Whether what would be asked is answered with yes."""
+    verbose: bool = False
+    """Whether each attempt is reported."""
     write: Write | None = None
     """The write of this run, from just before it is sent."""
     effect: object = None
@@ -75,10 +77,12 @@ class State:
             base_url=self.base_url,
             timeout=self.timeout,
             deadline=self.deadline,
-            on_request=self._count,
+            on_request=self._attempted,
         )
 
-    def _count(self, attempt: RequestInfo) -> None:
+    def _attempted(self, attempt: RequestInfo) -> None:
+        if self.verbose:
+            self.out.say(_described(attempt))
         if self.write is not None and attempt.idempotency_key == self.write.key:
             self.write.attempts += 1
 
@@ -175,6 +179,17 @@ class State:
             raise CommandError("nothing was done", code="declined", exit_status=FAILED)
 
 
+def _described(attempt: RequestInfo) -> str:
+    outcome = attempt.error or "ok"
+    status = "no answer" if attempt.status is None else str(attempt.status)
+    took = "" if attempt.duration_ms is None else f" after {attempt.duration_ms:.0f} ms"
+    again = "" if attempt.retry_in is None else f"; next attempt in {attempt.retry_in:.2f} s"
+    return (
+        f"{attempt.method} {attempt.url}: attempt {attempt.attempt}, {status}, {outcome}"
+        f"{took}{again}"
+    )
+
+
 def _state(context: click.Context) -> State:
     state = context.find_object(State)
     assert state is not None  # noqa: S101 -- `run` gives one to the root command
@@ -191,13 +206,18 @@ def _turn_on_yes(context: click.Context, parameter: click.Parameter, value: bool
         _state(context).yes = True
 
 
+def _turn_on_verbose(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value:
+        _state(context).verbose = True
+
+
 json_option = click.option(
     "--json",
     is_flag=True,
     is_eager=True,  # so that mistakes in other options are told as JSON too
     expose_value=False,
     callback=_turn_on_json,
-    help="Print the result as JSON, and an error too.",
+    help="Print results and errors as JSON.",
 )
 yes_option = click.option(
     "--yes",
@@ -208,16 +228,21 @@ yes_option = click.option(
 )
 
 
+verbose_option = click.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    expose_value=False,
+    callback=_turn_on_verbose,
+    help="Report each attempt, and the wait before the next, on standard error.",
+)
+
+
 def read_bytes(name: str) -> bytes:
     """All of an `INPUT`."""
     with click.open_file(name, "rb") as file:
         data: bytes = file.read()
     return data
-
-
-def common(function: F) -> F:
-    """The options that may stand before and after a subcommand."""
-    return json_option(yes_option(function))
 
 
 _TIME_EXAMPLE: Final = "2026-06-08T12:00:00Z"

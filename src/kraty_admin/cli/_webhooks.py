@@ -1,4 +1,4 @@
-"""`kraty-admin webhooks`: to find out why a delivery was refused. Nothing is sent."""
+"""`kraty-admin webhooks`: find out why a delivery was rejected. Nothing is sent."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import click
 from kraty_admin.webhooks import construct_event, sign_webhook
 
 from ._failures import refusal
-from ._state import INPUT, State, common, read_bytes
+from ._help import Group
+from ._state import INPUT, State, json_option, read_bytes
 
 __all__ = ["webhooks"]
 
 _VARIABLE: Final = "KRATY_WEBHOOK_SECRET"
 
 
-@click.group(no_args_is_help=False)
-@common
+@click.group(cls=Group, section="webhooks")
 def webhooks() -> None:
     """Verify and sign webhooks, without the network."""
 
@@ -31,7 +31,9 @@ def _secret(state: State, variable: str) -> str:
     return secret
 
 
-@webhooks.command("verify")
+@webhooks.command(
+    "verify", examples=['kraty-admin webhooks verify --header "t=...,v1=..." body.json']
+)
 @click.option(
     "--secret-env",
     "variables",
@@ -53,15 +55,15 @@ def _secret(state: State, variable: str) -> str:
     help="How old the delivery may be; inf for any age.",
 )
 @click.argument("body", type=INPUT, metavar="FILE|-")
-@common
+@json_option
 @click.pass_obj
 def verify(
     state: State, variables: tuple[str, ...], header: str, tolerance: float, body: str
 ) -> None:
     """Verify a delivery and print its event.
 
-    FILE holds the body as it arrived, byte for byte. A body that is not genuine or not fresh makes
-    the exit status 1, and the reason is told.
+    FILE holds the body as it arrived, byte for byte. If the signature is wrong or the delivery too
+    old, the exit status is 1 and standard error has the reason.
     """
     secrets = [_secret(state, each) for each in variables]
     state.out.result(
@@ -74,7 +76,7 @@ def verify(
     )
 
 
-@webhooks.command("sign")
+@webhooks.command("sign", examples=["kraty-admin webhooks sign body.json"])
 @click.option(
     "--secret-env",
     "variable",
@@ -83,11 +85,9 @@ def verify(
     metavar="NAME",
     help="The variable that holds the endpoint's secret.",
 )
-@click.option(
-    "--timestamp", type=int, metavar="UNIX", help="When it claims to have been sent. Default: now."
-)
+@click.option("--timestamp", type=int, metavar="UNIX", help="Timestamp to sign. Default: now.")
 @click.argument("body", type=INPUT, metavar="FILE|-")
-@common
+@json_option
 @click.pass_obj
 def sign(state: State, variable: str, timestamp: int | None, body: str) -> None:
     """Sign a body as Kraty does, and print the X-Signature header to send it with."""

@@ -1,0 +1,196 @@
+"""What people meet first: help, examples, completion, raw requests and what each attempt did."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from kraty_admin import KratyAdmin
+from kraty_admin.cli import main
+from kraty_admin.cli._app import app
+from kraty_admin.cli._help import SECTIONS, Command, Group
+from kraty_admin.cli._state import State
+from kraty_admin.emulator import Emulator, Fault
+
+from .testkit import LIVE_KEY, PATIENCE, RUN
+
+
+def leaves(group: click.Group = app, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Command]]:
+    for name, each in group.commands.items():
+        if isinstance(each, click.Group):
+            yield from leaves(each, (*path, name))
+        else:
+            assert isinstance(each, Command)
+            yield " ".join((*path, name)), each
+
+
+def test_every_command_has_examples_that_parse(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The options of each example exist, and their values are right."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("body.json", "users.csv", "users.jsonl"):
+        Path(name).write_text("{}")
+    for path, command in leaves():
+        assert command.examples, path
+        for example in command.examples:
+            words = shlex.split(example)
+            prefix = ["kraty-admin", *path.split()]
+            assert prefix == words[: len(prefix)]
+            root = click.Context(app, obj=State(arguments=[]))
+            context = command.make_context(path, words[len(prefix) :], parent=root)
+            shown = context.get_help().replace(" \\\n      ", " ")
+            assert f"\n  {example}" in shown
+
+
+def test_the_commands_are_grouped(capsys: pytest.CaptureFixture[str]) -> None:
+    """The help lists all commands, each in one section, in the order of importance."""
+    assert 0 == main(["--help"])
+    out = capsys.readouterr().out
+    places = [out.index(f"\n{title}:\n") for title in SECTIONS.values()]
+    assert sorted(places) == places
+    for name, command in app.commands.items():
+        assert isinstance(command, Command | Group)
+        assert command.section in SECTIONS
+        assert 1 == out.count(f"\n  {name} ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("wallet credit p gold -5", "'AMOUNT': it must be at least 1, not -5"),
+        ("emulator --port 99999", "'--port': it must be a whole number from 0 to 65535"),
+        ("emulator --port -1", "'--port': it must be a whole number from 0 to 65535"),
+        ("migrate wallet no.csv", "'no.csv' does not exist"),
+        ("grants create p --metadata @no.json", "cannot read 'no.json': No such file"),
+        ("ping --yes", "No such option"),
+        ("webhooks sign --yes x", "No such option"),
+        ("completion --json", "No such option"),
+    ],
+    ids=str,
+)
+def test_mistakes(arguments: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each mistake has a message of its own."""
+    assert 2 == main(arguments.split())
+    assert message in capsys.readouterr().err
+
+
+def test_attempts(kraty: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
+    """`-v` before or after the command reports each attempt, and the wait before the next."""
+    kraty.faults.add(Fault("status", status=503), operation="health.ping", times=1)
+    assert 0 == main(["ping", "-v", "--json"])
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"GET {kraty.base_url}/server/v1/ping: attempt 1, 503, ")
+    assert "; next attempt in " in first
+    assert ": attempt 2, 200, ok after " in second
+    assert 0 == main(["-v", "ping"])
+    assert 1 == capsys.readouterr().err.count("attempt")
+    assert 0 == main(["ping"])
+    assert "" == capsys.readouterr().err
+
+
+def test_requests(kraty: Emulator, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """An endpoint without a command is called with a body, a query and a key."""
+    body = tmp_path / "body.json"
+    body.write_text('{"amount": 5}')
+    credit = ["request", "post", "/players/p/wallet/gold/credit", "--body", f"@{body}", "--json"]
+    assert 0 == main([*credit, "--idempotency-key", "r1"])
+    assert 5 == json.loads(capsys.readouterr().out)["balance"]
+    assert "r1" == kraty.ledger[0].idempotency_key
+    body.write_text('{"amount": 5, "idempotencyKey": "r1"}')
+    assert 0 == main(credit)
+    assert 5 == kraty.balance("p", "gold")
+    assert 0 == main(["request", "GET", "/players/p", "--query", "limit=1"])
+    assert "gold" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("GET players", "path must begin with /"),
+        ("GET /players/p --body {}", "body must be left out"),
+        ("POST /players/p --body []", "it must be a JSON object"),
+        ("GET /players/p --query limit", "is not NAME=VALUE"),
+        ("HEAD /players/p", "is not one of"),
+    ],
+    ids=str,
+)
+def test_requests_that_cannot_be_sent(
+    kraty: Emulator, capsys: pytest.CaptureFixture[str], arguments: str, message: str
+) -> None:
+    """Nothing is sent, and the message says why."""
+    assert 2 == main(["request", *arguments.split()])
+    assert message in capsys.readouterr().err
+    assert [] == list(kraty.requests)
+
+
+def test_a_request_with_a_live_key_asks(
+    kraty: Emulator, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a GET goes without a question, and a lost answer is reported with its key."""
+    with KratyAdmin(api_key=LIVE_KEY) as client:
+        client.wallet.credit("p", "gold", amount=1)
+    monkeypatch.setenv("KRATY_SERVER_KEY", LIVE_KEY)
+    assert 0 == main(["request", "GET", "/players/p"])
+    unban = ["request", "POST", "/players/p/unban"]
+    assert 2 == main(unban)
+    assert "Send POST /players/p/unban (live environment" in capsys.readouterr().err
+    assert 0 == main([*unban, "--yes"])
+    kraty.faults.add(Fault("drop"), operation="players.unban", times=None)
+    capsys.readouterr()
+    assert 5 == main(["--deadline", "0.3", *unban, "--yes", "--json"])
+    error = json.loads(capsys.readouterr().err)["error"]
+    assert error["ambiguous"]
+    assert error["idempotency_key"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(
+    shell: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """It is printed, or written where the shell looks for it."""
+    monkeypatch.setenv("SHELL", f"/bin/{shell}")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    assert 0 == main(["completion"])
+    text = capsys.readouterr().out
+    assert f"_KRATY_ADMIN_COMPLETE={shell}_complete" in text
+    assert 0 == main(["completion", shell, "--install"])
+    (file,) = (path for path in tmp_path.rglob("*") if path.is_file())
+    assert text.strip() == file.read_text().strip()
+    assert str(file) in capsys.readouterr().err
+
+
+def test_completion_of_an_unknown_shell(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message lists the shells."""
+    monkeypatch.setenv("SHELL", "/bin/tcsh")
+    assert 2 == main(["completion"])
+    assert "pass the shell: bash, zsh or fish" in capsys.readouterr().err
+
+
+def test_completion_completes() -> None:
+    """The shell gets the commands of a group."""
+    words = {"COMP_WORDS": "kraty-admin wallet cr", "COMP_CWORD": "2"}
+    variables = {**os.environ, **words, "_KRATY_ADMIN_COMPLETE": "bash_complete"}
+    done = subprocess.run(
+        [sys.executable, "-c", RUN],
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
+    )
+    assert "plain,credit" == done.stdout.strip()
