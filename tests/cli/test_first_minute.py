@@ -45,7 +45,7 @@ def test_every_command_has_examples_that_parse(
             words = shlex.split(example)
             prefix = ["kraty-admin", *path.split()]
             assert prefix == words[: len(prefix)]
-            root = click.Context(app, obj=State(arguments=[]))
+            root = click.Context(app, obj=State(arguments=[]), **app.context_settings)
             context = command.make_context(path, words[len(prefix) :], parent=root)
             shown = context.get_help().replace(" \\\n      ", " ")
             assert f"\n  {example}" in shown
