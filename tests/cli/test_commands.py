@@ -21,7 +21,7 @@ from kraty_admin import KratyAdmin, __version__
 from kraty_admin.cli import main
 from kraty_admin.emulator import Emulator, Fault
 
-from .testkit import CLIENT_KEY, LIVE_KEY, PATIENCE, RUN, SECRET, TEST_KEY
+from .testkit import CLIENT_KEY, LIVE_KEY, PATIENCE, RUN, SECRET, TEST_KEY, write_key
 
 
 class Done(NamedTuple):
@@ -298,7 +298,7 @@ class TestStatuses:
     )
     def test_keys_that_are_refused(self, command: Command, key: str, status: int, why: str) -> None:
         """Told what to look at; the key itself is not shown."""
-        Path("key").write_text(f"{key}\n")
+        write_key(key)
         refused = command("--key-file", "key", "ping")
         assert refused.status == 1
         assert why in refused.err
@@ -308,7 +308,7 @@ class TestStatuses:
         self, command: Command, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Of the two places of a key."""
-        Path("key").write_text(f"{LIVE_KEY}\n")
+        write_key(LIVE_KEY)
         done = command("--key-file", "key", "ping", "--json")
         assert done.json["apiKey"]["environment"] == "live"
         Path("key").write_bytes(b"canary\xff")
@@ -635,7 +635,7 @@ def test_the_page_runs_as_printed(command: Command, monkeypatch: pytest.MonkeyPa
     page = Path(__file__).parents[2] / "docs" / "cli.md"
     monkeypatch.setenv("KRATY_WEBHOOK_SECRET", SECRET)
     monkeypatch.setenv("KRATY_OUTBOX_URL", "sqlite:///shop.sqlite3")
-    Path("key").write_text(TEST_KEY)
+    write_key(TEST_KEY)
     Path("body.json").write_text('{"id": "evt_1", "eventName": "grant.created", "data": {}}')
     Path("users.csv").write_text("PlayFabId,Gold\np1,5\n")
     header = command("webhooks", "sign", "body.json").out.strip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 from kraty_admin.emulator import DEFAULT_WORLD, ApiKey, World
@@ -25,3 +26,11 @@ RUN: Final = "import sys\nfrom kraty_admin.cli import main\nsys.exit(main())"
 
 PATIENCE: Final = 30
 """Seconds after which a process that should be quick has failed."""
+
+
+def write_key(key: str, name: str = "key") -> Path:
+    """Write a file with a key, which only its owner can read."""
+    file = Path(name)
+    file.write_text(f"{key}\n")
+    file.chmod(0o600)
+    return file

@@ -8,7 +8,7 @@ from typing import Final
 
 __all__ = ["main"]
 
-_EXTRA: Final = frozenset({"click", "rich"})
+_EXTRA: Final = frozenset({"click", "rich", "tomli"})
 """What the extra `cli` installs, by the names that are imported."""
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 import click
+from click.core import ParameterSource
 
 from kraty_admin import __version__
 from kraty_admin.errors import KratyError
@@ -91,6 +92,13 @@ def _failed(state: State, error: BaseException) -> int:
     help="Read the server key from this file. Default: the variable KRATY_SERVER_KEY. There is no "
     "option for the key itself, since everybody on the machine can read a command's options.",
 )
+@click.option(
+    "--profile",
+    metavar="NAME",
+    envvar="KRATY_PROFILE",
+    show_envvar=True,
+    help="Take key and server from this profile of ~/.config/kraty-admin/config.toml.",
+)
 @click.option("--timeout", type=float, metavar="SECONDS", help="For each attempt. Default: 15.")
 @click.option(
     "--deadline", type=float, metavar="SECONDS", help="For a call with its retries. Default: 120."
@@ -99,11 +107,12 @@ def _failed(state: State, error: BaseException) -> int:
 @verbose_option
 @json_option
 @yes_option
-@click.pass_obj
+@click.pass_context
 def app(
-    state: State,
+    context: click.Context,
     base_url: str | None,
     key_file: Path | None,
+    profile: str | None,
     timeout: float | None,
     deadline: float | None,
 ) -> None:
@@ -113,8 +122,14 @@ def app(
     and errors go to standard error. Deleting and merging always ask for confirmation. Commands that
     change a balance, and bans and imports, ask with a live key.
     """
-    state.base_url = base_url
+    state = context.ensure_object(State)
+    if context.get_parameter_source("base_url") is ParameterSource.COMMANDLINE:
+        state.base_url = base_url  # the SDK reads the variable
     state.key_file = key_file
+    state.profile = profile
+    state.profile_is_variable = (
+        context.get_parameter_source("profile") is ParameterSource.ENVIRONMENT
+    )
     state.timeout = timeout
     state.deadline = deadline
 

@@ -16,6 +16,7 @@ from dateutil.parser import isoparse
 from kraty_admin import KratyAdmin
 from kraty_admin._call._game import Game, game_of
 from kraty_admin._call._idempotency import check_key_age
+from kraty_admin._settings import DEFAULT_BASE_URL
 from kraty_admin.errors import KratyError
 from kraty_admin.telemetry import RequestInfo
 from kraty_server_api.lifetimes import KEY_LIFETIMES
@@ -23,6 +24,7 @@ from kraty_server_api.lifetimes import KEY_LIFETIMES
 from ._failures import FAILED, CommandError, Write, failure_of, refusal
 from ._known_keys import recall, remember
 from ._output import Output, is_terminal
+from ._profiles import Profile, load_profile, read_key_file
 
 __all__ = [
     "INPUT",
@@ -48,7 +50,12 @@ class State:
     """What it was called with."""
     out: Output = attrs.field(factory=Output)
     base_url: str | None = None
+    """The server; `None` if `--base-url` was not passed."""
     key_file: Path | None = None
+    profile: str | None = None
+    """The name of the profile that was asked for."""
+    profile_is_variable: bool = False
+    """Whether KRATY_PROFILE asked for it, rather than `--profile`."""
     timeout: float | None = None
     deadline: float | None = None
     yes: bool = False
@@ -70,11 +77,10 @@ class State:
         Raises:
             TypeError, ValueError: The key is missing, or an option does not fit.
         """
-        self._key = self._read_key()
-        # Only what was given is passed, so that the SDK says where to set the rest.
+        self._key, base_url = self._find_key()
         return KratyAdmin(
-            api_key=None if self.key_file is None else self._key,
-            base_url=self.base_url,
+            api_key=self._key,
+            base_url=base_url,
             timeout=self.timeout,
             deadline=self.deadline,
             on_request=self._attempted,
@@ -86,19 +92,41 @@ class State:
         if self.write is not None and attempt.idempotency_key == self.write.key:
             self.write.attempts += 1
 
-    def _read_key(self) -> str:
-        if self.key_file is None:
-            if "KRATY_SERVER_KEY" not in os.environ:
-                raise refusal("there is no key: set KRATY_SERVER_KEY, or pass --key-file")
-            return os.environ["KRATY_SERVER_KEY"]
-        try:
-            key = self.key_file.read_text(encoding="utf-8").strip()
-        except (OSError, ValueError) as error:
-            # No more than its type: the error of a bad encoding holds the file's bytes.
-            reason = error.strerror if isinstance(error, OSError) else "it is not text"
-            raise refusal(f"cannot read {str(self.key_file)!r}: {reason}") from None
+    def _find_key(self) -> tuple[str, str | None]:
+        """Return the API key, and the base URL if it is not the SDK's default."""
+        profile = self._load_profile()
+        file = self.key_file if profile is None else profile.key_file
+        if file is not None:
+            key = read_key_file(file)
+        else:
+            variable = profile and profile.key_env
+            key = os.environ.get(variable or "KRATY_SERVER_KEY", "")
+            if not key:
+                raise refusal(
+                    f"the profile {profile.name!r} names {variable}, which is not set"
+                    if profile
+                    else "there is no key: set KRATY_SERVER_KEY, or pass --key-file or --profile"
+                )
         self.out.hide(key)
-        return key
+        if self.base_url is None and profile is not None:
+            # Not the variable KRATY_BASE_URL, or a live key could go to another server.
+            return key, profile.base_url or DEFAULT_BASE_URL
+        return key, self.base_url
+
+    def _load_profile(self) -> Profile | None:
+        if self.profile is None:
+            return None
+        if self.key_file is not None:
+            raise refusal(
+                f"--key-file and the profile {self.profile!r} both name a key: pass one of them"
+            )
+        profile = load_profile(self.profile)
+        other = "KRATY_SERVER_KEY"
+        if self.profile_is_variable and other in os.environ and profile.key_env != other:
+            raise refusal(
+                f"KRATY_PROFILE and {other} both name a key: unset one of them, or pass --profile"
+            )
+        return profile
 
     def key(self, given: str | None) -> str:
         """The idempotency key of the write that is about to be sent.
@@ -139,6 +167,8 @@ class State:
             named = "all games" if game.game_id is None else f"game {game.game_id}"
             studio = game.studio_id or "unknown"
             where = f"{game.environment or 'unknown'} environment, studio {studio}, {named}"
+        if self.profile is not None:
+            where = f"profile {self.profile}, {where}"
         self.ask(f"{what} ({where})")
 
     def learn(self, kraty: KratyAdmin, answer: Mapping[str, Any]) -> Game:
