@@ -20,10 +20,13 @@ from ._completion import completion
 from ._emulator import emulator
 from ._failures import EXIT_STATUSES, CommandError, OutputError, after_effect, failure_of
 from ._help import Group
+from ._help_command import help_command
 from ._migrate import migrate
 from ._outbox import outbox_group
+from ._profiles import LOCATION
 from ._request import request
 from ._state import State, json_option, verbose_option, yes_option
+from ._topics import TOPICS
 from ._webhooks import webhooks
 
 __all__ = ["app", "run"]
@@ -75,7 +78,8 @@ def _failed(state: State, error: BaseException) -> int:
 
 @click.group(
     cls=Group,
-    epilog=EXIT_STATUSES,
+    epilog=f"{EXIT_STATUSES}\n\nHelp topics: {', '.join(TOPICS)}. Show one with `kraty-admin help "
+    "TOPIC`.",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.option(
@@ -97,7 +101,7 @@ def _failed(state: State, error: BaseException) -> int:
     metavar="NAME",
     envvar="KRATY_PROFILE",
     show_envvar=True,
-    help="Take key and server from this profile of ~/.config/kraty-admin/config.toml.",
+    help=f"Take key and server from this profile of {LOCATION}.",
 )
 @click.option("--timeout", type=float, metavar="SECONDS", help="For each attempt. Default: 15.")
 @click.option(
@@ -136,6 +140,6 @@ def app(
 
 for _command in (
     *call_commands(),
-    *(migrate, outbox_group, webhooks, emulator, request, completion),
+    *(migrate, outbox_group, webhooks, emulator, request, completion, help_command),
 ):
     app.add_command(_command)

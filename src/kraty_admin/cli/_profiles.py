@@ -19,7 +19,10 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["Profile", "load_profile", "profiles_file", "read_key_file"]
+__all__ = ["LOCATION", "Profile", "load_profile", "profiles_file", "read_key_file"]
+
+LOCATION: Final = "~/.config/kraty-admin/config.toml"
+"""What the help calls the configuration file."""
 
 _SETTINGS: Final = ("key_file", "key_env", "base_url")
 

@@ -1,0 +1,102 @@
+"""The help topics: what holds for all commands. `help` and the man pages show them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final, NamedTuple
+
+from kraty_server_api.commands import COMMANDS
+
+from ._failures import EXIT_STATUSES
+from ._profiles import LOCATION
+
+__all__ = ["TOPICS", "VARIABLES", "Topic"]
+
+
+class Topic(NamedTuple):
+    """One topic."""
+
+    summary: str
+    text: str
+    """Paragraphs, as click formats them: one that begins with a line `\\b` keeps its lines."""
+
+
+VARIABLES: Final[Mapping[str, str]] = {
+    "KRATY_SERVER_KEY": "The API key, if neither --key-file nor a profile names one.",
+    "KRATY_BASE_URL": "The server. Default: production. With a profile, it is ignored.",
+    "KRATY_PROFILE": "The profile, if there is no --profile.",
+    "KRATY_WEBHOOK_SECRET": "The secret of `webhooks`.",
+    "KRATY_OUTBOX_URL": "The database of `outbox`.",
+    "KRATY_SQL_URL": "The database of `migrate --sql`.",
+    "NO_COLOR": "If it is set and not empty, nothing is coloured.",
+    "XDG_CONFIG_HOME": "The folder of kraty-admin/config.toml. Default: ~/.config.",
+    "XDG_CACHE_HOME": "The folder of what is known about keys. Default: ~/.cache.",
+    "XDG_DATA_HOME": "The folder of completions for bash and zsh. Default: ~/.local/share.",
+}
+"""What each variable of the environment sets."""
+
+
+def _table(rows: Mapping[str, str]) -> str:
+    """Return two columns whose lines click keeps as they are."""
+    width = max(map(len, rows))
+    return "\b\n" + "\n".join(f"{name.ljust(width)}  {text}" for name, text in rows.items())
+
+
+def _lifetimes() -> Iterator[str]:
+    """Yield what is known of the lifetime of keys, and for which commands."""
+    by_doc: dict[str, list[str]] = {}
+    for row in COMMANDS:
+        if row.key_lifetime is not None:
+            by_doc.setdefault(row.key_lifetime.doc, []).append(" ".join(row.path))
+    for doc, commands in by_doc.items():
+        yield f"{', '.join(commands)}: {doc}"
+
+
+_FORMATTING: Final = """
+Results go to standard output: for people as tables, with --json as one JSON document. Prompts,
+progress and errors go to standard error.
+
+JSON holds the values as the platform sent them. It is UTF-8, whatever the terminal can show.
+In tables, control characters are escaped, since names and metadata come from players.
+
+With --json, the last line of standard error is the error as JSON. Its members `code`,
+`ambiguous`, `retryable` and `idempotency_key` say whether and how to repeat the command.
+
+Only a terminal gets colours, and none if NO_COLOR is set.
+"""
+
+_API_KEYS: Final = f"""
+The API key comes from --key-file, from a profile, or from KRATY_SERVER_KEY. There is no option
+for the key itself, because everyone on the machine can read a command's options. A file that
+all users of the machine can read is refused.
+
+A profile is a table in {LOCATION}. It names the key, and never holds it:
+
+\b
+    [profiles.live]
+    key_file = "~/keys/kraty-live"
+    [profiles.ci]
+    key_env = "KRATY_CI_KEY"
+    base_url = "http://127.0.0.1:4010"
+
+An idempotency key names one change. Pass the id of the receipt, refund or ticket, so that the
+platform recognises a second run. Without --idempotency-key, each run gets a new random key and
+takes effect. How long the platform keeps such a key depends on the command:
+"""
+
+TOPICS: Final[Mapping[str, Topic]] = {
+    "exit-codes": Topic(
+        "What the exit status of a command means",
+        f"A script can decide by the status alone.\n\n{EXIT_STATUSES}",
+    ),
+    "environment": Topic(
+        "The variables that kraty-admin reads",
+        f"Options win over variables.\n\n{_table(VARIABLES)}",
+    ),
+    "formatting": Topic("What goes to standard output and standard error", _FORMATTING.strip()),
+    "keys": Topic(
+        "API keys, profiles and idempotency keys",
+        "\n\n".join([_API_KEYS.strip(), *_lifetimes()]),
+    ),
+}
+"""The topics by what people type after `kraty-admin help`."""

@@ -1,0 +1,100 @@
+"""The help topics and the man pages, which come from the same texts."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import click
+import pytest
+
+from kraty_admin import cli
+from kraty_admin.cli import main
+from kraty_admin.cli._app import app
+from kraty_admin.cli._topics import TOPICS, VARIABLES
+from kraty_server_api.commands import COMMANDS
+
+from .testkit import PATIENCE
+
+
+def text_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """Return what `kraty-admin help` prints, on one line."""
+    assert 0 == main(["help", *words])
+    return " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_topics(topic: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each topic is printed whole, and the help of the root command names it."""
+    printed = text_of(capsys, topic)
+    words = [word for word in TOPICS[topic].text.split() if word != "\b"]
+    assert " ".join(words).replace("-", "") in printed.replace("- ", "").replace("-", "")
+    assert topic in text_of(capsys)
+
+
+def test_the_environment_is_complete() -> None:
+    """The topic lists every variable of Kraty that the command line reads."""
+    folder = Path(cli.__file__).parent
+    sources = [file.read_text() for file in folder.glob("*.py") if file.name != "_topics.py"]
+    used = {name for source in sources for name in re.findall(r"\bKRATY_[A-Z_]*[A-Z]", source)}
+    assert {name for name in VARIABLES if name.startswith("KRATY_")} == used
+
+
+def test_keys_name_every_write(capsys: pytest.CaptureFixture[str]) -> None:
+    """The topic says for each write how long its key lasts."""
+    printed = text_of(capsys, "keys")
+    writes = [row for row in COMMANDS if row.key_lifetime is not None]
+    assert writes
+    for row in writes:
+        assert " ".join(row.path) in printed
+
+
+def test_the_help_of_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """`help COMMAND` prints what `COMMAND --help` does."""
+    assert 0 == main(["help", "wallet", "credit"])
+    printed = capsys.readouterr().out
+    assert 0 == main(["wallet", "credit", "--help"])
+    assert capsys.readouterr().out == printed
+
+
+@pytest.mark.parametrize("words", [["nope"], ["wallet", "steal"], ["ping", "keys"]], ids=" ".join)
+def test_no_such_topic(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """The message lists the topics."""
+    assert 2 == main(["help", *words])
+    assert f"no command or topic '{' '.join(words)}'; the topics are" in capsys.readouterr().err
+
+
+def count(command: click.Command) -> int:
+    children = command.commands.values() if isinstance(command, click.Group) else ()
+    return 1 + sum(map(count, children))
+
+
+def test_man_pages(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """There is one for each command and topic, with the options and examples of the help."""
+    folder = tmp_path / "man"
+    assert 0 == main(["help", "--man-pages", str(folder)])
+    assert count(app) + len(TOPICS) == len(list(folder.iterdir()))
+    page = (folder / "kraty-admin-wallet-credit.1").read_text().replace("\\-", "-")
+    for part in ("\n.B --idempotency-key KEY\n", "\n[OPTIONS] PLAYER CURRENCY AMOUNT\n"):
+        assert part in page
+    (row,) = (row for row in COMMANDS if row.operation == "wallet.credit")
+    for text in (*row.help, *row.examples):
+        assert f"\n{text}\n" in page
+    topic = (folder / "kraty-admin-exit-codes.7").read_text()
+    assert "\n  130  interrupted\n" in topic
+
+
+@pytest.mark.skipif(shutil.which("groff") is None, reason="groff is not installed")
+def test_roff_reads_the_man_pages(tmp_path: Path) -> None:
+    """groff has nothing to say about any page."""
+    assert 0 == main(["help", "--man-pages", str(tmp_path)])
+    done = subprocess.run(
+        ["groff", "-man", "-Tutf8", "-ww", "-z", *sorted(map(str, tmp_path.iterdir()))],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
+    )
+    assert "" == done.stderr
