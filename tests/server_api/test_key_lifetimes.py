@@ -61,7 +61,7 @@ def test_help_of_the_command_line(operation: str) -> None:
     lifetime = KEY_LIFETIMES[operation]
     resource, _, name = operation.partition(".")
     group = app.commands[resource]
-    command = group.commands[name] if isinstance(group, click.Group) else group
+    command = group.commands[name.replace("_", "-")] if isinstance(group, click.Group) else group
     with click.Context(command, terminal_width=1_000, max_content_width=1_000) as context:
         said = words(command.get_help(context))
         has_limit = any("--first-tried-at" in each.opts for each in command.params)
