@@ -114,6 +114,7 @@ def test_a_profile_without_a_server(
         (f"[profiles.live]\nkey = '{LIVE_KEY}'", "holds a key in profiles.live.key"),
         (f"[profiles.live]\nkey_env = '{LIVE_KEY}'", "holds a key in profiles.live.key_env"),
         (f"key = '{LIVE_KEY}'", "holds a key in key"),
+        (f"[profiles.live]\n# {LIVE_KEY}\nkey_env = 'A'", "holds a key in a comment"),
         ("[profiles.live]\napi_key = 'canary'", "unknown setting 'api_key'"),
         ("[profiles.live]\nkey_env = 5", "key_env must be text"),
         ("[profiles.live]\nbase_url = 'https://x'", "must have either key_file or key_env"),
@@ -148,14 +149,14 @@ def test_two_keys_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.usefixtures("profile")
-@pytest.mark.parametrize("mode", [0o644, 0o604])
+@pytest.mark.parametrize("mode", [0o644, 0o604, 0o602, 0o620])
 def test_a_key_file_that_others_can_read(mode: int, capsys: pytest.CaptureFixture[str]) -> None:
     """It is refused, with the command that fixes it."""
     Path("live.key").chmod(mode)
     for options in (["--profile", "live"], ["--key-file", "live.key"]):
         assert 2 == main([*options, "ping"])
         err = capsys.readouterr().err
-        assert "all users of this machine can read the key file" in err
+        assert "other users of this machine can read or replace the key in" in err
         assert "run chmod 600 " in err
 
 

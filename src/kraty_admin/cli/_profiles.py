@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import stat
 import sys
@@ -24,7 +25,13 @@ __all__ = ["LOCATION", "Profile", "load_profile", "profiles_file", "read_key_fil
 LOCATION: Final = "~/.config/kraty-admin/config.toml"
 """What the help calls the configuration file."""
 
+_TOO_OPEN: Final = stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP
+"""A group may read a key file, since services share one so. All others may not."""
+
 _SETTINGS: Final = ("key_file", "key_env", "base_url")
+
+
+_KEY: Final = re.compile(r"krt_\w+\.\S")
 
 
 class Profile(NamedTuple):
@@ -61,7 +68,7 @@ def load_profile(name: str) -> Profile:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
         raise refusal(f"cannot read profile {name!r} from {file}: {reason}") from None
-    for place in _keys(document):
+    for place in [*_keys(document), *(["a comment"] if _KEY.search(text) else [])]:
         raise refusal(
             f"{file} holds a key in {place}: put the key into a file of its own with mode 600, and "
             "name that file as key_file"
@@ -98,7 +105,7 @@ def _keys(value: object, place: str = "") -> Iterator[str]:
     if is_object(value):
         for name, each in value.items():
             yield from _keys(each, f"{place}.{name}".lstrip("."))
-    elif isinstance(value, str) and value.startswith("krt_"):
+    elif isinstance(value, str) and _KEY.search(value):
         yield place
 
 
@@ -112,9 +119,9 @@ def read_key_file(file: Path) -> str:
         with file.open(encoding="utf-8") as stream:
             # A pipe, such as that of `<(pass show key)`, has no mode that matters.
             found = os.fstat(stream.fileno())
-            if os.name == "posix" and stat.S_ISREG(found.st_mode) and found.st_mode & stat.S_IROTH:
+            if os.name == "posix" and stat.S_ISREG(found.st_mode) and found.st_mode & _TOO_OPEN:
                 raise refusal(
-                    f"all users of this machine can read the key file {str(file)!r}: "
+                    f"other users of this machine can read or replace the key in {str(file)!r}: "
                     f"run chmod 600 {shlex.quote(str(file))}"
                 )
             return stream.read().strip()

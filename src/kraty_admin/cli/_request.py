@@ -35,8 +35,10 @@ def _query(
     found: dict[str, str] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
-        if not name or not equals or name in found:
-            raise click.BadParameter(f"{pair!r} is not NAME=VALUE, or its name is there twice")
+        if not name or not equals:
+            raise click.BadParameter(f"{pair!r} is not NAME=VALUE")
+        if name in found:
+            raise click.BadParameter(f"{name!r} is given twice; the API takes one value for each")
         found[name] = value
     return found or None
 
