@@ -79,14 +79,15 @@ class Players:
             after: The external id of the last player of the page before.
             limit: How many players to return at most.
         """
+        # SQLite searches an index for one lower bound only, so it gets the higher one.
+        compare, low = (">", after) if after >= prefix else (">=", prefix)
         rows = self._db.all(
             f"SELECT {_COLUMNS} FROM players WHERE game_id = ? AND retired_at IS NULL"  # noqa: S608
             # No text has the byte FF, so all that begin so are one range of the index.
-            " AND external_id > ? AND external_id >= ? AND external_id < ? || CAST(x'FF' AS TEXT)"
+            f" AND external_id {compare} ? AND external_id < ? || CAST(x'FF' AS TEXT)"
             " ORDER BY external_id LIMIT ?",
             game_id,
-            after,
-            prefix,
+            low,
             prefix,
             limit,
         )
