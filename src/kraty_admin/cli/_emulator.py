@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import signal
 import sqlite3
 import sys
@@ -16,8 +17,9 @@ import click
 
 from kraty_admin.emulator._extra import MissingExtraError
 
+from ._emulator_control import COMMANDS
 from ._failures import FAILED, USAGE
-from ._help import Command
+from ._help import Group
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -51,8 +53,9 @@ def _waits(
     return waits
 
 
-@click.command(
-    cls=Command,
+@click.group(
+    cls=Group,
+    invoke_without_command=True,
     section="local",
     examples=[
         "kraty-admin emulator",
@@ -162,9 +165,13 @@ def emulator(
 ) -> None:
     """Run a local Kraty.
 
-    When it is ready, it prints one line of JSON with its base_url and an api_key. The log goes to
-    standard error; lines that nothing reads are dropped.
+    When it is ready, it prints its address and an API key: for a person on a terminal, and as one
+    line of JSON otherwise. The log goes to standard error; lines that nothing reads are dropped.
+
+    The commands below look into an emulator that runs, and control it.
     """
+    if context.invoked_subcommand is not None:
+        return
     if import_ is not None and database != ":memory:" and Path(database).exists():
         raise click.UsageError(f"--import would replace the state of {database}; delete it first")
     signals = _catch_signals()
@@ -205,6 +212,10 @@ def emulator(
         log.close()
 
 
+for _command in COMMANDS:
+    emulator.add_command(_command)
+
+
 def _catch_signals() -> SimpleQueue[int]:
     """Return a queue that receives SIGINT and SIGTERM."""
     # Not an `Event`, whose `set` can deadlock when a signal interrupts its `wait`.
@@ -218,6 +229,19 @@ def _catch_signals() -> SimpleQueue[int]:
     return signals
 
 
+def _ready(kraty: Emulator, *, for_people: bool) -> str:
+    if not for_people:
+        return json.dumps({"base_url": kraty.base_url, "api_key": kraty.api_key}) + "\n"
+    return f"""A local Kraty is running at {kraty.base_url}
+To see what happens in it, open that address in a browser.
+
+  export KRATY_BASE_URL={shlex.quote(kraty.base_url)}
+  export KRATY_SERVER_KEY={shlex.quote(kraty.api_key)}
+
+Ctrl-C stops it.
+"""
+
+
 def _serve(
     emulator: Emulator,
     signals: SimpleQueue[int],
@@ -227,10 +251,9 @@ def _serve(
     with emulator as kraty:
         if import_ is not None:
             kraty.load(import_)
-        ready = {"base_url": kraty.base_url, "api_key": kraty.api_key}
         # Python has no `sys.stdout` where the parent has closed the descriptor.
         if sys.stdout is not None:  # pyright: ignore[reportUnnecessaryComparison]
-            sys.stdout.write(json.dumps(ready) + "\n")
+            sys.stdout.write(_ready(kraty, for_people=sys.stdout.isatty()))
             sys.stdout.flush()
         signals.get()
         if export_on_exit is not None:

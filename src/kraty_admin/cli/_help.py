@@ -42,12 +42,7 @@ class Command(click.Command):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples, then the epilog."""
-        if self.examples:
-            with formatter.section("Examples"):
-                for example in self.examples:
-                    indent = " " * formatter.current_indent
-                    for line in _shell_lines(example, formatter.width - len(indent)):
-                        formatter.write(f"{indent}{line}\n")
+        _write_examples(self.examples, formatter)
         super().format_epilog(ctx, formatter)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -59,6 +54,15 @@ class Command(click.Command):
                 raise
         ctx.ignore_unknown_options = True
         return super().parse_args(ctx, list(args))
+
+
+def _write_examples(examples: Sequence[str], formatter: click.HelpFormatter) -> None:
+    if examples:
+        with formatter.section("Examples"):
+            for example in examples:
+                indent = " " * formatter.current_indent
+                for line in _shell_lines(example, formatter.width - len(indent)):
+                    formatter.write(f"{indent}{line}\n")
 
 
 def _shell_lines(command: str, width: int) -> list[str]:
@@ -74,7 +78,7 @@ def _shell_lines(command: str, width: int) -> list[str]:
 
 
 class Group(click.Group):
-    """A group that shows its help if no command follows."""
+    """A group that shows its help if no command follows, unless it does something itself."""
 
     command_class = Command
 
@@ -85,6 +89,11 @@ class Group(click.Group):
         super().__init__(*arguments, **options)
         self.section = section
         self.examples = examples
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples, then the epilog."""
+        _write_examples(self.examples, formatter)
+        super().format_epilog(ctx, formatter)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands, in sections if they are in several."""
@@ -110,7 +119,7 @@ class Group(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the command line; without any of it, show the help and exit with 2."""
-        if not args and not ctx.resilient_parsing:
+        if not args and not self.invoke_without_command and not ctx.resilient_parsing:
             # A script whose variable is empty has not succeeded.
             click.echo(ctx.get_help(), err=True)
             ctx.exit(USAGE)
