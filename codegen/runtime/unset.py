@@ -9,7 +9,7 @@ __all__ = ["UNSET", "Unset"]
 
 
 class Unset(Enum):
-    """The type of `UNSET`."""
+    """The type of `UNSET`, for annotations: `avatar: str | Unset | None = UNSET`."""
 
     UNSET = "UNSET"
 
@@ -18,4 +18,8 @@ class Unset(Enum):
 
 
 UNSET: Final = Unset.UNSET
-"""Leaves an argument out. Such an argument sends null for `None`."""
+"""The default of an argument that may be null: nothing is sent for it.
+
+`None` sends null, which clears the value. Pass `UNSET` where a variable says whether to change
+it. Arguments whose default is `None` cannot be null; `None` leaves those out.
+"""

@@ -8,6 +8,7 @@ with KratyAdmin() as kraty:
 
 from kraty_server_api.errors import ErrorCode
 from kraty_server_api.model import ResponseInfo
+from kraty_server_api.unset import UNSET, Unset
 
 from ._call._idempotency import derive_key, fulfil_once
 from ._call._retry import RetryConfig
@@ -27,6 +28,7 @@ from .telemetry import RequestHook, RequestInfo
 from .webhooks import construct_event, sign_webhook, verify_webhook
 
 __all__ = [
+    "UNSET",
     "CallInfo",
     "ErrorCode",
     "KratyAdmin",
@@ -41,6 +43,7 @@ __all__ = [
     "RequestInfo",
     "ResponseInfo",
     "RetryConfig",
+    "Unset",
     "WebhookVerificationError",
     "__version__",
     "construct_event",
