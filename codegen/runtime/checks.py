@@ -29,11 +29,13 @@ def _kind(value: object) -> str:
     return type(value).__name__
 
 
-def _is_sequence(value: object) -> TypeGuard[Sequence[Any]]:
+def is_sequence(value: object) -> TypeGuard[Sequence[Any]]:
+    """Return whether this can be sent as a JSON array. Text and bytes cannot."""
     return isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray)
 
 
-def _is_mapping(value: object) -> TypeGuard[Mapping[str, Any]]:
+def is_mapping(value: object) -> TypeGuard[Mapping[str, Any]]:
+    """Return whether this can be sent as a JSON object."""
     return isinstance(value, Mapping)
 
 
@@ -86,7 +88,7 @@ def query(parameters: Mapping[str, str | int | float | bool | None], *others: st
 
     Args:
         parameters: Scalars by the names of the parameters.
-        others: Lists and objects, as `query_list` and `query_object` write them.
+        others: Lists and objects, as `styles` writes them.
     """
     pairs = [
         f"{quote(key, safe=_UNESCAPED)}={quote(text(value), safe=_UNESCAPED)}"
@@ -95,52 +97,6 @@ def query(parameters: Mapping[str, str | int | float | bool | None], *others: st
     ]
     pairs += [other for other in others if other]
     return "?" + "&".join(pairs) if pairs else ""
-
-
-def query_list(label: str, name: str, value: object, delimiter: str | None) -> str:
-    """Return a list as a part of a query, percent-encoded.
-
-    Args:
-        label: The argument.
-        name: The parameter.
-        value: A list of scalars; an empty one is left out, like `None`.
-        delimiter: What stands between the items; without one, each item repeats the name.
-    """
-    if value is None:
-        return ""
-    items = [_escaped(f"{label}[{i}]", item) for i, item in enumerate(array(label, value))]
-    key = quote(name, safe=_UNESCAPED)
-    if delimiter is None:
-        return "&".join(f"{key}={item}" for item in items)
-    return f"{key}={delimiter.join(items)}" if items else ""
-
-
-def query_object(label: str, name: str, value: object, style: str) -> str:
-    """Return an object of scalars as a part of a query, percent-encoded.
-
-    Args:
-        label: The argument.
-        name: The parameter.
-        value: A dict of scalars; an empty one is left out, like `None`.
-        style: `deepObject` for `name[key]=value`, `exploded` for `key=value`, `form` for
-            `name=key,value`.
-    """
-    if value is None:
-        return ""
-    fields = [
-        (_escaped(f"{label}'s key", key), _escaped(f"{label}[{key!r}]", each))
-        for key, each in mapping(label, value).items()
-    ]
-    name = quote(name, safe=_UNESCAPED)
-    if style == "deepObject":
-        return "&".join(f"{name}%5B{key}%5D={each}" for key, each in fields)
-    if style == "exploded":
-        return "&".join(f"{key}={each}" for key, each in fields)
-    return f"{name}={','.join(part for field in fields for part in field)}" if fields else ""
-
-
-def _escaped(label: str, value: object) -> str:
-    return quote(text(scalar(label, value)), safe=_UNESCAPED)
 
 
 def text(value: str | int | float | bool) -> str:
@@ -264,7 +220,7 @@ def array(
     name: str, value: object, *, min_items: int = 0, max_items: int | None = None
 ) -> list[Any]:
     """Return a sequence as a list of the same items. A `str` or `bytes` is rejected."""
-    if not _is_sequence(value):
+    if not is_sequence(value):
         raise TypeError(f"{name} must be a list, not {_kind(value)}")
     items = list(value)
     if len(items) < min_items:
@@ -277,7 +233,7 @@ def array(
 
 def mapping(name: str, value: object) -> Mapping[str, Any]:
     """Return a mapping, unchanged."""
-    if not _is_mapping(value):
+    if not is_mapping(value):
         raise TypeError(f"{name} must be a dict, not {_kind(value)}")
     return value
 
@@ -294,5 +250,5 @@ def extra(name: str, value: object, listed: Sequence[str]) -> Mapping[str, Any]:
 
 def each(rows: Sequence[Any], field: str) -> list[str]:
     """Return a text field of each object in a list; objects without it are passed over."""
-    values = [row.get(field) for row in rows if _is_mapping(row)]
+    values = [row.get(field) for row in rows if is_mapping(row)]
     return [value for value in values if isinstance(value, str)]

@@ -129,7 +129,7 @@ class Input:
     doc: str
     place: str
     style: str = ""
-    """How a list or an object in the query is written: a delimiter, or a style."""
+    """How it is written by `styles`: the last arguments; empty for a scalar of the usual style."""
 
 
 EXTRA: Final = "*"
@@ -251,19 +251,18 @@ def _parameter(
             "Leave it out, if the server accepts escaped characters.",
         )
     value = schemas.read(node.child("schema"), name + pascal_case(wire))
-    usual = {"path": "simple", "query": "form"}[location]
-    style = str(node.get("style", usual))
+    style = str(node.get("style", {"path": "simple", "query": "form"}[location]))
     explode = node.get("explode", style == "form") is True
-    if _is_scalar(value):
-        written = "" if location == "query" or style == usual else None
-    else:
-        written = _composite(value, schemas, style, explode) if location == "query" else None
+    kind = _shape(value, schemas)
+    written = _in_path(kind, style, explode) if location == "path" else None
+    if location == "query":
+        written = _in_query(kind, style, explode)
     if written is None:
-        shape = "a scalar" if _is_scalar(value) else "not a scalar"
         raise node.refuse(
-            f"the {location} parameter {wire} is {shape} of the style {style}"
+            f"the {location} parameter {wire} is {SHAPES[kind]} of the style {style}"
             f"{', exploded,' if explode else ''} and that is not supported",
-            "Use a scalar of the usual style, or a list or an object of scalars in the query.",
+            "Use a scalar, a list of scalars or an object of scalars, in a style that OpenAPI "
+            "has for it.",
         )
     doc = str(node.get("description", "")) or value.doc
     if node.get("deprecated") is True or value.deprecated:
@@ -272,25 +271,64 @@ def _parameter(
     return Input(location, wire, value, required, doc, node.place, written)
 
 
-def _composite(value: Value, schemas: Schemas, style: str, explode: bool) -> str | None:
-    """Return how a list or an object in the query is written; `None` if it cannot be."""
+SHAPES: Final = {
+    "scalar": "a scalar",
+    "list": "a list",
+    "object": "an object",
+    "": "neither a scalar nor a list or an object of scalars, and",
+}
+
+
+def _shape(value: Value, schemas: Schemas) -> str:
+    """Return what a parameter is: a key of `SHAPES`."""
     match value.kind:
-        case Items(item=item) if _is_scalar(item):
-            delimiters = {"form": ",", "spaceDelimited": "%20", "pipeDelimited": "%7C"}
-            if explode:
-                return "None" if style == "form" else None
-            return literal(delimiters[style]) if style in delimiters else None
+        case Items(item=item):
+            return "list" if _is_scalar(item) else ""
         case Entries(value=inner):
-            scalars = _is_scalar(inner)
+            return "object" if _is_scalar(inner) else ""
         case Object(name=name):
             schemas.finish()
-            scalars = all(_is_scalar(field.value) for field in schemas.objects[name].fields)
+            fields = schemas.objects[name].fields
+            return "object" if all(_is_scalar(field.value) for field in fields) else ""
+        case _:
+            return "scalar" if _is_scalar(value) else ""
+
+
+def _in_path(shape: str, style: str, explode: bool) -> str | None:
+    """Return the last arguments of `styles.in_path`.
+
+    Returns:
+        The empty text for a plain segment; `None` if OpenAPI has no such style.
+    """
+    if not shape or style not in ("simple", "label", "matrix"):
+        return None
+    if shape == "scalar" and style == "simple":
+        return ""
+    return f"{literal(style)}, explode={explode}"
+
+
+def _in_query(shape: str, style: str, explode: bool) -> str | None:
+    """Return how a parameter of the query is written.
+
+    Returns:
+        The empty text for a scalar; the last argument of `styles.query_list` or
+        `styles.query_object`; `None` if OpenAPI has no such style.
+    """
+    delimiters = {"form": ",", "spaceDelimited": "%20", "pipeDelimited": "%7C"}
+    match shape:
+        case "scalar":
+            return "" if style == "form" else None
+        case "list" if style in delimiters and not explode:
+            return literal(delimiters[style])
+        case "list" if style == "form":
+            return "None"
+        case "object" if style == "form" and explode:
+            return literal("exploded")
+        # OpenAPI does not say what `explode` changes for deepObject.
+        case "object" if style == "deepObject" or (style in delimiters and not explode):
+            return literal(style)
         case _:
             return None
-    styles = {("deepObject", True), ("deepObject", False), ("form", True), ("form", False)}
-    if not scalars or (style, explode) not in styles:
-        return None
-    return literal("exploded" if style == "form" and explode else style)
 
 
 def _is_scalar(value: Value) -> bool:
@@ -519,13 +557,16 @@ def _argument(each: Input, row: Row, surface: Surface, listed: list[str]) -> Arg
     expression = check(each.value, name, literal(name))
     if each.location != "body" and isinstance(each.value.kind, Alternatives):
         expression = f"_checks.scalar({literal(name)}, {name})"
-    if each.style:
+    if each.style and each.location == "query":
         function = "query_list" if isinstance(each.value.kind, Items) else "query_object"
         arguments = f"{literal(name)}, {literal(each.wire)}, {name}, {each.style}"
-        expression = f"_checks.{function}({arguments})"
+        expression = f"_styles.{function}({arguments})"
     if is_extra:
         expression = f"_checks.extra({literal(name)}, {name}, {listed!r})"
-    if each.location == "path":
+    if each.location == "path" and each.style:
+        arguments = f"{literal(name)}, {literal(each.wire)}, {expression}, {each.style}"
+        expression = f"_styles.in_path({arguments})"
+    elif each.location == "path":
         expression = _segment(each.value, name, expression)
     # Only a body can hold null.
     nullable = each.location == "body" and each.value.nullable
@@ -552,7 +593,7 @@ def _argument(each: Input, row: Row, surface: Surface, listed: list[str]) -> Arg
         default=default,
         keyword=each.location != "path" and each.wire not in row.positional,
         omitted=omitted,
-        is_composite=is_extra or bool(each.style),
+        is_composite=is_extra or bool(each.style and each.location == "query"),
     )
 
 

@@ -32,8 +32,8 @@ POST = "doIt (POST /t), #/paths/~1t/post"
 BODY = f"{POST}/requestBody/content/application~1json/schema"
 ANSWER = f"{GET}/responses/200/content/application~1json/schema"
 STYLE = (
-    "and that is not supported. Use a scalar of the usual style, or a list or an object of "
-    "scalars in the query."
+    "and that is not supported. Use a scalar, a list of scalars or an object of scalars, in a "
+    "style that OpenAPI has for it."
 )
 UNION_TAG = (
     "the tag z selects Z, which is not one of the alternatives. Add it to them, or remove the tag."
@@ -62,22 +62,40 @@ REFUSED: dict[str, tuple[Node, list[str]]] = {
     "list of lists in the query": (
         taking(parameter("query", schema={"type": "array", "items": {"type": "array"}})),
         [
-            f"{GET}/parameters/0: the query parameter p is not a scalar of the style form, "
-            f"exploded, {STYLE}"
+            f"{GET}/parameters/0: the query parameter p is neither a scalar nor a list or an "
+            f"object of scalars, and of the style form, exploded, {STYLE}"
         ],
     ),
-    "list in the path": (
-        taking(parameter("path", schema={"type": "array", "items": TEXT}), path="/t/{p}"),
+    "list of objects in the path": (
+        taking(parameter("path", schema={"type": "array", "items": OBJECT}), path="/t/{p}"),
         [
-            "doIt (GET /t/{p}), #/paths/~1t~1{p}/get/parameters/0: the path parameter p is not "
-            f"a scalar of the style simple {STYLE}"
+            "doIt (GET /t/{p}), #/paths/~1t~1{p}/get/parameters/0: the path parameter p is neither "
+            f"a scalar nor a list or an object of scalars, and of the style simple {STYLE}"
         ],
     ),
-    "style in the path": (
-        taking(parameter("path", style="matrix"), path="/t/{p}"),
+    "style of a query in the path": (
+        taking(parameter("path", style="form"), path="/t/{p}"),
         [
             "doIt (GET /t/{p}), #/paths/~1t~1{p}/get/parameters/0: the path parameter p is "
-            f"a scalar of the style matrix {STYLE}"
+            f"a scalar of the style form, exploded, {STYLE}"
+        ],
+    ),
+    "scalar as deepObject": (
+        taking(parameter("query", style="deepObject")),
+        [f"{GET}/parameters/0: the query parameter p is a scalar of the style deepObject {STYLE}"],
+    ),
+    "exploded and delimited": (
+        taking(
+            parameter(
+                "query",
+                style="pipeDelimited",
+                explode=True,
+                schema={"type": "array", "items": TEXT},
+            )
+        ),
+        [
+            f"{GET}/parameters/0: the query parameter p is a list of the style pipeDelimited, "
+            f"exploded, {STYLE}"
         ],
     ),
     "reserved characters": (

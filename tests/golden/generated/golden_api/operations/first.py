@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from kraty_server_api import checks as _checks
 from kraty_server_api import decoding as _decoding
+from kraty_server_api import styles as _styles
 from kraty_server_api.operation import (
     Operation,
 )
@@ -191,15 +192,15 @@ def search_things(
         {
             "plain": None if plain is None else _checks.string("plain", plain),
         },
-        _checks.query_list("ids", "ids", ids, None),
-        _checks.query_list("comma", "comma", comma, ","),
-        _checks.query_list("space", "space", space, "%20"),
-        _checks.query_list("pipe", "pipe", pipe, "%7C"),
-        _checks.query_list("numbers", "numbers", numbers, None),
-        _checks.query_object("deep", "deep", deep, "deepObject"),
-        _checks.query_object("spread", "spread", spread, "exploded"),
-        _checks.query_object("flat", "flat", flat, "form"),
-        _checks.query_object("labels", "labels", labels, "deepObject"),
+        _styles.query_list("ids", "ids", ids, None),
+        _styles.query_list("comma", "comma", comma, ","),
+        _styles.query_list("space", "space", space, "%20"),
+        _styles.query_list("pipe", "pipe", pipe, "%7C"),
+        _styles.query_list("numbers", "numbers", numbers, None),
+        _styles.query_object("deep", "deep", deep, "deepObject"),
+        _styles.query_object("spread", "spread", spread, "exploded"),
+        _styles.query_object("flat", "flat", flat, "form"),
+        _styles.query_object("labels", "labels", labels, "deepObject"),
     )
     return Operation(
         name="things.search",

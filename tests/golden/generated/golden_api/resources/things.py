@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kraty_server_api.deprecation import deprecated as _deprecated
 from kraty_server_api.operation import AsyncCall, Call
 
 from .. import models as _models
@@ -165,6 +166,7 @@ class Things:
             )
         )
 
+    @_deprecated("A later version of the API may not have `searchThings`.")
     def search(
         self,
         *,
@@ -368,6 +370,7 @@ class AsyncThings:
             )
         )
 
+    @_deprecated("A later version of the API may not have `searchThings`.")
     async def search(
         self,
         *,
