@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import attrs
 
-from document import Json, RawOperation, is_object
+from document import Json, RawOperation, is_array, is_object
 
 # The methods whose bodies carry an idempotency key.
 WRITES: Final = frozenset({"post", "put", "patch"})
@@ -198,6 +198,9 @@ def _wrong_key(row: Json, raw: RawOperation, lifetimes: Json) -> Iterator[str]:
         yield from _wrong("imports", imports, IMPORT_SETTINGS)
     if is_object(row.get("cli")):
         yield from _wrong("cli", row["cli"], CLI_SETTINGS)
+        examples = row["cli"].get("examples", [])
+        if is_array(examples) and not all(isinstance(each, str) for each in examples):
+            yield f"cli: examples must be a list of texts, not {examples!r}"
     if "order" in row and "positional" in row:
         yield "order says which arguments are positional; leave positional out"
     if "unwrap" in row and raw.method in WRITES:

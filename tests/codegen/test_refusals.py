@@ -424,9 +424,14 @@ def test_a_wrong_arrangement(row: Node, expected: str) -> None:
         ({"alias": "doit2", "order": [], "positional": []}, "order says which arguments are"),
         ({"alias": "Do"}, "alias must be the name of a method, not Do"),
         ({"cli": {"colour": "red"}}, "cli: unknown setting colour; known are group, command,"),
+        ({"cli": {"examples": [7]}}, "cli: examples must be a list of texts, not [7]"),
+        ({"cli": {"help": ["a"]}}, "cli: help must be text, not ['a']"),
+        ({"cli": ["a"]}, "cli must be a map, not ['a']"),
         ({"key": "day"}, "key must be left out, since this is not a write"),
     ],
-    ids=["order and positional", "alias", "command line", "key"],
+    ids=[
+        *("order and positional", "alias", "command line", "examples", "help", "no map", "key"),
+    ],
 )
 def test_a_wrong_setting(row: Node, expected: str) -> None:
     """A setting that cannot be used is named with its row."""
