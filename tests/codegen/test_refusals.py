@@ -491,3 +491,47 @@ def test_a_wrong_surface(change: dict[str, Any], expected: str) -> None:
     with pytest.raises(SurfaceError) as caught:
         package_view(document, {**surface(document), **change})
     assert expected == caught.value.causes[0][: len(expected)]
+
+
+NULLABLE: Node = {"type": "string", "nullable": True}
+
+
+@pytest.mark.parametrize(
+    ("schema", "argument", "field"),
+    [
+        (NULLABLE, "str | Unset | None", "str | None"),
+        ({**NULLABLE, "enum": ["x", None]}, "_models.DoItBodyA | Unset | None", None),
+        ({"nullable": True, "allOf": [ref("T")]}, "str | Unset | None", "str | None"),
+        (
+            {"nullable": True, "oneOf": [TEXT, {"type": "integer"}]},
+            "str | int | Unset | None",
+            "Any",
+        ),
+        (
+            {"type": "array", "items": NULLABLE},
+            "Sequence[str | None] | None",
+            "list[str | None] | None",
+        ),
+        (
+            {"type": "object", "additionalProperties": NULLABLE},
+            "Mapping[str, str | None] | None",
+            "dict[str, str | None] | None",
+        ),
+        ({"allOf": [ref("N")]}, "str | Unset | None", "str | None"),
+        (ref("N"), "str | Unset | None", "str | None"),
+        ({"nullable": True, **ref("T")}, "str | None", "str | None"),
+    ],
+    ids=[
+        *("text", "enumeration", "allOf", "oneOf", "item", "map", "behind allOf", "behind $ref"),
+        "beside $ref, where 3.0 ignores it",
+    ],
+)
+def test_nullable_of_3_0(schema: Node, argument: str, field: str | None) -> None:
+    """What 3.0 allows to be null can be sent and read as null, wherever it is."""
+    components = {"T": TEXT, "N": NULLABLE}
+    sent = build({**sending(fields(a=schema), **components), "openapi": "3.0.3"})
+    read = build({**reading(fields(a=schema), **components), "openapi": "3.0.3"})
+    assert argument == sent.operations[0].arguments[0].annotation
+    if field is not None:
+        (model,) = [each for each in read.models if each.fields and each.fields[0].wire == '"a"']
+        assert field == model.fields[0].annotation
