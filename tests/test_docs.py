@@ -176,6 +176,7 @@ def _(reader: Reader, block: Block) -> None:
 
 
 @checks("sdk.md", "Resources 1")
+@checks("sdk.md", "Resources 2")
 def _(reader: Reader, block: Block) -> None:
     reader.run(block)
     assert sorted(reader.kraty.__dict__.keys() & set(block.code.replace(".", " ").split())) == [
@@ -272,6 +273,29 @@ def _(reader: Reader, block: Block) -> None:
     names["lobby_id"] = names["lobby"]["id"]
     reader.run(block)
     assert names["lobby"].mode == "lobby_matched"
+
+
+@checks("sdk.md", "Leaderboards and events 1")
+def _(reader: Reader, block: Block) -> None:
+    names = reader.run(block)
+    assert (1250.5, 1) == (names["place"].score, names["place"].rank)
+
+
+@checks("sdk.md", "Leaderboards and events 2")
+def _(reader: Reader, block: Block) -> None:
+    client = reader.emulator.game_client
+    reader.names["attempt_id"] = client.start_attempt("player_42", "quick_brawl")
+    names = reader.run(block)
+    assert {"kills": 2} == names["progress"].attempt.metrics
+    assert "completed" == names["finished"].outcome
+
+
+@checks("sdk.md", "Identity and friends 1")
+def _(reader: Reader, block: Block) -> None:
+    reader.emulator.game_client.befriend("player_42", "player_43")
+    reader.run(block)
+    (friend,) = reader.kraty.players.friends("player_43")
+    assert {"name": "Boo", "avatar": None, "country": None} == friend.display_identity
 
 
 @checks("sdk.md", "Players 1")
@@ -815,6 +839,7 @@ def _(reader: Reader, block: Block) -> None:
 
 @checks("emulator.md", "As an object, as a command 1")
 @checks("emulator.md", "Faults 1")
+@checks("emulator.md", "The game client 1")
 @checks("emulator.md", "Clock and ids 1")
 def _(reader: Reader, block: Block) -> None:
     reader.run(block)
@@ -938,7 +963,7 @@ grant = kraty.grants.create("p", idempotency_key="k", entries=[])
 metrics = some_metrics()
 all_players: list[dict[str, Any]] = []
 elided: dict[str, Any] = {}
-receipt_id = receipt_body = lobby_id = ""
+receipt_id = receipt_body = lobby_id = attempt_id = ""
 """
 # What a block of sdk.md takes from there: `kraty`, unless it is listed here.
 TAKES = {
@@ -951,6 +976,7 @@ TAKES = {
     "Grants 1": "kraty, receipt_body",
     "Grants 2": "grant, kraty",
     "Lobbies 2": "kraty, lobby_id",
+    "Leaderboards and events 2": "attempt_id, kraty",
     "Players 3": "json, kraty",
     "Bulk import 2": "all_players, collect_for_retry, kraty",
     "Retries 1": "",
