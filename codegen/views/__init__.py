@@ -231,6 +231,11 @@ def _check_names(view: PackageView) -> None:
             ],
         ),
         (
+            "command",
+            "Rename one of them with `cli: {command: ...}` in surface.yaml.",
+            [(" ".join(each.command.path), each.operation_id) for each in view.operations],
+        ),
+        (
             "class",
             "Rename the resource in surface.yaml.",
             [

@@ -16,6 +16,16 @@ from .types import Choice, Entries, Flag, Items, Number, Object, Text, Value, li
 KEY: Final = "idempotencyKey"
 """The field that every command for a write has an option for, so it is in no row."""
 
+OPTIONS: Final[Sequence[str]] = (
+    "help",
+    "verbose",
+    "json",
+    "yes",
+    "idempotency-key",
+    "first-tried-at",
+)
+"""The options that commands have besides their arguments."""
+
 
 @attrs.frozen
 class CommandArgumentView:
@@ -160,9 +170,12 @@ def _kind(each: Taken) -> str:
 
 
 def _check_shown(views: Sequence[CommandArgumentView]) -> None:
-    shown = [view.shown for view in views]
-    for name in shown:
-        if shown.count(name) > 1:
+    taken = set(OPTIONS)
+    for view in views:
+        if view.shown in taken:
             raise RefusedError(
-                "surface.yaml", f"cli: two arguments are called {name}", "Rename one in `names`."
+                "surface.yaml",
+                f"cli: {view.shown} of the argument {view.name} is taken already",
+                "Call it something else in `names`.",
             )
+        taken.add(view.shown)

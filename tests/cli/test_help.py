@@ -13,6 +13,7 @@ import pytest
 from kraty_admin import cli
 from kraty_admin.cli import main
 from kraty_admin.cli._app import app
+from kraty_admin.cli._man import man_pages
 from kraty_admin.cli._topics import TOPICS, VARIABLES
 from kraty_server_api.commands import COMMANDS
 
@@ -83,7 +84,19 @@ def test_man_pages(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     for text in (*row.help, *row.examples):
         assert f"\n{text}\n" in page
     topic = (folder / "kraty-admin-exit-codes.7").read_text()
-    assert "\n  130  interrupted\n" in topic
+    assert "\n.nf\nExit statuses:\n" in topic
+    assert "\n  130  interrupted\n.fi\n" in topic
+
+
+def test_man_pages_show_text_as_it_is() -> None:
+    """A full stop, a quote or a backslash of the help means nothing to roff."""
+
+    @click.group()
+    def root() -> None:
+        r"""'A' \n b."""
+
+    (page,) = (text for name, text in man_pages(root, "root", "1") if name == "root.1")
+    assert "\n\\&'A' \\en b.\n" in page
 
 
 @pytest.mark.skipif(shutil.which("groff") is None, reason="groff is not installed")

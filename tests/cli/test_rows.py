@@ -120,6 +120,20 @@ def test_refusals(submit: Run, arguments: str, message: str) -> None:
     assert message in err
 
 
+def test_a_list_is_a_table(kraty: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
+    """A call that returns a list shows a row for each, and an empty one says so."""
+    for player in ("a", "b"):
+        kraty.client().wallet.credit(player, "gold", amount=1)
+    kraty.game_client.befriend("a", "b")
+    assert 0 == main(["players", "friends", "a"])
+    head, row = capsys.readouterr().out.splitlines()
+    assert ["externalPlayerId", "b"] == [head.split()[0], row.split()[0]]
+    assert 0 == main(["players", "blocks", "a"])
+    assert "none\n" == capsys.readouterr().out
+    assert 0 == main(["players", "blocks", "a", "--json"])
+    assert "[]\n" == capsys.readouterr().out
+
+
 def test_a_negative_number_is_an_argument(submit: Run) -> None:
     """It needs no `--` before it."""
     assert -5 == submit("p", "-5")[1]["value"]

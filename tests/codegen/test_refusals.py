@@ -408,8 +408,27 @@ FOUR = taking(parameter("path", "id"), parameter("query", "a", required=True), p
         ),
         ({"order": ["id", "*", "a", "*"]}, "order must name each of id, a once,"),
         ({"unwrap": "b"}, "the result has no field b to unwrap. Name one that it has."),
+        (
+            {"cli": {"names": {"b": "c"}}},
+            "cli: names names b, and the arguments are id, a. Correct it.",
+        ),
+        (
+            {"cli": {"positional": ["a"]}},
+            "cli: positional leaves out id of the path. Name all arguments of the path.",
+        ),
+        (
+            {"cli": {"names": {"id": "a"}}},
+            "cli: a of the argument a is taken already. Call it something else in `names`.",
+        ),
+        (
+            {"cli": {"names": {"a": "json"}}},
+            "cli: json of the argument a is taken already. Call it something else in `names`.",
+        ),
     ],
-    ids=["incomplete order", "two stars", "field to unwrap"],
+    ids=[
+        *("incomplete order", "two stars", "field to unwrap", "unknown argument"),
+        *("argument of the path", "two of a name", "option of all commands"),
+    ],
 )
 def test_a_wrong_arrangement(row: Node, expected: str) -> None:
     """A row that does not fit its operation is named with the operation."""
@@ -424,19 +443,29 @@ def test_a_wrong_arrangement(row: Node, expected: str) -> None:
         ({"alias": "doit2", "order": [], "positional": []}, "order says which arguments are"),
         ({"alias": "Do"}, "alias must be the name of a method, not Do"),
         ({"cli": {"colour": "red"}}, "cli: unknown setting colour; known are group, command,"),
+        ({"cli": {"confirm": "often"}}, "cli: confirm must be never or live or always, not often"),
         ({"cli": {"examples": [7]}}, "cli: examples must be a list of texts, not [7]"),
         ({"cli": {"help": ["a"]}}, "cli: help must be text, not ['a']"),
         ({"cli": ["a"]}, "cli must be a map, not ['a']"),
         ({"key": "day"}, "key must be left out, since this is not a write"),
     ],
     ids=[
-        *("order and positional", "alias", "command line", "examples", "help", "no map", "key"),
+        *("order and positional", "alias", "command line", "question"),
+        *("examples", "help", "no map", "key"),
     ],
 )
 def test_a_wrong_setting(row: Node, expected: str) -> None:
     """A setting that cannot be used is named with its row."""
     (cause,) = causes(FOUR, doIt=row)
     assert f"surface.yaml: doIt: {expected}" == cause[: len(f"surface.yaml: doIt: {expected}")]
+
+
+def test_names_of_commands_do_not_meet() -> None:
+    """What people type is one command."""
+    document = contract({"/a": {"get": operation("a")}, "/b": {"get": operation("b")}})
+    (cause,) = causes(document, a={"cli": {"command": "go"}}, b={"cli": {"command": "go"}})
+    expected = "surface.yaml: a and b would both be the command go. Rename one"
+    assert expected == cause[: len(expected)]
 
 
 def test_names_of_methods_do_not_meet() -> None:

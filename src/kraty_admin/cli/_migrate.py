@@ -160,6 +160,7 @@ def _read_options(*, rename: tuple[str, ...], only: tuple[str, ...], **others: A
 @click.command(
     cls=Command,
     section="imports",
+    short_help="Import players, balances or items from a file.",
     examples=[
         "kraty-admin migrate wallet users.csv --map externalPlayerId=PlayFabId --map amount=Gold "
         "--map economyKey==gold --dry-run",

@@ -322,7 +322,9 @@ def _find(database: Database, intent_id: int) -> Intent[Any]:
 # --- The commands.
 
 
-@click.group("outbox", cls=Group, section="outbox")
+@click.group(
+    "outbox", cls=Group, section="outbox", short_help="Send recorded calls, and look after them."
+)
 @_database_options
 def outbox_group() -> None:
     """Send the calls that your backend recorded in its database, and look after them.
@@ -337,7 +339,11 @@ def outbox_group() -> None:
         raise refusal("the outbox is an extra: pip install 'kraty-admin[outbox]'") from None
 
 
-@outbox_group.command("set-up", examples=["kraty-admin outbox set-up"])
+@outbox_group.command(
+    "set-up",
+    short_help="Create the tables, and record their game.",
+    examples=["kraty-admin outbox set-up"],
+)
 @click.option(
     "--add-target", is_flag=True, help="Allow a second game in a database that is for another."
 )
@@ -467,7 +473,11 @@ def _stop_on_signals() -> Generator[threading.Event, None, None]:
             signal.signal(number, handler)
 
 
-@outbox_group.command("status", examples=["kraty-admin outbox status --json"])
+@outbox_group.command(
+    "status",
+    short_help="Count the intents by state.",
+    examples=["kraty-admin outbox status --json"],
+)
 @_in_database
 @click.pass_obj
 def status(state: State) -> None:

@@ -192,6 +192,9 @@ def _table(value: object, stream: TextIO | None) -> str:
     """Return a result as tables for people, as they fit what it is shown on."""
     text = io.StringIO()
     console = console_on(stream, file=text)
+    if is_array(value) and _is_nested(value):
+        console.print(_list_section("", value))
+        return text.getvalue()
     if not is_object(value):
         console.print(_cell(value))
         return text.getvalue()
@@ -230,7 +233,7 @@ def _is_nested(value: object) -> bool:
 def _list_section(title: str, rows: object) -> Group:
     objects = [each for each in rows if is_object(each)] if is_array(rows) else []
     if not objects:
-        return Group(Text(f"{title}: none", style="bold"))
+        return Group(Text(f"{title}: none" if title else "none", style="bold"))
     # In the order in which they first come up: rows need not have the same members.
     names = list(dict.fromkeys(name for each in objects for name in each))
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="cyan")
@@ -238,7 +241,7 @@ def _list_section(title: str, rows: object) -> Group:
         table.add_column(Text(clean(name)), overflow="fold")
     for each in objects:
         table.add_row(*[_cell(each.get(name)) for name in names])
-    return Group(Text(title, style="bold"), table)
+    return Group(Text(title, style="bold"), table) if title else Group(table)
 
 
 def _cell(value: object) -> Text:

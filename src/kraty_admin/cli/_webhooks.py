@@ -76,7 +76,11 @@ def verify(
     )
 
 
-@webhooks.command("sign", examples=["kraty-admin webhooks sign body.json"])
+@webhooks.command(
+    "sign",
+    short_help="Sign a body, and print the X-Signature header.",
+    examples=["kraty-admin webhooks sign body.json"],
+)
 @click.option(
     "--secret-env",
     "variable",
