@@ -16,7 +16,7 @@ from .types import Choice, Entries, Flag, Items, Number, Object, Text, Value, li
 KEY: Final = "idempotencyKey"
 """The field that every command for a write has an option for, so it is in no row."""
 
-OPTIONS: Final[Sequence[str]] = (
+OPTIONS: Final = (
     "help",
     "verbose",
     "json",
@@ -170,7 +170,7 @@ def _kind(each: Taken) -> str:
 
 
 def _check_shown(views: Sequence[CommandArgumentView]) -> None:
-    taken = set(OPTIONS)
+    taken: set[str] = set(OPTIONS)
     for view in views:
         if view.shown in taken:
             raise RefusedError(
