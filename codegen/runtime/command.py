@@ -53,5 +53,7 @@ class CommandRow(NamedTuple):
     """Whole command lines."""
     arguments: tuple[ArgumentRow, ...]
     """All arguments but the idempotency key; those by position first, in their order."""
+    writes: bool
+    """Whether it may change something."""
     key_lifetime: KeyLifetime | None
-    """How long the platform keeps the idempotency key; `None` for what only reads."""
+    """How long the platform keeps the idempotency key; `None` if it sends none."""

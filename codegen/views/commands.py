@@ -51,6 +51,7 @@ class CommandView:
     help: Sequence[str]
     examples: Sequence[str]
     arguments: Sequence[CommandArgumentView]
+    writes: bool
 
 
 @attrs.frozen
@@ -68,7 +69,9 @@ class Taken:
     """What the surface says that is sent if it is left out."""
 
 
-def command_view(row: Row, summary: str, description: str, taken: Sequence[Taken]) -> CommandView:
+def command_view(
+    row: Row, summary: str, description: str, taken: Sequence[Taken], *, writes: bool
+) -> CommandView:
     """Return the row of an operation.
 
     Raises:
@@ -108,10 +111,11 @@ def command_view(row: Row, summary: str, description: str, taken: Sequence[Taken
     return CommandView(
         path=settings.get("command", " ".join(words).replace("_", "-")).split(),
         group=settings.get("group", "more"),
-        confirm=settings.get("confirm", "live" if row.key_lifetime else "never"),
+        confirm=settings.get("confirm", "live" if writes else "never"),
         help=list(_paragraphs(settings.get("help") or f"{summary}\n\n{description}")),
         examples=settings.get("examples", ()),
         arguments=views,
+        writes=writes,
     )
 
 

@@ -545,7 +545,8 @@ def _command(
         for each, view in zip(inputs, views, strict=True)
     ]
     summary = str(raw.node.get("summary", row.operation_id))
-    return command_view(row, summary, str(raw.node.get("description", "")), taken)
+    description = str(raw.node.get("description", ""))
+    return command_view(row, summary, description, taken, writes=raw.method != "get")
 
 
 def _argument(each: Input, row: Row, surface: Surface, listed: list[str]) -> ArgumentView:

@@ -95,6 +95,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
                 doc=("Anything that should stay with the grant."),
             ),
         ),
+        writes=True,
         key_lifetime=_lifetimes.PERMANENT,
     ),
     CommandRow(
@@ -128,6 +129,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
                 required=True,
             ),
         ),
+        writes=True,
         key_lifetime=_lifetimes.NOT_NEEDED,
     ),
     CommandRow(
@@ -188,6 +190,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
                 doc=("Your reference for the cause, such as a receipt id."),
             ),
         ),
+        writes=True,
         key_lifetime=_lifetimes.DAY,
     ),
     CommandRow(
@@ -251,6 +254,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
                 doc=("Your reference for the cause, such as a receipt id."),
             ),
         ),
+        writes=True,
         key_lifetime=_lifetimes.DAY,
     ),
     CommandRow(
@@ -315,6 +319,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
                 doc=("Your reference for the cause, such as a receipt id."),
             ),
         ),
+        writes=True,
         key_lifetime=_lifetimes.DAY,
     ),
     CommandRow(
@@ -378,6 +383,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
                 doc=("Your reference for the cause, such as a receipt id."),
             ),
         ),
+        writes=True,
         key_lifetime=_lifetimes.DAY,
     ),
     CommandRow(
@@ -450,6 +456,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
                 doc=("Anything that should stay with the lobby."),
             ),
         ),
+        writes=True,
         key_lifetime=_lifetimes.WHILE_INDEXED,
     ),
     CommandRow(
@@ -480,6 +487,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
                 required=True,
             ),
         ),
+        writes=False,
         key_lifetime=None,
     ),
     CommandRow(
@@ -515,6 +523,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
                 minimum=1,
             ),
         ),
+        writes=False,
         key_lifetime=None,
     ),
     CommandRow(
@@ -560,6 +569,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
                 ),
             ),
         ),
+        writes=True,
         key_lifetime=_lifetimes.STATE,
     ),
     CommandRow(
@@ -585,6 +595,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
                 required=True,
             ),
         ),
+        writes=False,
         key_lifetime=None,
     ),
     CommandRow(
@@ -620,6 +631,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
                 required=True,
             ),
         ),
+        writes=True,
         key_lifetime=_lifetimes.STATE,
     ),
     CommandRow(
@@ -642,6 +654,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
                 required=True,
             ),
         ),
+        writes=True,
         key_lifetime=_lifetimes.STATE,
     ),
     CommandRow(
@@ -675,6 +688,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
                 required=True,
             ),
         ),
+        writes=True,
         key_lifetime=_lifetimes.STATE,
     ),
     CommandRow(
@@ -717,6 +731,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
                 nullable=True,
             ),
         ),
+        writes=True,
         key_lifetime=_lifetimes.UNDOCUMENTED,
     ),
     CommandRow(
@@ -739,6 +754,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
                 required=True,
             ),
         ),
+        writes=False,
         key_lifetime=None,
     ),
     CommandRow(
@@ -761,6 +777,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
                 required=True,
             ),
         ),
+        writes=False,
         key_lifetime=None,
     ),
     CommandRow(
@@ -783,6 +800,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
                 required=True,
             ),
         ),
+        writes=False,
         key_lifetime=None,
     ),
     CommandRow(
@@ -810,6 +828,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
                 required=True,
             ),
         ),
+        writes=True,
         key_lifetime=_lifetimes.UNDOCUMENTED,
     ),
     CommandRow(
@@ -838,6 +857,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
                 required=True,
             ),
         ),
+        writes=True,
         key_lifetime=_lifetimes.UNDOCUMENTED,
     ),
     CommandRow(
@@ -866,6 +886,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
                 required=True,
             ),
         ),
+        writes=True,
         key_lifetime=_lifetimes.UNDOCUMENTED,
     ),
     CommandRow(
@@ -921,6 +942,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
                 ),
             ),
         ),
+        writes=True,
         key_lifetime=_lifetimes.UNDOCUMENTED,
     ),
     CommandRow(
@@ -999,6 +1021,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
                 doc=("When the player achieved it. Default: now."),
             ),
         ),
+        writes=True,
         key_lifetime=_lifetimes.UNDOCUMENTED,
     ),
     CommandRow(
@@ -1040,6 +1063,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
                 required=True,
             ),
         ),
+        writes=True,
         key_lifetime=_lifetimes.UNDOCUMENTED,
     ),
     CommandRow(
@@ -1053,6 +1077,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
             ("kraty-admin ping --json"),
         ),
         arguments=(),
+        writes=False,
         key_lifetime=None,
     ),
 )

@@ -15,6 +15,8 @@ from golden_api.commands import COMMANDS as GOLDEN
 
 from kraty_admin.cli import _app, main
 from kraty_admin.cli._commands import call_commands
+from kraty_admin.cli._failures import OutputError
+from kraty_admin.cli._output import Output
 from kraty_admin.cli._state import State
 from kraty_admin.emulator import Emulator
 from kraty_server_api import lifetimes
@@ -40,6 +42,7 @@ ROW = CommandRow(
         ArgumentRow("extra", "extra", "object", "More."),
         ArgumentRow("any", "any", "json", "Anything.", nullable=True),
     ),
+    writes=True,
     key_lifetime=None,
 )
 Run = Callable[..., "tuple[int, Any, str]"]
@@ -165,6 +168,26 @@ def test_every_golden_row_becomes_a_command(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setitem(_app.app.commands, str(group.name), group)
     for row in GOLDEN:
         assert 0 == main([*row.path, "--help"]), row
+
+
+def test_a_write_without_a_key_has_taken_effect(
+    submit: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A result that cannot be written makes the status 7, as for any other write."""
+
+    def fail(output: Output, value: object) -> None:
+        raise OutputError("no space left", reader_gone=False)
+
+    monkeypatch.setattr(Output, "result", fail)
+    assert 7 == submit("p", "7")[0]
+
+
+def test_every_write_is_marked() -> None:
+    """What has a key writes, and a DELETE without one does too and asks first."""
+    for row in (*COMMANDS, *GOLDEN):
+        assert row.writes or row.key_lifetime is None
+    (drop,) = (row for row in GOLDEN if row.operation == "things.del_")
+    assert (True, None, "live") == (drop.writes, drop.key_lifetime, drop.confirm)
 
 
 def test_every_operation_has_an_example() -> None:

@@ -42,16 +42,6 @@ Values = dict[str, Any]
 """The values of arguments, by the names that the SDK's method has for them."""
 
 
-def _show(state: State, kraty: KratyAdmin, result: object) -> None:
-    """Print what a call returned, and whether it was a repeat."""
-    if isinstance(result, Model) and result.replayed:
-        state.out.say("Already applied earlier with this key; nothing changed.")
-    if state.write is None:
-        state.out.result(result)
-    else:
-        state.done(result)
-
-
 def _plain_question(row: CommandRow, arguments: Values) -> str:
     return f"Run {' '.join(row.path)} with {', '.join(map(repr, arguments.values()))}"
 
@@ -68,8 +58,8 @@ class Exceptions:
     """What stands for an argument in place of its one option."""
     prepare: Callable[[Values], None] | None = None
     """Makes the arguments from the values of those options."""
-    show: Callable[[State, KratyAdmin, Any], None] = _show
-    """Prints the result."""
+    show: Callable[[State, KratyAdmin, Any], None] | None = None
+    """Prints the result of what only reads."""
 
 
 _NO_EXCEPTIONS: Final = Exceptions()
@@ -121,7 +111,14 @@ def _perform(state: State, row: CommandRow, exceptions: Exceptions, values: Valu
             arguments["idempotency_key"] = state.key(values["idempotency_key"])
         call: Callable[..., object] = attrgetter(row.operation)(kraty)
         result = call(**arguments)
-    exceptions.show(state, kraty, result)
+    if exceptions.show is not None:
+        exceptions.show(state, kraty, result)
+    elif row.writes:
+        if isinstance(result, Model) and result.replayed:
+            state.out.say("Already applied earlier with this key; nothing changed.")
+        state.done(result)
+    else:
+        state.out.result(result)
 
 
 def _arguments(row: CommandRow, values: Values) -> Values:

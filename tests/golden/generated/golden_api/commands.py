@@ -31,6 +31,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
         ),
         examples=(),
         arguments=(),
+        writes=False,
         key_lifetime=None,
     ),
     CommandRow(
@@ -105,6 +106,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
                 required=True,
             ),
         ),
+        writes=False,
         key_lifetime=None,
     ),
     CommandRow(
@@ -114,7 +116,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
             "del",
         ),
         group="more",
-        confirm="never",
+        confirm="live",
         help=(
             ("Do dropThing."),
             ("At length."),
@@ -142,6 +144,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
                 required=True,
             ),
         ),
+        writes=True,
         key_lifetime=None,
     ),
     CommandRow(
@@ -170,6 +173,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
                 doc=("The contract's `season`."),
             ),
         ),
+        writes=False,
         key_lifetime=None,
     ),
     CommandRow(
@@ -244,6 +248,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
                 doc=("Deprecated."),
             ),
         ),
+        writes=False,
         key_lifetime=None,
     ),
     CommandRow(
@@ -293,6 +298,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
                 doc=("The contract's `version`."),
             ),
         ),
+        writes=True,
         key_lifetime=_lifetimes.DAY,
     ),
     CommandRow(
@@ -469,6 +475,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
                 choices=("body",),
             ),
         ),
+        writes=True,
         key_lifetime=_lifetimes.PERMANENT,
     ),
     CommandRow(
@@ -544,6 +551,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
                 required=True,
             ),
         ),
+        writes=True,
         key_lifetime=_lifetimes.DAY,
     ),
     CommandRow(
@@ -572,6 +580,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
                 doc=("The contract's `season`."),
             ),
         ),
+        writes=True,
         key_lifetime=_lifetimes.DAY,
     ),
     CommandRow(
@@ -593,6 +602,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
                 required=True,
             ),
         ),
+        writes=True,
         key_lifetime=_lifetimes.DAY,
     ),
     CommandRow(
@@ -619,6 +629,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
                 doc=("More fields of the body, which the contract does not list."),
             ),
         ),
+        writes=True,
         key_lifetime=_lifetimes.DAY,
     ),
     CommandRow(
@@ -628,7 +639,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
             "drop-labels",
         ),
         group="more",
-        confirm="never",
+        confirm="live",
         help=(("Drop labels."),),
         examples=(),
         arguments=(
@@ -639,6 +650,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
                 doc=("The contract's `mode`."),
             ),
         ),
+        writes=True,
         key_lifetime=None,
     ),
 )
