@@ -845,6 +845,12 @@ def _(reader: Reader, block: Block) -> None:
     reader.run(block)
 
 
+@checks("testing.md", "A failed CI run on your desk 1")
+def _(reader: Reader, block: Block) -> None:
+    assert [] == reader.run(block)["differences"]
+    assert 3 == len(Path("session.jsonl").read_text().splitlines())
+
+
 @checks("testing.md", "A state to start from 1")
 def _(reader: Reader, block: Block) -> None:
     reader.run(block)

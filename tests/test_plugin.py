@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from kraty_admin.emulator import Emulator
 from loopback import serving
 
 REAL = {"KRATY_SERVER_KEY": "krt_live_real.secret", "KRATY_BASE_URL": "https://api.kraty.io"}
@@ -498,6 +499,19 @@ def test_closed(kraty_emulator):
 def test_passes(kraty_emulator):
     kraty_emulator.client().health.ping()
 """
+
+
+def test_the_session_of_a_failed_test_is_saved(tmp_path: Path) -> None:
+    """With `--kraty-sessions`, its file can be replayed; a test that passes leaves none."""
+    with pytest.raises(AssertionError, match="2 failed, 2 passed") as failed:
+        run(tmp_path, FAILS, options=["--kraty-sessions", "sessions"])
+    (path,) = (tmp_path / "sessions").iterdir()
+    assert "test_0.py-test_it.jsonl" == path.name
+    assert f"kraty-admin emulator --replay {Path('sessions') / path.name}" in str(failed.value)
+    assert "not saved: the emulator is not running" in str(failed.value)
+    with Emulator(seed=0) as emulator:
+        assert [] == emulator.replay(path)
+        assert 10 == emulator.balance("p", "gold")
 
 
 def test_the_requests_of_a_failed_test_are_shown(tmp_path: Path) -> None:

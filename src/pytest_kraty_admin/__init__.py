@@ -10,6 +10,7 @@ It is a package of its own because pytest loads it wherever it is installed: nei
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -27,6 +28,17 @@ _MARKER: Final = "kraty"
 
 _SHOWN: Final = 50
 """How many requests of a failed test its report shows."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the options."""
+    parser.getgroup("kraty").addoption(
+        "--kraty-sessions",
+        type=Path,
+        metavar="DIR",
+        help="write the session of each failed test that used kraty_emulator to this folder;"
+        " kraty-admin emulator --replay FILE shows it",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -130,6 +142,10 @@ def pytest_runtest_makereport(
             before = item.stash[_FIRST].get(name, 0) if _FIRST in item.stash else 0
             if text := _requests_of(emulator, before):
                 report.sections.append((f"Requests to {name}", text))
+        folder: Path | None = item.config.getoption("kraty_sessions")
+        if folder is not None and "kraty_emulator" in _emulators_of(item):
+            saved = _save_session(_emulators_of(item)["kraty_emulator"], folder, item.nodeid)
+            report.sections.append(("Kraty session", saved))
 
 
 _FIRST: Final = pytest.StashKey[dict[str, int]]()
@@ -203,6 +219,17 @@ def _emulators_of(item: pytest.Item) -> dict[str, Emulator]:
     return {
         name: used[name] for name in ("kraty_emulator", "kraty_session_emulator") if name in used
     }
+
+
+def _save_session(emulator: Emulator, folder: Path, test: str) -> str:
+    """Write the requests of a test to a file, and return what to say of it."""
+    path = folder / f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', test)[-150:]}.jsonl"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        emulator.save_session(path)
+    except (OSError, RuntimeError, ValueError) as error:
+        return f"not saved: {error}"
+    return f"See it with: kraty-admin emulator --replay {path}"
 
 
 def _newest_request(item: pytest.Item, name: str) -> int:

@@ -309,6 +309,18 @@ def test_a_state_is_imported_and_exported(tmp_path: Path) -> None:
         assert 11 == emulator.balance("alice", "gold")
 
 
+def test_a_session_is_replayed(tmp_path: Path) -> None:
+    """The emulator starts with the requests of the session, and its seed."""
+    path = str(tmp_path / "session.jsonl")
+    with Emulator(seed=7) as emulator:
+        emulator.client().wallet.credit("alice", "gold", amount=5, idempotency_key="k")
+        emulator.save_session(path)
+    with command("--port", "0", "--replay", path) as (_, ready):
+        url = f"{ready['base_url']}/_emulator/requests"
+        (seen,) = httpx.get(url, trust_env=False).json()
+    assert "k" == seen["idempotency_key"]
+
+
 def test_an_import_replaces_no_database(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`--import` with a `--database` that exists is refused, before anything is opened."""
     (tmp_path / "kraty.sqlite3").write_text("")

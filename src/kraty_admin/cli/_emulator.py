@@ -87,6 +87,11 @@ def _waits(
     metavar="FILE",
     help="When the emulator is stopped, write its state to this file.",
 )
+@click.option(
+    "--replay",
+    metavar="FILE",
+    help="Start with the requests of this session, from --kraty-sessions of the pytest plugin.",
+)
 @click.option("--world", metavar="FILE", help="Games, catalogs, keys and webhook endpoints: JSON.")
 @click.option(
     "--seed",
@@ -151,6 +156,7 @@ def emulator(
     database: str,
     import_: str | None,
     export_on_exit: str | None,
+    replay: str | None,
     world: str | None,
     seed: int | None,
     requests_per_minute: int,
@@ -174,16 +180,21 @@ def emulator(
         return
     if import_ is not None and database != ":memory:" and Path(database).exists():
         raise click.UsageError(f"--import would replace the state of {database}; delete it first")
+    if replay is not None and (import_ is not None or database != ":memory:"):
+        raise click.UsageError("--replay starts with an empty state: no --import, no --database")
     signals = _catch_signals()
     try:
         from kraty_admin.emulator import DEFAULT_WORLD, Emulator, Endpoint, World
         from kraty_admin.emulator._log import configure
+        from kraty_admin.emulator._session import Session
         from kraty_admin.emulator._webhooks import BACKOFF
     except MissingExtraError as error:
         sys.stderr.write(f"{error}\n")
         context.exit(USAGE)
     log = configure(_STDERR, log_format=log_format, quiet=quiet)
     try:
+        if replay is not None:
+            seed = Session.load(replay).seed
         worlds = DEFAULT_WORLD if world is None else World.load(world)
         if webhook is not None:
             endpoint = Endpoint(url=webhook, secret=webhook_secret)
@@ -203,6 +214,7 @@ def emulator(
             signals,
             import_,
             export_on_exit,
+            replay,
         )
     except (OSError, ValueError, sqlite3.Error) as error:
         sys.stderr.write(f"The emulator cannot start: {error}\n")
@@ -247,8 +259,15 @@ def _serve(
     signals: SimpleQueue[int],
     import_: str | None,
     export_on_exit: str | None,
+    replay: str | None,
 ) -> None:
     with emulator as kraty:
+        if replay is not None:
+            for each in kraty.replay(replay):
+                sys.stderr.write(
+                    f"Request {each.number} of {replay} was answered in another way:"
+                    f" {each.replayed}, not {each.recorded}\n"
+                )
         if import_ is not None:
             kraty.load(import_)
         # Python has no `sys.stdout` where the parent has closed the descriptor.

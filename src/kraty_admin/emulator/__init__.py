@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ._game_client import GameClient
     from ._platform import SeenRequest
     from ._server import Emulator
+    from ._session import Difference
     from ._state import Delivery, DeliveryAttempt, LedgerEntry
     from ._webhooks import Webhooks
     from ._world import DEFAULT_WORLD, ApiKey, Endpoint, Event, Game, Leaderboard, World
@@ -36,6 +37,7 @@ __all__ = [
     "Clock",
     "Delivery",
     "DeliveryAttempt",
+    "Difference",
     "Emulator",
     "Endpoint",
     "Event",
@@ -60,6 +62,7 @@ _HOMES = {
     "Clock": "_clock",
     "Delivery": "_state",
     "DeliveryAttempt": "_state",
+    "Difference": "_session",
     "Emulator": "_server",
     "Endpoint": "_world",
     "Event": "_world",

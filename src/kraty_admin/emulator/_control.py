@@ -21,7 +21,8 @@ from ._errors import EmulatedError
 from ._faults import Chaos, Fault
 from ._game_client import GameClient
 from ._pages import PAGE
-from ._platform import Answer, Platform
+from ._platform import Answer, Platform, Request
+from ._session import Difference, Session
 from ._snapshots import Snapshot
 from ._state import LedgerEntry
 from ._structure import parse_json, structure
@@ -66,6 +67,8 @@ class Controls:
     """The initial rate limit of each key."""
     snapshots: dict[str, Snapshot] = attrs.field(factory=dict[str, Snapshot])
     """The snapshots by name. They survive a reset."""
+    began_empty: list[bool] = attrs.field(factory=lambda: [True])
+    """Whether the state was empty before the first request that is kept."""
 
     def ledger(
         self, after: int, limit: int, external_player_id: str | None = None
@@ -84,6 +87,7 @@ class Controls:
         self.platform.reset()
         self.platform.requests_per_minute = self.requests_per_minute
         self.webhooks.reset()
+        self.began_empty[:] = [True]
         self.changes.tell("reset")
 
     # The next three also belong in the server's thread, so that they see whole calls only.
@@ -96,7 +100,57 @@ class Controls:
         """Reset to the initial state, but with the state of a snapshot."""
         self.reset()
         snapshot.apply(self.platform.state, self.clock, self.ids)
+        self.began_empty[:] = [False]
         self.webhooks.wake()
+
+    def session(self) -> Session:
+        """Return the requests so far.
+
+        Raises:
+            ValueError: They cannot be replayed; the message says why.
+        """
+        if self.ids is None:
+            raise ValueError("a session needs an emulator with a seed: Emulator(seed=...)")
+        if self.began_empty != [True]:
+            raise ValueError("the session began with a state that is not empty")
+        return Session.of(self.platform.seen(), self.ids.seed)
+
+    def replay_session(self, session: Session) -> list[Difference]:
+        """Reset, and do the requests of a session again, with their times and faults.
+
+        Raises:
+            ValueError: The seed or the keys do not fit.
+        """
+        if self.ids is None or self.ids.seed != session.seed:
+            raise ValueError(f"the session needs an emulator with its seed, {session.seed}")
+        tokens = [each.authorization(self.world) for each in session.requests]
+        self.reset()
+        differences: list[Difference] = []
+        for number, each in enumerate(session.requests, 1):
+            self.clock.set(each.at)
+            self.platform.requests_per_minute = each.requests_per_minute
+            request = Request(
+                method=each.method,
+                path=each.path.encode(),
+                query=each.query,
+                authorization=tokens[number - 1],
+                body=each.raw_body(),
+            )
+            found = attrs.evolve(self.platform.find(request), fault=each.fault)
+            self.platform.perform(found)
+            seen = self.platform.seen()[-1]
+            replayed = f"{seen.status} {seen.answer.decode(errors='surrogateescape')}"
+            recorded = f"{each.status} {each.answer}"
+            if recorded != replayed:
+                differences.append(
+                    Difference(
+                        number=number,
+                        operation=each.operation,
+                        recorded=recorded,
+                        replayed=replayed,
+                    )
+                )
+        return differences
 
     def restore(self, name: str) -> None:
         """Apply the snapshot with this name.

@@ -135,6 +135,12 @@ class SeenRequest:
     """The HTTP method."""
     path: str
     """The path as it was sent, still escaped."""
+    query: str
+    """The query as it was sent, without the question mark."""
+    key_id: str | None
+    """The id of its API key; empty for an unknown key, `None` without an Authorization header."""
+    requests_per_minute: int
+    """The rate limit of its key when it arrived."""
     body: bytes
     """The body as it was sent."""
     operation: str | None
@@ -225,12 +231,17 @@ class Platform:
 
     def receive(self, request: Request) -> Received:
         """Find the operation of a request, and draw its fault."""
+        found = self.find(request)
+        return attrs.evolve(found, fault=self.faults.draw(found.name))
+
+    def find(self, request: Request) -> Received:
+        """Find the operation of a request, without a fault."""
         try:
             target: Target = self._contract.find(request.method, request.path)
         except EmulatedError as error:
             target = error
         name = None if isinstance(target, EmulatedError) else target[0].name
-        return Received(request=request, target=target, name=name, fault=self.faults.draw(name))
+        return Received(request=request, target=target, name=name, fault=None)
 
     def perform(self, received: Received) -> Answer:
         """Do what a request asks for, unless a fault prevents it, and answer it."""
@@ -254,8 +265,9 @@ class Platform:
             answer = _mishandled(answer, fault)
         if work.effect in ("rejected", "prevented"):
             work = work._replace(idempotency_key=_idempotency_key(request.body))
+        key_id = None if not request.authorization else "" if key is None else key.id
         with self._lock:
-            self._see(received, answer, work, now, headers["X-Request-Id"])
+            self._see(received, answer, work, now, headers["X-Request-Id"], key_id)
         self._on_request()
         if _logger.isEnabledFor(logging.INFO):
             _log(received, answer)
@@ -283,6 +295,7 @@ class Platform:
         work: Work,
         now: float,
         request_id: str,
+        key_id: str | None,
     ) -> None:
         """Keep a request, and no more of the old ones than fit."""
         request, fault, key = received.request, received.fault, work.idempotency_key
@@ -299,6 +312,9 @@ class Platform:
                 request_id=request_id,
                 method=request.method,
                 path=path,
+                query=request.query,
+                key_id=key_id,
+                requests_per_minute=self._budget,
                 body=request.body,
                 operation=received.name,
                 fault=fault,

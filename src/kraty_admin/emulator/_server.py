@@ -31,6 +31,7 @@ from ._faults import Faults
 from ._game_client import GameClient
 from ._pages import pages
 from ._platform import Platform, SeenRequest
+from ._session import Difference, Session
 from ._snapshots import Snapshot
 from ._state import Delivery, Kind, LedgerEntry, State
 from ._webhooks import BACKOFF, Webhooks
@@ -174,6 +175,7 @@ class Emulator:
                 game_id=game_id,
                 requests_per_minute=self._requests_per_minute,
             )
+            controls.began_empty[:] = [state.is_empty]
             self._running = _Running(controls, self._host, self._port, self._allowed_hosts)
         except BaseException:
             state.close()
@@ -405,6 +407,40 @@ class Emulator:
         """
         saved = Snapshot.load(os.fspath(path))
         self._serving().do(functools.partial(self._serving().controls.apply, saved))
+
+    def save_session(self, path: str | os.PathLike[str]) -> None:
+        """Write all requests so far, with their times, faults and answers, to a file for `replay`.
+
+        The file has no API keys, but the bodies as they were sent. Changes that were made
+        otherwise than by requests, such as those of the game client, are not part of it.
+
+        Raises:
+            OSError: The file cannot be written.
+            ValueError: The emulator has no seed, began with a state that is not empty, or has
+                answered so many requests that it no longer keeps the first.
+        """
+        running = self._serving()
+        running.do(running.controls.session).save(os.fspath(path), self._world)
+
+    def replay(self, path: str | os.PathLike[str]) -> list[Difference]:
+        """Reset, and do the requests of a saved session again, at their times, with their faults.
+
+        Nothing is sent or waited for: a call whose answer a fault lost is done, and one that a
+        fault prevented is not. Afterwards ledger, requests and deliveries are those of the
+        session, and the clock stands at the time of its last request.
+
+        Args:
+            path: A file from `save_session`. This emulator needs its seed and its world.
+
+        Returns:
+            The requests that were answered in another way than then; none if all is as it was.
+
+        Raises:
+            OSError: The file cannot be read.
+            ValueError: It is not a session, or needs another seed or another world.
+        """
+        running, session = self._serving(), Session.load(os.fspath(path))
+        return running.do(functools.partial(running.controls.replay_session, session))
 
     def _tell_settings(self) -> None:
         self._changes.tell("settings")

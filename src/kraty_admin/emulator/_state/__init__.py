@@ -77,6 +77,11 @@ class State:
         """Commit a block as a whole, or undo it if it raises."""
         return self.database.transaction()
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no call has changed anything: each change needs a player."""
+        return self.database.one("SELECT 1 FROM players LIMIT 1") is None
+
     def reset(self) -> None:
         """Delete everything."""
         self.database.reset()

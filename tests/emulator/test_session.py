@@ -1,0 +1,104 @@
+"""Sessions: saved to a file, and done again."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from kraty_admin import KratyServerError, RetryConfig
+from kraty_admin.emulator import Clock, Emulator, Fault
+
+
+def play(kraty: Emulator) -> None:
+    """Make calls of many kinds: lost, prevented, refused, late, with ids in their paths."""
+    client = kraty.client(retry=RetryConfig(initial_delay=0))
+    kraty.faults.add(Fault("drop"), Fault("reset", when="before"), operation="wallet.credit")
+    client.wallet.credit("p", "gold", amount=5, idempotency_key="r1")
+    entries = [{"type": "currency", "currencyKey": "gold", "amount": 1}]
+    grant = client.grants.create("p/é", idempotency_key="g1", entries=entries)
+    client.grants.ack("p/é", grant.id)
+    kraty.clock.advance(timedelta(hours=25))
+    client.wallet.credit("p", "gold", amount=5, idempotency_key="r1")
+    with pytest.raises(KratyServerError):
+        client.wallet.debit("p", "gold", amount=500)
+    kraty.requests_per_minute = 1
+    url = f"{kraty.base_url}/server/v1/players/p/wallet/gold/credit"
+    for headers in ({}, {"Authorization": "Bearer nobody"}):
+        httpx.post(url, json={"amount": 1}, headers=headers, trust_env=False)
+    headers = {"Authorization": f"Bearer {kraty.api_key}", "Content-Type": "application/json"}
+    for body in (b"\xff", json.dumps({"amount": kraty.api_key}).encode()):
+        httpx.post(url, content=body, headers=headers, trust_env=False)
+    httpx.get(f"{kraty.base_url}/server/v1/ping?a=1", headers=headers, trust_env=False)
+
+
+def test_a_session_is_the_same_on_another_machine(tmp_path: Path) -> None:
+    """Ledger, requests, answers, faults and the clock are as they were; no key is saved."""
+    path = tmp_path / "session.jsonl"
+    with Emulator(seed=7, clock=Clock()) as kraty:
+        play(kraty)
+        kraty.save_session(path)
+        ledger, requests = kraty.ledger, kraty.requests
+    assert "not-a-secret" not in path.read_text()
+    with Emulator(seed=7) as other:
+        other.client().wallet.credit("q", "gold", amount=1)
+        assert [] == other.replay(path)
+        assert (ledger, 11) == (
+            other.ledger,
+            other.balance("p", "gold") + other.balance("p/é", "gold"),
+        )
+        shown = [(each.request_id, each.fault, each.status, each.effect) for each in requests]
+        assert shown == [
+            (each.request_id, each.fault, each.status, each.effect) for each in other.requests
+        ]
+        assert requests[-1].at == other.clock.now
+
+
+def test_another_answer_is_a_difference(tmp_path: Path) -> None:
+    """It is reported with its number, its operation and both answers."""
+    path = tmp_path / "session.jsonl"
+    with Emulator(seed=7) as kraty:
+        kraty.client().wallet.credit("p", "gold", amount=5)
+        kraty.client().health.ping()
+        kraty.save_session(path)
+        path.write_text(path.read_text().replace('\\"balance\\":5', '\\"balance\\":6'))
+        (difference,) = kraty.replay(path)
+    assert (1, "wallet.credit") == (difference.number, difference.operation)
+    assert '"balance":6' in difference.recorded
+    assert '"balance":5' in difference.replayed
+
+
+def test_sessions_that_cannot_be_replayed(tmp_path: Path) -> None:
+    """What would give other answers is refused, with what would be right."""
+    path = tmp_path / "session.jsonl"
+    with Emulator() as kraty, pytest.raises(ValueError, match="an emulator with a seed"):
+        kraty.save_session(path)
+    with Emulator(seed=7) as kraty:
+        kraty.snapshot("empty")
+        kraty.restore("empty")
+        with pytest.raises(ValueError, match="not empty"):
+            kraty.save_session(path)
+        kraty.reset()
+        kraty.client().health.ping()
+        kraty.save_session(path)
+    with Emulator(seed=8) as kraty:
+        with pytest.raises(ValueError, match="with its seed, 7"):
+            kraty.replay(path)
+        for text in ("", "{}", "[]", "x"):
+            path.write_text(text)
+            with pytest.raises(ValueError, match=r"session\.jsonl is not a session: "):
+                kraty.replay(path)
+
+
+def test_only_whole_sessions_are_saved(tmp_path: Path) -> None:
+    """When the first requests are no longer kept, there is no session."""
+    with Emulator(seed=7) as kraty:
+        headers = {"Authorization": f"Bearer {kraty.api_key}"}
+        with httpx.Client(base_url=kraty.base_url, headers=headers, trust_env=False) as http:
+            for _ in range(1001):
+                http.get("/server/v1/ping")
+        with pytest.raises(ValueError, match="only the last 1000 are kept"):
+            kraty.save_session(tmp_path / "session.jsonl")
