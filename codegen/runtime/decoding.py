@@ -111,9 +111,37 @@ def as_field(key: str, decode: Callable[[Any], T]) -> Callable[[Any], T]:
     def decode_field(value: Any) -> T:
         if not is_object(value) or value.get(key) is None:
             raise ValueError(f"{key!r} is missing")
-        return decode(value[key])
+        return _decoded(value[key], decode)
 
     return decode_field
+
+
+_WORDS: Mapping[type, str] = {list: "a list", str: "text", float: "a number", bool: "a boolean"}
+
+
+def as_answer(kind: type, decode: Callable[[Any], T]) -> Callable[[Any], T]:
+    """Decode an answer that is no object.
+
+    Args:
+        kind: What it must be: `list`, `str`, `float` for any number, or `bool`.
+        decode: Decodes it.
+    """
+
+    def decode_answer(value: Any) -> T:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not (is_number if kind is float else isinstance(value, kind)):
+            raise ValueError(f"it is not {_WORDS[kind]}")
+        return _decoded(value, decode)
+
+    return decode_answer
+
+
+def _decoded(value: Any, decode: Callable[[Any], T]) -> T:
+    # A result that cannot be read is always a ValueError, which the client turns into its own.
+    try:
+        return decode(value)
+    except (TypeError, OverflowError) as error:
+        raise ValueError(str(error)) from None
 
 
 def as_map(decode: Callable[[Any], T]) -> Callable[[Any], dict[str, T]]:

@@ -51,6 +51,11 @@ class ResourceView:
     has_imports: bool
     has_writes: bool
 
+    @property
+    def methods(self) -> list[str]:
+        """The names of its methods."""
+        return [name for each in self.operations for name in each.methods]
+
 
 @attrs.frozen
 class PackageView:
@@ -161,9 +166,7 @@ def _package(
     payloads: list[Value],
     schemas: Schemas,
 ) -> PackageView:
-    results = [
-        Value(Object(each.result.model)) for each in read if each.result and each.result.is_object
-    ]
+    results = [value for each in read if each.result for value in each.result.roots]
     sent = [each.value for operation in read for each in operation.inputs]
     models, result_enums = reachable([*results, *payloads], schemas, sent=False)
     dicts, sent_enums = reachable(sent, schemas, sent=True)

@@ -97,7 +97,9 @@ class OperationView:
     result: str
     """The annotation of the result."""
     decode: str
-    """The expression that makes the result from the JSON object."""
+    """The expression that makes the result from the JSON value."""
+    is_object: bool
+    """Whether that value is an object."""
     result_doc: str
     errors_doc: str
     enveloped: bool
@@ -145,8 +147,17 @@ class Result:
     is_object: bool = True
     """Whether the model is an object of the contract; `Model` is not."""
     annotation: str = ""
-    """The annotation and decoder of the one field that is wanted of it, if only one is."""
+    """The annotation and decoder of what is no object, or of the one field that is wanted."""
     decode: str = ""
+    plain: Value | None = None
+    """What it is, if it is no object."""
+
+    @property
+    def roots(self) -> list[Value]:
+        """What has to be generated for it."""
+        if self.plain is not None:
+            return [self.plain]
+        return [Value(Object(self.model))] if self.is_object else []
 
 
 @attrs.define
@@ -168,9 +179,8 @@ class Operation:
         found = reachable(sent, schemas, sent=True)[0]
         if self.body is not None:
             found.add(self.body.name)
-        if self.result is not None and self.result.is_object:
-            answered = [Value(Object(self.result.model))]
-            found |= reachable(answered, schemas, sent=False)[0]
+        if self.result is not None:
+            found |= reachable(self.result.roots, schemas, sent=False)[0]
         return found
 
 
@@ -453,6 +463,12 @@ def _result(raw: RawOperation, name: str, schemas: Schemas) -> Result:
     if found is None:
         doc = "`Model`: empty, with the details of the call in `http`."
         return Result("Model", doc, may_be_empty=True, is_object=False)
+    if found.plain is not None and (may_be_empty or raw.method in WRITES):
+        raise raw.node.refuse(
+            "a success that is not an object is not supported for writes, whose results an "
+            "outbox keeps, nor beside one without a body",
+            "Wrap it in an object.",
+        )
     return attrs.evolve(found, may_be_empty=may_be_empty)
 
 
@@ -480,7 +496,41 @@ def _read_result(response: Node, name: str, schemas: Schemas) -> Result:
     if isinstance(value.kind, Entries):
         doc = f"`Model`: {value.doc or 'An object.'}"
         return Result("Model", doc, enveloped, is_object=False)
-    raise schema.refuse("a success that is not an object is not supported", "Wrap it in an object.")
+    kind = _json_kind(value)
+    if kind is None or value.nullable:
+        raise schema.refuse(
+            "a success of several kinds, or that may be null, is not supported",
+            "Wrap it in an object.",
+        )
+    annotation, decoder = answer(value, schemas, models="_models.", module="_decoding")
+    return Result(
+        annotation,
+        value.doc or "The answer.",
+        enveloped,
+        is_object=False,
+        annotation=annotation,
+        decode=f"_decoding.as_answer({kind}, {decoder})",
+        plain=value,
+    )
+
+
+def _json_kind(value: Value) -> str | None:
+    """Return the first argument of `decoding.as_answer`; `None` if the value has several kinds."""
+    match value.kind:
+        case Items():
+            return "list"
+        case Text():
+            return "str"
+        case Number():
+            return "float"
+        case Flag():
+            return "bool"
+        case Choice(kind="int"):
+            return "float"
+        case Choice(kind="str" | "float" | "bool" as kind):
+            return kind
+        case _:
+            return None
 
 
 def _view(operation: Operation, result: Result, surface: Surface) -> OperationView:
@@ -514,6 +564,7 @@ def _view(operation: Operation, result: Result, surface: Surface) -> OperationVi
         alias=row.alias,
         result=result.annotation or f"_models.{result.model}",
         decode=result.decode or f"_models.{result.model}",
+        is_object=result.plain is None,
         result_doc=result.doc,
         errors_doc="The server rejected the call or failed. "
         + " ".join(f"{s}: {a.get('description')}" for s, a in answers if not s.startswith("2")),

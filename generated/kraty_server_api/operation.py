@@ -57,7 +57,8 @@ class Operation(Generic[T]):
         method: str,
         path: str,
         body: dict[str, Any] | None,
-        result: Callable[[dict[str, Any]], T],
+        result: Callable[[Any], T],
+        is_object: bool = True,
         enveloped: bool = True,
         replayed: Callable[[int, Mapping[str, Any]], bool | None] = replayed_unknown,
         timeout: float | None = None,
@@ -74,7 +75,9 @@ class Operation(Generic[T]):
         self.body = body
         """The JSON body in the contract's order; `None` for no body."""
         self.result = result
-        """Makes the result from the JSON object."""
+        """Makes the result from the JSON value."""
+        self.is_object = is_object
+        """Whether that value is an object; if not, `result` checks what it is."""
         self.enveloped = enveloped
         """Whether the result is wrapped as `{"data": ...}`."""
         self.replayed = replayed

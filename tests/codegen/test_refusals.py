@@ -12,6 +12,7 @@ from documents import (
     OBJECT,
     TEXT,
     Node,
+    answering,
     build,
     causes,
     contract,
@@ -256,9 +257,19 @@ REFUSED: dict[str, tuple[Node, list[str]]] = {
         contract({"/t": {"get": operation(responses={"default": json_body(OBJECT)})}}),
         [f"{GET}: no success is documented. Document a 2xx response."],
     ),
-    "success that is a list": (
-        reading({"type": "array", "items": TEXT}),
-        [f"{ANSWER}: a success that is not an object is not supported. Wrap it in an object."],
+    "success of several kinds": (
+        reading({"type": ["string", "integer"]}),
+        [
+            f"{ANSWER}: a success of several kinds, or that may be null, is not supported. "
+            "Wrap it in an object."
+        ],
+    ),
+    "success of a write that is a list": (
+        contract({"/t": {"post": operation(**answering({"type": "array", "items": TEXT}))}}),
+        [
+            f"{POST}: a success that is not an object is not supported for writes, whose results "
+            "an outbox keeps, nor beside one without a body. Wrap it in an object."
+        ],
     ),
     "success that is a file": (
         contract({"/t": {"get": operation(responses={"200": json_body(TEXT, "text/csv")})}}),

@@ -17,7 +17,7 @@ from golden_api.resources import AsyncResources, Resources
 from golden_api.resources.odd_bodies import OddBodies
 from golden_api.resources.things import Things
 
-from kraty_admin import KratyAdmin
+from kraty_admin import KratyAdmin, KratyResponseError, RetryConfig
 from kraty_server_api import checks
 from kraty_server_api.imports import ImportOptions, ImportReport
 from kraty_server_api.operation import Operation
@@ -420,6 +420,44 @@ def test_a_documented_answer_without_a_body_is_a_success() -> None:
             result: models.Model = kraty._call(call)  # pyright: ignore[reportPrivateUsage]  # no method of the client makes this call
             assert ({}, 204, 1) == (result, result.http.status, result.http.attempts)
     assert 2 == len(server.seen)
+
+
+@pytest.mark.parametrize(
+    ("call", "answer", "expected"),
+    [
+        (first.list_pets(), [{"kind": "cat", "lives": 9}], [models.Cat(kind="cat", lives=9)]),
+        (first.list_days(), {"data": ["2026-06-08", None]}, [date(2026, 6, 8), None]),
+        (first.count_pets(), 3, 3),
+        (first.get_colour(), "violet", "violet"),
+        (first.get_flag(), False, False),
+        (first.list_pets(), {"kind": "cat"}, "it is not a list"),
+        (first.list_days(), ["2026-06-08"], "it is not a list"),
+        (first.list_days(), {"data": [7]}, "expected an RFC 3339 time, not int"),
+        (first.count_pets(), True, "it is not a number"),
+        (first.get_colour(), None, "it is not text"),
+        (first.get_flag(), 0, "it is not a boolean"),
+    ],
+    ids=[
+        *("list", "envelope", "number", "text", "false"),
+        *("object", "no envelope", "no date", "true", "null", "0"),
+    ],
+)
+def test_a_result_may_be_a_list_or_a_scalar(
+    call: Operation[Any], answer: object, expected: object
+) -> None:
+    """It is what the contract says, or the answer is not a result."""
+    with (
+        serving(lambda _: response(200, answer)) as server,
+        KratyAdmin(
+            api_key="key.secret", base_url=server.url, retry=RetryConfig(attempts=1)
+        ) as kraty,
+    ):
+        if isinstance(expected, str) and " " in expected:
+            with pytest.raises(KratyResponseError, match=str(expected)):
+                kraty._call(call)  # pyright: ignore[reportPrivateUsage]  # no method of the client makes this call
+        else:
+            result = kraty._call(call)  # pyright: ignore[reportPrivateUsage]  # no method of the client makes this call
+            assert (expected, type(expected)) == (result, type(result))
 
 
 def test_operations_say_what_the_surface_says() -> None:

@@ -338,10 +338,10 @@ class Exchange(Generic[T]):
         payload: object = {} if is_empty else json.loads(reply.body)
         if operation.enveloped and not is_empty:
             payload = payload.get("data") if is_object(payload) else None
-        if not is_object(payload):
+        if operation.is_object and not is_object(payload):
             raise ValueError("it is not an object")
         result = operation.result(payload)
-        if isinstance(result, Model):
+        if isinstance(result, Model) and is_object(payload):
             replayed = operation.replayed(reply.status, payload)
             if replayed and self._ambiguous:
                 # The call that was replayed may have been our own earlier attempt.

@@ -252,6 +252,91 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
         key_lifetime=None,
     ),
     CommandRow(
+        operation="things.list",
+        path=(
+            "things",
+            "list",
+        ),
+        group="more",
+        confirm="never",
+        help=(
+            ("Do listPets."),
+            ("It."),
+        ),
+        examples=(),
+        arguments=(),
+        writes=False,
+        key_lifetime=None,
+    ),
+    CommandRow(
+        operation="things.days",
+        path=(
+            "things",
+            "days",
+        ),
+        group="more",
+        confirm="never",
+        help=(
+            ("Do listDays."),
+            ("It."),
+        ),
+        examples=(),
+        arguments=(),
+        writes=False,
+        key_lifetime=None,
+    ),
+    CommandRow(
+        operation="things.count",
+        path=(
+            "things",
+            "count",
+        ),
+        group="more",
+        confirm="never",
+        help=(
+            ("Do countPets."),
+            ("It."),
+        ),
+        examples=(),
+        arguments=(),
+        writes=False,
+        key_lifetime=None,
+    ),
+    CommandRow(
+        operation="things.colour",
+        path=(
+            "things",
+            "colour",
+        ),
+        group="more",
+        confirm="never",
+        help=(
+            ("Do getColour."),
+            ("It."),
+        ),
+        examples=(),
+        arguments=(),
+        writes=False,
+        key_lifetime=None,
+    ),
+    CommandRow(
+        operation="things.flag",
+        path=(
+            "things",
+            "flag",
+        ),
+        group="more",
+        confirm="never",
+        help=(
+            ("Do getFlag."),
+            ("It."),
+        ),
+        examples=(),
+        arguments=(),
+        writes=False,
+        key_lifetime=None,
+    ),
+    CommandRow(
         operation="odd_bodies.put",
         path=(
             "odd-bodies",

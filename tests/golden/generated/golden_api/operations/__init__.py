@@ -22,5 +22,10 @@ NAMES: Final[Mapping[str, str]] = {
     "setLabels": "odd_bodies.set_labels",
     "dropLabels": "odd_bodies.drop_labels",
     "changeLabels": "odd_bodies.change_labels",
+    "listPets": "things.list",
+    "listDays": "things.days",
+    "countPets": "things.count",
+    "getColour": "things.colour",
+    "getFlag": "things.flag",
 }
 """The SDK's name of each operation of the contract, as in `RequestInfo.operation`."""

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Any, Literal
 
 from kraty_server_api import checks as _checks
@@ -29,6 +30,11 @@ __all__ = [
     "set_labels",
     "drop_labels",
     "change_labels",
+    "list_pets",
+    "list_days",
+    "count_pets",
+    "get_colour",
+    "get_flag",
 ]
 
 
@@ -273,4 +279,73 @@ def change_labels(
         enveloped=False,
         may_be_empty=True,
         key_lifetime=_lifetimes.DAY,
+    )
+
+
+def list_pets() -> Operation[list[_models.Cat]]:
+    """Do listPets."""
+    _path = "/pets"
+    return Operation(
+        name="things.list",
+        method="GET",
+        path=_path,
+        body=None,
+        result=_decoding.as_answer(list, _decoding.as_list(_decoding.as_model(_models.Cat))),
+        is_object=False,
+        enveloped=False,
+    )
+
+
+def list_days() -> Operation[list[date]]:
+    """Do listDays."""
+    _path = "/days"
+    return Operation(
+        name="things.days",
+        method="GET",
+        path=_path,
+        body=None,
+        result=_decoding.as_answer(list, _decoding.as_list(_decoding.as_date)),
+        is_object=False,
+    )
+
+
+def count_pets() -> Operation[int]:
+    """Do countPets."""
+    _path = "/count"
+    return Operation(
+        name="things.count",
+        method="GET",
+        path=_path,
+        body=None,
+        result=_decoding.as_answer(float, _decoding.as_int),
+        is_object=False,
+        enveloped=False,
+    )
+
+
+def get_colour() -> Operation[_models.Colour | str]:
+    """Do getColour."""
+    _path = "/colour"
+    return Operation(
+        name="things.colour",
+        method="GET",
+        path=_path,
+        body=None,
+        result=_decoding.as_answer(str, _decoding.as_str),
+        is_object=False,
+        enveloped=False,
+    )
+
+
+def get_flag() -> Operation[bool]:
+    """Do getFlag."""
+    _path = "/flag"
+    return Operation(
+        name="things.flag",
+        method="GET",
+        path=_path,
+        body=None,
+        result=_decoding.as_answer(bool, _decoding.as_bool),
+        is_object=False,
+        enveloped=False,
     )

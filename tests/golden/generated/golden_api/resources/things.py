@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Any
 
 from kraty_server_api.deprecation import deprecated as _deprecated
@@ -140,7 +142,7 @@ class Things:
         board: str,
         *,
         season: int | None = None,
-    ) -> list[_models.Score]:
+    ) -> builtins.list[_models.Score]:
         """List scores.
 
 
@@ -223,6 +225,101 @@ class Things:
                 plain=plain,
             )
         )
+
+    def list(
+        self,
+    ) -> builtins.list[_models.Cat]:
+        """Do listPets.
+
+        It.
+
+        Returns:
+            The answer.
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed.
+            KratyNetworkError: No complete answer arrived.
+
+        Source: `listPets`, `GET /pets`.
+        """
+        return self._call(_first.list_pets())
+
+    def days(
+        self,
+    ) -> builtins.list[date]:
+        """Do listDays.
+
+        It.
+
+        Returns:
+            The answer.
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed.
+            KratyNetworkError: No complete answer arrived.
+
+        Source: `listDays`, `GET /days`.
+        """
+        return self._call(_first.list_days())
+
+    def count(
+        self,
+    ) -> int:
+        """Do countPets.
+
+        It.
+
+        Returns:
+            How many.
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed.
+            KratyNetworkError: No complete answer arrived.
+
+        Source: `countPets`, `GET /count`.
+        """
+        return self._call(_first.count_pets())
+
+    def colour(
+        self,
+    ) -> _models.Colour | str:
+        """Do getColour.
+
+        It.
+
+        Returns:
+            A colour.
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed.
+            KratyNetworkError: No complete answer arrived.
+
+        Source: `getColour`, `GET /colour`.
+        """
+        return self._call(_first.get_colour())
+
+    def flag(
+        self,
+    ) -> bool:
+        """Do getFlag.
+
+        It.
+
+        Returns:
+            The answer.
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed.
+            KratyNetworkError: No complete answer arrived.
+
+        Source: `getFlag`, `GET /flag`.
+        """
+        return self._call(_first.get_flag())
 
 
 class AsyncThings:
@@ -344,7 +441,7 @@ class AsyncThings:
         board: str,
         *,
         season: int | None = None,
-    ) -> list[_models.Score]:
+    ) -> builtins.list[_models.Score]:
         """List scores.
 
 
@@ -427,3 +524,98 @@ class AsyncThings:
                 plain=plain,
             )
         )
+
+    async def list(
+        self,
+    ) -> builtins.list[_models.Cat]:
+        """Do listPets.
+
+        It.
+
+        Returns:
+            The answer.
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed.
+            KratyNetworkError: No complete answer arrived.
+
+        Source: `listPets`, `GET /pets`.
+        """
+        return await self._call(_first.list_pets())
+
+    async def days(
+        self,
+    ) -> builtins.list[date]:
+        """Do listDays.
+
+        It.
+
+        Returns:
+            The answer.
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed.
+            KratyNetworkError: No complete answer arrived.
+
+        Source: `listDays`, `GET /days`.
+        """
+        return await self._call(_first.list_days())
+
+    async def count(
+        self,
+    ) -> int:
+        """Do countPets.
+
+        It.
+
+        Returns:
+            How many.
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed.
+            KratyNetworkError: No complete answer arrived.
+
+        Source: `countPets`, `GET /count`.
+        """
+        return await self._call(_first.count_pets())
+
+    async def colour(
+        self,
+    ) -> _models.Colour | str:
+        """Do getColour.
+
+        It.
+
+        Returns:
+            A colour.
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed.
+            KratyNetworkError: No complete answer arrived.
+
+        Source: `getColour`, `GET /colour`.
+        """
+        return await self._call(_first.get_colour())
+
+    async def flag(
+        self,
+    ) -> bool:
+        """Do getFlag.
+
+        It.
+
+        Returns:
+            The answer.
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed.
+            KratyNetworkError: No complete answer arrived.
+
+        Source: `getFlag`, `GET /flag`.
+        """
+        return await self._call(_first.get_flag())
