@@ -394,6 +394,36 @@ def test_an_inline_payload_of_a_webhook_has_a_model() -> None:
     assert ("WPayload", ["a"]) == (model.name, [field.name for field in model.fields])
 
 
+@pytest.mark.parametrize("first", ["multipart/form-data", "application/x-www-form-urlencoded"])
+def test_the_fields_of_a_body_are_those_of_its_json(first: str) -> None:
+    """Another media type before application/json changes nothing."""
+    content = {
+        first: {"schema": fields(a=TEXT)},
+        "application/json": {"schema": fields(a=TEXT, j=TEXT)},
+    }
+    document = contract({"/t": {"post": operation(requestBody={"content": content})}})
+    (view,) = build(document).operations
+    assert ["a", "j"] == [argument.name for argument in view.arguments]
+
+
+def test_vendor_media_types_are_refused() -> None:
+    """A request and an answer in a vendor's JSON are named; beside application/json they pass."""
+    vendor = "application/vnd.x+json"
+    body, answer = json_body(OBJECT, vendor), json_body(OBJECT, vendor)
+    document = contract({"/t": {"post": operation(requestBody=body, responses={"200": answer})}})
+    fix = f"of {vendor} is not supported. Offer application/json as well."
+    expected = [f"{POST}/requestBody: a body {fix}", f"{POST}/responses/200: a success {fix}"]
+    assert expected == causes(document)
+    for each in (body, answer):
+        each["content"]["application/json"] = {"schema": OBJECT}
+    assert [] == causes(document)
+
+
+def test_a_contract_need_not_list_error_codes() -> None:
+    """Without the schema `ErrorCode` there are no codes, and it is no mistake."""
+    assert [] == build(reading(OBJECT)).error_codes
+
+
 def test_names_of_imports_are_left_alone() -> None:
     """A schema or argument with the name of an import gets an underscore."""
     names = ("Model", "Any", "Literal", "Mapping")
