@@ -158,7 +158,7 @@ def requests(state: State, limit: int, url: str | None) -> None:
     "ledger",
     cls=Command,
     section="local",
-    examples=["kraty-admin emulator ledger"],
+    examples=["kraty-admin emulator ledger --player player_42"],
 )
 @click.option("--player", metavar="ID", help="Show the entries of this player only.")
 @_limit_option
@@ -180,7 +180,11 @@ def ledger(state: State, player: str | None, limit: int, url: str | None) -> Non
     "faults",
     cls=Command,
     section="local",
-    examples=["kraty-admin emulator faults"],
+    examples=[
+        "kraty-admin emulator faults",
+        "kraty-admin emulator faults drop --operation wallet.credit",
+        "kraty-admin emulator faults --clear",
+    ],
 )
 @click.argument("kind", required=False, metavar="[KIND]")
 @click.option("--operation", metavar="NAME", help="Which calls, such as wallet.credit.")
