@@ -122,6 +122,9 @@ class TestAttempts:
         with pytest.raises(KratyServerError) as refused:
             report("p", "quick_brawl", attempt_id, mode="increment", metric_value=1e308)
         assert "validation_failed" == refused.value.code
+        with pytest.raises(KratyServerError) as refused:
+            report("p", "quick_brawl", attempt_id, mode="set", metrics={"a": 1e308, "b": 1e308})
+        assert "validation_failed" == refused.value.code
         assert math.isfinite(client.events.finish("p", "quick_brawl", attempt_id).attempt.score)
 
     def test_merged_and_erased(self, kraty: Emulator, client: KratyAdmin) -> None:

@@ -35,8 +35,9 @@ def report_progress(call: Call, context: Context) -> Outcome:
     for name, value in body.get("metrics", {_ONLY_METRIC: body.get("metricValue")}).items():
         before = metrics.get(name, 0) if body["mode"] == "increment" else 0
         metrics[name] = before + value
-        if not math.isfinite(metrics[name]):
-            raise invalid([{"path": name, "message": "the sum is too large"}])
+    # The score is the sum of all, and can be too large where each metric is not.
+    if not math.isfinite(sum(metrics.values())):
+        raise invalid([{"path": "metrics", "message": "the sum is too large"}])
     context.state.attempts.set_metrics(attempt.id, dump_text(metrics))
     changed = attempt._replace(metrics=dump_text(metrics))
     # The world has no milestones.
