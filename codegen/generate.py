@@ -27,8 +27,9 @@ from typing import Final
 import attrs
 import jinja2
 
+import examples
 from adopt import fetch, invalid, parse_yaml
-from document import Json, operations
+from document import Json, RefusedError, operations
 from views import PackageView, ResourceView, SurfaceError, package_view
 from views.names import snake_case
 from views.types import literal
@@ -372,6 +373,28 @@ def regenerate(layout: Layout, contract_bytes: bytes) -> int:
         return len(_files(layout.output))
 
 
+def _adopted(spec: str) -> bytes:
+    """Return another contract, with examples derived where it has none."""
+    document: Json = json.loads(fetch(spec))
+    try:
+        examples.add(document)
+    except RefusedError as error:
+        raise SurfaceError([f"{error}"]) from None
+    return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _own() -> bytes:
+    """Return the contract of this project, whose tests need its examples."""
+    contract = KRATY.contract.read_bytes()
+    try:
+        lacking = list(examples.missing(json.loads(contract)))
+    except (AttributeError, LookupError, TypeError, ValueError, RefusedError):
+        return contract  # generating it says what is wrong
+    if lacking:
+        raise SurfaceError(lacking)
+    return contract
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
@@ -389,7 +412,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"no drift: {len(_files(KRATY.output))} files match {KRATY.contract.name}")
         return 0
     try:
-        contract = fetch(options.spec) if options.spec else KRATY.contract.read_bytes()
+        contract = _adopted(options.spec) if options.spec else _own()
         count = regenerate(KRATY, contract)
         regenerate(GOLDEN, GOLDEN.contract.read_bytes())
     except SurfaceError as error:

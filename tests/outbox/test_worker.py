@@ -84,7 +84,7 @@ def test_a_purchase_is_delivered(studio: Studio) -> None:
 
 
 ROW: Final = {"externalPlayerId": "row 1", "idempotencyKey": "row"}
-CALLS: dict[str, Callable[[Box], Any]] = {
+CALLS: Final[dict[str, Callable[[Box], Any]]] = {
     "grants.create": lambda box: box.grants.create(
         "a/b",
         idempotency_key="1",
@@ -124,11 +124,13 @@ def derived(operation_id: str, name: str) -> Callable[[Box], Any]:
     return call
 
 
-CALLS |= {
-    name: derived(operation_id, name)
-    for operation_id, name in NAMES.items()
-    if name in KEY_LIFETIMES and name not in CALLS
-}
+CALLS.update(
+    {
+        name: derived(operation_id, name)
+        for operation_id, name in NAMES.items()
+        if name in KEY_LIFETIMES and name not in CALLS
+    }
+)
 GENERATED: Final = CALLS.keys() - {"grants.create", "inventory.grant"}
 """Those that name no key."""
 PLAYERS: Final = {

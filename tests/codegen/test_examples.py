@@ -1,0 +1,78 @@
+"""Examples of bodies that are derived from schemas."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any, Final
+
+import jsonschema_rs
+import pytest
+
+import examples
+from generate import KRATY
+
+CONTRACT: Final[dict[str, Any]] = json.loads(KRATY.contract.read_bytes())
+
+
+def without_examples() -> dict[str, Any]:
+    """The contract without the examples of requests and successful answers."""
+    contract = copy.deepcopy(CONTRACT)
+    for item in contract["paths"].values():
+        for operation in item.values():
+            for media in bodies(operation):
+                del media["example"]
+    return contract
+
+
+def bodies(operation: dict[str, Any]) -> list[dict[str, Any]]:
+    """The JSON bodies of an operation that need an example."""
+    holders = [operation["requestBody"]] if "requestBody" in operation else []
+    holders += [each for status, each in operation["responses"].items() if status[0] == "2"]
+    return [holder["content"]["application/json"] for holder in holders]
+
+
+def test_each_missing_example_is_named() -> None:
+    """Kraty's contract lacks none; without its examples, each body is named."""
+    assert [] == list(examples.missing(CONTRACT))
+    lines = list(examples.missing(without_examples()))
+    expected = [
+        body for item in CONTRACT["paths"].values() for op in item.values() for body in bodies(op)
+    ]
+    assert len(expected) == len(lines)
+    assert lines[0].startswith("ping (GET /ping), #/paths/~1ping/get/responses/200/content/")
+
+
+def test_a_derived_example_fits_its_schema() -> None:
+    """Each body of Kraty's contract gets an example that its schema allows."""
+    contract = without_examples()
+    examples.add(contract)
+    for item in contract["paths"].values():
+        for operation in item.values():
+            for media in bodies(operation):
+                schema = {**media["schema"], "components": contract["components"]}
+                jsonschema_rs.validator_for(schema, validate_formats=True).validate(
+                    media["example"]
+                )
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        pytest.param({"type": "string", "pattern": "^a{3}$"}, id="pattern"),
+        pytest.param({"allOf": [{"type": "object"}]}, id="allOf"),
+        pytest.param(
+            {"type": "object", "required": ["a"], "properties": {"a": {"pattern": "a"}}},
+            id="required",
+        ),
+        pytest.param({}, id="anything"),
+    ],
+)
+def test_what_cannot_be_derived_is_left_out(schema: dict[str, Any]) -> None:
+    """No example is better than a wrong one."""
+    media = {"schema": schema}
+    answer = {"200": {"description": "", "content": {"application/json": media}}}
+    contract: dict[str, Any] = {"paths": {"/a": {"get": {"responses": answer}}}}
+    examples.add(contract)
+    assert "example" not in media
+    assert 1 == len(list(examples.missing(contract)))
