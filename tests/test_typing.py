@@ -82,6 +82,8 @@ def test_every_public_symbol_has_a_type(package: str) -> None:
         for symbol in completeness["symbols"]
         if symbol["isExported"] and symbol["diagnostics"]
     }
+    # The class is one of typing_extensions, which does not describe it.
+    vague.pop("kraty_server_api.deprecation.deprecated", None)
     assert {} == vague
     assert 1 == completeness["completenessScore"]
     assert 0 == answer.returncode

@@ -104,7 +104,7 @@ class Ledger:
 
     def __init__(self, database: Database) -> None:
         self._db = database
-        self.appended = 0
+        self.appended: int = 0
         """How many entries were added, also those of transactions that were undone."""
         self._newest: int | None = None
 
