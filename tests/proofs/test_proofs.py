@@ -22,9 +22,9 @@ from .figures import Figure, table
         pytest.param(partial(kills.prove, kills=3), id="kills"),
         pytest.param(partial(crash.prove, kills=2, calls=100), id="crash"),
         pytest.param(partial(outage.prove, seconds=2, workers=50), id="outage"),
-        pytest.param(partial(shop.prove_sqlite, kills=5), id="shop on SQLite"),
+        pytest.param(partial(shop.prove_sqlite, kills=6), id="shop on SQLite"),
         pytest.param(
-            partial(shop.prove_postgresql, kills=5),
+            partial(shop.prove_postgresql, kills=6),
             id="shop on PostgreSQL",
             marks=pytest.mark.skipif(not is_installed(), reason=MISSING),
         ),
