@@ -20,6 +20,7 @@ OPTIONS: Final = (
     "help",
     "verbose",
     "json",
+    "fields",
     "yes",
     "idempotency-key",
     "first-tried-at",

@@ -387,9 +387,9 @@ class TestDryRun:
         path.write_text(path.read_text().replace("p7,gold,7", "p7,gold,seven"))
         assert main(["migrate", "wallet", "wallet.csv", "--dry-run"]) == 6
         out, err = capsys.readouterr()
-        assert "p11 " in out
+        assert "sent\tp11\t" in out
         assert "p12 " not in out
-        assert "8    amount is text" in out
+        assert "problems\t8\tamount is text" in out
         assert "29 would be sent (10 shown), 0 left out, 1 would fail (1 shown)" in err
         assert "gold: 458 in the source, 458 would be sent." in err
         assert [each.name for each in Path.cwd().iterdir()] == ["wallet.csv"]

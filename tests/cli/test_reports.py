@@ -93,7 +93,7 @@ class TestUnwritten:
         assert 7 == main([*arguments, "--json"])
         error = told(capsys)
         keys = [seen.idempotency_key for seen in player.requests if seen.idempotency_key]
-        assert (True, False) == (error["took_effect"], error["ambiguous"])
+        assert (True, True) == (error["took_effect"], error["ambiguous"])
         assert (keys[-1], 1) == (error["idempotency_key"], error["attempts"])
         assert "it took effect, but the result cannot be written" in error["message"]
         assert error["result"]
@@ -218,17 +218,35 @@ class TestSent:
         assert kraty.ledger[0].idempotency_key == error["idempotency_key"]
         assert {"code": "TypeError", "message": "a defect"} == error["cause"]
 
+    def test_a_defect_after_the_answer_to_a_read(
+        self, player: Emulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """A read whose answer cannot be shown was no mistake in the command."""
+
+        def fail(*arguments: object) -> None:
+            raise ValueError("a defect")
+
+        monkeypatch.setattr("kraty_admin.cli._output.tab_lines", fail)
+
+        assert 1 == main(["players", "get", "p"])
+        assert "Error: ValueError: a defect" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        ("attempts", "advice"), [(0, "Nothing was sent."), (1, "It had no effect.")]
+    )
     def test_an_interruption_before_the_first_attempt(
         self,
         kraty: Emulator,
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
+        attempts: int,
+        advice: str,
     ) -> None:
-        """Ctrl-C before anything was sent had no effect."""
+        """Ctrl-C before anything was sent, or after a refusal, had no effect."""
 
         def interrupted(*arguments: object, idempotency_key: str, **options: object) -> None:
             error = KeyboardInterrupt()
-            call = CallInfo(idempotency_key=idempotency_key, attempts=0, ambiguous=False)
+            call = CallInfo(idempotency_key=idempotency_key, attempts=attempts, ambiguous=False)
             vars(error)["kraty_call"] = call
             raise error
 
@@ -236,9 +254,21 @@ class TestSent:
 
         assert 130 == main([*CREDIT, "--json"])
         error = told(capsys)
-        assert (False, 0) == (error["ambiguous"], error["attempts"])
+        assert (False, attempts) == (error["ambiguous"], error["attempts"])
         assert 130 == main(CREDIT)
-        assert "Nothing was sent." in capsys.readouterr().err
+        assert advice in capsys.readouterr().err
+
+
+def test_closed_descriptors_are_no_files_of_the_user(kraty: Emulator) -> None:
+    """With standard error closed, what goes there is not written into the next opened file."""
+    Path("w.csv").write_text("externalPlayerId,economyKey,amount\np,gold,x\n")
+    program = "import os\nfrom kraty_admin.cli import main\nmain(['migrate', 'wallet', 'w.csv'])\n"
+    program += "os.write(2, b'intruder')"
+    command = ["/bin/sh", "-c", 'exec "$@" 0<&- 2>&-', "sh", sys.executable, "-c", program]
+    subprocess.run(command, capture_output=True, timeout=PATIENCE, check=True)
+
+    assert Path("w.csv.wallet.failures.jsonl").exists() or list(Path.cwd().glob("*failures*"))
+    assert not any(b"intruder" in each.read_bytes() for each in Path.cwd().iterdir())
 
 
 class TestAdvice:

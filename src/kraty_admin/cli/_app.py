@@ -34,6 +34,7 @@ __all__ = ["app", "run"]
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command; returns its exit status."""
+    _open_standard_files()
     for stream in (sys.stdout, sys.stderr):
         # A name that the terminal cannot show shall not end in a traceback.
         if isinstance(stream, io.TextIOWrapper):
@@ -58,6 +59,15 @@ _EXPECTED: Final = (
 )
 
 
+def _open_standard_files() -> None:
+    """Open what the parent has closed: the next file to be opened would pass for it."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
 def _failed(state: State, error: BaseException) -> int:
     """Say why a run failed, and return its exit status. What was sent decides."""
     if isinstance(error, OutputError) and error.reader_gone:
@@ -69,7 +79,7 @@ def _failed(state: State, error: BaseException) -> int:
         raise error
     if isinstance(error, click.UsageError) and "--json" in state.arguments:
         state.out.as_json = True  # it may have gone wrong before that option was read
-    failure = failure_of(error, state.write)
+    failure = failure_of(error, state.write, sent=state.has_sent)
     if state.effect is not None:
         failure = after_effect(failure, state.effect, state.write)
     state.out.fail(failure)

@@ -17,6 +17,7 @@ from kraty_server_api.decoding import is_array, is_object
 from ._files import write_privately
 from ._help import Group
 from ._output import to_json
+from ._profile import contents_of, profile_view
 from ._rows import Exceptions, Values, command_of, parse_json
 from ._state import INPUT, State
 
@@ -97,16 +98,6 @@ def _join_entries(values: Values) -> None:
         raise click.UsageError("there is nothing to pay out: pass --entry or --entries-file")
 
 
-def _summary(entries: Sequence[Mapping[str, Any]]) -> str:
-    """What will be paid out, for the confirmation."""
-    parts: list[str] = []
-    for entry in entries:
-        names = ("currencyKey", "itemKey", "crateItemKey")
-        key = next((entry[name] for name in names if name in entry), "?")
-        parts.append(f"{entry.get('amount', entry.get('quantity', '?'))} {key}")
-    return ", ".join(parts)
-
-
 _ENTRIES: Final = (
     click.Option(
         ["entries", "--entry"],
@@ -131,6 +122,10 @@ def _show_game(state: State, kraty: KratyAdmin, answer: Mapping[str, Any]) -> No
     state.out.result(answer)
 
 
+def _show_profile(state: State, kraty: KratyAdmin, profile: Mapping[str, Any]) -> None:
+    state.out.result(profile, profile_view)
+
+
 def _asks(template: str) -> Exceptions:
     """What is asked before a change; the template has the names of the SDK's arguments."""
     return Exceptions(question=lambda row, values: template.format(**values))
@@ -138,6 +133,7 @@ def _asks(template: str) -> Exceptions:
 
 _EXCEPTIONS: Final[Mapping[str, Exceptions]] = {
     "health.ping": Exceptions(show=_show_game),
+    "players.get": Exceptions(show=_show_profile),
     "wallet.credit": _asks("Credit {amount} {economy_key} to player {external_player_id!r}"),
     "wallet.debit": _asks("Debit {amount} {economy_key} from player {external_player_id!r}"),
     "inventory.grant": _asks(
@@ -148,7 +144,7 @@ _EXCEPTIONS: Final[Mapping[str, Exceptions]] = {
     ),
     "grants.create": Exceptions(
         question=lambda row, values: (
-            f"Grant {_summary(values['entries'])} to player {values['external_player_id']!r}"
+            f"Grant {contents_of(values)} to player {values['external_player_id']!r}"
         ),
         options={"entries": _ENTRIES},
         prepare=_join_entries,

@@ -158,12 +158,13 @@ def refusal(message: str) -> CommandError:
     return CommandError(message, code="usage", exit_status=USAGE)
 
 
-def failure_of(error: BaseException, write: Write | None) -> Failure:
+def failure_of(error: BaseException, write: Write | None, *, sent: bool = False) -> Failure:
     """Return what an error means for the one who ran the command.
 
     Args:
         error: What was raised.
         write: The write that was under way; `None` if none was.
+        sent: Whether anything was sent, besides the question which game the key is for.
     """
     if isinstance(error, KratyServerError | KratyNetworkError):
         return _of_call(error, key_given=write is not None and write.given)
@@ -195,7 +196,7 @@ def failure_of(error: BaseException, write: Write | None) -> Failure:
             cause=_cause(error),
             advice=_repeat_ambiguous(write.key),
         )
-    if isinstance(error, click.UsageError):
+    if isinstance(error, click.UsageError) and not sent:
         context = error.ctx
         usage = ""
         if context is not None:
@@ -207,6 +208,9 @@ def failure_of(error: BaseException, write: Write | None) -> Failure:
         return Failure(exit_status=FAILED, code="os_error", message=str(error))
     if isinstance(error, click.ClickException):
         return Failure(exit_status=error.exit_code, code="failed", message=error.format_message())
+    if sent:
+        message = f"{type(error).__name__}: {error}"
+        return Failure(exit_status=FAILED, code="failed", message=message, cause=_cause(error))
     return Failure(exit_status=USAGE, code="usage", message=str(error))
 
 
@@ -224,6 +228,7 @@ def after_effect(failure: Failure, result: object, write: Write | None) -> Failu
         code=failure.code,
         message=f"it took effect, but {failure.message}",
         idempotency_key=None if write is None else write.key,
+        ambiguous=True,  # for a script that does not know `took_effect`
         attempts=0 if write is None else write.attempts,
         cause=failure.cause,
         took_effect=True,
@@ -265,13 +270,15 @@ def _of_interruption(error: BaseException, write: Write | None) -> Failure:
         return failure
     call = call if isinstance(call, CallInfo) and call.idempotency_key == write.key else None
     ambiguous = True if call is None else call.ambiguous
+    attempts = write.attempts if call is None else call.attempts
+    harmless = "It had no effect." if attempts else "Nothing was sent."
     return attrs.evolve(
         failure,
         idempotency_key=write.key,
         ambiguous=ambiguous,
-        attempts=write.attempts if call is None else call.attempts,
+        attempts=attempts,
         first_sent_at=None if call is None else call.first_sent_at,
-        advice=_repeat_ambiguous(write.key) if ambiguous else "Nothing was sent.",
+        advice=_repeat_ambiguous(write.key) if ambiguous else harmless,
     )
 
 

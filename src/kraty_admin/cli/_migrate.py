@@ -507,7 +507,7 @@ def _progress(out: Output) -> Generator[Callable[[ImportReport], None], None, No
         yield say
         return
     columns = (TextColumn("{task.description}"), BarColumn())
-    with Progress(*columns, console=console_on(sys.stderr)) as progress:
+    with Progress(*columns, console=console_on(sys.stderr), transient=True) as progress:
         task = progress.add_task("starting", total=None)
 
         def show(report: ImportReport) -> None:

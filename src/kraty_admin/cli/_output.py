@@ -7,9 +7,9 @@ import json
 import os
 import re
 import sys
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Final, TextIO
+from typing import Any, Final, TextIO, TypeAlias
 
 from rich.console import Console, Group
 from rich.table import Table
@@ -19,14 +19,21 @@ from kraty_server_api.decoding import is_array, is_object
 
 from ._failures import Failure, OutputError
 
-__all__ = ["Output", "clean", "console_on", "is_terminal", "to_json", "write_in_handler"]
+__all__ = ["Output", "View", "clean", "console_on", "is_terminal", "to_json", "write_in_handler"]
 
 # What could move the cursor, recolour the screen or reverse the text: names and metadata
 # come from players. Lone surrogates could not be written at all.
 _UNSAFE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
+_UNFOLDED: Final = frozenset({"created", "started", "status"})
+"""Columns that are read at a glance."""
+
 _SHORTEST_SECRET: Final = 8
 """Anything shorter is no key, and would be found in many words."""
+
+
+View: TypeAlias = Callable[[Any, "int | None"], object]
+"""Makes of a result what people look at, for a terminal of so many columns or for a pipe."""
 
 
 class Output:
@@ -35,6 +42,8 @@ class Output:
     def __init__(self) -> None:
         self.as_json = False
         """Whether results and errors are for programs."""
+        self.fields: Sequence[str] = ()
+        """Which parts of a result to print; all of it if empty."""
         self._secrets: list[str] = []
 
     def hide(self, secret: str) -> None:
@@ -42,12 +51,23 @@ class Output:
         if len(secret) >= _SHORTEST_SECRET:
             self._secrets.append(secret)
 
-    def result(self, value: object) -> None:
-        """Print a result: as it came for programs, as tables for people."""
+    def result(self, value: object, view: View | None = None) -> None:
+        """Print a result: as JSON, as tables on a terminal, or as lines with tabs.
+
+        Args:
+            value: The result as it came.
+            view: Makes of it what people look at.
+        """
+        if self.fields:
+            value, view = pick(value, self.fields), None
         if self.as_json:
             self.document(value)
-        else:
-            self.line(_table(value, sys.stdout), end="")
+            return
+        on_terminal = is_terminal(sys.stdout)
+        if view is not None:
+            value = view(value, console_on(sys.stdout).width if on_terminal else None)
+        text = _table(value, sys.stdout) if on_terminal else "".join(tab_lines(value))
+        self.line(text, end="")
 
     def document(self, value: object) -> None:
         """Print a value as one document of JSON."""
@@ -115,6 +135,72 @@ class Output:
         self.say("\n".join(filter(None, [facts, failure.why, failure.advice])))
         if failure.took_effect:
             self.say(_table(failure.result, None))
+
+
+def pick(value: object, fields: Sequence[str]) -> object:
+    """Return parts of a result: by name, or by path such as `player.id`.
+
+    One field is returned alone, several as an object. What is not there is `None`.
+    """
+    found = {field: _part(value, field.split(".")) for field in fields}
+    return found if len(found) > 1 else next(iter(found.values()))
+
+
+def _part(value: object, path: Sequence[str]) -> object:
+    for step in path:
+        if is_array(value):
+            value = [_part(each, [step]) for each in value]
+        else:
+            value = value.get(step) if is_object(value) else None
+    return value
+
+
+def tab_lines(value: object) -> Iterator[str]:
+    """Yield a result as lines for other programs, with a tab between two values.
+
+    A list of objects has a line of names first. An object is a line for each member, and a
+    list in it a line for each row, which begins with the name of the list.
+    """
+    if is_object(value) and len(value) == 1:
+        only = next(iter(value.values()))
+        value = only if is_array(only) and _is_nested(only) else value
+    if is_array(value) and value and _is_nested(value):
+        rows = [each for each in value if is_object(each)]
+        names = list(dict.fromkeys(name for each in rows for name in each))
+        yield _tabs(names)
+        for row in rows:
+            yield _tabs([row.get(name) for name in names])
+    elif is_array(value) and not _is_nested(value):
+        for each in value:
+            yield _tabs([each])
+    elif is_object(value):
+        yield from _tab_members("", value)
+    elif not is_array(value):
+        yield _tabs([value])
+
+
+def _tab_members(title: str, members: Mapping[str, object]) -> Iterator[str]:
+    for name, each in members.items():
+        path = f"{title}.{name}" if title else name
+        if is_object(each) and each:
+            yield from _tab_members(path, each)
+        elif is_array(each) and _is_nested(each):
+            for row in each:
+                yield _tabs([path, *(row.values() if is_object(row) else [row])])
+        else:
+            yield _tabs([path, each])
+
+
+def _tabs(values: Iterable[object]) -> str:
+    return "\t".join(_plain(each) for each in values) + "\n"
+
+
+def _plain(value: object) -> str:
+    """Return a value as text without tabs and line ends; nothing for null."""
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else to_json(value).decode()
+    return clean(text)
 
 
 def to_json(value: object, *, indent: int | None = None, ascii_only: bool = False) -> bytes:
@@ -194,15 +280,15 @@ def _table(value: object, stream: TextIO | None) -> str:
     console = console_on(stream, file=text)
     if is_array(value) and _is_nested(value):
         console.print(_list_section("", value))
-        return text.getvalue()
-    if not is_object(value):
+    elif is_object(value):
+        for number, section in enumerate(_sections("", value)):
+            if number:
+                console.print()
+            console.print(section)
+    else:
         console.print(_cell(value))
-        return text.getvalue()
-    for number, section in enumerate(_sections("", value)):
-        if number:
-            console.print()
-        console.print(section)
-    return text.getvalue()
+    # rich fills the last column of a table with spaces.
+    return "".join(f"{line.rstrip()}\n" for line in text.getvalue().splitlines())
 
 
 def _sections(title: str, members: Mapping[str, object]) -> Iterator[Group]:
@@ -237,8 +323,15 @@ def _list_section(title: str, rows: object) -> Group:
     # In the order in which they first come up: rows need not have the same members.
     names = list(dict.fromkeys(name for each in objects for name in each))
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="cyan")
+    names = [name for name in names if any(each.get(name) is not None for each in objects)]
     for name in names:
-        table.add_column(Text(clean(name)), overflow="fold")
+        is_number = all(isinstance(each.get(name), int) for each in objects)
+        table.add_column(
+            Text(clean(name)),
+            overflow="fold",
+            justify="right" if is_number else "left",
+            no_wrap=name in _UNFOLDED,
+        )
     for each in objects:
         table.add_row(*[_cell(each.get(name)) for name in names])
     return Group(Text(title, style="bold"), table) if title else Group(table)
@@ -249,4 +342,6 @@ def _cell(value: object) -> Text:
         return Text("-")
     if isinstance(value, bool):
         return Text("yes" if value else "no")
+    if isinstance(value, int):
+        return Text(f"{value:,}")
     return Text(clean(value if isinstance(value, str) else to_json(value).decode()))

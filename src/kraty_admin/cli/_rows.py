@@ -17,7 +17,15 @@ from kraty_server_api.decoding import is_array, is_object
 from kraty_server_api.model import Model
 
 from ._help import Command
-from ._state import State, json_option, key_options, read_bytes, verbose_option, yes_option
+from ._state import (
+    State,
+    fields_option,
+    json_option,
+    key_options,
+    read_bytes,
+    verbose_option,
+    yes_option,
+)
 
 __all__ = ["Exceptions", "Values", "command_of", "parse_json"]
 
@@ -90,6 +98,7 @@ def command_of(row: CommandRow, exceptions: Exceptions = _NO_EXCEPTIONS) -> clic
         short_help=row.help[0],
     )
     verbose_option(command)
+    fields_option(command)
     json_option(command)
     if row.confirm != "never":
         yes_option(command)

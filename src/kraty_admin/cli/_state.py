@@ -29,6 +29,7 @@ from ._profiles import Profile, load_profile, read_key_file
 __all__ = [
     "INPUT",
     "State",
+    "fields_option",
     "json_option",
     "key_options",
     "read_bytes",
@@ -66,6 +67,8 @@ class State:
     """The write of this run, from just before it is sent."""
     effect: object = None
     """The result of what this run has changed, once it has."""
+    has_sent: bool = False
+    """Whether anything was sent, besides the question which game the key is for."""
     exit_status: int = 0
     """What the run ends with when the result is written, or has no reader any more."""
     _key: str = attrs.field(default="", init=False)
@@ -89,6 +92,7 @@ class State:
     def _attempted(self, attempt: RequestInfo) -> None:
         if self.verbose:
             self.out.say(_described(attempt))
+        self.has_sent = self.has_sent or attempt.operation != "health.ping"
         if self.write is not None and attempt.idempotency_key == self.write.key:
             self.write.attempts += 1
 
@@ -248,6 +252,24 @@ json_option = click.option(
     expose_value=False,
     callback=_turn_on_json,
     help="Print results and errors as JSON.",
+)
+
+
+def _choose_fields(context: click.Context, parameter: click.Parameter, text: str | None) -> None:
+    if text is None:
+        return
+    fields = [each.strip() for each in text.split(",")]
+    if not all(fields):
+        raise click.BadParameter(f"{text!r} is not a list of names such as player.id,wallet")
+    _state(context).out.fields = fields
+
+
+fields_option = click.option(
+    "--fields",
+    metavar="NAME,...",
+    expose_value=False,
+    callback=_choose_fields,
+    help="Print these parts of the result only, as the JSON names them: player.id,wallet.",
 )
 yes_option = click.option(
     "--yes",

@@ -53,11 +53,15 @@ def _lifetimes() -> Iterator[str]:
 
 
 _FORMATTING: Final = """
-Results go to standard output: for people as tables, with --json as one JSON document. Prompts,
-progress and errors go to standard error.
+Results go to standard output: on a terminal as tables, elsewhere as lines with tabs, and with
+--json as one JSON document. Prompts, progress and errors go to standard error.
 
 JSON holds the values as the platform sent them. It is UTF-8, whatever the terminal can show.
-In tables, control characters are escaped, since names and metadata come from players.
+In tables and lines, control characters are escaped, since names and metadata come from players.
+
+In lines, a list has a line of names first. An object has a line for each member; a list in it
+has a line for each row, which begins with the list's name. Numbers are exact. --fields selects
+parts of a result: one is printed alone, several by name.
 
 With --json, the last line of standard error is the error as JSON. Its members `code`,
 `ambiguous`, `retryable` and `idempotency_key` say whether and how to repeat the command.
@@ -68,7 +72,7 @@ Only a terminal gets colours, and none if NO_COLOR is set.
 _API_KEYS: Final = f"""
 The API key comes from --key-file, from a profile, or from KRATY_SERVER_KEY. There is no option
 for the key itself, because everyone on the machine can read a command's options. A file that
-all users of the machine can read is refused.
+all users of the machine can read, or that others can write, is refused.
 
 A profile is a table in {LOCATION}. It names the key, and never holds it:
 

@@ -681,7 +681,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
         arguments=(
             ArgumentRow(
                 name="fields",
-                shown="fields",
+                shown="label",
                 kind="object",
                 doc=("The fields of the body."),
                 required=True,
@@ -709,7 +709,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
             ),
             ArgumentRow(
                 name="fields",
-                shown="fields",
+                shown="label",
                 kind="object",
                 doc=("More fields of the body, which the contract does not list."),
             ),

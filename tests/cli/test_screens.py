@@ -1,0 +1,155 @@
+"""What a person sees on a terminal of three widths: `golden/` has files that a person has read.
+
+After an intended change, run `python -m cli.test_screens` in `tests/`, and read the files again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from kraty_admin.cli._output import pick, tab_lines
+from kraty_admin.cli._profile import contents_of, profile_view
+from kraty_admin.emulator import Emulator
+
+from .testkit import PATIENCE, RUN
+
+GOLDEN: Final = Path(__file__).parent / "golden"
+WIDTHS: Final = (80, 100, 160)
+
+
+def screen(arguments: list[str], width: int, environment: Mapping[str, str]) -> str:
+    """What a command shows on a terminal of so many columns."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
+    variables = {**os.environ, "TERM": "xterm", "NO_COLOR": "1", "TZ": "CET-1CEST,M3.5.0,M10.5.0/3"}
+    for name in ("COLUMNS", "LINES", "FORCE_COLOR"):
+        variables.pop(name, None)
+    process = subprocess.Popen(
+        [sys.executable, "-c", RUN, *arguments],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env={**variables, **environment},
+    )
+    os.close(theirs)
+    said = b""
+    try:
+        while data := os.read(ours, 4096):
+            said += data
+    except OSError:  # how Linux says that a terminal is closed
+        pass
+    os.close(ours)
+    assert 0 == process.wait(PATIENCE)
+    return said.decode().replace("\r\n", "\n")
+
+
+def screens() -> dict[str, str]:
+    """The profile of a player who has something of everything, by the name of its file."""
+    with Emulator(seed=7) as kraty, tempfile.TemporaryDirectory() as cache:
+        kraty.clock.set(datetime(2026, 6, 8, 12, tzinfo=timezone.utc))
+        client = kraty.client()
+        client.wallet.credit("player_42", "gold", amount=1_250_500)
+        client.wallet.credit("player_42", "gems", amount=20)
+        client.inventory.grant("player_42", "health_potion", quantity=3)
+        client.grants.create(
+            "player_42",
+            idempotency_key="r1",
+            source_ref_id="apple_receipt_abc",
+            entries=[
+                {"type": "currency", "currencyKey": "gold", "amount": 500},
+                {"type": "item", "itemKey": "starter_chest", "quantity": 1},
+                {"type": "crate", "crateItemKey": "legendary_box", "quantity": 2},
+            ],
+        )
+        kraty.clock.advance(3600)
+        grant = client.grants.create(
+            "player_42",
+            idempotency_key="r2",
+            entries=[{"type": "currency", "currencyKey": "gems", "amount": 5}],
+            source_kind="admin",
+        )
+        client.grants.ack("player_42", grant.id)
+        kraty.game_client.start_attempt("player_42", "quick_brawl")
+        variables = {
+            "KRATY_BASE_URL": kraty.base_url,
+            "KRATY_SERVER_KEY": kraty.api_key,
+            "XDG_CACHE_HOME": cache,
+        }
+        return {
+            f"players_get_{width}.txt": screen(["players", "get", "player_42"], width, variables)
+            for width in WIDTHS
+        }
+
+
+def test_a_profile_at_three_widths() -> None:
+    """No line is longer than the terminal, and each screen is the one that was read."""
+    for name, shown in screens().items():
+        width = int(name.partition(".")[0].rpartition("_")[2])
+        assert max(map(len, shown.splitlines())) <= width
+        assert (GOLDEN / name).read_text(encoding="utf-8") == shown, name
+
+
+def test_a_profile_for_a_pipe() -> None:
+    """Nothing is shortened or padded, numbers are exact, and times are those of the platform."""
+    profile = {
+        "player": {"externalPlayerId": "a\tb\n", "createdAt": "2026-06-08T12:00:00.000Z"},
+        "wallet": [{"economyKey": "gold", "balance": 1_250_500}],
+        "recentGrants": [{"id": "grt_1", "contents": None, "createdAt": "2026-01-01"}],
+    }
+
+    assert [
+        "player\ta\\tb\\n\n",
+        "created\t2026-06-08T12:00:00.000Z\n",
+        "balances\tgold\t1250500\n",
+        "grants\t2026-01-01\t\t\t\t\tgrt_1\n",
+    ] == list(tab_lines(profile_view(profile, None)))
+
+
+@pytest.mark.parametrize(
+    ("contents", "expected"),
+    [
+        pytest.param({"entries": []}, "", id="nothing"),
+        pytest.param({"entries": [{"type": "new"}]}, "?", id="new kind"),
+        pytest.param({"entries": [{"itemKey": "box", "quantity": "x"}]}, "box", id="no number"),
+        pytest.param("text", "", id="no object"),
+    ],
+)
+def test_contents_that_are_unknown(contents: object, expected: str) -> None:
+    """A grant of another source may hold anything, and is shown all the same."""
+    assert expected == contents_of(contents)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        pytest.param(["a"], 1, id="one"),
+        pytest.param(["a", "b.c"], {"a": 1, "b.c": [2, 3]}, id="a path through a list"),
+        pytest.param(["x", "a.y"], {"x": None, "a.y": None}, id="not there"),
+    ],
+)
+def test_fields(fields: list[str], expected: object) -> None:
+    """One field is printed alone, several as an object; what is not there is null."""
+    assert expected == pick({"a": 1, "b": [{"c": 2}, {"c": 3}]}, fields)
+
+
+def main() -> None:
+    """Write the files."""
+    for name, shown in screens().items():
+        (GOLDEN / name).write_text(shown, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
