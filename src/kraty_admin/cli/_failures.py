@@ -263,8 +263,8 @@ def _of_command(error: CommandError, write: Write | None) -> Failure:
 
 
 def _of_interruption(error: BaseException, write: Write | None) -> Failure:
-    # click raises an Abort for it.
-    call = getattr(error.__cause__ or error, "kraty_call", None)
+    # click raises an Abort while it handles the interruption.
+    call = getattr(error.__context__ or error, "kraty_call", None)
     failure = Failure(exit_status=INTERRUPTED, code="interrupted", message="interrupted")
     if write is None:
         return failure

@@ -96,6 +96,18 @@ class Controls:
         """Copy the state."""
         return Snapshot.take(self.platform.state, self.clock, self.ids)
 
+    def keep(self, name: str) -> None:
+        """Keep a copy of the state under a name, in place of an earlier one."""
+        earlier = self.snapshots.get(name)
+        self.snapshots[name] = self.take()
+        if earlier is not None:
+            earlier.close()
+
+    def drop_snapshots(self) -> None:
+        """Delete all snapshots."""
+        while self.snapshots:
+            self.snapshots.popitem()[1].close()
+
     def apply(self, snapshot: Snapshot) -> None:
         """Reset to the initial state, but with the state of a snapshot."""
         self.reset()
@@ -316,7 +328,7 @@ class Control:
         return {"ok": True}
 
     def _take_snapshot(self, query: Query, body: bytes) -> object:
-        self._controls.snapshots[_read(body, _NameSnapshot).name] = self._controls.take()
+        self._controls.keep(_read(body, _NameSnapshot).name)
         return {"snapshots": sorted(self._controls.snapshots)}
 
     def _restore(self, query: Query, body: bytes) -> object:

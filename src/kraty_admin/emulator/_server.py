@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from types import TracebackType
 from typing import Final, TypeVar
 
@@ -365,8 +365,8 @@ class Emulator:
         Args:
             name: Its name. An earlier snapshot with the same name is replaced.
         """
-        controls = self._serving().controls
-        controls.snapshots[name] = self._serving().do(controls.take)
+        running = self._serving()
+        running.do(functools.partial(running.controls.keep, name))
 
     def restore(self, name: str) -> None:
         """Return to a snapshot: `reset()`, but with its state in place of an empty one.
@@ -378,7 +378,7 @@ class Emulator:
 
     def drop_snapshots(self) -> None:
         """Delete all snapshots."""
-        self._serving().controls.snapshots.clear()
+        self._serving().do(self._serving().controls.drop_snapshots)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the state, as for `snapshot`, to a file for `load`. It replaces an old one.
@@ -389,7 +389,8 @@ class Emulator:
         Raises:
             OSError: The file cannot be written.
         """
-        self._serving().do(self._serving().controls.take).save(os.fspath(path))
+        with closing(self._serving().do(self._serving().controls.take)) as copy:
+            copy.save(os.fspath(path))
 
     def load(self, path: str | os.PathLike[str]) -> None:
         """Replace the state with a saved one: `reset()`, but with the state of the file.
@@ -405,8 +406,8 @@ class Emulator:
             ValueError: It has no state that this version of the emulator can use. The message
                 names the file.
         """
-        saved = Snapshot.load(os.fspath(path))
-        self._serving().do(functools.partial(self._serving().controls.apply, saved))
+        with closing(Snapshot.load(os.fspath(path))) as saved:
+            self._serving().do(functools.partial(self._serving().controls.apply, saved))
 
     def save_session(self, path: str | os.PathLike[str]) -> None:
         """Write all requests so far, with their times, faults and answers, to a file for `replay`.
@@ -482,6 +483,7 @@ class _Running:
         # A forked child has neither the thread nor a right to the database.
         if os.getpid() == self._process:
             self._stop()
+            self.controls.drop_snapshots()
             self.controls.platform.state.close()
 
     def do(self, act: Callable[[], T]) -> T:

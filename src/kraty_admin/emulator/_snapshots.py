@@ -44,6 +44,10 @@ class Snapshot:
     _database: sqlite3.Connection
     _extras: _Extras
 
+    def close(self) -> None:
+        """Free the copy. A second call does nothing."""
+        self._database.close()
+
     @staticmethod
     def take(state: State, clock: Clock, ids: SeededIds | None) -> Snapshot:
         """Copy the state of an emulator."""
