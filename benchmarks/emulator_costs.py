@@ -197,7 +197,17 @@ def bare_rows() -> tuple[Sequence[tuple[Any, ...]], ...]:
         players.append(NewPlayer(player, "game_1", f"b_{number}", NOW, NOW, NOW))
         holdings.append(HoldingRow(player, "currency", "gold", 1500, "{}", NOW, NOW))
         entry = LedgerRow(
-            player, "currency", "gold", 1500, "migrate.wallet", None, None, key, None, NOW
+            game_id="game_1",
+            player_id=player,
+            kind="currency",
+            key="gold",
+            delta=1500,
+            operation="migrate.wallet",
+            reason=None,
+            source_ref_id=None,
+            idempotency_key=key,
+            parameters=None,
+            at=NOW,
         )
         entries.append(entry)
         keys.append(("game_1", "migrateWallet", key, f"{number:064x}"))

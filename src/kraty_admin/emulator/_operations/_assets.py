@@ -99,6 +99,7 @@ def move(
         ledger.set_metadata(player.id, asset.kind, key, dump_text(metadata))
     ledger.append(
         LedgerRow(
+            call.game.id,
             player.id,
             asset.kind,
             key,

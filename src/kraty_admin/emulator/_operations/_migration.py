@@ -138,6 +138,7 @@ class Holdings:
             self._metadata[place] = dump_text({**metadata, **parameters})
         self._entries.append(
             LedgerRow(
+                self._call.game.id,
                 place[0],
                 asset.kind,
                 key,

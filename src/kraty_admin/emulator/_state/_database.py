@@ -33,6 +33,37 @@ _MIGRATIONS: Final[Mapping[int, str]] = {
         CREATE INDEX ledger_of_player ON ledger (player_id);
     """,
     3: """
+        DROP TRIGGER ledger_keeps_rows;
+        DROP TRIGGER ledger_keeps_values;
+        DROP INDEX ledger_of_player;
+        ALTER TABLE ledger RENAME TO older_ledger;
+        CREATE TABLE ledger (
+            number INTEGER PRIMARY KEY,
+            game_id TEXT NOT NULL,
+            player_id TEXT NOT NULL REFERENCES players,
+            kind TEXT NOT NULL CHECK (kind IN ('currency', 'item')),
+            key TEXT NOT NULL,
+            delta INTEGER NOT NULL CHECK (delta <> 0),
+            operation TEXT NOT NULL,
+            reason TEXT,
+            source_ref_id TEXT,
+            idempotency_key TEXT,
+            parameters TEXT,
+            at INTEGER NOT NULL
+        );
+        INSERT INTO ledger
+            SELECT number, (SELECT game_id FROM players WHERE id = player_id), player_id, kind, key,
+                delta, operation, reason, source_ref_id, idempotency_key, parameters, at
+            FROM older_ledger;
+        DROP TABLE older_ledger;
+        CREATE INDEX ledger_of_game ON ledger (game_id);
+        CREATE INDEX ledger_of_player ON ledger (player_id);
+        CREATE TRIGGER ledger_keeps_rows BEFORE DELETE ON ledger
+            BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
+        CREATE TRIGGER ledger_keeps_values
+            BEFORE UPDATE OF number, game_id, kind, key, delta, operation, reason, source_ref_id,
+                idempotency_key, parameters, at ON ledger
+            BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
         CREATE TABLE scores (
             game_id TEXT NOT NULL,
             leaderboard_key TEXT NOT NULL,

@@ -72,6 +72,7 @@ class HoldingRow(NamedTuple):
 class LedgerRow(NamedTuple):
     """An entry to add to the ledger."""
 
+    game_id: str
     player_id: str
     kind: Kind
     key: str
@@ -94,7 +95,7 @@ _COLUMNS: Final = ", ".join(Holding._fields)
 
 
 _PAGE: Final = (
-    "SELECT number, at, game_id, external_id, kind, key, delta, operation, reason,"
+    "SELECT number, at, ledger.game_id, external_id, kind, key, delta, operation, reason,"
     " source_ref_id, idempotency_key FROM ledger JOIN players ON players.id = player_id"
 )
 
@@ -238,7 +239,9 @@ class Ledger:
         if game_id is None:
             return _entries(self._db.all(f"{_PAGE} WHERE {end}", *values))
         if external_id is None:
-            return _entries(self._db.all(f"{_PAGE} WHERE game_id = ? AND {end}", game_id, *values))
+            return _entries(
+                self._db.all(f"{_PAGE} WHERE ledger.game_id = ? AND {end}", game_id, *values)
+            )
         # A player is live or retired, and an index has only the ones or the others.
         players = [
             player_id

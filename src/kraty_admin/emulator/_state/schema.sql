@@ -35,6 +35,7 @@ CREATE TABLE holdings (
 
 CREATE TABLE ledger (
     number INTEGER PRIMARY KEY,
+    game_id TEXT NOT NULL,
     player_id TEXT NOT NULL REFERENCES players,
     kind TEXT NOT NULL CHECK (kind IN ('currency', 'item')),
     key TEXT NOT NULL,
@@ -46,13 +47,14 @@ CREATE TABLE ledger (
     parameters TEXT,
     at INTEGER NOT NULL
 );
--- Its rows are in the order of `number`, so a page of one player's entries is one range.
+-- Their rows are in the order of `number`, so a page of entries is one range.
+CREATE INDEX ledger_of_game ON ledger (game_id);
 CREATE INDEX ledger_of_player ON ledger (player_id);
 CREATE TRIGGER ledger_keeps_rows BEFORE DELETE ON ledger
     BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
 -- A merge moves rows to another player; nothing else about them ever changes.
 CREATE TRIGGER ledger_keeps_values
-    BEFORE UPDATE OF number, kind, key, delta, operation, reason, source_ref_id,
+    BEFORE UPDATE OF number, game_id, kind, key, delta, operation, reason, source_ref_id,
         idempotency_key, parameters, at ON ledger
     BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
 
