@@ -42,7 +42,7 @@ LEFT_OUT = ("extra == 'dask'", "extra == 'parquet'")
 # judge the sources, the proofs kill processes, which no version of Python survives, and a
 # database server speaks to each version alike.
 ONCE = ["-m", "not once", "--ignore=tests/codegen", "--ignore=tests/proofs"]
-PYTEST = ["-q", "-n", "0", "-p", "no:cacheprovider", *ONCE]
+PYTEST = ["-q", "-p", "no:cacheprovider", *ONCE]
 # A process each, and one more than most machines of this kind have cores: an installation,
 # or a test that waits for other processes, leaves no core idle.
 AT_A_TIME = 3
@@ -86,8 +86,9 @@ def interpreter(version: str) -> str | None:
 def runs() -> Iterator[Run]:
     """Everything with the oldest Python and dependencies; all but the long with the newest.
 
-    Each Python passes a part with the newest dependencies and with the lowest. On the
-    Python of `make test` everything has passed with the newest already.
+    Each Python passes the smoke tests with the newest dependencies and with the lowest, and
+    those between the oldest and the newest also what a Python can break. On the Python of
+    `make test` everything has passed with the newest already.
     """
     known = versions()
     tested = "{}.{}".format(*sys.version_info)
@@ -99,7 +100,8 @@ def runs() -> Iterator[Run]:
         if python is None:
             print(f"SKIPPED Python {version}: it is not here", flush=True)
             continue
-        newest = shorter if version == known[-1] else smoke if version == tested else part
+        between = version not in (known[0], tested)
+        newest = shorter if version == known[-1] else part if between else smoke
         yield Run(version, python, "highest", newest)
         yield Run(version, python, "lowest-direct", ["tests"] if version == known[0] else smoke)
 
@@ -118,7 +120,9 @@ def test(run: Run, wheel: Path, folder: Path) -> bool:
         if not need.startswith("kraty-admin") and not any(extra in need for extra in LEFT_OUT)
     ]
     subprocess.run([*install, f"kraty-admin[emulator] @ {wheel.as_uri()}", *needs], check=True)
-    command = [venv / "bin" / "python", "-m", "pytest", *PYTEST, *run.tests]
+    # All others have ended long before the one that runs everything.
+    processes = "2" if run.tests == ["tests"] else "0"
+    command = [venv / "bin" / "python", "-m", "pytest", "-n", processes, *PYTEST, *run.tests]
     done = subprocess.run(
         command, cwd=ROOT, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -136,7 +140,7 @@ def main() -> int:
         wheel = next(folder.glob("*.whl"))
         planned = list(runs())
         # The longest first, so that none of them is left alone at the end.
-        planned.sort(key=lambda run: (run.tests[0] != "tests", -len(run.tests)))
+        planned.sort(key=lambda run: (run.tests[0] != "tests", len(run.tests) > 1, -len(run.tests)))
         passed = list(pool.map(partial(test, wheel=wheel, folder=folder), planned))
     failed = [run.name for run, ok in zip(planned, passed, strict=True) if not ok]
     if failed:
