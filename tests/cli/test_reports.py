@@ -72,7 +72,7 @@ def break_output(patch: pytest.MonkeyPatch, number: int) -> None:
 
 
 def told(capsys: pytest.CaptureFixture[str]) -> Any:
-    """The error that was told as JSON."""
+    """The error on standard error, which is JSON."""
     return json.loads(capsys.readouterr().err.splitlines()[-1])["error"]
 
 
@@ -80,7 +80,7 @@ class TestUnwritten:
     """The result cannot be written."""
 
     @pytest.mark.parametrize("arguments", WRITES, ids=" ".join)
-    def test_what_took_effect_is_told_as_that(
+    def test_a_write_that_took_effect_says_so(
         self,
         player: Emulator,
         capsys: pytest.CaptureFixture[str],
@@ -205,7 +205,7 @@ class TestSent:
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """What nobody expected after an attempt is told with the key, as possibly done."""
+        """An unexpected error after an attempt has the key, and may have taken effect."""
 
         def fail(*arguments: object) -> None:
             raise TypeError("a defect")

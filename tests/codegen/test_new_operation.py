@@ -22,6 +22,8 @@ ROW: Final = """
   addNote:
     method: players.add_note
     key: undocumented
+    cli:
+      examples: [kraty-admin players add-note player_42 --text called]
 """
 HANDLER: Final = '''"""`players.add_note`: a note of support."""
 
@@ -45,10 +47,15 @@ DERIVED: Final = (
     "tests/server_api/test_models.py::test_every_method_is_called",
     "tests/server_api/test_models.py::test_every_model_and_every_field_is_looked_at",
     "tests/server_api/test_models.py::test_the_contracts_examples_read_well",
+    "tests/cli/test_first_minute.py::test_every_command_has_examples_that_parse",
+    "tests/cli/test_rows.py::test_every_operation_has_an_example",
+    "tests/cli/test_rows.py::test_the_examples_run",
     "tests/outbox/test_worker.py::test_each_write_is_sent_as_the_client_sends_it[sqlite-sync]",
 )
 """Tests that go through all operations of the contract."""
-OF_THE_OPERATION: Final = "addNote or add_note or each_write or every_method or every_model"
+OF_THE_OPERATION: Final = (
+    "addNote or add_note or each_write or every_method or every_model or every_command or test_rows"
+)
 """Those that have a case for each operation run the new one's."""
 UNHANDLED: Final = """
 import json, sys

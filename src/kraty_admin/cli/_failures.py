@@ -51,7 +51,7 @@ INTERRUPTED: Final = 130
 
 EXIT_STATUSES: Final = """\b
 Exit statuses:
-  0    it was done, also if the reader of the output is gone
+  0    success, also if the reader of the output has closed it
   1    the server refused or failed, or you declined
   2    the command was not right; nothing was sent
   3    not found
@@ -62,8 +62,8 @@ Exit statuses:
        duplicates (after a dry run: would fail or be duplicates);
        or a run of the outbox is finished, and some calls were
        refused or are unknown
-  7    it took effect, and its result could not be written;
-       standard error has the result: do not run it again
+  7    it took effect, but its result could not be written.
+       Standard error has the result. Do not run it again
   130  interrupted
 """
 

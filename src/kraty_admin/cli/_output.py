@@ -229,7 +229,7 @@ def _standard_output() -> Generator[TextIO, None, None]:
 
 
 def _write_error(text: str) -> None:
-    """Write to standard error. Nobody can be told that this is not possible."""
+    """Write to standard error. A failure to do so cannot be reported anywhere."""
     with suppress(OSError):
         if sys.stderr is not None:  # pyright: ignore[reportUnnecessaryComparison]
             sys.stderr.write(text)
