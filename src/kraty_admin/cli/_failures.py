@@ -240,25 +240,23 @@ def after_effect(failure: Failure, result: object, write: Write | None) -> Failu
 
 def _of_command(error: CommandError, write: Write | None) -> Failure:
     cause = error.cause
-    failure = Failure(
+    if isinstance(cause, KratyServerError | KratyNetworkError):
+        return attrs.evolve(
+            _of_call(cause, key_given=False),
+            exit_status=error.exit_status,
+            code=error.code,
+            message=error.message,
+            facts=(),
+            why="",
+            advice=error.advice,
+        )
+    return Failure(
         exit_status=error.exit_status,
         code=error.code,
         message=error.message,
         idempotency_key=None if write is None else write.key,
         advice=error.advice,
         cause=None if cause is None else _cause(cause),
-    )
-    if not isinstance(cause, KratyServerError | KratyNetworkError):
-        return failure
-    return attrs.evolve(
-        failure,
-        status=cause.status if isinstance(cause, KratyServerError) else None,
-        request_id=cause.request_id,
-        idempotency_key=cause.idempotency_key,
-        ambiguous=cause.ambiguous,
-        retryable=cause.retryable,
-        attempts=cause.attempts,
-        first_sent_at=cause.first_sent_at,
     )
 
 
