@@ -311,17 +311,29 @@ def test_the_newest_thousand_requests_are_kept(api: Api) -> None:
 def test_events_are_sent_after_the_commit(clock: StoppedClock) -> None:
     """The data of an event can be read when the event is sent."""
     state = State(":memory:")
+    state.deliveries.set_endpoint("http://127.0.0.1/hook", "whsec", ["wallet.changed"])
     seen: list[int] = []
     api = Api(
         Platform(
             state,
             clock=clock,
-            on_events=lambda: seen.append(len(state.ledger.page("game_1", limit=-1))),
+            on_deliveries=lambda: seen.append(len(state.ledger.page("game_1", limit=-1))),
         )
     )
     api.post(CREDIT, {"amount": 5})
     api.get("/players/alice")
     assert seen == [1]
+    state.close()
+
+
+def test_an_event_that_no_endpoint_wants_wakes_nobody(clock: StoppedClock) -> None:
+    """Whoever delivers webhooks is not woken for an event without a delivery."""
+    state = State(":memory:")
+    state.deliveries.set_endpoint("http://127.0.0.1/hook", "whsec", ["inventory.changed"])
+    woken: list[None] = []
+    api = Api(Platform(state, clock=clock, on_deliveries=lambda: woken.append(None)))
+    api.post(CREDIT, {"amount": 5})
+    assert woken == []
     state.close()
 
 

@@ -191,7 +191,7 @@ class Platform:
         new_uuid: Callable[[], UUID] = ordered_uuid,
         faults: Faults | None = None,
         requests_per_minute: int = 600_000,
-        on_events: Callable[[], object] = lambda: None,
+        on_deliveries: Callable[[], object] = lambda: None,
         on_request: Callable[[], object] = lambda: None,
         on_settings: Callable[[], object] = lambda: None,
     ) -> None:
@@ -202,7 +202,7 @@ class Platform:
         self._keys = {key.token: key for key in world.keys}
         self._clock = clock
         self._new_uuid = new_uuid
-        self._on_events = on_events
+        self._on_deliveries = on_deliveries
         self._on_request = on_request
         self._on_settings = on_settings
         self.requests_per_minute = requests_per_minute
@@ -232,7 +232,8 @@ class Platform:
     def receive(self, request: Request) -> Received:
         """Find the operation of a request, and draw its fault."""
         found = self.find(request)
-        return attrs.evolve(found, fault=self.faults.draw(found.name))
+        fault = self.faults.draw(found.name)
+        return found if fault is None else attrs.evolve(found, fault=fault)
 
     def find(self, request: Request) -> Received:
         """Find the operation of a request, without a fault."""
@@ -357,7 +358,7 @@ class Platform:
                     headers={"Retry-After": headers["RateLimit-Reset"]},
                 )
             route, call = self._call(received, key)
-            status, body, has_events, work = self._commit(route, call, round(now * 1000))
+            status, body, has_deliveries, work = self._commit(route, call, round(now * 1000))
         except EmulatedError as error:
             return refusal(error, headers), _REJECTED
         except Exception as error:
@@ -369,8 +370,8 @@ class Platform:
             _logger.exception("%s %s failed", request.method, request.shown_path)
             failure = EmulatedError("internal_error", "The emulator failed; see its log.")
             return refusal(failure, headers), _REJECTED
-        if has_events:
-            self._on_events()
+        if has_deliveries:
+            self._on_deliveries()
         return Answer(status=status, headers=headers, body=body), work
 
     def _call(self, received: Received, key: ApiKey | None) -> tuple[Route, Call]:
@@ -408,7 +409,7 @@ class Platform:
         """Do a call, record its events and write its answer, in one transaction.
 
         Returns:
-            The status, the body, whether there are events to deliver, and what was done.
+            The status, the body, whether there is an event to deliver, and what was done.
         """
         operation = OPERATIONS.get(call.operation_id)
         if operation is None:
@@ -438,8 +439,9 @@ class Platform:
                     now=now,
                     expires_at=now + (operation.remembered_ms or 0),
                 )
+            deliveries = 0
             for event in outcome.events:
-                self.state.deliveries.add_event(
+                deliveries += self.state.deliveries.add_event(
                     EventRow(
                         context.new_id("evt"),
                         event.name,
@@ -452,7 +454,7 @@ class Platform:
             made = self.state.ledger.newest_numbers(self.state.ledger.appended - appended)
             key = text_member(call.body, "idempotencyKey")
             work = Work("replayed" if outcome.is_replay else "done", made, key)
-            return outcome.status, _body(route, data), bool(outcome.events), work
+            return outcome.status, _body(route, data), deliveries > 0, work
 
     def _count(self, counter: str, now: float) -> tuple[int, int]:
         """Count a request; return the count of this window and the seconds until it ends."""

@@ -158,7 +158,7 @@ class Emulator:
                 new_uuid=new_uuid,
                 faults=self._faults,
                 requests_per_minute=self._requests_per_minute,
-                on_events=webhooks.wake,
+                on_deliveries=webhooks.wake,
                 on_request=lambda: self._changes.tell("requests"),
                 on_settings=self._tell_settings,
             )
