@@ -6,12 +6,14 @@ UV := uv==0.13.8
 REDOCLY := @redocly/cli@2.77.0
 # Many tests start processes: without bytecode each of them would compile the package again.
 export PYTHONDONTWRITEBYTECODE :=
+# The extras that the programs in examples/ use.
+EXAMPLES_EXTRAS := emulator,outbox
 # What needs the generator is checked as the Python that it needs.
 PY311 := --python-version 3.11
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-console test check lint types check-drift lint-contract matrix regen surface compare prove \
-	bench bench-check bench-emulator bench-import bench-outbox
+	bench bench-check bench-emulator bench-import bench-outbox examples
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -77,6 +79,25 @@ compare: $(VENV)/.dev ## what changed from OLD to NEW, and what of it breaks cal
 
 prove: $(VENV)/.dev ## measure the promise under faults, kills, forks and an outage
 	@cd tests && $(abspath $(BIN))/python -m proofs
+
+$(VENV)-examples/.done: examples/requirements.txt pyproject.toml | $(BIN)/uv
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)-examples
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(VENV)-examples/bin/python \
+		--requirement examples/requirements.txt --editable '.[$(EXAMPLES_EXTRAS)]'
+	@touch $@
+
+EXAMPLES = $(sort $(dir $(wildcard examples/$(or $(EXAMPLE),*)/test_*.py)))
+
+# Each folder in a process of its own: frameworks keep their settings in module globals.
+examples: $(VENV)-examples/.done ## run the programs in examples/ and their tests; EXAMPLE=<folder> for one
+	@$(if $(EXAMPLES),,$(error examples/$(EXAMPLE) has no test_*.py)) \
+	failed=; \
+	for folder in $(EXAMPLES); do \
+		echo "== $$folder"; \
+		(cd $$folder && $(abspath $(VENV))-examples/bin/python -m pytest -c ../pytest.ini --rootdir .) \
+			|| failed="$$failed $$folder"; \
+	done; \
+	test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 
 $(VENV)-bench/.done: benchmarks/requirements.txt pyproject.toml | $(BIN)/uv
 	@$(BIN)/uv venv --quiet --clear $(VENV)-bench
