@@ -86,16 +86,18 @@ $(VENV)-examples/.done: examples/requirements.txt pyproject.toml | $(BIN)/uv
 		--requirement examples/requirements.txt --editable '.[$(EXAMPLES_EXTRAS)]'
 	@touch $@
 
+EXAMPLES_PYTHON := $(abspath $(VENV))-examples/bin/python
 EXAMPLES = $(sort $(dir $(wildcard examples/$(or $(EXAMPLE),*)/test_*.py)))
 
 # Each folder in a process of its own: frameworks keep their settings in module globals.
-examples: $(VENV)-examples/.done ## run the programs in examples/ and their tests; EXAMPLE=<folder> for one
+examples: $(VENV)/.dev $(VENV)-examples/.done ## check the programs in examples/, and run their tests; EXAMPLE=<folder> for one
 	@$(if $(EXAMPLES),,$(error examples/$(EXAMPLE) has no test_*.py)) \
 	failed=; \
 	for folder in $(EXAMPLES); do \
 		echo "== $$folder"; \
-		(cd $$folder && $(abspath $(VENV))-examples/bin/python -m pytest -c ../pytest.ini --rootdir .) \
-			|| failed="$$failed $$folder"; \
+		(cd $$folder \
+			&& $(abspath $(BIN))/mypy --strict --config-file= --python-executable $(EXAMPLES_PYTHON) . \
+			&& $(EXAMPLES_PYTHON) -m pytest -c ../pytest.ini --rootdir .) || failed="$$failed $$folder"; \
 	done; \
 	test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 

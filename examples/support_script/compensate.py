@@ -15,7 +15,7 @@ import argparse
 import sys
 from typing import TypeAlias
 
-from kraty_admin import KratyAdmin, KratyError, KratyServerError, derive_key
+from kraty_admin import KratyAdmin, KratyNetworkError, KratyServerError, derive_key
 from kraty_admin.params import CurrencyRewardEntryParam, ItemRewardEntryParam
 
 Entry: TypeAlias = CurrencyRewardEntryParam | ItemRewardEntryParam
@@ -38,7 +38,7 @@ def compensate(kraty: KratyAdmin, ticket: str, player: str, entries: list[Entry]
             source_ref_id=ticket,
             idempotency_key=derive_key("ticket", ticket),
         )
-    except KratyError as error:
+    except (KratyNetworkError, KratyServerError) as error:
         if isinstance(error, KratyServerError) and error.code == "idempotency_conflict":
             print(f"{ticket} was paid before, with other contents: {error}", file=sys.stderr)
         elif error.ambiguous or error.retryable:
