@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import shlex
 import stat
 import subprocess
 import sys
@@ -16,7 +17,10 @@ from typing import Any, Final
 import pytest
 
 from kraty_admin import CallInfo
-from kraty_admin.cli import main
+from kraty_admin._call._game import Game
+from kraty_admin._settings import DEFAULT_BASE_URL
+from kraty_admin.cli import _known_keys, main
+from kraty_admin.cli._failures import command_line
 from kraty_admin.emulator import Emulator, Fault
 
 from .testkit import LIVE_KEY, PATIENCE, RUN, TEST_KEY
@@ -304,7 +308,7 @@ class TestAdvice:
     def test_a_host_that_cannot_be_reached(
         self, kraty: Emulator, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """The error names the host, each detail on a line, and until when to repeat."""
+        """The error names the host, each detail on a line, and the command to repeat."""
         nowhere = ("--base-url", "http://127.0.0.1:9", "--deadline", "0.3", "--yes")
 
         assert 5 == main([*nowhere, *CREDIT])
@@ -312,7 +316,136 @@ class TestAdvice:
         assert any(line.startswith("  call: wallet.credit, ") for line in lines)
         assert any(line.startswith("  idempotency key: ") for line in lines)
         assert "127.0.0.1:9 could not be reached. Are the base URL and the network right?" in lines
-        assert lines[-1].endswith("within 23 hours.")
+        assert lines[-2].endswith("To try again, within 23 hours:")
+        again = shlex.split(lines[-1])
+        assert ["kraty-admin", *nowhere, *CREDIT, "--idempotency-key"] == again[:-3]
+        assert "--first-tried-at" == again[-2]
+
+    @pytest.mark.parametrize(
+        ("arguments", "expected"),
+        [
+            pytest.param(
+                ["wallet", "credit", "it's p", "gold", "5", "--reason", "a b"],
+                ["--idempotency-key", "KEY", "--first-tried-at", "TIME"],
+                id="a new key",
+            ),
+            pytest.param(
+                ["wallet", "credit", "--idempotency-key", "r 1", "it's p", "gold", "5"],
+                [],
+                id="the user's key, whose first try is not known",
+            ),
+            pytest.param(
+                ["request", "POST", "/players/it%27s%20p/wallet/gold/credit", "--body={}"],
+                ["--idempotency-key", "KEY"],
+                id="no option for the time",
+            ),
+            pytest.param(
+                ["grants", "create", "it's p", "--entry", "currency:gold:5"],
+                ["--idempotency-key", "KEY"],
+                id="a permanent key",
+            ),
+        ],
+    )
+    def test_the_command_that_repeats(
+        self,
+        kraty: Emulator,
+        capsys: pytest.CaptureFixture[str],
+        arguments: list[str],
+        expected: list[str],
+    ) -> None:
+        """It is printed whole, and paying with it after a lost answer pays once."""
+        arguments = [each.replace("{}", '{"amount": 5}') for each in arguments]
+        kraty.faults.add(Fault("drop"), operation="wallet.credit", times=None)
+        kraty.faults.add(Fault("drop"), operation="grants.create", times=None)
+        assert 5 == main(["--yes", "--deadline", "0.3", *arguments])
+        err = capsys.readouterr().err
+        before, _, after = err.partition("\n  kraty-admin ")
+        assert "It may have taken effect. Repeat it until it succeeds" in before
+        again = shlex.split(after.splitlines()[0])
+        (entry,) = kraty.ledger
+        known = {"KEY": entry.idempotency_key, "TIME": again[-1]}
+        added = [known.get(each, each) for each in expected]
+        assert ["--yes", "--deadline", "0.3", *arguments, *added] == again
+
+        kraty.faults.clear()
+        assert 0 == main(again)
+        assert 5 == kraty.balance("it's p", "gold")
+
+    @pytest.mark.parametrize(
+        ("arguments", "is_limited"),
+        [
+            pytest.param(CREDIT, True, id="a key for a day"),
+            pytest.param(["request", "POST", "/players/p/unban"], True, id="not known"),
+            pytest.param(
+                ["grants", "create", "p", "--entry", "currency:gold:5"], False, id="permanent"
+            ),
+            pytest.param(["grants", "ack", "p", "g"], False, id="not needed"),
+        ],
+    )
+    def test_the_limit_of_a_key(
+        self,
+        kraty: Emulator,
+        capsys: pytest.CaptureFixture[str],
+        arguments: list[str],
+        is_limited: bool,
+    ) -> None:
+        """Advice names a limit where the platform has one, and nowhere else."""
+        kraty.faults.add(Fault("drop", when="before"), times=None)
+        assert 5 == main(["--yes", "--deadline", "0.3", *arguments])
+        err = capsys.readouterr().err
+        assert is_limited == ("hours" in err)
+        assert is_limited == ("within 23 hours:\n" in err)
+
+    @pytest.mark.parametrize(
+        ("fault", "expected"),
+        [
+            pytest.param(Fault("drop"), "was reached, but did not answer.", id="dropped"),
+            pytest.param(None, "could not be reached. Are the base URL", id="refused"),
+        ],
+    )
+    def test_a_read_without_an_answer(
+        self,
+        kraty: Emulator,
+        capsys: pytest.CaptureFixture[str],
+        fault: Fault | None,
+        expected: str,
+    ) -> None:
+        """People are asked about their network only if the server could not be reached."""
+        server = [] if fault else ["--base-url", "http://127.0.0.1:9"]
+        if fault:
+            kraty.faults.add(fault, times=None)
+        assert 5 == main([*server, "--deadline", "0.3", "players", "get", "p"])
+        assert expected in capsys.readouterr().err
+
+    def test_a_secret_in_the_command(
+        self, kraty: Emulator, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """The key is masked in the command to repeat."""
+        kraty.faults.add(Fault("drop"), times=None)
+        assert 5 == main(["--yes", "--deadline", "0.3", "wallet", "credit", TEST_KEY, "gold", "5"])
+        err = capsys.readouterr().err
+        assert "wallet credit '***' gold" in err or "wallet credit *** gold" in err
+        assert TEST_KEY not in err
+
+    def test_a_write_without_a_key(
+        self, kraty: Emulator, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """A lost answer of a DELETE, which carries no key, gives no command to repeat."""
+        kraty.faults.add(Fault("drop"), times=None)
+        assert 5 == main(["--yes", "--deadline", "0.3", "request", "DELETE", "/players/p"])
+        err = capsys.readouterr().err
+        assert err.endswith("Find out first whether it took effect.\n")
+
+    @pytest.mark.parametrize(
+        ("words", "expected"),
+        [
+            pytest.param(["a"], "kraty-admin a --x 1", id="at the end"),
+            pytest.param(["a", "--", "-b"], "kraty-admin a --x 1 -- -b", id="before a --"),
+        ],
+    )
+    def test_where_options_are_added(self, words: list[str], expected: str) -> None:
+        """An option is added where it is read as one."""
+        assert expected == command_line(words, "--x", "1")
 
     def test_an_import_that_stopped(
         self, kraty: Emulator, capsys: pytest.CaptureFixture[str]
@@ -335,7 +468,9 @@ class TestKnownKeys:
 
     @pytest.fixture
     def live(self, kraty: Emulator, monkeypatch: pytest.MonkeyPatch) -> Emulator:
+        """A Kraty that passes for the platform, whose answers last."""
         monkeypatch.setenv("KRATY_SERVER_KEY", LIVE_KEY)
+        monkeypatch.setattr(_known_keys, "_lasts", bool)
         return kraty
 
     def pings(self, kraty: Emulator) -> int:
@@ -384,6 +519,20 @@ class TestKnownKeys:
             assert 2 == main(CREDIT)
         assert 2 == self.pings(live)
 
+    def test_the_next_emulator_on_a_port_may_be_another(
+        self, kraty: Emulator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What an emulator says is not kept: with the same key it may later be a live game."""
+        monkeypatch.setenv("KRATY_SERVER_KEY", LIVE_KEY)
+        for _ in range(2):
+            assert 2 == main(CREDIT)
+        assert 2 == self.pings(kraty)
+        assert [] == list(Path(os.environ["XDG_CACHE_HOME"]).rglob("*.json"))
+        game = Game("test", "studio_1", "game_1")
+        for url, expected in (("http://127.0.0.1:4010", None), (DEFAULT_BASE_URL, game)):
+            _known_keys.remember(LIVE_KEY, url, game)
+            assert expected == _known_keys.recall(LIVE_KEY, url)
+
     def test_yes_asks_nothing(self, live: Emulator) -> None:
         """With --yes the write is the only request."""
         assert 0 == main(["--yes", *CREDIT])
@@ -403,3 +552,66 @@ class TestKnownKeys:
         assert "forbidden" == error["cause"]["code"]
         assert 1 == main(CREDIT)
         assert "Nothing was changed." in capsys.readouterr().err
+
+
+class Terminal(io.StringIO):
+    """A standard error that a person looks at."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+class TestColour:
+    """Errors have colours on a terminal that takes them, and nowhere else."""
+
+    REFUSED: Final = ["wallet", "debit", "p", "gold", "500"]
+
+    @pytest.fixture(autouse=True)
+    def _terminal(self, kraty: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("NO_COLOR", "FORCE_COLOR", "COLORTERM"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("TERM", "xterm-256color")
+
+    def test_a_terminal(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The label is red, and details are dim."""
+        monkeypatch.setattr(sys, "stderr", Terminal())
+        assert 4 == main(self.REFUSED)
+        assert isinstance(sys.stderr, Terminal)
+        first, call, *_ = sys.stderr.getvalue().splitlines()
+        assert first.startswith("\x1b[1;31mError:\x1b[0m ")
+        assert call.startswith("\x1b[2m  call: wallet.debit")
+        assert call.endswith("\x1b[0m")
+
+    def test_the_command_to_repeat(self, kraty: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It stands out, on one line that can be copied."""
+        kraty.faults.add(Fault("drop"), times=None)
+        monkeypatch.setattr(sys, "stderr", Terminal())
+        assert 5 == main(["--yes", "--deadline", "0.3", *CREDIT, "--reason", "x" * 200])
+        assert isinstance(sys.stderr, Terminal)
+        (line,) = (each for each in sys.stderr.getvalue().splitlines() if "x" * 200 in each)
+        assert line.startswith("\x1b[1m  kraty-admin --yes ")
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [("NO_COLOR", "1"), ("TERM", "dumb"), ("TERM", "unknown")],
+        ids=["NO_COLOR", "dumb", "unknown"],
+    )
+    def test_colours_that_are_not_wanted(
+        self, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+    ) -> None:
+        """NO_COLOR and a terminal that knows no colours are respected."""
+        monkeypatch.setenv(name, value)
+        monkeypatch.setattr(sys, "stderr", Terminal())
+        assert 4 == main(self.REFUSED)
+        assert isinstance(sys.stderr, Terminal)
+        assert "Error: " in sys.stderr.getvalue()
+        assert "\x1b" not in sys.stderr.getvalue()
+
+    @pytest.mark.parametrize("name", ["FORCE_COLOR", "COLORTERM"])
+    def test_a_pipe(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        """A pipe gets no colours, whatever the environment says."""
+        monkeypatch.setenv(name, "truecolor")
+        assert 4 == main(self.REFUSED)
+        assert "\x1b" not in capsys.readouterr().err

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
-from datetime import datetime
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta, timezone
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 import attrs
 import click
 
+from kraty_admin._call._idempotency import trusted_for
 from kraty_admin.errors import (
     CallInfo,
     KratyError,
@@ -19,6 +20,7 @@ from kraty_admin.errors import (
     KratyServerError,
     WebhookVerificationError,
 )
+from kraty_server_api.operation import KeyLifetime
 
 __all__ = [
     "CONFLICT",
@@ -30,12 +32,14 @@ __all__ = [
     "SOME_FAILED",
     "UNWRITTEN",
     "USAGE",
+    "Advice",
     "Cause",
     "CommandError",
     "Failure",
     "OutputError",
     "Write",
     "after_effect",
+    "command_line",
     "failure_of",
     "refusal",
 ]
@@ -76,6 +80,16 @@ class Cause(NamedTuple):
     message: str
 
 
+class Advice(NamedTuple):
+    """What to do about a failure."""
+
+    text: str = ""
+    command: str = ""
+    """The command that the text is about, as a shell reads it."""
+    limit: str = ""
+    """Until when the command may be repeated, and why."""
+
+
 @attrs.define
 class Write:
     """The write of a run: one call that changes something."""
@@ -84,6 +98,12 @@ class Write:
     """Its idempotency key."""
     given: bool
     """Whether the user passed the key. Otherwise it is new."""
+    lifetime: KeyLifetime
+    """How long the platform keeps the key."""
+    arguments: Sequence[str]
+    """What was typed after `kraty-admin`."""
+    has_age_option: bool = False
+    """Whether the command has the option --first-tried-at."""
     attempts: int = 0
     """How many attempts to send it have ended."""
 
@@ -116,7 +136,7 @@ class Failure:
     """What else people want to know, a line each."""
     why: str = ""
     """What it may come from."""
-    advice: str = ""
+    advice: Advice = attrs.field(factory=Advice)
     """What to do about it."""
     usage: str = ""
     """How the command is to be used, if that was the mistake."""
@@ -167,7 +187,7 @@ def failure_of(error: BaseException, write: Write | None, *, sent: bool = False)
         sent: Whether anything was sent, besides the question which game the key is for.
     """
     if isinstance(error, KratyServerError | KratyNetworkError):
-        return _of_call(error, key_given=write is not None and write.given)
+        return _of_call(error, write)
     if isinstance(error, CommandError):
         return _of_command(error, write)
     if isinstance(error, click.Abort | KeyboardInterrupt):
@@ -194,7 +214,7 @@ def failure_of(error: BaseException, write: Write | None, *, sent: bool = False)
             ambiguous=True,
             attempts=write.attempts,
             cause=_cause(error),
-            advice=_repeat_ambiguous(write.key),
+            advice=_repeat_ambiguous(write, None),
         )
     if isinstance(error, click.UsageError) and not sent:
         context = error.ctx
@@ -234,7 +254,7 @@ def after_effect(failure: Failure, result: object, write: Write | None) -> Failu
         took_effect=True,
         result=result,
         facts=() if write is None else (f"idempotency key: {write.key}",),
-        advice="It took effect. Do not run it again. The result:",
+        advice=Advice("It took effect. Do not run it again. The result:"),
     )
 
 
@@ -242,20 +262,20 @@ def _of_command(error: CommandError, write: Write | None) -> Failure:
     cause = error.cause
     if isinstance(cause, KratyServerError | KratyNetworkError):
         return attrs.evolve(
-            _of_call(cause, key_given=False),
+            _of_call(cause, None),
             exit_status=error.exit_status,
             code=error.code,
             message=error.message,
             facts=(),
             why="",
-            advice=error.advice,
+            advice=Advice(error.advice),
         )
     return Failure(
         exit_status=error.exit_status,
         code=error.code,
         message=error.message,
         idempotency_key=None if write is None else write.key,
-        advice=error.advice,
+        advice=Advice(error.advice),
         cause=None if cause is None else _cause(cause),
     )
 
@@ -269,21 +289,20 @@ def _of_interruption(error: BaseException, write: Write | None) -> Failure:
     call = call if isinstance(call, CallInfo) and call.idempotency_key == write.key else None
     ambiguous = True if call is None else call.ambiguous
     attempts = write.attempts if call is None else call.attempts
-    harmless = "It had no effect." if attempts else "Nothing was sent."
+    first_sent_at = None if call is None else call.first_sent_at
+    harmless = Advice("It had no effect." if attempts else "Nothing was sent.")
     return attrs.evolve(
         failure,
         idempotency_key=write.key,
         ambiguous=ambiguous,
         attempts=attempts,
-        first_sent_at=None if call is None else call.first_sent_at,
-        advice=_repeat_ambiguous(write.key) if ambiguous else harmless,
+        first_sent_at=first_sent_at,
+        advice=_repeat_ambiguous(write, first_sent_at) if ambiguous else harmless,
     )
 
 
-def _of_call(error: KratyServerError | KratyNetworkError, *, key_given: bool) -> Failure:
+def _of_call(error: KratyServerError | KratyNetworkError, write: Write | None) -> Failure:
     served = error if isinstance(error, KratyServerError) else None
-    # A read has no key.
-    sent = error.idempotency_key is not None
     return Failure(
         exit_status=NETWORK if served is None else _exit_status(served),
         code="network_error" if served is None else served.code,
@@ -298,7 +317,7 @@ def _of_call(error: KratyServerError | KratyNetworkError, *, key_given: bool) ->
         cause=_cause(error),
         facts=tuple(_facts(error)),
         why=_why(error),
-        advice=_repeat(error, key_given=key_given) if sent else "",
+        advice=_repeat(error, write),
     )
 
 
@@ -330,12 +349,18 @@ def _exit_status(error: KratyServerError) -> int:
     return FAILED
 
 
+_UNREACHED: Final = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError"})
+"""What failed before a request could be sent, by the names of httpx's exceptions."""
+
+
 def _why(error: KratyServerError | KratyNetworkError) -> str:
     if isinstance(error, KratyNetworkError):
         host = urlsplit(error.call.url).netloc
         if error.ambiguous:
             return f"{host} may have received the request, but no answer came."
-        return f"{host} could not be reached. Are the base URL and the network right?"
+        if error.cause_name in _UNREACHED:
+            return f"{host} could not be reached. Are the base URL and the network right?"
+        return f"{host} was reached, but did not answer."
     if error.status == 401:
         return (
             "Is the key right, and is it one for this base URL? "
@@ -363,36 +388,73 @@ def _why(error: KratyServerError | KratyNetworkError) -> str:
     return ""
 
 
-def _repeat(error: KratyServerError | KratyNetworkError, *, key_given: bool) -> str:
-    """Advise whether and how to repeat a write that failed."""
-    key = error.idempotency_key or ""
+def _repeat(error: KratyServerError | KratyNetworkError, write: Write | None) -> Advice:
+    """Advise whether and how to repeat a call that failed."""
+    if write is None or error.idempotency_key != write.key:
+        is_keyless_write = error.idempotency_key is None and error.call.method != "GET"
+        return Advice(_WITHOUT_KEY) if error.ambiguous and is_keyless_write else Advice()
     if error.ambiguous:
-        return _repeat_ambiguous(key)
+        return _repeat_ambiguous(write, error.first_sent_at)
     if isinstance(error, KratyServerError) and error.is_idempotency_conflict:
-        return ""
-    if key_given:
-        earlier = (
-            "This call had no effect. It does not tell you whether an earlier one under the same "
-            "key took effect."
-        )
-        return f"{earlier} If you repeat it, {_IN_TIME}" if error.retryable else earlier
-    if error.retryable:
-        return (
-            f"It had no effect. To try again: --idempotency-key {shlex.quote(key)}, within "
-            "23 hours."
-        )
-    return "It had no effect. The same command would be refused again."
-
-
-def _repeat_ambiguous(key: str) -> str:
-    return (
-        f"It may have taken effect. Repeat it with --idempotency-key {shlex.quote(key)} until it "
-        f"succeeds, and {_IN_TIME}"
+        return Advice()
+    harmless = _HARMLESS_SO_FAR if write.given else "It had no effect."
+    if not error.retryable:
+        refused = "" if write.given else " The same command would be refused again."
+        return Advice(f"{harmless}{refused}")
+    return Advice(
+        f"{harmless} To try again{_in_time(write)}:",
+        _repeating(write, error.first_sent_at),
+        write.lifetime.doc if write.given else "",
     )
 
 
-# True of every operation, also of those whose keys last longer.
-_IN_TIME: Final = (
-    "do so within 23 hours of the first try: later, the platform may have forgotten the key, and a "
-    "repeat could take effect a second time."
+_HARMLESS_SO_FAR: Final = (
+    "This call had no effect. It does not tell you whether an earlier call with the same key took "
+    "effect."
 )
+
+_WITHOUT_KEY: Final = (
+    "It may have taken effect. It has no idempotency key, so a repeat may take effect a second "
+    "time. Find out first whether it took effect."
+)
+
+
+def _repeat_ambiguous(write: Write, first_sent_at: datetime | None) -> Advice:
+    return Advice(
+        f"It may have taken effect. Repeat it until it succeeds{_in_time(write)}:",
+        _repeating(write, first_sent_at),
+        write.lifetime.doc,
+    )
+
+
+def _in_time(write: Write) -> str:
+    trusted = trusted_for(write.lifetime)
+    if trusted is None:
+        return ""
+    first = " of the first try" if write.given else ""
+    return f", within {trusted // timedelta(hours=1)} hours{first}"
+
+
+def _repeating(write: Write, first_sent_at: datetime | None) -> str:
+    """Return the command that repeats a write under its key."""
+    if write.given:
+        # Only the user knows when this key was first tried.
+        return command_line(write.arguments)
+    options = ["--idempotency-key", write.key]
+    if first_sent_at is not None and write.has_age_option:
+        # Rounded down, so that the command is refused too early rather than too late.
+        moment = first_sent_at.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+        options += ["--first-tried-at", moment]
+    return command_line(write.arguments, *options)
+
+
+def command_line(arguments: Sequence[str], *options: str) -> str:
+    """Return a whole command, as a shell reads it.
+
+    Args:
+        arguments: What was typed after `kraty-admin`.
+        options: More options for it.
+    """
+    # What follows a -- is no option.
+    end = list(arguments).index("--") if "--" in arguments else len(arguments)
+    return shlex.join(["kraty-admin", *arguments[:end], *options, *arguments[end:]])

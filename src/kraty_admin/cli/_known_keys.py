@@ -1,6 +1,7 @@
 """Which game each API key is for, kept on disk, so that a question needs no request.
 
-A key never moves to another game, so what the platform once said about it stays true.
+A key of the platform never moves to another game, so what the platform once said about it stays
+true. What an emulator said does not: the next one may use the same key and port for another game.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ __all__ = ["recall", "remember"]
 
 def recall(key: str, base_url: str) -> Game | None:
     """Return which game a key is for; `None` if that is not known here."""
+    if not _lasts(base_url):
+        return None
     try:
         found: object = json.loads(_file(key, base_url).read_bytes())
     except (OSError, ValueError, RecursionError, RuntimeError):
@@ -32,11 +35,18 @@ def recall(key: str, base_url: str) -> Game | None:
 
 
 def remember(key: str, base_url: str, game: Game) -> None:
-    """Keep which game a key is for. Without a folder to keep it in, nothing happens."""
+    """Keep which game a key is for, if that lasts and there is a folder to keep it in."""
+    if not _lasts(base_url):
+        return
     with contextlib.suppress(OSError, RuntimeError):
         file = _file(key, base_url)
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_privately(file, json.dumps(game).encode())
+
+
+def _lasts(base_url: str) -> bool:
+    """Return whether an answer stays true; the client allows http:// for emulators only."""
+    return base_url.startswith("https://")
 
 
 def _file(key: str, base_url: str) -> Path:

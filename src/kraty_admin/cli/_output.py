@@ -96,10 +96,21 @@ class Output:
             stream.write(text + end)
             stream.flush()
 
-    def say(self, text: str) -> None:
-        """Tell people something on standard error; each line of it is made safe."""
+    def say(self, text: str, *, style: str = "", label: str = "") -> None:
+        """Print lines to standard error, without secrets and control characters.
+
+        Args:
+            text: The lines.
+            style: How a terminal shows them, such as `dim`.
+            label: What stands before the first line, in red on a terminal.
+        """
         for line in self._without_secrets(text).splitlines():
-            _write_error(clean(line) + "\n")
+            if label:
+                _write_error(label, "bold red")
+                _write_error(" ")
+                label = ""
+            _write_error(clean(line), style)
+            _write_error("\n")
 
     def _without_secrets(self, text: str) -> str:
         for secret in self._secrets:
@@ -130,9 +141,13 @@ class Output:
                 error["result"] = failure.result
             self.say(to_json({"error": error}, ascii_only=True).decode())
             return
-        facts = "\n".join(f"  {fact}" for fact in failure.facts)
-        self.say(f"{failure.usage}Error: {failure.message}")
-        self.say("\n".join(filter(None, [facts, failure.why, failure.advice])))
+        self.say(failure.usage)
+        self.say(failure.message, label="Error:")
+        self.say("\n".join(f"  {fact}" for fact in failure.facts), style="dim")
+        advice = failure.advice
+        self.say("\n".join(filter(None, [failure.why, advice.text])))
+        self.say(f"  {advice.command}" if advice.command else "", style="bold")
+        self.say(advice.limit)
         if failure.took_effect:
             self.say(_table(failure.result, None))
 
@@ -228,12 +243,19 @@ def _standard_output() -> Generator[TextIO, None, None]:
         raise OutputError(reason, reader_gone=isinstance(error, BrokenPipeError)) from error
 
 
-def _write_error(text: str) -> None:
+def _write_error(text: str, style: str = "") -> None:
     """Write to standard error. A failure to do so cannot be reported anywhere."""
     with suppress(OSError):
         if sys.stderr is not None:  # pyright: ignore[reportUnnecessaryComparison]
-            sys.stderr.write(text)
+            sys.stderr.write(_in_style(text, style) if style else text)
             sys.stderr.flush()
+
+
+def _in_style(text: str, style: str) -> str:
+    """Return text with the codes of a style, if standard error takes them."""
+    written = io.StringIO()
+    console_on(sys.stderr, file=written).print(Text(text, style), soft_wrap=True, end="")
+    return written.getvalue()
 
 
 def write_in_handler(text: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Final
 import click
 
 from kraty_server_api.decoding import is_object
+from kraty_server_api.lifetimes import UNDOCUMENTED
 
 from ._help import Command
 from ._rows import parse_json
@@ -103,7 +104,9 @@ def request(
         key = idempotency_key
         if method in _KEYED:
             # A key in the body that is not text is for the SDK to refuse.
-            key = state.key(in_body if key is None and isinstance(in_body, str) else key)
+            key = state.key(
+                in_body if key is None and isinstance(in_body, str) else key, UNDOCUMENTED
+            )
         result = kraty.request(method, path, body=body, query=query, idempotency_key=key)
     if method == "GET":
         state.out.result(result)

@@ -117,7 +117,11 @@ def _perform(state: State, row: CommandRow, exceptions: Exceptions, values: Valu
             question = exceptions.question(row, arguments)
             state.confirm(kraty, question, always=row.confirm == "always")
         if row.key_lifetime is not None:
-            arguments["idempotency_key"] = state.key(values["idempotency_key"])
+            arguments["idempotency_key"] = state.key(
+                values["idempotency_key"],
+                row.key_lifetime,
+                has_age_option=row.key_lifetime.repeat_within_hours is not None,
+            )
         call: Callable[..., object] = attrgetter(row.operation)(kraty)
         result = call(**arguments)
     if exceptions.show is not None:

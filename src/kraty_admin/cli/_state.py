@@ -20,6 +20,7 @@ from kraty_admin._settings import DEFAULT_BASE_URL
 from kraty_admin.errors import KratyError
 from kraty_admin.telemetry import RequestInfo
 from kraty_server_api.lifetimes import KEY_LIFETIMES
+from kraty_server_api.operation import KeyLifetime
 
 from ._failures import FAILED, CommandError, Write, failure_of, refusal
 from ._known_keys import recall, remember
@@ -132,12 +133,23 @@ class State:
             )
         return profile
 
-    def key(self, given: str | None) -> str:
+    def key(self, given: str | None, lifetime: KeyLifetime, *, has_age_option: bool = False) -> str:
         """The idempotency key of the write that is about to be sent.
 
         It is made here if none was given, and so is known whatever becomes of the call.
+
+        Args:
+            given: The key that the user passed, if any.
+            lifetime: How long the platform keeps it.
+            has_age_option: Whether the command has the option --first-tried-at.
         """
-        self.write = Write(str(uuid4()) if given is None else given, given is not None)
+        self.write = Write(
+            str(uuid4()) if given is None else given,
+            given=given is not None,
+            lifetime=lifetime,
+            arguments=self.arguments,
+            has_age_option=has_age_option,
+        )
         return self.write.key
 
     def done(self, result: object) -> None:
