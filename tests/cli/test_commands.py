@@ -278,7 +278,7 @@ class TestStatuses:
         assert done.error["code"] == code
         assert list(done.error) == [
             *("code", "message", "status", "request_id", "idempotency_key", "ambiguous"),
-            *("retryable", "attempts", "first_sent_at", "cause", "took_effect"),
+            *("retryable", "attempts", "first_sent_at", "cause", "took_effect", "command"),
         ]
 
     @pytest.mark.parametrize("text", ["{}", "[1]", "[", '["a"]', "\udcff"])

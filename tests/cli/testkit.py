@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Final
 
@@ -34,3 +35,23 @@ def write_key(key: str, name: str = "key") -> Path:
     file.write_text(f"{key}\n")
     file.chmod(0o600)
     return file
+
+
+def visible(written: str) -> list[str]:
+    """Return the lines that a terminal shows after this was written to it."""
+    lines, row, column = [""], 0, 0
+    for part in re.findall(r"\x1b\[[\d;?]*[A-Za-z]|[\r\n]|[^\r\n\x1b]+", written):
+        if part == "\r":
+            column = 0
+        elif part == "\n":
+            row += 1
+            lines += [""] * (row == len(lines))
+        elif part == "\x1b[2K":
+            lines[row] = ""
+        elif part == "\x1b[1A":
+            row -= 1
+        elif not part.startswith("\x1b"):
+            kept = lines[row].ljust(column)
+            lines[row] = kept[:column] + part + kept[column + len(part) :]
+            column += len(part)
+    return [line for line in lines if line]

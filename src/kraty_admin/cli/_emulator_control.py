@@ -16,13 +16,15 @@ import httpx
 
 from kraty_server_api.decoding import is_object
 
-from ._failures import FAILED, NETWORK, CommandError, refusal
+from ._failures import FAILED, NETWORK, Advice, CommandError, refusal
 from ._help import Command
 from ._state import State, json_option
 
 __all__ = ["COMMANDS"]
 
 _DEFAULT_URL: Final = "http://127.0.0.1:4010"
+
+_WHERE: Final = Advice("Start one with kraty-admin emulator, or pass its URL with --url.")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -66,7 +68,7 @@ class _Control:
                 f"{self._url} is not an emulator",
                 code="not_an_emulator",
                 exit_status=FAILED,
-                advice="Start one with kraty-admin emulator, or pass its URL with --url.",
+                advice=_WHERE,
             )
 
     def get(self, name: str, **query: str | int) -> Any:
@@ -98,7 +100,7 @@ class _Control:
                 f"no emulator answers at {self._url}: {error}",
                 code="network",
                 exit_status=NETWORK,
-                advice="Start one with kraty-admin emulator, or pass its URL with --url.",
+                advice=_WHERE,
             ) from None
 
     def _result(self, answer: httpx.Response) -> Any:

@@ -85,7 +85,7 @@ class Advice(NamedTuple):
 
     text: str = ""
     command: str = ""
-    """The command that the text is about, as a shell reads it."""
+    """The command to run next, as a shell reads it; empty if there is none."""
     limit: str = ""
     """Until when the command may be repeated, and why."""
 
@@ -151,14 +151,17 @@ class CommandError(Exception):
         *,
         code: str,
         exit_status: int,
-        advice: str = "",
+        why: str = "",
+        advice: Advice | None = None,
         cause: BaseException | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.code = code
         self.exit_status = exit_status
-        self.advice = advice
+        self.why = why
+        """What it may come from."""
+        self.advice = advice or Advice()
         self.cause = cause
         """The failed call behind it, if there is one."""
 
@@ -267,15 +270,16 @@ def _of_command(error: CommandError, write: Write | None) -> Failure:
             code=error.code,
             message=error.message,
             facts=(),
-            why="",
-            advice=Advice(error.advice),
+            why=error.why,
+            advice=error.advice,
         )
     return Failure(
         exit_status=error.exit_status,
         code=error.code,
         message=error.message,
         idempotency_key=None if write is None else write.key,
-        advice=Advice(error.advice),
+        why=error.why,
+        advice=error.advice,
         cause=None if cause is None else _cause(cause),
     )
 

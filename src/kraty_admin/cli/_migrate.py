@@ -10,7 +10,7 @@ import sqlite3
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from io import BytesIO
@@ -21,10 +21,20 @@ from typing import IO, TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
 import click
 from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Column
 
 from kraty_admin import KratyAdmin
 
-from ._failures import FAILED, INTERRUPTED, SOME_FAILED, CommandError, failure_of, refusal
+from ._failures import (
+    FAILED,
+    INTERRUPTED,
+    SOME_FAILED,
+    Advice,
+    CommandError,
+    command_line,
+    failure_of,
+    refusal,
+)
 from ._help import Command
 from ._output import Output, clean, console_on, is_terminal, to_json, write_in_handler
 from ._state import State, json_option, verbose_option, yes_option
@@ -76,6 +86,11 @@ _PART: Final = 1 << 20
 """How many bytes of a file are read at a time."""
 
 _STDIN: Final = Path("-")
+
+_REFRESHED: Final = 0.1
+"""Seconds between two pictures of the bar."""
+
+_ERASE_BAR: Final = "\r\x1b[2K"
 
 _SHOW_CURSOR: Final = "\x1b[?25h"
 
@@ -298,7 +313,7 @@ def migrate(
     with state.client() as kraty:
         state.confirm(kraty, f"Import {kind} from {_named(source)}")
         failures = failures or beside.with_name(f"{beside.name}.{kind}.failures.jsonl")
-        again = _resume_command(state.arguments)
+        again = command_line([each for each in state.arguments if each != "--resume"], "--resume")
         with _interruptible(again) as stop, _progress(state.out) as show:
             last: list[ImportReport] = []
 
@@ -331,14 +346,15 @@ def migrate(
                     f"a file of the import cannot be used: {error}",
                     code="os_error",
                     exit_status=FAILED,
-                    advice=_how_to_continue(again),
+                    advice=Advice(_TO_CONTINUE, again),
                 ) from error
             except KeyboardInterrupt:
                 rows = last[0].rows if last else 0
                 raise CommandError(
-                    f"interrupted after {rows:,} rows. {_how_to_continue(again)}",
+                    f"interrupted after {rows:,} rows",
                     code="interrupted",
                     exit_status=INTERRUPTED,
+                    advice=Advice(_TO_CONTINUE, again),
                 ) from None
     _finish(state, kind, pairs, report)
 
@@ -377,14 +393,17 @@ def _importer(kraty: KratyAdmin, kind: Kind) -> Importer:
 def _stopped(error: ImportStoppedError, again: str) -> CommandError:
     """Return the error of an import that stopped: the status of its cause, and how to continue."""
     cause = error.__cause__
-    advice = _how_to_continue(again)
-    status = FAILED
+    why, status = "", FAILED
     if cause is not None:
-        why = failure_of(cause, None)
-        status = why.exit_status
-        advice = "\n".join(filter(None, [why.why, advice]))
+        failure = failure_of(cause, None)
+        why, status = failure.why, failure.exit_status
     return CommandError(
-        error.message, code="import_stopped", exit_status=status, advice=advice, cause=cause
+        error.message,
+        code="import_stopped",
+        exit_status=status,
+        why=why,
+        advice=Advice(_TO_CONTINUE, again),
+        cause=cause,
     )
 
 
@@ -429,18 +448,8 @@ def _show_report(out: Output, report: ImportReport) -> None:
         out.say(note)
 
 
-def _resume_command(arguments: Sequence[str]) -> str:
-    """Return the command that continues this import."""
-    words = [word for word in arguments if word != "--resume"]
-    # What follows a -- is no option.
-    words.insert(words.index("--") if "--" in words else len(words), "--resume")
-    return shlex.join(["kraty-admin", *words])
-
-
-def _how_to_continue(again: str) -> str:
-    """Advise how to continue, and until when."""
-    # Later, the rows in doubt are refused.
-    return f"To continue, within 23 hours: {again}"
+# Later, the rows in doubt are refused.
+_TO_CONTINUE: Final = "To continue, within 23 hours:"
 
 
 class _Stop:
@@ -471,16 +480,19 @@ def _interruptible(again: str) -> Generator[_Stop, None, None]:
         again: The command that continues the import.
     """
     stop = _Stop()
+    # The bar, and the ^C that the terminal shows in it, must not stay on the screen.
+    erase, show_cursor = (_ERASE_BAR, _SHOW_CURSOR) if _has_bar() else ("\n", "")
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         if not stop.asked:
             stop.asked = True
-            write_in_handler("\nStopping: the calls in flight finish. Ctrl-C again ends at once.\n")
+            write_in_handler(
+                f"{erase}Stopping: the calls in flight finish. Press Ctrl-C again to end at once.\n"
+            )
             return
-        if is_terminal(sys.stderr):
-            write_in_handler(_SHOW_CURSOR)
         write_in_handler(
-            f"\nEnded at once; the journal knows what is in doubt. {_how_to_continue(again)}\n"
+            f"{erase}{show_cursor}Ended at once. The journal has the rows in doubt. "
+            f"{_TO_CONTINUE}\n  {again}\n"
         )
         os._exit(INTERRUPTED)
 
@@ -494,7 +506,7 @@ def _interruptible(again: str) -> Generator[_Stop, None, None]:
 @contextmanager
 def _progress(out: Output) -> Generator[Callable[[ImportReport], None], None, None]:
     """Show the progress: a bar on terminals, a line every few seconds elsewhere."""
-    if not is_terminal(sys.stderr):
+    if not _has_bar():
         shown_at = -inf
 
         def say(report: ImportReport) -> None:
@@ -506,19 +518,37 @@ def _progress(out: Output) -> Generator[Callable[[ImportReport], None], None, No
 
         yield say
         return
-    columns = (TextColumn("{task.description}"), BarColumn())
-    with Progress(*columns, console=console_on(sys.stderr), transient=True) as progress:
+    # One line, which Ctrl-C erases: rich must not fold it.
+    columns = (
+        TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis")),
+        BarColumn(),
+    )
+    # Drawn here and not by rich's thread, which could draw it again while the command ends.
+    with Progress(
+        *columns, console=console_on(sys.stderr), transient=True, auto_refresh=False
+    ) as progress:
         task = progress.add_task("starting", total=None)
+        drawn_at = -inf
 
         def show(report: ImportReport) -> None:
+            nonlocal drawn_at
+            now = time.monotonic()
+            is_due = now - drawn_at >= _REFRESHED
+            drawn_at = now if is_due else drawn_at
             progress.update(
                 task,
                 total=report.bytes_total,
                 completed=report.bytes_read,
                 description=_line(report),
+                refresh=is_due,
             )
 
         yield show
+
+
+def _has_bar() -> bool:
+    """Return whether standard error is a terminal that can erase a line."""
+    return is_terminal(sys.stderr) and not console_on(sys.stderr).is_dumb_terminal
 
 
 def _line(report: ImportReport) -> str:

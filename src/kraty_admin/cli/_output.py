@@ -136,6 +136,7 @@ class Output:
                 "first_sent_at": failure.first_sent_at and failure.first_sent_at.isoformat(),
                 "cause": failure.cause and failure.cause._asdict(),
                 "took_effect": failure.took_effect,
+                "command": failure.advice.command or None,
             }
             if failure.took_effect:
                 error["result"] = failure.result

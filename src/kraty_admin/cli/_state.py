@@ -22,7 +22,7 @@ from kraty_admin.telemetry import RequestInfo
 from kraty_server_api.lifetimes import KEY_LIFETIMES
 from kraty_server_api.operation import KeyLifetime
 
-from ._failures import FAILED, CommandError, Write, failure_of, refusal
+from ._failures import FAILED, Advice, CommandError, Write, failure_of, refusal
 from ._known_keys import recall, remember
 from ._output import Output, is_terminal
 from ._profiles import Profile, load_profile, read_key_file
@@ -203,7 +203,8 @@ class State:
                 f"Kraty was asked which game the key is for, and failed: {error.message}",
                 code=why.code,
                 exit_status=why.exit_status,
-                advice="\n".join(filter(None, [why.why, "Nothing was changed."])),
+                why=why.why,
+                advice=Advice("Nothing was changed."),
                 cause=error,
             ) from error
 
