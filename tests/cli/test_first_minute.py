@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Final
 
 import click
 import pytest
@@ -16,9 +19,10 @@ import pytest
 from kraty_admin import KratyAdmin
 from kraty_admin.cli import main
 from kraty_admin.cli._app import app
-from kraty_admin.cli._help import SECTIONS, Command, Group
+from kraty_admin.cli._help import SECTIONS, Command, Documented
 from kraty_admin.cli._state import State
 from kraty_admin.emulator import Emulator, Fault
+from kraty_server_api.commands import COMMANDS
 
 from .testkit import LIVE_KEY, PATIENCE, RUN
 
@@ -58,9 +62,47 @@ def test_the_commands_are_grouped(capsys: pytest.CaptureFixture[str]) -> None:
     places = [out.index(f"\n{title}:\n") for title in SECTIONS.values()]
     assert sorted(places) == places
     for name, command in app.commands.items():
-        assert isinstance(command, Command | Group)
+        assert isinstance(command, Documented)
         assert command.section in SECTIONS
         assert 1 == out.count(f"\n  {name} ")
+
+
+PRINT_NO_RESULT: Final = {"help", "completion"}
+"""What prints text only."""
+
+ASK: Final = {"migrate", "request", "outbox resolve", "outbox purge"}
+"""The commands written by hand that ask for confirmation."""
+
+
+def test_common_options_have_a_meaning() -> None:
+    """`--yes` is for what asks, `--json` for what has a result, `--fields` for parts of one."""
+    rows = {" ".join(row.path): row for row in COMMANDS}
+    found = {path: {each.name for each in command.params} for path, command in leaves()}
+    assert ASK | PRINT_NO_RESULT <= found.keys()
+    for path, options in found.items():
+        row = rows.get(path)
+        asks = path in ASK if row is None else row.confirm != "never"
+        assert asks == ("yes" in options), path
+        assert (path not in PRINT_NO_RESULT) == ("json" in options), path
+        has_parts = row is not None and path != "players export"
+        assert has_parts == ("fields" in options), path
+
+
+def test_what_asks_is_known() -> None:
+    """The commands written by hand that ask are those of the list above, and no others."""
+    asking = {
+        path
+        for path, command in leaves()
+        if path not in {" ".join(row.path) for row in COMMANDS}
+        and re.search(r"\bstate\.(ask|confirm)\(", inspect.getsource(unwrapped(command)))
+    }
+    assert asking == ASK
+
+
+def unwrapped(command: click.Command) -> Callable[..., object]:
+    """Return the function of a command, without `click.pass_obj` around it."""
+    assert command.callback is not None
+    return inspect.unwrap(command.callback)
 
 
 @pytest.mark.parametrize(

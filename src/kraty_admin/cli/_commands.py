@@ -28,6 +28,8 @@ _DIGITS: Final = re.compile(r"[0-9]{1,16}")
 
 def _export_command(row: CommandRow) -> click.Command:
     command = command_of(row)
+    # An export is the whole document, as the law asks for it.
+    command.params = [each for each in command.params if each.name != "fields"]
     command.params.append(
         click.Option(
             ["-o", "--output"],

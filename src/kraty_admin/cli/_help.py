@@ -10,7 +10,7 @@ import click
 
 from ._failures import USAGE
 
-__all__ = ["Command", "Group"]
+__all__ = ["SECTIONS", "Command", "Documented", "Group"]
 
 SECTIONS: Final[Mapping[str, str]] = {
     "money": "Money and items",
@@ -30,8 +30,8 @@ _WORDS: Final = re.compile(rf"--[a-z-]+ (?!-){_WORD}|{_WORD}")
 """A word of a shell, with its quotes; an option with its value."""
 
 
-class Command(click.Command):
-    """A command with examples in its help, to which a negative number is not an option."""
+class Documented(click.Command):
+    """A command with a section in the root command's help, and examples in its own."""
 
     def __init__(
         self, *arguments: Any, section: str = "more", examples: Sequence[str] = (), **options: Any
@@ -42,8 +42,17 @@ class Command(click.Command):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples, then the epilog."""
-        _write_examples(self.examples, formatter)
+        if self.examples:
+            with formatter.section("Examples"):
+                indent = " " * formatter.current_indent
+                for example in self.examples:
+                    for line in _shell_lines(example, formatter.width - len(indent)):
+                        formatter.write(f"{indent}{line}\n")
         super().format_epilog(ctx, formatter)
+
+
+class Command(Documented):
+    """A command that takes a negative number for an argument."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the command line. `-5` is an option to click, but an argument to people."""
@@ -54,15 +63,6 @@ class Command(click.Command):
                 raise
         ctx.ignore_unknown_options = True
         return super().parse_args(ctx, list(args))
-
-
-def _write_examples(examples: Sequence[str], formatter: click.HelpFormatter) -> None:
-    if examples:
-        with formatter.section("Examples"):
-            for example in examples:
-                indent = " " * formatter.current_indent
-                for line in _shell_lines(example, formatter.width - len(indent)):
-                    formatter.write(f"{indent}{line}\n")
 
 
 def _shell_lines(command: str, width: int) -> list[str]:
@@ -77,23 +77,14 @@ def _shell_lines(command: str, width: int) -> list[str]:
     return lines
 
 
-class Group(click.Group):
+class Group(Documented, click.Group):
     """A group that shows its help if no command follows, unless it does something itself."""
 
     command_class = Command
 
-    def __init__(
-        self, *arguments: Any, section: str = "more", examples: Sequence[str] = (), **options: Any
-    ) -> None:
-        options["no_args_is_help"] = False  # `parse_args` shows it
-        super().__init__(*arguments, **options)
-        self.section = section
-        self.examples = examples
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the examples, then the epilog."""
-        _write_examples(self.examples, formatter)
-        super().format_epilog(ctx, formatter)
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        # `parse_args` shows it: not all versions of click exit with 2 then.
+        super().__init__(*arguments, no_args_is_help=False, **options)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands, in sections if they are in several."""
@@ -127,5 +118,5 @@ class Group(click.Group):
 
 
 def _section(command: click.Command) -> str:
-    section = command.section if isinstance(command, Command | Group) else "more"
+    section = command.section if isinstance(command, Documented) else "more"
     return section if section in SECTIONS else "more"

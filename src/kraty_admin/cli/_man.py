@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import click
 
-from ._help import Command, Group
+from ._help import Documented
 from ._topics import TOPICS
 
 __all__ = ["man_pages"]
@@ -63,7 +63,7 @@ def _command_page(path: str, context: click.Context, version: str) -> str:
         for name, each in command.commands.items():
             lines += [".TP", f".BR {_escaped(f'{page}-{name}')} (1)"]
             lines.append(_escaped(each.get_short_help_str(limit=200)))
-    if isinstance(command, Command | Group) and command.examples:
+    if isinstance(command, Documented) and command.examples:
         lines += [".SH EXAMPLES", ".nf", *map(_escaped, command.examples), ".fi"]
     if command.epilog:
         lines += _text("NOTES", command.epilog)
