@@ -12,7 +12,7 @@ EXAMPLES_EXTRAS := emulator,outbox
 PY311 := --python-version 3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-console test check lint types check-drift lint-contract matrix regen surface compare prove \
+.PHONY: help setup demo demo-console test check lint types check-drift lint-contract docs matrix regen surface compare prove \
 	bench bench-check bench-emulator bench-import bench-outbox examples
 
 help: ## list the targets
@@ -106,6 +106,15 @@ $(VENV)-bench/.done: benchmarks/requirements.txt pyproject.toml | $(BIN)/uv
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(VENV)-bench/bin/python \
 		--requirement benchmarks/requirements.txt --editable .
 	@touch $@
+
+$(VENV)-docs/.done: pyproject.toml | $(BIN)/uv
+	@$(BIN)/uv venv --quiet --clear $(VENV)-docs
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(VENV)-docs/bin/python --group docs
+	@touch $@
+
+docs: $(VENV)-docs/.done ## build the pages of docs/ into site/, to be read without a network
+	@$(VENV)-docs/bin/zensical build --clean --strict
+	@$(VENV)-docs/bin/python tools/check_site.py
 
 bench: $(VENV)-bench/.done ## cost of a call beside that of others, as ratios; OUT=<folder> for JSON and a plot
 	@$(VENV)-bench/bin/python benchmarks $(if $(OUT),--out '$(OUT)')

@@ -1,0 +1,70 @@
+"""The check of the built pages, `tools/check_site.py`, finds what it looks for."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+import pytest
+
+from check_site import problems
+
+SURFACE = """\
+kraty_admin.Thing: class
+kraty_admin.Thing.part: property str
+kraty_admin.KratyAdmin.wallet.credit: def () -> None
+kraty_admin.cli.main: def () -> int
+"""
+NAMES = ["kraty_admin.Thing", "kraty_admin.Thing.part", "kraty_server_api.Wallet.credit"]
+
+
+def write_site(folder: Path, html: str, names: list[str]) -> list[str]:
+    """Write a site of one page, and return what is wrong with it."""
+    lines = "".join(f"{name} py:class 1 x -\n" for name in names).encode()
+    (folder / "site").mkdir()
+    (folder / "site/objects.inv").write_bytes(b"# 1\n# 2\n# 3\n# 4\n" + zlib.compress(lines))
+    (folder / "site/page.html").write_text(html, encoding="utf-8")
+    (folder / "site/picture.svg").touch()
+    (folder / "docs").mkdir()
+    (folder / "docs/page.md").touch()
+    return list(problems(folder / "site", folder / "docs", 'nav = ["page.md"]', SURFACE))
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("html", "found"),
+    [
+        pytest.param('<h1 id="a">A</h1><a href="#a">a</a><img src="picture.svg">', None, id="fine"),
+        pytest.param('<a href="https://kraty.io">Kraty</a>', None, id="link to another host"),
+        pytest.param('<a href="gone.html">x</a>', "leads nowhere", id="dead link"),
+        pytest.param('<a href="page.html#gone">x</a>', "leads to no heading", id="no heading"),
+        pytest.param('<img src="gone.png">', "leads nowhere", id="dead picture"),
+        pytest.param('<script src="//unpkg.com/x"></script>', "fetches //unpkg", id="script"),
+        pytest.param('<pre class="a mermaid"></pre>', "Mermaid", id="mermaid"),
+    ],
+)
+def test_a_fault_of_a_page_is_found(tmp_path: Path, html: str, found: str | None) -> None:
+    """Dead links and anything from another host are reported; links to other hosts are fine."""
+    wrong = write_site(tmp_path, html, NAMES)
+    assert (0 if found is None else 1) == len(wrong)
+    assert (found or "") in "".join(wrong)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("left_out", NAMES)
+def test_a_public_name_without_an_entry_is_found(tmp_path: Path, left_out: str) -> None:
+    """The reference must have classes, their members, and the methods of resources."""
+    wrong = write_site(tmp_path, "", [name for name in NAMES if name != left_out])
+    assert 1 == len(wrong)
+    assert left_out.rpartition(".")[2] in wrong[0]
+
+
+@pytest.mark.once
+def test_a_page_outside_the_navigation_is_found(tmp_path: Path) -> None:
+    """Nobody finds such a page."""
+    (tmp_path / "docs/tasks").mkdir(parents=True)
+    (tmp_path / "docs/tasks/lost.md").touch()
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/objects.inv").write_bytes(b"# 1\n# 2\n# 3\n# 4\n" + zlib.compress(b""))
+    wrong = list(problems(tmp_path / "site", tmp_path / "docs", 'nav = ["page.md"]', ""))
+    assert ["tasks/lost.md is not in the navigation of zensical.toml"] == wrong
