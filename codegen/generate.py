@@ -1,11 +1,11 @@
-"""Build `generated/` from the contract and the surface.
+"""Build `generated/`, and the tables in `docs/`, from the contract and the surface.
 
     python codegen/generate.py                    regenerate
     python codegen/generate.py --spec PATH|URL    adopt another contract, then regenerate
-    python codegen/generate.py --check            fail if `generated/` is out of date
+    python codegen/generate.py --check            fail if any of it is out of date
 
-`views/` prepares the values of the templates. The output depends on nothing but the inputs,
-so a check compares bytes.
+`views/` prepares the values of the templates, and `pages.py` writes the tables. The output
+depends on nothing but the inputs, so a check compares bytes.
 """
 
 from __future__ import annotations
@@ -344,6 +344,23 @@ def unhandled(contract: Json) -> Iterator[str]:
         yield f"emulator: handler {name} has no operation"
 
 
+def outdated_pages(contract: Json) -> list[str]:
+    """Return the pages in `docs/` whose tables are out of date, one line per cause."""
+    import pages  # needs the generated package
+
+    try:
+        return list(pages.differences(package_view(contract, _surface(KRATY.surface)), contract))
+    except SurfaceError as error:
+        return error.causes
+
+
+def write_pages(contract: Json) -> None:
+    """Write the tables in `docs/`."""
+    import pages  # needs the generated package
+
+    pages.write(package_view(contract, _surface(KRATY.surface)), contract)
+
+
 def check(layout: Layout) -> list[str]:
     """Return what is wrong with the output on disk, one line per cause."""
     contract_bytes = layout.contract.read_bytes()
@@ -403,7 +420,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if options.check:
         causes = [*check(KRATY), *check(GOLDEN)]
-        causes += unhandled(json.loads(KRATY.contract.read_bytes()))
+        contract = json.loads(KRATY.contract.read_bytes())
+        causes += unhandled(contract)
+        causes += [cause for cause in outdated_pages(contract) if cause not in causes]
         for cause in causes:
             print(f"drift: {cause}", file=sys.stderr)
         if causes:
@@ -412,9 +431,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"no drift: {len(_files(KRATY.output))} files match {KRATY.contract.name}")
         return 0
     try:
-        contract = _adopted(options.spec) if options.spec else _own()
-        count = regenerate(KRATY, contract)
+        adopted = _adopted(options.spec) if options.spec else _own()
+        count = regenerate(KRATY, adopted)
         regenerate(GOLDEN, GOLDEN.contract.read_bytes())
+        write_pages(json.loads(adopted))
     except SurfaceError as error:
         for cause in error.causes:
             print(f"regen: {cause}", file=sys.stderr)

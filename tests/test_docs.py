@@ -913,6 +913,39 @@ def _(reader: Reader, block: Block) -> None:
     ]
 
 
+# These blocks assert what they show.
+@checks("idempotency.md", "Who makes the key 1")
+@checks("idempotency.md", "How long Kraty knows a key 1")
+@checks("idempotency.md", "Conflicts 1")
+@checks("errors.md", "Copies: pickle, queues and JSON 1")
+@checks("configuration.md", "The client 1")
+@checks("configuration.md", "Proxies 1")
+@checks("migrating.md", "From `kraty-server-sdk` (Python) 1")
+def _(reader: Reader, block: Block) -> None:
+    reader.run(block)
+
+
+@checks("idempotency.md", "Where a key counts 1")
+def _(reader: Reader, block: Block) -> None:
+    reader.run(block)
+    assert 500 == reader.emulator.balance("player_42", "gold")
+    assert 1 == reader.emulator.quantity("player_42", "starter_chest")
+
+
+@checks("errors.md", "What to do 1")
+def _(reader: Reader, block: Block) -> None:
+    lines = reader.names["print"] = Recorder()
+    credit = reader.run(block)["credit"]
+    assert [("", ("done",), {})] == lines.calls
+    reader.kraty.wallet.credit("player_42", "gold", amount=7, idempotency_key="receipt_2")
+    assert "ask a person" == credit("receipt_2")
+    reader.emulator.faults.add(*[Fault("status", status=503)] * 4)
+    reader.names["kraty"] = reader.kraty.with_options(retry=RetryConfig(initial_delay=0))
+    assert credit("receipt_3").startswith("repeat it later under the same key")
+    reader.emulator.faults.add(Fault("status", status=404))
+    assert credit("receipt_4").startswith("it had no effect")
+
+
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -933,6 +966,15 @@ def test_links_lead_somewhere(page: Path) -> None:
         target = page.parent / name if name else page
         assert target.is_file(), link
         assert not fragment or fragment in anchors(target), link
+
+
+def test_the_architecture_names_files_that_exist() -> None:
+    """Each path of the page is there, below one of the folders that it is written for."""
+    roots = [ROOT, ROOT / "src" / "kraty_admin", ROOT / "generated" / "kraty_server_api"]
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    paths = re.findall(r"`([\w./]+(?:\.py|\.yaml|\.json|/))`", text)
+    assert len(paths) > 20
+    assert [path for path in paths if not any((root / path).exists() for root in roots)] == []
 
 
 def test_the_readme_works_outside_the_repository() -> None:
@@ -1001,6 +1043,8 @@ RELAXED = """\
 
 def checked(block: Block) -> str:
     """A block as a module that a type checker can judge."""
+    if block.page in ("errors.md", "idempotency.md") and "kraty." in block.code:
+        return "from reader import kraty\n" + block.code
     if block.page != "sdk.md":
         return block.code
     code = block.code.replace('create("player_42", ...)', 'create("player_42", **elided)')

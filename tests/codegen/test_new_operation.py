@@ -16,7 +16,10 @@ import pytest
 pytestmark = pytest.mark.once
 
 ROOT: Final = Path(__file__).parents[2]
-COPIED: Final = ("codegen", "generated", "src", "tests", "openapi.server.json", "pyproject.toml")
+COPIED: Final = (
+    *("codegen", "docs", "generated", "src", "tests"),
+    *("openapi.server.json", "pyproject.toml"),
+)
 
 ROW: Final = """
   addNote:
