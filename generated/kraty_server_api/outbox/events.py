@@ -110,9 +110,8 @@ class OutboxEvents:
             external_player_id: Your own id of the player. Not empty.
             event_key: Key of the event. Not empty.
             attempt_id: Id of the player's attempt at the event. Not empty.
-            idempotency_key: Names this one change. While the platform keeps the key, a repeat with
-                the same body returns the first result, and a repeat with another body is refused
-                with `idempotency_conflict`. Not empty.
+            idempotency_key: Names this one change. The documents do not say whether the platform
+                looks at it in this call. Not empty.
 
         Returns:
             The intent, whose `result` will be a `FinishedAttempt`: An attempt that has ended.
@@ -226,9 +225,8 @@ class AsyncOutboxEvents:
             external_player_id: Your own id of the player. Not empty.
             event_key: Key of the event. Not empty.
             attempt_id: Id of the player's attempt at the event. Not empty.
-            idempotency_key: Names this one change. While the platform keeps the key, a repeat with
-                the same body returns the first result, and a repeat with another body is refused
-                with `idempotency_conflict`. Not empty.
+            idempotency_key: Names this one change. The documents do not say whether the platform
+                looks at it in this call. Not empty.
 
         Returns:
             The intent, whose `result` will be a `FinishedAttempt`: An attempt that has ended.

@@ -100,7 +100,7 @@ class OutboxGrants:
         """Claim a grant on the player's behalf.
 
         For backends that have already given the player what the grant holds. The grant becomes
-        `claimed` with `ackedBy` set to `server_api`. A repeat returns the same grant.
+        `claimed` with `ackedBy` set to `server_api`.
 
         You can repeat this call at any time: a repeat returns the same grant.
 
@@ -110,10 +110,9 @@ class OutboxGrants:
 
         Args:
             external_player_id: Your own id of the player. Not empty.
-            grant_id: Id of the grant, as `createGrant` returned it. Not empty.
-            idempotency_key: Names this one change. While the platform keeps the key, a repeat with
-                the same body returns the first result, and a repeat with another body is refused
-                with `idempotency_conflict`. Not empty.
+            grant_id: Id of the grant, as the call that created it returned it. Not empty.
+            idempotency_key: Names this one change. The documents do not say whether the platform
+                looks at it in this call. Not empty.
 
         Returns:
             The intent, whose `result` will be a `Grant`: A reward for one player, pending until
@@ -215,7 +214,7 @@ class AsyncOutboxGrants:
         """Claim a grant on the player's behalf.
 
         For backends that have already given the player what the grant holds. The grant becomes
-        `claimed` with `ackedBy` set to `server_api`. A repeat returns the same grant.
+        `claimed` with `ackedBy` set to `server_api`.
 
         You can repeat this call at any time: a repeat returns the same grant.
 
@@ -225,10 +224,9 @@ class AsyncOutboxGrants:
 
         Args:
             external_player_id: Your own id of the player. Not empty.
-            grant_id: Id of the grant, as `createGrant` returned it. Not empty.
-            idempotency_key: Names this one change. While the platform keeps the key, a repeat with
-                the same body returns the first result, and a repeat with another body is refused
-                with `idempotency_conflict`. Not empty.
+            grant_id: Id of the grant, as the call that created it returned it. Not empty.
+            idempotency_key: Names this one change. The documents do not say whether the platform
+                looks at it in this call. Not empty.
 
         Returns:
             The intent, whose `result` will be a `Grant`: A reward for one player, pending until

@@ -46,7 +46,7 @@ class OutboxInventory:
         Args:
             external_player_id: Your own id of the player. Not empty.
             item_key: Key of the item in the game's catalog. Not empty.
-            quantity: How many to add or to take away. From 1 to 2**53-1.
+            quantity: How many. From 1 to 2**53-1.
             reason: Why, in your own words; kept in the ledger.
             source_ref_id: Your reference for the cause, such as a receipt id.
             idempotency_key: Names this one change. While the platform keeps the key, a repeat with
@@ -100,7 +100,7 @@ class OutboxInventory:
         Args:
             external_player_id: Your own id of the player. Not empty.
             item_key: Key of the item in the game's catalog. Not empty.
-            quantity: How many to add or to take away. From 1 to 2**53-1.
+            quantity: How many. From 1 to 2**53-1.
             reason: Why, in your own words; kept in the ledger.
             source_ref_id: Your reference for the cause, such as a receipt id.
             idempotency_key: Names this one change. While the platform keeps the key, a repeat with
@@ -161,7 +161,7 @@ class AsyncOutboxInventory:
         Args:
             external_player_id: Your own id of the player. Not empty.
             item_key: Key of the item in the game's catalog. Not empty.
-            quantity: How many to add or to take away. From 1 to 2**53-1.
+            quantity: How many. From 1 to 2**53-1.
             reason: Why, in your own words; kept in the ledger.
             source_ref_id: Your reference for the cause, such as a receipt id.
             idempotency_key: Names this one change. While the platform keeps the key, a repeat with
@@ -215,7 +215,7 @@ class AsyncOutboxInventory:
         Args:
             external_player_id: Your own id of the player. Not empty.
             item_key: Key of the item in the game's catalog. Not empty.
-            quantity: How many to add or to take away. From 1 to 2**53-1.
+            quantity: How many. From 1 to 2**53-1.
             reason: Why, in your own words; kept in the ledger.
             source_ref_id: Your reference for the cause, such as a receipt id.
             idempotency_key: Names this one change. While the platform keeps the key, a repeat with

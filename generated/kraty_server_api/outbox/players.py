@@ -49,9 +49,8 @@ class OutboxPlayers:
             external_player_id: Your own id of the player. Not empty.
             reason: The legal basis: `gdpr_erasure` for an Article 17 request, `studio_request` for
                 any other deletion, `test` for cleaning up test data.
-            idempotency_key: Names this one change. While the platform keeps the key, a repeat with
-                the same body returns the first result, and a repeat with another body is refused
-                with `idempotency_conflict`. Not empty.
+            idempotency_key: Names this one change. The documents do not say whether the platform
+                looks at it in this call. Not empty.
 
         Returns:
             The intent, whose `result` will be a `PlayerDeletion`: The outcome of an erasure.
@@ -94,9 +93,8 @@ class OutboxPlayers:
             external_player_id: Your own id of the player. Not empty.
             reason: Why, in your own words; it goes to the audit row and the `player.banned`
                 webhook. Not empty.
-            idempotency_key: Names this one change. While the platform keeps the key, a repeat with
-                the same body returns the first result, and a repeat with another body is refused
-                with `idempotency_conflict`. Not empty.
+            idempotency_key: Names this one change. The documents do not say whether the platform
+                looks at it in this call. Not empty.
 
         Returns:
             The intent, whose `result` will be a `PlayerBan`: A ban in effect.
@@ -136,9 +134,8 @@ class OutboxPlayers:
 
         Args:
             external_player_id: Your own id of the player. Not empty.
-            idempotency_key: Names this one change. While the platform keeps the key, a repeat with
-                the same body returns the first result, and a repeat with another body is refused
-                with `idempotency_conflict`. Not empty.
+            idempotency_key: Names this one change. The documents do not say whether the platform
+                looks at it in this call. Not empty.
 
         Returns:
             The intent, whose `result` will be a `PlayerUnban`: A ban lifted.
@@ -182,9 +179,8 @@ class OutboxPlayers:
             from_external_player_id: Your id of the player who is folded into the other one. Not
                 empty.
             to_external_player_id: Your id of the player who remains. Not empty.
-            idempotency_key: Names this one change. While the platform keeps the key, a repeat with
-                the same body returns the first result, and a repeat with another body is refused
-                with `idempotency_conflict`. Not empty.
+            idempotency_key: Names this one change. The documents do not say whether the platform
+                looks at it in this call. Not empty.
 
         Returns:
             The intent, whose `result` will be a `PlayerMerge`: The outcome of a merge.
@@ -285,9 +281,8 @@ class AsyncOutboxPlayers:
             external_player_id: Your own id of the player. Not empty.
             reason: The legal basis: `gdpr_erasure` for an Article 17 request, `studio_request` for
                 any other deletion, `test` for cleaning up test data.
-            idempotency_key: Names this one change. While the platform keeps the key, a repeat with
-                the same body returns the first result, and a repeat with another body is refused
-                with `idempotency_conflict`. Not empty.
+            idempotency_key: Names this one change. The documents do not say whether the platform
+                looks at it in this call. Not empty.
 
         Returns:
             The intent, whose `result` will be a `PlayerDeletion`: The outcome of an erasure.
@@ -330,9 +325,8 @@ class AsyncOutboxPlayers:
             external_player_id: Your own id of the player. Not empty.
             reason: Why, in your own words; it goes to the audit row and the `player.banned`
                 webhook. Not empty.
-            idempotency_key: Names this one change. While the platform keeps the key, a repeat with
-                the same body returns the first result, and a repeat with another body is refused
-                with `idempotency_conflict`. Not empty.
+            idempotency_key: Names this one change. The documents do not say whether the platform
+                looks at it in this call. Not empty.
 
         Returns:
             The intent, whose `result` will be a `PlayerBan`: A ban in effect.
@@ -372,9 +366,8 @@ class AsyncOutboxPlayers:
 
         Args:
             external_player_id: Your own id of the player. Not empty.
-            idempotency_key: Names this one change. While the platform keeps the key, a repeat with
-                the same body returns the first result, and a repeat with another body is refused
-                with `idempotency_conflict`. Not empty.
+            idempotency_key: Names this one change. The documents do not say whether the platform
+                looks at it in this call. Not empty.
 
         Returns:
             The intent, whose `result` will be a `PlayerUnban`: A ban lifted.
@@ -418,9 +411,8 @@ class AsyncOutboxPlayers:
             from_external_player_id: Your id of the player who is folded into the other one. Not
                 empty.
             to_external_player_id: Your id of the player who remains. Not empty.
-            idempotency_key: Names this one change. While the platform keeps the key, a repeat with
-                the same body returns the first result, and a repeat with another body is refused
-                with `idempotency_conflict`. Not empty.
+            idempotency_key: Names this one change. The documents do not say whether the platform
+                looks at it in this call. Not empty.
 
         Returns:
             The intent, whose `result` will be a `PlayerMerge`: The outcome of a merge.

@@ -71,9 +71,8 @@ class Grants:
                 the wrong type or is out of range (`validation_failed`), or the request names an
                 unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
                 403: The key's permission set is not `server_integration`, or it belongs to another
-                game. 409: The state does not allow it (`conflict`), the key was used for another
-                body (`idempotency_conflict`), or the event is disabled (`event_disabled`). 429: Too
-                many requests in this minute.
+                game. 409: The state does not allow it (`conflict`), or the key was used for another
+                body (`idempotency_conflict`). 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `createGrant`, `POST /players/{externalId}/grants`.
@@ -101,16 +100,15 @@ class Grants:
         """Claim a grant on the player's behalf.
 
         For backends that have already given the player what the grant holds. The grant becomes
-        `claimed` with `ackedBy` set to `server_api`. A repeat returns the same grant.
+        `claimed` with `ackedBy` set to `server_api`.
 
         You can repeat this call at any time: a repeat returns the same grant.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
-            grant_id: Id of the grant, as `createGrant` returned it. Not empty.
-            idempotency_key: Names this one change. While the platform keeps the key, a repeat with
-                the same body returns the first result, and a repeat with another body is refused
-                with `idempotency_conflict`. Not empty.
+            grant_id: Id of the grant, as the call that created it returned it. Not empty.
+            idempotency_key: Names this one change. The documents do not say whether the platform
+                looks at it in this call. Not empty.
 
         Returns:
             `Grant`: A reward for one player, pending until it is claimed.
@@ -118,13 +116,11 @@ class Grants:
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed. 400: A field is missing, has
-                the wrong type or is out of range (`validation_failed`), or the request names an
-                unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
-                403: The key's permission set is not `server_integration`, or it belongs to another
-                game. 404: This game has no such player, grant, event, lobby, attempt or
-                leaderboard. 409: The state does not allow it (`conflict`), the key was used for
-                another body (`idempotency_conflict`), or the event is disabled (`event_disabled`).
-                429: Too many requests in this minute.
+                the wrong type or is out of range (`validation_failed`). 401: No key, or one that is
+                not valid. 403: The key's permission set is not `server_integration`, or it belongs
+                to another game. 404: This game has no such player, grant, event, lobby, attempt or
+                leaderboard. 409: The state does not allow it (`conflict`), or the key was used for
+                another body (`idempotency_conflict`). 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `ackGrant`, `POST /players/{externalId}/grants/{grantId}/ack`.
@@ -189,9 +185,8 @@ class AsyncGrants:
                 the wrong type or is out of range (`validation_failed`), or the request names an
                 unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
                 403: The key's permission set is not `server_integration`, or it belongs to another
-                game. 409: The state does not allow it (`conflict`), the key was used for another
-                body (`idempotency_conflict`), or the event is disabled (`event_disabled`). 429: Too
-                many requests in this minute.
+                game. 409: The state does not allow it (`conflict`), or the key was used for another
+                body (`idempotency_conflict`). 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `createGrant`, `POST /players/{externalId}/grants`.
@@ -219,16 +214,15 @@ class AsyncGrants:
         """Claim a grant on the player's behalf.
 
         For backends that have already given the player what the grant holds. The grant becomes
-        `claimed` with `ackedBy` set to `server_api`. A repeat returns the same grant.
+        `claimed` with `ackedBy` set to `server_api`.
 
         You can repeat this call at any time: a repeat returns the same grant.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
-            grant_id: Id of the grant, as `createGrant` returned it. Not empty.
-            idempotency_key: Names this one change. While the platform keeps the key, a repeat with
-                the same body returns the first result, and a repeat with another body is refused
-                with `idempotency_conflict`. Not empty.
+            grant_id: Id of the grant, as the call that created it returned it. Not empty.
+            idempotency_key: Names this one change. The documents do not say whether the platform
+                looks at it in this call. Not empty.
 
         Returns:
             `Grant`: A reward for one player, pending until it is claimed.
@@ -236,13 +230,11 @@ class AsyncGrants:
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed. 400: A field is missing, has
-                the wrong type or is out of range (`validation_failed`), or the request names an
-                unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
-                403: The key's permission set is not `server_integration`, or it belongs to another
-                game. 404: This game has no such player, grant, event, lobby, attempt or
-                leaderboard. 409: The state does not allow it (`conflict`), the key was used for
-                another body (`idempotency_conflict`), or the event is disabled (`event_disabled`).
-                429: Too many requests in this minute.
+                the wrong type or is out of range (`validation_failed`). 401: No key, or one that is
+                not valid. 403: The key's permission set is not `server_integration`, or it belongs
+                to another game. 404: This game has no such player, grant, event, lobby, attempt or
+                leaderboard. 409: The state does not allow it (`conflict`), or the key was used for
+                another body (`idempotency_conflict`). 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `ackGrant`, `POST /players/{externalId}/grants/{grantId}/ack`.

@@ -33,7 +33,6 @@ class Health:
             `ServerPingResponse`: Proof that the key is accepted.
 
         Raises:
-            TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed. 401: No key, or one that is
                 not valid. 403: The key's permission set is not `server_integration`, or it belongs
                 to another game. 429: Too many requests in this minute.
@@ -62,7 +61,6 @@ class AsyncHealth:
             `ServerPingResponse`: Proof that the key is accepted.
 
         Raises:
-            TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed. 401: No key, or one that is
                 not valid. 403: The key's permission set is not `server_integration`, or it belongs
                 to another game. 429: Too many requests in this minute.

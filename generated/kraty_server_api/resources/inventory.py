@@ -42,7 +42,7 @@ class Inventory:
         Args:
             external_player_id: Your own id of the player. Not empty.
             item_key: Key of the item in the game's catalog. Not empty.
-            quantity: How many to add or to take away. From 1 to 2**53-1.
+            quantity: How many. From 1 to 2**53-1.
             reason: Why, in your own words; kept in the ledger.
             source_ref_id: Your reference for the cause, such as a receipt id.
             idempotency_key: Names this one change. While the platform keeps the key, a repeat with
@@ -58,9 +58,8 @@ class Inventory:
                 the wrong type or is out of range (`validation_failed`), or the request names an
                 unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
                 403: The key's permission set is not `server_integration`, or it belongs to another
-                game. 409: The state does not allow it (`conflict`), the key was used for another
-                body (`idempotency_conflict`), or the event is disabled (`event_disabled`). 429: Too
-                many requests in this minute.
+                game. 409: The state does not allow it (`conflict`), or the key was used for another
+                body (`idempotency_conflict`). 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `grantItem`, `POST /players/{externalId}/inventory/{itemKey}/grant`.
@@ -97,7 +96,7 @@ class Inventory:
         Args:
             external_player_id: Your own id of the player. Not empty.
             item_key: Key of the item in the game's catalog. Not empty.
-            quantity: How many to add or to take away. From 1 to 2**53-1.
+            quantity: How many. From 1 to 2**53-1.
             reason: Why, in your own words; kept in the ledger.
             source_ref_id: Your reference for the cause, such as a receipt id.
             idempotency_key: Names this one change. While the platform keeps the key, a repeat with
@@ -113,9 +112,8 @@ class Inventory:
                 the wrong type or is out of range (`validation_failed`), or the request names an
                 unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
                 403: The key's permission set is not `server_integration`, or it belongs to another
-                game. 409: The state does not allow it (`conflict`), the key was used for another
-                body (`idempotency_conflict`), or the event is disabled (`event_disabled`). 429: Too
-                many requests in this minute.
+                game. 409: The state does not allow it (`conflict`), or the key was used for another
+                body (`idempotency_conflict`). 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `revokeItem`, `POST /players/{externalId}/inventory/{itemKey}/revoke`.
@@ -159,7 +157,7 @@ class AsyncInventory:
         Args:
             external_player_id: Your own id of the player. Not empty.
             item_key: Key of the item in the game's catalog. Not empty.
-            quantity: How many to add or to take away. From 1 to 2**53-1.
+            quantity: How many. From 1 to 2**53-1.
             reason: Why, in your own words; kept in the ledger.
             source_ref_id: Your reference for the cause, such as a receipt id.
             idempotency_key: Names this one change. While the platform keeps the key, a repeat with
@@ -175,9 +173,8 @@ class AsyncInventory:
                 the wrong type or is out of range (`validation_failed`), or the request names an
                 unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
                 403: The key's permission set is not `server_integration`, or it belongs to another
-                game. 409: The state does not allow it (`conflict`), the key was used for another
-                body (`idempotency_conflict`), or the event is disabled (`event_disabled`). 429: Too
-                many requests in this minute.
+                game. 409: The state does not allow it (`conflict`), or the key was used for another
+                body (`idempotency_conflict`). 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `grantItem`, `POST /players/{externalId}/inventory/{itemKey}/grant`.
@@ -214,7 +211,7 @@ class AsyncInventory:
         Args:
             external_player_id: Your own id of the player. Not empty.
             item_key: Key of the item in the game's catalog. Not empty.
-            quantity: How many to add or to take away. From 1 to 2**53-1.
+            quantity: How many. From 1 to 2**53-1.
             reason: Why, in your own words; kept in the ledger.
             source_ref_id: Your reference for the cause, such as a receipt id.
             idempotency_key: Names this one change. While the platform keeps the key, a repeat with
@@ -230,9 +227,8 @@ class AsyncInventory:
                 the wrong type or is out of range (`validation_failed`), or the request names an
                 unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
                 403: The key's permission set is not `server_integration`, or it belongs to another
-                game. 409: The state does not allow it (`conflict`), the key was used for another
-                body (`idempotency_conflict`), or the event is disabled (`event_disabled`). 429: Too
-                many requests in this minute.
+                game. 409: The state does not allow it (`conflict`), or the key was used for another
+                body (`idempotency_conflict`). 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `revokeItem`, `POST /players/{externalId}/inventory/{itemKey}/revoke`.

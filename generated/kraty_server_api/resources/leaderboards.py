@@ -58,9 +58,8 @@ class Leaderboards:
                 scores (`score_not_supported`). 401: No key, or one that is not valid. 403: The
                 key's permission set is not `server_integration`, or it belongs to another game.
                 404: This game has no such player, grant, event, lobby, attempt or leaderboard. 409:
-                The state does not allow it (`conflict`), the key was used for another body
-                (`idempotency_conflict`), or the event is disabled (`event_disabled`). 429: Too many
-                requests in this minute.
+                The state does not allow it (`conflict`), or the key was used for another body
+                (`idempotency_conflict`). 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `submitScore`, `POST /leaderboards/{key}/score`.
@@ -119,9 +118,8 @@ class AsyncLeaderboards:
                 scores (`score_not_supported`). 401: No key, or one that is not valid. 403: The
                 key's permission set is not `server_integration`, or it belongs to another game.
                 404: This game has no such player, grant, event, lobby, attempt or leaderboard. 409:
-                The state does not allow it (`conflict`), the key was used for another body
-                (`idempotency_conflict`), or the event is disabled (`event_disabled`). 429: Too many
-                requests in this minute.
+                The state does not allow it (`conflict`), or the key was used for another body
+                (`idempotency_conflict`). 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `submitScore`, `POST /leaderboards/{key}/score`.

@@ -64,10 +64,9 @@ class Lobbies:
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed. 400: A field is missing, has
-                the wrong type or is out of range (`validation_failed`), or the request names an
-                unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
-                403: The key's permission set is not `server_integration`, or it belongs to another
-                game. 404: This game has no such player, grant, event, lobby, attempt or
+                the wrong type or is out of range (`validation_failed`). 401: No key, or one that is
+                not valid. 403: The key's permission set is not `server_integration`, or it belongs
+                to another game. 404: This game has no such player, grant, event, lobby, attempt or
                 leaderboard. 409: The state does not allow it (`conflict`), the key was used for
                 another body (`idempotency_conflict`), or the event is disabled (`event_disabled`).
                 429: Too many requests in this minute.
@@ -169,10 +168,9 @@ class AsyncLobbies:
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed. 400: A field is missing, has
-                the wrong type or is out of range (`validation_failed`), or the request names an
-                unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
-                403: The key's permission set is not `server_integration`, or it belongs to another
-                game. 404: This game has no such player, grant, event, lobby, attempt or
+                the wrong type or is out of range (`validation_failed`). 401: No key, or one that is
+                not valid. 403: The key's permission set is not `server_integration`, or it belongs
+                to another game. 404: This game has no such player, grant, event, lobby, attempt or
                 leaderboard. 409: The state does not allow it (`conflict`), the key was used for
                 another body (`idempotency_conflict`), or the event is disabled (`event_disabled`).
                 429: Too many requests in this minute.

@@ -61,10 +61,9 @@ class Migrate:
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed. 400: A field is missing, has
-                the wrong type or is out of range (`validation_failed`), or the request names an
-                unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
-                403: The key's permission set is not `server_integration`, or it belongs to another
-                game. 429: Too many requests in this minute.
+                the wrong type or is out of range (`validation_failed`). 401: No key, or one that is
+                not valid. 403: The key's permission set is not `server_integration`, or it belongs
+                to another game. 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `migratePlayers`, `POST /migrate/players`.
@@ -102,10 +101,9 @@ class Migrate:
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed. 400: A field is missing, has
-                the wrong type or is out of range (`validation_failed`), or the request names an
-                unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
-                403: The key's permission set is not `server_integration`, or it belongs to another
-                game. 429: Too many requests in this minute.
+                the wrong type or is out of range (`validation_failed`). 401: No key, or one that is
+                not valid. 403: The key's permission set is not `server_integration`, or it belongs
+                to another game. 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `migrateWallet`, `POST /migrate/wallet`.
@@ -143,10 +141,9 @@ class Migrate:
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed. 400: A field is missing, has
-                the wrong type or is out of range (`validation_failed`), or the request names an
-                unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
-                403: The key's permission set is not `server_integration`, or it belongs to another
-                game. 429: Too many requests in this minute.
+                the wrong type or is out of range (`validation_failed`). 401: No key, or one that is
+                not valid. 403: The key's permission set is not `server_integration`, or it belongs
+                to another game. 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `migrateInventory`, `POST /migrate/inventory`.
@@ -440,10 +437,9 @@ class AsyncMigrate:
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed. 400: A field is missing, has
-                the wrong type or is out of range (`validation_failed`), or the request names an
-                unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
-                403: The key's permission set is not `server_integration`, or it belongs to another
-                game. 429: Too many requests in this minute.
+                the wrong type or is out of range (`validation_failed`). 401: No key, or one that is
+                not valid. 403: The key's permission set is not `server_integration`, or it belongs
+                to another game. 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `migratePlayers`, `POST /migrate/players`.
@@ -481,10 +477,9 @@ class AsyncMigrate:
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed. 400: A field is missing, has
-                the wrong type or is out of range (`validation_failed`), or the request names an
-                unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
-                403: The key's permission set is not `server_integration`, or it belongs to another
-                game. 429: Too many requests in this minute.
+                the wrong type or is out of range (`validation_failed`). 401: No key, or one that is
+                not valid. 403: The key's permission set is not `server_integration`, or it belongs
+                to another game. 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `migrateWallet`, `POST /migrate/wallet`.
@@ -522,10 +517,9 @@ class AsyncMigrate:
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed. 400: A field is missing, has
-                the wrong type or is out of range (`validation_failed`), or the request names an
-                unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
-                403: The key's permission set is not `server_integration`, or it belongs to another
-                game. 429: Too many requests in this minute.
+                the wrong type or is out of range (`validation_failed`). 401: No key, or one that is
+                not valid. 403: The key's permission set is not `server_integration`, or it belongs
+                to another game. 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `migrateInventory`, `POST /migrate/inventory`.

@@ -45,11 +45,10 @@ class Players:
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed. 400: A field is missing, has
-                the wrong type or is out of range (`validation_failed`), or the request names an
-                unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
-                403: The key's permission set is not `server_integration`, or it belongs to another
-                game. 404: This game has no such player, grant, event, lobby, attempt or
-                leaderboard. 429: Too many requests in this minute.
+                the wrong type or is out of range (`validation_failed`). 401: No key, or one that is
+                not valid. 403: The key's permission set is not `server_integration`, or it belongs
+                to another game. 404: This game has no such player. 429: Too many requests in this
+                minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `getPlayer`, `GET /players/{externalId}`.
@@ -83,9 +82,8 @@ class Players:
             external_player_id: Your own id of the player. Not empty.
             reason: The legal basis: `gdpr_erasure` for an Article 17 request, `studio_request` for
                 any other deletion, `test` for cleaning up test data.
-            idempotency_key: Names this one change. While the platform keeps the key, a repeat with
-                the same body returns the first result, and a repeat with another body is refused
-                with `idempotency_conflict`. Not empty.
+            idempotency_key: Names this one change. The documents do not say whether the platform
+                looks at it in this call. Not empty.
 
         Returns:
             `PlayerDeletion`: The outcome of an erasure.
@@ -93,12 +91,10 @@ class Players:
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed. 400: A field is missing, has
-                the wrong type or is out of range (`validation_failed`), or the request names an
-                unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
-                403: The key's permission set is not `server_integration`, or it belongs to another
-                game. 409: The state does not allow it (`conflict`), the key was used for another
-                body (`idempotency_conflict`), or the event is disabled (`event_disabled`). 429: Too
-                many requests in this minute.
+                the wrong type or is out of range (`validation_failed`). 401: No key, or one that is
+                not valid. 403: The key's permission set is not `server_integration`, or it belongs
+                to another game. 409: The key was used for another body (`idempotency_conflict`).
+                429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `deletePlayer`, `POST /players/{externalId}/delete`.
@@ -130,8 +126,8 @@ class Players:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed. 401: No key, or one that is
                 not valid. 403: The key's permission set is not `server_integration`, or it belongs
-                to another game. 404: This game has no such player, grant, event, lobby, attempt or
-                leaderboard. 429: Too many requests in this minute.
+                to another game. 404: This game has no such player. 429: Too many requests in this
+                minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `exportPlayer`, `GET /players/{externalId}/export`.
@@ -161,9 +157,8 @@ class Players:
             external_player_id: Your own id of the player. Not empty.
             reason: Why, in your own words; it goes to the audit row and the `player.banned`
                 webhook. Not empty.
-            idempotency_key: Names this one change. While the platform keeps the key, a repeat with
-                the same body returns the first result, and a repeat with another body is refused
-                with `idempotency_conflict`. Not empty.
+            idempotency_key: Names this one change. The documents do not say whether the platform
+                looks at it in this call. Not empty.
 
         Returns:
             `PlayerBan`: A ban in effect.
@@ -171,13 +166,10 @@ class Players:
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed. 400: A field is missing, has
-                the wrong type or is out of range (`validation_failed`), or the request names an
-                unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
-                403: The key's permission set is not `server_integration`, or it belongs to another
-                game. 404: This game has no such player, grant, event, lobby, attempt or
-                leaderboard. 409: The state does not allow it (`conflict`), the key was used for
-                another body (`idempotency_conflict`), or the event is disabled (`event_disabled`).
-                429: Too many requests in this minute.
+                the wrong type or is out of range (`validation_failed`). 401: No key, or one that is
+                not valid. 403: The key's permission set is not `server_integration`, or it belongs
+                to another game. 404: This game has no such player. 409: The key was used for
+                another body (`idempotency_conflict`). 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `banPlayer`, `POST /players/{externalId}/ban`.
@@ -206,9 +198,8 @@ class Players:
 
         Args:
             external_player_id: Your own id of the player. Not empty.
-            idempotency_key: Names this one change. While the platform keeps the key, a repeat with
-                the same body returns the first result, and a repeat with another body is refused
-                with `idempotency_conflict`. Not empty.
+            idempotency_key: Names this one change. The documents do not say whether the platform
+                looks at it in this call. Not empty.
 
         Returns:
             `PlayerUnban`: A ban lifted.
@@ -216,13 +207,10 @@ class Players:
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed. 400: A field is missing, has
-                the wrong type or is out of range (`validation_failed`), or the request names an
-                unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
-                403: The key's permission set is not `server_integration`, or it belongs to another
-                game. 404: This game has no such player, grant, event, lobby, attempt or
-                leaderboard. 409: The state does not allow it (`conflict`), the key was used for
-                another body (`idempotency_conflict`), or the event is disabled (`event_disabled`).
-                429: Too many requests in this minute.
+                the wrong type or is out of range (`validation_failed`). 401: No key, or one that is
+                not valid. 403: The key's permission set is not `server_integration`, or it belongs
+                to another game. 404: This game has no such player. 409: The key was used for
+                another body (`idempotency_conflict`). 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `unbanPlayer`, `POST /players/{externalId}/unban`.
@@ -255,9 +243,8 @@ class Players:
             from_external_player_id: Your id of the player who is folded into the other one. Not
                 empty.
             to_external_player_id: Your id of the player who remains. Not empty.
-            idempotency_key: Names this one change. While the platform keeps the key, a repeat with
-                the same body returns the first result, and a repeat with another body is refused
-                with `idempotency_conflict`. Not empty.
+            idempotency_key: Names this one change. The documents do not say whether the platform
+                looks at it in this call. Not empty.
 
         Returns:
             `PlayerMerge`: The outcome of a merge.
@@ -265,14 +252,12 @@ class Players:
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed. 400: A field is missing, has
-                the wrong type or is out of range (`validation_failed`), or the request names an
-                unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
-                403: The key's permission set is not `server_integration`, or it belongs to another
-                game. 404: This game has no such player, grant, event, lobby, attempt or
-                leaderboard. 409: The state does not allow it (`conflict`), the key was used for
-                another body (`idempotency_conflict`), or the event is disabled (`event_disabled`).
-                422: The two players cannot be merged: they are the same, or the target is banned or
-                erased. 429: Too many requests in this minute.
+                the wrong type or is out of range (`validation_failed`). 401: No key, or one that is
+                not valid. 403: The key's permission set is not `server_integration`, or it belongs
+                to another game. 404: This game has no such player. 409: The key was used for
+                another body (`idempotency_conflict`). 422: The two players cannot be merged: they
+                are the same, or the target is banned or erased. 429: Too many requests in this
+                minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `mergePlayers`, `POST /players/{fromExternalId}/merge-into/{toExternalId}`.
@@ -317,10 +302,8 @@ class Players:
             KratyServerError: The server rejected the call or failed. 400: A field is missing, has
                 the wrong type or is out of range (`validation_failed`). 401: No key, or one that is
                 not valid. 403: The key's permission set is not `server_integration`, or it belongs
-                to another game. 404: This game has no such player, grant, event, lobby, attempt or
-                leaderboard. 409: The state does not allow it (`conflict`), the key was used for
-                another body (`idempotency_conflict`), or the event is disabled (`event_disabled`).
-                429: Too many requests in this minute.
+                to another game. 404: This game has no such player. 409: The key was used for
+                another body (`idempotency_conflict`). 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `setIdentity`, `PUT /players/{externalId}/identity`.
@@ -352,8 +335,8 @@ class Players:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed. 401: No key, or one that is
                 not valid. 403: The key's permission set is not `server_integration`, or it belongs
-                to another game. 404: This game has no such player, grant, event, lobby, attempt or
-                leaderboard. 429: Too many requests in this minute.
+                to another game. 404: This game has no such player. 429: Too many requests in this
+                minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `listFriends`, `GET /players/{externalId}/friends`.
@@ -382,8 +365,8 @@ class Players:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed. 401: No key, or one that is
                 not valid. 403: The key's permission set is not `server_integration`, or it belongs
-                to another game. 404: This game has no such player, grant, event, lobby, attempt or
-                leaderboard. 429: Too many requests in this minute.
+                to another game. 404: This game has no such player. 429: Too many requests in this
+                minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `listFriendRequests`, `GET /players/{externalId}/friends/requests`.
@@ -412,8 +395,8 @@ class Players:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed. 401: No key, or one that is
                 not valid. 403: The key's permission set is not `server_integration`, or it belongs
-                to another game. 404: This game has no such player, grant, event, lobby, attempt or
-                leaderboard. 429: Too many requests in this minute.
+                to another game. 404: This game has no such player. 429: Too many requests in this
+                minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `listBlocks`, `GET /players/{externalId}/blocks`.
@@ -452,11 +435,10 @@ class AsyncPlayers:
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed. 400: A field is missing, has
-                the wrong type or is out of range (`validation_failed`), or the request names an
-                unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
-                403: The key's permission set is not `server_integration`, or it belongs to another
-                game. 404: This game has no such player, grant, event, lobby, attempt or
-                leaderboard. 429: Too many requests in this minute.
+                the wrong type or is out of range (`validation_failed`). 401: No key, or one that is
+                not valid. 403: The key's permission set is not `server_integration`, or it belongs
+                to another game. 404: This game has no such player. 429: Too many requests in this
+                minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `getPlayer`, `GET /players/{externalId}`.
@@ -490,9 +472,8 @@ class AsyncPlayers:
             external_player_id: Your own id of the player. Not empty.
             reason: The legal basis: `gdpr_erasure` for an Article 17 request, `studio_request` for
                 any other deletion, `test` for cleaning up test data.
-            idempotency_key: Names this one change. While the platform keeps the key, a repeat with
-                the same body returns the first result, and a repeat with another body is refused
-                with `idempotency_conflict`. Not empty.
+            idempotency_key: Names this one change. The documents do not say whether the platform
+                looks at it in this call. Not empty.
 
         Returns:
             `PlayerDeletion`: The outcome of an erasure.
@@ -500,12 +481,10 @@ class AsyncPlayers:
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed. 400: A field is missing, has
-                the wrong type or is out of range (`validation_failed`), or the request names an
-                unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
-                403: The key's permission set is not `server_integration`, or it belongs to another
-                game. 409: The state does not allow it (`conflict`), the key was used for another
-                body (`idempotency_conflict`), or the event is disabled (`event_disabled`). 429: Too
-                many requests in this minute.
+                the wrong type or is out of range (`validation_failed`). 401: No key, or one that is
+                not valid. 403: The key's permission set is not `server_integration`, or it belongs
+                to another game. 409: The key was used for another body (`idempotency_conflict`).
+                429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `deletePlayer`, `POST /players/{externalId}/delete`.
@@ -537,8 +516,8 @@ class AsyncPlayers:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed. 401: No key, or one that is
                 not valid. 403: The key's permission set is not `server_integration`, or it belongs
-                to another game. 404: This game has no such player, grant, event, lobby, attempt or
-                leaderboard. 429: Too many requests in this minute.
+                to another game. 404: This game has no such player. 429: Too many requests in this
+                minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `exportPlayer`, `GET /players/{externalId}/export`.
@@ -568,9 +547,8 @@ class AsyncPlayers:
             external_player_id: Your own id of the player. Not empty.
             reason: Why, in your own words; it goes to the audit row and the `player.banned`
                 webhook. Not empty.
-            idempotency_key: Names this one change. While the platform keeps the key, a repeat with
-                the same body returns the first result, and a repeat with another body is refused
-                with `idempotency_conflict`. Not empty.
+            idempotency_key: Names this one change. The documents do not say whether the platform
+                looks at it in this call. Not empty.
 
         Returns:
             `PlayerBan`: A ban in effect.
@@ -578,13 +556,10 @@ class AsyncPlayers:
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed. 400: A field is missing, has
-                the wrong type or is out of range (`validation_failed`), or the request names an
-                unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
-                403: The key's permission set is not `server_integration`, or it belongs to another
-                game. 404: This game has no such player, grant, event, lobby, attempt or
-                leaderboard. 409: The state does not allow it (`conflict`), the key was used for
-                another body (`idempotency_conflict`), or the event is disabled (`event_disabled`).
-                429: Too many requests in this minute.
+                the wrong type or is out of range (`validation_failed`). 401: No key, or one that is
+                not valid. 403: The key's permission set is not `server_integration`, or it belongs
+                to another game. 404: This game has no such player. 409: The key was used for
+                another body (`idempotency_conflict`). 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `banPlayer`, `POST /players/{externalId}/ban`.
@@ -613,9 +588,8 @@ class AsyncPlayers:
 
         Args:
             external_player_id: Your own id of the player. Not empty.
-            idempotency_key: Names this one change. While the platform keeps the key, a repeat with
-                the same body returns the first result, and a repeat with another body is refused
-                with `idempotency_conflict`. Not empty.
+            idempotency_key: Names this one change. The documents do not say whether the platform
+                looks at it in this call. Not empty.
 
         Returns:
             `PlayerUnban`: A ban lifted.
@@ -623,13 +597,10 @@ class AsyncPlayers:
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed. 400: A field is missing, has
-                the wrong type or is out of range (`validation_failed`), or the request names an
-                unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
-                403: The key's permission set is not `server_integration`, or it belongs to another
-                game. 404: This game has no such player, grant, event, lobby, attempt or
-                leaderboard. 409: The state does not allow it (`conflict`), the key was used for
-                another body (`idempotency_conflict`), or the event is disabled (`event_disabled`).
-                429: Too many requests in this minute.
+                the wrong type or is out of range (`validation_failed`). 401: No key, or one that is
+                not valid. 403: The key's permission set is not `server_integration`, or it belongs
+                to another game. 404: This game has no such player. 409: The key was used for
+                another body (`idempotency_conflict`). 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `unbanPlayer`, `POST /players/{externalId}/unban`.
@@ -662,9 +633,8 @@ class AsyncPlayers:
             from_external_player_id: Your id of the player who is folded into the other one. Not
                 empty.
             to_external_player_id: Your id of the player who remains. Not empty.
-            idempotency_key: Names this one change. While the platform keeps the key, a repeat with
-                the same body returns the first result, and a repeat with another body is refused
-                with `idempotency_conflict`. Not empty.
+            idempotency_key: Names this one change. The documents do not say whether the platform
+                looks at it in this call. Not empty.
 
         Returns:
             `PlayerMerge`: The outcome of a merge.
@@ -672,14 +642,12 @@ class AsyncPlayers:
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed. 400: A field is missing, has
-                the wrong type or is out of range (`validation_failed`), or the request names an
-                unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
-                403: The key's permission set is not `server_integration`, or it belongs to another
-                game. 404: This game has no such player, grant, event, lobby, attempt or
-                leaderboard. 409: The state does not allow it (`conflict`), the key was used for
-                another body (`idempotency_conflict`), or the event is disabled (`event_disabled`).
-                422: The two players cannot be merged: they are the same, or the target is banned or
-                erased. 429: Too many requests in this minute.
+                the wrong type or is out of range (`validation_failed`). 401: No key, or one that is
+                not valid. 403: The key's permission set is not `server_integration`, or it belongs
+                to another game. 404: This game has no such player. 409: The key was used for
+                another body (`idempotency_conflict`). 422: The two players cannot be merged: they
+                are the same, or the target is banned or erased. 429: Too many requests in this
+                minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `mergePlayers`, `POST /players/{fromExternalId}/merge-into/{toExternalId}`.
@@ -724,10 +692,8 @@ class AsyncPlayers:
             KratyServerError: The server rejected the call or failed. 400: A field is missing, has
                 the wrong type or is out of range (`validation_failed`). 401: No key, or one that is
                 not valid. 403: The key's permission set is not `server_integration`, or it belongs
-                to another game. 404: This game has no such player, grant, event, lobby, attempt or
-                leaderboard. 409: The state does not allow it (`conflict`), the key was used for
-                another body (`idempotency_conflict`), or the event is disabled (`event_disabled`).
-                429: Too many requests in this minute.
+                to another game. 404: This game has no such player. 409: The key was used for
+                another body (`idempotency_conflict`). 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `setIdentity`, `PUT /players/{externalId}/identity`.
@@ -759,8 +725,8 @@ class AsyncPlayers:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed. 401: No key, or one that is
                 not valid. 403: The key's permission set is not `server_integration`, or it belongs
-                to another game. 404: This game has no such player, grant, event, lobby, attempt or
-                leaderboard. 429: Too many requests in this minute.
+                to another game. 404: This game has no such player. 429: Too many requests in this
+                minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `listFriends`, `GET /players/{externalId}/friends`.
@@ -789,8 +755,8 @@ class AsyncPlayers:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed. 401: No key, or one that is
                 not valid. 403: The key's permission set is not `server_integration`, or it belongs
-                to another game. 404: This game has no such player, grant, event, lobby, attempt or
-                leaderboard. 429: Too many requests in this minute.
+                to another game. 404: This game has no such player. 429: Too many requests in this
+                minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `listFriendRequests`, `GET /players/{externalId}/friends/requests`.
@@ -819,8 +785,8 @@ class AsyncPlayers:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed. 401: No key, or one that is
                 not valid. 403: The key's permission set is not `server_integration`, or it belongs
-                to another game. 404: This game has no such player, grant, event, lobby, attempt or
-                leaderboard. 429: Too many requests in this minute.
+                to another game. 404: This game has no such player. 429: Too many requests in this
+                minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `listBlocks`, `GET /players/{externalId}/blocks`.

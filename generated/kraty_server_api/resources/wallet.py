@@ -58,9 +58,8 @@ class Wallet:
                 the wrong type or is out of range (`validation_failed`), or the request names an
                 unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
                 403: The key's permission set is not `server_integration`, or it belongs to another
-                game. 409: The state does not allow it (`conflict`), the key was used for another
-                body (`idempotency_conflict`), or the event is disabled (`event_disabled`). 429: Too
-                many requests in this minute.
+                game. 409: The state does not allow it (`conflict`), or the key was used for another
+                body (`idempotency_conflict`). 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `creditWallet`, `POST /players/{externalId}/wallet/{economyKey}/credit`.
@@ -113,9 +112,8 @@ class Wallet:
                 the wrong type or is out of range (`validation_failed`), or the request names an
                 unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
                 403: The key's permission set is not `server_integration`, or it belongs to another
-                game. 409: The state does not allow it (`conflict`), the key was used for another
-                body (`idempotency_conflict`), or the event is disabled (`event_disabled`). 429: Too
-                many requests in this minute.
+                game. 409: The state does not allow it (`conflict`), or the key was used for another
+                body (`idempotency_conflict`). 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `debitWallet`, `POST /players/{externalId}/wallet/{economyKey}/debit`.
@@ -175,9 +173,8 @@ class AsyncWallet:
                 the wrong type or is out of range (`validation_failed`), or the request names an
                 unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
                 403: The key's permission set is not `server_integration`, or it belongs to another
-                game. 409: The state does not allow it (`conflict`), the key was used for another
-                body (`idempotency_conflict`), or the event is disabled (`event_disabled`). 429: Too
-                many requests in this minute.
+                game. 409: The state does not allow it (`conflict`), or the key was used for another
+                body (`idempotency_conflict`). 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `creditWallet`, `POST /players/{externalId}/wallet/{economyKey}/credit`.
@@ -230,9 +227,8 @@ class AsyncWallet:
                 the wrong type or is out of range (`validation_failed`), or the request names an
                 unknown item or currency (`invalid_metric`). 401: No key, or one that is not valid.
                 403: The key's permission set is not `server_integration`, or it belongs to another
-                game. 409: The state does not allow it (`conflict`), the key was used for another
-                body (`idempotency_conflict`), or the event is disabled (`event_disabled`). 429: Too
-                many requests in this minute.
+                game. 409: The state does not allow it (`conflict`), or the key was used for another
+                body (`idempotency_conflict`). 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
 
         Source: `debitWallet`, `POST /players/{externalId}/wallet/{economyKey}/debit`.

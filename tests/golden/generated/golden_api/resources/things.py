@@ -45,7 +45,6 @@ class Things:
             With a \"\"\"quote\"\"\" and a back\\slash, and a last "quote"
 
         Raises:
-            TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed. 404: No "such" thing.
             KratyNetworkError: No complete answer arrived.
 
@@ -237,7 +236,6 @@ class Things:
             The answer.
 
         Raises:
-            TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed.
             KratyNetworkError: No complete answer arrived.
 
@@ -256,7 +254,6 @@ class Things:
             The answer.
 
         Raises:
-            TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed.
             KratyNetworkError: No complete answer arrived.
 
@@ -275,7 +272,6 @@ class Things:
             How many.
 
         Raises:
-            TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed.
             KratyNetworkError: No complete answer arrived.
 
@@ -294,7 +290,6 @@ class Things:
             A colour.
 
         Raises:
-            TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed.
             KratyNetworkError: No complete answer arrived.
 
@@ -313,7 +308,6 @@ class Things:
             The answer.
 
         Raises:
-            TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed.
             KratyNetworkError: No complete answer arrived.
 
@@ -344,7 +338,6 @@ class AsyncThings:
             With a \"\"\"quote\"\"\" and a back\\slash, and a last "quote"
 
         Raises:
-            TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed. 404: No "such" thing.
             KratyNetworkError: No complete answer arrived.
 
@@ -536,7 +529,6 @@ class AsyncThings:
             The answer.
 
         Raises:
-            TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed.
             KratyNetworkError: No complete answer arrived.
 
@@ -555,7 +547,6 @@ class AsyncThings:
             The answer.
 
         Raises:
-            TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed.
             KratyNetworkError: No complete answer arrived.
 
@@ -574,7 +565,6 @@ class AsyncThings:
             How many.
 
         Raises:
-            TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed.
             KratyNetworkError: No complete answer arrived.
 
@@ -593,7 +583,6 @@ class AsyncThings:
             A colour.
 
         Raises:
-            TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed.
             KratyNetworkError: No complete answer arrived.
 
@@ -612,7 +601,6 @@ class AsyncThings:
             The answer.
 
         Raises:
-            TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed.
             KratyNetworkError: No complete answer arrived.
 
