@@ -27,7 +27,7 @@ from kraty_server_api.models import WebhookEvent
 
 from .outbox import Tables
 from .outbox._clock import now_ms
-from .outbox._store import in_transaction, insert_if_new
+from .outbox._store import in_transaction, remember
 from .outbox._tables import TABLES
 
 if TYPE_CHECKING:
@@ -57,13 +57,13 @@ def once(
         ValueError: The event has no id.
     """
     if isinstance(session, sa.Connection):
-        return _insert(session, event, tables)
+        return remember(session, tables, event)
     if not isinstance(session, Session | scoped_session):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers may pass anything
         raise TypeError(
             "session must be a Session or Connection of SQLAlchemy, not "
             f"{type(session).__name__}; once_async takes asynchronous ones"
         )
-    return _insert(session.connection(), event, tables)
+    return remember(session.connection(), tables, event)
 
 
 async def once_async(
@@ -84,19 +84,7 @@ async def once_async(
             "session must be an AsyncSession or AsyncConnection of SQLAlchemy, not "
             f"{type(session).__name__}; once takes synchronous ones"
         )
-    return await connection.run_sync(_insert, event, tables)
-
-
-def _insert(connection: sa.Connection, event: WebhookEvent, tables: Tables) -> bool:
-    event_id = event.get("id")
-    if not isinstance(event_id, str) or not event_id:
-        raise ValueError("the event has no id, so a repeat of it cannot be recognised")
-    values = {
-        "event_id": event_id,
-        "event_name": str(event.get("eventName", "")),
-        "received_ms": now_ms(),
-    }
-    return insert_if_new(connection, tables.inbox, values, tables.inbox.c.event_id) is not None
+    return await connection.run_sync(remember, tables, event)
 
 
 def purge(

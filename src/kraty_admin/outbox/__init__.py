@@ -430,20 +430,7 @@ def resolve(
         OutboxError: There is no such intent, or its outcome is not `unknown`.
         ValueError: An argument is invalid.
     """
-    note = {"action": action, "by": _text("by", by), "why": _text("why", why)}
-
-    def work(connection: sa.Connection) -> bool:
-        match action:
-            case "applied":
-                return _store.stop(connection, tables, intent_id, "done", note, of=["unknown"])
-            case "abandon":
-                return _store.stop(connection, tables, intent_id, "abandoned", note, of=["unknown"])
-            case "send-again":
-                return _store.reopen(connection, tables, intent_id, note, of=["unknown"])
-            case _:
-                raise ValueError("action must be applied, send-again or abandon")
-
-    return _decided(engine, intent_id, tables, work, "`unknown`")
+    return _transact(engine, lambda c: _store.resolve(c, tables, intent_id, action, by=by, why=why))
 
 
 def retry(
@@ -468,39 +455,7 @@ def retry(
         OutboxError: There is no such intent, or it is not `refused`.
         ValueError: An argument is invalid.
     """
-    note = {"action": "retry", "by": _text("by", by), "why": _text("why", why)}
-    return _decided(
-        engine,
-        intent_id,
-        tables,
-        lambda connection: _store.reopen(connection, tables, intent_id, note, of=["refused"]),
-        "`refused`, with its content",
-    )
-
-
-def _decided(
-    engine: sa.Engine,
-    intent_id: int,
-    tables: Tables,
-    work: Callable[[sa.Connection], bool],
-    needed: str,
-) -> Intent[Any]:
-    def decide(connection: sa.Connection) -> Intent[Any]:
-        changed = work(connection)
-        found = _store.find(connection, tables, ids=[intent_id])
-        if not found:
-            raise OutboxError(f"there is no intent {intent_id}")
-        if not changed:
-            raise OutboxError(f"intent {intent_id} is {found[0].state}; it must be {needed}")
-        return found[0]
-
-    return _transact(engine, decide)
-
-
-def _text(name: str, value: object) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{name} must be a text that is not empty")
-    return value
+    return _transact(engine, lambda c: _store.retry(c, tables, intent_id, by=by, why=why))
 
 
 def purge(

@@ -6,24 +6,27 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timezone
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, TypeVar, overload
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from kraty_server_api.intent import Intent, IntentState
+from kraty_server_api.models import WebhookEvent
 from kraty_server_api.operation import Operation
 from kraty_server_api.outbox import REBUILD
 
 from .._call._idempotency import stamp
 from .._call._json import encode
 from . import _clock
+from ._connection import Connection
 from ._errors import OutboxConflictError, OutboxError, OutboxTargetError
 from ._life import Claim, Settlement, limits_of_repeats
 from ._tables import VERSION, Tables
 
 __all__ = [
     "PORTION",
+    "Action",
     "OutboxStatus",
     "Target",
     "claim",
@@ -37,15 +40,19 @@ __all__ = [
     "purge",
     "record",
     "register",
-    "reopen",
+    "remember",
+    "resolve",
+    "retry",
     "settle",
     "status",
-    "stop",
     "upgrade",
 ]
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+Action: TypeAlias = Literal["applied", "send-again", "abandon"]
+"""What a person may decide about an intent whose outcome is unknown."""
 
 PORTION: Final = 500
 """How many intents to change in a transaction, or to name in a statement."""
@@ -102,11 +109,11 @@ def in_transaction(
 
 
 def insert_if_new(
-    connection: sa.Connection,
+    connection: Connection,
     table: sa.Table,
     values: Mapping[str, Any],
     *returning: sa.Column[Any],
-) -> sa.Row[Any] | None:
+) -> Any:
     """Insert a row, and return its columns; `None` if a row with such a key exists."""
     match connection.dialect.name:
         case "postgresql":
@@ -147,7 +154,7 @@ def _version(connection: sa.Connection, tables: Tables) -> int | None:
     return found
 
 
-def _targets(connection: sa.Connection, tables: Tables) -> dict[Target, int]:
+def _targets(connection: Connection, tables: Tables) -> dict[Target, int]:
     table = tables.targets
     rows = connection.execute(
         sa.select(
@@ -189,7 +196,7 @@ def find_target(connection: sa.Connection, tables: Tables, target: Target) -> in
     return known[target]
 
 
-def _only_target(connection: sa.Connection, tables: Tables, game_id: str | None) -> int:
+def _only_target(connection: Connection, tables: Tables, game_id: str | None) -> int:
     """Return the id of the target of new intents."""
     known = _targets(connection, tables)
     chosen = [number for target, number in known.items() if game_id in (None, target.game_id)]
@@ -219,7 +226,7 @@ def _request_hash(operation: Operation[Any], body: Mapping[str, Any] | None) -> 
 
 
 def record(
-    connection: sa.Connection,
+    connection: Connection,
     tables: Tables,
     operation: Operation[T],
     game_id: str | None,
@@ -280,12 +287,16 @@ def record(
     return _intent(row, _players_of(connection, tables, row.id), operation.result)
 
 
-def _players_of(connection: sa.Connection, tables: Tables, intent_id: int) -> list[str]:
+def _players_of(connection: Connection, tables: Tables, intent_id: int) -> list[str]:
     players = tables.players
     names = sa.select(players.c.player).where(players.c.intent_id == intent_id)
-    return list(connection.scalars(names.order_by(players.c.player)))
+    return list(connection.execute(names.order_by(players.c.player)).scalars())
 
 
+@overload
+def _moment(ms: int) -> datetime: ...
+@overload
+def _moment(ms: int | None) -> datetime | None: ...
 def _moment(ms: int | None) -> datetime | None:
     return None if ms is None else datetime.fromtimestamp(ms / 1000, timezone.utc)
 
@@ -306,8 +317,8 @@ def _intent(
         body=None if row.body is None else json.loads(row.body),
         state=row.state,
         attempts=row.attempts,
-        created_at=datetime.fromtimestamp(row.created_ms / 1000, timezone.utc),
-        due_at=datetime.fromtimestamp(row.due_ms / 1000, timezone.utc),
+        created_at=_moment(row.created_ms),
+        due_at=_moment(row.due_ms),
         first_sent_at=_moment(row.first_sent_ms),
         stopped_at=_moment(row.stopped_ms),
         error=None if row.error is None else json.loads(row.error),
@@ -476,7 +487,7 @@ def expire(connection: sa.Connection, tables: Tables, target_id: int, *, limit: 
 
 
 def find(
-    connection: sa.Connection,
+    connection: Connection,
     tables: Tables,
     *,
     ids: Iterable[int] | None = None,
@@ -527,7 +538,7 @@ def _result_of(operation: str) -> Callable[[dict[str, Any]], Any]:
     return dict if rebuild is None else rebuild("", None).result
 
 
-def status(connection: sa.Connection, tables: Tables) -> OutboxStatus:
+def status(connection: Connection, tables: Tables) -> OutboxStatus:
     """Count the intents."""
     c = tables.intents.c
     # Two queries, each with an index of its own: the finished rows may be many.
@@ -549,72 +560,79 @@ def status(connection: sa.Connection, tables: Tables) -> OutboxStatus:
     )
 
 
-def stop(
-    connection: sa.Connection,
-    tables: Tables,
-    intent_id: int,
-    state: IntentState,
-    note: Mapping[str, str],
-    *,
-    of: Iterable[IntentState],
-) -> bool:
-    """Declare an intent done or abandoned. Return false if its state allows it no more."""
-    now = _clock.now_ms()
-    values = {"state": state, "stopped_ms": now}
-    return _decide(connection, tables, intent_id, values, note, of)
+def resolve(
+    connection: Connection, tables: Tables, intent_id: int, action: Action, *, by: str, why: str
+) -> Intent[Any]:
+    """Decide about an intent that is unknown; see `outbox.resolve`."""
+    note = {"action": action, "by": _text("by", by), "why": _text("why", why)}
+    stopped = {"stopped_ms": _clock.now_ms()}
+    values: dict[str, Any]
+    match action:
+        case "applied":
+            values = {"state": "done", **stopped}
+        case "abandon":
+            values = {"state": "abandoned", **stopped}
+        case "send-again":
+            # A person has found out that it had no effect, so the time of its key begins again.
+            values = {**_reopened(), "first_sent_ms": None}
+        case _:
+            raise ValueError("action must be applied, send-again or abandon")
+    return _decide(connection, tables, intent_id, values, note, "unknown", "`unknown`")
 
 
-def reopen(
-    connection: sa.Connection,
-    tables: Tables,
-    intent_id: int,
-    note: Mapping[str, str],
-    *,
-    of: Iterable[IntentState],
-) -> bool:
-    """Let an intent be sent again.
+def retry(
+    connection: Connection, tables: Tables, intent_id: int, *, by: str, why: str
+) -> Intent[Any]:
+    """Send an intent again that was refused; see `outbox.retry`.
 
-    An earlier attempt of one that was refused may have taken effect. Then it stays in doubt, and
-    the time of its key goes on. About one that is unknown, a person has found out.
+    An earlier attempt of it may have taken effect. Then it stays in doubt, and the time of its
+    key goes on.
     """
-    c = tables.intents.c
-    values = {
-        "state": "pending",
-        "stopped_ms": None,
-        "first_sent_ms": sa.case((c.state == "refused", c.first_sent_ms), else_=None),
-        "due_ms": _clock.now_ms(),
-    }
-    return _decide(connection, tables, intent_id, values, note, of)
+    note = {"action": "retry", "by": _text("by", by), "why": _text("why", why)}
+    needed = "`refused`, with its content"
+    return _decide(connection, tables, intent_id, _reopened(), note, "refused", needed)
+
+
+def _reopened() -> dict[str, Any]:
+    return {"state": "pending", "stopped_ms": None, "due_ms": _clock.now_ms()}
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"{name} must be a text that is not empty")
+    return value
 
 
 def _decide(
-    connection: sa.Connection,
+    connection: Connection,
     tables: Tables,
     intent_id: int,
     values: Mapping[str, Any],
     note: Mapping[str, str],
-    of: Iterable[IntentState],
-) -> bool:
+    state: IntentState,
+    needed: str,
+) -> Intent[Any]:
     c = tables.intents.c
     # A row without content cannot be sent any more.
-    condition = sa.and_(c.id == intent_id, c.state.in_(list(of)), c.body.is_not(None))
+    condition = sa.and_(c.id == intent_id, c.state == state, c.body.is_not(None))
     old = connection.execute(sa.select(c.notes).where(condition).with_for_update()).first()
+    if old is not None:
+        now: int = connection.execute(sa.select(_clock.now_ms())).one()[0]
+        notes = [*json.loads(old.notes or "[]"), {"at": _moment(now).isoformat(), **note}]
+        # Not with ensure_ascii=False here and elsewhere: a database may reject a lone surrogate.
+        changed = {"notes": json.dumps(notes), **values}
+        connection.execute(tables.intents.update().where(c.id == intent_id).values(changed))
+        waiting = None if values["stopped_ms"] is not None else 1
+        players = tables.players
+        connection.execute(
+            players.update().where(players.c.intent_id == intent_id).values(waiting=waiting)
+        )
+    found = find(connection, tables, ids=[intent_id])
+    if not found:
+        raise OutboxError(f"there is no intent {intent_id}")
     if old is None:
-        return False
-    at = datetime.fromtimestamp(
-        connection.execute(sa.select(_clock.now_ms())).scalar_one() / 1000, timezone.utc
-    )
-    notes = [*json.loads(old.notes or "[]"), {"at": at.isoformat(), **note}]
-    # Not with ensure_ascii=False here and elsewhere: a database may reject a lone surrogate.
-    connection.execute(
-        tables.intents.update().where(c.id == intent_id).values(notes=json.dumps(notes), **values)
-    )
-    waiting = None if values["stopped_ms"] is not None else 1
-    players = tables.players
-    connection.execute(
-        players.update().where(players.c.intent_id == intent_id).values(waiting=waiting)
-    )
-    return True
+        raise OutboxError(f"intent {intent_id} is {found[0].state}; it must be {needed}")
+    return found[0]
 
 
 def purge(connection: sa.Connection, tables: Tables, older_than_ms: int, *, limit: int) -> int:
@@ -640,7 +658,7 @@ def purge(connection: sa.Connection, tables: Tables, older_than_ms: int, *, limi
 
 
 def forget_player(
-    connection: sa.Connection, tables: Tables, player: str, *, target_id: int | None = None
+    connection: Connection, tables: Tables, player: str, *, target_id: int | None = None
 ) -> int:
     """Remove the content of a player's finished intents. Return how many.
 
@@ -658,14 +676,31 @@ def forget_player(
         named = named.where(players.c.target_id == target_id)
     finished = sa.select(c.id).where(c.id.in_(named), c.state.in_(["done", "refused", "abandoned"]))
     # In one order, so that two of these do not wait for each other.
-    ids = connection.scalars(finished.order_by(c.id).with_for_update())
+    ids = connection.execute(finished.order_by(c.id).with_for_update()).scalars()
     return _strip(connection, tables, list(ids))
 
 
-def _strip(connection: sa.Connection, tables: Tables, ids: list[int]) -> int:
+def _strip(connection: Connection, tables: Tables, ids: list[int]) -> int:
     intents, players = tables.intents, tables.players
     content = {"path": None, "body": None, "result": None, "error": None}
     for portion in _portions(ids):
         connection.execute(intents.update().where(intents.c.id.in_(portion)).values(content))
         connection.execute(players.delete().where(players.c.intent_id.in_(portion)))
     return len(ids)
+
+
+def remember(connection: Connection, tables: Tables, event: WebhookEvent) -> bool:
+    """Store the id of a webhook's event. Return false if it is stored already.
+
+    Raises:
+        ValueError: The event has no id.
+    """
+    event_id = event.get("id")
+    if not isinstance(event_id, str) or not event_id:
+        raise ValueError("the event has no id, so a repeat of it cannot be recognised")
+    values = {
+        "event_id": event_id,
+        "event_name": str(event.get("eventName", "")),
+        "received_ms": _clock.now_ms(),
+    }
+    return insert_if_new(connection, tables.inbox, values, tables.inbox.c.event_id) is not None
