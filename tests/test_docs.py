@@ -39,34 +39,7 @@ from kraty_admin import (
     sign_webhook,
 )
 from kraty_admin.emulator import Emulator, Fault
-
-ROOT = Path(__file__).parent.parent
-
-
-@attrs.frozen
-class Block:
-    """A Python block, by page, heading and place below it."""
-
-    page: str
-    name: str
-    code: str
-    line: int
-
-
-def blocks() -> Iterator[Block]:
-    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
-        heading, count = "", 0
-        text = path.read_text(encoding="utf-8")
-        for match in re.finditer(r"^#+ ([^\n]+)$|^```python\n(.*?)^```$", text, re.M | re.S):
-            if match[1]:
-                heading, count = match[1], 0
-            else:
-                count += 1
-                line = text.count("\n", 0, match.start()) + 1
-                yield Block(path.name, f"{heading} {count}", match[2], line)
-
-
-BLOCKS = list(blocks())
+from pages import BLOCKS, PAGES, ROOT, Block, Story, name_of
 
 
 class Recorder:
@@ -146,14 +119,23 @@ def checks(page: str, name: str) -> Callable[[Check], Check]:
     return register
 
 
-def test_every_block_has_a_check() -> None:
-    """No block escapes, and no check outlives its block."""
-    assert sorted(CHECKS) == sorted((block.page, block.name) for block in BLOCKS)
+def checked_blocks() -> list[Block]:
+    """The blocks with a check, once all checks are registered."""
+    return [block for block in BLOCKS if (block.page, block.name) in CHECKS]
 
 
-@pytest.mark.parametrize(
-    "block", [pytest.param(block, id=f"{block.page} {block.name}") for block in BLOCKS]
-)
+def test_no_check_outlives_its_block() -> None:
+    """`test_pages.py` finds the blocks without a check."""
+    assert sorted(CHECKS) == sorted((block.page, block.name) for block in checked_blocks())
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Make a case of each block with a check; they are registered below."""
+    if "block" in metafunc.fixturenames:
+        cases = [pytest.param(each, id=f"{each.page} {each.name}") for each in checked_blocks()]
+        metafunc.parametrize("block", cases)
+
+
 def test_a_block_runs_as_printed(reader: Reader, block: Block) -> None:
     """Each block runs, and does what the page says."""
     CHECKS[block.page, block.name](reader, block)
@@ -896,6 +878,13 @@ def _(reader: Reader, block: Block) -> None:
     assert ["player_42", "player_43"] == reader.run(block)["banned"]
 
 
+@checks("imports.md", "Imports sh 1")
+def _(reader: Reader, block: Block) -> None:
+    Path("balances.csv").write_text("PlayFabId,Gold\np_1,5\n")
+    Story(reader.emulator).run(block)
+    assert 5 == reader.emulator.balance("p_1", "gold")
+
+
 @checks("emulator.md", "Webhooks 1")
 def _(reader: Reader, block: Block) -> None:
     # A server may or may not listen on the page's port.
@@ -946,9 +935,6 @@ def _(reader: Reader, block: Block) -> None:
     assert credit("receipt_4").startswith("it had no effect")
 
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-
-
 def anchors(page: Path) -> set[str]:
     """The fragments that lead to the headings of a page."""
     text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
@@ -956,7 +942,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", [pytest.param(page, id=page.name) for page in PAGES])
+@pytest.mark.parametrize("page", [pytest.param(page, id=name_of(page)) for page in PAGES])
 def test_links_lead_somewhere(page: Path) -> None:
     """A link is absolute, or leads to a file and a heading of the repository."""
     for link in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
@@ -1053,6 +1039,20 @@ def checked(block: Block) -> str:
     return (RELAXED if block.name in UNTYPED else "") + imports + code
 
 
+def modules() -> dict[str, str]:
+    """What is type-checked: each block with a check, and each other page as one module."""
+    found: dict[str, str] = {}
+    for number, block in enumerate(BLOCKS):
+        if block.language != "python" or block.page == "imports.md":
+            continue  # that page's blocks need pyspark, airflow and distributed
+        if (block.page, block.name) in CHECKS:
+            found[f"block_{number}"] = checked(block)
+        else:
+            page = "page_" + re.sub(r"\W", "_", block.page)
+            found[page] = found.get(page, "") + block.code
+    return found
+
+
 @pytest.mark.once
 @pytest.mark.parametrize("checker", ["mypy", "pyright"])
 def test_the_blocks_type_check(tmp_path: Path, mypy_cache: Path, checker: str) -> None:
@@ -1060,8 +1060,8 @@ def test_the_blocks_type_check(tmp_path: Path, mypy_cache: Path, checker: str) -
     if checker == "pyright" and shutil.which("node") is None:
         pytest.skip("pyright needs Node")
     (tmp_path / "reader.pyi").write_text(READER, encoding="utf-8")
-    for number, block in enumerate(BLOCKS):
-        (tmp_path / f"block_{number}.py").write_text(checked(block), encoding="utf-8")
+    for name, code in modules().items():
+        (tmp_path / f"{name}.py").write_text(code, encoding="utf-8")
     settings = {
         "typeCheckingMode": "strict",
         "reportUnusedExpression": False,  # a page shows what there is

@@ -76,7 +76,7 @@ def test_the_block_of_the_page(tmp_path: Path) -> None:
     """The page's block runs as a program on a cluster that it starts."""
     pytest.importorskip("distributed", reason=f"dask {NOT_HERE}")
     text = (Path(__file__).parents[2] / "docs" / "imports.md").read_text(encoding="utf-8")
-    found = re.search(r"^### dask\n.*?^```py\n(.*?)^```$", text, re.M | re.S)
+    found = re.search(r"^### dask\n.*?^```python\n(.*?)^```$", text, re.M | re.S)
     assert found is not None
     (tmp_path / "program.py").write_text(found[1])
     (tmp_path / "exports").mkdir()

@@ -289,7 +289,7 @@ def page() -> dict[str, str]:
     found: dict[str, str] = {}
     heading = ""
     text = PAGE.read_text(encoding="utf-8")
-    for match in re.finditer(r"^#+ ([^\n]+)$|^```py\n(.*?)^```$", text, re.M | re.S):
+    for match in re.finditer(r"^#+ ([^\n]+)$|^```python\n(.*?)^```$", text, re.M | re.S):
         if match[1]:
             heading = match[1]
         else:
@@ -309,7 +309,7 @@ def test_the_page_has_these_blocks() -> None:
     headings = ["Imports", "Sources", "Dry run", "Journal and resume"]
     headings += ["dask", "Celery", "Airflow", "Spark"]
     assert list(page()) == headings
-    assert PAGE.read_text(encoding="utf-8").count("```py\n") == len(headings)
+    assert PAGE.read_text(encoding="utf-8").count("```python\n") == len(headings)
     for heading, code in page().items():
         compile(code, heading, "exec")
 

@@ -1,0 +1,103 @@
+"""Each block of each page is run, or its language says why not: see `pages.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kraty_admin.emulator import Emulator
+from pages import BLOCKS, DATA, NOT_RUN, PAGES, ROOT, Block, Story, commands, is_run, name_of
+from test_docs import CHECKS
+
+ELSEWHERE = {
+    ("cli.md", "sh"): "cli/test_commands.py",
+    ("outbox.md", "sh"): "cli/test_outbox.py",
+    ("imports.md", "python"): "bulk/test_partition.py",
+    ("testing.md", "text"): "test_plugin.py",
+}
+"""Where the blocks of a language of a page run that need a program or a cluster around them."""
+
+CHECKED = {page for page, _ in CHECKS} | {page for page, _ in ELSEWHERE}
+STORIES = {
+    name: blocks
+    for page in PAGES
+    if (name := name_of(page)) not in CHECKED
+    and (blocks := [block for block in BLOCKS if block.page == name])
+}
+"""The pages that are run from top to bottom."""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Emulator]:
+    """One server for all stories."""
+    with Emulator() as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def story(
+    server: Emulator,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Story:
+    """A reader with an empty directory, and the environment that the pages tell them to set."""
+    server.reset()
+    monkeypatch.setenv("KRATY_BASE_URL", server.base_url)
+    monkeypatch.setenv("KRATY_SERVER_KEY", server.api_key)
+    monkeypatch.setenv("KRATY_WEBHOOK_SECRET", "whsec_docs")
+    monkeypatch.setenv("KRATY_OUTBOX_URL", "sqlite:///shop.sqlite3")
+    for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"):
+        monkeypatch.setenv(name, str(tmp_path_factory.mktemp("home")))
+    monkeypatch.chdir(tmp_path)
+    return Story(server)
+
+
+@pytest.mark.parametrize("page", [pytest.param(page, id=page) for page in STORIES])
+def test_a_page_runs_as_printed(story: Story, page: str) -> None:
+    """From top to bottom, and each block prints what the page shows below it."""
+    for block in STORIES[page]:
+        story.run(block)
+
+
+def test_no_block_is_left_out() -> None:
+    """Each block that can run has a check, is part of a story, or runs in a test named here."""
+    left_out = [
+        block
+        for block in BLOCKS
+        if is_run(block)
+        and block.page not in STORIES
+        and (block.page, block.name) not in CHECKS
+        and (block.page, block.language) not in ELSEWHERE
+    ]
+    assert [] == left_out
+    for (page, _), test in ELSEWHERE.items():
+        assert page in (ROOT / "tests" / test).read_text(encoding="utf-8")
+
+
+def test_the_reasons_for_not_running_are_needed() -> None:
+    """No reason outlives the commands and languages that it is for."""
+    used = {block.language for block in BLOCKS}
+    assert set(DATA) <= used
+    words = [each for block in BLOCKS if block.language == "sh" for each in commands(block)]
+    first = {each[0] for each in words} | {" ".join(each[:2]) for each in words}
+    assert set(NOT_RUN) <= first
+
+
+@pytest.mark.parametrize(
+    ("block", "said"),
+    [
+        pytest.param(("python", "1 / 0"), "division", id="python that fails"),
+        pytest.param(("sh", "kraty-admin players nothing"), "status 2", id="command that fails"),
+        pytest.param(("sh", "rm -r x"), "see NOT_RUN", id="unknown command"),
+        pytest.param(("text", "hello"), "was printed", id="other output"),
+        pytest.param(("json", "{"), "Expecting", id="data that is not"),
+    ],
+)
+def test_a_fault_of_a_block_is_found(story: Story, block: tuple[str, str], said: str) -> None:
+    """Whatever does not work as printed fails the test of its page."""
+    language, code = block
+    with pytest.raises(Exception, match=said):
+        story.run(Block("page.md", "Heading 1", language, code, 1))
