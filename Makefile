@@ -81,7 +81,7 @@ prove: $(VENV)/.dev ## measure the promise under faults, kills, forks and an out
 	@cd tests && $(abspath $(BIN))/python -m proofs
 
 $(VENV)-examples/.done: examples/requirements.txt pyproject.toml | $(BIN)/uv
-	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)-examples
+	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(VENV)-examples
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(VENV)-examples/bin/python \
 		--requirement examples/requirements.txt --editable '.[$(EXAMPLES_EXTRAS)]'
 	@touch $@

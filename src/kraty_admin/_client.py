@@ -139,7 +139,9 @@ class _Client(Generic[P]):
 
     def _route_to(self, target: Target) -> Route[P]:
         """Return a new route to another server, over the caller's http_client if there is one."""
-        return Route(target, self._make_sender(target), self._budget.refilled(), is_closed=False)
+        sender = self._make_sender(target)
+        sender.observer = self._sender.observer
+        return Route(target, sender, self._budget.refilled(), is_closed=False)
 
     @property
     def _route(self) -> Route[P]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kraty_server_api.models import MigrateOutcome
@@ -99,7 +100,9 @@ def run_import(run: Run, send: Send, limiter: Limiter, patience: Patience) -> Im
                 if stopped:
                     break
                 run.begin(work)
-                call = threads.submit(_send, send, work, run.salt, limiter, patience, stopping)
+                call = threads.submit(
+                    copy_context().run, _send, send, work, run.salt, limiter, patience, stopping
+                )
                 pending[call] = work
             while pending and not stopped:
                 collect(None)

@@ -152,6 +152,21 @@ class Exchange(Generic[T]):
         """Whether this attempt's request may have been sent and may still take effect. The
         channel sets it; a failed outcome clears it."""
 
+    @property
+    def operation(self) -> str:
+        """The method that was called, such as `wallet.credit`."""
+        return self._operation.name
+
+    @property
+    def idempotency_key(self) -> str | None:
+        """The key of a write."""
+        return self._key
+
+    @property
+    def retries_left(self) -> int | None:
+        """How many retries the client's budget has left; `None` if it has no limit."""
+        return self._budget.left
+
     def begin(self, now: float, wall: float) -> Limits:
         """Count an attempt and return its limits.
 

@@ -195,6 +195,11 @@ class RetryBudget:
             return False
         return True
 
+    @property
+    def left(self) -> int | None:
+        """How many retries may still be spent; `None` for no limit."""
+        return None if self._capacity is None else max(0, self._capacity - len(self._spent))
+
     def refilled(self) -> RetryBudget:
         """Return a full budget of the same size."""
         return RetryBudget(self._capacity)

@@ -14,6 +14,7 @@ from .._call._exchange import Done, Exchange, Limits, Outcome, Sleep, Step
 from ..errors import KratyError, describe
 from ..telemetry import RequestHook, RequestInfo
 from ._failures import forget_locals
+from ._observer import ObservedCall, Observer
 
 __all__ = ["AsyncChannel", "AsyncSender", "Channel", "Sender"]
 
@@ -73,11 +74,21 @@ class Sender:
 
     def __init__(self, channel: Channel) -> None:
         self.channel: Final = channel
+        self.observer: Observer | None = None
+        """What instrumentation has set, for all calls of this sender."""
 
-    def perform(self, exchange: Exchange[T], hook: RequestHook | None) -> T:
+    def perform(
+        self, exchange: Exchange[T], hook: RequestHook | None, call: ObservedCall | None = None
+    ) -> T:
+        observer = self.observer
+        if call is None and observer is not None:
+            with ObservedCall(observer, exchange, hook) as call:
+                return self.perform(exchange, call.attempt_ended, call)
         try:
             while True:
                 limits = exchange.begin(time.monotonic(), time.time())
+                if call is not None:
+                    call.attempt_began()
                 outcome = self.channel.attempt(exchange, limits)
                 step = _advance(exchange, outcome, hook)
                 if isinstance(step, Done):
@@ -97,11 +108,21 @@ class AsyncSender:
 
     def __init__(self, channel: AsyncChannel) -> None:
         self.channel: Final = channel
+        self.observer: Observer | None = None
+        """What instrumentation has set, for all calls of this sender."""
 
-    async def perform(self, exchange: Exchange[T], hook: RequestHook | None) -> T:
+    async def perform(
+        self, exchange: Exchange[T], hook: RequestHook | None, call: ObservedCall | None = None
+    ) -> T:
+        observer = self.observer
+        if call is None and observer is not None:
+            with ObservedCall(observer, exchange, hook) as call:
+                return await self.perform(exchange, call.attempt_ended, call)
         try:
             while True:
                 limits = exchange.begin(time.monotonic(), time.time())
+                if call is not None:
+                    call.attempt_began()
                 outcome = await self.channel.attempt(exchange, limits)
                 step = _advance(exchange, outcome, hook)
                 if isinstance(step, Done):

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 import sqlalchemy as sa
@@ -331,7 +332,7 @@ class Worker:
             self._slot()
             return work.report()
         with ThreadPoolExecutor(work.in_flight, "kraty-outbox") as threads:
-            slots = [threads.submit(self._slot) for _ in range(work.in_flight)]
+            slots = [threads.submit(copy_context().run, self._slot) for _ in range(work.in_flight)]
             try:
                 for slot in slots:
                     slot.result()
