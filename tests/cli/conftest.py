@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from kraty_admin.emulator import Emulator
 
+from .forks import Forks
 from .testkit import SECRET, TEST_KEY, WORLD
 
 
@@ -17,6 +19,13 @@ def server() -> Iterator[Emulator]:
     """One server for all tests of the command line."""
     with Emulator(world=WORLD) as emulator:
         yield emulator
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    """Runs commands as processes."""
+    with closing(Forks()) as started:
+        yield started
 
 
 @pytest.fixture

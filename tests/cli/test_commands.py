@@ -21,6 +21,7 @@ from kraty_admin import KratyAdmin, __version__
 from kraty_admin.cli import main
 from kraty_admin.emulator import Emulator, Fault
 
+from .forks import Forks, read_all
 from .testkit import CLIENT_KEY, LIVE_KEY, PATIENCE, RUN, SECRET, TEST_KEY, write_key
 
 
@@ -558,34 +559,21 @@ class TestConfirmation:
 class TestProcess:
     """What only a process of its own can show."""
 
-    def test_at_a_terminal(self, kraty: Emulator) -> None:
-        """Asks there, and colours there, unless colours are not wanted."""
-        for variables, coloured in (({}, True), ({"NO_COLOR": "1"}, False)):
-            ours, theirs = pty.openpty()
-            environment = {**os.environ, "TERM": "xterm-256color", **variables}
-            for name in {"NO_COLOR", "FORCE_COLOR"} - set(variables):
-                environment.pop(name, None)
-            process = subprocess.Popen(
-                [sys.executable, "-c", RUN, "players", "delete", "p"],
-                stdin=theirs,
-                stdout=theirs,
-                stderr=theirs,
-                env=environment,
-            )
-            os.close(theirs)
-            said = b""
-            while b"[y/N]" not in said:
-                said += os.read(ours, 1000)
-            os.write(ours, b"yes\n")
-            try:
-                while data := os.read(ours, 1000):
-                    said += data
-            except OSError:  # how Linux says that a terminal is closed
-                pass
-            os.close(ours)
-            assert process.wait(PATIENCE) == 0
-            assert b"no_op_never_existed" in said
-            assert (b"\x1b[" in said) is coloured
+    def test_at_a_terminal(self, kraty: Emulator, forks: Forks) -> None:
+        """It asks there, and shows the result in colours."""
+        ours, theirs = pty.openpty()
+        environment = {**os.environ, "TERM": "xterm-256color"}
+        for name in ("NO_COLOR", "FORCE_COLOR"):
+            environment.pop(name, None)
+        forks.start(["players", "delete", "p"], [theirs] * 3, environment)
+        said = b""
+        while b"[y/N]" not in said:
+            said += os.read(ours, 1000)
+        os.write(ours, b"yes\n")
+        said += read_all(ours)
+        assert forks.wait() == 0
+        assert b"no_op_never_existed" in said
+        assert b"\x1b[" in said
 
     @pytest.mark.parametrize("package", ["click", "rich"])
     def test_without_the_extra_it_says_what_to_install(self, package: str) -> None:
@@ -601,20 +589,25 @@ class TestProcess:
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr == "The command line is an extra: pip install 'kraty-admin[cli]'\n"
 
-    def test_text_that_the_terminal_cannot_show(self, kraty: Emulator) -> None:
-        """Text that the terminal cannot show is escaped; JSON is always UTF-8."""
-        kraty.client().wallet.credit("Zoë", "gold", amount=5)
-        environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
-        ban = ["players", "ban", "Zoë", "--reason", "a\x1b[31mb"]
-        command = [sys.executable, "-W", "error", "-c", RUN, *ban]
-        table, document = (
-            subprocess.run(each, capture_output=True, env=environment, timeout=PATIENCE, check=True)
-            for each in (command, [*command, "--json"])
-        )
-        assert b"Zo\\xeb" in table.stdout
-        assert b"a\\x1b[31mb" in table.stdout
-        assert json.loads(document.stdout.decode())["reason"] == "a\x1b[31mb"
-        assert "Zoë".encode() in document.stdout
+
+def test_text_that_the_terminal_cannot_show(
+    kraty: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Text that the terminal cannot show is escaped; JSON is always UTF-8."""
+    kraty.client().wallet.credit("Zoë", "gold", amount=5)
+    ban = ["players", "ban", "Zoë", "--reason", "a\x1b[31mb"]
+    written: list[bytes] = []
+    for arguments in (ban, [*ban, "--json"]):
+        buffer = io.BytesIO()
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", io.TextIOWrapper(buffer, encoding="ascii"))
+            assert main(arguments) == 0
+            written.append(buffer.getvalue())
+    table, document = written
+    assert b"Zo\\xeb" in table
+    assert b"a\\x1b[31mb" in table
+    assert json.loads(document.decode())["reason"] == "a\x1b[31mb"
+    assert "Zoë".encode() in document
 
 
 def test_the_page_runs_as_printed(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,7 +102,8 @@ def test_what_asks_is_known() -> None:
 def unwrapped(command: click.Command) -> Callable[..., object]:
     """Return the function of a command, without `click.pass_obj` around it."""
     assert command.callback is not None
-    return inspect.unwrap(command.callback)
+    function: Callable[..., object] = inspect.unwrap(command.callback)
+    return function
 
 
 @pytest.mark.parametrize(

@@ -7,23 +7,22 @@ import io
 import json
 import os
 import pty
+import re
 import shlex
 import signal
 import sqlite3
-import subprocess
-import sys
 import threading
-from collections.abc import Generator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import pytest
 
 from kraty_admin.cli import main
 from kraty_admin.emulator import Emulator, Fault
 
-from .testkit import LIVE_KEY, PATIENCE, RUN, visible
+from .forks import Forks, read_all
+from .testkit import LIVE_KEY, PATIENCE, visible
 
 
 def wallet_rows(count: int) -> Path:
@@ -38,6 +37,9 @@ WALLET: Final = (
     *("migrate", "wallet", "wallet.csv", "--chunk-size", "10", "--in-flight", "1"),
     *("--patience", "0"),
 )
+
+
+TERMINAL: Final = {"TERM": "xterm", "COLUMNS": "100"}
 
 
 class TestImport:
@@ -66,8 +68,10 @@ class TestImport:
         path.write_text(path.read_text() + "p4,gold,-4\np1,gold,9\n")
         assert main(WALLET) == 6
         sentence, totals = capsys.readouterr().out.splitlines()
-        counts = "3 applied, 0 skipped, 1 left out (1 duplicate_row), 1 failed"
-        assert sentence.startswith(f"5 rows read: {counts}, in 0.")
+        counts = r"3 applied, 0 skipped, 1 left out \(1 duplicate_row\), 1 failed"
+        assert re.fullmatch(
+            rf"5 rows read: {counts}, in \d+\.\d s \([\d,]+ rows a second\)\.", sentence
+        )
         assert totals == "gold: 11 in the source, 6 imported, 9 left out, -4 failed."
 
     @pytest.mark.parametrize(
@@ -219,29 +223,28 @@ class TestImport:
         out, err = capsys.readouterr()
         assert "canary" not in out + err
 
-    def test_a_bar_at_a_terminal(self, kraty: Emulator) -> None:
-        """A terminal shows a bar with the progress."""
+    def test_a_bar_at_a_terminal(self, kraty: Emulator, forks: Forks) -> None:
+        """A terminal shows a bar with the progress, and not after the end."""
         wallet_rows(30)
         ours, theirs = pty.openpty()
-        environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100"}
-        process = subprocess.Popen(
-            [sys.executable, "-c", RUN, *WALLET],
-            stdin=theirs,
-            stdout=subprocess.DEVNULL,
-            stderr=theirs,
-            env=environment,
-        )
-        os.close(theirs)
-        said = b""
-        try:
-            while data := os.read(ours, 1000):
-                said += data
-        except OSError:  # how Linux says that a terminal is closed
-            pass
-        os.close(ours)
-        assert process.wait(PATIENCE) == 0
-        assert b"30 rows, " in said
-        assert "━".encode() in said
+        forks.start(WALLET, [theirs] * 3, {**os.environ, **TERMINAL})
+        said = read_all(ours).decode()
+        assert 0 == forks.wait()
+        assert "30 rows, " in said
+        assert "━" in said
+        sentence, total = visible(said)
+        assert sentence.startswith("30 rows read: 30 applied")
+        assert total == "gold: 465 in the source, 465 imported."
+
+    def test_lines_at_a_terminal_without_a_cursor(self, kraty: Emulator, forks: Forks) -> None:
+        """A terminal that cannot erase a line gets lines, as a file does."""
+        wallet_rows(30)
+        ours, theirs = pty.openpty()
+        forks.start(WALLET, [theirs] * 3, {**os.environ, **TERMINAL, "TERM": "dumb"})
+        said = read_all(ours).decode()
+        assert 0 == forks.wait()
+        assert "%, 10 rows, " in said.splitlines()[0]
+        assert "\x1b" not in said
 
 
 class TestStopped:
@@ -305,84 +308,53 @@ class TestStopped:
         assert main([*arguments, "--resume"]) == 0
         assert len(kraty.ledger) == 3000
 
-    @contextmanager
-    def importing(
-        self, *arguments: str
-    ) -> Generator[tuple[subprocess.Popen[str], IO[str]], None, None]:
-        """An import in a process of its own, after its first line of progress."""
-        process = subprocess.Popen(
-            [sys.executable, "-c", RUN, *WALLET, *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        watchdog = threading.Timer(PATIENCE, process.kill)
-        watchdog.start()
-        try:
-            assert process.stderr is not None
-            assert "rows/s" in process.stderr.readline()
-            yield process, process.stderr
-        finally:
-            process.kill()
-            process.communicate()
-            watchdog.cancel()
-            watchdog.join()
-
-    def test_ctrl_c(self, kraty: Emulator) -> None:
-        """The calls in flight end, and the printed command imports the rest."""
+    def test_ctrl_c(self, kraty: Emulator, forks: Forks) -> None:
+        """The calls in flight end, and the command in the error imports the rest."""
         wallet_rows(500)
         kraty.faults.add(Fault("delay", seconds=0.05), operation="migrate.wallet", times=None)
-        with self.importing("--json") as (process, stderr):
-            process.send_signal(signal.SIGINT)
-            *_, last = stderr
-            assert process.stdout is not None
-            assert process.stdout.read() == ""
-            assert process.wait() == 130
-        error = json.loads(last)["error"]
+        output, writer = os.pipe()
+        errors, theirs = os.pipe()
+        process = forks.start([*WALLET, "--json"], [None, writer, theirs], os.environ)
+        said = read_until(errors, b"rows/s")
+        os.kill(process, signal.SIGINT)
+        said += read_all(errors)
+        assert (b"", 130) == (read_all(output), forks.wait())
+        error = json.loads(said.splitlines()[-1])["error"]
         assert error["code"] == "interrupted"
         done = len(kraty.ledger)
         assert done % 10 == 0
         assert 10 <= done < 500
         assert f"interrupted after {done} rows" == error["message"]
         kraty.faults.clear()
-        again = shlex.split(error["command"])
-        run = subprocess.run(
-            [sys.executable, "-c", RUN, *again[1:]],
-            capture_output=True,
-            timeout=PATIENCE,
-            check=True,
-        )
-        assert json.loads(run.stdout)["applied"] == 500
+        assert main(shlex.split(error["command"])[1:]) == 0
         assert sorted(entry.delta for entry in kraty.ledger) == list(range(1, 501))
 
-    def test_ctrl_c_twice(self, kraty: Emulator) -> None:
+    def test_ctrl_c_twice(self, kraty: Emulator, forks: Forks) -> None:
         """It ends at once, and leaves no bar on the terminal; the journal has what is in doubt."""
         wallet_rows(30)
         kraty.faults.add(Fault("stall", seconds=PATIENCE), operation="migrate.wallet", skip=1)
         ours, theirs = pty.openpty()
-        process = subprocess.Popen(
-            [sys.executable, "-c", RUN, *WALLET],
-            stdin=theirs,
-            stderr=theirs,
-            env={**os.environ, "TERM": "xterm", "COLUMNS": "60"},
-        )
-        os.close(theirs)
+        process = forks.start(WALLET, [theirs] * 3, {**os.environ, **TERMINAL})
         said = b""
         for awaited in (b"rows/s", b"Stopping"):
-            while awaited not in said:
-                said += os.read(ours, 1000)
-            process.send_signal(signal.SIGINT)
-        assert process.wait(PATIENCE) == 130
-        with suppress(OSError):  # how Linux says that a terminal is closed
-            while data := os.read(ours, 1000):
-                said += data
-        os.close(ours)
+            said += read_until(ours, awaited)
+            os.kill(process, signal.SIGINT)
+        said += read_all(ours)
+        assert 130 == forks.wait()
         stopping, ended, again = visible(said.decode())
         assert stopping.startswith("Stopping: the calls in flight finish.")
         assert ended.startswith("Ended at once. The journal has the rows in doubt.")
         kraty.faults.clear()
         assert main(shlex.split(again)[1:]) == 0
         assert sorted(entry.delta for entry in kraty.ledger) == list(range(1, 31))
+
+
+def read_until(reader: int, awaited: bytes) -> bytes:
+    """Return what comes out of a pipe or a terminal, up to something in it or a little later."""
+    said = b""
+    while awaited not in said:
+        said += os.read(reader, 1000)
+    return said
 
 
 class TestDryRun:

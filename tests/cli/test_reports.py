@@ -21,9 +21,11 @@ from kraty_admin._call._game import Game
 from kraty_admin._settings import DEFAULT_BASE_URL
 from kraty_admin.cli import _known_keys, main
 from kraty_admin.cli._failures import command_line
+from kraty_admin.cli._output import shell_line
 from kraty_admin.emulator import Emulator, Fault
 
-from .testkit import LIVE_KEY, PATIENCE, RUN, TEST_KEY
+from .forks import Forks, read_all
+from .testkit import LIVE_KEY, PATIENCE, TEST_KEY
 
 CREDIT: Final = ["wallet", "credit", "p", "gold", "5"]
 WRITES: Final = (
@@ -165,38 +167,14 @@ class TestUnwritten:
             result = told(capsys)["result"]
             assert (1, 1) == (result["applied"], result["failed"])
 
-    def test_as_processes(self, kraty: Emulator) -> None:
-        """A full device, a closed pipe and a closed descriptor, each with nothing left to flush."""
-        reader, writer = os.pipe()
-        os.close(reader)
-        command = [sys.executable, "-W", "error", "-c", RUN, *CREDIT]
-        with Path("/dev/full").open("wb") as full:
-            full_disk, gone = (
-                subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, text=True)
-                for stdout in (full, writer)
-            )
-            os.close(writer)
-            closed = subprocess.Popen(
-                ["/bin/sh", "-c", 'exec "$@" >&-', "sh", *command],
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            said = [each.communicate(timeout=PATIENCE)[1] for each in (full_disk, gone, closed)]
-
-        assert [7, 0, 7] == [each.returncode for each in (full_disk, gone, closed)]
-        keys = {entry.idempotency_key for entry in kraty.ledger}
-        assert keys == {each.split("ey: ")[1].split()[0] for each in said}
-        assert "No space left on device" in said[0]
-        assert "it is closed" in said[2]
-        assert not any("Exception ignored" in each for each in said)
-
-    def test_a_closed_standard_error(self, kraty: Emulator) -> None:
-        """A command whose complaints nobody can read does what it was asked."""
-        command = ["/bin/sh", "-c", 'exec "$@" 2>&-', "sh", sys.executable, "-c", RUN, *CREDIT]
-        repeat = [*command, "--idempotency-key", "r"]
+    def test_a_closed_standard_error(self, kraty: Emulator, forks: Forks) -> None:
+        """A command whose messages nobody can read does what it was asked."""
         for _ in range(2):  # the second is said to be a repeat
-            done = subprocess.run(repeat, capture_output=True, timeout=PATIENCE, check=False)
-            assert (0, True) == (done.returncode, b"balance" in done.stdout)
+            reader, writer = os.pipe()
+            command = [*CREDIT, "--idempotency-key", "r"]
+            forks.start(command, [None, writer, None], os.environ)
+            assert b"balance" in read_all(reader)
+            assert 0 == forks.wait()
         assert 5 == kraty.balance("p", "gold")
 
 
@@ -439,13 +417,28 @@ class TestAdvice:
     @pytest.mark.parametrize(
         ("words", "expected"),
         [
-            pytest.param(["a"], "kraty-admin a --x 1", id="at the end"),
-            pytest.param(["a", "--", "-b"], "kraty-admin a --x 1 -- -b", id="before a --"),
+            pytest.param("a", "kraty-admin a --x 1", id="at the end"),
+            pytest.param("a -- -b", "kraty-admin a --x 1 -- -b", id="before a --"),
         ],
     )
-    def test_where_options_are_added(self, words: list[str], expected: str) -> None:
+    def test_where_options_are_added(self, words: str, expected: str) -> None:
         """An option is added where it is read as one."""
-        assert expected == command_line(words, "--x", "1")
+        assert expected.split() == command_line(words.split(), "--x", "1")
+
+    def test_words_that_the_terminal_cannot_show(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A shell reads each word as it was, so that the key in it stays the same."""
+        words = ["a b", "it's", "Zo\u00eb", "tab\tand\nline", "\\", "'\x1b", "\udcff"]
+        for encoding in ("ascii", "utf-8"):
+            stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+            monkeypatch.setattr(sys, "stderr", stream)
+            line = shell_line(words)
+            assert (encoding == "utf-8") == ("Zo\u00eb" in line)
+            assert line.encode(encoding).isascii() or encoding == "utf-8"
+            assert line.isprintable()
+            printed = subprocess.run(
+                ["bash", "-c", f"printf '%s\\0' {line}"], capture_output=True, check=True
+            )
+            assert [os.fsencode(each) for each in words] == printed.stdout.split(b"\0")[:-1]
 
     def test_an_import_that_stopped(
         self, kraty: Emulator, capsys: pytest.CaptureFixture[str]

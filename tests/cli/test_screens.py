@@ -9,11 +9,10 @@ import fcntl
 import os
 import pty
 import struct
-import subprocess
-import sys
 import tempfile
 import termios
 from collections.abc import Mapping
+from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Final
@@ -24,39 +23,26 @@ from kraty_admin.cli._output import pick, tab_lines
 from kraty_admin.cli._profile import contents_of, profile_view
 from kraty_admin.emulator import Emulator
 
-from .testkit import PATIENCE, RUN
+from .forks import Forks, read_all
 
 GOLDEN: Final = Path(__file__).parent / "golden"
 WIDTHS: Final = (80, 100, 160)
 
 
-def screen(arguments: list[str], width: int, environment: Mapping[str, str]) -> str:
-    """What a command shows on a terminal of so many columns."""
+def screen(forks: Forks, arguments: list[str], width: int, environment: Mapping[str, str]) -> str:
+    """Return what a command shows on a terminal of so many columns."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
     variables = {**os.environ, "TERM": "xterm", "NO_COLOR": "1", "TZ": "CET-1CEST,M3.5.0,M10.5.0/3"}
     for name in ("COLUMNS", "LINES", "FORCE_COLOR"):
         variables.pop(name, None)
-    process = subprocess.Popen(
-        [sys.executable, "-c", RUN, *arguments],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env={**variables, **environment},
-    )
-    os.close(theirs)
-    said = b""
-    try:
-        while data := os.read(ours, 4096):
-            said += data
-    except OSError:  # how Linux says that a terminal is closed
-        pass
-    os.close(ours)
-    assert 0 == process.wait(PATIENCE)
-    return said.decode().replace("\r\n", "\n")
+    forks.start(arguments, [theirs] * 3, {**variables, **environment})
+    said = read_all(ours).decode().replace("\r\n", "\n")
+    assert 0 == forks.wait()
+    return said
 
 
-def screens() -> dict[str, str]:
+def screens(forks: Forks) -> dict[str, str]:
     """The profile of a player who has something of everything, by the name of its file."""
     with Emulator(seed=7) as kraty, tempfile.TemporaryDirectory() as cache:
         kraty.clock.set(datetime(2026, 6, 8, 12, tzinfo=timezone.utc))
@@ -89,14 +75,16 @@ def screens() -> dict[str, str]:
             "XDG_CACHE_HOME": cache,
         }
         return {
-            f"players_get_{width}.txt": screen(["players", "get", "player_42"], width, variables)
+            f"players_get_{width}.txt": screen(
+                forks, ["players", "get", "player_42"], width, variables
+            )
             for width in WIDTHS
         }
 
 
-def test_a_profile_at_three_widths() -> None:
+def test_a_profile_at_three_widths(forks: Forks) -> None:
     """No line is longer than the terminal, and each screen is the one that was read."""
-    for name, shown in screens().items():
+    for name, shown in screens(forks).items():
         width = int(name.partition(".")[0].rpartition("_")[2])
         assert max(map(len, shown.splitlines())) <= width
         assert (GOLDEN / name).read_text(encoding="utf-8") == shown, name
@@ -147,7 +135,9 @@ def test_fields(fields: list[str], expected: object) -> None:
 
 def main() -> None:
     """Write the files."""
-    for name, shown in screens().items():
+    with closing(Forks()) as forks:
+        found = screens(forks)
+    for name, shown in found.items():
         (GOLDEN / name).write_text(shown, encoding="utf-8")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Final, NamedTuple
@@ -84,8 +83,8 @@ class Advice(NamedTuple):
     """What to do about a failure."""
 
     text: str = ""
-    command: str = ""
-    """The command to run next, as a shell reads it; empty if there is none."""
+    command: Sequence[str] = ()
+    """The words of the command to run next; empty if there is none."""
     limit: str = ""
     """Until when the command may be repeated, and why."""
 
@@ -439,8 +438,8 @@ def _in_time(write: Write) -> str:
     return f", within {trusted // timedelta(hours=1)} hours{first}"
 
 
-def _repeating(write: Write, first_sent_at: datetime | None) -> str:
-    """Return the command that repeats a write under its key."""
+def _repeating(write: Write, first_sent_at: datetime | None) -> Sequence[str]:
+    """Return the words of the command that repeats a write under its key."""
     if write.given:
         # Only the user knows when this key was first tried.
         return command_line(write.arguments)
@@ -452,8 +451,8 @@ def _repeating(write: Write, first_sent_at: datetime | None) -> str:
     return command_line(write.arguments, *options)
 
 
-def command_line(arguments: Sequence[str], *options: str) -> str:
-    """Return a whole command, as a shell reads it.
+def command_line(arguments: Sequence[str], *options: str) -> Sequence[str]:
+    """Return the words of a whole command.
 
     Args:
         arguments: What was typed after `kraty-admin`.
@@ -461,4 +460,4 @@ def command_line(arguments: Sequence[str], *options: str) -> str:
     """
     # What follows a -- is no option.
     end = list(arguments).index("--") if "--" in arguments else len(arguments)
-    return shlex.join(["kraty-admin", *arguments[:end], *options, *arguments[end:]])
+    return ["kraty-admin", *arguments[:end], *options, *arguments[end:]]

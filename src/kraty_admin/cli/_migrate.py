@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import signal
 import sqlite3
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from io import BytesIO
@@ -36,8 +35,16 @@ from ._failures import (
     refusal,
 )
 from ._help import Command
-from ._output import Output, clean, console_on, is_terminal, to_json, write_in_handler
-from ._state import State, json_option, verbose_option, yes_option
+from ._output import (
+    Output,
+    clean,
+    console_on,
+    is_terminal,
+    shell_line,
+    to_json,
+    write_in_handler,
+)
+from ._state import State, json_option, standard_input, verbose_option, yes_option
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -364,7 +371,7 @@ def _rows(source: Path | None, sql: str | None, url_file: Path | None) -> Rows:
         from kraty_admin._bulk._database import database_url, query
 
         return query(sql, database_url(url_file, os.environ))
-    return source if source is not None and source != _STDIN else sys.stdin.buffer
+    return source if source is not None and source != _STDIN else standard_input()
 
 
 def _named(source: Path | None) -> str:
@@ -390,7 +397,7 @@ def _importer(kraty: KratyAdmin, kind: Kind) -> Importer:
     return kraty.migrate.import_inventory
 
 
-def _stopped(error: ImportStoppedError, again: str) -> CommandError:
+def _stopped(error: ImportStoppedError, again: Sequence[str]) -> CommandError:
     """Return the error of an import that stopped: the status of its cause, and how to continue."""
     cause = error.__cause__
     why, status = "", FAILED
@@ -418,7 +425,7 @@ def _finish(state: State, kind: Kind, pairs: tuple[str, ...], report: ImportRepo
         # Rows in it have the API's fields; a line of text that was fixed has the columns of the
         # source, which need the mapping.
         maps = [word for pair in pairs for word in ("--map", pair)]
-        again = shlex.join(["kraty-admin", "migrate", kind, report.failures, *maps])
+        again = shell_line(["kraty-admin", "migrate", kind, report.failures, *maps])
         state.out.say(
             f"Not imported: {report.failed + report.duplicates:,}. {report.failures} holds these "
             f"rows and the reasons. Fix them there, and import them: {again}"
@@ -473,13 +480,14 @@ class _Stop:
 
 
 @contextmanager
-def _interruptible(again: str) -> Generator[_Stop, None, None]:
+def _interruptible(again: Sequence[str]) -> Generator[_Stop, None, None]:
     """Have the first Ctrl-C end the import in an orderly way, and a second one at once.
 
     Args:
-        again: The command that continues the import.
+        again: The words of the command that continues the import.
     """
     stop = _Stop()
+    command = shell_line(again)
     # The bar, and the ^C that the terminal shows in it, must not stay on the screen.
     erase, show_cursor = (_ERASE_BAR, _SHOW_CURSOR) if _has_bar() else ("\n", "")
 
@@ -492,7 +500,7 @@ def _interruptible(again: str) -> Generator[_Stop, None, None]:
             return
         write_in_handler(
             f"{erase}{show_cursor}Ended at once. The journal has the rows in doubt. "
-            f"{_TO_CONTINUE}\n  {again}\n"
+            f"{_TO_CONTINUE}\n  {command}\n"
         )
         os._exit(INTERRUPTED)
 

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -19,7 +20,16 @@ from kraty_server_api.decoding import is_array, is_object
 
 from ._failures import Failure, OutputError
 
-__all__ = ["Output", "View", "clean", "console_on", "is_terminal", "to_json", "write_in_handler"]
+__all__ = [
+    "Output",
+    "View",
+    "clean",
+    "console_on",
+    "is_terminal",
+    "shell_line",
+    "to_json",
+    "write_in_handler",
+]
 
 # What could move the cursor, recolour the screen or reverse the text: names and metadata
 # come from players. Lone surrogates could not be written at all.
@@ -136,7 +146,7 @@ class Output:
                 "first_sent_at": failure.first_sent_at and failure.first_sent_at.isoformat(),
                 "cause": failure.cause and failure.cause._asdict(),
                 "took_effect": failure.took_effect,
-                "command": failure.advice.command or None,
+                "command": shlex.join(failure.advice.command) or None,
             }
             if failure.took_effect:
                 error["result"] = failure.result
@@ -147,7 +157,7 @@ class Output:
         self.say("\n".join(f"  {fact}" for fact in failure.facts), style="dim")
         advice = failure.advice
         self.say("\n".join(filter(None, [failure.why, advice.text])))
-        self.say(f"  {advice.command}" if advice.command else "", style="bold")
+        self.say(f"  {shell_line(advice.command)}" if advice.command else "", style="bold")
         self.say(advice.limit)
         if failure.took_effect:
             self.say(_table(failure.result, None))
@@ -271,6 +281,24 @@ def write_in_handler(text: str) -> None:
 def clean(text: str) -> str:
     """Text that can be shown on a terminal without acting on it."""
     return _UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def shell_line(words: Sequence[str]) -> str:
+    """Return a command that can be copied from standard error into a shell."""
+    return " ".join(map(_shell_word, words))
+
+
+def _shell_word(word: str) -> str:
+    encoding: str = getattr(sys.stderr, "encoding", None) or "ascii"
+    if clean(word) == word and word.encode(encoding, "replace").decode(encoding) == word:
+        return shlex.quote(word)
+    # Escaped as text, it would be another word: another idempotency key, say. bash and zsh read
+    # the bytes of these quotes.
+    return f"$'{''.join(map(_escaped, word.encode('utf-8', 'surrogateescape')))}'"
+
+
+def _escaped(byte: int) -> str:
+    return chr(byte) if 32 <= byte < 127 and byte not in b"\\'" else f"\\x{byte:02x}"
 
 
 def is_terminal(stream: TextIO | None) -> bool:

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import IO, Any, Final, TypeVar
 from uuid import uuid4
 
 import attrs
@@ -34,6 +34,7 @@ __all__ = [
     "json_option",
     "key_options",
     "read_bytes",
+    "standard_input",
     "verbose_option",
     "yes_option",
 ]
@@ -303,11 +304,26 @@ verbose_option = click.option(
 )
 
 
+def standard_input() -> IO[bytes]:
+    """Return standard input, to be read as bytes.
+
+    Raises:
+        CommandError: It is closed.
+    """
+    # Python has none where the parent has closed the descriptor.
+    if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison]
+        raise refusal("standard input is closed, so nothing can be read from it")
+    return sys.stdin.buffer
+
+
 def read_bytes(name: str) -> bytes:
-    """All of an `INPUT`."""
-    with click.open_file(name, "rb") as file:
-        data: bytes = file.read()
-    return data
+    """All of an `INPUT`.
+
+    Raises:
+        CommandError: It is standard input, which is closed.
+        OSError: The file cannot be read.
+    """
+    return standard_input().read() if name == "-" else Path(name).read_bytes()
 
 
 _TIME_EXAMPLE: Final = "2026-06-08T12:00:00Z"
