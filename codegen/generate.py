@@ -192,6 +192,7 @@ class Package:
         codes, doc = view.error_codes, view.error_codes_doc
         self._render("errors.py", "errors.py.jinja", codes=codes, doc=doc)
         self._render("models.py", "models.py.jinja", models=view.models, enums=view.enums)
+        self._render("schemas.py", "schemas.py.jinja", models=view.models)
         self._render("params.py", "params.py.jinja", params=view.params, enums=view.params_enums)
         operations, lifetimes = view.operations, view.key_lifetimes
         self._render(

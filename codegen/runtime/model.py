@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
-__all__ = ["Model", "ResponseInfo", "attach"]
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+    from pydantic_core import CoreSchema
+
+__all__ = ["Model", "ResponseInfo", "attach", "whole_schema"]
 
 T = TypeVar("T")
+M = TypeVar("M", bound="Model")
 
 
 class ResponseInfo(NamedTuple):
@@ -79,6 +84,71 @@ class Model(dict[str, Any]):
             return decode(value)
         except (TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"{type(self).__name__}: {key!r}: {error}") from None
+
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        """Return what the contract says of this object, in JSON Schema."""
+        return {"type": "object"}
+
+    # Pydantic 2 calls these two, so a model can be the return type of a FastAPI route or a
+    # field of a pydantic model. Whatever the server sent passes: to refuse an answer because
+    # of a new field or value would hide from a caller that money has moved.
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_plain_validator_function(
+            cls._from_object,
+            # Under a ref of its own, OpenAPI documents list the model once, by its name.
+            ref=f"{cls.__module__}.{cls.__qualname__}:{id(cls)}",
+            serialization=core_schema.plain_serializer_function_ser_schema(dict),
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return cls._json_schema()
+
+    @classmethod
+    def _from_object(cls: type[M], value: object) -> M:
+        if isinstance(value, cls):
+            return value
+        if isinstance(value, dict):
+            return cls(cast("dict[str, Any]", value))
+        raise ValueError(f"a {cls.__name__} is an object, not {type(value).__name__}")
+
+
+def whole_schema(
+    name: str, schemas: Mapping[str, dict[str, Any]], inside: frozenset[str] = frozenset()
+) -> dict[str, Any]:
+    """Return a new JSON Schema of a model, with the objects in it written out.
+
+    Args:
+        name: The model.
+        schemas: All models' schemas. A `$ref` holds the name of another model.
+        inside: The models that it is being written into. One that holds itself is any object
+            there.
+    """
+
+    def copied(value: Any) -> Any:
+        if isinstance(value, list):
+            return [copied(each) for each in cast("list[object]", value)]
+        if not isinstance(value, dict):
+            return value
+        found = {key: copied(each) for key, each in cast("dict[str, Any]", value).items()}
+        ref = found.get("$ref")
+        if not isinstance(ref, str):  # a field may have this name
+            return found
+        del found["$ref"]
+        return whole_schema(ref, schemas, inside | {name}) | found
+
+    if name in inside:
+        return {"type": "object", "title": name}
+    return {"title": name, **copied(schemas[name])}
 
 
 def attach(model: Model, http: ResponseInfo, replayed: bool | None) -> None:

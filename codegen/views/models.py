@@ -7,7 +7,10 @@ from collections.abc import Iterable
 
 import attrs
 
+from document import Json
+
 from .annotations import answer, argument
+from .json_schemas import json_schema
 from .names import python_name
 from .types import (
     Alternatives,
@@ -47,6 +50,7 @@ class ModelView:
     name: str
     doc: str
     fields: list[FieldView]
+    json_schema: Json
 
 
 @attrs.frozen
@@ -121,7 +125,8 @@ def model_view(schema: ObjectSchema, schemas: Schemas) -> ModelView:
                 is_union=decoder.startswith("decoding.as_tagged"),
             )
         )
-    return ModelView(schema.name, schema.doc or "An object of the contract.", fields)
+    doc = schema.doc or "An object of the contract."
+    return ModelView(schema.name, doc, fields, json_schema(schema))
 
 
 def params_view(schema: ObjectSchema) -> ParamsView:

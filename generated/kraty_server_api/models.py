@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from kraty_server_api import decoding
-from kraty_server_api.model import Model
+from kraty_server_api.model import Model, whole_schema
 
 __all__ = [
     "Model",
@@ -150,6 +150,12 @@ class ApiKey(Model):
         """The game that the key is bound to."""
         return self._read_optional("gameId", decoding.as_str)
 
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("ApiKey", SCHEMAS)
+
 
 class ServerPingResponse(Model):
     """Proof that the key is accepted."""
@@ -163,6 +169,12 @@ class ServerPingResponse(Model):
     def api_key(self) -> ApiKey:
         """The key that authenticated the request; its secret part is never returned."""
         return self._read("apiKey", decoding.as_model(ApiKey))
+
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("ServerPingResponse", SCHEMAS)
 
 
 class CurrencyRewardEntry(Model):
@@ -182,6 +194,12 @@ class CurrencyRewardEntry(Model):
     def amount(self) -> int:
         """How much of it."""
         return self._read("amount", decoding.as_int)
+
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("CurrencyRewardEntry", SCHEMAS)
 
 
 class ItemRewardEntry(Model):
@@ -207,6 +225,12 @@ class ItemRewardEntry(Model):
         """Attributes of these instances, such as rolled stats."""
         return self._read_optional("parameters", decoding.as_map(decoding.as_any))
 
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("ItemRewardEntry", SCHEMAS)
+
 
 class CrateRewardEntry(Model):
     """Some unopened crates."""
@@ -225,6 +249,12 @@ class CrateRewardEntry(Model):
     def quantity(self) -> int:
         """How many crates."""
         return self._read("quantity", decoding.as_int)
+
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("CrateRewardEntry", SCHEMAS)
 
 
 class GrantContents(Model):
@@ -248,6 +278,12 @@ class GrantContents(Model):
                 )
             ),
         )
+
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("GrantContents", SCHEMAS)
 
 
 class Grant(Model):
@@ -313,6 +349,12 @@ class Grant(Model):
         """Who claimed it; `server_api` for a claim by the studio's backend."""
         return self._read_optional("ackedBy", decoding.as_str)
 
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("Grant", SCHEMAS)
+
 
 class ItemAdjustment(Model):
     """A player's holding of one item after a change."""
@@ -333,6 +375,12 @@ class ItemAdjustment(Model):
         same call got no answer, that attempt may have made the change."""
         return self._read("applied", decoding.as_bool)
 
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("ItemAdjustment", SCHEMAS)
+
 
 class WalletAdjustment(Model):
     """A player's balance of one currency after a change."""
@@ -352,6 +400,12 @@ class WalletAdjustment(Model):
         """False when the platform had seen the idempotency key before. If an earlier attempt of the
         same call got no answer, that attempt may have made the change."""
         return self._read("applied", decoding.as_bool)
+
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("WalletAdjustment", SCHEMAS)
 
 
 class Lobby(Model):
@@ -417,6 +471,12 @@ class Lobby(Model):
         """When it closes."""
         return self._read_optional("endsAt", decoding.as_datetime)
 
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("Lobby", SCHEMAS)
+
 
 class Player(Model):
     """A player as the platform knows them."""
@@ -451,6 +511,12 @@ class Player(Model):
         """When the row last changed."""
         return self._read("updatedAt", decoding.as_datetime)
 
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("Player", SCHEMAS)
+
 
 class ItemHolding(Model):
     """How many of one item a player holds."""
@@ -479,6 +545,12 @@ class ItemHolding(Model):
     def updated_at(self) -> datetime:
         """When it last changed."""
         return self._read("updatedAt", decoding.as_datetime)
+
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("ItemHolding", SCHEMAS)
 
 
 class WalletHolding(Model):
@@ -509,6 +581,12 @@ class WalletHolding(Model):
         """When it last changed."""
         return self._read("updatedAt", decoding.as_datetime)
 
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("WalletHolding", SCHEMAS)
+
 
 class LobbyMembership(Model):
     """A lobby that a player is or was in."""
@@ -532,6 +610,12 @@ class LobbyMembership(Model):
     def created_at(self) -> datetime:
         """When the lobby was made."""
         return self._read("createdAt", decoding.as_datetime)
+
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("LobbyMembership", SCHEMAS)
 
 
 class PlayerProfile(Model):
@@ -574,6 +658,12 @@ class PlayerProfile(Model):
         """Counters over everything the player has done."""
         return self._read_optional("summary", decoding.as_map(decoding.as_int))
 
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("PlayerProfile", SCHEMAS)
+
 
 class PlayerBan(Model):
     """A ban in effect."""
@@ -603,6 +693,12 @@ class PlayerBan(Model):
         """False when the player was banned already; the reason is refreshed all the same."""
         return self._read("applied", decoding.as_bool)
 
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("PlayerBan", SCHEMAS)
+
 
 class PlayerUnban(Model):
     """A ban lifted."""
@@ -626,6 +722,12 @@ class PlayerUnban(Model):
     def applied(self) -> bool:
         """False when the player was not banned."""
         return self._read("applied", decoding.as_bool)
+
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("PlayerUnban", SCHEMAS)
 
 
 class MergeCounts(Model):
@@ -671,6 +773,12 @@ class MergeCounts(Model):
         """Leaderboards."""
         return self._read("leaderboardsScrubbed", decoding.as_int)
 
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("MergeCounts", SCHEMAS)
+
 
 class PlayerMerge(Model):
     """The outcome of a merge."""
@@ -715,6 +823,12 @@ class PlayerMerge(Model):
         """What a merge did."""
         return self._read("status", decoding.as_str)
 
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("PlayerMerge", SCHEMAS)
+
 
 class PlayerDeletion(Model):
     """The outcome of an erasure."""
@@ -758,6 +872,12 @@ class PlayerDeletion(Model):
     def status(self) -> DeletionStatus | str:
         """What an erasure did. The `no_op_*` values are successes too."""
         return self._read("status", decoding.as_str)
+
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("PlayerDeletion", SCHEMAS)
 
 
 class ExportedPlayer(Model):
@@ -813,6 +933,12 @@ class ExportedPlayer(Model):
         """When the player was erased."""
         return self._read_optional("deletedAt", decoding.as_datetime)
 
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("ExportedPlayer", SCHEMAS)
+
 
 class PlayerExport(Model):
     """Everything that is known of one player. Each list holds at most 1,000 rows."""
@@ -857,6 +983,12 @@ class PlayerExport(Model):
         """Lobbies."""
         return self._read("lobbies", decoding.as_list(decoding.as_model(LobbyMembership)))
 
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("PlayerExport", SCHEMAS)
+
 
 class MigrateError(Model):
     """Why a row was refused."""
@@ -870,6 +1002,12 @@ class MigrateError(Model):
     def message(self) -> str:
         """What went wrong, for people."""
         return self._read("message", decoding.as_str)
+
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("MigrateError", SCHEMAS)
 
 
 class MigrateFailure(Model):
@@ -889,6 +1027,12 @@ class MigrateFailure(Model):
     def error(self) -> MigrateError:
         """Why a row was refused."""
         return self._read("error", decoding.as_model(MigrateError))
+
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("MigrateFailure", SCHEMAS)
 
 
 class MigrateOutcome(Model):
@@ -913,6 +1057,12 @@ class MigrateOutcome(Model):
     def failures(self) -> list[MigrateFailure]:
         """The refused rows."""
         return self._read("failures", decoding.as_list(decoding.as_model(MigrateFailure)))
+
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("MigrateOutcome", SCHEMAS)
 
 
 class WebhookEvent(Model):
@@ -953,6 +1103,12 @@ class WebhookEvent(Model):
         """The particulars, by event name."""
         return self._read("data", decoding.as_map(decoding.as_any))
 
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("WebhookEvent", SCHEMAS)
+
 
 class SubmittedScore(Model):
     """A player's place on a leaderboard."""
@@ -971,6 +1127,12 @@ class SubmittedScore(Model):
     def rank(self) -> int | None:
         """The player's rank, from 1; null if the leaderboard has no rank for the player."""
         return self._read_optional("rank", decoding.as_int)
+
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("SubmittedScore", SCHEMAS)
 
 
 class Attempt(Model):
@@ -1036,6 +1198,12 @@ class Attempt(Model):
         """What became of an attempt."""
         return self._read("status", decoding.as_str)
 
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("Attempt", SCHEMAS)
+
 
 class MilestoneFired(Model):
     """A milestone that a report has reached."""
@@ -1049,6 +1217,12 @@ class MilestoneFired(Model):
     def grants(self) -> list[Grant]:
         """What it paid out."""
         return self._read("grants", decoding.as_list(decoding.as_model(Grant)))
+
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("MilestoneFired", SCHEMAS)
 
 
 class AttemptProgress(Model):
@@ -1064,6 +1238,12 @@ class AttemptProgress(Model):
         """The milestones that this report has reached."""
         return self._read("milestonesFired", decoding.as_list(decoding.as_model(MilestoneFired)))
 
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("AttemptProgress", SCHEMAS)
+
 
 class FinishedAttempt(Model):
     """An attempt that has ended."""
@@ -1077,6 +1257,12 @@ class FinishedAttempt(Model):
     def outcome(self) -> AttemptOutcome | str:
         """How an attempt ended: `completed` in time, or `expired`."""
         return self._read("outcome", decoding.as_str)
+
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("FinishedAttempt", SCHEMAS)
 
 
 class SyntheticIdentity(Model):
@@ -1092,6 +1278,12 @@ class SyntheticIdentity(Model):
         """The avatar, if there is one."""
         return self._read_optional("avatar", decoding.as_str)
 
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("SyntheticIdentity", SCHEMAS)
+
 
 class PlayerIdentityOverride(Model):
     """A player's identity after a change."""
@@ -1105,6 +1297,12 @@ class PlayerIdentityOverride(Model):
     def synthetic_identity(self) -> SyntheticIdentity:
         """The name and avatar that are shown for a player."""
         return self._read("syntheticIdentity", decoding.as_model(SyntheticIdentity))
+
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("PlayerIdentityOverride", SCHEMAS)
 
 
 class PlayerIdentity(Model):
@@ -1124,6 +1322,12 @@ class PlayerIdentity(Model):
     def country(self) -> str | None:
         """The country, as an ISO 3166 code of two letters."""
         return self._read_optional("country", decoding.as_str)
+
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("PlayerIdentity", SCHEMAS)
 
 
 class Friend(Model):
@@ -1159,6 +1363,12 @@ class Friend(Model):
         """What the game client says about the friend, such as `in_match`."""
         return self._read_optional("status", decoding.as_str)
 
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("Friend", SCHEMAS)
+
 
 class Friends(Model):
     """A player's friends."""
@@ -1167,6 +1377,12 @@ class Friends(Model):
     def friends(self) -> list[Friend]:
         """The friends."""
         return self._read("friends", decoding.as_list(decoding.as_model(Friend)))
+
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("Friends", SCHEMAS)
 
 
 class FriendRequestPlayer(Model):
@@ -1181,6 +1397,12 @@ class FriendRequestPlayer(Model):
     def display_identity(self) -> PlayerIdentity | None:
         """The name and avatar; null if the player has none."""
         return self._read_optional("displayIdentity", decoding.as_model(PlayerIdentity))
+
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("FriendRequestPlayer", SCHEMAS)
 
 
 class FriendRequest(Model):
@@ -1206,6 +1428,12 @@ class FriendRequest(Model):
         """When it was sent."""
         return self._read("createdAt", decoding.as_datetime)
 
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("FriendRequest", SCHEMAS)
+
 
 class FriendRequests(Model):
     """A player's open friend requests."""
@@ -1219,6 +1447,12 @@ class FriendRequests(Model):
     def outgoing(self) -> list[FriendRequest]:
         """The requests that the player has sent."""
         return self._read("outgoing", decoding.as_list(decoding.as_model(FriendRequest)))
+
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("FriendRequests", SCHEMAS)
 
 
 class BlockedPlayer(Model):
@@ -1239,6 +1473,12 @@ class BlockedPlayer(Model):
         """When they were blocked."""
         return self._read("blockedAt", decoding.as_datetime)
 
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("BlockedPlayer", SCHEMAS)
+
 
 class Blocks(Model):
     """The players whom a player has blocked."""
@@ -1247,6 +1487,12 @@ class Blocks(Model):
     def blocked(self) -> list[BlockedPlayer]:
         """The blocked players."""
         return self._read("blocked", decoding.as_list(decoding.as_model(BlockedPlayer)))
+
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("Blocks", SCHEMAS)
 
 
 # Reprs, tracebacks and pickles name the public module.

@@ -8,7 +8,7 @@ from datetime import date, datetime
 from typing import Any, Literal
 
 from kraty_server_api import decoding
-from kraty_server_api.model import Model
+from kraty_server_api.model import Model, whole_schema
 
 __all__ = [
     "Model",
@@ -181,6 +181,12 @@ class Hostile(Model):
         """The contract's `日本`."""
         return self._read_optional("日本", decoding.as_str)
 
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("Hostile", SCHEMAS)
+
 
 class Cat(Model):
     """An object of the contract."""
@@ -194,6 +200,12 @@ class Cat(Model):
     def lives(self) -> int:
         """The contract's `lives`."""
         return self._read("lives", decoding.as_int)
+
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("Cat", SCHEMAS)
 
 
 class Dog(Model):
@@ -209,6 +221,12 @@ class Dog(Model):
         """The contract's `name`."""
         return self._read_optional("name", decoding.as_str)
 
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("Dog", SCHEMAS)
+
 
 class Circle(Model):
     """An object of the contract."""
@@ -223,6 +241,12 @@ class Circle(Model):
         """The contract's `radius`."""
         return self._read_optional("radius", decoding.as_float)
 
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("Circle", SCHEMAS)
+
 
 class Square(Model):
     """An object of the contract."""
@@ -236,6 +260,12 @@ class Square(Model):
     def side(self) -> float | None:
         """The contract's `side`."""
         return self._read_optional("side", decoding.as_float)
+
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("Square", SCHEMAS)
 
 
 class Tree(Model):
@@ -256,6 +286,12 @@ class Tree(Model):
         """The contract's `parent`."""
         return self._read_optional("parent", decoding.as_model(Tree))
 
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("Tree", SCHEMAS)
+
 
 class Ping(Model):
     """An object of the contract."""
@@ -265,6 +301,12 @@ class Ping(Model):
         """The contract's `pong`."""
         return self._read_optional("pong", decoding.as_model(Pong))
 
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("Ping", SCHEMAS)
+
 
 class Pong(Model):
     """An object of the contract."""
@@ -273,6 +315,12 @@ class Pong(Model):
     def ping(self) -> Ping | None:
         """The contract's `ping`."""
         return self._read_optional("ping", decoding.as_model(Ping))
+
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("Pong", SCHEMAS)
 
 
 class Derived(Model):
@@ -287,6 +335,12 @@ class Derived(Model):
     def extra(self) -> int:
         """The contract's `extra`."""
         return self._read("extra", decoding.as_int)
+
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("Derived", SCHEMAS)
 
 
 class Everything(Model):
@@ -498,6 +552,12 @@ class Everything(Model):
         """The contract's `bare`."""
         return self._read_optional("bare", decoding.as_map(decoding.as_any))
 
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("Everything", SCHEMAS)
+
 
 class Outcome(Model):
     """An object of the contract."""
@@ -507,6 +567,12 @@ class Outcome(Model):
         """The contract's `applied`."""
         return self._read("applied", decoding.as_bool)
 
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("Outcome", SCHEMAS)
+
 
 class Event(Model):
     """An object of the contract."""
@@ -515,6 +581,12 @@ class Event(Model):
     def id(self) -> str:
         """The contract's `id`."""
         return self._read("id", decoding.as_str)
+
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("Event", SCHEMAS)
 
 
 class Score(Model):
@@ -550,6 +622,12 @@ class Score(Model):
         """The contract's `unit`."""
         return self._read_optional("unit", decoding.as_str)
 
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("Score", SCHEMAS)
+
 
 class ScoreList(Model):
     """An object of the contract."""
@@ -558,6 +636,12 @@ class ScoreList(Model):
     def scores(self) -> list[Score]:
         """The scores."""
         return self._read("scores", decoding.as_list(decoding.as_model(Score)))
+
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("ScoreList", SCHEMAS)
 
 
 class EverythingInline(Model):
@@ -568,6 +652,12 @@ class EverythingInline(Model):
         """The contract's `deep`."""
         return self._read_optional("deep", decoding.as_model(EverythingInlineDeep))
 
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("EverythingInline", SCHEMAS)
+
 
 class EverythingInlineDeep(Model):
     """An object of the contract."""
@@ -576,3 +666,9 @@ class EverythingInlineDeep(Model):
     def deeper(self) -> Colour | str:
         """A colour."""
         return self._read("deeper", decoding.as_str)
+
+    @classmethod
+    def _json_schema(cls) -> dict[str, Any]:
+        from .schemas import SCHEMAS
+
+        return whole_schema("EverythingInlineDeep", SCHEMAS)
