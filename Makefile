@@ -12,8 +12,8 @@ EXAMPLES_EXTRAS := emulator,outbox
 PY311 := --python-version 3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-console test check lint types check-drift lint-contract docs matrix regen surface compare prove \
-	bench bench-check bench-emulator bench-import bench-outbox examples
+.PHONY: help setup demo demo-console test check lint format types check-drift lint-contract docs matrix lock regen surface \
+	compare prove bench bench-check bench-emulator bench-import bench-outbox examples
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -27,8 +27,11 @@ $(VENV)/.runtime: pyproject.toml | $(BIN)/uv
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --editable '.[emulator]'
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml | $(BIN)/uv
-	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --editable '.[emulator]' --group dev
+# Not isolated: an isolated build would fetch a backend that no hash is known of.
+$(VENV)/.dev: pyproject.toml requirements-dev.lock | $(BIN)/uv
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python \
+		--require-hashes --requirement requirements-dev.lock
+	@$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python --editable .
 	@touch $@ $(VENV)/.runtime
 
 setup: $(VENV)/.dev ## install everything into .venv
@@ -45,9 +48,14 @@ test: $(VENV)/.dev ## every test, on one Python
 check: lint types check-drift lint-contract ## all that CI checks besides the tests
 
 lint: $(VENV)/.dev ## ruff, and the layers of imports
-	@$(BIN)/lint-imports
+	@if command -v $(BIN)/lint-imports >/dev/null; then $(BIN)/lint-imports; \
+		else echo 'SKIPPED lint-imports: it needs Python 3.11'; fi
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
+
+format: $(VENV)/.dev ## lay out the code with ruff, and apply its fixes
+	@$(BIN)/ruff check --fix-only
+	@$(BIN)/ruff format
 
 types: $(VENV)/.dev ## mypy and pyright, both strict
 	@$(BIN)/mypy
@@ -65,8 +73,13 @@ lint-contract: $(VENV)/.dev ## is the contract valid OpenAPI?
 	@if command -v npx >/dev/null; then npx --yes $(REDOCLY) lint openapi.server.json; \
 		else echo 'SKIPPED redocly lint: it needs Node'; fi
 
-matrix: $(VENV)/.dev ## the tests against the wheel, on each Python that is there
+matrix: $(VENV)/.dev ## build sdist and wheel once, and test both on each Python that is there
 	@$(BIN)/python .ci/matrix.py
+
+lock: $(BIN)/uv ## record the versions and hashes of all that `make setup` installs; UPGRADE=1 for newer ones
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-annotate --no-header \
+		--all-extras --group dev --no-emit-package kraty-admin $(if $(UPGRADE),--upgrade) \
+		pyproject.toml --output-file requirements-dev.lock
 
 regen: $(VENV)/.dev ## regenerate; SPEC=<path or URL> adopts another contract first
 	@$(BIN)/python codegen/generate.py $(if $(SPEC),--spec '$(SPEC)')

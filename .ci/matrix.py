@@ -1,12 +1,13 @@
-"""Run the tests against the built wheel, on each Python that the classifiers name.
+"""Build the sdist and the wheel once, and run the tests with both.
 
-The sources are out of the way: what is tested is what people install. A Python that is
-not there is skipped, and said to be.
+The tests, pages and examples are those of the unpacked sdist, and the package is the wheel,
+installed into fresh environments: nothing of the checkout is used. Each Python that the
+classifiers name is tested, and each later one that is found. What is not there is skipped,
+and said to be.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import re
 import shutil
@@ -20,7 +21,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-UV = Path(sys.executable).parent / "uv"
+sys.path.insert(0, str(ROOT))
+
+from tools import artefacts, extras  # noqa: E402
+from tools.artefacts import UV  # noqa: E402
+
 # Long, and of our own code alone: the oldest Python and that of `make test` are enough.
 LONG = [
     *("test_plugin.py", "test_webhooks_fuzz.py", "test_parity.py", "server_api/test_models.py"),
@@ -37,7 +42,7 @@ SMOKE = [
 # What a version of Python itself can break: sockets, TLS, event loops, threads, SQLite.
 PYTHON = ["transport", "test_lifecycle.py", "call/test_retry.py", "outbox/test_worker.py"]
 # Extras that are not installed: their old releases are not there for every Python.
-LEFT_OUT = ("extra == 'dask'", "extra == 'parquet'")
+LEFT_OUT = ("extra == 'all'", "extra == 'dask'", "extra == 'parquet'")
 # `make test` has run these, and once is enough: type checkers and the generator's tests
 # judge the sources, the proofs kill processes, which no version of Python survives, and a
 # database server speaks to each version alike.
@@ -68,6 +73,13 @@ def versions() -> list[str]:
     return re.findall(r'"Programming Language :: Python :: (3\.\d+)"', text)
 
 
+def later(known: list[str]) -> list[str]:
+    """The versions after the newest that the classifiers name, as far as they are here."""
+    newest = int(known[-1].partition(".")[2])
+    found = [f"3.{minor}" for minor in range(newest + 1, newest + 4)]
+    return [version for version in found if interpreter(version)]
+
+
 def interpreter(version: str) -> str | None:
     """A Python of this version: from the path, or from pyenv."""
     candidates = [shutil.which(f"python{version}")]
@@ -91,6 +103,9 @@ def runs() -> Iterator[Run]:
     `make test` everything has passed with the newest already.
     """
     known = versions()
+    newer = later(known)
+    if not newer:
+        print(f"SKIPPED Python after {known[-1]}: there is none here", flush=True)
     tested = "{}.{}".format(*sys.version_info)
     smoke = [f"tests/{each}" for each in SMOKE]
     shorter = ["tests", *(f"--ignore=tests/{each}" for each in LONG)]
@@ -104,45 +119,72 @@ def runs() -> Iterator[Run]:
         newest = shorter if version == known[-1] else part if between else smoke
         yield Run(version, python, "highest", newest)
         yield Run(version, python, "lowest-direct", ["tests"] if version == known[0] else smoke)
+    for version in newer:
+        yield Run(version, interpreter(version) or version, "highest", shorter)
 
 
-def test(run: Run, wheel: Path, folder: Path) -> bool:
-    """Install the wheel into a fresh environment and run the tests there."""
-    venv = folder / f"{run.version}-{run.resolution}"
-    subprocess.run([UV, "venv", "--quiet", "--clear", "--python", run.python, venv], check=True)
+def install(run: Run, wheel: Path, sdist: Path, python: Path) -> bool:
+    """Install the wheel, with what the tests need, into an environment."""
     # Without compiling: most of what is installed is never imported.
-    install = [UV, "pip", "install", "--quiet", "--python", venv / "bin" / "python"]
-    install += ["--resolution", run.resolution, "--group", f"{ROOT}/pyproject.toml:test"]
+    command = [UV, "pip", "install", "--quiet", "--python", str(python)]
+    command += ["--resolution", run.resolution, "--group", f"{sdist}/pyproject.toml:test"]
     # Named here as well, because only what is asked for directly is resolved to the lowest.
     needs = [
         need.partition(";")[0]
-        for need in importlib.metadata.requires("kraty-admin") or []
+        for need in artefacts.metadata(wheel).get_all("Requires-Dist", [])
         if not need.startswith("kraty-admin") and not any(extra in need for extra in LEFT_OUT)
     ]
-    subprocess.run([*install, f"kraty-admin[emulator] @ {wheel.as_uri()}", *needs], check=True)
+    command += [f"kraty-admin[emulator] @ {wheel.as_uri()}", *needs]
+    return not subprocess.run(command, check=False).returncode
+
+
+def test(run: Run, wheel: Path, sdist: Path, folder: Path) -> bool:
+    """Install the wheel into a fresh environment, and run the tests of the sdist with it."""
+    venv = folder / f"{run.version}-{run.resolution}"
+    subprocess.run([UV, "venv", "--quiet", "--clear", "--python", run.python, venv], check=True)
+    if not install(run, wheel, sdist, venv / "bin" / "python"):
+        if run.version not in versions():
+            print(f"SKIPPED {run.name}: the dependencies cannot be installed", flush=True)
+            return True
+        print(f"== {run.name}\nthe dependencies cannot be installed", flush=True)
+        return False
     # All others have ended long before the one that runs everything.
     processes = "2" if run.tests == ["tests"] else "0"
-    command = [venv / "bin" / "python", "-m", "pytest", "-n", processes, *PYTEST, *run.tests]
+    command = [str(venv / "bin" / "python"), "-m", "pytest", "-n", processes, *PYTEST, *run.tests]
     done = subprocess.run(
-        command, cwd=ROOT, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, cwd=sdist, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     shutil.rmtree(venv)
     print(f"== {run.name}\n{done.stdout}", flush=True)
     return done.returncode == 0
 
 
+def package(built: artefacts.Artefacts, folder: Path) -> bool:
+    """Check the two files and the extras."""
+    try:
+        artefacts.check(built, ROOT, folder / "checked")
+        problems = extras.problems(built.wheel, folder)
+    except artefacts.ArtefactsError as error:
+        problems = [str(error)]
+    sizes = ", ".join(f"{file.name}: {file.stat().st_size:,} bytes" for file in built)
+    print("\n".join([f"== package: {sizes}", *problems]), flush=True)
+    return not problems
+
+
 def main() -> int:
     """Run all of them; returns the exit status."""
     with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(AT_A_TIME) as pool:
         folder = Path(name)
-        build = [UV, "build", "--quiet", "--wheel", "--out-dir", folder, ROOT]
-        subprocess.run(build, check=True)
-        wheel = next(folder.glob("*.whl"))
+        built = artefacts.build(ROOT, folder / "built")
+        sdist = artefacts.unpack(built.sdist, folder)
         planned = list(runs())
         # The longest first, so that none of them is left alone at the end.
         planned.sort(key=lambda run: (run.tests[0] != "tests", len(run.tests) > 1, -len(run.tests)))
-        passed = list(pool.map(partial(test, wheel=wheel, folder=folder), planned))
-    failed = [run.name for run, ok in zip(planned, passed, strict=True) if not ok]
+        tested = pool.map(partial(test, wheel=built.wheel, sdist=sdist, folder=folder), planned)
+        checked = pool.submit(package, built, folder)
+        failed = [run.name for run, passed in zip(planned, tested, strict=True) if not passed]
+        if not checked.result():
+            failed.append("the package")
     if failed:
         print(f"failed: {'; '.join(failed)}", flush=True)
     return 1 if failed else 0

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
 import subprocess
 import sys
+
+from packaging.requirements import Requirement
 
 from kraty_admin import __version__
 
 DISTRIBUTION = importlib.metadata.distribution("kraty-admin")
+
+
+def names(needs: list[Requirement], extra: str) -> set[str]:
+    """The requirements of an extra that hold for this Python."""
+    return {
+        need.name
+        for need in needs
+        if need.marker and not need.marker.evaluate() and need.marker.evaluate({"extra": extra})
+    } - {"kraty-admin"}
 
 
 def test_the_metadata_names_licence_authors_and_pages() -> None:
@@ -19,6 +31,28 @@ def test_the_metadata_names_licence_authors_and_pages() -> None:
     urls = dict(url.split(", ") for url in metadata.get_all("Project-URL") or [])
     assert {"Homepage", "Documentation", "REST API"} == set(urls)
     assert all(url.startswith("https://") for url in urls.values())
+
+
+def test_the_description_stands_alone() -> None:
+    """A package index shows it without a checkout: no relative links, pictures or make targets."""
+    description = (DISTRIBUTION.read_text("METADATA") or "").partition("\n\n")[2]
+    assert "pip install 'kraty-admin[outbox]'" in description
+    assert "<!--" not in description
+    assert not re.search(r"\bmake \w|pip install \.", description)
+    links: list[str] = re.findall(r"\]\(([^)]*)\)", description)
+    assert len(links) > 3
+    assert [] == [link for link in links if not link.startswith(("https://", "#"))]
+
+
+def test_the_extra_all_has_every_other() -> None:
+    """A new extra is added there as well."""
+    needs = [Requirement(text) for text in DISTRIBUTION.requires or []]
+    named = {
+        extra: names(needs, extra) for extra in DISTRIBUTION.metadata.get_all("Provides-Extra", [])
+    }
+    everything = named.pop("all")
+    assert len(named) > 5
+    assert everything == set().union(*named.values())
 
 
 def test_the_licence_is_installed() -> None:
