@@ -12,7 +12,7 @@ EXAMPLES_EXTRAS := emulator,outbox
 PY311 := --python-version 3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-console test check lint format types check-drift lint-contract docs matrix lock regen surface \
+.PHONY: help setup demo demo-console test check lint format types check-drift lint-contract docs matrix lock changelog regen surface \
 	compare prove bench bench-check bench-emulator bench-import bench-outbox examples
 
 help: ## list the targets
@@ -47,11 +47,12 @@ test: $(VENV)/.dev ## every test, on one Python
 
 check: lint types check-drift lint-contract ## all that CI checks besides the tests
 
-lint: $(VENV)/.dev ## ruff, and the layers of imports
+lint: $(VENV)/.dev ## ruff, the layers of imports, and the changelog's fragments
 	@if command -v $(BIN)/lint-imports >/dev/null; then $(BIN)/lint-imports; \
 		else echo 'SKIPPED lint-imports: it needs Python 3.11'; fi
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
+	@$(BIN)/towncrier build --draft --version next >/dev/null
 
 format: $(VENV)/.dev ## lay out the code with ruff, and apply its fixes
 	@$(BIN)/ruff check --fix-only
@@ -80,6 +81,9 @@ lock: $(BIN)/uv ## record the versions and hashes of all that `make setup` insta
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-annotate --no-header \
 		--all-extras --group dev --no-emit-package kraty-admin $(if $(UPGRADE),--upgrade) \
 		pyproject.toml --output-file requirements-dev.lock
+
+changelog: $(VENV)/.dev ## move the fragments of changes/ into CHANGELOG.md, under VERSION=...
+	@$(BIN)/towncrier build --yes --version '$(or $(VERSION),$(error VERSION=... is missing))'
 
 regen: $(VENV)/.dev ## regenerate; SPEC=<path or URL> adopts another contract first
 	@$(BIN)/python codegen/generate.py $(if $(SPEC),--spec '$(SPEC)')
