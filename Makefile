@@ -12,8 +12,8 @@ EXAMPLES_EXTRAS := emulator,outbox
 PY311 := --python-version 3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-console test check lint format types check-drift lint-contract docs matrix lock changelog regen surface \
-	compare prove bench bench-check bench-emulator bench-import bench-outbox examples
+# Every target that `make help` lists: none of them is a file.
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*## .*/\1/p' Makefile)
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -132,6 +132,12 @@ $(VENV)-docs/.done: pyproject.toml | $(BIN)/uv
 docs: $(VENV)-docs/.done ## build the pages of docs/ into site/, to be read without a network
 	@$(VENV)-docs/bin/zensical build --clean --strict
 	@$(VENV)-docs/bin/python tools/check_site.py
+
+pictures: $(VENV)/.dev ## draw the diagrams of the pages again, after a change to tools/pictures.py or the layers
+	@$(BIN)/python tools/pictures.py
+
+recording: $(VENV)/.dev ## record the terminal of docs/terminal.svg again
+	@$(BIN)/python tools/terminal.py
 
 bench: $(VENV)-bench/.done ## cost of a call beside that of others, as ratios; OUT=<folder> for JSON and a plot
 	@$(VENV)-bench/bin/python benchmarks $(if $(OUT),--out '$(OUT)')

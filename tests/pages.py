@@ -25,8 +25,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import attrs
+import sqlalchemy as sa
 
-from kraty_admin import cli
+from kraty_admin import KratyAdmin, cli
 from kraty_admin.emulator import Emulator
 
 __all__ = ["BLOCKS", "DATA", "NOT_RUN", "PAGES", "ROOT", "Block", "Story", "is_run", "name_of"]
@@ -93,6 +94,9 @@ def blocks_of(page: Path) -> Iterator[Block]:
             yield Block(name_of(page), f"{heading} {what}{count}", match[2], match[3], line)
 
 
+CLOSED: Final = (KratyAdmin, sa.Engine)
+"""What a program leaves open when it ends."""
+
 BLOCKS: Final = [block for page in PAGES for block in blocks_of(page)]
 
 
@@ -104,6 +108,7 @@ class Story:
     names: dict[str, Any] = attrs.field(factory=lambda: {"__name__": "__main__"})
     printed: str = ""
     """What the last block has printed."""
+    opened: list[KratyAdmin | sa.Engine] = attrs.field(factory=list[KratyAdmin | sa.Engine])
 
     def run(self, block: Block) -> None:
         """Do what the reader does with a block."""
@@ -120,17 +125,27 @@ class Story:
         elif (parse := DATA[block.language]) is not None:
             parse(block.code)
 
+    def close(self) -> None:
+        """Close what the blocks have opened, as the end of the reader's program does."""
+        for value in self.opened:
+            value.close() if isinstance(value, KratyAdmin) else value.dispose()
+
     @staticmethod
     def _printed_by(run: Callable[[Block], None], block: Block) -> str:
-        with contextlib.redirect_stdout(io.StringIO()) as printed:
+        # Not a StringIO: the command line writes bytes, too.
+        printed = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
+        with contextlib.redirect_stdout(printed):
             run(block)
-        return printed.getvalue()
+        printed.seek(0)
+        return printed.read()
 
     def _python(self, block: Block) -> None:
         text = "\n" * block.line + block.code
         # Not with the `from __future__` of this module.
         before = {name for name in self.names if name.startswith("test_")}
         exec(compile(text, str(ROOT / "docs" / block.page), "exec", dont_inherit=True), self.names)
+        # Now, because a later block may give the name to something else.
+        self.opened += [each for each in self.names.values() if isinstance(each, CLOSED)]
         for name in [name for name in self.names if name.startswith("test_")]:
             if name not in before:  # a test for pytest, with the fixture of the emulator
                 self.emulator.reset()

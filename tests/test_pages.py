@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def story(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Story:
+) -> Iterator[Story]:
     """A reader with an empty directory, and the environment that the pages tell them to set."""
     server.reset()
     monkeypatch.setenv("KRATY_BASE_URL", server.base_url)
@@ -52,7 +53,8 @@ def story(
     for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"):
         monkeypatch.setenv(name, str(tmp_path_factory.mktemp("home")))
     monkeypatch.chdir(tmp_path)
-    return Story(server)
+    with contextlib.closing(Story(server)) as story:
+        yield story
 
 
 @pytest.mark.parametrize("page", [pytest.param(page, id=page) for page in STORIES])

@@ -1,4 +1,4 @@
-"""The check of the built pages, `tools/check_site.py`, finds what it looks for."""
+"""The tools of the pages: `tools/check_site.py` finds what it looks for; drawings are current."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from check_site import problems
+from pictures import PICTURES, ROOT
 
 SURFACE = """\
 kraty_admin.Thing: class
@@ -68,3 +69,10 @@ def test_a_page_outside_the_navigation_is_found(tmp_path: Path) -> None:
     (tmp_path / "site/objects.inv").write_bytes(b"# 1\n# 2\n# 3\n# 4\n" + zlib.compress(b""))
     wrong = list(problems(tmp_path / "site", tmp_path / "docs", 'nav = ["page.md"]', ""))
     assert ["tasks/lost.md is not in the navigation of zensical.toml"] == wrong
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_drawing_is_current(name: str) -> None:
+    """`make pictures` would write the same file."""
+    assert PICTURES[name]() == (ROOT / "docs" / name).read_text(encoding="utf-8")
