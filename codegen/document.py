@@ -197,11 +197,20 @@ class RawOperation:
         Raises:
             RefusedError: One of them cannot be read.
         """
-        found: dict[tuple[object, object], Node] = {}
+        found: dict[tuple[str, str], Node] = {}
         for owner in (self.item, self.node):
+            own: dict[tuple[str, str], Node] = {}
             for listed in owner.items("parameters"):
                 parameter = listed.follow()
-                found[parameter.get("in"), parameter.get("name")] = parameter
+                location, name = str(parameter.get("in")), str(parameter.get("name"))
+                # Names of headers have no case.
+                key = location, name.lower() if location == "header" else name
+                if key in own:
+                    raise listed.refuse(
+                        f"the {location} parameter {name} is listed twice", "Remove one of them."
+                    )
+                own[key] = parameter
+            found |= own
         yield from found.values()
 
 

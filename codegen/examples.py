@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from document import Json, Node, RawOperation, RefusedError, is_array, operations
+from media import json_media
 
 __all__ = ["add", "missing"]
 
-_JSON: Final = "application/json"
 _FORMATS: Final = {
     "date-time": "2026-06-08T12:00:00.000Z",
     "date": "2026-06-08",
@@ -50,9 +50,9 @@ def _bodies(raw: RawOperation) -> Iterator[Node]:
         if str(status).startswith("2")
     ]
     for holder in holders:
-        content = holder.at("content")
-        if _JSON in content:
-            yield content.at(_JSON)
+        media = json_media(holder)
+        if media is not None:
+            yield media.node
 
 
 def _has_example(media: Node) -> bool:

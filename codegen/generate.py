@@ -74,7 +74,7 @@ class Layout:
     def inputs(self) -> list[Path]:
         """Return every file that the output depends on."""
         templates = sorted((ROOT / "codegen" / "templates").iterdir())
-        scripts = [ROOT / "codegen" / name for name in ("document.py", "generate.py")]
+        scripts = [ROOT / "codegen" / name for name in ("document.py", "generate.py", "media.py")]
         scripts += sorted((ROOT / "codegen" / "views").glob("*.py"))
         return [self.contract, self.surface, *scripts, *templates, *self.runtime_modules()]
 
@@ -206,8 +206,8 @@ class Package:
             self._render(f"operations/{tag}.py", "operations.py.jinja", tag=tag, operations=rows)
         for resource in view.resources:
             self._render_resource("resources", resource, CLIENTS)
-        writers = [resource for resource in view.resources if resource.has_writes]
-        writes = [operation for operation in operations if operation.key_lifetime]
+        writers = [resource for resource in view.resources if resource.in_outbox]
+        writes = [operation for operation in operations if operation.in_outbox]
         self._render(
             "outbox/__init__.py",
             "outbox_init.py.jinja",

@@ -63,6 +63,7 @@ class Operation(Generic[T]):
         may_be_empty: bool = False,
         key_lifetime: KeyLifetime | None = None,
         players: tuple[str, ...] = (),
+        headers: tuple[tuple[str, str], ...] = (),
     ) -> None:
         self.name = name
         """The public method, such as `wallet.credit`."""
@@ -88,6 +89,9 @@ class Operation(Generic[T]):
         """How long the platform keeps the key; `None` for a read, or if it is not known."""
         self.players = players
         """The ids of the players that the call names."""
+        self.headers = headers
+        """Headers beside the client's own, as pairs of name and value in Latin-1. `Accept` and
+        `Content-Type` replace the client's. The build step refuses others that it sends."""
 
 
 class Call(Protocol):

@@ -1,17 +1,22 @@
-"""Write lists and objects into paths and queries, as the styles of OpenAPI say.
+"""Write values into paths, queries and headers, as the styles of OpenAPI say.
 
-Each function returns percent-encoded text. It raises `TypeError` or `ValueError` for a value
-that the style cannot hold.
+Each function raises `TypeError` or `ValueError` for a value that the style cannot hold. What
+it returns for a path or a query is percent-encoded.
 """
 
 from __future__ import annotations
 
+import json
+import re
+from typing import Any
 from urllib.parse import quote
 
 from . import checks
 
 # As in `checks`: what ECMAScript's encodeURIComponent does not escape.
 _UNESCAPED = "-_.!~*'()"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_LATIN_1 = re.compile(r"[\x00-\xff]*")
 
 
 def in_path(label: str, name: str, value: object, style: str, *, explode: bool) -> str:
@@ -53,11 +58,9 @@ def query_list(label: str, name: str, value: object, delimiter: str | None) -> s
     Args:
         label: The argument.
         name: The parameter.
-        value: A list of scalars; an empty one is left out, like `None`.
+        value: A list of scalars; an empty one is left out.
         delimiter: What stands between the items; without one, each item repeats the name.
     """
-    if value is None:
-        return ""
     items = _items(label, value)
     key = quote(name, safe=_UNESCAPED)
     if delimiter is None:
@@ -71,12 +74,10 @@ def query_object(label: str, name: str, value: object, style: str) -> str:
     Args:
         label: The argument.
         name: The parameter.
-        value: A dict of scalars; an empty one is left out, like `None`.
+        value: A dict of scalars; an empty one is left out.
         style: `deepObject` for `name[key]=value`, `exploded` for `key=value`, `form` for
             `name=key,value`, and `spaceDelimited` and `pipeDelimited` likewise.
     """
-    if value is None:
-        return ""
     fields = _fields(label, value)
     name = quote(name, safe=_UNESCAPED)
     if style == "deepObject":
@@ -85,6 +86,80 @@ def query_object(label: str, name: str, value: object, style: str) -> str:
         return "&".join(f"{key}={each}" for key, each in fields)
     delimiter = {"form": ",", "spaceDelimited": "%20", "pipeDelimited": "%7C"}[style]
     return f"{name}={delimiter.join(part for f in fields for part in f)}" if fields else ""
+
+
+def not_empty(label: str, part: str) -> str:
+    """Return a part of a query, which must not be left out."""
+    if not part:
+        raise ValueError(f"{label} must not be empty")
+    return part
+
+
+def in_header(label: str, value: object, *, explode: bool) -> str:
+    """Return a value as that of a header, in the style `simple`. Nothing is escaped.
+
+    Args:
+        label: The argument.
+        value: A scalar, or a list or a dict of scalars. Servers split a list at its commas and
+            strip white space, so what would come out as something else is rejected.
+        explode: Whether the fields of a dict are `R=1,G=2` instead of `R,1,G,2`.
+    """
+    if checks.is_mapping(value):
+        between = "=" if explode else ","
+        parts = [
+            _header_part(f"a key of {label}", key, ",=" if explode else ",")
+            + between
+            + _header_part(f"{label}[{key!r}]", each, ",")
+            for key, each in value.items()
+        ]
+    elif checks.is_sequence(value):
+        parts = [_header_part(f"{label}[{i}]", each, ",") for i, each in enumerate(value)]
+    else:
+        return _header_text(label, value)
+    if not parts:
+        raise ValueError(f"{label} must not be empty")
+    return ",".join(parts)
+
+
+def _header_part(label: str, value: object, reserved: str) -> str:
+    """Return a scalar inside a list or an object, without what ends it there."""
+    text = _header_text(label, value)
+    if not text:
+        raise ValueError(f"{label} must not be empty in a header")
+    for character in reserved:
+        if character in text:
+            raise ValueError(f"{label} must not hold {character!r}, which ends it in a header")
+    return text
+
+
+def _header_text(label: str, value: object) -> str:
+    text = checks.text(checks.scalar(label, value))
+    if _CONTROL.search(text):
+        # With a line break in it, one header would become two.
+        raise ValueError(f"{label} must not hold control characters, such as line breaks")
+    if not _LATIN_1.fullmatch(text):
+        raise ValueError(f"{label} must hold no characters but those of Latin-1, as headers do")
+    if text.strip() != text:
+        raise ValueError(f"{label} must not begin or end with white space, which servers strip")
+    return text
+
+
+def as_json(label: str, value: object) -> str:
+    """Return a value as JSON in ASCII."""
+    try:
+        return json.dumps(value, separators=(",", ":"), allow_nan=False, default=_as_json_type)
+    except TypeError as error:
+        raise TypeError(f"{label} cannot be written as JSON: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{label} cannot be written as JSON: {error}") from None
+
+
+def _as_json_type(value: object) -> Any:
+    if checks.is_mapping(value):
+        return dict(value)
+    if checks.is_sequence(value):
+        return list(value)
+    raise TypeError(f"it holds an object of type {type(value).__name__}")
 
 
 def _items(label: str, value: object) -> list[str]:

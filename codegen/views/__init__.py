@@ -12,6 +12,7 @@ from typing import Final
 import attrs
 
 from document import Json, Node, RawOperation, RefusedError, is_object, operations_of, path_items
+from media import json_media
 
 from . import operations, surface
 from .causes import Causes, Owner, SurfaceError
@@ -49,7 +50,8 @@ class ResourceView:
     tags: list[str]
     operations: list[OperationView]
     has_imports: bool
-    has_writes: bool
+    in_outbox: bool
+    """Whether an outbox has some of its methods."""
 
     @property
     def methods(self) -> list[str]:
@@ -152,10 +154,10 @@ def _payloads(contract: Json, schemas: Schemas, causes: Causes) -> list[Value]:
         for name, entry in path_items(contract, "webhooks"):
             for raw in operations_of(name, entry):
                 with causes.of(Owner(f"webhook {name}")), causes.collected():
-                    media = operations.json_media(raw.node.at("requestBody"))
-                    if media is not None and "schema" in media:
+                    media = json_media(raw.node.at("requestBody"))
+                    if media is not None and "schema" in media.node:
                         payload = f"{pascal_case(name)}Payload"
-                        found.append(schemas.read(media.child("schema"), payload))
+                        found.append(schemas.read(media.node.child("schema"), payload))
     return found
 
 
@@ -188,7 +190,7 @@ def _package(
             tags=sorted({view.tag for view in rows}),
             operations=rows,
             has_imports=any(view.imports for view in rows),
-            has_writes=any(view.key_lifetime for view in rows),
+            in_outbox=any(view.in_outbox for view in rows),
         )
 
     return PackageView(

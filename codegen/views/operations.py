@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import keyword
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,6 +11,7 @@ from typing import Final
 import attrs
 
 from document import Node, RawOperation, RefusedError, is_object
+from media import JSON, json_media
 
 from .annotations import answer, argument
 from .causes import Causes
@@ -49,7 +51,18 @@ RESERVED_METHODS: Final = frozenset(
 """Names that annotations in the classes of resources use."""
 
 # The client writes these headers itself, and OpenAPI says to ignore them as parameters.
-OWN_HEADERS: Final = frozenset({"accept", "content-type", "authorization"})
+IGNORED_HEADERS: Final = frozenset({"accept", "content-type", "authorization"})
+
+# The client writes these too, or they belong to the connection. A parameter could change what
+# the other headers mean, or whose call it is.
+OWN_HEADERS: Final = frozenset(
+    [
+        *("accept-encoding", "connection", "content-encoding", "content-length", "cookie"),
+        *("expect", "host", "idempotency-key", "keep-alive", "proxy-authorization"),
+        *("proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "user-agent"),
+        "x-kraty-sdk",
+    ]
+)
 
 
 @attrs.frozen
@@ -64,7 +77,7 @@ class ArgumentView:
     omitted: str | None
     """The value that leaves it out; `None` if it is always sent."""
     is_composite: bool = False
-    """Whether it is a list or an object in the query, or fields of the body."""
+    """Whether its check returns a part of the query, or fields of the body."""
     first_keyword: bool = False
 
 
@@ -89,6 +102,9 @@ class OperationView:
     description: str
     arguments: list[ArgumentView]
     query: list[ArgumentView]
+    headers: list[ArgumentView]
+    fixed_headers: list[tuple[str, str]]
+    """Media types that replace those of the client, as Python source."""
     body: list[ArgumentView] | None
     deprecated: bool
     omits_body: bool
@@ -118,21 +134,29 @@ class OperationView:
         imports = f"import_{self.method_name}" if self.imports else None
         return [name for name in (self.method_name, self.alias, imports) if name is not None]
 
+    @property
+    def in_outbox(self) -> bool:
+        """Whether an outbox can record it: a row holds path and body, and no headers."""
+        return self.key_lifetime is not None and not self.headers
+
 
 @attrs.frozen
 class Input:
     """What the caller passes: a parameter, or a field of the body."""
 
     location: str
-    """`path`, `query` or `body`."""
+    """`path`, `query`, `header` or `body`."""
     wire: str
     value: Value
     required: bool
     doc: str
     place: str
     style: str = ""
-    """How it is written by `styles`: the last arguments; empty for a scalar of the usual style."""
+    """How it is written by `styles`: the last arguments; empty for a scalar of the usual style;
+    `IN_JSON` for a parameter with `content`."""
 
+
+IN_JSON: Final = "json"
 
 EXTRA: Final = "*"
 """The wire name of the fields that a body does not list."""
@@ -151,6 +175,8 @@ class Result:
     decode: str = ""
     plain: Value | None = None
     """What it is, if it is no object."""
+    media: str = JSON
+    """What `Accept` asks for."""
 
     @property
     def roots(self) -> list[Value]:
@@ -169,6 +195,8 @@ class Operation:
     inputs: list[Input] = attrs.field(factory=list[Input])
     body: ObjectSchema | None = None
     has_body: bool = False
+    media: str = JSON
+    """The `Content-Type` of the body."""
     result: Result | None = None
     view: OperationView | None = None
     """`None` if a part of it was refused."""
@@ -195,7 +223,7 @@ def read(
     with causes.collected():
         found.inputs += _parameters(raw, name, schemas, causes)
     with causes.collected():
-        found.body, inputs = _body(raw, name, schemas)
+        found.body, found.media, inputs = _body(raw, name, schemas)
         if "requestBody" not in raw.node and raw.method in WRITES:
             # The client adds the key to the body of every write, so there is one.
             inputs.append(_key(raw))
@@ -229,7 +257,7 @@ def _parameters(raw: RawOperation, name: str, schemas: Schemas, causes: Causes) 
         wire, location = str(node.get("name")), str(node.get("in"))
         if location == "path":
             found.append(wire)
-        if location == "header" and wire.lower() in OWN_HEADERS:
+        if location == "header" and wire.lower() in IGNORED_HEADERS:
             continue
         with causes.collected():
             yield _parameter(node, wire, location, name, placeholders, schemas)
@@ -243,16 +271,13 @@ def _parameters(raw: RawOperation, name: str, schemas: Schemas, causes: Causes) 
 def _parameter(
     node: Node, wire: str, location: str, name: str, placeholders: list[str], schemas: Schemas
 ) -> Input:
-    if location not in ("path", "query"):
+    if location not in ("path", "query", "header"):
         raise node.refuse(
             f"the {location} parameter {wire} is not supported",
             "Leave it out, if calls without it are right.",
         )
-    if "schema" not in node:
-        raise node.refuse(
-            f"the {location} parameter {wire} with `content` is not supported",
-            "Give it a `schema`, if it can be sent as plain text.",
-        )
+    if location == "header":
+        _check_header(node, wire)
     if location == "path" and wire not in placeholders:
         raise node.refuse(f"the path has no {{{wire}}}", "Remove the parameter.")
     if node.get("allowReserved") is True:
@@ -260,25 +285,56 @@ def _parameter(
             f"allowReserved of the {location} parameter {wire} is not supported",
             "Leave it out, if the server accepts escaped characters.",
         )
-    value = schemas.read(node.child("schema"), name + pascal_case(wire))
-    style = str(node.get("style", {"path": "simple", "query": "form"}[location]))
-    explode = node.get("explode", style == "form") is True
-    kind = _shape(value, schemas)
-    written = _in_path(kind, style, explode) if location == "path" else None
-    if location == "query":
-        written = _in_query(kind, style, explode)
-    if written is None:
-        raise node.refuse(
-            f"the {location} parameter {wire} is {SHAPES[kind]} of the style {style}"
-            f"{', exploded,' if explode else ''} and that is not supported",
-            "Use a scalar, a list of scalars or an object of scalars, in a style that OpenAPI "
-            "has for it.",
-        )
+    if "schema" in node:
+        value = schemas.read(node.child("schema"), name + pascal_case(wire))
+        written = _style(node, wire, location, _shape(value, schemas))
+    else:
+        value, written = _json_value(node, wire, location, name, schemas), IN_JSON
     doc = str(node.get("description", "")) or value.doc
     if node.get("deprecated") is True or value.deprecated:
         doc += " Deprecated."
     required = node.get("required") is True or location == "path"
     return Input(location, wire, value, required, doc, node.place, written)
+
+
+def _check_header(node: Node, wire: str) -> None:
+    if re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", wire) is None:
+        raise node.refuse(f"no header can be called {json.dumps(wire)}", "Correct its name.")
+    if wire.lower() in OWN_HEADERS:
+        raise node.refuse(
+            f"the header parameter {wire} is not supported, since the client writes that header",
+            "Leave it out, if calls without it are right.",
+        )
+
+
+def _style(node: Node, wire: str, location: str, shape: str) -> str:
+    """Return `Input.style` of a parameter with a schema."""
+    style = str(node.get("style", "form" if location == "query" else "simple"))
+    explode = node.get("explode", style == "form") is True
+    write = {"path": _in_path, "query": _in_query, "header": _in_header}[location]
+    written = write(shape, style, explode)
+    if written is None:
+        raise node.refuse(
+            f"the {location} parameter {wire} is {SHAPES[shape]} of the style {style}"
+            f"{', exploded,' if explode else ''} and that is not supported",
+            "Use a scalar, a list of scalars or an object of scalars, in a style that OpenAPI "
+            "has for it.",
+        )
+    return written
+
+
+def _json_value(node: Node, wire: str, location: str, name: str, schemas: Schemas) -> Value:
+    """Return what a parameter with `content` holds."""
+    media = json_media(node)
+    if media is None:
+        kinds = ", ".join(node.get("content", {})) or "no media type"
+        raise node.refuse(
+            f"the {location} parameter {wire} with {kinds} is not supported",
+            f"Describe it with {JSON}, or give it a `schema` if it is plain text.",
+        )
+    if "schema" not in media.node:
+        raise media.node.refuse(f"the {location} parameter {wire} has no schema", "Give it one.")
+    return schemas.read(media.node.child("schema"), name + pascal_case(wire))
 
 
 SHAPES: Final = {
@@ -341,6 +397,11 @@ def _in_query(shape: str, style: str, explode: bool) -> str | None:
             return None
 
 
+def _in_header(shape: str, style: str, explode: bool) -> str | None:
+    """Return the last argument of `styles.in_header`; `None` if OpenAPI has no such style."""
+    return f"explode={explode}" if shape and style == "simple" else None
+
+
 def _is_scalar(value: Value) -> bool:
     if isinstance(value.kind, Alternatives):
         return all(map(_is_scalar, value.kind.branches))
@@ -349,27 +410,25 @@ def _is_scalar(value: Value) -> bool:
 
 def _body(
     raw: RawOperation, name: str, schemas: Schemas
-) -> tuple[ObjectSchema | None, list[Input]]:
-    """Return the object that the body is, if it has listed properties, and its inputs."""
+) -> tuple[ObjectSchema | None, str, list[Input]]:
+    """Return what the body is: the object with its listed properties, media type, inputs."""
     if "requestBody" not in raw.node:
-        return None, []
+        return None, JSON, []
     request = raw.node.at("requestBody")
     if raw.method == "get":
         raise request.refuse("a GET with a body is not supported", "Use another method.")
     media = json_media(request)
     if media is None:
         kinds = ", ".join(request.get("content", {})) or "no media type"
-        raise request.refuse(
-            f"a body of {kinds} is not supported", "Offer application/json as well."
-        )
-    if "schema" not in media:
-        raise media.refuse("the body has no schema", "Give it one.")
-    schema = media.child("schema")
+        raise request.refuse(f"a body of {kinds} is not supported", f"Offer {JSON} as well.")
+    if "schema" not in media.node:
+        raise media.node.refuse("the body has no schema", "Give it one.")
+    schema = media.node.child("schema")
     value = schemas.read(schema, f"{name}Body")
     if isinstance(value.kind, Entries):
         required = request.get("required") is True
         doc = value.doc or "The fields of the body."
-        return None, [Input("body", EXTRA, value, required, doc, schema.place)]
+        return None, media.sent, [Input("body", EXTRA, value, required, doc, schema.place)]
     if not isinstance(value.kind, Object):
         raise schema.refuse(
             "the body is not one object, which is not supported", "Wrap it in an object."
@@ -387,15 +446,7 @@ def _body(
         extra = Value(Entries(body.extra))
         doc = "More fields of the body, which the contract does not list."
         inputs.append(Input("body", EXTRA, extra, False, doc, body.node.place))
-    return body, inputs
-
-
-def json_media(owner: Node) -> Node | None:
-    """Return the JSON media type of a body or an answer; `None` if there is none."""
-    for name, media in owner.entries("content"):
-        if name.partition(";")[0].strip().lower() == "application/json":
-            return media.follow()
-    return None
+    return body, media.sent, inputs
 
 
 def _conditional(node: Node) -> Iterator[str]:
@@ -476,12 +527,14 @@ def _read_result(response: Node, name: str, schemas: Schemas) -> Result:
     media = json_media(response)
     if media is None:
         kinds = ", ".join(response.get("content", {}))
-        raise response.refuse(
-            f"a success of {kinds} is not supported", "Offer application/json as well."
-        )
-    if "schema" not in media:
-        raise media.refuse("the success has no schema", "Give it one.")
-    schema = media.child("schema")
+        raise response.refuse(f"a success of {kinds} is not supported", f"Offer {JSON} as well.")
+    if "schema" not in media.node:
+        raise media.node.refuse("the success has no schema", "Give it one.")
+    found = _read_schema(media.node.child("schema"), name, schemas)
+    return attrs.evolve(found, media=media.name)
+
+
+def _read_schema(schema: Node, name: str, schemas: Schemas) -> Result:
     value = schemas.read(schema, name)
     schemas.finish()
     enveloped = False
@@ -540,9 +593,9 @@ def _view(operation: Operation, result: Result, surface: Surface) -> OperationVi
     _check_names(inputs, views)
     by_location = {
         location: [v for i, v in zip(inputs, views, strict=True) if i.location == location]
-        for location in ("path", "query", "body")
+        for location in ("path", "query", "header", "body")
     }
-    path, query, body = by_location["path"], by_location["query"], by_location["body"]
+    path, query, headers, body = by_location.values()
     tags: list[str] = raw.node.get("tags") or ["default"]
     answers = [(status, node.follow()) for status, node in raw.node.entries("responses")]
     return OperationView(
@@ -556,8 +609,14 @@ def _view(operation: Operation, result: Result, surface: Surface) -> OperationVi
         path_expression=_path_expression(raw.path, {view.wire: view.check for view in path}),
         summary=str(raw.node.get("summary", row.operation_id)),
         description=str(raw.node.get("description", "")),
-        arguments=(_in_order(row, inputs, views) if row.order else _ordered(path, [*body, *query])),
+        arguments=(
+            _in_order(row, inputs, views)
+            if row.order
+            else _ordered(path, [*body, *query, *headers])
+        ),
         query=query,
+        headers=headers,
+        fixed_headers=list(_media_headers(operation, result)),
         body=body if operation.has_body else None,
         deprecated=raw.node.get("deprecated") is True,
         omits_body=raw.method not in WRITES and not raw.node.at("requestBody").get("required"),
@@ -607,23 +666,14 @@ def _argument(each: Input, row: Row, surface: Surface, listed: list[str]) -> Arg
     name = renamed or surface.arguments.get(each.wire) or argument_name(each.wire)
     annotation = argument(each.value, models="_models.", params="_params.")
     expression = check(each.value, name, literal(name))
-    if each.location != "body" and isinstance(each.value.kind, Alternatives):
-        expression = f"_checks.scalar({literal(name)}, {name})"
-    if each.style and each.location == "query":
-        function = "query_list" if isinstance(each.value.kind, Items) else "query_object"
-        arguments = f"{literal(name)}, {literal(each.wire)}, {name}, {each.style}"
-        expression = f"_styles.{function}({arguments})"
     if is_extra:
         expression = f"_checks.extra({literal(name)}, {name}, {listed!r})"
-    if each.location == "path" and each.style:
-        arguments = f"{literal(name)}, {literal(each.wire)}, {expression}, {each.style}"
-        expression = f"_styles.in_path({arguments})"
-    elif each.location == "path":
-        expression = _segment(each.value, name, expression)
-    # Only a body can hold null.
-    nullable = each.location == "body" and each.value.nullable
+    # Only JSON can hold null.
+    nullable = (each.location == "body" or each.style == IN_JSON) and each.value.nullable
     if nullable and annotation != "Any":
         expression = f"None if {name} is None else {expression}"
+    if each.location != "body":
+        expression = _written(each, name, expression)
     default: str | None = None
     omitted: str | None = None
     if each.wire in row.defaults:
@@ -645,15 +695,51 @@ def _argument(each: Input, row: Row, surface: Surface, listed: list[str]) -> Arg
         default=default,
         keyword=each.location != "path" and each.wire not in row.positional,
         omitted=omitted,
-        is_composite=is_extra or bool(each.style and each.location == "query"),
+        is_composite=is_extra or (each.location == "query" and each.style not in ("", IN_JSON)),
     )
 
 
-def _segment(value: Value, name: str, expression: str) -> str:
-    """Return the expression of a segment of the path."""
-    if isinstance(value.kind, Text) and value.kind.format is None:
-        return f"_checks.path_segment({literal(name)}, {name})"
-    return f"_checks.path_segment({literal(name)}, _checks.text({expression}))"
+def _written(each: Input, name: str, expression: str) -> str:
+    """Return the expression of what stands for a parameter in the URL or in a header.
+
+    Args:
+        each: The parameter.
+        name: The argument.
+        expression: The checked value.
+    """
+    label, wire, kind = literal(name), literal(each.wire), each.value.kind
+    if each.style == IN_JSON:
+        expression = f"_styles.as_json({label}, {expression})"
+    elif isinstance(kind, Alternatives):
+        expression = f"_checks.scalar({label}, {name})"
+    match each.location, each.style:
+        case "path", "" if isinstance(kind, Text) and kind.format is None:
+            return f"_checks.path_segment({label}, {name})"
+        case "path", "":
+            return f"_checks.path_segment({label}, _checks.text({expression}))"
+        case "path", _ if each.style == IN_JSON:
+            return f"_checks.path_segment({label}, {expression})"
+        case "path", _:
+            return f"_styles.in_path({label}, {wire}, {expression}, {each.style})"
+        case "header", _ if each.style == IN_JSON:
+            return f"_styles.in_header({label}, {expression}, explode=False)"
+        case "header", _:
+            return f"_styles.in_header({label}, {expression}, {each.style})"
+        case _ if each.style in ("", IN_JSON):
+            return expression
+        case _:
+            function = "query_list" if isinstance(kind, Items) else "query_object"
+            part = f"_styles.{function}({label}, {wire}, {expression}, {each.style})"
+            return f"_styles.not_empty({label}, {part})" if each.required else part
+
+
+def _media_headers(operation: Operation, result: Result) -> Iterator[tuple[str, str]]:
+    """Yield the headers of an operation whose media types are not those of the client."""
+    if result.media != JSON:
+        # Errors come as usual.
+        yield literal("Accept"), literal(f"{result.media}, {JSON}")
+    if operation.media != JSON:
+        yield literal("Content-Type"), literal(operation.media)
 
 
 def _check_names(inputs: list[Input], views: list[ArgumentView]) -> None:
@@ -754,7 +840,7 @@ def _players(
     found = {
         each.wire: (each, view)
         for each, view in zip(inputs, views, strict=True)
-        if each.location != "query"
+        if each.location in ("path", "body")
     }
     parts: list[str] = []
     for entry in surface.players:

@@ -53,11 +53,18 @@ def tagged(*names: str) -> Node:
 
 
 REFUSED: dict[str, tuple[Node, list[str]]] = {
-    "parameter with content": (
-        taking(parameter("query", content={"application/json": {"schema": OBJECT}})),
+    "parameter with another content": (
+        taking(parameter("query", content={"application/xml": {"schema": OBJECT}})),
         [
-            f"{GET}/parameters/0: the query parameter p with `content` is not supported. "
-            "Give it a `schema`, if it can be sent as plain text."
+            f"{GET}/parameters/0: the query parameter p with application/xml is not supported. "
+            "Describe it with application/json, or give it a `schema` if it is plain text."
+        ],
+    ),
+    "parameter with content without a schema": (
+        taking(parameter("header", content={"application/json": {}})),
+        [
+            f"{GET}/parameters/0/content/application~1json: the header parameter p has no schema. "
+            "Give it one."
         ],
     ),
     "list of lists in the query": (
@@ -106,12 +113,35 @@ REFUSED: dict[str, tuple[Node, list[str]]] = {
             "Leave it out, if the server accepts escaped characters."
         ],
     ),
-    "header": (
-        taking(parameter("header")),
+    "header that the client writes": (
+        taking(parameter("header", "idempotency-Key"), parameter("header", "Host")),
         [
-            f"{GET}/parameters/0: the header parameter p is not supported. "
-            "Leave it out, if calls without it are right."
+            f"{GET}/parameters/{index}: the header parameter {name} is not supported, since the "
+            "client writes that header. Leave it out, if calls without it are right."
+            for index, name in enumerate(["idempotency-Key", "Host"])
         ],
+    ),
+    "header that cannot be": (
+        taking(parameter("header", "X-A: b\r\nX-C")),
+        [f'{GET}/parameters/0: no header can be called "X-A: b\\r\\nX-C". Correct its name.'],
+    ),
+    "header of another style": (
+        taking(parameter("header", style="form")),
+        [
+            f"{GET}/parameters/0: the header parameter p is a scalar of the style form, exploded, "
+            f"{STYLE}"
+        ],
+    ),
+    "list of lists in a header": (
+        taking(parameter("header", schema={"type": "array", "items": {"type": "array"}})),
+        [
+            f"{GET}/parameters/0: the header parameter p is neither a scalar nor a list or an "
+            f"object of scalars, and of the style simple {STYLE}"
+        ],
+    ),
+    "header that is listed twice": (
+        taking(parameter("header", "X-A"), parameter("header", "x-a")),
+        [f"{GET}/parameters/1: the header parameter x-a is listed twice. Remove one of them."],
     ),
     "cookie": (
         taking(parameter("cookie")),
@@ -164,6 +194,50 @@ REFUSED: dict[str, tuple[Node, list[str]]] = {
         [
             f"{POST}/requestBody: a body of multipart/form-data is not supported. "
             "Offer application/json as well."
+        ],
+    ),
+    "body in another charset": (
+        contract(
+            {
+                "/t": {
+                    "post": operation(
+                        requestBody=json_body(OBJECT, "application/json; charset=latin-1")
+                    )
+                }
+            }
+        ),
+        [
+            f"{POST}/requestBody/content/application~1json; charset=latin-1: the charset latin-1 "
+            "is not supported, since JSON is UTF-8. Leave the charset out."
+        ],
+    ),
+    "range of media types": (
+        contract({"/t": {"post": operation(requestBody=json_body(OBJECT, "application/*+json"))}}),
+        [
+            f"{POST}/requestBody: a body of application/*+json is not supported. "
+            "Offer application/json as well."
+        ],
+    ),
+    "media types that differ": (
+        contract(
+            {
+                "/t": {
+                    "get": operation(
+                        responses={
+                            "200": {
+                                "content": {
+                                    "application/a+json": {"schema": OBJECT},
+                                    "application/b+json": {"schema": TEXT},
+                                }
+                            }
+                        }
+                    )
+                }
+            }
+        ),
+        [
+            f"{GET}/responses/200: it is not clear whether to use application/a+json or "
+            "application/b+json, which differ. Keep one of them, or offer application/json as well."
         ],
     ),
     "GET with a body": (
@@ -294,7 +368,7 @@ def test_all_causes_are_reported_at_once() -> None:
         {
             "/a": {
                 "parameters": [parameter("cookie", "c")],
-                "get": operation("a", parameters=[parameter("header", "h")], responses={}),
+                "get": operation("a", parameters=[parameter("header", "te")], responses={}),
                 "post": operation("b", requestBody=json_body(ref("Shared"))),
             },
             "/b": {"get": {}, "delete": operation("c", requestBody=json_body(ref("Shared")))},
@@ -315,8 +389,8 @@ def test_all_causes_are_reported_at_once() -> None:
         "names, unwrap, cli, defaults, replayed, timeout, key, imports, players",
         "GET /b, #/paths/~1b/get: it has no operationId. Give it one.",
         f"a (GET /a) and 1 more, #/paths/~1a/parameters/0: {cookie}",
-        "a (GET /a), #/paths/~1a/get/parameters/0: the header parameter h is not supported. "
-        "Leave it out, if calls without it are right.",
+        "a (GET /a), #/paths/~1a/get/parameters/0: the header parameter te is not supported, since "
+        "the client writes that header. Leave it out, if calls without it are right.",
         "a (GET /a), #/paths/~1a/get: no success is documented. Document a 2xx response.",
         f"b (POST /a) and 1 more, {place}/list: an enumeration of arrays or objects is not "
         "supported. List scalars only.",
@@ -406,17 +480,61 @@ def test_the_fields_of_a_body_are_those_of_its_json(first: str) -> None:
     assert ["a", "j"] == [argument.name for argument in view.arguments]
 
 
-def test_vendor_media_types_are_refused() -> None:
-    """A request and an answer in a vendor's JSON are named; beside application/json they pass."""
-    vendor = "application/vnd.x+json"
-    body, answer = json_body(OBJECT, vendor), json_body(OBJECT, vendor)
+@pytest.mark.parametrize(
+    ("media", "sent", "accepted"),
+    [
+        pytest.param("application/json", [], [], id="json"),
+        pytest.param(
+            "application/vnd.x+json",
+            ["application/vnd.x+json"],
+            ["application/vnd.x+json, application/json"],
+            id="vendor",
+        ),
+        pytest.param(
+            'application/problem+json ;Charset="UTF-8"; version=2',
+            ["application/problem+json; version=2; charset=UTF-8"],
+            ["application/problem+json; version=2, application/json"],
+            id="parameters",
+        ),
+        pytest.param(
+            "application/json; charset=utf-8",
+            ["application/json; charset=utf-8"],
+            [],
+            id="charset",
+        ),
+    ],
+)
+def test_the_media_types_of_the_contract_are_used(
+    media: str, sent: list[str], accepted: list[str]
+) -> None:
+    """Bodies and answers have the contract's media type; `application/json` is preferred."""
+    body, answer = json_body(OBJECT, media), json_body(OBJECT, media)
     document = contract({"/t": {"post": operation(requestBody=body, responses={"200": answer})}})
-    fix = f"of {vendor} is not supported. Offer application/json as well."
-    expected = [f"{POST}/requestBody: a body {fix}", f"{POST}/responses/200: a success {fix}"]
-    assert expected == causes(document)
+    (view,) = build(document).operations
+    expected = [("Accept", each) for each in accepted] + [("Content-Type", each) for each in sent]
+    assert [(f'"{name}"', f'"{each}"') for name, each in expected] == view.fixed_headers
     for each in (body, answer):
         each["content"]["application/json"] = {"schema": OBJECT}
-    assert [] == causes(document)
+    assert [] == build(document).operations[0].fixed_headers
+
+
+def test_headers_that_openapi_ignores() -> None:
+    """Parameters of these names mean nothing in OpenAPI, since other parts of it say the same."""
+    names = ("Accept", "content-type", "Authorization")
+    (view,) = build(taking(*(parameter("header", name) for name in names))).operations
+    assert [] == view.arguments
+
+
+def test_an_operation_replaces_a_header_of_its_path_item() -> None:
+    """Names of headers have no case."""
+    item: Node = {
+        "parameters": [parameter("header", "X-Trace")],
+        "get": operation(parameters=[parameter("header", "x-trace", required=True)]),
+    }
+    (view,) = build(contract({"/t": item})).operations
+    assert [("x_trace", '"x-trace"', None)] == [
+        (each.name, each.wire, each.default) for each in view.arguments
+    ]
 
 
 def test_a_contract_need_not_list_error_codes() -> None:

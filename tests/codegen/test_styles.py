@@ -48,6 +48,7 @@ CASES: Final = [
         for shape in ("list", "object")
     ),
     ("query", "deepObject", True, "object"),
+    *(("header", "simple", explode, shape) for explode in (False, True) for shape in SHAPES),
 ]
 
 
@@ -65,7 +66,7 @@ def synthetic() -> Node:
     for case, name in zip(CASES, NAMES, strict=True):
         location, style, explode, shape = case
         more = {"style": style, "explode": explode, "schema": SHAPES[shape]}
-        taken = parameter(location, "the one", **more)
+        taken = parameter(location, "the-one" if location == "header" else "the one", **more)
         path = f"/{name}/{{the one}}/end" if location == "path" else f"/{name}"
         paths[path] = {"get": operation(name, parameters=[taken])}
     return contract(paths)
@@ -143,38 +144,58 @@ TABLE: Final[Mapping[tuple[str, bool, str], Callable[[str, str, list[str], Pairs
 }
 
 
-def expected(style: str, explode: bool, shape: str, value: Parameter) -> str:
-    """Return what stands in the URL for the parameter `the one`."""
-    scalar = percent(value) if isinstance(value, str | int) else ""
-    items = [percent(each) for each in value] if isinstance(value, list) else []
-    fields = [(percent(k), percent(v)) for k, v in value.items()] if isinstance(value, dict) else []
-    return TABLE[style, explode, shape](percent("the one"), scalar, items, fields)
+def plain(value: Scalar) -> str:
+    """Return a scalar as a header holds it."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def expected(
+    style: str,
+    explode: bool,
+    shape: str,
+    value: Parameter,
+    escape: Callable[[Scalar], str] = percent,
+) -> str:
+    """Return what is written for the parameter `the one`."""
+    scalar = escape(value) if isinstance(value, str | int) else ""
+    items = [escape(each) for each in value] if isinstance(value, list) else []
+    fields = [(escape(k), escape(v)) for k, v in value.items()] if isinstance(value, dict) else []
+    return TABLE[style, explode, shape](escape("the one"), scalar, items, fields)
 
 
 # Text that holds what the styles use themselves. Dots alone are refused in a path.
 texts = st.text("ab,.;=&|[]+%/ ü€", min_size=1, max_size=4).filter(lambda text: set(text) != {"."})
-scalars = texts | st.integers(-9, 99) | st.booleans()
-VALUES: Final[Mapping[str, st.SearchStrategy[Parameter]]] = {
-    "scalar": scalars.map(lambda value: value),
-    "list": st.lists(scalars, min_size=1, max_size=4).map(list[Scalar]),
-    "object": st.dictionaries(texts, scalars, min_size=1, max_size=4).map(dict[str, Scalar]),
-}
+# What a list in a header can hold: no comma, no white space at either end.
+header_texts = st.text('a.;&|[]+%/ ü"', min_size=1, max_size=4).filter(lambda t: t == t.strip())
+
+
+def values(texts: st.SearchStrategy[str], shape: str) -> st.SearchStrategy[Parameter]:
+    """Return values of a shape, made of these texts, numbers and booleans."""
+    scalars = texts | st.integers(-9, 99) | st.booleans()
+    if shape == "list":
+        return st.lists(scalars, min_size=1, max_size=4).map(list[Scalar])
+    if shape == "object":
+        return st.dictionaries(texts, scalars, min_size=1, max_size=4).map(dict[str, Scalar])
+    return scalars.map(lambda value: value)
 
 
 @pytest.mark.parametrize("case", CASES, ids=NAMES)
 def test_each_style_is_written_as_openapi_says(
     calls: Any, case: tuple[str, str, bool, str]
 ) -> None:
-    """For any value, the URL is that of an encoder which shares no code with ours."""
+    """For any value, URL and header are those of an encoder which shares no code with ours."""
     location, style, explode, shape = case
     name = name_of(*case)
     call = getattr(calls, name)
 
     @settings(max_examples=20, deadline=None, database=None)
-    @given(VALUES[shape])
+    @given(values(header_texts if location == "header" else texts, shape))
     def check(value: Parameter) -> None:
         written = expected(style, explode, shape, value)
-        if location == "path":
+        if location == "header":
+            written = expected(style, explode, shape, value, plain)
+            assert (("the-one", written),) == call(the_one=value).headers
+        elif location == "path":
             assert f"/{name}/{written}/end" == call(value).path
         else:
             assert f"/{name}?{written}" == call(the_one=value).path

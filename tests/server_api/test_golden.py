@@ -5,13 +5,16 @@ from __future__ import annotations
 import inspect
 import json
 import pickle
+import re
 from datetime import date, datetime, timezone
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 from golden_api import models
 from golden_api.errors import ERROR_CODES, ErrorCodeProperties
 from golden_api.operations import class_, first
+from golden_api.outbox import REBUILD
 from golden_api.outbox.odd_bodies import OutboxOddBodies
 from golden_api.resources import AsyncResources, Resources
 from golden_api.resources.odd_bodies import OddBodies
@@ -362,6 +365,169 @@ def test_what_a_query_cannot_hold(arguments: dict[str, Any], error: type[Excepti
     """A value of another shape is rejected, with the argument's name."""
     with pytest.raises(error, match=next(iter(arguments))):
         first.search_things(**arguments)
+
+
+def traces(**arguments: Any) -> Operation[models.Model]:
+    """The description of a call with headers; what is required has a value."""
+    given: dict[str, Any] = {"trace": "t1", "few": ["a"], **arguments}
+    return first.list_traces(RGB, **given)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        pytest.param({}, [], id="none"),
+        pytest.param({"trace": "a, é"}, [], id="text"),
+        pytest.param({"x_count": 3}, [("X-Count", "3")], id="number"),
+        pytest.param({"x_since": MOMENT}, [("X-Since", "2026-06-08T12:00:00.000Z")], id="time"),
+        pytest.param({"x_either": 7}, [("X-Either", "7")], id="text or number"),
+        pytest.param({"x_tags": ["a", "b c"]}, [("X-Tags", "a,b c")], id="list"),
+        pytest.param({"x_colour": RGB}, [("X-Colour", "R=100,G=200")], id="exploded"),
+        pytest.param({"x_flat": RGB}, [("X-Flat", "R,100,G,200")], id="object"),
+        pytest.param(
+            {"x_where": {"a": ["é", 1]}}, [("X-Where", '{"a":["\\u00e9",1]}')], id="JSON in ASCII"
+        ),
+        pytest.param(
+            {"x_count": 1, "x_either": "b", "x_tags": ["c"]},
+            [("X-Count", "1"), ("X-Either", "b"), ("X-Tags", "c")],
+            id="several",
+        ),
+    ],
+)
+def test_arguments_become_headers(
+    arguments: dict[str, Any], expected: list[tuple[str, str]]
+) -> None:
+    """Each header is written as the tables of OpenAPI show it; those left out are not sent."""
+    trace = arguments.get("trace", "t1")
+    assert (("X-Trace-Id", trace), *expected) == traces(**arguments).headers
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"trace": "t"}, ValueError, "trace must not have fewer than 2 characters"),
+        ({"trace": None}, TypeError, "trace must be a str, not NoneType"),
+        (
+            {"trace": "a\r\nHost: b"},
+            ValueError,
+            "trace must not hold control characters, such as line breaks",
+        ),
+        (
+            {"trace": "a\x85b"},
+            ValueError,
+            "trace must not hold control characters, such as line breaks",
+        ),
+        (
+            {"trace": "10 €"},
+            ValueError,
+            "trace must hold no characters but those of Latin-1, as headers do",
+        ),
+        (
+            {"trace": "ab "},
+            ValueError,
+            "trace must not begin or end with white space, which servers strip",
+        ),
+        ({"x_count": 0}, ValueError, "x_count must be at least 1; this int is too small"),
+        (
+            {"x_either": ["a"]},
+            TypeError,
+            "x_either must be a str, a number or a bool, not list",
+        ),
+        ({"x_tags": []}, ValueError, "x_tags must not be empty"),
+        ({"x_tags": list("abcd")}, ValueError, "x_tags must hold at most 3 items, not 4"),
+        (
+            {"x_tags": ["a", "b,c"]},
+            ValueError,
+            "x_tags[1] must not hold ',', which ends it in a header",
+        ),
+        ({"x_tags": ["a", ""]}, ValueError, "x_tags[1] must not be empty in a header"),
+        (
+            {"x_tags": ["a\n"]},
+            ValueError,
+            "x_tags[0] must not hold control characters, such as line breaks",
+        ),
+        (
+            {"x_colour": {"R=G": 1}},
+            ValueError,
+            "a key of x_colour must not hold '=', which ends it in a header",
+        ),
+        (
+            {"x_flat": {"R": "1,2"}},
+            ValueError,
+            "x_flat['R'] must not hold ',', which ends it in a header",
+        ),
+        ({"x_flat": {"R": None}}, TypeError, "x_flat['R'] must be a str, a number or a bool"),
+        (
+            {"x_where": {"a": {1}}},
+            TypeError,
+            "x_where cannot be written as JSON: it holds an object of type set",
+        ),
+        (
+            {"x_where": {"a": float("nan")}},
+            ValueError,
+            "x_where cannot be written as JSON: Out of range float values",
+        ),
+    ],
+    ids=[
+        *("bound", "missing", "two headers", "C1 control", "euro", "white space", "number"),
+        *("list for a scalar", "no items", "too many", "comma", "empty item", "line break"),
+        *("equals sign", "comma of a field", "null", "no JSON", "not finite"),
+    ],
+)
+def test_what_a_header_cannot_hold(
+    arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    """A value is rejected if the server would read another; the message does not quote it."""
+    with pytest.raises(error) as caught:
+        traces(**arguments)
+    assert message == str(caught.value)[: len(message)]
+
+
+def test_parameters_that_are_json() -> None:
+    """In path and query, JSON is escaped; `None` is null where the contract allows it."""
+    start = "/traces/%7B%22R%22%3A100%2C%22G%22%3A200%7D?"
+    assert f"{start}few=a" == traces().path
+    assert f"{start}maybe=null&few=a" == traces(maybe=None).path
+    assert f"{start}maybe=%22b%22&pets=%5B%7B%7D%5D&few=a" == traces(maybe="b", pets=[{}]).path
+    mapped = MappingProxyType({"a": (1,)})
+    assert f"{start}pets=%5B%7B%22a%22%3A%5B1%5D%7D%5D&few=a" == traces(pets=[mapped]).path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"few": []}, "few must not be empty"),
+        ({"few": ["a", "b", "c"]}, "few must hold at most 2 items, not 3"),
+        ({"few": ["a", "long"]}, "few[1] must have at most 3 characters, not 4"),
+        ({"more": [1]}, "more must not hold fewer than 2 items"),
+        ({"more": []}, "more must not hold fewer than 2 items"),
+    ],
+    ids=["required", "too many", "too long", "too few", "none"],
+)
+def test_a_list_in_a_query_is_checked(arguments: dict[str, Any], message: str) -> None:
+    """The bounds of the list and of its items are checked before anything is sent."""
+    with pytest.raises(ValueError, match=re.escape(message)):
+        traces(**arguments)
+
+
+def test_media_types_of_the_contract() -> None:
+    """A body says which JSON it is, and a call which JSON it can read."""
+    accept = ("Accept", "application/vnd.golden.v2+json, application/json")
+    content = "application/vnd.golden.v1+json"
+    signed = first.sign(x_signature="s", text="t").headers
+    assert (accept, ("Content-Type", f"{content}; charset=UTF-8"), ("X-Signature", "s")) == signed
+    assert (accept, ("Content-Type", content)) == first.resign(text="t").headers
+    assert () == first.list_pets().headers
+
+
+def test_an_outbox_has_no_calls_with_headers() -> None:
+    """A row holds path and body. Media types are not in it: they come with the method."""
+    assert not hasattr(OutboxOddBodies, "sign")
+    assert "An outbox has no such method" in (OddBodies.sign.__doc__ or "")
+    assert "An outbox has no such method" not in (OddBodies.resign.__doc__ or "")
+    assert "odd_bodies.sign" not in REBUILD
+    sent = first.resign(text="t")
+    assert sent.headers == REBUILD["odd_bodies.resign"](sent.path, sent.body).headers
 
 
 def test_fields_that_the_contract_does_not_list() -> None:

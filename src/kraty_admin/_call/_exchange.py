@@ -129,6 +129,7 @@ class Exchange(Generic[T]):
     ) -> None:
         self.method = operation.method
         self.path = operation.path
+        self.headers = operation.headers
         self.url = url
         self.body = body
         self._operation = operation

@@ -239,7 +239,7 @@ def _request_of(
     return client.build_request(
         exchange.method,
         exchange.url,
-        headers=prepared.headers(exchange.body),
+        headers=prepared.headers(exchange.body, exchange.headers),
         content=exchange.body,
         extensions={"timeout": Phases(limits)},
     )

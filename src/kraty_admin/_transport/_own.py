@@ -64,7 +64,7 @@ class Endpoint:
     def request(self, exchange: Exchange[T], limits: Limits) -> httpcore.Request:
         """Put the prepared parts of a request together, which is faster than to parse a URL."""
         body = exchange.body
-        headers = self._prepared.headers(body).raw
+        headers = self._prepared.headers(body, exchange.headers).raw
         if body is not None:
             headers.append((b"Content-Length", b"%d" % len(body)))
         url = self.url

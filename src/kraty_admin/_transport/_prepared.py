@@ -20,6 +20,18 @@ class Prepared:
         self._without_body = without_body
         self._with_body = with_body
 
-    def headers(self, body: bytes | None) -> httpx.Headers:
-        """The headers of a request with this body."""
-        return self._without_body if body is None else self._with_body
+    def headers(self, body: bytes | None, more: tuple[tuple[str, str], ...] = ()) -> httpx.Headers:
+        """The headers of a request with this body, and those of its operation."""
+        shared = self._without_body if body is None else self._with_body
+        if not more:
+            return shared
+        headers = shared.copy()
+        # As bytes: httpx would encode text as ASCII. `update` replaces headers of the same name.
+        headers.update(
+            [
+                (name.encode("ascii"), value.encode("latin-1"))
+                for name, value in more
+                if body is not None or name != "Content-Type"
+            ]
+        )
+        return headers

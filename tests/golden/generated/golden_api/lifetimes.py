@@ -33,5 +33,7 @@ KEY_LIFETIMES: Final[Mapping[str, KeyLifetime]] = {
     "odd_bodies.add_score": DAY,
     "odd_bodies.set_labels": DAY,
     "odd_bodies.change_labels": DAY,
+    "odd_bodies.resign": DAY,
+    "odd_bodies.sign": DAY,
 }
 """The lifetime for each write, by its name in `RequestInfo.operation`."""

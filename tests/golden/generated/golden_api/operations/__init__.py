@@ -27,5 +27,9 @@ NAMES: Final[Mapping[str, str]] = {
     "countPets": "things.count",
     "getColour": "things.colour",
     "getFlag": "things.flag",
+    "listTraces": "things.traces",
+    "resign": "odd_bodies.resign",
+    "sign": "odd_bodies.sign",
+    "unsign": "odd_bodies.unsign",
 }
 """The SDK's name of each operation of the contract, as in `RequestInfo.operation`."""

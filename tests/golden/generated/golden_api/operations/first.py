@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Literal
 
 from kraty_server_api import checks as _checks
@@ -35,6 +35,10 @@ __all__ = [
     "count_pets",
     "get_colour",
     "get_flag",
+    "list_traces",
+    "resign",
+    "sign",
+    "unsign",
 ]
 
 
@@ -176,6 +180,7 @@ def add_score(
         may_be_empty=True,
         key_lifetime=_lifetimes.DAY,
         players=(player,),
+        headers=(("Content-Type", "application/json; charset=utf-8"),),
     )
 
 
@@ -198,15 +203,69 @@ def search_things(
         {
             "plain": None if plain is None else _checks.string("plain", plain),
         },
-        _styles.query_list("ids", "ids", ids, None),
-        _styles.query_list("comma", "comma", comma, ","),
-        _styles.query_list("space", "space", space, "%20"),
-        _styles.query_list("pipe", "pipe", pipe, "%7C"),
-        _styles.query_list("numbers", "numbers", numbers, None),
-        _styles.query_object("deep", "deep", deep, "deepObject"),
-        _styles.query_object("spread", "spread", spread, "exploded"),
-        _styles.query_object("flat", "flat", flat, "form"),
-        _styles.query_object("labels", "labels", labels, "deepObject"),
+        ""
+        if ids is None
+        else _styles.query_list(
+            "ids",
+            "ids",
+            [
+                _checks.string(f"ids[{_i}]", _item)
+                for _i, _item in enumerate(_checks.array("ids", ids))
+            ],
+            None,
+        ),
+        ""
+        if comma is None
+        else _styles.query_list(
+            "comma",
+            "comma",
+            [
+                _checks.string(f"comma[{_i}]", _item)
+                for _i, _item in enumerate(_checks.array("comma", comma))
+            ],
+            ",",
+        ),
+        ""
+        if space is None
+        else _styles.query_list(
+            "space",
+            "space",
+            [
+                _checks.string(f"space[{_i}]", _item)
+                for _i, _item in enumerate(_checks.array("space", space))
+            ],
+            "%20",
+        ),
+        ""
+        if pipe is None
+        else _styles.query_list(
+            "pipe",
+            "pipe",
+            [
+                _checks.string(f"pipe[{_i}]", _item)
+                for _i, _item in enumerate(_checks.array("pipe", pipe))
+            ],
+            "%7C",
+        ),
+        ""
+        if numbers is None
+        else _styles.query_list("numbers", "numbers", _checks.array("numbers", numbers), None),
+        ""
+        if deep is None
+        else _styles.query_object("deep", "deep", _checks.mapping("deep", deep), "deepObject"),
+        ""
+        if spread is None
+        else _styles.query_object(
+            "spread", "spread", _checks.mapping("spread", spread), "exploded"
+        ),
+        ""
+        if flat is None
+        else _styles.query_object("flat", "flat", _checks.mapping("flat", flat), "form"),
+        ""
+        if labels is None
+        else _styles.query_object(
+            "labels", "labels", _checks.mapping("labels", labels), "deepObject"
+        ),
     )
     return Operation(
         name="things.search",
@@ -348,4 +407,211 @@ def get_flag() -> Operation[bool]:
         result=_decoding.as_answer(bool, _decoding.as_bool),
         is_object=False,
         enveloped=False,
+    )
+
+
+def list_traces(
+    where: _params.RgbParam | Mapping[str, Any],
+    *,
+    few: Sequence[str],
+    trace: str,
+    maybe: str | Unset | None = UNSET,
+    pets: Sequence[Mapping[str, Any]] | None = None,
+    more: Sequence[int] | None = None,
+    x_count: int | None = None,
+    x_since: datetime | str | None = None,
+    x_either: str | int | None = None,
+    x_tags: Sequence[str] | None = None,
+    x_colour: _params.RgbParam | Mapping[str, Any] | None = None,
+    x_flat: _params.RgbParam | Mapping[str, Any] | None = None,
+    x_where: Mapping[str, Any] | None = None,
+) -> Operation[_models.Model]:
+    """List traces."""
+    _path = "/traces/" + _checks.path_segment(
+        "where", _styles.as_json("where", _checks.mapping("where", where))
+    )
+    _path += _checks.query(
+        {
+            "maybe": None
+            if maybe is UNSET
+            else _styles.as_json(
+                "maybe", None if maybe is None else _checks.string("maybe", maybe)
+            ),
+            "pets": None if pets is None else _styles.as_json("pets", _checks.array("pets", pets)),
+        },
+        _styles.not_empty(
+            "few",
+            _styles.query_list(
+                "few",
+                "few",
+                [
+                    _checks.string(f"few[{_i}]", _item, max_length=3)
+                    for _i, _item in enumerate(_checks.array("few", few, max_items=2))
+                ],
+                None,
+            ),
+        ),
+        ""
+        if more is None
+        else _styles.query_list("more", "more", _checks.array("more", more, min_items=2), ","),
+    )
+    _headers: list[tuple[str, str]] = []
+    _headers.append(
+        (
+            "X-Trace-Id",
+            _styles.in_header("trace", _checks.string("trace", trace, min_length=2), explode=False),
+        )
+    )
+    if x_count is not None:
+        _headers.append(
+            (
+                "X-Count",
+                _styles.in_header(
+                    "x_count", _checks.integer("x_count", x_count, minimum=1), explode=False
+                ),
+            )
+        )
+    if x_since is not None:
+        _headers.append(
+            (
+                "X-Since",
+                _styles.in_header("x_since", _checks.timestamp("x_since", x_since), explode=False),
+            )
+        )
+    if x_either is not None:
+        _headers.append(
+            (
+                "X-Either",
+                _styles.in_header("x_either", _checks.scalar("x_either", x_either), explode=False),
+            )
+        )
+    if x_tags is not None:
+        _headers.append(
+            (
+                "X-Tags",
+                _styles.in_header(
+                    "x_tags",
+                    [
+                        _checks.string(f"x_tags[{_i}]", _item)
+                        for _i, _item in enumerate(_checks.array("x_tags", x_tags, max_items=3))
+                    ],
+                    explode=False,
+                ),
+            )
+        )
+    if x_colour is not None:
+        _headers.append(
+            (
+                "X-Colour",
+                _styles.in_header("x_colour", _checks.mapping("x_colour", x_colour), explode=True),
+            )
+        )
+    if x_flat is not None:
+        _headers.append(
+            (
+                "X-Flat",
+                _styles.in_header("x_flat", _checks.mapping("x_flat", x_flat), explode=False),
+            )
+        )
+    if x_where is not None:
+        _headers.append(
+            (
+                "X-Where",
+                _styles.in_header(
+                    "x_where",
+                    _styles.as_json("x_where", _checks.mapping("x_where", x_where)),
+                    explode=False,
+                ),
+            )
+        )
+    return Operation(
+        name="things.traces",
+        method="GET",
+        path=_path,
+        body=None,
+        result=_models.Model,
+        enveloped=False,
+        headers=(*_headers,),
+    )
+
+
+def resign(
+    *,
+    text: str | None = None,
+) -> Operation[_models.Model]:
+    """Sign again."""
+    _path = "/signed"
+    _body: dict[str, Any] = {}
+    if text is not None:
+        _body["text"] = _checks.string("text", text)
+    return Operation(
+        name="odd_bodies.resign",
+        method="PUT",
+        path=_path,
+        body=_body,
+        result=_models.Model,
+        enveloped=False,
+        key_lifetime=_lifetimes.DAY,
+        players=(*(() if text is None else (text,)),),
+        headers=(
+            ("Accept", "application/vnd.golden.v2+json, application/json"),
+            ("Content-Type", "application/vnd.golden.v1+json"),
+        ),
+    )
+
+
+def sign(
+    *,
+    x_signature: str,
+    text: str | None = None,
+) -> Operation[_models.Model]:
+    """Sign."""
+    _path = "/signed"
+    _body: dict[str, Any] = {}
+    if text is not None:
+        _body["text"] = _checks.string("text", text)
+    _headers: list[tuple[str, str]] = []
+    _headers.append(
+        (
+            "X-Signature",
+            _styles.in_header(
+                "x_signature", _checks.string("x_signature", x_signature), explode=False
+            ),
+        )
+    )
+    return Operation(
+        name="odd_bodies.sign",
+        method="POST",
+        path=_path,
+        body=_body,
+        result=_models.Model,
+        enveloped=False,
+        key_lifetime=_lifetimes.DAY,
+        players=(*(() if text is None else (text,)),),
+        headers=(
+            ("Accept", "application/vnd.golden.v2+json, application/json"),
+            ("Content-Type", "application/vnd.golden.v1+json; charset=UTF-8"),
+            *_headers,
+        ),
+    )
+
+
+def unsign(
+    *,
+    mode: str | None = None,
+) -> Operation[_models.Model]:
+    """Remove a signature."""
+    _path = "/signed"
+    _body: dict[str, Any] = {}
+    if mode is not None:
+        _body["mode"] = _checks.string("mode", mode)
+    return Operation(
+        name="odd_bodies.unsign",
+        method="DELETE",
+        path=_path,
+        body=_body or None,
+        result=_models.Model,
+        enveloped=False,
+        may_be_empty=True,
+        headers=(("Content-Type", "application/vnd.golden.v1+json"),),
     )

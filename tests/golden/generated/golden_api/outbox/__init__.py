@@ -84,6 +84,7 @@ def _add_score(path: str, body: dict[str, Any] | None) -> Operation[_models.Outc
         result=_models.Outcome,
         may_be_empty=True,
         key_lifetime=_lifetimes.DAY,
+        headers=(("Content-Type", "application/json; charset=utf-8"),),
     )
 
 
@@ -113,6 +114,22 @@ def _change_labels(path: str, body: dict[str, Any] | None) -> Operation[_models.
     )
 
 
+def _resign(path: str, body: dict[str, Any] | None) -> Operation[_models.Model]:
+    return Operation(
+        name="odd_bodies.resign",
+        method="PUT",
+        path=path,
+        body=body,
+        result=_models.Model,
+        enveloped=False,
+        key_lifetime=_lifetimes.DAY,
+        headers=(
+            ("Accept", "application/vnd.golden.v2+json, application/json"),
+            ("Content-Type", "application/vnd.golden.v1+json"),
+        ),
+    )
+
+
 REBUILD: Final[Mapping[str, Callable[[str, dict[str, Any] | None], Operation[Any]]]] = {
     "odd_bodies.put": _put_thing,
     "odd_bodies.create": _create_body,
@@ -120,5 +137,6 @@ REBUILD: Final[Mapping[str, Callable[[str, dict[str, Any] | None], Operation[Any
     "odd_bodies.add_score": _add_score,
     "odd_bodies.set_labels": _set_labels,
     "odd_bodies.change_labels": _change_labels,
+    "odd_bodies.resign": _resign,
 }
 """Rebuilds the operation of a recorded call from its path and body, by the method's name."""

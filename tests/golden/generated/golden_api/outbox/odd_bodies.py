@@ -363,6 +363,41 @@ class OutboxOddBodies:
             )
         )
 
+    def resign(
+        self,
+        *,
+        text: str | None = None,
+    ) -> Intent[_models.Model]:
+        """Sign again.
+
+
+
+        The platform keeps the key for 24 hours, and this sentence says so at such length that it
+        has to be broken, with a "quote" and a \\ backslash.
+
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
+        sent by `outbox.drain` after that is committed. The same key with the same call returns the
+        intent that is there.
+
+        Args:
+            text: The contract's `text`.
+
+        Returns:
+            The intent, whose `result` will be a `Model`: An object.
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was recorded.
+            OutboxConflictError: Another call has been recorded under this key.
+            OutboxTargetError: The database does not say which game the intent is for.
+
+        Source: `resign`, `PUT /signed`.
+        """
+        return self._call(
+            _first.resign(
+                text=text,
+            )
+        )
+
 
 class AsyncOutboxOddBodies:
     """Bodies. Each call becomes an intent."""
@@ -702,5 +737,40 @@ class AsyncOutboxOddBodies:
             _first.change_labels(
                 mode=mode,
                 fields=fields,
+            )
+        )
+
+    async def resign(
+        self,
+        *,
+        text: str | None = None,
+    ) -> Intent[_models.Model]:
+        """Sign again.
+
+
+
+        The platform keeps the key for 24 hours, and this sentence says so at such length that it
+        has to be broken, with a "quote" and a \\ backslash.
+
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
+        sent by `outbox.drain` after that is committed. The same key with the same call returns the
+        intent that is there.
+
+        Args:
+            text: The contract's `text`.
+
+        Returns:
+            The intent, whose `result` will be a `Model`: An object.
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was recorded.
+            OutboxConflictError: Another call has been recorded under this key.
+            OutboxTargetError: The database does not say which game the intent is for.
+
+        Source: `resign`, `PUT /signed`.
+        """
+        return await self._call(
+            _first.resign(
+                text=text,
             )
         )

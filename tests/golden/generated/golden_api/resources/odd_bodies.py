@@ -375,6 +375,101 @@ class OddBodies:
             )
         )
 
+    def sign(
+        self,
+        *,
+        x_signature: str,
+        text: str | None = None,
+    ) -> _models.Model:
+        """Sign.
+
+
+
+        The platform keeps the key for 24 hours, and this sentence says so at such length that it
+        has to be broken, with a "quote" and a \\ backslash.
+
+        An outbox has no such method, because it keeps no headers.
+
+        Args:
+            x_signature: Its value is a secret.
+            text: The contract's `text`.
+
+        Returns:
+            `Model`: An object.
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed.
+            KratyNetworkError: No complete answer arrived.
+
+        Source: `sign`, `POST /signed`.
+        """
+        return self._call(
+            _first.sign(
+                x_signature=x_signature,
+                text=text,
+            )
+        )
+
+    def resign(
+        self,
+        *,
+        text: str | None = None,
+    ) -> _models.Model:
+        """Sign again.
+
+
+
+        The platform keeps the key for 24 hours, and this sentence says so at such length that it
+        has to be broken, with a "quote" and a \\ backslash.
+
+        Args:
+            text: The contract's `text`.
+
+        Returns:
+            `Model`: An object.
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed.
+            KratyNetworkError: No complete answer arrived.
+
+        Source: `resign`, `PUT /signed`.
+        """
+        return self._call(
+            _first.resign(
+                text=text,
+            )
+        )
+
+    def unsign(
+        self,
+        *,
+        mode: str | None = None,
+    ) -> _models.Model:
+        """Remove a signature.
+
+
+
+        Args:
+            mode: The contract's `mode`.
+
+        Returns:
+            `Model`: empty, with the details of the call in `http`.
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed.
+            KratyNetworkError: No complete answer arrived.
+
+        Source: `unsign`, `DELETE /signed`.
+        """
+        return self._call(
+            _first.unsign(
+                mode=mode,
+            )
+        )
+
     def import_create(
         self,
         rows: Source,
@@ -797,6 +892,101 @@ class AsyncOddBodies:
         """
         return await self._call(
             _first.drop_labels(
+                mode=mode,
+            )
+        )
+
+    async def sign(
+        self,
+        *,
+        x_signature: str,
+        text: str | None = None,
+    ) -> _models.Model:
+        """Sign.
+
+
+
+        The platform keeps the key for 24 hours, and this sentence says so at such length that it
+        has to be broken, with a "quote" and a \\ backslash.
+
+        An outbox has no such method, because it keeps no headers.
+
+        Args:
+            x_signature: Its value is a secret.
+            text: The contract's `text`.
+
+        Returns:
+            `Model`: An object.
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed.
+            KratyNetworkError: No complete answer arrived.
+
+        Source: `sign`, `POST /signed`.
+        """
+        return await self._call(
+            _first.sign(
+                x_signature=x_signature,
+                text=text,
+            )
+        )
+
+    async def resign(
+        self,
+        *,
+        text: str | None = None,
+    ) -> _models.Model:
+        """Sign again.
+
+
+
+        The platform keeps the key for 24 hours, and this sentence says so at such length that it
+        has to be broken, with a "quote" and a \\ backslash.
+
+        Args:
+            text: The contract's `text`.
+
+        Returns:
+            `Model`: An object.
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed.
+            KratyNetworkError: No complete answer arrived.
+
+        Source: `resign`, `PUT /signed`.
+        """
+        return await self._call(
+            _first.resign(
+                text=text,
+            )
+        )
+
+    async def unsign(
+        self,
+        *,
+        mode: str | None = None,
+    ) -> _models.Model:
+        """Remove a signature.
+
+
+
+        Args:
+            mode: The contract's `mode`.
+
+        Returns:
+            `Model`: empty, with the details of the call in `http`.
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed.
+            KratyNetworkError: No complete answer arrived.
+
+        Source: `unsign`, `DELETE /signed`.
+        """
+        return await self._call(
+            _first.unsign(
                 mode=mode,
             )
         )

@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 from kraty_server_api.deprecation import deprecated as _deprecated
 from kraty_server_api.operation import AsyncCall, Call
+from kraty_server_api.unset import UNSET, Unset
 
 from .. import models as _models
 from .. import params as _params
@@ -315,6 +316,70 @@ class Things:
         """
         return self._call(_first.get_flag())
 
+    def traces(
+        self,
+        where: _params.RgbParam | Mapping[str, Any],
+        *,
+        few: Sequence[str],
+        trace: str,
+        maybe: str | Unset | None = UNSET,
+        pets: Sequence[Mapping[str, Any]] | None = None,
+        more: Sequence[int] | None = None,
+        x_count: int | None = None,
+        x_since: datetime | str | None = None,
+        x_either: str | int | None = None,
+        x_tags: Sequence[str] | None = None,
+        x_colour: _params.RgbParam | Mapping[str, Any] | None = None,
+        x_flat: _params.RgbParam | Mapping[str, Any] | None = None,
+        x_where: Mapping[str, Any] | None = None,
+    ) -> _models.Model:
+        """List traces.
+
+
+
+        Args:
+            where: The contract's `where`.
+            few: At most 2 items.
+            trace: Names the trace. At least 2 characters.
+            maybe: `None` sends null; left out, nothing is sent.
+            pets: The contract's `pets`.
+            more: At least 2 items.
+            x_count: At least 1.
+            x_since: The contract's `X-Since`.
+            x_either: The contract's `X-Either`.
+            x_tags: At most 3 items.
+            x_colour: The contract's `X-Colour`.
+            x_flat: The contract's `X-Flat`.
+            x_where: The contract's `X-Where`.
+
+        Returns:
+            `Model`: An object.
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed.
+            KratyNetworkError: No complete answer arrived.
+
+        Source: `listTraces`, `GET /traces/{where}`.
+        """
+        return self._call(
+            _first.list_traces(
+                where,
+                few=few,
+                trace=trace,
+                maybe=maybe,
+                pets=pets,
+                more=more,
+                x_count=x_count,
+                x_since=x_since,
+                x_either=x_either,
+                x_tags=x_tags,
+                x_colour=x_colour,
+                x_flat=x_flat,
+                x_where=x_where,
+            )
+        )
+
 
 class AsyncThings:
     """Things, with a "quote" and a \\ backslash."""
@@ -607,3 +672,67 @@ class AsyncThings:
         Source: `getFlag`, `GET /flag`.
         """
         return await self._call(_first.get_flag())
+
+    async def traces(
+        self,
+        where: _params.RgbParam | Mapping[str, Any],
+        *,
+        few: Sequence[str],
+        trace: str,
+        maybe: str | Unset | None = UNSET,
+        pets: Sequence[Mapping[str, Any]] | None = None,
+        more: Sequence[int] | None = None,
+        x_count: int | None = None,
+        x_since: datetime | str | None = None,
+        x_either: str | int | None = None,
+        x_tags: Sequence[str] | None = None,
+        x_colour: _params.RgbParam | Mapping[str, Any] | None = None,
+        x_flat: _params.RgbParam | Mapping[str, Any] | None = None,
+        x_where: Mapping[str, Any] | None = None,
+    ) -> _models.Model:
+        """List traces.
+
+
+
+        Args:
+            where: The contract's `where`.
+            few: At most 2 items.
+            trace: Names the trace. At least 2 characters.
+            maybe: `None` sends null; left out, nothing is sent.
+            pets: The contract's `pets`.
+            more: At least 2 items.
+            x_count: At least 1.
+            x_since: The contract's `X-Since`.
+            x_either: The contract's `X-Either`.
+            x_tags: At most 3 items.
+            x_colour: The contract's `X-Colour`.
+            x_flat: The contract's `X-Flat`.
+            x_where: The contract's `X-Where`.
+
+        Returns:
+            `Model`: An object.
+
+        Raises:
+            TypeError, ValueError: An argument is invalid; nothing was sent.
+            KratyServerError: The server rejected the call or failed.
+            KratyNetworkError: No complete answer arrived.
+
+        Source: `listTraces`, `GET /traces/{where}`.
+        """
+        return await self._call(
+            _first.list_traces(
+                where,
+                few=few,
+                trace=trace,
+                maybe=maybe,
+                pets=pets,
+                more=more,
+                x_count=x_count,
+                x_since=x_since,
+                x_either=x_either,
+                x_tags=x_tags,
+                x_colour=x_colour,
+                x_flat=x_flat,
+                x_where=x_where,
+            )
+        )
