@@ -4,7 +4,7 @@
     python codegen/generate.py --spec PATH|URL    adopt another contract, then regenerate
     python codegen/generate.py --check            fail if any of it is out of date
 
-`views/` prepares the values of the templates, and `pages.py` writes the tables. The output
+`views/` prepares the values of the templates, and `doc_tables.py` writes the tables. The output
 depends on nothing but the inputs, so a check compares bytes.
 """
 
@@ -347,19 +347,21 @@ def unhandled(contract: Json) -> Iterator[str]:
 
 def outdated_pages(contract: Json) -> list[str]:
     """Return the pages in `docs/` whose tables are out of date, one line per cause."""
-    import pages  # needs the generated package
+    import doc_tables  # needs the generated package
 
     try:
-        return list(pages.differences(package_view(contract, _surface(KRATY.surface)), contract))
+        return list(
+            doc_tables.differences(package_view(contract, _surface(KRATY.surface)), contract)
+        )
     except SurfaceError as error:
         return error.causes
 
 
 def write_pages(contract: Json) -> None:
     """Write the tables in `docs/`."""
-    import pages  # needs the generated package
+    import doc_tables  # needs the generated package
 
-    pages.write(package_view(contract, _surface(KRATY.surface)), contract)
+    doc_tables.write(package_view(contract, _surface(KRATY.surface)), contract)
 
 
 def check(layout: Layout) -> list[str]:

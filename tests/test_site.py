@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from check_site import problems
-from pictures import PICTURES, ROOT
+from tools.check_site import problems
+from tools.pictures import PICTURES, ROOT
 
 SURFACE = """\
 kraty_admin.Thing: class

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-import pages
+import doc_tables
 from adopt import parse_yaml
 from kraty_admin.emulator._errors import STATUS
 from views import SurfaceError
@@ -16,14 +16,14 @@ from views import SurfaceError
 CONTRACT: Final[dict[str, Any]] = json.loads(
     (Path(__file__).parents[2] / "openapi.server.json").read_bytes()
 )
-TEXTS: Final[dict[str, Any]] = parse_yaml(pages.ERRORS.read_bytes())
+TEXTS: Final[dict[str, Any]] = parse_yaml(doc_tables.ERRORS.read_bytes())
 
 
 def test_a_table_is_replaced_and_the_rest_stays() -> None:
     """Only what stands between the two comments changes."""
     page = "# A\n<!-- table x: made -->\nold\n<!-- end x -->\ntail\n"
 
-    assert page.replace("old\n", "new\n") == pages.fill(page, {"x": "new\n"})
+    assert page.replace("old\n", "new\n") == doc_tables.fill(page, {"x": "new\n"})
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_a_table_is_replaced_and_the_rest_stays() -> None:
 def test_a_broken_place_is_named(page: str, message: str) -> None:
     """A comment that names no table, or has no end, is an error and not left as it is."""
     with pytest.raises(SurfaceError, match=message):
-        pages.fill(page, {"x": "new\n"})
+        doc_tables.fill(page, {"x": "new\n"})
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_texts_that_do_not_match_the_contract_are_refused(
     texts = {code: text for code, text in {**TEXTS, **change}.items() if text is not None}
 
     with pytest.raises(SurfaceError, match=message):
-        pages.error_codes(CONTRACT, texts)
+        doc_tables.error_codes(CONTRACT, texts)
 
 
 def test_the_emulator_answers_with_the_statuses_of_the_table() -> None:
@@ -70,7 +70,7 @@ def test_the_emulator_answers_with_the_statuses_of_the_table() -> None:
 
 def test_an_error_is_retryable_and_ambiguous_as_the_client_says() -> None:
     """The columns come from the rules of a call, not from a list."""
-    lines = pages.error_codes(CONTRACT, TEXTS).splitlines()
+    lines = doc_tables.error_codes(CONTRACT, TEXTS).splitlines()
 
     assert [" yes ", " no "] == next(x for x in lines if "rate_limited" in x).split("|")[3:5]
     assert [" yes ", " yes "] == next(x for x in lines if "internal_error" in x).split("|")[3:5]
