@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import io
 import json
+import logging
 import os
 import re
 import shutil
@@ -21,11 +22,17 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import attrs
 import httpx
 import pytest
 import sqlalchemy as sa
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from sqlalchemy.orm import Session
 
 from kraty_admin import (
@@ -759,6 +766,68 @@ def _(reader: Reader, block: Block) -> None:
     said = [str(words[0]) for _, words, _ in lines.calls]
     assert said[:2] == ["0 wait, the oldest for 0 s", "0 need a decision"]
     assert said[2].startswith("1 wait, the oldest for ")
+
+
+@checks("observability.md", "Logs 1")
+def _(reader: Reader, block: Block) -> None:
+    logger = logging.getLogger("kraty_admin")
+    try:
+        reader.run(block)
+        assert logger.isEnabledFor(logging.INFO)
+    finally:
+        logger.setLevel(logging.NOTSET)
+
+
+@checks("observability.md", "Hooks 1")
+def _(reader: Reader, block: Block) -> None:
+    kraty = reader.run(block)["kraty"]
+    reader.emulator.faults.add(Fault("status", status=503), operation="health.ping")
+    with patch.object(reader.names["log"], "log") as log:
+        kraty.with_options(retry=RetryConfig(initial_delay=0)).health.ping()
+    assert [(each.args[0], each.args[1] % each.args[2:]) for each in log.mock_calls] == [
+        (logging.WARNING, "health.ping, attempt 1: 503 internal_error"),
+        (logging.DEBUG, "health.ping, attempt 2: 200"),
+    ]
+
+
+@checks("observability.md", "OpenTelemetry 1")
+def _(reader: Reader, block: Block) -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    with patch("opentelemetry.trace.get_tracer_provider", return_value=provider):
+        kraty = reader.run(block)["kraty"]
+    kraty.health.ping()
+    assert [span.name for span in exporter.get_finished_spans()] == ["GET", "health.ping"]
+
+
+@checks("observability.md", "OpenTelemetry 2")
+def _(reader: Reader, block: Block) -> None:
+    lines = reader.names["print"] = Recorder()
+    reader.run(block)
+    ((_, (printed,), _),) = lines.calls
+    assert re.fullmatch("[0-9a-f]{32}", printed)
+
+
+@checks("observability.md", "The outbox 1")
+def _(reader: Reader, block: Block) -> None:
+    reading = InMemoryMetricReader()
+    provider = MeterProvider([reading], shutdown_on_exit=False)
+    with shop_with_outbox(reader) as engine:
+        record(engine)
+        with patch("opentelemetry.metrics._internal.get_meter_provider", return_value=provider):
+            reader.run(block)
+        data = reading.get_metrics_data()
+    assert data is not None
+    assert '"kraty.outbox.state": "pending"' in data.to_json()
+
+
+@pytest.mark.parametrize("recipe", ["prometheus_metrics", "sentry_errors"])
+def test_the_recipes_are_those_that_run(recipe: str) -> None:
+    """The page shows the programs whose tests `make examples` runs."""
+    page = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
+    program = ROOT / "examples" / "observability" / f"{recipe}.py"
+    assert f"```py\n{program.read_text(encoding='utf-8')}```" in page
 
 
 @checks("outbox.md", "Webhooks once: the inbox 1")
