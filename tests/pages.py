@@ -6,6 +6,7 @@ The language of a fence says what becomes of a block:
 - `sh` runs line by line. `kraty-admin` runs in this process; `NOT_RUN` lists what tests do not
   run, and why.
 - `text` is what the block before it prints; `...` stands for anything.
+- `py` is a program of `examples/`, whose tests `make examples` runs.
 - The languages in `DATA` are data. Those that a parser is at hand for are parsed.
 
 A page tells a story unless `test_docs.py` has checks for it: its blocks run from top to bottom, as
@@ -56,6 +57,7 @@ DATA: Final[Mapping[str, Callable[[str], object] | None]] = {
     "json": json.loads,
     "ini": None,
     "mermaid": None,
+    "py": None,
     "sql": None,
     "toml": None,
     "tree": None,
