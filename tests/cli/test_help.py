@@ -13,6 +13,7 @@ import pytest
 from kraty_admin import cli
 from kraty_admin.cli import main
 from kraty_admin.cli._app import app
+from kraty_admin.cli._glossary import GLOSSARY
 from kraty_admin.cli._man import man_pages
 from kraty_admin.cli._topics import TOPICS, VARIABLES
 from kraty_server_api.commands import COMMANDS
@@ -30,8 +31,11 @@ def text_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 def test_topics(topic: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Each topic is printed whole, and the help of the root command names it."""
     printed = text_of(capsys, topic)
-    words = [word for word in TOPICS[topic].text.split() if word != "\b"]
-    assert " ".join(words).replace("-", "") in printed.replace("- ", "").replace("-", "")
+    summary, text, terms = TOPICS[topic]
+    shown = printed.replace("- ", "").replace("-", "")
+    for part in (summary, text, *(f"{word} {meaning}" for word, meaning in terms.items())):
+        words = [word for word in part.split() if word != "\b"]
+        assert " ".join(words).replace("-", "") in shown
     assert topic in text_of(capsys)
 
 
@@ -86,6 +90,8 @@ def test_man_pages(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     topic = (folder / "kraty-admin-exit-codes.7").read_text()
     assert "\n.nf\nExit statuses:\n" in topic
     assert "\n  130  interrupted\n.fi\n" in topic
+    glossary = (folder / "kraty-admin-glossary.7").read_text().replace("\\-", "-")
+    assert f"\n.TP\n.B mint\n{GLOSSARY['mint']}\n" in glossary
 
 
 def test_man_pages_show_text_as_it_is() -> None:

@@ -56,6 +56,9 @@ def help_command(context: click.Context, words: tuple[str, ...], folder: Path | 
         formatter.write_heading(topic.summary)
         with formatter.indentation():
             formatter.write_text(topic.text)
+            if topic.terms:
+                formatter.write_paragraph()
+                formatter.write_dl(list(topic.terms.items()), col_max=20)
         state.out.line(formatter.getvalue().rstrip("\n"))
     else:
         state.out.line(_context_of(root, words).get_help())

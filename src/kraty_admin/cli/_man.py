@@ -25,9 +25,11 @@ def man_pages(root: click.Group, name: str, version: str) -> Iterator[tuple[str,
     for path, context in _contexts(root, name):
         page = path.replace(" ", "-")
         yield f"{page}.1", _command_page(path, context, version)
-    for topic, (summary, text) in TOPICS.items():
+    for topic, (summary, text, terms) in TOPICS.items():
         page = f"{name}-{topic}"
         lines = [_title(page, 7, version), *_name(page, summary), *_text("DESCRIPTION", text)]
+        for term, meaning in terms.items():
+            lines += [".TP", f".B {_escaped(term)}", _escaped(meaning)]
         yield f"{page}.7", "\n".join(lines) + "\n"
 
 

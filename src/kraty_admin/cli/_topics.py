@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from kraty_server_api.commands import COMMANDS
 
 from ._failures import EXIT_STATUSES
+from ._glossary import GLOSSARY
 from ._profiles import LOCATION
 
 __all__ = ["TOPICS", "VARIABLES", "Topic"]
@@ -19,6 +21,8 @@ class Topic(NamedTuple):
     summary: str
     text: str
     """Paragraphs, as click formats them: one that begins with a line `\\b` keeps its lines."""
+    terms: Mapping[str, str] = MappingProxyType({})
+    """Words and what they mean, below the text."""
 
 
 VARIABLES: Final[Mapping[str, str]] = {
@@ -101,6 +105,11 @@ TOPICS: Final[Mapping[str, Topic]] = {
     "keys": Topic(
         "API keys, profiles and idempotency keys",
         "\n\n".join([_API_KEYS.strip(), *_lifetimes()]),
+    ),
+    "glossary": Topic(
+        "The words of help texts and messages",
+        "The pages of the documentation use the same words.",
+        GLOSSARY,
     ),
 }
 """The topics by what people type after `kraty-admin help`."""
