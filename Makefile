@@ -130,7 +130,7 @@ $(VENV)-docs/.done: pyproject.toml | $(BIN)/uv
 	@touch $@
 
 docs: $(VENV)-docs/.done ## build the pages of docs/ into site/, to be read without a network
-	@$(VENV)-docs/bin/zensical build --clean --strict
+	@NO_COLOR=1 $(VENV)-docs/bin/zensical build --clean --strict
 	@$(VENV)-docs/bin/python tools/check_site.py
 
 pictures: $(VENV)/.dev ## draw the diagrams of the pages again, after a change to tools/pictures.py or the layers

@@ -954,6 +954,14 @@ def _(reader: Reader, block: Block) -> None:
     assert 5 == reader.emulator.balance("p_1", "gold")
 
 
+@checks("errors.md", "What to do text 1")
+def _(reader: Reader, block: Block) -> None:
+    story = Story(reader.emulator, names=reader.names)
+    story.run(block_named("errors.md", "What to do 1"))
+    story.run(block)
+    story.close()
+
+
 @checks("emulator.md", "Webhooks 1")
 def _(reader: Reader, block: Block) -> None:
     # A server may or may not listen on the page's port.
@@ -1032,24 +1040,6 @@ def test_the_architecture_names_files_that_exist() -> None:
     paths = re.findall(r"`([\w./]+(?:\.py|\.yaml|\.json|/))`", text)
     assert len(paths) > 20
     assert [path for path in paths if not any((root / path).exists() for root in roots)] == []
-
-
-def test_the_architecture_shows_the_layers_that_are_checked() -> None:
-    """The page has the packages of pyproject.toml, none of them above one that may import it."""
-    settings = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    listed = settings.partition("\nlayers = [\n")[2].partition("\n]")[0]
-    layers = [re.findall(r"\w+(?=[ \"])", line) for line in listed.splitlines()]
-    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    tree = text.partition("\n## The packages\n")[2].partition("```tree\n")[2].partition("```")[0]
-    rows = [re.split(r"\s+", line[:34]) for line in tree.splitlines()]
-    places = [
-        next((number for number, row in enumerate(rows) if name in row), None)
-        for layer in layers
-        for name in layer
-    ]
-    assert len(places) > 12
-    assert None not in places
-    assert places == sorted(place for place in places if place is not None)
 
 
 def test_the_readme_works_outside_the_repository() -> None:

@@ -6,7 +6,6 @@ import zlib
 from pathlib import Path
 
 import pytest
-
 from tools.check_site import problems
 from tools.pictures import PICTURES, ROOT
 

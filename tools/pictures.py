@@ -192,20 +192,43 @@ def import_steps() -> str:
     return drawing.svg()
 
 
+WHAT: Final = {
+    "pytest_kraty_admin": "the fixtures",
+    "cli": "the command line",
+    "emulator": "a local Kraty",
+    "inbox": "webhooks handled once",
+    "contrib": "other libraries",
+    "outbox": "calls that a database remembers",
+    "bulk": "imports, as people import them",
+    "_client": "the clients",
+    "_settings": "options and environment",
+    "_bulk": "the importer",
+    "_transport": "all I/O of a call",
+    "_call": "a call without I/O",
+    "webhooks": "signatures",
+    "errors": "what calls raise",
+    "telemetry": "the hook",
+    "models": "results",
+    "params": "dict arguments",
+    "kraty_server_api": "generated from the contract",
+}
+"""What each package is for, in the drawing of them."""
+
+
 def packages() -> str:
     """The layers of packages, from the rule that `make lint` checks."""
     rules = (ROOT / "pyproject.toml").read_text("utf-8")
     layers = re.search(r'type = "layers"\nlayers = \[\n(.*?)\]', rules, re.S)
     assert layers is not None
     names = [line.strip().strip('",') for line in layers[1].splitlines()]
-    height = 52 * len(names) + 40
+    height = 56 * len(names) + 40
     drawing = Drawing(700, height, "The packages, and which may import which")
     for number, layer in enumerate(names):
-        y = 16 + 52 * number
+        y = 16 + 56 * number
         parts = [part.strip().removeprefix("kraty_admin.") for part in layer.split("|")]
         width = (620 - 12 * (len(parts) - 1)) // len(parts)
         for place, part in enumerate(parts):
-            drawing.box(20 + place * (width + 12), y, width, 38, part)
+            drawing.box(20 + place * (width + 12), y, width, 44, part, WHAT[part])
     drawing.line((670, 20), (670, height - 46))
     drawing.text(
         20,
