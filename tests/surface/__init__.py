@@ -21,6 +21,7 @@ from functools import cached_property
 from pathlib import Path
 from types import FunctionType
 from typing import (
+    Annotated,
     Any,
     Final,
     ForwardRef,
@@ -104,6 +105,8 @@ def _value(value: object) -> str:
         return _function(value)
     if get_origin(value) is Literal:
         return f"Literal[{', '.join(map(repr, get_args(value)))}]"
+    if get_origin(value) is Annotated:
+        return f"Annotated[{get_args(value)[0].__name__}, ...]"  # the rest may hold addresses
     if get_origin(value) is not None:
         return repr(value)
     return f"{type(value).__name__} = {_default(value)}"

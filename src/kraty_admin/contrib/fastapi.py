@@ -1,0 +1,226 @@
+"""FastAPI: one client per application, and webhooks that are handled in one transaction.
+
+    app = FastAPI(lifespan=lifespan())
+
+    @app.post("/compensations/{ticket}")
+    async def compensate(ticket: str, kraty: AsyncClient) -> Grant:
+        return await kraty.grants.create(..., idempotency_key=derive_key("ticket", ticket))
+
+    @app.post("/kraty/webhook", status_code=204)
+    def receive(delivery: Annotated[Delivery[Session], webhook(Sessions)]) -> None:
+        delivery.session.add(...)  # committed together with the event's id, or not at all
+
+Needs the extra `fastapi`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Annotated, Any, Generic, TypeVar
+
+import attrs
+
+try:
+    from fastapi import Depends, HTTPException, Request
+    from fastapi.requests import HTTPConnection
+except ModuleNotFoundError as _missing:
+    raise ModuleNotFoundError(
+        "kraty_admin.contrib.fastapi needs fastapi: pip install 'kraty-admin[fastapi]'",
+        name=_missing.name,
+    ) from None
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.orm import Session, sessionmaker
+
+from kraty_admin import (
+    KratyAdmin,
+    KratyAdminAsync,
+    WebhookVerificationError,
+    construct_event,
+    inbox,
+)
+from kraty_admin.models import WebhookEvent
+from kraty_admin.outbox import Tables
+from kraty_admin.outbox._tables import TABLES
+
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "Delivery",
+    "async_client",
+    "async_webhook",
+    "client",
+    "lifespan",
+    "verified_event",
+    "webhook",
+]
+
+S = TypeVar("S", bound=Session)
+A = TypeVar("A", bound=AsyncSession)
+D = TypeVar("D")
+
+_log = logging.getLogger(__name__)
+
+
+def lifespan(
+    make_client: Callable[[], KratyAdmin | KratyAdminAsync] = KratyAdminAsync,
+) -> Callable[[object], AbstractAsyncContextManager[dict[str, Any]]]:
+    """Return a lifespan that opens one client when a server process starts, and closes it.
+
+    If you have a lifespan already, enter this one in it, and yield its state with yours:
+
+        async with kraty_lifespan(app) as state:
+            yield {**state, "mine": ...}
+
+    Args:
+        make_client: Returns the client: `KratyAdmin` for one that blocks, or a function that
+            sets options.
+    """
+
+    @asynccontextmanager
+    async def open_client(app: object) -> AsyncGenerator[dict[str, Any], None]:
+        kraty = make_client()
+        try:
+            yield {"kraty": kraty}
+        finally:
+            if isinstance(kraty, KratyAdmin):
+                kraty.close()
+            else:
+                await kraty.close()
+
+    return open_client
+
+
+async def client(connection: HTTPConnection) -> KratyAdmin:
+    """Return the application's client, which `lifespan(KratyAdmin)` has opened."""
+    return _opened(connection, KratyAdmin)
+
+
+async def async_client(connection: HTTPConnection) -> KratyAdminAsync:
+    """Return the application's asynchronous client, which `lifespan()` has opened."""
+    return _opened(connection, KratyAdminAsync)
+
+
+Client = Annotated[KratyAdmin, Depends(client)]
+"""An argument with this type is the application's client. For routes with `def`."""
+
+AsyncClient = Annotated[KratyAdminAsync, Depends(async_client)]
+"""An argument with this type is the application's client. For routes with `async def`."""
+
+
+def _opened(connection: HTTPConnection, kind: type[D]) -> D:
+    found = getattr(connection.state, "kraty", None)
+    if isinstance(found, kind):
+        return found
+    if found is None:
+        raise RuntimeError(
+            "the application has no Kraty client: pass FastAPI(lifespan=lifespan()), and in "
+            "tests enter the client: `with TestClient(app) as http`"
+        )
+    raise RuntimeError(
+        f"the application has a {type(found).__name__}: pass lifespan({kind.__name__}) for a "
+        f"{kind.__name__}"
+    )
+
+
+@attrs.frozen
+class Delivery(Generic[D]):
+    """A webhook that has not been handled, and the transaction to handle it in."""
+
+    event: WebhookEvent
+    session: D
+    """Begun already; it is committed when the route has returned."""
+
+
+def verified_event(*, secret: str | Sequence[str] | None = None) -> Any:
+    """Return a dependency: the event of a webhook with a valid signature.
+
+    A repeated delivery is an event like any other. Use `webhook` to handle each event once,
+    or `inbox.once` in a transaction of your own. A delivery whose signature is wrong, missing
+    or too old is answered with 400, and the reason is logged.
+
+    Args:
+        secret: The endpoint's secret, or several while one is being rotated. Default:
+            `KRATY_WEBHOOK_SECRET` in the environment, when a delivery arrives.
+    """
+
+    async def verify(request: Request) -> WebhookEvent:
+        try:
+            return construct_event(
+                raw_body=await request.body(),
+                signature_header=request.headers.get("x-signature"),
+                secret=_secret() if secret is None else secret,
+            )
+        except WebhookVerificationError as error:
+            _log.warning("webhook rejected: %s", error.reason)
+            raise HTTPException(400, "invalid webhook") from None
+
+    return Depends(verify)
+
+
+def _secret() -> str:
+    secret = os.environ.get("KRATY_WEBHOOK_SECRET")
+    if not secret:
+        raise RuntimeError("pass secret, or set KRATY_WEBHOOK_SECRET in the environment")
+    return secret
+
+
+def webhook(
+    sessions: sessionmaker[S],
+    *,
+    secret: str | Sequence[str] | None = None,
+    tables: Tables = TABLES,
+) -> Any:
+    """Return a dependency: a webhook that has not been handled, as a `Delivery`.
+
+    The event's id is recorded in the same transaction as what the route does with the
+    session. That transaction is committed before the response is sent. If the route or the
+    commit raises, it is rolled back, the response is an error, and Kraty delivers the event
+    again. So raise, rather than return a response with an error status: what has been
+    returned counts as handled. A repeat of a handled event is answered with 200 without
+    calling the route.
+
+    Args:
+        sessions: Makes the sessions.
+        secret: As for `verified_event`, which says what happens to forged deliveries.
+        tables: Which tables; `outbox.set_up` creates them.
+    """
+
+    # Not inside `Annotated`: FastAPI reads annotations as text, and does not see this name.
+    verified = verified_event(secret=secret)
+
+    # A plain `def`, so that FastAPI runs it in a thread: the database blocks.
+    def deliver(event: WebhookEvent = verified) -> Iterator[Delivery[S]]:
+        with sessions.begin() as session:
+            if not inbox.once(session, event, tables=tables):
+                raise _handled_before()
+            yield Delivery(event, session)
+
+    # Without this scope, FastAPI commits after it has sent the response. If that fails, Kraty
+    # does not deliver the event again, and it is lost.
+    return Depends(deliver, scope="function")
+
+
+def async_webhook(
+    sessions: async_sessionmaker[A],
+    *,
+    secret: str | Sequence[str] | None = None,
+    tables: Tables = TABLES,
+) -> Any:
+    """Return a dependency: a webhook and an asynchronous session; see `webhook`."""
+
+    verified = verified_event(secret=secret)
+
+    async def deliver(event: WebhookEvent = verified) -> AsyncIterator[Delivery[A]]:
+        async with sessions.begin() as session:
+            if not await inbox.once_async(session, event, tables=tables):
+                raise _handled_before()
+            yield Delivery(event, session)
+
+    return Depends(deliver, scope="function")
+
+
+def _handled_before() -> HTTPException:
+    return HTTPException(200, "handled before")

@@ -1,0 +1,276 @@
+"""A client per FastAPI application, and webhooks that are handled once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+import sqlalchemy as sa
+from fastapi import APIRouter, FastAPI, HTTPException
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import Session, sessionmaker
+
+from kraty_admin import KratyAdmin, KratyAdminAsync, sign_webhook
+from kraty_admin.contrib.fastapi import (
+    AsyncClient,
+    Client,
+    Delivery,
+    async_webhook,
+    lifespan,
+    verified_event,
+    webhook,
+)
+from kraty_admin.emulator import Emulator
+from kraty_admin.models import WalletAdjustment, WebhookEvent
+from kraty_admin.outbox import Tables
+
+from .asgi import served
+
+SECRET = "whsec_fastapi"
+BODY = b'{"id": "evt_1", "eventName": "wallet.changed", "data": {}}'
+
+tables = Tables()
+handled = sa.Table("handled", tables.metadata, sa.Column("event", sa.Text))
+sessions = sessionmaker[Session]()
+async_sessions = async_sessionmaker[AsyncSession]()
+routes = APIRouter()
+
+
+class Trouble:
+    """What goes wrong in the routes."""
+
+    error: Exception | None = None
+
+
+trouble = Trouble()
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[sa.Engine]:
+    """A database for both kinds of sessions."""
+    engine = sa.create_engine(f"sqlite:///{tmp_path}/shop.sqlite3")
+    tables.metadata.create_all(engine)
+    sessions.configure(bind=engine)
+    engine_async = create_async_engine(
+        f"sqlite+aiosqlite:///{tmp_path}/shop.sqlite3", poolclass=sa.NullPool
+    )
+    async_sessions.configure(bind=engine_async)
+    trouble.error = None
+    yield engine
+    engine.dispose()
+
+
+# The annotations of these routes are text, because of the `from __future__` above.
+
+
+@routes.post("/sync", status_code=204)
+def receive(delivery: Annotated[Delivery[Session], webhook(sessions, secret=SECRET)]) -> None:
+    delivery.session.execute(handled.insert().values(event=delivery.event.id))
+    if trouble.error is not None:
+        raise trouble.error
+
+
+@routes.post("/async", status_code=204)
+async def receive_async(
+    delivery: Annotated[Delivery[AsyncSession], async_webhook(async_sessions, secret=SECRET)],
+) -> None:
+    await delivery.session.execute(handled.insert().values(event=delivery.event.id))
+    if trouble.error is not None:
+        raise trouble.error
+
+
+@routes.post("/event")
+async def event_name(event: Annotated[WebhookEvent, verified_event()]) -> dict[str, str]:
+    return {"name": event.event_name}
+
+
+@routes.post("/buy")
+def buy(kraty: Client) -> WalletAdjustment:
+    return kraty.wallet.credit("player_42", "gold", amount=5, idempotency_key="r")
+
+
+@routes.post("/buy-async")
+async def buy_async(kraty: AsyncClient) -> WalletAdjustment:
+    return await kraty.wallet.credit("player_42", "gold", amount=5, idempotency_key="r")
+
+
+def application(start: Any = None) -> FastAPI:
+    app = FastAPI(lifespan=start)
+    app.include_router(routes)
+    return app
+
+
+def post(path: str, *bodies: bytes, start: Any = None, signature: str | None = "") -> list[int]:
+    """Post bodies one after another, signed unless a signature is given; return the answers."""
+
+    async def run() -> list[int]:
+        found: list[int] = []
+        async with served(application(start)) as http:
+            for body in bodies:
+                signed = signature or sign_webhook(raw_body=body, secret=SECRET)
+                headers = [] if signature is None else [(b"x-signature", signed.encode("latin-1"))]
+                response = await http.post(path, content=body, headers=headers)
+                found.append(response.status_code)
+        return found
+
+    return asyncio.run(run())
+
+
+def events(database: sa.Engine) -> tuple[list[str], list[str]]:
+    """Return what has been handled, and what the inbox remembers."""
+    with database.connect() as connection:
+        effects = connection.scalars(sa.select(handled.c.event)).all()
+        known = connection.scalars(sa.select(tables.inbox.c.event_id)).all()
+    return list(effects), list(known)
+
+
+BOTH = pytest.mark.parametrize(
+    "path", [pytest.param("/sync", id="sync"), pytest.param("/async", id="async")]
+)
+
+
+@BOTH
+def test_a_repeat_is_answered_and_not_handled(database: sa.Engine, path: str) -> None:
+    """The route runs for the first of three deliveries; all are answered with a 2xx."""
+    assert [204, 200, 200] == post(path, BODY, BODY, BODY)
+    assert (["evt_1"], ["evt_1"]) == events(database)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        pytest.param(RuntimeError("the database of items is away"), 500, id="exception"),
+        pytest.param(HTTPException(503), 503, id="http error"),
+    ],
+)
+def test_a_failure_loses_no_event(
+    database: sa.Engine, path: str, error: Exception, status: int
+) -> None:
+    """If the route raises, nothing of it stays, and the next delivery is handled."""
+    trouble.error = error
+    assert [status] == post(path, BODY)
+    assert ([], []) == events(database)
+    trouble.error = None
+    assert [204] == post(path, BODY)
+    assert (["evt_1"], ["evt_1"]) == events(database)
+
+
+@BOTH
+def test_a_commit_that_fails_is_no_success(database: sa.Engine, path: str) -> None:
+    """The transaction is committed before the response is sent, not after it."""
+    event.listen(Session, "before_commit", fail)
+    try:
+        assert [500] == post(path, BODY)
+    finally:
+        event.remove(Session, "before_commit", fail)
+    assert ([], []) == events(database)
+    assert [204] == post(path, BODY)
+
+
+def fail(session: Session) -> None:
+    raise RuntimeError("the disk is full")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param("/sync", id="sync"),
+        pytest.param("/async", id="async"),
+        pytest.param("/event", id="event only"),
+    ],
+)
+@pytest.mark.parametrize(
+    "signature",
+    [
+        pytest.param(None, id="none"),
+        pytest.param("t=1,v1=" + "0" * 64, id="forged"),
+        pytest.param("\xff", id="malformed"),
+        pytest.param(sign_webhook(raw_body=BODY, secret=SECRET, timestamp=1), id="old"),
+    ],
+)
+def test_a_forged_delivery_is_refused(
+    database: sa.Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    path: str,
+    signature: str | None,
+) -> None:
+    """It is answered with 400, and the reason is in the log alone."""
+    monkeypatch.setenv("KRATY_WEBHOOK_SECRET", SECRET)
+    caplog.set_level(logging.WARNING)
+    assert [400] == post(path, BODY, signature=signature)
+    assert ([], []) == events(database)
+    assert "webhook rejected: " in caplog.text
+
+
+def test_the_secret_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, database: sa.Engine
+) -> None:
+    """It is read when a delivery arrives; without one, the delivery is not accepted."""
+    assert [500] == post("/event", BODY)
+    monkeypatch.setenv("KRATY_WEBHOOK_SECRET", SECRET)
+    assert [200] == post("/event", BODY)
+
+
+@pytest.mark.parametrize(
+    ("path", "make"),
+    [
+        pytest.param("/buy", KratyAdmin, id="sync"),
+        pytest.param("/buy-async", KratyAdminAsync, id="async"),
+    ],
+)
+def test_a_client_for_the_application(kraty_emulator: Emulator, path: str, make: Any) -> None:
+    """All requests share one client, which is closed with the application."""
+    made: list[Any] = []
+
+    def make_client() -> Any:
+        made.append(make())
+        return made[0]
+
+    assert [200, 200] == post(path, b"", b"", start=lifespan(make_client))
+    assert 5 == kraty_emulator.balance("player_42", "gold")
+    assert [True] == [kraty.is_closed for kraty in made]
+
+
+@pytest.mark.usefixtures("kraty_emulator")
+def test_a_lifespan_within_a_lifespan() -> None:
+    """An application with a lifespan of its own adds the client to its state."""
+
+    @asynccontextmanager
+    async def mine(app: FastAPI) -> AsyncGenerator[dict[str, Any], None]:
+        async with lifespan()(app) as state:
+            yield {**state, "more": 1}
+
+    assert [200] == post("/buy-async", b"", start=mine)
+
+
+@pytest.mark.parametrize(
+    ("path", "start", "message"),
+    [
+        pytest.param("/buy", None, "no Kraty client: pass FastAPI", id="no lifespan"),
+        pytest.param("/buy", lifespan(), r"pass lifespan\(KratyAdmin\)", id="async client"),
+        pytest.param(
+            "/buy-async",
+            lifespan(KratyAdmin),
+            r"pass lifespan\(KratyAdminAsync\)",
+            id="sync client",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("kraty_emulator")
+def test_a_missing_client_is_explained(path: str, start: Any, message: str) -> None:
+    """The error says what to pass to FastAPI."""
+
+    async def run() -> None:
+        async with served(application(start), raise_exceptions=True) as http:
+            await http.post(path)
+
+    with pytest.raises(RuntimeError, match=message):
+        asyncio.run(run())
