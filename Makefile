@@ -42,8 +42,11 @@ demo: $(VENV)/.runtime ## a purchase against a local Kraty
 demo-console: $(VENV)/.runtime ## the same, and the local Kraty stays to be seen in a browser
 	@$(BIN)/python examples/purchase_flow.py --keep-open
 
-test: $(VENV)/.dev ## every test, on one Python
-	@$(BIN)/python -m pytest --numprocesses 2
+test: $(VENV)/.dev ## the tests, on one Python, without those that take long
+	@$(BIN)/python -m pytest --numprocesses 2 -m 'not long'
+
+test-long: $(VENV)/.dev ## the tests that take long: small proofs, type checkers, browsers, pytest in pytest
+	@$(BIN)/python -m pytest --numprocesses 2 -m long
 
 check: lint types check-drift lint-contract ## all that CI checks besides the tests
 

@@ -26,27 +26,24 @@ sys.path.insert(0, str(ROOT))
 from tools import artefacts, extras  # noqa: E402
 from tools.artefacts import UV  # noqa: E402
 
-# Long, and of our own code alone: the oldest Python and that of `make test` are enough.
-LONG = [
-    *("test_plugin.py", "test_webhooks_fuzz.py", "test_parity.py", "server_api/test_models.py"),
-    *("call/test_json.py", "call/test_exchange.py"),
-    *("emulator/test_ledger.py", "emulator/test_cli.py"),
-    *("bulk/test_delimited.py", "bulk/test_json_rows.py", "bulk/test_validate.py"),
-]
 # What an old dependency, or a wheel that lacks a file, breaks: names, imports, and each way
 # of calling over real connections.
 SMOKE = [
     *("test_a_day_later.py", "test_demo.py", "test_docs.py", "test_surface.py"),
     *("server_api/test_key_lifetimes.py", "cli/test_commands.py", "bulk/test_imports.py"),
 ]
-# What a version of Python itself can break: sockets, TLS, event loops, threads, SQLite.
-PYTHON = ["transport", "test_lifecycle.py", "call/test_retry.py", "outbox/test_worker.py"]
+# What a version of Python itself can break: sockets, TLS, event loops, threads, SQLite, pickles.
+PYTHON = [
+    *("transport", "test_lifecycle.py", "call/test_retry.py", "outbox/test_worker.py"),
+    *("emulator/test_server.py", "emulator/test_webhooks.py", "contrib", "cli"),
+    *("test_errors.py", "test_pickles.py"),
+]
 # Extras that are not installed: their old releases are not there for every Python.
 LEFT_OUT = ("extra == 'all'", "extra == 'dask'", "extra == 'parquet'")
-# `make test` has run these, and once is enough: type checkers and the generator's tests
-# judge the sources, the proofs kill processes, which no version of Python survives, and a
-# database server speaks to each version alike.
-ONCE = ["-m", "not once", "--ignore=tests/codegen", "--ignore=tests/proofs"]
+# `make test` and `make test-long` have run these, and once is enough: type checkers and the
+# generator's tests judge the sources, the proofs kill processes, which no version of Python
+# survives, and a database server speaks to each version alike.
+ONCE = ["--ignore=tests/codegen", "--ignore=tests/proofs"]
 PYTEST = ["-q", "-p", "no:cacheprovider", *ONCE]
 # A process each, and one more than most machines of this kind have cores: an installation,
 # or a test that waits for other processes, leaves no core idle.
@@ -96,11 +93,11 @@ def interpreter(version: str) -> str | None:
 
 
 def runs() -> Iterator[Run]:
-    """Everything with the oldest Python and dependencies; all but the long with the newest.
+    """Everything with the oldest Python and dependencies.
 
     Each Python passes the smoke tests with the newest dependencies and with the lowest, and
-    those between the oldest and the newest also what a Python can break. On the Python of
-    `make test` everything has passed with the newest already.
+    with the newest also what a Python can break. On the Python of `make test` everything has
+    passed with the newest already.
     """
     known = versions()
     newer = later(known)
@@ -108,19 +105,16 @@ def runs() -> Iterator[Run]:
         print(f"SKIPPED Python after {known[-1]}: there is none here", flush=True)
     tested = "{}.{}".format(*sys.version_info)
     smoke = [f"tests/{each}" for each in SMOKE]
-    shorter = ["tests", *(f"--ignore=tests/{each}" for each in LONG)]
     part = [*smoke, *(f"tests/{each}" for each in PYTHON)]
     for version in known:
         python = interpreter(version)
         if python is None:
             print(f"SKIPPED Python {version}: it is not here", flush=True)
             continue
-        between = version not in (known[0], tested)
-        newest = shorter if version == known[-1] else part if between else smoke
-        yield Run(version, python, "highest", newest)
+        yield Run(version, python, "highest", smoke if version in (known[0], tested) else part)
         yield Run(version, python, "lowest-direct", ["tests"] if version == known[0] else smoke)
     for version in newer:
-        yield Run(version, interpreter(version) or version, "highest", shorter)
+        yield Run(version, interpreter(version) or version, "highest", part)
 
 
 def install(run: Run, wheel: Path, sdist: Path, python: Path) -> bool:
@@ -149,8 +143,9 @@ def test(run: Run, wheel: Path, sdist: Path, folder: Path) -> bool:
         print(f"== {run.name}\nthe dependencies cannot be installed", flush=True)
         return False
     # All others have ended long before the one that runs everything.
-    processes = "2" if run.tests == ["tests"] else "0"
-    command = [str(venv / "bin" / "python"), "-m", "pytest", "-n", processes, *PYTEST, *run.tests]
+    processes, marked = ("2", "not once") if run.tests == ["tests"] else ("0", "not (once or long)")
+    command = [str(venv / "bin" / "python"), "-m", "pytest", "-n", processes, "-m", marked]
+    command += [*PYTEST, *run.tests]
     done = subprocess.run(
         command, cwd=sdist, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -179,7 +174,7 @@ def main() -> int:
         sdist = artefacts.unpack(built.sdist, folder)
         planned = list(runs())
         # The longest first, so that none of them is left alone at the end.
-        planned.sort(key=lambda run: (run.tests[0] != "tests", len(run.tests) > 1, -len(run.tests)))
+        planned.sort(key=lambda run: (run.tests != ["tests"], -len(run.tests)))
         tested = pool.map(partial(test, wheel=built.wheel, sdist=sdist, folder=folder), planned)
         checked = pool.submit(package, built, folder)
         failed = [run.name for run, passed in zip(planned, tested, strict=True) if not passed]

@@ -1119,6 +1119,7 @@ def modules() -> dict[str, str]:
 
 
 @pytest.mark.once
+@pytest.mark.long
 @pytest.mark.parametrize("checker", ["mypy", "pyright"])
 def test_the_blocks_type_check(tmp_path: Path, mypy_cache: Path, checker: str) -> None:
     """Each block passes strict checks, but for functions that the page leaves without types."""

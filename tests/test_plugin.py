@@ -15,6 +15,8 @@ from kraty_admin.emulator import Emulator
 from loopback import serving
 from pages import BLOCKS
 
+pytestmark = pytest.mark.long
+
 REAL = {"KRATY_SERVER_KEY": "krt_live_real.secret", "KRATY_BASE_URL": "https://api.kraty.io"}
 
 

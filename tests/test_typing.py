@@ -14,7 +14,7 @@ from typing import Any, Final
 import pytest
 
 # Checkers take seconds to start and say the same under every Python.
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.long]
 
 PROGRAMS: Final = Path(__file__).parent / "typing"
 

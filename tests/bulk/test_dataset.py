@@ -21,6 +21,7 @@ PROGRAMS = Path(__file__).parent / "programs"
 NOT_HERE = "is among what the proofs need, not what the wheel is tested with"
 
 
+@pytest.mark.long
 def test_on_a_cluster(tmp_path: Path) -> None:
     """A worker is killed in the middle, a file is not there, another is refused."""
     pytest.importorskip("distributed", reason=f"dask {NOT_HERE}")
@@ -72,6 +73,7 @@ def files_were_not_done(told: dict[str, Any]) -> None:
     assert kinds == ["journal"] * 3
 
 
+@pytest.mark.long
 def test_the_block_of_the_page(tmp_path: Path) -> None:
     """The page's block runs as a program on a cluster that it starts."""
     pytest.importorskip("distributed", reason=f"dask {NOT_HERE}")

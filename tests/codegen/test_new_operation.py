@@ -13,7 +13,7 @@ from typing import Any, Final
 import pytest
 
 # The copy is generated and tested by processes of their own, the same under each Python.
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.long]
 
 ROOT: Final = Path(__file__).parents[2]
 COPIED: Final = (

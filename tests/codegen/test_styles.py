@@ -239,6 +239,7 @@ def check_types(package: Path, *arguments: str) -> None:
     assert ("", 0) == (done.stdout, done.returncode), done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.skipif(
     find_spec("pyright") is None or shutil.which("node") is None, reason="pyright needs node"
 )

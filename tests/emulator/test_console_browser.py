@@ -15,6 +15,7 @@ from .browser import CHROMIUM, Browser, Tab
 
 pytestmark = [
     pytest.mark.once,
+    pytest.mark.long,
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (Debian: chromium)"),
 ]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 
+@pytest.mark.long
 def test_the_emulator_keeps_the_contract(tmp_path: Path) -> None:
     """All that schemathesis makes of the contract's limits, and a chain or two: no failure."""
     pytest.importorskip("schemathesis", reason="schemathesis needs Python 3.11")

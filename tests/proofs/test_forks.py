@@ -11,7 +11,10 @@ import pytest
 from .figures import Figure
 from .forks import celery, forked, gunicorn
 
-pytestmark: Final = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+pytestmark: Final = [
+    pytest.mark.long,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform"),
+]
 
 NOT_HERE: Final = "is among what the proofs need, not what the wheel is tested with"
 

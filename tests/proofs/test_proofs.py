@@ -14,6 +14,7 @@ from . import chaos, crash, deliveries, imports, kills, outage, shop
 from .figures import Figure, table
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "prove",
     [
