@@ -23,10 +23,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
         confirm="live",
         help=(
             ("Pay out currencies, items and crates to a player, all of it or nothing."),
-            (
-                "Pass the receipt id as --idempotency-key, so that the platform recognises a "
-                "second run."
-            ),
+            ("Pass the receipt id as --idempotency-key. Without it, a second run pays out again."),
         ),
         examples=(
             (
@@ -80,7 +77,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
                 name="expires_at",
                 shown="expires-at",
                 kind="time",
-                doc=("When the grant lapses if nobody claims it."),
+                doc=("When the grant expires if no one claims it."),
             ),
             ArgumentRow(
                 name="source_ref_id",
@@ -107,7 +104,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
         group="money",
         confirm="never",
         help=(
-            ("Mark a grant as claimed, for a player who already has what it holds."),
+            ("Mark a grant as claimed, for a player who already has its contents."),
             ("GRANT is the grant's id, as `players get` shows it."),
         ),
         examples=(("kraty-admin grants ack player_42 GRANT"),),
@@ -142,10 +139,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
         confirm="live",
         help=(
             ("Give a player QUANTITY of ITEM."),
-            (
-                "Pass the receipt id as --idempotency-key, so that the platform recognises a "
-                "second run."
-            ),
+            ("Pass the receipt id as --idempotency-key. Without it, a second run pays out again."),
         ),
         examples=(
             ("kraty-admin inventory grant player_42 health_potion 3 --idempotency-key receipt_2"),
@@ -202,10 +196,10 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
         group="money",
         confirm="live",
         help=(
-            ("Take QUANTITY of ITEM from a player. Refused if the player holds fewer."),
+            ("Take QUANTITY of ITEM from a player."),
             (
-                "Pass the id of the chargeback as --idempotency-key, so that the platform "
-                "recognises a second run."
+                "The command fails if the player has fewer. Pass the id of the chargeback as "
+                "--idempotency-key. Without it, a second run takes the items again."
             ),
         ),
         examples=(
@@ -267,10 +261,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
         confirm="live",
         help=(
             ("Add AMOUNT of CURRENCY to a player's wallet."),
-            (
-                "Pass the receipt id as --idempotency-key, so that the platform recognises a "
-                "second run."
-            ),
+            ("Pass the receipt id as --idempotency-key. Without it, a second run pays out again."),
         ),
         examples=(
             ("kraty-admin wallet credit player_42 gold 500 --idempotency-key receipt_3"),
@@ -331,10 +322,10 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
         group="money",
         confirm="live",
         help=(
-            ("Take AMOUNT of CURRENCY from a player's wallet. Refused if the balance is too low."),
+            ("Take AMOUNT of CURRENCY from a player's wallet."),
             (
-                "Pass the id of the refund as --idempotency-key, so that the platform recognises "
-                "a second run."
+                "The command fails if the balance is too low. Pass the id of the refund as "
+                "--idempotency-key. Without it, a second run takes the amount again."
             ),
         ),
         examples=(
@@ -500,7 +491,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
         confirm="never",
         help=(
             ("Show a player's balances and items, and the newest grants, attempts and lobbies."),
-            ("PLAYER is your own id of the player. Changes nothing."),
+            ("PLAYER is your own id of the player. The command changes nothing."),
         ),
         examples=(
             ("kraty-admin players get player_42"),
@@ -537,8 +528,8 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
         help=(
             ("Erase a player (GDPR Article 17). You cannot undo it."),
             (
-                "Attempts, lobbies and leaderboard entries become anonymous. Ledgers stay for "
-                "audits."
+                "The player's attempts, lobbies and leaderboard entries become anonymous. The "
+                "ledger stays for audits."
             ),
         ),
         examples=(
@@ -580,7 +571,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
         ),
         group="players",
         confirm="never",
-        help=(("Export everything that is known of a player, as JSON (GDPR Article 15)."),),
+        help=(("Export everything that Kraty knows about a player, as JSON (GDPR Article 15)."),),
         examples=(
             ("kraty-admin players export player_42 -o player_42.json"),
             ("kraty-admin players export player_42"),
@@ -667,7 +658,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
         confirm="always",
         help=(
             ("Merge one player into another. You cannot undo it."),
-            ("What FROM has moves to INTO. After that, there is no player FROM."),
+            ("Everything of player FROM moves to player INTO. Then FROM no longer exists."),
         ),
         examples=(("kraty-admin players merge guest_7 player_42"),),
         arguments=(
@@ -898,8 +889,8 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
         group="lobbies",
         confirm="live",
         help=(
-            ("Submit a score of a player to a leaderboard."),
-            ("LEADERBOARD is its key."),
+            ("Submit a player's score to a leaderboard."),
+            ("LEADERBOARD is the leaderboard's key."),
         ),
         examples=(
             (
@@ -956,8 +947,8 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
         help=(
             ("Report progress of a player's attempt in an event."),
             (
-                "EVENT is the event's key, ATTEMPT the attempt's id. Milestones that the player "
-                "reaches pay out."
+                "EVENT is the event's key, ATTEMPT the attempt's id. A milestone that the player "
+                "reaches pays its reward."
             ),
         ),
         examples=(

@@ -291,7 +291,7 @@ class TestStatuses:
     @pytest.mark.parametrize(
         ("key", "status", "why"),
         [
-            ("krt_live_x.canary-nobody-knows", 401, "Is the key right"),
+            ("krt_live_x.canary-nobody-knows", 401, "Check the API key"),
             (CLIENT_KEY, 403, "server_integration"),
         ],
     )

@@ -14,10 +14,12 @@ import sqlite3
 import threading
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import pytest
 
+from kraty_admin._bulk._rows import Kind
+from kraty_admin._bulk._validate import fields
 from kraty_admin.cli import main
 from kraty_admin.emulator import Emulator, Fault
 
@@ -96,7 +98,8 @@ class TestImport:
         path.write_text(path.read_text().replace("p7,gold,7", "p7,gold,seven"))
         assert main(WALLET) == 6
         err = capsys.readouterr().err
-        command = err.strip().rpartition(": ")[2]
+        assert "Not imported: 1 of 12 rows. wallet.csv.wallet.failures.jsonl has them" in err
+        command = err.strip().rpartition("import that file:\n  ")[2]
         assert command == "kraty-admin migrate wallet wallet.csv.wallet.failures.jsonl"
         failures = Path("wallet.csv.wallet.failures.jsonl")
         assert oct(failures.stat().st_mode & 0o777) == "0o600"
@@ -247,6 +250,14 @@ class TestImport:
         assert "\x1b" not in said
 
 
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_the_help_lists_the_fields(kind: Kind, capsys: pytest.CaptureFixture[str]) -> None:
+    """People need not guess what `--map` takes."""
+    assert main(["migrate", "--help"]) == 0
+    (line,) = (each for each in capsys.readouterr().out.splitlines() if f"  {kind}  " in each)
+    assert list(fields(kind)) == line.replace(",", "").split()[1:]
+
+
 class TestStopped:
     """An import that is stopped, and resumed."""
 
@@ -374,8 +385,8 @@ class TestDryRun:
         assert "sent\tp11\t" in out
         assert "p12 " not in out
         assert "problems\t8\tamount is text" in out
-        assert "29 would be sent (10 shown), 0 left out, 1 would fail (1 shown)" in err
-        assert "gold: 458 in the source, 458 would be sent." in err
+        assert "Dry run: 30 rows read. 29 valid (10 shown), 0 left out, 1 invalid (1 shown)." in err
+        assert "gold: 458 in the source, 458 would be imported." in err
         assert [each.name for each in Path.cwd().iterdir()] == ["wallet.csv"]
 
     def test_for_programs(self, capsys: pytest.CaptureFixture[str]) -> None:

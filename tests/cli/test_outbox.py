@@ -291,9 +291,9 @@ class TestDeciding:
     @pytest.mark.parametrize(
         ("action", "state", "said"),
         [
-            pytest.param("--applied", "done", "If it did not take effect", id="applied"),
+            pytest.param("--applied", "done", "If it had no effect", id="applied"),
             pytest.param("--send-again", "pending", "is paid, or charged, twice", id="send again"),
-            pytest.param("--abandon", "abandoned", "If it did not take effect", id="abandon"),
+            pytest.param("--abandon", "abandoned", "If it had no effect", id="abandon"),
         ],
     )
     def test_a_decision_is_confirmed_and_kept(

@@ -261,12 +261,10 @@ class TestAdvice:
         [
             pytest.param(
                 ["wallet", "debit", "p", "gold", "500"],
-                "Check the player's balances, items and ban: kraty-admin players get PLAYER",
+                "Check balances and items: kraty-admin players get PLAYER",
                 id="conflict",
             ),
-            pytest.param(
-                ["wallet", "credit", "p", "none", "5"], "would be refused again", id="refused"
-            ),
+            pytest.param(["wallet", "credit", "p", "none", "5"], "would fail again", id="refused"),
         ],
     )
     def test_what_a_repeat_cannot_change(
@@ -293,7 +291,7 @@ class TestAdvice:
         lines = capsys.readouterr().err.splitlines()
         assert any(line.startswith("  call: wallet.credit, ") for line in lines)
         assert any(line.startswith("  idempotency key: ") for line in lines)
-        assert "127.0.0.1:9 could not be reached. Are the base URL and the network right?" in lines
+        assert "127.0.0.1:9 could not be reached. Check the base URL and the network." in lines
         assert lines[-2].endswith("To try again, within 23 hours:")
         again = shlex.split(lines[-1])
         assert ["kraty-admin", *nowhere, *CREDIT, "--idempotency-key"] == again[:-3]
@@ -378,7 +376,7 @@ class TestAdvice:
         ("fault", "expected"),
         [
             pytest.param(Fault("drop"), "was reached, but did not answer.", id="dropped"),
-            pytest.param(None, "could not be reached. Are the base URL", id="refused"),
+            pytest.param(None, "could not be reached. Check the base URL", id="refused"),
         ],
     )
     def test_a_read_without_an_answer(
@@ -412,7 +410,7 @@ class TestAdvice:
         kraty.faults.add(Fault("drop"), times=None)
         assert 5 == main(["--yes", "--deadline", "0.3", "request", "DELETE", "/players/p"])
         err = capsys.readouterr().err
-        assert err.endswith("Find out first whether it took effect.\n")
+        assert err.endswith("Find out whether it took effect before you run it again.\n")
 
     @pytest.mark.parametrize(
         ("words", "expected"),
@@ -540,7 +538,7 @@ class TestKnownKeys:
 
         assert 1 == main([*CREDIT, "--json"])
         error = told(capsys)
-        assert "Kraty was asked which game the key is for, and failed" in error["message"]
+        assert "cannot find out which game the key is for: " in error["message"]
         assert (None, False) == (error["idempotency_key"], error["ambiguous"])
         assert "forbidden" == error["cause"]["code"]
         assert 1 == main(CREDIT)

@@ -62,7 +62,7 @@ class OutboxGrants:
             entries: What to pay out, all of it or none. Not empty.
             kind: Whether a grant pays out directly or is opened like a crate.
             source_kind: Who asked for a manual grant: a backend, or a person acting through one.
-            expires_at: When the grant lapses if nobody claims it.
+            expires_at: When the grant expires if no one claims it.
             source_ref_id: Your reference for where it comes from, such as a receipt id.
             metadata: Anything that should stay with the grant.
 
@@ -176,7 +176,7 @@ class AsyncOutboxGrants:
             entries: What to pay out, all of it or none. Not empty.
             kind: Whether a grant pays out directly or is opened like a crate.
             source_kind: Who asked for a manual grant: a backend, or a person acting through one.
-            expires_at: When the grant lapses if nobody claims it.
+            expires_at: When the grant expires if no one claims it.
             source_ref_id: Your reference for where it comes from, such as a receipt id.
             metadata: Anything that should stay with the grant.
 

@@ -36,11 +36,11 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command; returns its exit status."""
     _open_standard_files()
     for stream in (sys.stdout, sys.stderr):
-        # A name that the terminal cannot show shall not end in a traceback.
+        # A name that the terminal cannot show must not end in a traceback.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     state = State(arguments=arguments)
-    # Now, since whoever takes it for an argument is told that it is none.
+    # Before the arguments are read: an error message may quote the key, if someone typed it there.
     state.out.hide(os.environ.get("KRATY_SERVER_KEY", ""))
     try:
         status: object = app.main(
@@ -60,7 +60,7 @@ _EXPECTED: Final = (
 
 
 def _open_standard_files() -> None:
-    """Open what the parent has closed: the next file to be opened would pass for it."""
+    """Open what the parent closed, or the next opened file would be taken for it."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)
@@ -78,7 +78,7 @@ def _failed(state: State, error: BaseException) -> int:
     if not isinstance(error, _EXPECTED) and state.write is None and state.effect is None:
         raise error
     if isinstance(error, click.UsageError) and "--json" in state.arguments:
-        state.out.as_json = True  # it may have gone wrong before that option was read
+        state.out.as_json = True  # the error may have come before that option was read
     failure = failure_of(error, state.write, sent=state.has_sent)
     if state.effect is not None:
         failure = after_effect(failure, state.effect, state.write)
@@ -97,25 +97,33 @@ def _failed(state: State, error: BaseException) -> int:
     metavar="URL",
     envvar="KRATY_BASE_URL",
     show_envvar=True,
-    help="Where Kraty is. Default: the production platform.",
+    help="URL of the server. Default: the production platform.",
 )
 @click.option(
     "--key-file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Read the server key from this file. Default: the variable KRATY_SERVER_KEY. There is no "
-    "option for the key itself, since everybody on the machine can read a command's options.",
+    help="Read the API key from this file. Default: the variable KRATY_SERVER_KEY. There is no "
+    "option for the key itself, because everyone on the machine can read a command's options.",
 )
 @click.option(
     "--profile",
     metavar="NAME",
     envvar="KRATY_PROFILE",
     show_envvar=True,
-    help=f"Take key and server from this profile of {LOCATION}.",
+    help=f"Take the API key and the server from this profile in {LOCATION}.",
 )
-@click.option("--timeout", type=float, metavar="SECONDS", help="For each attempt. Default: 15.")
 @click.option(
-    "--deadline", type=float, metavar="SECONDS", help="For a call with its retries. Default: 120."
+    "--timeout",
+    type=float,
+    metavar="SECONDS",
+    help="How long one step of an attempt may take. Default: 15.",
+)
+@click.option(
+    "--deadline",
+    type=float,
+    metavar="SECONDS",
+    help="How long a call may take, with all its retries. Default: 120.",
 )
 @click.version_option(__version__, prog_name="kraty-admin")
 @verbose_option
@@ -130,11 +138,13 @@ def app(
     timeout: float | None,
     deadline: float | None,
 ) -> None:
-    """Look after the players of a game on Kraty.
+    """Work with the players of your game on Kraty: balances, items, bans, exports and imports.
 
-    Results go to standard output, as tables or with --json as one JSON document. Prompts, progress
-    and errors go to standard error. Deleting and merging always ask for confirmation. Commands that
-    change a balance, and bans and imports, ask with a live key.
+    Results go to standard output: as tables on a terminal, as lines with tabs elsewhere, and with
+    --json as one JSON document. Prompts, progress and errors go to standard error.
+
+    Deleting and merging players always ask for confirmation. With a live key, so do commands that
+    change balances, items, scores or progress, and `players ban`, `migrate` and `request`.
     """
     state = context.ensure_object(State)
     if context.get_parameter_source("base_url") is ParameterSource.COMMANDLINE:

@@ -35,7 +35,7 @@ def _export_command(row: CommandRow) -> click.Command:
             ["-o", "--output"],
             type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
             metavar="FILE|-",
-            help="Write it there, readable for you alone. Default: standard output.",
+            help="Write to this file, which only you can read. Default: standard output.",
         )
     )
     command.callback = _export_player
@@ -69,7 +69,7 @@ def _entry(text: str) -> Mapping[str, Any]:
         return {"type": "item", "itemKey": key, "quantity": int(number)}
     if kind == "crate":
         return {"type": "crate", "crateItemKey": key, "quantity": int(number)}
-    raise click.BadParameter(f"{text!r} is none of currency:..., item:... and crate:...")
+    raise click.BadParameter(f"{text!r} must begin with currency:, item: or crate:")
 
 
 def _entries(
@@ -171,13 +171,13 @@ _BY_HAND: Final = frozenset({"migrate.players", "migrate.wallet", "migrate.inven
 """The operations whose commands another module has."""
 
 _GROUPS: Final[Mapping[str, str]] = {
-    "players": "Look players up; export, erase, ban and merge them.",
-    "wallet": "Give players currency, and take it from them.",
-    "inventory": "Give players items, and take them away.",
+    "players": "Look up, export, erase, ban and merge players.",
+    "wallet": "Credit and debit the currencies of players.",
+    "inventory": "Give items to players, and take them back.",
     "grants": "Pay out currencies, items and crates together.",
-    "leaderboards": "Submit scores of players.",
-    "events": "Report progress of players in events.",
-    "lobbies": "Create lobbies from your own matchmaker, and read them.",
+    "leaderboards": "Submit the scores of players.",
+    "events": "Report the progress of players in events.",
+    "lobbies": "Create lobbies for your own matchmaker, and show them.",
 }
 """What the groups of commands are for."""
 

@@ -1,4 +1,4 @@
-"""`kraty-admin completion`: what a shell needs to complete commands and options."""
+"""`kraty-admin completion`: the scripts with which shells complete commands and options."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def _next_step(shell: str, file: Path) -> str:
     ],
 )
 @click.argument("shell", type=click.Choice(_SHELLS), required=False)
-@click.option("--install", is_flag=True, help="Write it where the shell looks for it.")
+@click.option("--install", is_flag=True, help="Write the script to where the shell looks for it.")
 @click.pass_context
 def completion(context: click.Context, shell: str | None, install: bool) -> None:
-    """Print what a shell needs to complete commands and options.
+    """Print the script with which a shell completes commands and options.
 
-    SHELL is bash, zsh or fish; the one that you use if left out.
+    Without an argument, it is the script for the shell in the variable SHELL.
     """
     state = context.ensure_object(State)
     shell = shell or Path(os.environ.get("SHELL", "")).name

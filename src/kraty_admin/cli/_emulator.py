@@ -68,7 +68,7 @@ def _waits(
     show_default=True,
     callback=_port,
     metavar="PORT",
-    help="0 picks a free one.",
+    help="The port to listen on. 0 picks a free one.",
 )
 @click.option(
     "--database",
@@ -80,7 +80,7 @@ def _waits(
     "--import",
     "import_",
     metavar="FILE",
-    help="Start with the state of this file, from --export-on-exit or --database.",
+    help="Start with the state in this file, which --export-on-exit or --database wrote.",
 )
 @click.option(
     "--export-on-exit",
@@ -90,14 +90,16 @@ def _waits(
 @click.option(
     "--replay",
     metavar="FILE",
-    help="Start with the requests of this session, from --kraty-sessions of the pytest plugin.",
+    help="First repeat the requests in this file, which pytest wrote with --kraty-sessions.",
 )
-@click.option("--world", metavar="FILE", help="Games, catalogs, keys and webhook endpoints: JSON.")
+@click.option(
+    "--world", metavar="FILE", help="JSON file with games, catalogs, API keys and webhooks."
+)
 @click.option(
     "--seed",
     type=int,
     metavar="NUMBER",
-    help="Same ids on every run, with the clock stopped.",
+    help="Give the same ids on every run, with the clock stopped.",
 )
 @click.option(
     "--requests-per-minute",
@@ -107,7 +109,7 @@ def _waits(
     metavar="NUMBER",
     help="Rate limit of each API key.",
 )
-@click.option("--webhook", metavar="URL", help="Deliver webhooks to this URL, too.")
+@click.option("--webhook", metavar="URL", help="Also deliver webhooks to this URL.")
 @click.option(
     "--webhook-secret",
     default="whsec_emulator",
@@ -139,7 +141,8 @@ def _waits(
     "allow_hosts",
     multiple=True,
     metavar="NAME",
-    help="Also serve requests for this host name, such as the name of a container. Repeatable.",
+    help="Also serve requests for this host name, such as the name of a container. Repeat the "
+    "option for each.",
 )
 @click.option("--quiet", is_flag=True, help="Log warnings and errors only.")
 @click.option(
@@ -171,10 +174,10 @@ def emulator(
 ) -> None:
     """Run a local Kraty.
 
-    When it is ready, it prints its address and an API key: for a person on a terminal, and as one
-    line of JSON otherwise. The log goes to standard error; lines that nothing reads are dropped.
+    When it is ready, it prints its address and an API key: as text on a terminal, and as one line
+    of JSON elsewhere. The log goes to standard error. Log lines are dropped if nothing reads them.
 
-    The commands below look into an emulator that runs, and control it.
+    The commands below inspect and control a running emulator.
     """
     if context.invoked_subcommand is not None:
         return
@@ -265,7 +268,7 @@ def _serve(
         if replay is not None:
             for each in kraty.replay(replay):
                 sys.stderr.write(
-                    f"Request {each.number} of {replay} was answered in another way:"
+                    f"Request {each.number} of {replay} got another answer than before:"
                     f" {each.replayed}, not {each.recorded}\n"
                 )
         if import_ is not None:

@@ -1,4 +1,4 @@
-"""`kraty-admin emulator requests` and its siblings: to look into an emulator that runs.
+"""`kraty-admin emulator requests` and its siblings, which inspect and control an emulator.
 
 They use what it serves under `/_emulator/`, without an API key.
 """
@@ -33,8 +33,8 @@ def _url_option(function: F) -> F:
     return click.option(
         "--url",
         metavar="URL",
-        help="Where the emulator is. Default: --base-url or the variable KRATY_BASE_URL, and"
-        f" without them {_DEFAULT_URL}.",
+        help="URL of the emulator. Default: --base-url, the variable KRATY_BASE_URL, or"
+        f" {_DEFAULT_URL}.",
     )(function)
 
 
@@ -189,20 +189,24 @@ def ledger(state: State, player: str | None, limit: int, url: str | None) -> Non
     ],
 )
 @click.argument("kind", required=False, metavar="[KIND]")
-@click.option("--operation", metavar="NAME", help="Which calls, such as wallet.credit.")
+@click.option(
+    "--operation", metavar="NAME", help="Only calls of this operation, such as wallet.credit."
+)
 @click.option(
     "--when",
     type=click.Choice(["before", "after"]),
     default="after",
     show_default=True,
-    help="Before the call is committed, or after.",
+    help="Whether it strikes before the call takes effect, or after.",
 )
-@click.option("--status", type=int, metavar="NUMBER", help="For the kind status: from 400 to 599.")
+@click.option(
+    "--status", type=int, metavar="NUMBER", help="HTTP status of the kind status: 400 to 599."
+)
 @click.option(
     "--seconds", type=float, metavar="SECONDS", help="For stall, drip and delay: how long."
 )
 @click.option(
-    "--times", type=int, default=1, show_default=True, metavar="NUMBER", help="How many calls."
+    "--times", type=int, default=1, show_default=True, metavar="NUMBER", help="How many calls fail."
 )
 @click.option("--clear", is_flag=True, help="Remove all faults first.")
 @_url_option
@@ -219,7 +223,7 @@ def faults(
     clear: bool,
     url: str | None,
 ) -> None:
-    """Show the faults of calls to come and those that happened; with a KIND, add one.
+    """Show the faults that are set and those that happened. With KIND, add one.
 
     Kinds are status, drop, reset, stall, truncate, invalid_json, content_type, drip and delay.
     """
@@ -255,7 +259,7 @@ def faults(
 @click.option(
     "--advance", type=float, metavar="SECONDS", help="Move the clock; negative to go back."
 )
-@click.option("--run", is_flag=True, help="Let the clock run from its time.")
+@click.option("--run", is_flag=True, help="Let a stopped clock run.")
 @_url_option
 @json_option
 @click.pass_obj
@@ -272,14 +276,14 @@ def clock(state: State, at: str | None, advance: float | None, run: bool, url: s
 )
 @click.argument("event_name", metavar="EVENT")
 @click.option("--player", metavar="ID", help="The player in the sample data.")
-@click.option("--data", metavar="JSON", help="The data of the event, in place of sample data.")
+@click.option("--data", metavar="JSON", help="The data of the event, instead of sample data.")
 @_url_option
 @json_option
 @click.pass_obj
 def trigger(
     state: State, event_name: str, player: str | None, data: str | None, url: str | None
 ) -> None:
-    """Send a webhook although nothing has happened, such as player.banned."""
+    """Send a webhook, such as player.banned, without a change behind it."""
     body: dict[str, object] = {"event_name": event_name}
     if player is not None:
         body["external_player_id"] = player

@@ -54,25 +54,25 @@ INTERRUPTED: Final = 130
 
 EXIT_STATUSES: Final = """\b
 Exit statuses:
-  0    success, also if the reader of the output has closed it
-  1    the server refused or failed, or you declined
-  2    the command was not right; nothing was sent
+  0    success, also if the reader of the output closed it early
+  1    the server rejected the call or failed, or you answered no
+  2    usage error; nothing was sent
   3    not found
-  4    conflict: the state does not allow it, or the idempotency key
-       was used before for something else, or may have expired
-  5    network: no answer came
-  6    an import is finished, and some of its rows failed or were
-       duplicates (after a dry run: would fail or be duplicates);
-       or a run of the outbox is finished, and some calls were
+  4    conflict: the player's state does not allow it, or the
+       idempotency key was used for something else or is too old
+  5    network error: no answer arrived
+  6    an import is finished, but some rows failed or were
+       duplicates (in a dry run: would fail or be duplicates);
+       or `outbox run --once` is finished, but some calls were
        refused or are unknown
-  7    it took effect, but its result could not be written.
-       Standard error has the result. Do not run it again
+  7    the command took effect, but its result could not be
+       written. Standard error has the result. Do not run it again
   130  interrupted
 """
 
 
 class Cause(NamedTuple):
-    """What was behind a failure."""
+    """The error that caused a failure."""
 
     code: str
     """The server's code, or the name of an exception."""
@@ -109,7 +109,7 @@ class Write:
 
 @attrs.frozen(kw_only=True)
 class Failure:
-    """Why a command failed, as it is told to people and to programs."""
+    """Why a command failed, for people and for programs."""
 
     exit_status: int
     code: str
@@ -126,23 +126,23 @@ class Failure:
     first_sent_at: datetime | None = None
     """When the first attempt of the call began, if one did."""
     cause: Cause | None = None
-    """What was behind it, if that is known."""
+    """The error that caused it, if it is known."""
     took_effect: bool = False
-    """Whether the command did all that it was asked, and failed afterwards."""
+    """Whether the command had taken effect before it failed."""
     result: object = None
     """The result of a command that took effect."""
     facts: tuple[str, ...] = ()
-    """What else people want to know, a line each."""
+    """Details for people, a line each."""
     why: str = ""
-    """What it may come from."""
+    """What may have caused it."""
     advice: Advice = attrs.field(factory=Advice)
     """What to do about it."""
     usage: str = ""
-    """How the command is to be used, if that was the mistake."""
+    """The usage of the command, for a usage error."""
 
 
 class CommandError(Exception):
-    """The command ends here, with a status, a code and advice of its own."""
+    """Ends the command with its own status, code and advice."""
 
     def __init__(
         self,
@@ -159,7 +159,7 @@ class CommandError(Exception):
         self.code = code
         self.exit_status = exit_status
         self.why = why
-        """What it may come from."""
+        """What may have caused it."""
         self.advice = advice or Advice()
         self.cause = cause
         """The failed call behind it, if there is one."""
@@ -176,12 +176,12 @@ class OutputError(Exception):
 
 
 def refusal(message: str) -> CommandError:
-    """What ends a command that could not be asked for like this; nothing was sent."""
+    """Return the error of a command that was used wrongly; nothing was sent."""
     return CommandError(message, code="usage", exit_status=USAGE)
 
 
 def failure_of(error: BaseException, write: Write | None, *, sent: bool = False) -> Failure:
-    """Return what an error means for the one who ran the command.
+    """Return what an error means for the person who ran the command.
 
     Args:
         error: What was raised.
@@ -237,7 +237,7 @@ def failure_of(error: BaseException, write: Write | None, *, sent: bool = False)
 
 
 def after_effect(failure: Failure, result: object, write: Write | None) -> Failure:
-    """Return the failure of a command that had already done what it was asked.
+    """Return the failure of a command that had already taken effect.
 
     Args:
         failure: What went wrong afterwards.
@@ -360,19 +360,18 @@ def _why(error: KratyServerError | KratyNetworkError) -> str:
     if isinstance(error, KratyNetworkError):
         host = urlsplit(error.call.url).netloc
         if error.ambiguous:
-            return f"{host} may have received the request, but no answer came."
+            return f"{host} may have received the request, but no answer arrived."
         if error.cause_name in _UNREACHED:
-            return f"{host} could not be reached. Are the base URL and the network right?"
+            return f"{host} could not be reached. Check the base URL and the network."
         return f"{host} was reached, but did not answer."
     if error.status == 401:
         return (
-            "Is the key right, and is it one for this base URL? "
-            "It comes from --key-file or KRATY_SERVER_KEY."
+            "Check the API key, and that it belongs to this server. "
+            "It comes from --key-file, the profile or KRATY_SERVER_KEY."
         )
     if error.status == 403:
         return (
-            "The key must have the permission set server_integration, "
-            "and belong to the game that it is used for."
+            "The API key needs the permission set server_integration, and must belong to this game."
         )
     if error.is_idempotency_conflict:
         return (
@@ -382,7 +381,7 @@ def _why(error: KratyServerError | KratyNetworkError) -> str:
         )
     if error.is_conflict:
         return (
-            "The state does not allow it. Check the player's balances, items and ban: "
+            "The player's state does not allow it. Check balances and items: "
             "kraty-admin players get PLAYER"
         )
     if error.status == 429:
@@ -402,7 +401,7 @@ def _repeat(error: KratyServerError | KratyNetworkError, write: Write | None) ->
         return Advice()
     harmless = _HARMLESS_SO_FAR if write.given else "It had no effect."
     if not error.retryable:
-        refused = "" if write.given else " The same command would be refused again."
+        refused = "" if write.given else " The same command would fail again."
         return Advice(f"{harmless}{refused}")
     return Advice(
         f"{harmless} To try again{_in_time(write)}:",
@@ -418,7 +417,7 @@ _HARMLESS_SO_FAR: Final = (
 
 _WITHOUT_KEY: Final = (
     "It may have taken effect. It has no idempotency key, so a repeat may take effect a second "
-    "time. Find out first whether it took effect."
+    "time. Find out whether it took effect before you run it again."
 )
 
 

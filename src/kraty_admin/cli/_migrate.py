@@ -113,13 +113,17 @@ _READING: Final = (
     click.option(
         "--format",
         type=click.Choice(["csv", "tsv", "jsonl", "json", "parquet"]),
-        help="How SOURCE is written. Default: what its suffix says.",
+        help="Format of SOURCE. Default: as its suffix says.",
     ),
     click.option(
-        "--delimiter", metavar="CHAR", help="Between cells. Default: a comma, or a tab in TSV."
+        "--delimiter",
+        metavar="CHAR",
+        help="What separates cells. Default: a comma, or a tab in TSV.",
     ),
     click.option(
-        "--encoding", metavar="NAME", help="Default: what the byte order mark says, or UTF-8."
+        "--encoding",
+        metavar="NAME",
+        help="Encoding of the text. Default: as the byte order mark says, or UTF-8.",
     ),
     click.option(
         "--quoting",
@@ -134,7 +138,7 @@ _READING: Final = (
     click.option(
         "--rows",
         metavar="PATH",
-        help="Where a JSON file holds its rows, such as data.PlayerProfiles.",
+        help="Path to the rows in a JSON file, such as data.PlayerProfiles.",
     ),
     click.option("--id-column", metavar="NAME", help="The column of the players' ids."),
     click.option(
@@ -146,19 +150,20 @@ _READING: Final = (
         "--rename",
         multiple=True,
         metavar="OLD=NEW",
-        help="Rename a currency or an item. Repeat it for each.",
+        help="Rename a currency or an item. Repeat the option for each.",
     ),
     click.option(
         "--only",
         multiple=True,
         metavar="KEY",
-        help="Import only this currency or item, as SOURCE names it. Repeat it for each.",
+        help="Import only this currency or item, as SOURCE names it. Repeat the option for each.",
     ),
     click.option(
         "--include",
         multiple=True,
         metavar="WHAT",
-        help="Also import what presets leave out, such as expiring or banned. Repeat it for each.",
+        help="Also import what presets leave out, such as expiring or banned. Repeat the option "
+        "for each.",
     ),
     click.option("--skip-zero", is_flag=True, help="Leave out amounts and quantities of zero."),
     click.option("--limit", type=int, metavar="N", help="Read only the first N rows."),
@@ -204,14 +209,15 @@ def _read_options(*, rename: tuple[str, ...], only: tuple[str, ...], **others: A
     "--sql-url-file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="File with the URL of the query's database. Default: KRATY_SQL_URL.",
+    help="File with the URL of the database for --sql. Default: the variable KRATY_SQL_URL.",
 )
 @click.option(
     "--map",
     "pairs",
     multiple=True,
     metavar="FIELD=COLUMN",
-    help="Which column holds a field: --map externalPlayerId=PlayFabId. Repeat it for each.",
+    help="Which column has a field: --map externalPlayerId=PlayFabId. With two =, every row gets "
+    "the same text: --map economyKey==gold. Repeat the option for each field.",
 )
 @click.option(
     "--preset",
@@ -222,8 +228,8 @@ def _read_options(*, rename: tuple[str, ...], only: tuple[str, ...], **others: A
 @click.option(
     "--sum-duplicates",
     is_flag=True,
-    help="Add up rows for the same player and currency or item. Otherwise the first one counts, "
-    "and the others are left out.",
+    help="Add up rows for the same player and currency or item. Otherwise only the first one is "
+    "imported.",
 )
 @click.option(
     "--failures",
@@ -239,7 +245,12 @@ def _read_options(*, rename: tuple[str, ...], only: tuple[str, ...], **others: A
 )
 @click.option("--resume", is_flag=True, help="Continue an import that was stopped.")
 @click.option(
-    "--in-flight", type=int, default=4, show_default=True, metavar="N", help="Calls at a time."
+    "--in-flight",
+    type=int,
+    default=4,
+    show_default=True,
+    metavar="N",
+    help="How many calls to send at a time.",
 )
 @click.option(
     "--chunk-size", type=int, default=1000, show_default=True, metavar="N", help="Rows per call."
@@ -250,12 +261,12 @@ def _read_options(*, rename: tuple[str, ...], only: tuple[str, ...], **others: A
     default=300.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long to wait for a server that stops answering or fails.",
+    help="How long to keep trying when the server fails or does not answer.",
 )
 @click.option(
     "--dry-run",
     is_flag=True,
-    help="Send nothing: show what would be sent, and what would fail. Needs no key.",
+    help="Send nothing. Show which rows are valid and which are not. Needs no API key.",
 )
 @verbose_option
 @json_option
@@ -282,18 +293,26 @@ def migrate(
 ) -> None:
     """Import players, balances (wallet) or items (inventory) from SOURCE.
 
-    SOURCE is a file, or - for standard input, which needs --format. With --sql, the rows are
-    those of a query; the database's URL holds a password, so it is not an argument.
+    SOURCE is a file, or - for standard input, which needs --format. With --sql, the rows come
+    from a database query. The URL of the database may hold a password, so it comes from a file or
+    a variable.
 
     Stop with Ctrl-C at any time; continue with --resume. Failed rows are written to a file: fix
-    them there and import that file. The exit status is 0 only if no row failed and no row was a
-    duplicate; otherwise it is 6. Rows that a rule of the preset or an option leaves out are
-    counted, and do not change the status.
+    them there and import that file. The exit status is 6 if a row failed or was a duplicate. Rows
+    that the preset or an option leaves out are counted, but do not change the status.
 
     Each row has an idempotency key. How long the platform keeps the keys of rows is not
     documented. Do not rely on them more than 24 hours after the first run: later, a second
-    import of the same rows may apply them again. --resume skips the chunks whose outcome is
-    known at any time. The few in doubt are sent again within 23 hours; later, their rows fail.
+    import of the same rows may apply them again.
+
+    --resume does not send rows again whose outcome is known. The few rows in doubt are sent again
+    within 23 hours of their first try. Later, they are reported as failed.
+
+    \b
+    Fields for --map:
+      players    externalPlayerId, contextSnapshot, idempotencyKey
+      wallet     externalPlayerId, economyKey, amount, reason, idempotencyKey
+      inventory  externalPlayerId, itemKey, quantity, parameters, reason, idempotencyKey
     """
     from kraty_admin.bulk import ImportStoppedError, parse_map
 
@@ -427,8 +446,9 @@ def _finish(state: State, kind: Kind, pairs: tuple[str, ...], report: ImportRepo
         maps = [word for pair in pairs for word in ("--map", pair)]
         again = shell_line(["kraty-admin", "migrate", kind, report.failures, *maps])
         state.out.say(
-            f"Not imported: {report.failed + report.duplicates:,}. {report.failures} holds these "
-            f"rows and the reasons. Fix them there, and import them: {again}"
+            f"Not imported: {report.failed + report.duplicates:,} of {report.rows:,} rows. "
+            f"{report.failures} has them, with the reasons. Fix them there, then import that file:"
+            f"\n  {again}"
         )
     click.get_current_context().exit(SOME_FAILED)
 
@@ -624,7 +644,7 @@ def _dry_run(
                 shown = [{"row": each["number"], "problem": each["message"]} for each in few]
                 sent = json.loads(b"[" + rows.read() + b"]")
                 state.out.result({"sent": sent, "problems": shown})
-                _show_rest(state.out, report)
+                _show_rest(state.out, kind, report)
     if not report.complete:
         click.get_current_context().exit(SOME_FAILED)
 
@@ -640,15 +660,24 @@ def _document(rows: IO[bytes], lines: IO[bytes], report: ImportReport) -> Iterat
     yield b'], "report": ' + to_json(asdict(report)) + b"}\n"
 
 
-def _show_rest(out: Output, report: ImportReport) -> None:
+_FOUND: Final[Mapping[Kind, str]] = {
+    "players": "players",
+    "wallet": "balances",
+    "inventory": "items",
+}
+"""What a row of a source may hold several of."""
+
+
+def _show_rest(out: Output, kind: Kind, report: ImportReport) -> None:
     reasons = ", ".join(f"{count:,} {name}" for name, count in report.left_out_reasons.items())
+    found = "" if report.rows == report.read else f", with {report.rows:,} {_FOUND[kind]}"
     out.say(
-        f"Dry run: {report.read:,} rows read, which make {report.rows:,}. "
-        f"{report.applied:,} would be sent ({min(report.applied, _SHOWN)} shown), "
+        f"Dry run: {report.read:,} rows read{found}. "
+        f"{report.applied:,} valid ({min(report.applied, _SHOWN)} shown), "
         f"{report.left_out:,} left out{f' ({reasons})' if reasons else ''}, "
-        f"{report.failed:,} would fail ({min(report.failed, _SHOWN)} shown). Nothing was sent."
+        f"{report.failed:,} invalid ({min(report.failed, _SHOWN)} shown). Nothing was sent."
     )
     for key, total in report.totals.items():
-        out.say(f"{key}: {total.source:,} in the source, {total.imported:,} would be sent.")
+        out.say(f"{key}: {total.source:,} in the source, {total.imported:,} would be imported.")
     for note in report.notes:
         out.say(note)

@@ -87,7 +87,7 @@ def _database_options(function: F) -> F:
             metavar="URL",
             expose_value=False,
             callback=_keep,
-            help=f"The database, without a password. With one: {_HOW}.",
+            help=f"URL of the database, if it has no password. Otherwise {_HOW}.",
         ),
         click.option(
             "--database-url-file",
@@ -102,14 +102,14 @@ def _database_options(function: F) -> F:
             metavar="TEXT",
             expose_value=False,
             callback=_keep,
-            help="What the names of the tables begin with. Default: kraty_.",
+            help="Prefix of the names of the tables. Default: kraty_.",
         ),
         click.option(
             "--schema",
             metavar="NAME",
             expose_value=False,
             callback=_keep,
-            help="The schema that holds the tables. Default: that of the connection.",
+            help="The schema of the tables. Default: that of the connection.",
         ),
     ]
     for option in reversed(options):
@@ -323,11 +323,14 @@ def _find(database: Database, intent_id: int) -> Intent[Any]:
 
 
 @click.group(
-    "outbox", cls=Group, section="outbox", short_help="Send recorded calls, and look after them."
+    "outbox",
+    cls=Group,
+    section="outbox",
+    short_help="Send recorded calls, and handle those that failed.",
 )
 @_database_options
 def outbox_group() -> None:
-    """Send the calls that your backend recorded in its database, and look after them.
+    """Send the calls that your backend recorded in its database, and handle those that failed.
 
     The URL of the database comes from the variable KRATY_OUTBOX_URL.
     """
@@ -345,7 +348,7 @@ def outbox_group() -> None:
     examples=["kraty-admin outbox set-up"],
 )
 @click.option(
-    "--add-target", is_flag=True, help="Allow a second game in a database that is for another."
+    "--add-target", is_flag=True, help="Add a game to a database that is set up for another one."
 )
 @_in_database
 @click.pass_obj
@@ -366,13 +369,13 @@ def set_up(state: State, add_target: bool) -> None:
 
 @outbox_group.command("run", examples=["kraty-admin outbox run --once"])
 @verbose_option
-@click.option("--once", is_flag=True, help="Send what is due and end, as for cron.")
-@click.option("--limit", type=int, metavar="N", help="With --once: send at most so many.")
+@click.option("--once", is_flag=True, help="Send the calls that are due, then exit; for cron.")
+@click.option("--limit", type=int, metavar="N", help="With --once: send at most N calls.")
 @click.option(
     "--seconds",
     type=float,
     metavar="SECONDS",
-    help="With --once: begin nothing after this time. Default: 300.",
+    help="With --once: start no call after this time. Default: 300.",
 )
 @click.option(
     "--in-flight",
@@ -380,15 +383,15 @@ def set_up(state: State, add_target: bool) -> None:
     default=4,
     show_default=True,
     metavar="N",
-    help="How many to send at a time.",
+    help="How many calls to send at a time.",
 )
 @_in_database
 @click.pass_obj
 def run(state: State, once: bool, limit: int | None, seconds: float | None, in_flight: int) -> None:
     """Send recorded calls, as a service or with --once.
 
-    SIGTERM and Ctrl-C let the calls in flight end, and the exit status is 0. With --once it is 6
-    if intents were refused or became unknown: look at them with `list`.
+    On SIGTERM and Ctrl-C, the calls in flight finish, and the exit status is 0. With --once, it is
+    6 if calls were refused or are unknown: see them with `kraty-admin outbox list`.
     """
     if not once and (limit is not None or seconds is not None):
         raise click.UsageError("--limit and --seconds need --once")
@@ -411,7 +414,7 @@ def run(state: State, once: bool, limit: int | None, seconds: float | None, in_f
                 tables=database.tables,
             )
         else:
-            state.out.say("Sending what is recorded, until SIGTERM or Ctrl-C.")
+            state.out.say("Sending recorded calls until SIGTERM or Ctrl-C.")
             report = outbox.run(
                 kraty, database.engine, stop=stop, in_flight=in_flight, tables=database.tables
             )
@@ -457,11 +460,11 @@ def _stop_on_signals() -> Generator[threading.Event, None, None]:
     def on_signal(number: int, frame: FrameType | None) -> None:
         if stop.is_set():
             write_in_handler(
-                "\nEnded at once. What was being sent is repeated under its key, a few minutes "
-                "from now.\n"
+                "\nEnded at once. A worker sends the calls in flight again under their keys, a few "
+                "minutes from now.\n"
             )
             os._exit(INTERRUPTED)
-        write_in_handler("\nStopping: the calls in flight end. Ctrl-C again ends at once.\n")
+        write_in_handler("\nStopping: the calls in flight finish. Ctrl-C again ends at once.\n")
         # This cannot hang: the worker never waits on the event, it looks at it.
         stop.set()
 
@@ -475,13 +478,13 @@ def _stop_on_signals() -> Generator[threading.Event, None, None]:
 
 @outbox_group.command(
     "status",
-    short_help="Count the intents by state.",
+    short_help="Count the recorded calls by state.",
     examples=["kraty-admin outbox status --json"],
 )
 @_in_database
 @click.pass_obj
 def status(state: State) -> None:
-    """Count the intents by state, and show how long the oldest ones wait.
+    """Count the recorded calls by state, and show how long the oldest ones have waited.
 
     Raise an alarm if `unknown` is above 0, or if `oldest_open_seconds` grows.
     """
@@ -509,16 +512,18 @@ def _status(out: Output, found: OutboxStatus) -> dict[str, Any]:
 
 
 @outbox_group.command("list", examples=["kraty-admin outbox list --state unknown"])
-@click.option("--state", "wanted", type=click.Choice(get_args(IntentState)), help="Only these.")
-@click.option("--player", metavar="ID", help="Only those that name this player.")
-@click.option("--idempotency-key", "key", metavar="KEY", help="Only the one with this key.")
+@click.option(
+    "--state", "wanted", type=click.Choice(get_args(IntentState)), help="Only in this state."
+)
+@click.option("--player", metavar="ID", help="Only calls about this player.")
+@click.option("--idempotency-key", "key", metavar="KEY", help="Only the call with this key.")
 @click.option(
     "--limit",
     type=click.IntRange(min=1),
     default=20,
     show_default=True,
     metavar="N",
-    help="So many.",
+    help="How many to show at most.",
 )
 @_in_database
 @click.pass_obj
@@ -548,18 +553,21 @@ def list_intents(
 @_in_database
 @click.pass_obj
 def show(state: State, intent: int) -> None:
-    """Show all about one recorded call. INTENT is its id."""
+    """Show everything about one recorded call. INTENT is its id in `outbox list`."""
     with _open() as database:
         found = _find(database, intent)
         state.out.result(_whole(state.out, found))
     if found.state == "unknown":
         state.out.say(
-            f"It may have taken effect. Find out, and then: kraty-admin outbox resolve {intent}"
+            "It may have taken effect. Find out whether it did, then run: "
+            f"kraty-admin outbox resolve {intent}"
         )
 
 
-_by = click.option("--by", metavar="NAME", help="Who decides; kept. Default: your login name.")
-_why = click.option("--why", required=True, metavar="TEXT", help="Why; kept.")
+_by = click.option(
+    "--by", metavar="NAME", help="Who decides; it is recorded. Default: your login name."
+)
+_why = click.option("--why", required=True, metavar="TEXT", help="The reason; it is recorded.")
 
 
 def _who(by: str | None) -> str:
@@ -578,9 +586,9 @@ def _who(by: str | None) -> str:
 @_in_database
 @click.pass_obj
 def retry(state: State, intent: int, why: str, by: str | None) -> None:
-    """Send a refused call again, after the reason is gone. It keeps its key and content.
+    """Send a refused call again, after you fixed the reason. Its key and content stay the same.
 
-    INTENT is its id.
+    INTENT is its id in `outbox list`.
     """
     from kraty_admin import outbox
 
@@ -596,8 +604,8 @@ def retry(state: State, intent: int, why: str, by: str | None) -> None:
 
 
 _STILL_IN_DOUBT: Final = (
-    "An earlier attempt may have taken effect, so it is repeated only as long as Kraty keeps its "
-    "key. If that time is over, it becomes unknown instead."
+    "An earlier attempt may have taken effect, so the call is sent again only while Kraty keeps "
+    "its key. After that time, it becomes unknown instead."
 )
 
 Action = Literal["applied", "send-again", "abandon"]
@@ -605,19 +613,19 @@ Action = Literal["applied", "send-again", "abandon"]
 _ACTIONS: Final[Mapping[Action, tuple[str, str]]] = {
     "applied": (
         "Declare {} done",
-        "It will not be sent again, also if its receipt returns. If it did not take effect, the "
-        "player goes without it.",
+        "It will not be sent again, even if its receipt arrives again. If it had no effect, the "
+        "change is never made.",
     ),
     "send-again": (
         "Send {} again",
-        "It may have taken effect already, in an attempt whose answer was lost. If it did, sending "
-        "it again takes effect a second time: the player is paid, or charged, twice. Kraty may "
-        "have forgotten the key, and then does not recognise the repeat. Look at the player first.",
+        "It may already have taken effect, in an attempt whose answer was lost. Kraty may have "
+        "forgotten the key. Then sending the call again takes effect a second time: the player is "
+        "paid, or charged, twice. Look at the player first.",
     ),
     "abandon": (
         "Abandon {}",
-        "It will not be sent again, also if its receipt returns. If it did not take effect, the "
-        "player goes without it. If it did, the player keeps it.",
+        "It will not be sent again, even if its receipt arrives again. If it had no effect, the "
+        "change is never made. If it took effect, the change stays.",
     ),
 }
 
@@ -625,14 +633,14 @@ _ACTIONS: Final[Mapping[Action, tuple[str, str]]] = {
 @outbox_group.command("resolve", examples=['kraty-admin outbox resolve 7 --applied --why "seen"'])
 @yes_option
 @click.argument("intent", type=int)
-@click.option("--applied", "action", flag_value="applied", help="It took effect, so it is done.")
+@click.option("--applied", "action", flag_value="applied", help="It took effect: mark it as done.")
 @click.option(
     "--send-again",
     "action",
     flag_value="send-again",
-    help="It had no effect, so send it. If that is wrong, the player is paid twice.",
+    help="It had no effect: send it. If that is wrong, the player is paid twice.",
 )
-@click.option("--abandon", "action", flag_value="abandon", help="Do not send it.")
+@click.option("--abandon", "action", flag_value="abandon", help="Give up: do not send it.")
 @_why
 @_by
 @_in_database
@@ -640,8 +648,8 @@ _ACTIONS: Final[Mapping[Action, tuple[str, str]]] = {
 def resolve(state: State, intent: int, action: Action | None, why: str, by: str | None) -> None:
     """Decide about a call whose outcome is unknown.
 
-    INTENT is its id. Find out first: look at the player's balance, at the webhooks that you
-    received, and at the player in Kraty's portal.
+    INTENT is its id in `outbox list`. First find out whether it took effect: look at the player's
+    balance, at the webhooks that you received, and at the player in Kraty's portal.
     """
     if action is None:
         raise click.UsageError("pass --applied, --send-again or --abandon")
@@ -662,7 +670,7 @@ def resolve(state: State, intent: int, action: Action | None, why: str, by: str 
 def _in_state(intent: Intent[Any], needed: IntentState) -> Intent[Any]:
     if intent.state != needed:
         raise CommandError(
-            f"intent {intent.id} is {intent.state}, not {needed}; nothing was done",
+            f"intent {intent.id} is {intent.state}, not {needed}; nothing was changed",
             code="conflict",
             exit_status=CONFLICT,
         )
@@ -698,21 +706,21 @@ def _described(database: Database, intent: Intent[Any]) -> str:
     default=400,
     show_default=True,
     metavar="DAYS",
-    help="How long ago they must have ended.",
+    help="Only calls that ended at least this long ago.",
 )
 @click.option(
     "--inbox-days",
     type=click.FloatRange(min=0),
     metavar="DAYS",
-    help="Forget the ids of webhooks, too, that arrived so long ago. Default: keep them.",
+    help="Also forget the ids of webhooks that arrived at least this long ago. Default: keep them.",
 )
 @_in_database
 @click.pass_obj
 def purge(state: State, days: float, inbox_days: float | None) -> None:
     """Remove the content of calls that ended long ago. It cannot be undone.
 
-    Key, hash, operation, state and times stay, so that a receipt that returns is recognised. Calls
-    that are open or unknown stay whole.
+    The key, hash, operation, state and times stay, so that a receipt that arrives again is
+    recognised. Calls that are open or unknown keep their content.
     """
     from kraty_admin import inbox, outbox
 

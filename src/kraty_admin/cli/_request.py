@@ -61,7 +61,7 @@ def _query(
     "--body",
     callback=_body,
     metavar="JSON|@FILE",
-    help="The body: JSON, or the file that holds it; @- for standard input.",
+    help="The body as JSON, or @ and the name of a file that has it. @- is standard input.",
 )
 @click.option(
     "--query",
@@ -73,7 +73,7 @@ def _query(
 @click.option(
     "--idempotency-key",
     metavar="KEY",
-    help="Names this one change. For POST, PUT and PATCH, if the body has none. Default: a new "
+    help="The idempotency key of a POST, PUT or PATCH, unless the body has one. Default: a new "
     "random key.",
 )
 @verbose_option
@@ -90,8 +90,8 @@ def request(
 ) -> None:
     """Call an endpoint that has no command.
 
-    METHOD is GET, POST, PUT, PATCH or DELETE. PATH is the path below /server/v1, with its ids
-    percent-encoded. Everything but GET asks first with a live key.
+    METHOD is GET, POST, PUT, PATCH or DELETE. PATH is the path below /server/v1. Percent-encode
+    the ids in it. With a live key, everything but GET asks for confirmation.
 
     The command does not know how long Kraty keeps the idempotency key of such a call. Do not
     repeat it more than 23 hours after the first try.

@@ -63,11 +63,11 @@ class Exceptions:
     options: Mapping[str, Sequence[click.Parameter]] = attrs.field(
         factory=dict[str, Sequence[click.Parameter]]
     )
-    """What stands for an argument in place of its one option."""
+    """The parameters that replace the usual option of an argument."""
     prepare: Callable[[Values], None] | None = None
-    """Makes the arguments from the values of those options."""
+    """Turns the values of those parameters into arguments."""
     show: Callable[[State, KratyAdmin, Any], None] | None = None
-    """Prints the result of what only reads."""
+    """Prints the result of a read."""
 
 
 _NO_EXCEPTIONS: Final = Exceptions()
@@ -181,7 +181,7 @@ def _parameters(row: ArgumentRow) -> list[click.Parameter]:
     clear = click.Option(
         [f"clear_{row.name}", f"--clear-{row.shown}"],
         is_flag=True,
-        help=f"Send null as the {row.shown.replace('-', ' ')}.",
+        help=f"Send null instead of a value for --{row.shown}.",
     )
     return [option, clear]
 

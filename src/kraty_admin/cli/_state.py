@@ -62,7 +62,7 @@ class State:
     timeout: float | None = None
     deadline: float | None = None
     yes: bool = False
-    """Whether what would be asked is answered with yes."""
+    """Whether every question is answered with yes."""
     verbose: bool = False
     """Whether each attempt is reported."""
     write: Write | None = None
@@ -111,7 +111,7 @@ class State:
                 raise refusal(
                     f"the profile {profile.name!r} names {variable}, which is not set"
                     if profile
-                    else "there is no key: set KRATY_SERVER_KEY, or pass --key-file or --profile"
+                    else "no API key: set KRATY_SERVER_KEY, or pass --key-file or --profile"
                 )
         self.out.hide(key)
         if self.base_url is None and profile is not None:
@@ -162,16 +162,16 @@ class State:
         self.out.result(result)
 
     def confirm(self, kraty: KratyAdmin, what: str, *, always: bool = False) -> None:
-        """Have a person confirm what mints or takes, unless the key is a test key.
+        """Ask for confirmation before a change, unless the key is a test key.
 
         Args:
             kraty: Asked which environment, studio and game the key is for, if that is not known
                 from an earlier run.
             what: What will happen, such as "Credit 500 gold to player 'p'".
-            always: For what erases: ask with a test key too.
+            always: Ask with a test key too, as before something is erased.
 
         Raises:
-            CommandError: There is nobody to ask, or they said no.
+            CommandError: There is no terminal to ask on, or the answer was no.
         """
         if self.yes:
             return
@@ -179,7 +179,7 @@ class State:
         if game.environment == "test" and not always:
             return
         if game.environment is None and game.studio_id is None:
-            where = "Kraty does not say for which game"
+            where = "Kraty did not say which game the key is for"
         else:
             named = "all games" if game.game_id is None else f"game {game.game_id}"
             studio = game.studio_id or "unknown"
@@ -201,7 +201,7 @@ class State:
         except KratyError as error:
             why = failure_of(error, None)
             raise CommandError(
-                f"Kraty was asked which game the key is for, and failed: {error.message}",
+                f"cannot find out which game the key is for: {error.message}",
                 code=why.code,
                 exit_status=why.exit_status,
                 why=why.why,
@@ -210,21 +210,23 @@ class State:
             ) from error
 
     def ask(self, what: str) -> None:
-        """Have a person confirm something, unless `--yes` did.
+        """Ask for confirmation, unless `--yes` gave it.
 
         Args:
             what: What will happen, without a question mark.
 
         Raises:
-            CommandError: There is nobody to ask, or they said no.
+            CommandError: There is no terminal to ask on, or the answer was no.
         """
         if self.yes:
             return
         if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
-            raise refusal(f"{what}: this must be confirmed, and there is no terminal; use --yes")
+            raise refusal(f"there is no terminal to ask on; use --yes to confirm: {what}")
         self.out.ask(f"{what}? [y/N] ")
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-            raise CommandError("nothing was done", code="declined", exit_status=FAILED)
+            raise CommandError(
+                "you answered no; nothing was changed", code="declined", exit_status=FAILED
+            )
 
 
 def _described(attempt: RequestInfo) -> str:
@@ -262,7 +264,7 @@ def _turn_on_verbose(context: click.Context, parameter: click.Parameter, value: 
 json_option = click.option(
     "--json",
     is_flag=True,
-    is_eager=True,  # so that mistakes in other options are told as JSON too
+    is_eager=True,  # so that errors in other options are JSON too
     expose_value=False,
     callback=_turn_on_json,
     help="Print results and errors as JSON.",
@@ -283,7 +285,8 @@ fields_option = click.option(
     metavar="NAME,...",
     expose_value=False,
     callback=_choose_fields,
-    help="Print these parts of the result only, as the JSON names them: player.id,wallet.",
+    help="Print only these parts of the result, by their names in the JSON, such as "
+    "player.id,wallet.",
 )
 yes_option = click.option(
     "--yes",
@@ -341,7 +344,7 @@ def key_options(operation: str) -> Callable[[F], F]:
         metavar="KEY",
         is_eager=True,  # `--first-tried-at` looks at it
         help=f"Names this one change, such as the id of a receipt, refund or ticket. "
-        f"{lifetime.doc} Without it, each run gets a new random key and takes effect.",
+        f"{lifetime.doc} Default: a new random key for each run.",
     )
     if lifetime.repeat_within_hours is None:
         return key
@@ -350,9 +353,9 @@ def key_options(operation: str) -> Callable[[F], F]:
         metavar="TIME",
         expose_value=False,
         callback=_check_age_for(operation),
-        help=f"When you first tried this under the key, such as {_TIME_EXAMPLE}. From "
-        f"{lifetime.repeat_within_hours - 1} hours later on, the command sends nothing and exits "
-        "with 4.",
+        help=f"When you first ran this with the key, such as {_TIME_EXAMPLE}. If that was "
+        f"{lifetime.repeat_within_hours - 1} hours ago or earlier, the command sends nothing and "
+        "exits with 4.",
     )
     return lambda function: key(first_tried_at(function))
 
@@ -363,7 +366,9 @@ def _check_age_for(operation: str) -> Callable[[click.Context, click.Parameter, 
             return
         key = context.params.get("idempotency_key")
         if key is None:
-            raise click.BadParameter("it needs --idempotency-key: a new key was never tried before")
+            raise click.BadParameter(
+                "it needs --idempotency-key: a new random key was never tried before"
+            )
         try:
             moment = isoparse(text)
         except (ValueError, OverflowError):  # the latter for the end of the year 9999

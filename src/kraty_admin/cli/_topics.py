@@ -32,10 +32,11 @@ VARIABLES: Final[Mapping[str, str]] = {
     "KRATY_WEBHOOK_SECRET": "The secret of `webhooks`.",
     "KRATY_OUTBOX_URL": "The database of `outbox`.",
     "KRATY_SQL_URL": "The database of `migrate --sql`.",
-    "NO_COLOR": "If it is set and not empty, nothing is coloured.",
-    "XDG_CONFIG_HOME": "The folder of kraty-admin/config.toml. Default: ~/.config.",
-    "XDG_CACHE_HOME": "The folder of what is known about keys. Default: ~/.cache.",
-    "XDG_DATA_HOME": "The folder of completions for bash and zsh. Default: ~/.local/share.",
+    "NO_COLOR": "If it is not empty, there are no colours.",
+    "TERM": "If it is dumb, there are no colours and no progress bar.",
+    "XDG_CONFIG_HOME": "The folder with kraty-admin/config.toml. Default: ~/.config.",
+    "XDG_CACHE_HOME": "The folder for the games of API keys. Default: ~/.cache.",
+    "XDG_DATA_HOME": "The folder for completions of bash and zsh. Default: ~/.local/share.",
 }
 """What each variable of the environment sets."""
 
@@ -57,28 +58,32 @@ def _lifetimes() -> Iterator[str]:
 
 
 _FORMATTING: Final = """
-Results go to standard output: on a terminal as tables, elsewhere as lines with tabs, and with
+Results go to standard output: as tables on a terminal, as lines with tabs elsewhere, and with
 --json as one JSON document. Prompts, progress and errors go to standard error.
 
-JSON holds the values as the platform sent them. It is UTF-8, whatever the terminal can show.
-In tables and lines, control characters are escaped, since names and metadata come from players.
+JSON has the values as the platform sent them, always in UTF-8. In tables and lines, control
+characters are escaped, because names and metadata come from players.
 
-In lines, a list has a line of names first. An object has a line for each member; a list in it
-has a line for each row, which begins with the list's name. Numbers are exact. --fields selects
-parts of a result: one is printed alone, several by name.
+Lines with tabs: a list begins with a line of column names. An object has one line for each
+member, which begins with the member's name. A list inside an object has one line for each row,
+which begins with the list's name. Numbers are exact.
 
-With --json, the last line of standard error is the error as JSON. Its members `code`,
-`ambiguous`, `retryable` and `idempotency_key` say whether and how to repeat the command.
+--fields selects parts of a result. One part is printed without its name, several with their
+names.
 
-Only a terminal gets colours, and none if NO_COLOR is set.
+With --json, the last line of standard error is the error as JSON. Its members `ambiguous`,
+`retryable`, `idempotency_key` and `command` say whether to repeat the command, and how.
+
+Colours appear only on a terminal, and not if NO_COLOR is set or TERM is dumb.
 """
 
 _API_KEYS: Final = f"""
 The API key comes from --key-file, from a profile, or from KRATY_SERVER_KEY. There is no option
-for the key itself, because everyone on the machine can read a command's options. A file that
-all users of the machine can read, or that others can write, is refused.
+for the key itself, because everyone on the machine can read a command's options. A key file
+that all users of the machine can read, or that others can change, is refused.
 
-A profile is a table in {LOCATION}. It names the key, and never holds it:
+A profile is a table in {LOCATION}. It says where the API key is. It must
+not hold the key itself:
 
 \b
     [profiles.live]
@@ -88,8 +93,8 @@ A profile is a table in {LOCATION}. It names the key, and never holds it:
     base_url = "http://127.0.0.1:4010"
 
 An idempotency key names one change. Pass the id of the receipt, refund or ticket, so that the
-platform recognises a second run. Without --idempotency-key, each run gets a new random key and
-takes effect. How long the platform keeps such a key depends on the command:
+platform recognises a second run. Without --idempotency-key, each run gets a new random key, and a
+second run takes effect again. How long the platform keeps such a key depends on the command:
 """
 
 TOPICS: Final[Mapping[str, Topic]] = {

@@ -41,7 +41,8 @@ def _secret(state: State, variable: str) -> str:
     default=[_VARIABLE],
     show_default=True,
     metavar="NAME",
-    help="The variable that holds the endpoint's secret. Repeat it while one is being rotated.",
+    help="The variable that holds the endpoint's secret. While you rotate it, repeat the option "
+    "for the old and the new one.",
 )
 @click.option(
     "--header", required=True, metavar="TEXT", help="The delivery's X-Signature: t=...,v1=..."
@@ -52,7 +53,7 @@ def _secret(state: State, variable: str) -> str:
     default=300,
     show_default=True,
     metavar="SECONDS",
-    help="How old the delivery may be; inf for any age.",
+    help="How old the delivery may be. inf accepts any age.",
 )
 @click.argument("body", type=INPUT, metavar="FILE|-")
 @json_option
