@@ -21,10 +21,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT / "tools"))
 
-from tools import artefacts, extras  # noqa: E402
-from tools.artefacts import UV  # noqa: E402
+import artefacts  # noqa: E402
+import extras  # noqa: E402
+from artefacts import UV  # noqa: E402
 
 # What an old dependency, or a wheel that lacks a file, breaks: names, imports, and each way
 # of calling over real connections.

@@ -6,8 +6,9 @@ import zlib
 from pathlib import Path
 
 import pytest
-from tools.check_site import problems
-from tools.pictures import PICTURES, ROOT
+
+from check_site import problems
+from pictures import PICTURES, ROOT
 
 SURFACE = """\
 kraty_admin.Thing: class

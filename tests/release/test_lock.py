@@ -53,8 +53,13 @@ def requirements() -> list[Requirement]:
     texts: list[str] = list(project["project"]["dependencies"])
     for extra in project["project"]["optional-dependencies"].values():
         texts += extra
-    for group in project["dependency-groups"].values():
-        texts += [each for each in group if isinstance(each, str)]
+    groups = ["dev"]
+    for group in groups:  # which grows by those that are included
+        for each in project["dependency-groups"][group]:
+            if isinstance(each, str):
+                texts.append(each)
+            else:
+                groups.append(each["include-group"])
     found = [Requirement(text) for text in texts]
     return [each for each in found if each.name != "kraty-admin"]
 

@@ -1,1 +1,0 @@
-"""What maintainers run to build, check and release the package; `make help` lists it."""
