@@ -13,8 +13,8 @@ GLOSSARY: Final[Mapping[str, str]] = {
         "game client has to claim it."
     ),
     "ambiguous": (
-        "A call is ambiguous if it failed but may have taken effect all the same, for example "
-        "because its answer was lost. Every error says so in `ambiguous`."
+        "A call is ambiguous if it failed but may have taken effect, for example because its "
+        "answer was lost. Every error says so in `ambiguous`."
     ),
     "answer": "What the server returns to one request: a result or an error.",
     "API key": (
@@ -87,8 +87,8 @@ GLOSSARY: Final[Mapping[str, str]] = {
         "and import that file."
     ),
     "fault": (
-        "A failure that you order from the emulator, such as a lost answer, to see what your code "
-        "does."
+        "A failure that you make the emulator simulate, such as a lost answer, to see what your "
+        "code does."
     ),
     "fill_bots": "An argument of `lobbies.push`: whether bots take the free places of the lobby.",
     "fulfil": "To give a player what was bought.",
@@ -137,8 +137,8 @@ GLOSSARY: Final[Mapping[str, str]] = {
         "`operation`."
     ),
     "outbox": (
-        "A table in your database for calls to Kraty, and workers that send them. A call is "
-        "recorded in the transaction of the purchase."
+        "A table in your database for calls to Kraty, with workers that send them. You record a "
+        "call in the transaction of the purchase."
     ),
     "partition": "One of several files of an import, each imported by its own worker.",
     "platform": "Kraty itself: the server that the SDK calls. The texts of the API call it so.",
