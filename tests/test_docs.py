@@ -954,14 +954,6 @@ def _(reader: Reader, block: Block) -> None:
     assert 5 == reader.emulator.balance("p_1", "gold")
 
 
-@checks("errors.md", "What to do text 1")
-def _(reader: Reader, block: Block) -> None:
-    story = Story(reader.emulator, names=reader.names)
-    story.run(block_named("errors.md", "What to do 1"))
-    story.run(block)
-    story.close()
-
-
 @checks("emulator.md", "Webhooks 1")
 def _(reader: Reader, block: Block) -> None:
     # A server may or may not listen on the page's port.
