@@ -404,7 +404,7 @@ class TestStatuses:
         nowhere = ("--base-url", "http://127.0.0.1:9", "--deadline", "0.3", "--yes")
         told = command(*nowhere, "wallet", "credit", "p", "gold", "5")
         assert told.status == 5
-        assert "It had no effect. To try again, within 23 hours:\n" in told.err
+        assert "Nothing was changed. To try again, within 23 hours:\n" in told.err
         given = command(*nowhere, "wallet", "credit", "p", "gold", "5", "--idempotency-key", "r")
         assert "It does not tell you whether an earlier call with the same key" in given.err
 

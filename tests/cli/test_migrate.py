@@ -98,7 +98,7 @@ class TestImport:
         path.write_text(path.read_text().replace("p7,gold,7", "p7,gold,seven"))
         assert main(WALLET) == 6
         err = capsys.readouterr().err
-        assert "Not imported: 1 of 12 rows. wallet.csv.wallet.failures.jsonl has them" in err
+        assert "Not imported: 1 of 12 rows. wallet.csv.wallet.failures.jsonl has these rows" in err
         command = err.strip().rpartition("import that file:\n  ")[2]
         assert command == "kraty-admin migrate wallet wallet.csv.wallet.failures.jsonl"
         failures = Path("wallet.csv.wallet.failures.jsonl")
@@ -273,7 +273,10 @@ class TestStopped:
         wallet_rows(25)
         kraty.faults.add(fault, operation="migrate.wallet", skip=1, times=None)
         assert main(["--deadline", "10", *WALLET]) == status
-        again = capsys.readouterr().err.strip().rpartition("To continue, within 23 hours:\n  ")[2]
+        err = capsys.readouterr().err
+        assert "Error: the import stopped after 10 rows: " in err
+        assert "\n  call: migrate.wallet, " in err
+        again = err.strip().rpartition("To continue, within 23 hours:\n  ")[2]
         assert again == shlex.join(["kraty-admin", "--deadline", "10", *WALLET, "--resume"])
         kraty.faults.clear()
         assert main(shlex.split(again)[1:]) == 0
@@ -382,9 +385,9 @@ class TestDryRun:
         path.write_text(path.read_text().replace("p7,gold,7", "p7,gold,seven"))
         assert main(["migrate", "wallet", "wallet.csv", "--dry-run"]) == 6
         out, err = capsys.readouterr()
-        assert "sent\tp11\t" in out
+        assert "valid\tp11\tgold\t11\n" in out
         assert "p12 " not in out
-        assert "problems\t8\tamount is text" in out
+        assert "invalid\t8\tamount is text" in out
         assert "Dry run: 30 rows read. 29 valid (10 shown), 0 left out, 1 invalid (1 shown)." in err
         assert "gold: 458 in the source, 458 would be imported." in err
         assert [each.name for each in Path.cwd().iterdir()] == ["wallet.csv"]

@@ -214,7 +214,7 @@ class TestSent:
         assert "Error: ValueError: a defect" in capsys.readouterr().err
 
     @pytest.mark.parametrize(
-        ("attempts", "advice"), [(0, "Nothing was sent."), (1, "It had no effect.")]
+        ("attempts", "advice"), [(0, "Nothing was sent."), (1, "Nothing was changed.")]
     )
     def test_an_interruption_before_the_first_attempt(
         self,
@@ -336,7 +336,7 @@ class TestAdvice:
         assert 5 == main(["--yes", "--deadline", "0.3", *arguments])
         err = capsys.readouterr().err
         before, _, after = err.partition("\n  kraty-admin ")
-        assert "It may have taken effect. Repeat it until it succeeds" in before
+        assert "It may have taken effect. Repeat the command until it succeeds" in before
         again = shlex.split(after.splitlines()[0])
         (entry,) = kraty.ledger
         known = {"KEY": entry.idempotency_key, "TIME": again[-1]}

@@ -268,7 +268,6 @@ def _of_command(error: CommandError, write: Write | None) -> Failure:
             exit_status=error.exit_status,
             code=error.code,
             message=error.message,
-            facts=(),
             why=error.why,
             advice=error.advice,
         )
@@ -293,7 +292,7 @@ def _of_interruption(error: BaseException, write: Write | None) -> Failure:
     ambiguous = True if call is None else call.ambiguous
     attempts = write.attempts if call is None else call.attempts
     first_sent_at = None if call is None else call.first_sent_at
-    harmless = Advice("It had no effect." if attempts else "Nothing was sent.")
+    harmless = Advice("Nothing was changed." if attempts else "Nothing was sent.")
     return attrs.evolve(
         failure,
         idempotency_key=write.key,
@@ -399,7 +398,7 @@ def _repeat(error: KratyServerError | KratyNetworkError, write: Write | None) ->
         return _repeat_ambiguous(write, error.first_sent_at)
     if isinstance(error, KratyServerError) and error.is_idempotency_conflict:
         return Advice()
-    harmless = _HARMLESS_SO_FAR if write.given else "It had no effect."
+    harmless = _HARMLESS_SO_FAR if write.given else "Nothing was changed."
     if not error.retryable:
         refused = "" if write.given else " The same command would fail again."
         return Advice(f"{harmless}{refused}")
@@ -411,8 +410,8 @@ def _repeat(error: KratyServerError | KratyNetworkError, write: Write | None) ->
 
 
 _HARMLESS_SO_FAR: Final = (
-    "This call had no effect. It does not tell you whether an earlier call with the same key took "
-    "effect."
+    "This call changed nothing. It does not tell you whether an earlier call with the same key "
+    "took effect."
 )
 
 _WITHOUT_KEY: Final = (
@@ -423,7 +422,7 @@ _WITHOUT_KEY: Final = (
 
 def _repeat_ambiguous(write: Write, first_sent_at: datetime | None) -> Advice:
     return Advice(
-        f"It may have taken effect. Repeat it until it succeeds{_in_time(write)}:",
+        f"It may have taken effect. Repeat the command until it succeeds{_in_time(write)}:",
         _repeating(write, first_sent_at),
         write.lifetime.doc,
     )

@@ -419,12 +419,14 @@ def _importer(kraty: KratyAdmin, kind: Kind) -> Importer:
 def _stopped(error: ImportStoppedError, again: Sequence[str]) -> CommandError:
     """Return the error of an import that stopped: the status of its cause, and how to continue."""
     cause = error.__cause__
-    why, status = "", FAILED
+    message, why, status = error.message, "", FAILED
     if cause is not None:
         failure = failure_of(cause, None)
         why, status = failure.why, failure.exit_status
+        if failure.facts:  # which are shown on lines of their own, and not in the message
+            message = f"the import stopped after {error.report.rows:,} rows: {failure.message}"
     return CommandError(
-        error.message,
+        message,
         code="import_stopped",
         exit_status=status,
         why=why,
@@ -447,7 +449,7 @@ def _finish(state: State, kind: Kind, pairs: tuple[str, ...], report: ImportRepo
         again = shell_line(["kraty-admin", "migrate", kind, report.failures, *maps])
         state.out.say(
             f"Not imported: {report.failed + report.duplicates:,} of {report.rows:,} rows. "
-            f"{report.failures} has them, with the reasons. Fix them there, then import that file:"
+            f"{report.failures} has these rows and the reasons. Fix them there, then import that file:"
             f"\n  {again}"
         )
     click.get_current_context().exit(SOME_FAILED)
@@ -581,7 +583,7 @@ def _has_bar() -> bool:
 
 def _line(report: ImportReport) -> str:
     parts = [
-        f"{report.rows:,} rows",
+        f"{report.rows:,} row{'' if report.rows == 1 else 's'}",
         f"{report.rows_per_second:,.0f} rows/s",
         f"{report.failed:,} failed",
     ]
@@ -641,9 +643,13 @@ def _dry_run(
                 state.out.parts(_document(rows, lines, report))
             else:
                 few = [json.loads(line) for line in islice(lines, _SHOWN)]
-                shown = [{"row": each["number"], "problem": each["message"]} for each in few]
-                sent = json.loads(b"[" + rows.read() + b"]")
-                state.out.result({"sent": sent, "problems": shown})
+                invalid = [{"row": each["number"], "problem": each["message"]} for each in few]
+                # The idempotency key would fill most of a line.
+                valid = [
+                    {name: each for name, each in row.items() if name != "idempotencyKey"}
+                    for row in json.loads(b"[" + rows.read() + b"]")
+                ]
+                state.out.result({"valid": valid, "invalid": invalid})
                 _show_rest(state.out, kind, report)
     if not report.complete:
         click.get_current_context().exit(SOME_FAILED)
