@@ -96,11 +96,12 @@ class TestImport:
         """The status is 6, and the printed command imports the corrected rows."""
         path = wallet_rows(12)
         path.write_text(path.read_text().replace("p7,gold,7", "p7,gold,seven"))
-        assert main(WALLET) == 6
+        assert main(["--timeout", "9", *WALLET]) == 6
         err = capsys.readouterr().err
         assert "Not imported: 1 of 12 rows. wallet.csv.wallet.failures.jsonl has these rows" in err
         command = err.strip().rpartition("import that file:\n  ")[2]
-        assert command == "kraty-admin migrate wallet wallet.csv.wallet.failures.jsonl"
+        failed = "wallet.csv.wallet.failures.jsonl"
+        assert command == f"kraty-admin --timeout 9 migrate wallet {failed}"
         failures = Path("wallet.csv.wallet.failures.jsonl")
         assert oct(failures.stat().st_mode & 0o777) == "0o600"
         failures.write_text(failures.read_text().replace('"seven"', "7"))

@@ -446,11 +446,13 @@ def _finish(state: State, kind: Kind, pairs: tuple[str, ...], report: ImportRepo
         # Rows in it have the API's fields; a line of text that was fixed has the columns of the
         # source, which need the mapping.
         maps = [word for pair in pairs for word in ("--map", pair)]
-        again = shell_line(["kraty-admin", "migrate", kind, report.failures, *maps])
+        # With the same profile, key file and server.
+        before = state.arguments[: list(state.arguments).index("migrate")]
+        again = shell_line(["kraty-admin", *before, "migrate", kind, report.failures, *maps])
         state.out.say(
             f"Not imported: {report.failed + report.duplicates:,} of {report.rows:,} rows. "
-            f"{report.failures} has these rows and the reasons. Fix them there, then import that file:"
-            f"\n  {again}"
+            f"{report.failures} has these rows and the reasons. Fix them there, then import that "
+            f"file:\n  {again}"
         )
     click.get_current_context().exit(SOME_FAILED)
 
