@@ -39,7 +39,7 @@ class Done(NamedTuple):
 
     @property
     def error(self) -> Any:
-        """The error that it told as JSON."""
+        """The error that it printed as JSON."""
         return json.loads(self.err)["error"]
 
 
@@ -67,7 +67,7 @@ def command(capsys: pytest.CaptureFixture[str], kraty: Emulator) -> Command:
 
 
 class Person(io.StringIO):
-    """Sits at a terminal and types this."""
+    """Standard input at which a person types this."""
 
     def isatty(self) -> bool:
         return True
@@ -270,10 +270,10 @@ class TestStatuses:
         ],
     )
     def test_errors(self, command: Command, status: int, code: str, arguments: list[str]) -> None:
-        """Told to people, and to programs in the same shape each time."""
-        told = command(*arguments)
-        assert (told.status, told.out) == (status, "")
-        assert "Error: " in told.err
+        """People get a message, and programs the same members each time."""
+        failed = command(*arguments)
+        assert (failed.status, failed.out) == (status, "")
+        assert "Error: " in failed.err
         done = command(*arguments, "--json")
         assert (done.status, done.out) == (status, "")
         assert done.error["code"] == code
@@ -296,7 +296,7 @@ class TestStatuses:
         ],
     )
     def test_keys_that_are_refused(self, command: Command, key: str, status: int, why: str) -> None:
-        """Told what to look at; the key itself is not shown."""
+        """The message says what to check, and does not show the key."""
         write_key(key)
         refused = command("--key-file", "key", "ping")
         assert refused.status == 1
@@ -373,7 +373,7 @@ class TestStatuses:
 
     @pytest.mark.parametrize("key_first", [True, False], ids=["key first", "time first"])
     def test_a_first_try_long_ago(self, command: Command, kraty: Emulator, key_first: bool) -> None:
-        """The order of the options makes no difference, and nobody is asked or called."""
+        """The order of the options makes no difference, and nothing is asked or sent."""
         options = [("--idempotency-key", "r"), ("--first-tried-at", "2026-01-01T00:00:00Z")]
         if not key_first:
             options.reverse()
@@ -400,11 +400,11 @@ class TestStatuses:
         assert kraty.balance("p", "gold") == 5
 
     def test_connection_refused(self, command: Command) -> None:
-        """A refused connection is reported as having had no effect."""
+        """After a refused connection, the message says that nothing was changed."""
         nowhere = ("--base-url", "http://127.0.0.1:9", "--deadline", "0.3", "--yes")
-        told = command(*nowhere, "wallet", "credit", "p", "gold", "5")
-        assert told.status == 5
-        assert "Nothing was changed. To try again, within 23 hours:\n" in told.err
+        failed = command(*nowhere, "wallet", "credit", "p", "gold", "5")
+        assert failed.status == 5
+        assert "Nothing was changed. To try again, within 23 hours:\n" in failed.err
         given = command(*nowhere, "wallet", "credit", "p", "gold", "5", "--idempotency-key", "r")
         assert "It does not tell you whether an earlier call with the same key" in given.err
 
@@ -469,7 +469,7 @@ def writes(kraty: Emulator) -> int:
 
 
 class TestConfirmation:
-    """What is asked before something is erased, minted or taken."""
+    """Which commands ask for confirmation, and what they ask."""
 
     @pytest.fixture
     def live(self, monkeypatch: pytest.MonkeyPatch, kraty: Emulator) -> None:

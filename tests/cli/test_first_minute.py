@@ -19,6 +19,7 @@ import pytest
 from kraty_admin import KratyAdmin
 from kraty_admin.cli import main
 from kraty_admin.cli._app import app
+from kraty_admin.cli._commands import _BY_HAND
 from kraty_admin.cli._help import SECTIONS, Command, Documented
 from kraty_admin.cli._state import State
 from kraty_admin.emulator import Emulator, Fault
@@ -97,6 +98,24 @@ def test_what_asks_is_known() -> None:
         and re.search(r"\bstate\.(ask|confirm)\(", inspect.getsource(unwrapped(command)))
     }
     assert asking == ASK
+
+
+def test_the_page_says_what_asks() -> None:
+    """docs/cli.md lists under `always` and `with a live key` what the table says."""
+    page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
+    listed = {
+        when: re.findall("`(.+?)`", line)
+        for when in ("always", "with a live key")
+        for line in page.splitlines()
+        if line.startswith(f"| {when} |")
+    }
+    expected = {"always": ASK - {"migrate", "request"}, "with a live key": {"migrate", "request"}}
+    for row in COMMANDS:
+        if row.confirm != "never" and row.operation not in _BY_HAND:
+            when = "always" if row.confirm == "always" else "with a live key"
+            path = " ".join(row.path)
+            expected[when].add(path if path in listed[when] else row.path[0])
+    assert expected == {when: set(commands) for when, commands in listed.items()}
 
 
 def unwrapped(command: click.Command) -> Callable[..., object]:

@@ -441,7 +441,7 @@ class TestDatabase:
             pytest.param(
                 "postgresql+psycopg://u:canary%2Fa@127.0.0.1:9/d",
                 *(1, "the database failed: "),
-                id="nobody there",
+                id="no terminal",
             ),
         ],
     )

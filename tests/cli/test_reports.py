@@ -77,7 +77,7 @@ def break_output(patch: pytest.MonkeyPatch, number: int) -> None:
     patch.setattr(sys, "stdout", io.TextIOWrapper(io.BufferedWriter(Broken(number), 1)))
 
 
-def told(capsys: pytest.CaptureFixture[str]) -> Any:
+def error_in(capsys: pytest.CaptureFixture[str]) -> Any:
     """The error on standard error, which is JSON."""
     return json.loads(capsys.readouterr().err.splitlines()[-1])["error"]
 
@@ -97,7 +97,7 @@ class TestUnwritten:
         break_output(broken, errno.ENOSPC)
 
         assert 7 == main([*arguments, "--json"])
-        error = told(capsys)
+        error = error_in(capsys)
         keys = [seen.idempotency_key for seen in player.requests if seen.idempotency_key]
         assert (True, True) == (error["took_effect"], error["ambiguous"])
         assert (keys[-1], 1) == (error["idempotency_key"], error["attempts"])
@@ -107,7 +107,7 @@ class TestUnwritten:
     def test_people_read_the_result_on_standard_error(
         self, kraty: Emulator, capsys: pytest.CaptureFixture[str], broken: pytest.MonkeyPatch
     ) -> None:
-        """They see the key and the table, and are told not to run the command again."""
+        """They see the key and the table, and the advice not to run the command again."""
         break_output(broken, errno.ENOSPC)
 
         assert 7 == main(CREDIT)
@@ -124,7 +124,7 @@ class TestUnwritten:
         broken: pytest.MonkeyPatch,
         arguments: list[str],
     ) -> None:
-        """A write succeeded although nobody reads its result; standard error has the key."""
+        """A write whose result has no reader succeeds, and standard error has the key."""
         break_output(broken, errno.EPIPE)
 
         assert 0 == main(arguments)
@@ -164,11 +164,11 @@ class TestUnwritten:
         assert status == main(["--json", "migrate", "wallet", "w.csv"])
         assert 5 == kraty.balance("p", "gold")
         if status == 7:
-            result = told(capsys)["result"]
+            result = error_in(capsys)["result"]
             assert (1, 1) == (result["applied"], result["failed"])
 
     def test_a_closed_standard_error(self, kraty: Emulator, forks: Forks) -> None:
-        """A command whose messages nobody can read does what it was asked."""
+        """A command whose messages have no reader does what it was asked."""
         for _ in range(2):  # the second is said to be a repeat
             reader, writer = os.pipe()
             command = [*CREDIT, "--idempotency-key", "r"]
@@ -195,7 +195,7 @@ class TestSent:
         monkeypatch.setattr("kraty_admin.cli._state.State.done", fail)
 
         assert 1 == main([*CREDIT, "--json"])
-        error = told(capsys)
+        error = error_in(capsys)
         assert ("failed", True, 1) == (error["code"], error["ambiguous"], error["attempts"])
         assert kraty.ledger[0].idempotency_key == error["idempotency_key"]
         assert {"code": "TypeError", "message": "a defect"} == error["cause"]
@@ -235,7 +235,7 @@ class TestSent:
         monkeypatch.setattr("kraty_server_api.resources.wallet.Wallet.credit", interrupted)
 
         assert 130 == main([*CREDIT, "--json"])
-        error = told(capsys)
+        error = error_in(capsys)
         assert (False, attempts) == (error["ambiguous"], error["attempts"])
         assert 130 == main(CREDIT)
         assert advice in capsys.readouterr().err
@@ -254,7 +254,7 @@ def test_closed_descriptors_are_no_files_of_the_user(kraty: Emulator) -> None:
 
 
 class TestAdvice:
-    """What people are told to do."""
+    """The advice after a failure."""
 
     @pytest.mark.parametrize(
         ("arguments", "said"),
@@ -447,7 +447,7 @@ class TestAdvice:
 
         deadline = ("--deadline", "0.5", "--json")
         assert 5 == main([*deadline, "migrate", "wallet", "w.csv", "--patience", "0"])
-        error = told(capsys)
+        error = error_in(capsys)
         assert ("import_stopped", True) == (error["code"], error["ambiguous"])
         assert error["attempts"] >= 1
         assert error["idempotency_key"]
@@ -537,7 +537,7 @@ class TestKnownKeys:
         live.faults.add(fault, operation="health.ping", times=None)
 
         assert 1 == main([*CREDIT, "--json"])
-        error = told(capsys)
+        error = error_in(capsys)
         assert "cannot find out which game the key is for: " in error["message"]
         assert (None, False) == (error["idempotency_key"], error["ambiguous"])
         assert "forbidden" == error["cause"]["code"]

@@ -16,7 +16,7 @@ def write_privately(path: Path, data: bytes) -> None:
     Raises:
         OSError: It cannot be written.
     """
-    # Made beside it with that mode, so that nobody else can read it at any moment.
+    # Created next to it with that mode, so that no one else can read it at any moment.
     handle, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:

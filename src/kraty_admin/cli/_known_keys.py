@@ -50,8 +50,8 @@ def _lasts(base_url: str) -> bool:
 
 
 def _file(key: str, base_url: str) -> Path:
-    # A hash, since the key itself must not lie on disk. Keys are random, so nobody can guess
-    # one and compare.
+    # A hash, because the key itself must not be on disk. Keys are random, so no one can guess one
+    # and compare.
     name = hashlib.sha256(f"{key}\n{base_url}".encode()).hexdigest()
     folder = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(folder, "kraty-admin", "keys", f"{name}.json")

@@ -1,4 +1,4 @@
-"""The one place that prints: results to standard output, all else to standard error."""
+"""The one place that prints: results to standard output, everything else to standard error."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ __all__ = [
 _UNSAFE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 _UNFOLDED: Final = frozenset({"created", "started", "status"})
-"""Columns that are read at a glance."""
+"""Columns that stay on one line, because people read them at a glance."""
 
 _SHORTEST_SECRET: Final = 8
-"""Anything shorter is no key, and would be found in many words."""
+"""Anything shorter is not a key, and could be part of many words."""
 
 
 View: TypeAlias = Callable[[Any, "int | None"], object]
-"""Makes of a result what people look at, for a terminal of so many columns or for a pipe."""
+"""Turns a result into what people see, for a terminal of so many columns, or `None` for a pipe."""
 
 
 class Output:
-    """Prints results, and says what happens meanwhile."""
+    """Prints results, messages and errors."""
 
     def __init__(self) -> None:
         self.as_json = False
@@ -57,7 +57,7 @@ class Output:
         self._secrets: list[str] = []
 
     def hide(self, secret: str) -> None:
-        """Never show this on standard error, whoever puts it into a message."""
+        """Mask this text in everything that goes to standard error."""
         if len(secret) >= _SHORTEST_SECRET:
             self._secrets.append(secret)
 
@@ -66,7 +66,7 @@ class Output:
 
         Args:
             value: The result as it came.
-            view: Makes of it what people look at.
+            view: Turns it into what people see.
         """
         if self.fields:
             value, view = pick(value, self.fields), None
@@ -128,11 +128,11 @@ class Output:
         return text
 
     def ask(self, question: str) -> None:
-        """Ask people something on standard error; the answer is typed behind it."""
+        """Print a question to standard error; the answer is typed after it."""
         _write_error(clean(question))
 
     def fail(self, failure: Failure) -> None:
-        """Say why the command failed."""
+        """Print the error of a command."""
         if self.as_json:
             error: dict[str, object] = {
                 "code": failure.code,
@@ -230,7 +230,7 @@ def _plain(value: object) -> str:
 
 
 def to_json(value: object, *, indent: int | None = None, ascii_only: bool = False) -> bytes:
-    """A value as JSON in UTF-8, its members in the order that they have."""
+    """Return a value as JSON in UTF-8, with its members in their order."""
     try:
         return json.dumps(value, ensure_ascii=ascii_only, indent=indent).encode()
     except UnicodeEncodeError:  # a lone surrogate, as of an emoji cut in half
@@ -279,7 +279,7 @@ def write_in_handler(text: str) -> None:
 
 
 def clean(text: str) -> str:
-    """Text that can be shown on a terminal without acting on it."""
+    """Return text whose control characters are escaped, so that a terminal only shows it."""
     return _UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
@@ -302,16 +302,16 @@ def _escaped(byte: int) -> str:
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Whether a person sits at the other end."""
+    """Return whether a stream is an open terminal."""
     return stream is not None and not stream.closed and stream.isatty()
 
 
 def console_on(stream: TextIO | None, *, file: TextIO | None = None) -> Console:
-    """A console that colours on terminals only, and folds lines to fit terminals only.
+    """Return a console that colours and folds lines on terminals only.
 
     Args:
         stream: Where the text goes in the end.
-        file: Where it is written first; by default to `stream`.
+        file: Where it is written first. Default: `stream`.
     """
     terminal = is_terminal(stream)
     return Console(
@@ -326,7 +326,7 @@ def console_on(stream: TextIO | None, *, file: TextIO | None = None) -> Console:
 
 
 def _table(value: object, stream: TextIO | None) -> str:
-    """Return a result as tables for people, as they fit what it is shown on."""
+    """Return a result as tables for people, which fit the stream that they go to."""
     text = io.StringIO()
     console = console_on(stream, file=text)
     if is_array(value) and _is_nested(value):

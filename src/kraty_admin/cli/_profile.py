@@ -1,4 +1,4 @@
-"""What a support engineer wants to see of a player: a profile in few lines."""
+"""A player's profile in few lines, for support engineers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kraty_server_api.decoding import is_array, is_object
 __all__ = ["contents_of", "profile_view"]
 
 _WIDE: Final = 120
-"""From how many columns on a grant's id fits on the line of the grant."""
+"""The columns of a terminal on which the id of a grant fits on its line."""
 
 
 def profile_view(profile: Mapping[str, Any], width: int | None) -> dict[str, Any]:

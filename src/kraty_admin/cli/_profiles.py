@@ -26,7 +26,7 @@ LOCATION: Final = "~/.config/kraty-admin/config.toml"
 """What the help calls the configuration file."""
 
 _TOO_OPEN: Final = stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP
-"""A group may read a key file, since services share one so. All others may not."""
+"""Modes of a key file that are refused. A group may read it: services share a key so."""
 
 _SETTINGS: Final = ("key_file", "key_env", "base_url")
 
@@ -101,7 +101,7 @@ def _profile(name: str, settings: object, where: str, folder: Path) -> Profile:
 
 
 def _keys(value: object, place: str = "") -> Iterator[str]:
-    """Yield the places of values that look like keys."""
+    """Yield where the values are that look like keys."""
     if is_object(value):
         for name, each in value.items():
             yield from _keys(each, f"{place}.{name}".lstrip("."))

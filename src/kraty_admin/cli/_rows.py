@@ -47,7 +47,7 @@ _METAVARS: Final[Mapping[str, str]] = {
 
 N = TypeVar("N", int, float)
 Values = dict[str, Any]
-"""The values of arguments, by the names that the SDK's method has for them."""
+"""The values of arguments, by their names in the SDK's method."""
 
 
 def _plain_question(row: CommandRow, arguments: Values) -> str:
@@ -56,7 +56,7 @@ def _plain_question(row: CommandRow, arguments: Values) -> str:
 
 @attrs.frozen
 class Exceptions:
-    """What one command has that its row does not say."""
+    """What is written by hand for one command, because its row does not say it."""
 
     question: Callable[[CommandRow, Values], str] = _plain_question
     """Returns what will happen, for the confirmation."""
@@ -108,7 +108,7 @@ def command_of(row: CommandRow, exceptions: Exceptions = _NO_EXCEPTIONS) -> clic
 
 
 def _perform(state: State, row: CommandRow, exceptions: Exceptions, values: Values) -> None:
-    """Ask if need be, make the call, and print its result."""
+    """Ask for confirmation if needed, make the call, and print its result."""
     if exceptions.prepare is not None:
         exceptions.prepare(values)
     arguments = _arguments(row, values)
@@ -135,7 +135,7 @@ def _perform(state: State, row: CommandRow, exceptions: Exceptions, values: Valu
 
 
 def _arguments(row: CommandRow, values: Values) -> Values:
-    """Return what the SDK's method is called with, without what was left out."""
+    """Return the arguments of the SDK's method, without those that were left out."""
     found: Values = {}
     for each in row.arguments:
         value = values[each.name]
@@ -149,7 +149,7 @@ def _arguments(row: CommandRow, values: Values) -> Values:
 
 
 def _parameters(row: ArgumentRow) -> list[click.Parameter]:
-    """Return what the command line takes for an argument."""
+    """Return the parameters of the command line for an argument."""
     reads = {
         "integer": _integer,
         "number": _number,

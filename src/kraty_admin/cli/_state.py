@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 INPUT: Final = click.Path(exists=True, dir_okay=False, allow_dash=True)
-"""A file to be read, or - for standard input."""
+"""A file to read, or - for standard input."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -50,15 +50,15 @@ class State:
     """One run of the command."""
 
     arguments: Sequence[str]
-    """What it was called with."""
+    """The arguments of the command line."""
     out: Output = attrs.field(factory=Output)
     base_url: str | None = None
     """The server; `None` if `--base-url` was not passed."""
     key_file: Path | None = None
     profile: str | None = None
-    """The name of the profile that was asked for."""
+    """The name of the profile; `None` for none."""
     profile_is_variable: bool = False
-    """Whether KRATY_PROFILE asked for it, rather than `--profile`."""
+    """Whether it comes from KRATY_PROFILE, rather than from `--profile`."""
     timeout: float | None = None
     deadline: float | None = None
     yes: bool = False
@@ -68,16 +68,16 @@ class State:
     write: Write | None = None
     """The write of this run, from just before it is sent."""
     effect: object = None
-    """The result of what this run has changed, once it has."""
+    """The result of the change that this run made; `None` before."""
     has_sent: bool = False
     """Whether anything was sent, besides the question which game the key is for."""
     exit_status: int = 0
-    """What the run ends with when the result is written, or has no reader any more."""
+    """The exit status if the result is written, or if its reader has gone."""
     _key: str = attrs.field(default="", init=False)
     """The API key of the client."""
 
     def client(self) -> KratyAdmin:
-        """A client with the global options; close it.
+        """Return a client with the global options; close it.
 
         Raises:
             TypeError, ValueError: The key is missing, or an option does not fit.
@@ -135,9 +135,9 @@ class State:
         return profile
 
     def key(self, given: str | None, lifetime: KeyLifetime, *, has_age_option: bool = False) -> str:
-        """The idempotency key of the write that is about to be sent.
+        """Return the idempotency key of the write that is about to be sent.
 
-        It is made here if none was given, and so is known whatever becomes of the call.
+        It is created here if the user passed none, so it is known even if the call fails.
 
         Args:
             given: The key that the user passed, if any.
@@ -156,7 +156,7 @@ class State:
     def done(self, result: object) -> None:
         """Print the result of a command that has changed something.
 
-        From here on the command has taken effect, whatever becomes of its output.
+        From here on the command has taken effect, even if its output cannot be written.
         """
         self.effect = result
         self.out.result(result)
@@ -320,7 +320,7 @@ def standard_input() -> IO[bytes]:
 
 
 def read_bytes(name: str) -> bytes:
-    """All of an `INPUT`.
+    """Return all of an `INPUT`.
 
     Raises:
         CommandError: It is standard input, which is closed.
