@@ -39,6 +39,14 @@ def read_all(reader: int) -> bytes:
     return said
 
 
+def read_until(reader: int, awaited: bytes) -> bytes:
+    """Return what comes out of a pipe or a terminal, up to something in it or a little later."""
+    said = b""
+    while awaited not in said:
+        said += os.read(reader, 1000)
+    return said
+
+
 class Forks:
     """Starts commands; one at a time."""
 

@@ -23,7 +23,7 @@ from kraty_admin._bulk._validate import fields
 from kraty_admin.cli import main
 from kraty_admin.emulator import Emulator, Fault
 
-from .forks import Forks, read_all
+from .forks import Forks, read_all, read_until
 from .testkit import LIVE_KEY, PATIENCE, visible
 
 
@@ -362,14 +362,6 @@ class TestStopped:
         kraty.faults.clear()
         assert main(shlex.split(again)[1:]) == 0
         assert sorted(entry.delta for entry in kraty.ledger) == list(range(1, 31))
-
-
-def read_until(reader: int, awaited: bytes) -> bytes:
-    """Return what comes out of a pipe or a terminal, up to something in it or a little later."""
-    said = b""
-    while awaited not in said:
-        said += os.read(reader, 1000)
-    return said
 
 
 class TestDryRun:

@@ -54,4 +54,4 @@ def visible(written: str) -> list[str]:
             kept = lines[row].ljust(column)
             lines[row] = kept[:column] + part + kept[column + len(part) :]
             column += len(part)
-    return [line for line in lines if line]
+    return "\n".join(line.rstrip() for line in lines).rstrip().splitlines()
