@@ -28,7 +28,7 @@ from .test_screens import GOLDEN
 from .testkit import LIVE_KEY, TEST_KEY, WORLD, visible, write_key
 
 MAPS: Final = "--map externalPlayerId=PlayFabId --map amount=Gold --map economyKey==gold"
-SLOW: Final = "--deadline 0.3"
+SLOW: Final = "--deadline 0.5"
 
 
 class Desk:
@@ -113,6 +113,8 @@ STORIES: Final = (credit, lost_answer, failed_import, support, live_debit)
 
 CHANGING: Final = {
     r"127\.0\.0\.1:\d+": "127.0.0.1:4010",
+    # A slow machine may reach the deadline in the second attempt.
+    r"no answer from (\S+): .+": r"no answer from \1: RemoteProtocolError: Server disconnected",
     r"\d+ attempts?": "2 attempts",
     r"req_[0-9a-f]{32}": "req_1",
     r"[0-9a-f]{64}": "0f1e2d",
