@@ -6,6 +6,7 @@ import inspect
 import json
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -15,8 +16,9 @@ from typing import Final
 
 import click
 import pytest
+from click.shell_completion import ShellComplete
 
-from kraty_admin import KratyAdmin
+from kraty_admin import KratyAdmin, __version__
 from kraty_admin.cli import main
 from kraty_admin.cli._app import app
 from kraty_admin.cli._help import SECTIONS, Command, Documented
@@ -240,6 +242,48 @@ def test_completion_of_an_unknown_shell(
     monkeypatch.setenv("SHELL", "/bin/tcsh")
     assert 2 == main(["completion"])
     assert "pass the shell: bash, zsh or fish" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "incomplete", "expected"),
+    [
+        pytest.param(["--profile"], "l", ["live", "local"], id="profiles"),
+        pytest.param(["help"], "k", ["keys"], id="topics"),
+        pytest.param(["help"], "wa", ["wallet"], id="commands"),
+        pytest.param(["help", "wallet"], "", ["credit", "debit"], id="commands of a group"),
+        pytest.param(["help", "keys"], "", [], id="nothing"),
+    ],
+)
+def test_values_are_completed(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    incomplete: str,
+    expected: list[str],
+) -> None:
+    """The shell gets the names of profiles and topics, which need no request."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "kraty-admin").mkdir()
+    profiles = "[profiles.live]\n[profiles.local]\n[profiles.ci]\n"
+    (tmp_path / "kraty-admin" / "config.toml").write_text(profiles)
+    completion = ShellComplete(app, {}, "kraty-admin", "_KRATY_ADMIN_COMPLETE")
+    found = completion.get_completions(words, incomplete)
+    assert expected == sorted(each.value for each in found)
+    (tmp_path / "kraty-admin" / "config.toml").write_text("[")
+    assert [] == completion.get_completions(["--profile"], "")
+
+
+def test_the_module_is_the_command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`python -m kraty_admin` does what `kraty-admin` does."""
+    monkeypatch.setattr(sys, "argv", ["kraty-admin", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("kraty_admin", run_name="__main__")
+    assert (0, f"kraty-admin, version {__version__}\n") == (
+        ended.value.code,
+        capsys.readouterr().out,
+    )
 
 
 def test_completion_completes() -> None:

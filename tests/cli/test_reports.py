@@ -39,6 +39,7 @@ WRITES: Final = (
     ["players", "merge", "guest", "p", "--yes"],
     ["players", "delete", "p", "--yes"],
     ["lobbies", "push", "game_1", "quick_brawl", "--key", "m1", "--player", "p"],
+    ["request", "POST", "/players/p/unban"],
 )
 
 

@@ -23,7 +23,7 @@ from ._help import Group
 from ._help_command import help_command
 from ._migrate import migrate
 from ._outbox import outbox_group
-from ._profiles import LOCATION
+from ._profiles import LOCATION, profile_names
 from ._request import request
 from ._state import State, json_option, verbose_option, yes_option
 from ._topics import TOPICS
@@ -86,6 +86,12 @@ def _failed(state: State, error: BaseException) -> int:
     return failure.exit_status
 
 
+def _complete_profile(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[str]:
+    return [name for name in profile_names() if name.startswith(incomplete)]
+
+
 @click.group(
     cls=Group,
     epilog=f"{EXIT_STATUSES}\n\nHelp topics: {', '.join(TOPICS)}. Show one with `kraty-admin help "
@@ -111,6 +117,7 @@ def _failed(state: State, error: BaseException) -> int:
     metavar="NAME",
     envvar="KRATY_PROFILE",
     show_envvar=True,
+    shell_complete=_complete_profile,
     help=f"Take the API key and the server from this profile in {LOCATION}.",
 )
 @click.option(

@@ -19,6 +19,17 @@ __all__ = ["help_command"]
 _TOPICS = "\n".join(f"  {name.ljust(11)}  {topic.summary}" for name, topic in TOPICS.items())
 
 
+def _complete_word(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[str]:
+    command: click.Command | None = context.find_root().command
+    words: tuple[str, ...] = context.params.get("words") or ()
+    for word in words:
+        command = command.commands.get(word) if isinstance(command, click.Group) else None
+    found = [*command.commands] if isinstance(command, click.Group) else []
+    return [each for each in (*found, *(() if words else TOPICS)) if each.startswith(incomplete)]
+
+
 @click.command(
     "help",
     cls=Command,
@@ -35,7 +46,7 @@ Topics:
 {_TOPICS}
 """,
 )
-@click.argument("words", nargs=-1, metavar="[TOPIC|COMMAND...]")
+@click.argument("words", nargs=-1, metavar="[TOPIC|COMMAND...]", shell_complete=_complete_word)
 @click.option(
     "--man-pages",
     "folder",

@@ -20,7 +20,14 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["LOCATION", "Profile", "load_profile", "profiles_file", "read_key_file"]
+__all__ = [
+    "LOCATION",
+    "Profile",
+    "load_profile",
+    "profile_names",
+    "profiles_file",
+    "read_key_file",
+]
 
 LOCATION: Final = "~/.config/kraty-admin/config.toml"
 """What the help calls the configuration file."""
@@ -50,6 +57,16 @@ def profiles_file() -> Path:
     """Return the path of the configuration file, which need not exist."""
     folder = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
     return Path(folder, "kraty-admin", "config.toml")
+
+
+def profile_names() -> list[str]:
+    """Return the names of all profiles; none if the configuration file cannot be read."""
+    try:
+        document: object = tomllib.loads(profiles_file().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    profiles = document.get("profiles") if is_object(document) else None
+    return list(profiles) if is_object(profiles) else []
 
 
 def load_profile(name: str) -> Profile:
