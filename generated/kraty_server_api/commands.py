@@ -105,7 +105,10 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
         confirm="never",
         help=(
             ("Mark a grant as claimed, for a player who already has its contents."),
-            ("GRANT is the grant's id, as `players get` shows it."),
+            (
+                "GRANT is the grant's id: see `kraty-admin players get PLAYER --fields "
+                "recentGrants.id`."
+            ),
         ),
         examples=(("kraty-admin grants ack player_42 GRANT"),),
         arguments=(

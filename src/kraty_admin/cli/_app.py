@@ -150,8 +150,8 @@ def app(
     Results go to standard output: as tables on a terminal, as lines with tabs elsewhere, and with
     --json as one JSON document. Prompts, progress and errors go to standard error.
 
-    Deleting and merging players always ask for confirmation. With a live key, so do commands that
-    change balances, items, scores or progress, and `players ban`, `migrate` and `request`.
+    `players delete` and `players merge` always ask for confirmation. With a live key, so do
+    `players ban`, `migrate`, `request`, and what changes balances, items, scores or progress.
     """
     state = context.ensure_object(State)
     if context.get_parameter_source("base_url") is ParameterSource.COMMANDLINE:

@@ -200,7 +200,7 @@ def ledger(state: State, player: str | None, limit: int, url: str | None) -> Non
     help="Whether it strikes before the call takes effect, or after.",
 )
 @click.option(
-    "--status", type=int, metavar="NUMBER", help="HTTP status of the kind status: 400 to 599."
+    "--status", type=int, metavar="NUMBER", help="HTTP status, for the kind status: 400 to 599."
 )
 @click.option(
     "--seconds", type=float, metavar="SECONDS", help="For stall, drip and delay: how long."

@@ -305,8 +305,8 @@ def migrate(
     documented. Do not rely on them more than 24 hours after the first run: later, a second
     import of the same rows may apply them again.
 
-    --resume does not send rows again whose outcome is known. The few rows in doubt are sent again
-    within 23 hours of their first try. Later, they are reported as failed.
+    --resume does not repeat rows whose outcome is known. It sends the few rows in doubt again, if
+    their first try was less than 23 hours ago. Otherwise it reports them as failed.
 
     \b
     Fields for --map:
