@@ -88,6 +88,9 @@ lock: $(BIN)/uv ## record the versions and hashes of all that `make setup` insta
 changelog: $(VENV)/.dev ## move the fragments of changes/ into CHANGELOG.md, under VERSION=...
 	@$(BIN)/towncrier build --yes --version '$(or $(VERSION),$(error VERSION=... is missing))'
 
+release: $(VENV)/.dev ## check, build and hash a release into dist/; it stops before publishing
+	@$(BIN)/python tools/release.py
+
 regen: $(VENV)/.dev ## regenerate; SPEC=<path or URL> adopts another contract first
 	@$(BIN)/python codegen/generate.py $(if $(SPEC),--spec '$(SPEC)')
 

@@ -10,13 +10,14 @@ import os
 import subprocess
 import sys
 import tarfile
+from collections.abc import Iterable
 from email.message import Message
 from email.parser import HeaderParser
 from pathlib import Path
 from typing import Final, NamedTuple
 from zipfile import ZipFile
 
-__all__ = ["UV", "Artefacts", "ArtefactsError", "build", "check", "metadata", "unpack"]
+__all__ = ["UV", "Artefacts", "ArtefactsError", "build", "check", "digests", "metadata", "unpack"]
 
 UV: Final = str(Path(sys.executable).parent / "uv")
 MADE: Final = frozenset({"PKG-INFO"})
@@ -34,8 +35,13 @@ class Artefacts(NamedTuple):
     wheel: Path
 
     def digests(self) -> dict[str, str]:
-        """The SHA-256 of each file, by its name."""
-        return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in self}
+        """The SHA-256 of each, by the name of the file."""
+        return digests(self)
+
+
+def digests(files: Iterable[Path]) -> dict[str, str]:
+    """The SHA-256 of each file, by its name."""
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
 def build(source: Path, folder: Path) -> Artefacts:
