@@ -48,6 +48,12 @@ test: $(VENV)/.dev ## the tests, on one Python, without those that take long
 test-long: $(VENV)/.dev ## the tests that take long: small proofs, type checkers, browsers, pytest in pytest
 	@$(BIN)/python -m pytest --numprocesses 2 -m long
 
+coverage: $(VENV)/.dev ## which lines and branches the tests reach; takes about three times as long as they do
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest --numprocesses 2
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
+
 check: lint types check-drift lint-contract ## all that CI checks besides the tests
 
 lint: $(VENV)/.dev ## ruff, the layers of imports, and the changelog's fragments

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -24,6 +25,19 @@ def plain_environment() -> Iterator[None]:
         for name in VARIABLES:
             patch.delenv(name, raising=False)
         yield
+
+
+@pytest.fixture
+def untraced() -> Iterator[None]:
+    """Let coverage pause, for a test whose signal handler raises.
+
+    Raised within coverage's own steps, the exception would leave its lock held, which stops
+    the process at its next step, or would end the tracing of all tests that follow.
+    """
+    tracer = sys.gettrace()
+    sys.settrace(None)
+    yield
+    sys.settrace(tracer)
 
 
 @pytest.fixture

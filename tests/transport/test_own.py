@@ -581,6 +581,7 @@ def values_in(error: BaseException | None) -> Iterable[str]:
 # A socket that is cut off while Python makes it is closed when it is collected, and what
 # is raised in a callback of the garbage collector goes nowhere.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.usefixtures("untraced")
 def test_interrupted_anywhere() -> None:
     """2,000 calls are cut by a handler that raises: no frame shows the key, and none hangs."""
     is_armed = False
