@@ -83,7 +83,7 @@ lint-contract: $(VENV)/.dev ## is the contract valid OpenAPI?
 	@if command -v npx >/dev/null; then npx --yes $(REDOCLY) lint openapi.server.json; \
 		else echo 'SKIPPED redocly lint: it needs Node'; fi
 
-matrix: $(VENV)/.dev ## build sdist and wheel once, and test both on each Python that is there
+matrix: $(VENV)/.dev ## build sdist and wheel once, and test both on each Python that is here
 	@$(BIN)/python .ci/matrix.py
 
 lock: $(BIN)/uv ## record the versions and hashes of all that `make setup` installs; UPGRADE=1 for newer ones

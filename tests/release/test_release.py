@@ -103,6 +103,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
     return Checkout(tmp_path / "shop")
 
 
+@pytest.mark.long
 def test_a_release_is_built_hashed_and_left_to_a_person(checkout: Checkout) -> None:
     """dist/ holds both artefacts, the SBOM and their hashes, and the text says what follows."""
     text = release.prepare(checkout.root, PASS)
