@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -521,6 +522,18 @@ class Watched(Limiter):
         self.held.append(seconds)
 
 
+class Slow(Limiter):
+    """A limiter that asks for a moment of patience before each call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    def take(self, now: float) -> float:
+        self.asked += 1
+        return 0.0001 if self.asked % 2 else super().take(now)
+
+
 @twins
 class TestRateLimit:
     """All workers of a client ask one limiter, and tell it what they hear."""
@@ -538,6 +551,22 @@ class TestRateLimit:
 
         twin.run(scenario, http_client=twin.mocked(server), retry=AT_ONCE)
         assert (4, [None] * 4, [0.0]) == (limiter.taken, limiter.left, limiter.held)
+
+    def test_a_wait_delays_the_chunk(self, twin: Twin) -> None:
+        """A chunk that has to wait is sent later, and once, with others in flight or without."""
+        limiter = Slow()
+        server = MockPlatform()
+
+        async def scenario(kraty: Any) -> ImportReport:
+            kraty._limiter = limiter
+            report: ImportReport = await settled(
+                kraty.migrate.import_players(players(40), chunk_size=10, in_flight=2)
+            )
+            return report
+
+        report = twin.run(scenario, http_client=twin.mocked(server))
+        assert (40, [10] * 4) == (report.applied, server.sizes)
+        assert 8 == limiter.asked
 
     def test_is_shared(self, twin: Twin) -> None:
         """Clients made of one another share it."""
@@ -731,6 +760,32 @@ class TestTarget:
         database.close()
         with pytest.raises(ValueError, match=r"is of kraty-admin 0[.]1[.]0"):
             imported(twin, MockPlatform(), players(3), journal=tmp_path / "j", resume=True)
+
+    def test_of_a_later_version(self, twin: Twin, tmp_path: Path) -> None:
+        """A journal that this version cannot understand is refused, and nothing is sent."""
+        server = MockPlatform()
+        imported(twin, server, players(3), journal=tmp_path / "j")
+        with closing(sqlite3.connect(tmp_path / "j", isolation_level=None)) as database:
+            database.execute("UPDATE import SET version = 99")
+        server.bodies.clear()
+        with pytest.raises(ValueError, match="is of another version of kraty-admin"):
+            imported(twin, server, players(3), journal=tmp_path / "j", resume=True)
+        assert [] == server.bodies
+
+    def test_a_server_that_refuses_to_say(self, twin: Twin, tmp_path: Path) -> None:
+        """Without knowing the game of the key, an import with a journal sends nothing."""
+        server = MockPlatform()
+
+        def refuse(request: httpx.Request) -> httpx.Response:
+            return httpx.Response(401) if request.method == "GET" else server(request)
+
+        async def scenario(kraty: Any) -> None:
+            await settled(kraty.migrate.import_players(players(3), journal=tmp_path / "j"))
+
+        with pytest.raises(ImportStoppedError) as stopped:
+            twin.run(scenario, http_client=twin.mocked(refuse), retry=AT_ONCE)
+        assert 0 == stopped.value.report.applied
+        assert [] == server.bodies
 
 
 @twins

@@ -19,6 +19,7 @@ import pytest
 
 from kraty_admin import KratyAdmin, __version__
 from kraty_admin.cli import main
+from kraty_admin.cli._files import write_privately
 from kraty_admin.emulator import Emulator, Fault
 
 from .forks import Forks, read_all
@@ -116,6 +117,7 @@ class TestCommands:
         assert json.loads(Path("p.json").read_bytes())["player"]["externalPlayerId"] == "p"
         assert stat.S_IMODE(Path("p.json").stat().st_mode) == 0o600
         assert command("players", "export", "p").json["schemaVersion"]
+        assert command("players", "export", "p", "-o", "-").json["schemaVersion"]
         assert command("players", "export", "p", "-o", "p.json", "--json").json["wallet"]
         assert [path.name for path in Path.cwd().iterdir()] == ["p.json"]
 
@@ -424,6 +426,13 @@ class TestStatuses:
         command("wallet", "credit", "p", "gold", "5")
         done = command("players", "export", "p", "-o", "nowhere/p.json")
         assert (done.status, done.err.count("\n")) == (1, 1)
+
+    def test_a_file_that_cannot_be_replaced(self, tmp_path: Path) -> None:
+        """What was written beside it is removed: it may hold all that is known of a player."""
+        (tmp_path / "p.json").mkdir()
+        with pytest.raises(OSError, match=r"p\.json"):
+            write_privately(tmp_path / "p.json", b"secret")
+        assert ["p.json"] == [path.name for path in tmp_path.iterdir()]
 
     def test_an_interrupted_write(self, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
         """Says under which key to repeat it."""

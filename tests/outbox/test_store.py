@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sqlite3
 import sys
@@ -41,6 +42,16 @@ def test_set_up_may_be_repeated(empty: Database, emulator: Emulator) -> None:
         with pytest.raises(outbox.OutboxTargetError, match=r"game_1 .*game_2 "):
             outbox.set_up(empty.engine, second)
         assert "game_2" == outbox.set_up(empty.engine, second, add_target=True).game_id
+
+
+def test_set_up_with_an_asynchronous_engine(empty: Database, emulator: Emulator) -> None:
+    """It creates the same tables, and finds the same game."""
+
+    async def main() -> outbox.Target:
+        async with emulator.async_client() as kraty:
+            return await outbox.set_up_async(empty.async_engine, kraty)
+
+    assert asyncio.run(main()) == outbox.set_up(empty.engine, emulator.client())
 
 
 def test_instances_set_up_at_the_same_time(empty: Database, emulator: Emulator) -> None:
