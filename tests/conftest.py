@@ -27,6 +27,17 @@ def plain_environment() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def postgresql_url() -> Iterator[str]:
+    """The URL of a PostgreSQL server, one for all tests of a process."""
+    from postgres import MISSING, postgres  # not every test needs its driver
+
+    with postgres() as url:
+        if url is None:
+            pytest.skip(MISSING)
+        yield url
+
+
 @pytest.fixture
 def untraced() -> Iterator[None]:
     """Let coverage pause, for a test whose signal handler raises.

@@ -488,7 +488,7 @@ def modules() -> list[ModuleType]:
     found = [kraty_admin, kraty_server_api]
     for package in (kraty_admin, kraty_server_api):
         for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if not {"emulator", "bulk", "cli", "__main__"} & set(info.name.split(".")):
+            if not {"emulator", "bulk", "cli", "contrib", "__main__"} & set(info.name.split(".")):
                 found.append(importlib.import_module(info.name))
     return found
 

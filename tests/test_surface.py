@@ -40,7 +40,7 @@ from kraty_admin import (
     verify_webhook,
 )
 from kraty_server_api.model import Model, ResponseInfo
-from surface import RECORD, public_surface
+from surface import FOR_DJANGO, RECORD, public_surface
 
 METHODS: Final = {
     "grants.create": (
@@ -510,7 +510,7 @@ def modules(package: ModuleType) -> Iterator[ModuleType]:
     yield package
     for info in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
         name = info.name.rpartition(".")[2]
-        if name.startswith("_") or name == "emulator":
+        if name.startswith("_") or name == "emulator" or info.name.startswith(FOR_DJANGO):
             continue
         module = importlib.import_module(info.name)
         yield from modules(module) if info.ispkg else [module]

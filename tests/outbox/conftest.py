@@ -12,7 +12,6 @@ import pytest
 import sqlalchemy as sa
 
 from kraty_admin.emulator import Clock, Emulator
-from postgres import MISSING, postgres
 
 from .testkit import Database, Studio, Time
 
@@ -43,15 +42,6 @@ def emulator(server: Emulator) -> Iterator[Emulator]:
 def time(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Time:
     """The clocks of the database and the emulator."""
     return Time(monkeypatch, emulator)
-
-
-@pytest.fixture(scope="session")
-def postgresql_url() -> Iterator[str]:
-    """The URL of a PostgreSQL server."""
-    with postgres() as url:
-        if url is None:
-            pytest.skip(MISSING)
-        yield url
 
 
 @contextmanager

@@ -41,7 +41,7 @@ import pytest_kraty_admin
 from kraty_admin import KratyAdmin, KratyAdminAsync
 from kraty_admin.cli._app import app
 
-__all__ = ["RECORD", "public_surface"]
+__all__ = ["FOR_DJANGO", "RECORD", "public_surface"]
 
 RECORD: Final = Path(__file__).with_name("public.txt")
 """The file with the recorded surface."""
@@ -50,6 +50,12 @@ Line = tuple[str, str]
 """A name and its description."""
 
 _OURS: Final = ("kraty_admin", "kraty_server_api")
+
+FOR_DJANGO: Final = tuple(
+    f"kraty_admin.contrib.django.{name}"
+    for name in ("admin", "apps", "management", "migrations", "models")
+)
+"""Modules that Django finds by their names, and imports in a project only."""
 
 _SIMPLE: Final = (bool, int, float, str, bytes, type(None))
 
@@ -66,7 +72,8 @@ def public_surface() -> str:
 def _modules() -> list[str]:
     """Return the public modules of `kraty_admin`, the package itself first."""
     infos = pkgutil.walk_packages(kraty_admin.__path__, "kraty_admin.")
-    return ["kraty_admin", *(info.name for info in infos if "._" not in info.name)]
+    names = (info.name for info in infos if "._" not in info.name)
+    return ["kraty_admin", *(name for name in names if not name.startswith(FOR_DJANGO))]
 
 
 def _names() -> Iterator[Line]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timezone
-from typing import Any, Final, Literal, NamedTuple, TypeAlias, TypeVar, overload
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -293,12 +293,12 @@ def _players_of(connection: Connection, tables: Tables, intent_id: int) -> list[
     return list(connection.execute(names.order_by(players.c.player)).scalars())
 
 
-@overload
-def _moment(ms: int) -> datetime: ...
-@overload
-def _moment(ms: int | None) -> datetime | None: ...
-def _moment(ms: int | None) -> datetime | None:
-    return None if ms is None else datetime.fromtimestamp(ms / 1000, timezone.utc)
+def _moment(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, timezone.utc)
+
+
+def _moment_or_none(ms: int | None) -> datetime | None:
+    return None if ms is None else _moment(ms)
 
 
 def _intent(
@@ -319,8 +319,8 @@ def _intent(
         attempts=row.attempts,
         created_at=_moment(row.created_ms),
         due_at=_moment(row.due_ms),
-        first_sent_at=_moment(row.first_sent_ms),
-        stopped_at=_moment(row.stopped_ms),
+        first_sent_at=_moment_or_none(row.first_sent_ms),
+        stopped_at=_moment_or_none(row.stopped_ms),
         error=None if row.error is None else json.loads(row.error),
         notes=tuple(json.loads(row.notes or "[]")),
         result=None if row.result is None else result(json.loads(row.result)),
@@ -555,8 +555,8 @@ def status(connection: Connection, tables: Tables) -> OutboxStatus:
     unknown = [oldest for state, _, oldest in stopped if state == "unknown"]
     return OutboxStatus(
         {row[0]: row[1] for row in [*open_, *stopped]},
-        _moment(min((row[2] for row in open_), default=None)),
-        _moment(min(unknown, default=None)),
+        _moment_or_none(min((row[2] for row in open_), default=None)),
+        _moment_or_none(min(unknown, default=None)),
     )
 
 

@@ -1,0 +1,84 @@
+"""A view that receives webhooks."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+from collections.abc import Callable
+from typing import Final, TypeAlias, overload
+
+from django.db import DEFAULT_DB_ALIAS, transaction
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_POST
+
+from kraty_admin import WebhookVerificationError, construct_event
+from kraty_admin.models import WebhookEvent
+
+from ._client import webhook_secret
+from .inbox import once
+
+__all__ = ["webhook"]
+
+Handler: TypeAlias = Callable[[WebhookEvent], object]
+View: TypeAlias = Callable[[HttpRequest], HttpResponse]
+
+_log: Final = logging.getLogger("kraty_admin")
+
+
+@overload
+def webhook(handler: Handler, /) -> View: ...
+@overload
+def webhook(*, using: str = DEFAULT_DB_ALIAS) -> Callable[[Handler], View]: ...
+def webhook(
+    handler: Handler | None = None, /, *, using: str = DEFAULT_DB_ALIAS
+) -> View | Callable[[Handler], View]:
+    """Turn a function that handles an event into a view that receives webhooks.
+
+        @webhook
+        def kraty_webhook(event: WebhookEvent) -> None:
+            Player.objects.filter(pk=event.data["playerId"]).update(...)
+
+    The view verifies the signature. It answers 401 if that is wrong or too old. It calls the
+    function if the event is new, in the same transaction that remembers the event. If the
+    function raises, both are rolled back, Django answers 500, and Kraty delivers the event again.
+    Otherwise it answers 204. What the function does elsewhere, such as sending mail, can happen
+    twice.
+
+    Args:
+        handler: The function. Its result is ignored.
+        using: The alias of the database that the function writes to.
+
+    Raises:
+        TypeError: The function is asynchronous: Django's transactions are not.
+    """
+
+    def decorate(function: Handler) -> View:
+        if inspect.iscoroutinefunction(function):
+            raise TypeError(
+                "a handler of webhooks must be a plain function: Django's transactions are not "
+                "asynchronous. Django runs the view in a thread where that is needed"
+            )
+
+        @csrf_exempt
+        @require_POST
+        @functools.wraps(function)
+        def view(request: HttpRequest) -> HttpResponse:
+            try:
+                event = construct_event(
+                    raw_body=request.body,
+                    signature_header=request.headers.get("X-Signature"),
+                    secret=webhook_secret(),
+                )
+            except WebhookVerificationError as error:
+                _log.warning("a webhook was rejected: %s", error)
+                return HttpResponse(status=401)
+            with transaction.atomic(using=using):
+                if once(event, using):
+                    function(event)
+            return HttpResponse(status=204)
+
+        return view
+
+    return decorate if handler is None else decorate(handler)

@@ -1,0 +1,163 @@
+"""`manage.py kraty_outbox`: send what is recorded, as `kraty-admin outbox` does."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from argparse import ArgumentParser
+from collections.abc import Generator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from types import FrameType
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DEFAULT_DB_ALIAS
+
+from kraty_admin import KratyError, outbox
+from kraty_admin.contrib.django import get_client
+from kraty_admin.contrib.django.outbox import engine
+
+__all__ = ["Command"]
+
+_SOME_FAILED = 6
+"""The exit status of `run --once` if intents were refused or became unknown, as that of
+`kraty-admin outbox`."""
+
+
+class Command(BaseCommand):
+    """Runs a worker of the outbox, and what belongs to it."""
+
+    help = (
+        "Sends the calls that the project recorded. SIGTERM and Ctrl-C let the calls in flight "
+        "end; the second one ends at once. `set-up` records which game the outbox is for: run it "
+        "after `migrate`."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add the options."""
+        parser.add_argument(
+            "action",
+            nargs="?",
+            choices=["run", "set-up", "status"],
+            default="run",
+            help="What to do. Default: run.",
+        )
+        parser.add_argument(
+            "--database",
+            default=DEFAULT_DB_ALIAS,
+            metavar="ALIAS",
+            help="The database with the tables, by its name in DATABASES. Default: default.",
+        )
+        parser.add_argument(
+            "--once", action="store_true", help="Send what is due and end, as for cron."
+        )
+        parser.add_argument(
+            "--limit", type=int, metavar="N", help="With --once: send at most so many."
+        )
+        parser.add_argument(
+            "--seconds",
+            type=float,
+            metavar="SECONDS",
+            help="With --once: begin nothing after this time. Default: 300.",
+        )
+        parser.add_argument(
+            "--in-flight",
+            type=int,
+            default=4,
+            metavar="N",
+            help="How many to send at a time. Default: 4.",
+        )
+        parser.add_argument(
+            "--add-target",
+            action="store_true",
+            help="With set-up: allow a second game in a database that is for another.",
+        )
+
+    def handle(
+        self,
+        *args: Any,
+        action: str,
+        database: str,
+        once: bool,
+        limit: int | None,
+        seconds: float | None,
+        in_flight: int,
+        add_target: bool,
+        **options: Any,
+    ) -> None:
+        """Do what was asked for."""
+        if not once and (limit is not None or seconds is not None):
+            raise CommandError("--limit and --seconds need --once")
+        database_engine = engine(database)
+        try:
+            if action == "set-up":
+                target = outbox.set_up(database_engine, get_client(), add_target=add_target)
+                self.stdout.write(f"The outbox is for {target}.")
+            elif action == "status":
+                self._status(outbox.status(database_engine))
+            elif once:
+                with _stop_on_signals() as stop:
+                    report = outbox.drain(
+                        get_client(),
+                        database_engine,
+                        in_flight=in_flight,
+                        limit=limit,
+                        seconds=300.0 if seconds is None else seconds,
+                        stop=stop,
+                    )
+                self._report(report)
+                if report.refused or report.unknown:
+                    raise CommandError(
+                        "intents were refused or became unknown: look at them in the admin",
+                        returncode=_SOME_FAILED,
+                    )
+            else:
+                self.stdout.write("Sending what is recorded, until SIGTERM or Ctrl-C.")
+                with _stop_on_signals() as stop:
+                    self._report(
+                        outbox.run(get_client(), database_engine, stop=stop, in_flight=in_flight)
+                    )
+        except KratyError as error:
+            raise CommandError(str(error)) from error
+        finally:
+            database_engine.dispose()
+
+    def _report(self, report: outbox.DrainReport) -> None:
+        counts = report._asdict()
+        self.stdout.write(", ".join(f"{name}: {value}" for name, value in counts.items()))
+
+    def _status(self, status: outbox.OutboxStatus) -> None:
+        for state, count in sorted(status.counts.items()):
+            self.stdout.write(f"{state}: {count}")
+        now = datetime.now(timezone.utc)
+        for name, moment in (
+            ("oldest open", status.oldest_open),
+            ("oldest unknown", status.oldest_unknown),
+        ):
+            if moment is not None:
+                self.stdout.write(f"{name}: {(now - moment).total_seconds():.0f} s")
+
+
+@contextmanager
+def _stop_on_signals() -> Generator[threading.Event, None, None]:
+    """Set an event at the first SIGTERM or SIGINT; the second has the effect that it had before."""
+    stop = threading.Event()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+
+    def restore() -> None:
+        for number in numbers:
+            signal.signal(number, before[number])
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        # This cannot hang: the worker never waits on the event, it looks at it.
+        stop.set()
+        restore()
+
+    for number in numbers:
+        signal.signal(number, on_signal)
+    try:
+        yield stop
+    finally:
+        restore()

@@ -1,0 +1,109 @@
+"""The setting `KRATY` describes the one client of a process."""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+
+import pytest
+from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
+from django.test import override_settings
+from django.views.debug import get_exception_reporter_filter
+
+from kraty_admin import KratyAdmin
+from kraty_admin.contrib.django import get_client
+from kraty_admin.emulator import Emulator
+
+KEY = "krt_studio.a-secret"
+
+
+def test_the_client_is_made_once(emulator: Emulator) -> None:
+    """All threads get the same one, which calls what the setting says."""
+    found: list[KratyAdmin] = []
+    ready = threading.Barrier(4)
+
+    def get() -> None:
+        ready.wait()
+        found.append(get_client())
+
+    threads = [threading.Thread(target=get) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({id(client) for client in found}) == 1
+    assert emulator.base_url == get_client().base_url
+    get_client().health.ping()
+
+
+def test_a_forked_process(emulator: Emulator) -> None:
+    """It uses the client with connections of its own."""
+    get_client().health.ping()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # a fork beside threads
+        child = os.fork()
+    if child == 0:
+        try:
+            get_client().health.ping()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    get_client().health.ping()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_another_setting_in_a_test(emulator: Emulator) -> None:
+    """A test that overrides the setting gets a client of its own."""
+    before = get_client()
+    with override_settings(KRATY={"API_KEY": KEY, "BASE_URL": "https://kraty.test"}):
+        assert get_client().base_url == "https://kraty.test"
+    assert get_client() is not before
+    assert before.is_closed
+    assert get_client().base_url == emulator.base_url
+
+
+@override_settings(KRATY={})
+def test_the_environment(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the setting leaves out comes from the variables of `KratyAdmin`."""
+    monkeypatch.setenv("KRATY_SERVER_KEY", emulator.api_key)
+    monkeypatch.setenv("KRATY_BASE_URL", emulator.base_url)
+    with override_settings(KRATY={"DEADLINE": 5}):
+        get_client().health.ping()
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        pytest.param({"API_KEY": KEY, "TIMOUT": 3}, "KRATY has no option TIMOUT", id="unknown"),
+        pytest.param({"api_key": KEY}, "KRATY has no option api_key", id="lower case"),
+        pytest.param({KEY: "API_KEY"}, "KRATY has no option a key", id="swapped"),
+        pytest.param(KEY, "KRATY must be a dict, not a str", id="no dict"),
+    ],
+)
+def test_a_setting_that_is_wrong(value: object, message: str) -> None:
+    """The client and Django's checks refuse it, and no message has the key."""
+    with override_settings(KRATY=value):
+        with pytest.raises(ImproperlyConfigured, match=message) as caught:
+            get_client()
+        found = checks.run_checks(tags=["kraty"])
+    assert KEY not in str(caught.value)
+    assert ["kraty.E001"] == [each.id for each in found]
+    assert [str(caught.value)] == [each.msg for each in found]
+
+
+@override_settings(KRATY={"API_KEY": KEY, "DEADLINE": -1})
+def test_an_option_that_is_wrong() -> None:
+    """The error of `KratyAdmin` names it."""
+    with pytest.raises(ValueError, match="deadline"):
+        get_client()
+
+
+@override_settings(KRATY={"API_KEY": KEY, "WEBHOOK_SECRET": "whsec_a-secret"})
+def test_the_secrets_are_hidden() -> None:
+    """Django's page of an error hides both, and the client's repr has no key."""
+    shown = str(get_exception_reporter_filter(None).get_safe_settings()["KRATY"])
+    assert "a-secret" not in shown
+    assert "API_KEY" in shown
+    assert "a-secret" not in repr(get_client())

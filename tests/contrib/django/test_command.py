@@ -1,0 +1,92 @@
+"""`manage.py kraty_outbox` runs a worker on the tables of Django."""
+
+from __future__ import annotations
+
+import signal
+from io import StringIO
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from django.conf import settings
+from django.core.management import CommandError, call_command
+from django.db import transaction
+from django.test import override_settings
+
+from kraty_admin import RequestInfo
+from kraty_admin import outbox as core
+from kraty_admin.contrib.django import outbox
+from kraty_admin.emulator import Emulator
+
+
+def kraty_outbox(*args: str, **options: Any) -> str:
+    """Run the command; return what it prints."""
+    out = StringIO()
+    call_command("kraty_outbox", *args, stdout=out, **options)
+    return out.getvalue()
+
+
+def credit(key: str, using: str = "default", currency: str = "gold") -> None:
+    """Record a credit."""
+    with transaction.atomic(using=using):
+        outbox.into(using).wallet.credit("player_42", currency, amount=500, idempotency_key=key)
+
+
+def test_from_the_tables_to_a_delivery(using: str, emulator: Emulator) -> None:
+    """`set-up`, a purchase, `run --once` and `status`, on each kind of database."""
+    assert kraty_outbox("set-up", "--database", using) == (
+        f"The outbox is for game game_1 (test) at {emulator.base_url}.\n"
+    )
+    credit("receipt_1", using)
+    assert "pending: 1\noldest open: " in kraty_outbox("status", "--database", using)
+    assert kraty_outbox("run", "--once", "--database", using) == (
+        "done: 1, refused: 0, unknown: 0, retried: 0, stopped_by: empty\n"
+    )
+    assert kraty_outbox("status", "--database", using) == "done: 1\n"
+    assert emulator.balance("player_42", "gold") == 500
+
+
+def test_a_service_stops_on_sigterm(default_shop: sa.Engine, emulator: Emulator) -> None:
+    """The call in flight ends, nothing new begins, and the handlers are those of before."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def stop(info: RequestInfo) -> None:
+        if info.operation == "wallet.credit":
+            signal.raise_signal(signal.SIGTERM)
+
+    credit("receipt_1")
+    credit("receipt_2")
+    with override_settings(KRATY={**settings.KRATY, "ON_REQUEST": stop}):
+        printed = kraty_outbox("--in-flight", "1")
+    assert printed.endswith("done: 1, refused: 0, unknown: 0, retried: 0, stopped_by: stop\n")
+    assert ["pending", "done"] == [intent.state for intent in core.find(default_shop)]
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_intents_that_were_refused(default_shop: sa.Engine) -> None:
+    """The status is that of `kraty-admin outbox run --once`."""
+    credit("receipt_1", currency="nuggets")
+    with pytest.raises(CommandError, match="look at them in the admin") as caught:
+        kraty_outbox("run", "--once")
+    assert caught.value.returncode == 6
+
+
+def test_an_outbox_without_a_target(default: str, emulator: Emulator) -> None:
+    """The error says so in one line."""
+    with pytest.raises(CommandError, match="no target yet"):
+        kraty_outbox("run", "--once")
+
+
+def test_options_that_need_once() -> None:
+    """A service has no limit."""
+    with pytest.raises(CommandError, match="need --once"):
+        kraty_outbox("--limit", "3")
+
+
+def test_options_of_a_limit(default_shop: sa.Engine) -> None:
+    """`--limit` and `--seconds` reach the worker."""
+    credit("receipt_1")
+    credit("receipt_2")
+    printed = kraty_outbox("--once", "--limit", "1", "--seconds", "20", "--in-flight", "1")
+    assert printed.startswith("done: 1,")
+    assert printed.endswith("stopped_by: limit\n")

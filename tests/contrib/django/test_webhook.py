@@ -1,0 +1,133 @@
+"""A view that verifies webhooks, and handles each event once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+from django.contrib.auth.models import Group
+from django.core.exceptions import ImproperlyConfigured
+from django.db import transaction
+from django.db.transaction import TransactionManagementError
+from django.http import HttpRequest, HttpResponse
+from django.test import RequestFactory, override_settings
+
+from kraty_admin import sign_webhook
+from kraty_admin.contrib.django import inbox, webhook
+from kraty_admin.models import WebhookEvent
+
+pytestmark = pytest.mark.usefixtures("emulator")  # for the settings
+
+BODY = json.dumps({"id": "evt_1", "eventName": "grant.created", "data": {}}).encode()
+
+
+def deliver(
+    view: Callable[[HttpRequest], HttpResponse],
+    *,
+    secret: str = "whsec_test",
+    signature: str | None = None,
+) -> int:
+    """Deliver an event; return the status of the answer."""
+    if signature is None:
+        signature = sign_webhook(raw_body=BODY, secret=secret)
+    request = RequestFactory(enforce_csrf_checks=True).post(
+        "/kraty/webhook",
+        BODY,
+        content_type="application/json",
+        headers={"X-Signature": signature},
+    )
+    return view(request).status_code
+
+
+def test_an_event_is_handled_once(using: str) -> None:
+    """A second delivery is answered as the first, and changes nothing."""
+    events: list[WebhookEvent] = []
+
+    @webhook(using=using)
+    def receive(event: WebhookEvent) -> None:
+        events.append(event)
+        Group.objects.using(using).create(name=event.id)
+
+    assert [204, 204] == [deliver(receive), deliver(receive)]
+    assert [event.event_name for event in events] == ["grant.created"]
+    assert Group.objects.using(using).count() == 1
+
+
+def test_a_handler_that_fails(using: str) -> None:
+    """Its changes are rolled back, and the next delivery is handled."""
+    failures = [ValueError("not now")]
+
+    @webhook(using=using)
+    def receive(event: WebhookEvent) -> None:
+        Group.objects.using(using).create(name=event.id)
+        if failures:
+            raise failures.pop()
+
+    with pytest.raises(ValueError, match="not now"):  # which Django answers with a 500
+        deliver(receive)
+    assert not Group.objects.using(using).exists()
+    assert deliver(receive) == 204
+    assert Group.objects.using(using).count() == 1
+
+
+@webhook
+def unreachable(event: WebhookEvent) -> None:
+    """A handler that must not be called."""
+    raise AssertionError(event)
+
+
+@pytest.mark.parametrize(
+    ("secret", "signature"),
+    [
+        pytest.param("whsec_other", None, id="another secret"),
+        pytest.param("whsec_test", "t=1,v1=00", id="too old"),
+        pytest.param("whsec_test", "", id="no signature"),
+    ],
+)
+def test_a_delivery_that_is_not_genuine(secret: str, signature: str | None) -> None:
+    """It is answered with 401, before any database is asked."""
+    assert deliver(unreachable, secret=secret, signature=signature) == 401
+
+
+def test_another_method() -> None:
+    """A webhook is a POST."""
+    assert unreachable(RequestFactory().get("/kraty/webhook")).status_code == 405
+
+
+def test_a_secret_that_is_being_rotated(default: str) -> None:
+    """Deliveries signed with any of the secrets are accepted."""
+
+    @webhook
+    def receive(event: WebhookEvent) -> None: ...
+
+    with override_settings(KRATY={"WEBHOOK_SECRET": ["whsec_new", "whsec_test"]}):
+        assert deliver(receive) == 204
+
+
+def test_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the project's mistake, and the sender is not blamed for it."""
+    with override_settings(KRATY={}):
+        with pytest.raises(ImproperlyConfigured, match="WEBHOOK_SECRET"):
+            deliver(unreachable)
+        monkeypatch.setenv("KRATY_WEBHOOK_SECRET", "whsec_other")
+        assert deliver(unreachable) == 401
+
+
+def test_an_asynchronous_handler() -> None:
+    """It is refused at once: it could not be in the transaction."""
+
+    async def receive(event: WebhookEvent) -> None: ...
+
+    with pytest.raises(TypeError, match="must be a plain function"):
+        webhook(receive)
+
+
+def test_a_view_of_ones_own(using: str) -> None:
+    """`inbox.once` needs the transaction of the handler."""
+    event = WebhookEvent(json.loads(BODY))
+    with pytest.raises(TransactionManagementError):
+        inbox.once(event, using)
+    with transaction.atomic(using=using):
+        assert inbox.once(event, using)
+        assert not inbox.once(event, using)
