@@ -830,6 +830,26 @@ def test_the_recipes_are_those_that_run(recipe: str) -> None:
     assert f"```py\n{program.read_text(encoding='utf-8')}```" in page
 
 
+@pytest.mark.parametrize(
+    "shown",
+    [
+        pytest.param(each.code, id=each.name)
+        for each in BLOCKS
+        if each.page == "frameworks.md" and each.language == "py"
+    ],
+)
+def test_the_page_of_frameworks_shows_programs_that_run(shown: str) -> None:
+    """Each block is a part of a program in examples/."""
+    programs = [path.read_text(encoding="utf-8") for path in (ROOT / "examples").glob("*/*.py")]
+    assert any(shown in program for program in programs)
+
+
+def test_the_function_of_the_page_is_the_one_that_runs() -> None:
+    """The page runs the handler, and `make examples` kills it."""
+    program = ROOT / "examples" / "lambda_handler" / "handler.py"
+    assert program.read_text(encoding="utf-8") == block_named("frameworks.md", "AWS Lambda 1").code
+
+
 @checks("outbox.md", "Webhooks once: the inbox 1")
 def _(reader: Reader, block: Block) -> None:
     lines = reader.names["print"] = Recorder()

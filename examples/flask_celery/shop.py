@@ -4,8 +4,8 @@
     flask --app shop run
     celery --app shop:celery worker --beat
 
-The environment has KRATY_SERVER_KEY, SHOP_DATABASE_URL, CELERY_BROKER_URL and
-CELERY_RESULT_BACKEND.
+The environment has KRATY_SERVER_KEY, KRATY_WEBHOOK_SECRET, SHOP_DATABASE_URL, CELERY_BROKER_URL
+and CELERY_RESULT_BACKEND.
 """
 
 from __future__ import annotations
@@ -21,7 +21,16 @@ from kombu.exceptions import OperationalError
 from sqlalchemy import create_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from kraty_admin import KratyAdmin, KratyNetworkError, KratyServerError, derive_key, outbox
+from kraty_admin import (
+    KratyAdmin,
+    KratyNetworkError,
+    KratyServerError,
+    WebhookVerificationError,
+    construct_event,
+    derive_key,
+    inbox,
+    outbox,
+)
 
 PRICES = {"gold_500": 500, "gold_2000": 2000}
 
@@ -60,6 +69,15 @@ class Purchase(Base):
     product: Mapped[str]
 
 
+class Notice(Base):
+    """Something that Kraty has reported."""
+
+    __tablename__ = "notices"
+
+    event_id: Mapped[str] = mapped_column(primary_key=True)
+    event_name: Mapped[str]
+
+
 @app.cli.command("init-db")
 def init_db() -> None:
     """Create the tables that are missing."""
@@ -94,6 +112,24 @@ def buy() -> tuple[dict[str, str], int]:
     except OperationalError:
         app.logger.warning("no broker: the schedule will deliver %s", order["receipt_id"])
     return {"state": intent.state}, 202
+
+
+@app.post("/kraty/webhook")
+def receive() -> tuple[str, int]:
+    """Keep what Kraty reports."""
+    try:
+        event = construct_event(
+            raw_body=request.get_data(),
+            signature_header=request.headers.get("X-Signature"),
+            secret=os.environ["KRATY_WEBHOOK_SECRET"],
+        )
+    except WebhookVerificationError as error:
+        app.logger.warning("webhook rejected: %s", error.reason)
+        return "", 400
+    with Session(engine) as session, session.begin():
+        if inbox.once(session, event):
+            session.add(Notice(event_id=event.id, event_name=event.event_name))
+    return "", 204
 
 
 @celery.task

@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,6 +132,37 @@ def test_a_purchase_whose_worker_is_killed(
             assert 409 == http.post("/purchases", json=ORDER | {"player": "p"}).status_code
     assert [("gold", 500)] == paid(kraty_emulator)
     assert 2 == sum(each.operation == "wallet.credit" for each in kraty_emulator.requests)
+
+
+def test_a_webhook_whose_handler_fails(
+    kraty_emulator: Emulator, shop: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is handled when Kraty delivers it again, and once; a forged one is refused."""
+    monkeypatch.setenv("KRATY_WEBHOOK_SECRET", "whsec_shop")
+    kraty_emulator.webhooks.collect("whsec_shop", events=["player.banned"])
+    http = shop.app.test_client()
+    statuses: list[int] = []
+
+    def deliver(body: bytes, headers: Mapping[str, str]) -> int:
+        status: int = http.post("/kraty/webhook", data=body, headers=dict(headers)).status_code
+        statuses.append(status)
+        return status
+
+    notice = shop.Notice
+    monkeypatch.setattr(shop, "Notice", None)
+    kraty_emulator.webhooks.trigger("player.banned", external_player_id="p")
+    kraty_emulator.webhooks.deliver(deliver)
+    monkeypatch.setattr(shop, "Notice", notice)
+    kraty_emulator.clock.advance(timedelta(hours=1))
+    kraty_emulator.webhooks.deliver(deliver)
+    kraty_emulator.webhooks.replay(kraty_emulator.deliveries[0].event_id)
+    kraty_emulator.webhooks.deliver(deliver)
+    assert [500, 204, 204] == statuses
+    assert 400 == http.post("/kraty/webhook", data=b"{}").status_code
+    with shop.engine.connect() as connection:
+        assert ["player.banned"] == list(
+            connection.scalars(sa.text("SELECT event_name FROM notices"))
+        )
 
 
 def test_a_purchase_without_a_broker(

@@ -36,8 +36,7 @@ RESERVE = 2.0
 class Context(Protocol):
     """What Lambda passes beside the event."""
 
-    def get_remaining_time_in_millis(self) -> int:
-        """Return how long the function may still run."""
+    def get_remaining_time_in_millis(self) -> int: ...
 
 
 @cache
