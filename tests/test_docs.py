@@ -822,12 +822,22 @@ def _(reader: Reader, block: Block) -> None:
     assert '"kraty.outbox.state": "pending"' in data.to_json()
 
 
-@pytest.mark.parametrize("recipe", ["prometheus_metrics", "sentry_errors"])
-def test_the_recipes_are_those_that_run(recipe: str) -> None:
-    """The page shows the programs whose tests `make examples` runs."""
-    page = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
-    program = ROOT / "examples" / "observability" / f"{recipe}.py"
-    assert f"```py\n{program.read_text(encoding='utf-8')}```" in page
+PROGRAMS = {
+    ("observability.md", "Prometheus py 1"): "observability/prometheus_metrics.py",
+    ("observability.md", "Sentry py 1"): "observability/sentry_errors.py",
+    ("airflow-spark.md", "Airflow py 1"): "airflow_dag/pay_prizes.py",
+    ("airflow-spark.md", "Spark py 1"): "spark_import/import_balances.py",
+}
+"""Blocks that show a program of `examples/`; `make examples` runs its tests."""
+
+
+def test_programs_on_pages() -> None:
+    """Each `py` block is the program that `make examples` runs, to the last letter."""
+    shown = {(each.page, each.name): each.code for each in BLOCKS if each.language == "py"}
+    assert shown == {
+        block: (ROOT / "examples" / name).read_text(encoding="utf-8")
+        for block, name in PROGRAMS.items()
+    }
 
 
 @pytest.mark.parametrize(
