@@ -444,9 +444,10 @@ def test_an_outbox(telemetry: Telemetry, emulator: Emulator, tmp_path: Path) -> 
                 )
         emulator.faults.add(Fault("status", status=409), operation="wallet.credit")
         outbox.drain(kraty, engine)
+        points = telemetry.points("kraty.outbox.intents")
     engine.dispose()
     assert 3 == len(telemetry.named("wallet.credit"))
-    states = {key[0][1]: value for key, value in telemetry.points("kraty.outbox.intents").items()}
+    states = {labels[0][1]: value for labels, value in points.items()}
     nothing = dict.fromkeys(("pending", "sending", "unknown", "abandoned"), 0)
     assert {**nothing, "done": 2, "refused": 1} == states
 
