@@ -187,26 +187,7 @@ def _(reader: Reader, block: Block) -> None:
     assert alert.calls == [("", (), {"receipt_id": "r_2"})]
 
 
-@checks("sdk.md", "How long a key protects you 1")
-def _(reader: Reader, block: Block) -> None:
-    lines = Recorder()
-    reader.names.update(receipt_id="r_1", print=lines)
-    reader.run(block)
-    assert reader.emulator.requests == []
-    assert "nothing was sent: wallet.debit was first tried at" in str(lines.calls)
-
-
-@checks("sdk.md", "Find out what the documents do not say 1")
-def _(reader: Reader, block: Block) -> None:
-    lines = Recorder()
-    reader.names["print"] = lines
-    reader.run(block)
-    # The emulator pays when the grant is created; its table says that this is a guess.
-    shown = [(words[0], [each.balance for each in words[1]]) for _, words, _ in lines.calls]
-    assert shown == [("created:", [1]), ("claimed:", [1])]
-
-
-@checks("sdk.md", "Find out what the documents do not say 2")
+@checks("imports.md", "Once per row 1")
 def _(reader: Reader, block: Block) -> None:
     lines = Recorder()
     reader.names["print"] = lines
@@ -1091,9 +1072,6 @@ TAKES = {
     "Quickstart 1": "",
     "Quickstart 2": "KratyAdmin, os",
     "Idempotency 1": "alert_ops, kraty, receipt_id",
-    "How long a key protects you 1": "kraty, receipt_id",
-    "Find out what the documents do not say 1": "",
-    "Find out what the documents do not say 2": "",
     "Grants 1": "kraty, receipt_body",
     "Grants 2": "grant, kraty",
     "Lobbies 2": "kraty, lobby_id",

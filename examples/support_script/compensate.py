@@ -6,7 +6,7 @@ The ticket is the idempotency key of a grant. Kraty keeps the keys of grants per
 each ticket pays out once, also if a colleague runs the same command next week. A ticket that
 was paid with other contents is refused.
 
-Ask Kraty, or find out with a test key, when your grants pay: docs/sdk.md says how.
+Ask Kraty, or find out with a test key, when your grants pay: docs/tasks/choosing.md says how.
 """
 
 from __future__ import annotations

@@ -306,7 +306,7 @@ def run(heading: str) -> dict[str, Any]:
 
 def test_the_page_has_these_blocks() -> None:
     """Every block of the page is Python and has a test."""
-    headings = ["Imports", "Sources", "Dry run", "Journal and resume"]
+    headings = ["Imports", "Once per row", "Sources", "Dry run", "Journal and resume"]
     headings += ["dask", "Celery", "Airflow", "Spark"]
     assert list(page()) == headings
     assert PAGE.read_text(encoding="utf-8").count("```python\n") == len(headings)
