@@ -86,24 +86,31 @@ class Reader:
                 value.dispose()
 
 
-@pytest.fixture
-def reader(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Reader]:
+@pytest.fixture(scope="module")
+def server() -> Iterator[Emulator]:
+    """One server for all blocks with a check."""
     with Emulator() as emulator:
-        monkeypatch.setenv("KRATY_SERVER_KEY", emulator.api_key)
-        monkeypatch.setenv("KRATY_BASE_URL", emulator.base_url)
-        monkeypatch.setenv("KRATY_WEBHOOK_SECRET", "whsec_docs")
-        monkeypatch.setenv("KRATY_OUTBOX_URL", "sqlite:///shop.sqlite3")
-        monkeypatch.chdir(tmp_path)
-        with KratyAdmin() as kraty, contextlib.ExitStack() as stack:
-            # As one who reads on, having run the imports of the first block.
-            names: dict[str, Any] = {"kraty": kraty, "KratyAdmin": KratyAdmin, "json": json}
-            names["os"] = __import__("os")
-            reader = Reader(emulator, kraty, names)
-            yield reader
-            reader.close_engines()
-            for value in names.values():
-                if isinstance(value, KratyAdmin):
-                    stack.callback(value.close)
+        yield emulator
+
+
+@pytest.fixture
+def reader(server: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Reader]:
+    server.reset()
+    monkeypatch.setenv("KRATY_SERVER_KEY", server.api_key)
+    monkeypatch.setenv("KRATY_BASE_URL", server.base_url)
+    monkeypatch.setenv("KRATY_WEBHOOK_SECRET", "whsec_docs")
+    monkeypatch.setenv("KRATY_OUTBOX_URL", "sqlite:///shop.sqlite3")
+    monkeypatch.chdir(tmp_path)
+    with KratyAdmin() as kraty, contextlib.ExitStack() as stack:
+        # As one who reads on, having run the imports of the first block.
+        names: dict[str, Any] = {"kraty": kraty, "KratyAdmin": KratyAdmin, "json": json}
+        names["os"] = __import__("os")
+        reader = Reader(server, kraty, names)
+        yield reader
+        reader.close_engines()
+        for value in names.values():
+            if isinstance(value, KratyAdmin):
+                stack.callback(value.close)
 
 
 def block_named(page: str, name: str) -> Block:
@@ -936,7 +943,8 @@ def pytest_pyfunc_call(pyfuncitem):
     Path("test_shop.py").write_text(block.code)
     Path("pytest.ini").write_text("[pytest]\naddopts = --strict-markers\n")
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-pno:schemathesis", "-pno:anyio", "test_shop.py"],
+        [sys.executable, "-m", "pytest", "-q", "-ppytest_kraty_admin", "test_shop.py"],
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
         text=True,
         timeout=60,
