@@ -54,7 +54,7 @@ coverage: $(VENV)/.dev ## which lines and branches the tests reach; takes about 
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
-check: lint types check-drift lint-contract ## all that CI checks besides the tests
+check: lint types check-drift lint-contract docs ## all that CI checks besides the tests
 
 lint: $(VENV)/.dev ## ruff, the layers of imports, and the changelog's fragments
 	@if command -v $(BIN)/lint-imports >/dev/null; then $(BIN)/lint-imports; \
