@@ -168,11 +168,10 @@ def error_codes(contract: Json, texts: object) -> str:
                 ", ".join(map(str, text["statuses"])) or "in `failures`",
                 _shared(_yes_no(_outcome(each).retryable) for each in answers),
                 _shared(_yes_no(_outcome(each).ambiguous) for each in answers),
-                text["meaning"],
-                text["do"],
+                f"{text['meaning']} {text['do']}",
             ]
         )
-    return table(["code", "status", "retryable", "ambiguous", "meaning", "what to do"], rows)
+    return table(["code", "status", "retryable", "ambiguous", "meaning, and what to do"], rows)
 
 
 def other_errors() -> str:

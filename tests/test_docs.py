@@ -1039,6 +1039,24 @@ def test_the_architecture_names_files_that_exist() -> None:
     assert [path for path in paths if not any((root / path).exists() for root in roots)] == []
 
 
+def test_the_messages_of_troubleshooting_are_those_of_the_code() -> None:
+    """Each message that the page quotes is in the code, between what differs."""
+    sources = [
+        path.read_text(encoding="utf-8")
+        for folder in ("src", "generated")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+    ]
+    # Adjacent literals are one text, and `{{` is a brace.
+    code = re.sub(r"\"\s*\n\s*f?\"", "", "\n".join(sources)).replace("{{", "{")
+    text = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    # Not codes with their status, and not what SQLite says.
+    messages = [said for said in re.findall(r"^\| `([^`]{14,})`", text, re.M) if said[:3] > "9"]
+    messages.remove("database is locked")
+    assert len(messages) > 15
+    parts = [part.strip() for said in messages for part in said.split("…")]
+    assert [part for part in parts if part not in code] == []
+
+
 def test_the_readme_works_outside_the_repository() -> None:
     """Package indexes show it alone: it links to nothing beside it, and names files that exist.
 
