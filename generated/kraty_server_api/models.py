@@ -75,13 +75,13 @@ GrantKind = Literal["crate", "reward"]
 """Whether a grant pays out directly or is opened like a crate."""
 
 GrantStatus = Literal["claimed", "expired", "pending"]
-"""Where a grant stands."""
+"""The status of a grant."""
 
 GrantSourceKind = Literal["admin", "api"]
 """Who asked for a manual grant: a backend, or a person acting through one."""
 
 LobbyStatus = Literal["active", "closed", "forming"]
-"""Where a lobby stands."""
+"""The status of a lobby."""
 
 MergeStatus = Literal["merged", "no_op_already_merged"]
 """What a merge did."""
@@ -105,7 +105,7 @@ WebhookEventName = Literal[
 """What happened. New names may appear."""
 
 AttemptStatus = Literal["completed", "expired", "force_completed", "in_progress"]
-"""What became of an attempt."""
+"""The outcome of an attempt."""
 
 ProgressMode = Literal["increment", "set"]
 """How values are reported: `set` replaces a value, `increment` adds to it."""
@@ -178,7 +178,7 @@ class ServerPingResponse(Model):
 
 
 class CurrencyRewardEntry(Model):
-    """Some of one currency."""
+    """An amount of one currency."""
 
     @property
     def type(self) -> str:
@@ -192,7 +192,7 @@ class CurrencyRewardEntry(Model):
 
     @property
     def amount(self) -> int:
-        """How much of it."""
+        """The amount."""
         return self._read("amount", decoding.as_int)
 
     @classmethod
@@ -203,7 +203,7 @@ class CurrencyRewardEntry(Model):
 
 
 class ItemRewardEntry(Model):
-    """Some of one item."""
+    """A quantity of one item."""
 
     @property
     def type(self) -> str:
@@ -217,7 +217,7 @@ class ItemRewardEntry(Model):
 
     @property
     def quantity(self) -> int:
-        """How many of it."""
+        """The quantity."""
         return self._read("quantity", decoding.as_int)
 
     @property
@@ -233,7 +233,7 @@ class ItemRewardEntry(Model):
 
 
 class CrateRewardEntry(Model):
-    """Some unopened crates."""
+    """Unopened crates."""
 
     @property
     def type(self) -> str:
@@ -311,7 +311,7 @@ class Grant(Model):
 
     @property
     def source_ref_id(self) -> str | None:
-        """The caller's reference for where it comes from, such as a receipt id."""
+        """The caller's reference, such as a receipt id."""
         return self._read_optional("sourceRefId", decoding.as_str)
 
     @property
@@ -321,7 +321,7 @@ class Grant(Model):
 
     @property
     def status(self) -> GrantStatus | str:
-        """Where a grant stands."""
+        """The status of a grant."""
         return self._read("status", decoding.as_str)
 
     @property
@@ -336,12 +336,12 @@ class Grant(Model):
 
     @property
     def expires_at(self) -> datetime | None:
-        """When it lapses if nobody claims it."""
+        """When it expires if nobody claims it."""
         return self._read_optional("expiresAt", decoding.as_datetime)
 
     @property
     def created_at(self) -> datetime:
-        """When it was made."""
+        """When it was created."""
         return self._read("createdAt", decoding.as_datetime)
 
     @property
@@ -438,7 +438,7 @@ class Lobby(Model):
 
     @property
     def status(self) -> LobbyStatus | str:
-        """Where a lobby stands."""
+        """The status of a lobby."""
         return self._read("status", decoding.as_str)
 
     @property
@@ -533,7 +533,7 @@ class ItemHolding(Model):
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What is kept with the holding."""
+        """Data that is kept with the holding."""
         return self._read("metadata", decoding.as_map(decoding.as_any))
 
     @property
@@ -568,7 +568,7 @@ class WalletHolding(Model):
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What is kept with the holding."""
+        """Data that is kept with the holding."""
         return self._read("metadata", decoding.as_map(decoding.as_any))
 
     @property
@@ -603,12 +603,12 @@ class LobbyMembership(Model):
 
     @property
     def status(self) -> LobbyStatus | str:
-        """Where a lobby stands."""
+        """The status of a lobby."""
         return self._read("status", decoding.as_str)
 
     @property
     def created_at(self) -> datetime:
-        """When the lobby was made."""
+        """When the lobby was created."""
         return self._read("createdAt", decoding.as_datetime)
 
     @classmethod
@@ -619,7 +619,7 @@ class LobbyMembership(Model):
 
 
 class PlayerProfile(Model):
-    """What a support tool wants to see of one player."""
+    """A player's profile, balances, items and recent activity."""
 
     @property
     def player(self) -> Player:
@@ -680,7 +680,7 @@ class PlayerBan(Model):
 
     @property
     def banned_at(self) -> datetime:
-        """Since when."""
+        """When the ban began."""
         return self._read("bannedAt", decoding.as_datetime)
 
     @property
@@ -690,7 +690,7 @@ class PlayerBan(Model):
 
     @property
     def applied(self) -> bool:
-        """False when the player was banned already; the reason is refreshed all the same."""
+        """False when the player was banned already; the reason is still updated."""
         return self._read("applied", decoding.as_bool)
 
     @classmethod
@@ -701,7 +701,7 @@ class PlayerBan(Model):
 
 
 class PlayerUnban(Model):
-    """A ban lifted."""
+    """A lifted ban."""
 
     @property
     def player_id(self) -> str:
@@ -715,7 +715,7 @@ class PlayerUnban(Model):
 
     @property
     def unbanned_at(self) -> datetime:
-        """Since when."""
+        """When the ban began."""
         return self._read("unbannedAt", decoding.as_datetime)
 
     @property
@@ -910,12 +910,12 @@ class ExportedPlayer(Model):
 
     @property
     def last_seen_at(self) -> datetime:
-        """When it last did."""
+        """When the platform last saw them."""
         return self._read("lastSeenAt", decoding.as_datetime)
 
     @property
     def last_context_snapshot(self) -> dict[str, Any] | None:
-        """What the game last told about the player's surroundings."""
+        """The context that the game reported last, such as the country."""
         return self._read_optional("lastContextSnapshot", decoding.as_map(decoding.as_any))
 
     @property
@@ -950,7 +950,7 @@ class PlayerExport(Model):
 
     @property
     def exported_at(self) -> datetime:
-        """When the bundle was made."""
+        """When the bundle was created."""
         return self._read("exportedAt", decoding.as_datetime)
 
     @property
@@ -1020,7 +1020,7 @@ class MigrateFailure(Model):
 
     @property
     def external_player_id(self) -> str | None:
-        """Your id of the player, where the row held one."""
+        """Your id of the player, if the row has one."""
         return self._read_optional("externalPlayerId", decoding.as_str)
 
     @property
@@ -1036,7 +1036,7 @@ class MigrateFailure(Model):
 
 
 class MigrateOutcome(Model):
-    """What became of a batch; the three counts add up to its rows."""
+    """The outcome of a batch; its three counts add up to the number of rows."""
 
     @property
     def applied(self) -> int:
@@ -1100,7 +1100,7 @@ class WebhookEvent(Model):
 
     @property
     def data(self) -> dict[str, Any]:
-        """The particulars, by event name."""
+        """Details of the event; their shape depends on its name."""
         return self._read("data", decoding.as_map(decoding.as_any))
 
     @classmethod
@@ -1195,7 +1195,7 @@ class Attempt(Model):
 
     @property
     def status(self) -> AttemptStatus | str:
-        """What became of an attempt."""
+        """The outcome of an attempt."""
         return self._read("status", decoding.as_str)
 
     @classmethod

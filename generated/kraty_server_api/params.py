@@ -23,11 +23,11 @@ class _CurrencyRewardEntryParamRequired(TypedDict):
     currencyKey: str
     """Key of the currency."""
     amount: int
-    """How much of it."""
+    """The amount."""
 
 
 class CurrencyRewardEntryParam(_CurrencyRewardEntryParamRequired):
-    """Some of one currency."""
+    """An amount of one currency."""
 
 
 class _ItemRewardEntryParamRequired(TypedDict):
@@ -36,7 +36,7 @@ class _ItemRewardEntryParamRequired(TypedDict):
     itemKey: str
     """Key of the item."""
     quantity: int
-    """How many of it."""
+    """The quantity."""
 
 
 class _ItemRewardEntryParamOptional(TypedDict, total=False):
@@ -45,7 +45,7 @@ class _ItemRewardEntryParamOptional(TypedDict, total=False):
 
 
 class ItemRewardEntryParam(_ItemRewardEntryParamRequired, _ItemRewardEntryParamOptional):
-    """Some of one item."""
+    """A quantity of one item."""
 
 
 class _CrateRewardEntryParamRequired(TypedDict):
@@ -58,7 +58,7 @@ class _CrateRewardEntryParamRequired(TypedDict):
 
 
 class CrateRewardEntryParam(_CrateRewardEntryParamRequired):
-    """Some unopened crates."""
+    """Unopened crates."""
 
 
 class _MigratePlayerRowParamRequired(TypedDict):
@@ -71,11 +71,11 @@ class _MigratePlayerRowParamRequired(TypedDict):
 
 class _MigratePlayerRowParamOptional(TypedDict, total=False):
     contextSnapshot: Mapping[str, Any]
-    """What is known of the player's surroundings, such as the country."""
+    """The player's context, such as the country."""
 
 
 class MigratePlayerRowParam(_MigratePlayerRowParamRequired, _MigratePlayerRowParamOptional):
-    """A player to bring in."""
+    """A player to import."""
 
 
 class _MigrateWalletRowParamRequired(TypedDict):
@@ -96,7 +96,7 @@ class _MigrateWalletRowParamOptional(TypedDict, total=False):
 
 
 class MigrateWalletRowParam(_MigrateWalletRowParamRequired, _MigrateWalletRowParamOptional):
-    """A balance to bring in."""
+    """A balance to import."""
 
 
 class _MigrateInventoryRowParamRequired(TypedDict):
@@ -121,7 +121,7 @@ class _MigrateInventoryRowParamOptional(TypedDict, total=False):
 class MigrateInventoryRowParam(
     _MigrateInventoryRowParamRequired, _MigrateInventoryRowParamOptional
 ):
-    """An item holding to bring in."""
+    """An item holding to import."""
 
 
 # Reprs and tracebacks name the public module.

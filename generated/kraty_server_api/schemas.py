@@ -51,7 +51,7 @@ SCHEMAS: Final[Mapping[str, dict[str, Any]]] = {
     },
     "CurrencyRewardEntry": {
         "type": "object",
-        "description": "Some of one currency.",
+        "description": "An amount of one currency.",
         "properties": {
             "type": {"type": "string", "enum": ["currency"], "description": "Always `currency`."},
             "currencyKey": {
@@ -63,14 +63,14 @@ SCHEMAS: Final[Mapping[str, dict[str, Any]]] = {
                 "type": "integer",
                 "minimum": 1,
                 "maximum": 9007199254740991,
-                "description": "How much of it.",
+                "description": "The amount.",
             },
         },
         "required": ["type", "currencyKey", "amount"],
     },
     "ItemRewardEntry": {
         "type": "object",
-        "description": "Some of one item.",
+        "description": "A quantity of one item.",
         "properties": {
             "type": {"type": "string", "enum": ["item"], "description": "Always `item`."},
             "itemKey": {"type": "string", "minLength": 1, "description": "Key of the item."},
@@ -78,7 +78,7 @@ SCHEMAS: Final[Mapping[str, dict[str, Any]]] = {
                 "type": "integer",
                 "minimum": 1,
                 "maximum": 9007199254740991,
-                "description": "How many of it.",
+                "description": "The quantity.",
             },
             "parameters": {
                 "type": "object",
@@ -90,7 +90,7 @@ SCHEMAS: Final[Mapping[str, dict[str, Any]]] = {
     },
     "CrateRewardEntry": {
         "type": "object",
-        "description": "Some unopened crates.",
+        "description": "Unopened crates.",
         "properties": {
             "type": {"type": "string", "enum": ["crate"], "description": "Always `crate`."},
             "crateItemKey": {
@@ -115,9 +115,12 @@ SCHEMAS: Final[Mapping[str, dict[str, Any]]] = {
                 "type": "array",
                 "items": {
                     "anyOf": [
-                        {"$ref": "CurrencyRewardEntry", "description": "Some of one currency."},
-                        {"$ref": "ItemRewardEntry", "description": "Some of one item."},
-                        {"$ref": "CrateRewardEntry", "description": "Some unopened crates."},
+                        {
+                            "$ref": "CurrencyRewardEntry",
+                            "description": "An amount of one currency.",
+                        },
+                        {"$ref": "ItemRewardEntry", "description": "A quantity of one item."},
+                        {"$ref": "CrateRewardEntry", "description": "Unopened crates."},
                     ],
                     "description": "One thing that a grant pays out.",
                 },
@@ -145,7 +148,7 @@ SCHEMAS: Final[Mapping[str, dict[str, Any]]] = {
             },
             "sourceRefId": {
                 "anyOf": [{"type": "string"}, {"type": "null"}],
-                "description": "The caller's reference for where it comes from, such as a receipt id.",
+                "description": "The caller's reference, such as a receipt id.",
             },
             "parentGrantId": {
                 "anyOf": [{"type": "string"}, {"type": "null"}],
@@ -154,7 +157,7 @@ SCHEMAS: Final[Mapping[str, dict[str, Any]]] = {
             "status": {
                 "type": "string",
                 "enum": ["pending", "claimed", "expired"],
-                "description": "Where a grant stands.",
+                "description": "The status of a grant.",
             },
             "rolledAt": {
                 "anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}],
@@ -166,12 +169,12 @@ SCHEMAS: Final[Mapping[str, dict[str, Any]]] = {
             },
             "expiresAt": {
                 "anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}],
-                "description": "When it lapses if nobody claims it.",
+                "description": "When it expires if nobody claims it.",
             },
             "createdAt": {
                 "type": "string",
                 "format": "date-time",
-                "description": "When it was made.",
+                "description": "When it was created.",
             },
             "ackedBy": {
                 "anyOf": [{"type": "string"}, {"type": "null"}],
@@ -250,7 +253,7 @@ SCHEMAS: Final[Mapping[str, dict[str, Any]]] = {
             "status": {
                 "type": "string",
                 "enum": ["forming", "active", "closed"],
-                "description": "Where a lobby stands.",
+                "description": "The status of a lobby.",
             },
             "capacity": {
                 "type": "integer",
@@ -335,7 +338,7 @@ SCHEMAS: Final[Mapping[str, dict[str, Any]]] = {
             "metadata": {
                 "type": "object",
                 "additionalProperties": True,
-                "description": "What is kept with the holding.",
+                "description": "Data that is kept with the holding.",
             },
             "createdAt": {
                 "type": "string",
@@ -364,7 +367,7 @@ SCHEMAS: Final[Mapping[str, dict[str, Any]]] = {
             "metadata": {
                 "type": "object",
                 "additionalProperties": True,
-                "description": "What is kept with the holding.",
+                "description": "Data that is kept with the holding.",
             },
             "createdAt": {
                 "type": "string",
@@ -388,19 +391,19 @@ SCHEMAS: Final[Mapping[str, dict[str, Any]]] = {
             "status": {
                 "type": "string",
                 "enum": ["forming", "active", "closed"],
-                "description": "Where a lobby stands.",
+                "description": "The status of a lobby.",
             },
             "createdAt": {
                 "type": "string",
                 "format": "date-time",
-                "description": "When the lobby was made.",
+                "description": "When the lobby was created.",
             },
         },
         "required": ["id", "eventId", "status", "createdAt"],
     },
     "PlayerProfile": {
         "type": "object",
-        "description": "What a support tool wants to see of one player.",
+        "description": "A player's profile, balances, items and recent activity.",
         "properties": {
             "player": {"$ref": "Player", "description": "A player as the platform knows them."},
             "inventory": {
@@ -466,18 +469,22 @@ SCHEMAS: Final[Mapping[str, dict[str, Any]]] = {
                 "minLength": 1,
                 "description": "Your id of the player.",
             },
-            "bannedAt": {"type": "string", "format": "date-time", "description": "Since when."},
+            "bannedAt": {
+                "type": "string",
+                "format": "date-time",
+                "description": "When the ban began.",
+            },
             "reason": {"type": "string", "description": "Why."},
             "applied": {
                 "type": "boolean",
-                "description": "False when the player was banned already; the reason is refreshed all the same.",
+                "description": "False when the player was banned already; the reason is still updated.",
             },
         },
         "required": ["playerId", "externalPlayerId", "bannedAt", "reason", "applied"],
     },
     "PlayerUnban": {
         "type": "object",
-        "description": "A ban lifted.",
+        "description": "A lifted ban.",
         "properties": {
             "playerId": {
                 "type": "string",
@@ -489,7 +496,11 @@ SCHEMAS: Final[Mapping[str, dict[str, Any]]] = {
                 "minLength": 1,
                 "description": "Your id of the player.",
             },
-            "unbannedAt": {"type": "string", "format": "date-time", "description": "Since when."},
+            "unbannedAt": {
+                "type": "string",
+                "format": "date-time",
+                "description": "When the ban began.",
+            },
             "applied": {"type": "boolean", "description": "False when the player was not banned."},
         },
         "required": ["playerId", "externalPlayerId", "unbannedAt", "applied"],
@@ -686,11 +697,11 @@ SCHEMAS: Final[Mapping[str, dict[str, Any]]] = {
             "lastSeenAt": {
                 "type": "string",
                 "format": "date-time",
-                "description": "When it last did.",
+                "description": "When the platform last saw them.",
             },
             "lastContextSnapshot": {
                 "anyOf": [{"type": "object", "additionalProperties": True}, {"type": "null"}],
-                "description": "What the game last told about the player's surroundings.",
+                "description": "The context that the game reported last, such as the country.",
             },
             "registeredAt": {
                 "anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}],
@@ -730,7 +741,7 @@ SCHEMAS: Final[Mapping[str, dict[str, Any]]] = {
             "exportedAt": {
                 "type": "string",
                 "format": "date-time",
-                "description": "When the bundle was made.",
+                "description": "When the bundle was created.",
             },
             "player": {"$ref": "ExportedPlayer", "description": "A player's row in full."},
             "attempts": {
@@ -818,7 +829,7 @@ SCHEMAS: Final[Mapping[str, dict[str, Any]]] = {
             },
             "externalPlayerId": {
                 "type": "string",
-                "description": "Your id of the player, where the row held one.",
+                "description": "Your id of the player, if the row has one.",
             },
             "error": {"$ref": "MigrateError", "description": "Why a row was refused."},
         },
@@ -826,7 +837,7 @@ SCHEMAS: Final[Mapping[str, dict[str, Any]]] = {
     },
     "MigrateOutcome": {
         "type": "object",
-        "description": "What became of a batch; the three counts add up to its rows.",
+        "description": "The outcome of a batch; its three counts add up to the number of rows.",
         "properties": {
             "applied": {
                 "type": "integer",
@@ -891,7 +902,7 @@ SCHEMAS: Final[Mapping[str, dict[str, Any]]] = {
             "data": {
                 "type": "object",
                 "additionalProperties": True,
-                "description": "The particulars, by event name.",
+                "description": "Details of the event; their shape depends on its name.",
             },
         },
         "required": [
@@ -966,7 +977,7 @@ SCHEMAS: Final[Mapping[str, dict[str, Any]]] = {
             "status": {
                 "type": "string",
                 "enum": ["in_progress", "completed", "expired", "force_completed"],
-                "description": "What became of an attempt.",
+                "description": "The outcome of an attempt.",
             },
         },
         "required": [

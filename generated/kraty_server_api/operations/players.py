@@ -23,7 +23,7 @@ def get_player(
     *,
     limit: int | None = None,
 ) -> Operation[_models.PlayerProfile]:
-    """Read all that a support tool wants to see of a player."""
+    """Read a player's profile, balances, items and recent activity."""
     _path = "/players/" + _checks.path_segment("external_player_id", external_player_id)
     _path += _checks.query(
         {
@@ -89,7 +89,7 @@ def merge_players(
     *,
     idempotency_key: str | None = None,
 ) -> Operation[_models.PlayerMerge]:
-    """Fold one player into another."""
+    """Merge one player into another."""
     _path = (
         "/players/"
         + _checks.path_segment("from_external_player_id", from_external_player_id)

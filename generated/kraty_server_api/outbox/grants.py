@@ -46,8 +46,8 @@ class OutboxGrants:
         """Grant currencies, items and crates in one payout.
 
         Pays out every entry or none. Creates the player if the id is not known yet. A repeat
-        with the same `idempotencyKey` answers 200 with the grant that the first call created, also
-        when both run at the same time.
+        with the same `idempotencyKey` answers 200 with the grant that the first call created, even
+        if both run at the same time.
 
         The platform keeps the idempotency key permanently. A repeat with the same key returns
         the grant that the first call created.
@@ -63,8 +63,8 @@ class OutboxGrants:
             kind: Whether a grant pays out directly or is opened like a crate.
             source_kind: Who asked for a manual grant: a backend, or a person acting through one.
             expires_at: When the grant expires if no one claims it.
-            source_ref_id: Your reference for where it comes from, such as a receipt id.
-            metadata: Anything that should stay with the grant.
+            source_ref_id: Your reference, such as a receipt id.
+            metadata: Your own data to keep with the grant.
 
         Returns:
             The intent, whose `result` will be a `Grant`: A reward for one player, pending until
@@ -160,8 +160,8 @@ class AsyncOutboxGrants:
         """Grant currencies, items and crates in one payout.
 
         Pays out every entry or none. Creates the player if the id is not known yet. A repeat
-        with the same `idempotencyKey` answers 200 with the grant that the first call created, also
-        when both run at the same time.
+        with the same `idempotencyKey` answers 200 with the grant that the first call created, even
+        if both run at the same time.
 
         The platform keeps the idempotency key permanently. A repeat with the same key returns
         the grant that the first call created.
@@ -177,8 +177,8 @@ class AsyncOutboxGrants:
             kind: Whether a grant pays out directly or is opened like a crate.
             source_kind: Who asked for a manual grant: a backend, or a person acting through one.
             expires_at: When the grant expires if no one claims it.
-            source_ref_id: Your reference for where it comes from, such as a receipt id.
-            metadata: Anything that should stay with the grant.
+            source_ref_id: Your reference, such as a receipt id.
+            metadata: Your own data to keep with the grant.
 
         Returns:
             The intent, whose `result` will be a `Grant`: A reward for one player, pending until

@@ -57,7 +57,7 @@ class OutboxLobbies:
             external_player_ids: Your ids of the players in it. Not empty.
             capacity: How many participants fit. From 1 to 2**53-1.
             fill_bots: Whether bots take the free places.
-            metadata: Anything that should stay with the lobby.
+            metadata: Your own data to keep with the lobby.
             idempotency_key: Names this one change. While the platform keeps the key, a repeat with
                 the same body returns the first result, and a repeat with another body is refused
                 with `idempotency_conflict`. Not empty.
@@ -126,7 +126,7 @@ class AsyncOutboxLobbies:
             external_player_ids: Your ids of the players in it. Not empty.
             capacity: How many participants fit. From 1 to 2**53-1.
             fill_bots: Whether bots take the free places.
-            metadata: Anything that should stay with the lobby.
+            metadata: Your own data to keep with the lobby.
             idempotency_key: Names this one change. While the platform keeps the key, a repeat with
                 the same body returns the first result, and a repeat with another body is refused
                 with `idempotency_conflict`. Not empty.

@@ -49,8 +49,8 @@ class OutboxMigrate:
                 own key. Not empty.
 
         Returns:
-            The intent, whose `result` will be a `MigrateOutcome`: What became of a batch; the
-            three counts add up to its rows.
+            The intent, whose `result` will be a `MigrateOutcome`: The outcome of a batch; its
+            three counts add up to the number of rows.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
@@ -91,8 +91,8 @@ class OutboxMigrate:
                 own key. Not empty.
 
         Returns:
-            The intent, whose `result` will be a `MigrateOutcome`: What became of a batch; the
-            three counts add up to its rows.
+            The intent, whose `result` will be a `MigrateOutcome`: The outcome of a batch; its
+            three counts add up to the number of rows.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
@@ -133,8 +133,8 @@ class OutboxMigrate:
                 own key. Not empty.
 
         Returns:
-            The intent, whose `result` will be a `MigrateOutcome`: What became of a batch; the
-            three counts add up to its rows.
+            The intent, whose `result` will be a `MigrateOutcome`: The outcome of a batch; its
+            three counts add up to the number of rows.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
@@ -181,8 +181,8 @@ class AsyncOutboxMigrate:
                 own key. Not empty.
 
         Returns:
-            The intent, whose `result` will be a `MigrateOutcome`: What became of a batch; the
-            three counts add up to its rows.
+            The intent, whose `result` will be a `MigrateOutcome`: The outcome of a batch; its
+            three counts add up to the number of rows.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
@@ -223,8 +223,8 @@ class AsyncOutboxMigrate:
                 own key. Not empty.
 
         Returns:
-            The intent, whose `result` will be a `MigrateOutcome`: What became of a batch; the
-            three counts add up to its rows.
+            The intent, whose `result` will be a `MigrateOutcome`: The outcome of a batch; its
+            three counts add up to the number of rows.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
@@ -265,8 +265,8 @@ class AsyncOutboxMigrate:
                 own key. Not empty.
 
         Returns:
-            The intent, whose `result` will be a `MigrateOutcome`: What became of a batch; the
-            three counts add up to its rows.
+            The intent, whose `result` will be a `MigrateOutcome`: The outcome of a batch; its
+            three counts add up to the number of rows.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.

@@ -138,7 +138,7 @@ class OutboxPlayers:
                 looks at it in this call. Not empty.
 
         Returns:
-            The intent, whose `result` will be a `PlayerUnban`: A ban lifted.
+            The intent, whose `result` will be a `PlayerUnban`: A lifted ban.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
@@ -161,12 +161,12 @@ class OutboxPlayers:
         *,
         idempotency_key: str | None = None,
     ) -> Intent[_models.PlayerMerge]:
-        """Fold one player into another.
+        """Merge one player into another.
 
         Attempts, grants and ledgers move to the target, balances and holdings are added up,
         lobbies are deduplicated. The source's row gets a `__merged_<uuid>__` placeholder, so its id
-        can be registered again. A repeat answers `no_op_already_merged`, as long as nobody has
-        registered the id again.
+        can be registered again. A repeat answers `no_op_already_merged`, unless the id has been
+        registered again.
 
         Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect
         another player who has the same id by then.
@@ -176,7 +176,7 @@ class OutboxPlayers:
         intent that is there.
 
         Args:
-            from_external_player_id: Your id of the player who is folded into the other one. Not
+            from_external_player_id: Your id of the player who is merged into the other one. Not
                 empty.
             to_external_player_id: Your id of the player who remains. Not empty.
             idempotency_key: Names this one change. The documents do not say whether the platform
@@ -370,7 +370,7 @@ class AsyncOutboxPlayers:
                 looks at it in this call. Not empty.
 
         Returns:
-            The intent, whose `result` will be a `PlayerUnban`: A ban lifted.
+            The intent, whose `result` will be a `PlayerUnban`: A lifted ban.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
@@ -393,12 +393,12 @@ class AsyncOutboxPlayers:
         *,
         idempotency_key: str | None = None,
     ) -> Intent[_models.PlayerMerge]:
-        """Fold one player into another.
+        """Merge one player into another.
 
         Attempts, grants and ledgers move to the target, balances and holdings are added up,
         lobbies are deduplicated. The source's row gets a `__merged_<uuid>__` placeholder, so its id
-        can be registered again. A repeat answers `no_op_already_merged`, as long as nobody has
-        registered the id again.
+        can be registered again. A repeat answers `no_op_already_merged`, unless the id has been
+        registered again.
 
         Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect
         another player who has the same id by then.
@@ -408,7 +408,7 @@ class AsyncOutboxPlayers:
         intent that is there.
 
         Args:
-            from_external_player_id: Your id of the player who is folded into the other one. Not
+            from_external_player_id: Your id of the player who is merged into the other one. Not
                 empty.
             to_external_player_id: Your id of the player who remains. Not empty.
             idempotency_key: Names this one change. The documents do not say whether the platform

@@ -46,8 +46,8 @@ class Grants:
         """Grant currencies, items and crates in one payout.
 
         Pays out every entry or none. Creates the player if the id is not known yet. A repeat
-        with the same `idempotencyKey` answers 200 with the grant that the first call created, also
-        when both run at the same time.
+        with the same `idempotencyKey` answers 200 with the grant that the first call created, even
+        if both run at the same time.
 
         The platform keeps the idempotency key permanently. A repeat with the same key returns
         the grant that the first call created.
@@ -59,8 +59,8 @@ class Grants:
             kind: Whether a grant pays out directly or is opened like a crate.
             source_kind: Who asked for a manual grant: a backend, or a person acting through one.
             expires_at: When the grant expires if no one claims it.
-            source_ref_id: Your reference for where it comes from, such as a receipt id.
-            metadata: Anything that should stay with the grant.
+            source_ref_id: Your reference, such as a receipt id.
+            metadata: Your own data to keep with the grant.
 
         Returns:
             `Grant`: A reward for one player, pending until it is claimed.
@@ -160,8 +160,8 @@ class AsyncGrants:
         """Grant currencies, items and crates in one payout.
 
         Pays out every entry or none. Creates the player if the id is not known yet. A repeat
-        with the same `idempotencyKey` answers 200 with the grant that the first call created, also
-        when both run at the same time.
+        with the same `idempotencyKey` answers 200 with the grant that the first call created, even
+        if both run at the same time.
 
         The platform keeps the idempotency key permanently. A repeat with the same key returns
         the grant that the first call created.
@@ -173,8 +173,8 @@ class AsyncGrants:
             kind: Whether a grant pays out directly or is opened like a crate.
             source_kind: Who asked for a manual grant: a backend, or a person acting through one.
             expires_at: When the grant expires if no one claims it.
-            source_ref_id: Your reference for where it comes from, such as a receipt id.
-            metadata: Anything that should stay with the grant.
+            source_ref_id: Your reference, such as a receipt id.
+            metadata: Your own data to keep with the grant.
 
         Returns:
             `Grant`: A reward for one player, pending until it is claimed.

@@ -53,7 +53,7 @@ class Lobbies:
             external_player_ids: Your ids of the players in it. Not empty.
             capacity: How many participants fit. From 1 to 2**53-1.
             fill_bots: Whether bots take the free places.
-            metadata: Anything that should stay with the lobby.
+            metadata: Your own data to keep with the lobby.
             idempotency_key: Names this one change. While the platform keeps the key, a repeat with
                 the same body returns the first result, and a repeat with another body is refused
                 with `idempotency_conflict`. Not empty.
@@ -157,7 +157,7 @@ class AsyncLobbies:
             external_player_ids: Your ids of the players in it. Not empty.
             capacity: How many participants fit. From 1 to 2**53-1.
             fill_bots: Whether bots take the free places.
-            metadata: Anything that should stay with the lobby.
+            metadata: Your own data to keep with the lobby.
             idempotency_key: Names this one change. While the platform keeps the key, a repeat with
                 the same body returns the first result, and a repeat with another body is refused
                 with `idempotency_conflict`. Not empty.

@@ -56,7 +56,8 @@ class Migrate:
                 own key. Not empty.
 
         Returns:
-            `MigrateOutcome`: What became of a batch; the three counts add up to its rows.
+            `MigrateOutcome`: The outcome of a batch; its three counts add up to the number of
+            rows.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
@@ -96,7 +97,8 @@ class Migrate:
                 own key. Not empty.
 
         Returns:
-            `MigrateOutcome`: What became of a batch; the three counts add up to its rows.
+            `MigrateOutcome`: The outcome of a batch; its three counts add up to the number of
+            rows.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
@@ -136,7 +138,8 @@ class Migrate:
                 own key. Not empty.
 
         Returns:
-            `MigrateOutcome`: What became of a batch; the three counts add up to its rows.
+            `MigrateOutcome`: The outcome of a batch; its three counts add up to the number of
+            rows.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
@@ -432,7 +435,8 @@ class AsyncMigrate:
                 own key. Not empty.
 
         Returns:
-            `MigrateOutcome`: What became of a batch; the three counts add up to its rows.
+            `MigrateOutcome`: The outcome of a batch; its three counts add up to the number of
+            rows.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
@@ -472,7 +476,8 @@ class AsyncMigrate:
                 own key. Not empty.
 
         Returns:
-            `MigrateOutcome`: What became of a batch; the three counts add up to its rows.
+            `MigrateOutcome`: The outcome of a batch; its three counts add up to the number of
+            rows.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
@@ -512,7 +517,8 @@ class AsyncMigrate:
                 own key. Not empty.
 
         Returns:
-            `MigrateOutcome`: What became of a batch; the three counts add up to its rows.
+            `MigrateOutcome`: The outcome of a batch; its three counts add up to the number of
+            rows.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.

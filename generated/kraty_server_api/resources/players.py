@@ -30,17 +30,16 @@ class Players:
         *,
         limit: int | None = None,
     ) -> _models.PlayerProfile:
-        """Read all that a support tool wants to see of a player.
+        """Read a player's profile, balances, items and recent activity.
 
-        One round trip for the player's row, holdings, balances and newest grants, attempts and
-        lobbies. Changes nothing.
+        Everything that a support tool shows, in one call. Changes nothing.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
             limit: How many of the newest grants, attempts and lobbies to return. At least 1.
 
         Returns:
-            `PlayerProfile`: What a support tool wants to see of one player.
+            `PlayerProfile`: A player's profile, balances, items and recent activity.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
@@ -202,7 +201,7 @@ class Players:
                 looks at it in this call. Not empty.
 
         Returns:
-            `PlayerUnban`: A ban lifted.
+            `PlayerUnban`: A lifted ban.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
@@ -229,18 +228,18 @@ class Players:
         *,
         idempotency_key: str | None = None,
     ) -> _models.PlayerMerge:
-        """Fold one player into another.
+        """Merge one player into another.
 
         Attempts, grants and ledgers move to the target, balances and holdings are added up,
         lobbies are deduplicated. The source's row gets a `__merged_<uuid>__` placeholder, so its id
-        can be registered again. A repeat answers `no_op_already_merged`, as long as nobody has
-        registered the id again.
+        can be registered again. A repeat answers `no_op_already_merged`, unless the id has been
+        registered again.
 
         Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect
         another player who has the same id by then.
 
         Args:
-            from_external_player_id: Your id of the player who is folded into the other one. Not
+            from_external_player_id: Your id of the player who is merged into the other one. Not
                 empty.
             to_external_player_id: Your id of the player who remains. Not empty.
             idempotency_key: Names this one change. The documents do not say whether the platform
@@ -420,17 +419,16 @@ class AsyncPlayers:
         *,
         limit: int | None = None,
     ) -> _models.PlayerProfile:
-        """Read all that a support tool wants to see of a player.
+        """Read a player's profile, balances, items and recent activity.
 
-        One round trip for the player's row, holdings, balances and newest grants, attempts and
-        lobbies. Changes nothing.
+        Everything that a support tool shows, in one call. Changes nothing.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
             limit: How many of the newest grants, attempts and lobbies to return. At least 1.
 
         Returns:
-            `PlayerProfile`: What a support tool wants to see of one player.
+            `PlayerProfile`: A player's profile, balances, items and recent activity.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
@@ -592,7 +590,7 @@ class AsyncPlayers:
                 looks at it in this call. Not empty.
 
         Returns:
-            `PlayerUnban`: A ban lifted.
+            `PlayerUnban`: A lifted ban.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was sent.
@@ -619,18 +617,18 @@ class AsyncPlayers:
         *,
         idempotency_key: str | None = None,
     ) -> _models.PlayerMerge:
-        """Fold one player into another.
+        """Merge one player into another.
 
         Attempts, grants and ledgers move to the target, balances and holdings are added up,
         lobbies are deduplicated. The source's row gets a `__merged_<uuid>__` placeholder, so its id
-        can be registered again. A repeat answers `no_op_already_merged`, as long as nobody has
-        registered the id again.
+        can be registered again. A repeat answers `no_op_already_merged`, unless the id has been
+        registered again.
 
         Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect
         another player who has the same id by then.
 
         Args:
-            from_external_player_id: Your id of the player who is folded into the other one. Not
+            from_external_player_id: Your id of the player who is merged into the other one. Not
                 empty.
             to_external_player_id: Your id of the player who remains. Not empty.
             idempotency_key: Names this one change. The documents do not say whether the platform

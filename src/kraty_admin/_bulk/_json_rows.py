@@ -408,7 +408,7 @@ class _Surveyor:
         self._document = document
         self.found: list[Place] = []
         self.maps = 0
-        """How many objects there are, besides those that lead to lists and empty ones."""
+        """How many objects there are, without empty ones and those that lead to lists."""
         self.marks: list[str] = []
 
     def visit(self, path: str, depth: int) -> tuple[frozenset[str] | None, bool]:

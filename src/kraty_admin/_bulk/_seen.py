@@ -60,7 +60,7 @@ class SeenKeys:
         known, parts, pack = self._filter, self._parts, _RECORD.pack
         mask, last = (1 << _FILTER_BITS) - 1, _PARTS - 1
         found: dict[int, int] = {}
-        # Python's own hash of a str costs next to nothing. It is seeded anew in each process, so
+        # Python's own hash of a str costs next to nothing. Its seed differs in each process, so
         # nobody can prepare keys that collide.
         for place, value in enumerate(map(hash, keys)):
             slot, bit = value & mask, 1 << (value >> _FILTER_BITS & 7)

@@ -1,4 +1,4 @@
-"""The only I/O of an import besides its files: sending chunks, several at a time.
+"""The only I/O of an import apart from its files: sending chunks, several at a time.
 
 The synchronous and the asynchronous functions read alike on purpose.
 """

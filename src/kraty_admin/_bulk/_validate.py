@@ -56,7 +56,7 @@ class Field(NamedTuple):
 
     type: str
     required: bool
-    """Whether a row needs it; it may lack its key all the same."""
+    """Whether a row needs it; it may still lack its key."""
     least: int | None
     """The shortest text, or the smallest number."""
     most: int | None

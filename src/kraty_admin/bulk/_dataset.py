@@ -116,8 +116,8 @@ def import_dataset(
             for file in files
         }
         reports, errors = _gather(client, running)
-    told = None if failures_dir is None else os.fspath(failures_dir)
-    report = _sum(reports, time.monotonic() - started, told)
+    failures = None if failures_dir is None else os.fspath(failures_dir)
+    report = _sum(reports, time.monotonic() - started, failures)
     if errors:
         raise _stopped(errors, len(files), report) from errors[min(errors)]
     return report

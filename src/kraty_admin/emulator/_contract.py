@@ -30,7 +30,7 @@ _INTEGER: Final = re.compile("-?[0-9]{1,640}")
 """As many digits as every Python reads, however its limit for them is set."""
 
 _PROBLEM_LIMIT: Final = 100
-"""How many problems are reported: enough to mend a request, too few to drown in."""
+"""How many problems are reported: enough to fix a request, and few enough to read."""
 
 
 class _Checker:

@@ -1,6 +1,6 @@
 """What controls an emulator from other languages and processes: `/_emulator/`.
 
-Its JSON has the names of the Python side. It needs no key: whoever may connect may use it.
+Its JSON has the names of the Python side. It needs no key: anyone who can connect can use it.
 """
 
 from __future__ import annotations

@@ -208,7 +208,7 @@ def _call_faults(when: Moment, seconds: float) -> list[Fault]:
     ]
     if when == "after":
         return [*faults, Fault("content_type"), Fault("drip", seconds=seconds)]
-    # Only before: who is turned away at the door has had no effect.
+    # Only before: a request that is rejected for its number has had no effect.
     waits = ("0", "0.01", "Thu, 01 Jan 1970 00:00:00 GMT", "-1", "soon", "NaN")
     refusals = [Fault("status", when=when, status=429, headers=_limited(wait)) for wait in waits]
     return [*faults, *refusals]

@@ -20,7 +20,7 @@ def check_source(headers: Mapping[bytes, bytes], allowed_hosts: Collection[str])
 
     Args:
         headers: The request's headers, with lower-case names.
-        allowed_hosts: Host names that are served besides those of the loopback interface.
+        allowed_hosts: Host names to serve in addition to those of the loopback interface.
 
     Raises:
         EmulatedError: The request is rejected.

@@ -72,7 +72,7 @@ class Emulator:
             After the last wait there is one more attempt.
         expose_control: Allow a `host` that other machines can reach. They can then call the
             API with the published keys, and read, reset and control the emulator.
-        allow_hosts: Host names that requests may use, besides `localhost` and loopback
+        allow_hosts: Host names that requests may use, in addition to `localhost` and loopback
             addresses: in a container network, the name of the emulator's service.
 
     Raises:

@@ -27,7 +27,7 @@ _TABLE = "saved_emulator"
 
 @attrs.frozen(kw_only=True)
 class _Extras:
-    """What a saved file holds besides the database."""
+    """What a saved file holds in addition to the database."""
 
     clock_ahead: float = 0.0
     """Seconds that a running clock is ahead of the machine's."""

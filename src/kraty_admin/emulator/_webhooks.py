@@ -136,7 +136,7 @@ class Webhooks:
     def collect(self, secret: str, *, events: Sequence[str] | None = None) -> None:
         """Keep events from now on for `deliver`, which needs no port.
 
-        Endpoints with a URL get their deliveries besides. A second call replaces the first.
+        Endpoints with a URL get their deliveries as well. A second call replaces the first.
 
         Args:
             secret: The secret that signs the deliveries.
@@ -365,7 +365,7 @@ class Webhooks:
         status, error, signature = None, None, None
         if fault is None or not fault.prevents:
             body = envelope(due)
-            # By the machine's clock, as whoever verifies it does, not by the emulator's.
+            # By the machine's clock, not the emulator's: receivers compare it with theirs.
             signature = sign_webhook(raw_body=body, secret=due.secret)
             status, error = await _post(client, due.url, body, signature)
         if fault is not None and fault.kind == "drop":

@@ -1,4 +1,4 @@
-"""What an outbox raises besides the errors of a call."""
+"""What an outbox raises in addition to the errors of a call."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ def is_ambiguous(error: KratyError) -> bool:
 
 
 def is_refusal(error: KratyError) -> bool:
-    """Return whether Kraty itself rejected the call for good.
+    """Return whether Kraty itself rejected the call definitely.
 
     A 4xx without Kraty's envelope has the code `internal_error`. It comes from something in
     between, such as a firewall, and says nothing about the call. A 401 is about the key.
