@@ -1039,6 +1039,17 @@ def test_the_architecture_names_files_that_exist() -> None:
     assert [path for path in paths if not any((root / path).exists() for root in roots)] == []
 
 
+def test_the_supported_versions_are_those_of_the_package() -> None:
+    """The page names the Pythons of the classifiers, and the lowest httpx and SQLAlchemy."""
+    settings = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "versioning.md").read_text(encoding="utf-8")
+    *others, last = re.findall(r"Programming Language :: Python :: (3\.\d+)", settings)
+    assert f"| Python | {', '.join(others)} and {last}. " in text
+    for package, name in [("httpx", "httpx | "), ("sqlalchemy", "SQLAlchemy ")]:
+        lowest = re.findall(rf'"{package}>=([\d.]+)', settings)[0]
+        assert f"{name}{lowest} or later" in text
+
+
 def test_the_messages_of_troubleshooting_are_those_of_the_code() -> None:
     """Each message that the page quotes is in the code, between what differs."""
     sources = [
