@@ -1,6 +1,6 @@
 """Webhooks once: remember in your own database which events have been handled.
 
-    event = construct_event(body, signature, secret)
+    event = construct_event(raw_body=body, signature_header=signature, secret=secret)
     with Session(engine) as session, session.begin():
         if inbox.once(session, event):
             session.add(...)  # the effect: committed with the event's id, or not at all

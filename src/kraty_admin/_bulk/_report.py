@@ -22,8 +22,8 @@ class ImportStoppedError(KratyError):
 
     Args:
         message: What stopped it.
-        facts: What `args` of another error held, if this is a copy of that one.
-        report: What had become of the rows by then. Default: that of `facts`, or an empty one.
+        facts: The facts from another error's `args`, to copy that error.
+        report: The report until then. Default: that of `facts`, or an empty one.
         cause: The error that stopped it.
     """
 
@@ -38,7 +38,7 @@ class ImportStoppedError(KratyError):
         super().__init__(message)
         facts = facts or {}
         self.report: ImportReport = _report_of(facts) if report is None else report
-        """What had become of the rows by then."""
+        """The report until then."""
         # Not read from `__cause__` later: copies that are sent to other processes have none.
         if isinstance(cause, KratyError):
             self._retryable, self._first_sent_at = cause.retryable, cause.first_sent_at

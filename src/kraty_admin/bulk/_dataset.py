@@ -83,7 +83,7 @@ def import_dataset(
     Raises:
         TypeError, ValueError: An argument does not fit, or no file matches.
         ImportError: The extra is not installed.
-        ImportStoppedError: Some files are not done. All others are; it names those, its
+        ImportStoppedError: Some files are not done, and all others are. It names the former. Its
             `__cause__` is the error of the first of them, and its `report` is the sum.
     """
     started = time.monotonic()

@@ -39,7 +39,7 @@ def import_partition(
 ) -> ImportReport:
     """Import one file, as a task of dask, Celery, Airflow, Spark or the like.
 
-    You can run it again within 23 hours, after it has ended as well as after it was killed.
+    You can run it again within 23 hours, whether it ended or was killed.
     If its journal exists, it resumes there. Without a journal it sends all rows, and the
     platform skips those whose keys it has seen. How long the platform keeps the keys of
     rows is not documented: a run more than 24 hours after the first may apply rows again.
@@ -56,7 +56,7 @@ def import_partition(
         read_options: How to read the file, and which of its rows to import.
         sum_duplicates: Whether to add up rows with the same key.
         failures: A file for the rows that failed. If there is no journal yet, an existing
-            file is taken for that of an earlier run, and is deleted.
+            file is assumed to be that of an earlier run, and is deleted.
         journal: Progress file; resumed if it exists. It must be on a local disk, or on a file
             system that locks files reliably. If it belongs to another server or game, it is
             refused.

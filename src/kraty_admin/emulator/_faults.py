@@ -140,7 +140,7 @@ class FaultRule:
     skip: int = attrs.field(validator=of_type(int))
     """How many such calls go by before the first fault."""
     times: int | None = attrs.field(validator=attrs.validators.optional(of_type(int)))
-    """How often the faults are gone through; `None` for ever."""
+    """How often to go through the faults; `None` for no limit."""
     drawn: int = 0
     """How many of the faults have been drawn."""
 

@@ -196,7 +196,7 @@ class Webhooks:
 
         Args:
             event_name: Such as `player.banned`.
-            external_player_id: The player in the sample data. Nobody with this id has to exist.
+            external_player_id: The player in the sample data, who need not exist.
             data: The `data` of the event, in place of the sample data.
 
         Returns:

@@ -176,8 +176,8 @@ def into(
     """Return the resources of a client, whose methods record their calls in a transaction.
 
     Nothing is stored until you commit, and nothing is sent before that. Pass an
-    `idempotency_key` that you derive from what you fulfil: it is what recognises the same
-    purchase when it returns. Without one, each call is a new intent.
+    `idempotency_key` that you derive from what you fulfil: by this key, the outbox recognises
+    the same purchase when it returns. Without one, each call is a new intent.
 
     Args:
         session: A `Session` or a `Connection` of SQLAlchemy, or an asynchronous one: then
@@ -439,7 +439,7 @@ def retry(
     """Send an intent again that the platform refused, after its reason is gone.
 
     It keeps its key and its content. If `error["ambiguous"]` is true, an earlier call may have
-    taken effect, and the time of its key goes on: if that is over, the intent becomes `unknown`.
+    taken effect. Its 23 hours then continue: if they are over, the intent becomes `unknown`.
 
     Args:
         engine: Your database.
@@ -467,7 +467,7 @@ def purge(
     """Remove the content of intents that ended long ago, and return how many.
 
     What remains of each is its key, a hash of its content, its operation, its state and its
-    times: enough to recognise the same purchase for ever. Intents that are open or
+    times: enough to recognise the same purchase later. Intents that are open or
     `unknown` stay whole. Nothing is purged unless you call this.
 
     Args:
@@ -490,8 +490,8 @@ def purge(
 def forget_player(session: Session | sa.Connection, player: str, *, tables: Tables = TABLES) -> int:
     """Remove the content of a player's finished intents, in your transaction.
 
-    A worker does so by itself when an intent of `players.delete` is done. Call this where you
-    erase a player without the outbox. What remains recognises the keys, as after `purge`.
+    A worker does so by itself when an intent of `players.delete` is done. Call this if you
+    erase a player without the outbox. The keys are still recognised, as after `purge`.
 
     Args:
         session: A `Session` or a `Connection`.

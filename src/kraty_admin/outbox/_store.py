@@ -73,7 +73,7 @@ class Target(NamedTuple):
 
 
 class OutboxStatus(NamedTuple):
-    """How much waits, for monitoring."""
+    """How many intents wait, for monitoring."""
 
     counts: Mapping[IntentState, int]
     """How many intents there are in each state; those without any are left out."""
