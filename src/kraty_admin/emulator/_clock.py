@@ -44,16 +44,16 @@ class Clock:
 
     @property
     def now(self) -> datetime:
-        """The time, in UTC."""
+        """The current time of the clock, in UTC."""
         return datetime.fromtimestamp(self(), timezone.utc)
 
     @property
     def is_running(self) -> bool:
-        """Whether it runs."""
+        """Whether the clock runs."""
         return self._standing is None
 
     def set(self, at: datetime) -> None:
-        """Set the time, and stop.
+        """Set the time, and stop the clock.
 
         Raises:
             ValueError: The time has no zone.
@@ -85,7 +85,7 @@ class Clock:
         self._notify()
 
     def run(self) -> None:
-        """Let it run, from its current time."""
+        """Let the clock run, from its current time."""
         with self._lock:
             if self._standing is not None:
                 self._ahead = self._standing - time.time()
@@ -94,7 +94,7 @@ class Clock:
 
     @property
     def setting(self) -> tuple[float, float | None]:
-        """Its seconds ahead of the machine's clock, and the time it stands at if it stands."""
+        """How many seconds it is ahead of the machine's, and where it stands; `None` if it runs."""
         with self._lock:
             return self._ahead, self._standing
 

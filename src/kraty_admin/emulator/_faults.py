@@ -114,7 +114,7 @@ class Fault:
 
     @property
     def name(self) -> str:
-        """The kind and the moment, for people and for counting."""
+        """The kind and the moment, such as `drop, after the commit`."""
         kind = f"{self.kind} {self.status}" if self.kind == "status" else self.kind
         return f"{kind}, {self.when} the commit"
 
@@ -146,18 +146,18 @@ class FaultRule:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing of it is left."""
+        """Whether the rule has no faults left."""
         return self.times is not None and self.drawn >= len(self.faults) * self.times
 
     def skips(self) -> bool:
-        """Whether such a call goes by, which is thereby counted."""
+        """Count such a call, and return whether the rule lets it pass."""
         if self.skip == 0:
             return False
         self.skip -= 1
         return True
 
     def next(self) -> Fault | None:
-        """What happens to the next such call."""
+        """Return what happens to the next such call."""
         self.drawn += 1
         return self.faults[(self.drawn - 1) % len(self.faults)]
 
@@ -249,7 +249,7 @@ class Faults:
             operation: Which calls, such as `wallet.credit`, or `webhook` for the
                 delivery of webhooks, which can be dropped or delayed only. Default: any
                 call of the API.
-            skip: How many of them go by before that.
+            skip: How many of these calls pass first.
             times: How often to go through the faults; `None` until `clear`.
 
         Raises:

@@ -212,7 +212,7 @@ class Emulator:
 
     @property
     def clock(self) -> Clock:
-        """Its clock, which can be set and moved."""
+        """The emulator's clock, which can be set and moved."""
         return self._clock
 
     @property
@@ -266,7 +266,7 @@ class Emulator:
         retry_budget: int | None = DEFAULT_RETRY_BUDGET,
         on_request: RequestHook | None = None,
     ) -> KratyAdmin:
-        """A client of this emulator, with the first key. It is closed with the emulator.
+        """Return a client of this emulator, with the first key. It is closed with the emulator.
 
         Args:
             timeout: As for `KratyAdmin`, like all that follow.
@@ -297,7 +297,7 @@ class Emulator:
         on_request: RequestHook | None = None,
         keep_alive: bool = True,
     ) -> KratyAdminAsync:
-        """A client of this emulator for asyncio. Close it in the loop that it is used in, unless
+        """Return a client for asyncio. Close it in the loop that it is used in, unless
         `keep_alive` is off.
 
         Args:
@@ -340,8 +340,8 @@ class Emulator:
         Not captured are clients that are closed, clients that an `Emulator` made with
         `client` or `async_client`, and clients that are created inside the block. A
         captured client opens a connection for each call. A call that began before the
-        block ends where it began. A thread that goes on after the block uses its client
-        as it was before, so end such threads inside the block.
+        block ends where it began. A thread that still runs after the block uses its
+        client as it was before, so end such threads inside the block.
 
         Raises:
             RuntimeError: The emulator is not running.
@@ -350,7 +350,7 @@ class Emulator:
             yield
 
     def reset(self) -> None:
-        """Reset to the initial state: no players, keys, requests, faults, deliveries or events."""
+        """Reset to the initial state: no players, requests, faults, deliveries or events."""
         self._serving().do(self._serving().controls.reset)
 
     def snapshot(self, name: str) -> None:
@@ -412,8 +412,8 @@ class Emulator:
     def save_session(self, path: str | os.PathLike[str]) -> None:
         """Write all requests so far, with their times, faults and answers, to a file for `replay`.
 
-        The file has no API keys, but the bodies as they were sent. Changes that were made
-        otherwise than by requests, such as those of the game client, are not part of it.
+        The file has no API keys, but the bodies as they were sent. Changes that were not made
+        by requests, such as those of the game client, are not part of it.
 
         Raises:
             OSError: The file cannot be written.
@@ -434,7 +434,7 @@ class Emulator:
             path: A file from `save_session`. This emulator needs its seed and its world.
 
         Returns:
-            The requests that were answered in another way than then; none if all is as it was.
+            The requests whose answers differ from those of the session; none if all are the same.
 
         Raises:
             OSError: The file cannot be read.

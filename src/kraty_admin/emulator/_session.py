@@ -28,7 +28,7 @@ _VERSION: Final = 1
 
 @attrs.frozen(kw_only=True)
 class Difference:
-    """A request whose answer was another one when it was replayed."""
+    """A request whose answer was different when it was replayed."""
 
     number: int
     """Its place in the session, from 1."""
