@@ -7,7 +7,7 @@ REDOCLY := @redocly/cli@2.77.0
 # Many tests start processes: without bytecode each of them would compile the package again.
 export PYTHONDONTWRITEBYTECODE :=
 # The extras that the programs in examples/ use.
-EXAMPLES_EXTRAS := emulator,fastapi,otel,outbox
+EXAMPLES_EXTRAS := django,emulator,fastapi,otel,outbox
 # What needs the generator is checked as the Python that it needs.
 PY311 := --python-version 3.11
 
