@@ -42,6 +42,11 @@ def write_site(folder: Path, html: str, names: list[str]) -> list[str]:
         pytest.param('<img src="gone.png">', "leads nowhere", id="dead picture"),
         pytest.param('<script src="//unpkg.com/x"></script>', "fetches //unpkg", id="script"),
         pytest.param('<pre class="a mermaid"></pre>', "Mermaid", id="mermaid"),
+        pytest.param(
+            '<h2 id="kraty_admin.helper" class="doc doc-heading"></h2>',
+            "not public",
+            id="not public",
+        ),
     ],
 )
 def test_a_fault_of_a_page_is_found(tmp_path: Path, html: str, found: str | None) -> None:

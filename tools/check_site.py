@@ -32,12 +32,15 @@ class _Page(HTMLParser):
         self.links: list[str] = []
         self.fetched: list[str] = []
         self.anchors: set[str] = {""}
+        self.documented: set[str] = set()
         self.has_mermaid = False
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attrs}
         self.anchors.update(given[name] for name in ("id", "name") if name in given)
+        if "doc-heading" in given.get("class", "").split():
+            self.documented.add(given.get("id", ""))
         self.has_mermaid |= "mermaid" in given.get("class", "").split()
         if tag == "a" and "href" in given:
             self.links.append(given["href"])
@@ -78,15 +81,21 @@ def problems(site: Path, pages: Path, navigation: str, surface: str) -> Iterator
     for source in sorted(pages.rglob("*.md")):
         if (name := source.relative_to(pages).as_posix()) not in listed:
             yield f"{name} is not in the navigation of zensical.toml"
-    yield from _undocumented(site, surface)
+    public = dict(re.findall(r"^((?:kraty_admin|pytest_)[\w.]*): (.*)$", surface, re.M))
+    yield from _undocumented(site, public)
+    modules = {name.rpartition(".")[0] for name in public} - set(public)
+    for page in found.values():
+        for name in sorted(page.documented - set(public)):
+            if name.rpartition(".")[0] in modules:
+                yield f"the reference has {name}, which is not public"
 
 
-def _undocumented(site: Path, surface: str) -> Iterator[str]:
+def _undocumented(site: Path, public: dict[str, str]) -> Iterator[str]:
     inventory = (site / "objects.inv").read_bytes().split(b"\n", 4)[4]
     documented = [line.split()[0] for line in zlib.decompress(inventory).decode().splitlines()]
     # The reference documents a name under one of the modules that it can be imported from.
     tails = {".".join(name.split(".")[-length:]) for name in documented for length in (1, 2)}
-    for name, what in re.findall(r"^((?:kraty_admin|pytest_)[\w.]*): (.*)$", surface, re.M):
+    for name, what in public.items():
         *rest, last = name.split(".")
         is_member = rest[-1:] != [] and rest[-1][0].isupper()
         is_method = "KratyAdmin" in rest[1:2] or "KratyAdminAsync" in rest[1:2]

@@ -130,6 +130,7 @@ class Delivery(Generic[D]):
     """A webhook that has not been handled, and the transaction to handle it in."""
 
     event: WebhookEvent
+    """The event, whose signature is valid."""
     session: D
     """Begun already; it is committed when the route has returned."""
 

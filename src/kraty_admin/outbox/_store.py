@@ -64,7 +64,9 @@ class Target(NamedTuple):
     origin: str
     """The URL of the server, without `/server/v1`."""
     studio_id: str
+    """The studio that owns the game."""
     game_id: str
+    """The game that the API key is for."""
     environment: str
     """`live` or `test`."""
 

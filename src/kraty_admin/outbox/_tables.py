@@ -37,13 +37,16 @@ class Tables:
         metadata: sa.MetaData | None = None,
     ) -> None:
         self.prefix: str = prefix
+        """Begins the name of each table."""
         self.schema: str | None = schema
+        """The schema that holds them."""
         self.metadata: sa.MetaData = sa.MetaData() if metadata is None else metadata
         """What Alembic and `create_all` read."""
         self.version: sa.Table = self._table(
             "outbox_version",
             sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
         )
+        """The version of these tables."""
         self.targets: sa.Table = self._table(
             "outbox_targets",
             sa.Column("id", sa.Integer, primary_key=True),
@@ -53,6 +56,7 @@ class Tables:
             sa.Column("environment", _TEXT, nullable=False),
             sa.UniqueConstraint("origin", "studio_id", "game_id", "environment"),
         )
+        """The games that intents are for."""
         self.intents: sa.Table = self._table(
             "outbox_intents",
             sa.Column("id", _NUMBER, primary_key=True),
@@ -78,6 +82,7 @@ class Tables:
             sa.Column("notes", _TEXT),
             sa.UniqueConstraint("target_id", "idempotency_key"),
         )
+        """The intents: what is to be sent, and what became of it."""
         open_ = self.intents.c.stopped_ms.is_(None)
         sa.Index(
             f"{prefix}outbox_intents_due",
@@ -112,6 +117,7 @@ class Tables:
             # NULL when it no longer holds back later intents of the player.
             sa.Column("waiting", sa.Integer),
         )
+        """Which players each intent names."""
         waiting = self.players.c.waiting.is_not(None)
         sa.Index(
             f"{prefix}outbox_players_waiting",
@@ -128,6 +134,7 @@ class Tables:
             sa.Column("event_name", _TEXT, nullable=False),
             sa.Column("received_ms", _TIME, nullable=False),
         )
+        """The webhooks that have been handled."""
         sa.Index(f"{prefix}inbox_received", self.inbox.c.received_ms)
 
     @property
