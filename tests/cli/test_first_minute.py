@@ -180,6 +180,7 @@ def test_requests(kraty: Emulator, capsys: pytest.CaptureFixture[str], tmp_path:
     [
         ("GET players", "path must begin with /"),
         ("GET /players/p --body {}", "body must be left out"),
+        ("GET /players/p --idempotency-key k", "idempotency_key must be left out"),
         ("POST /players/p --body []", "it must be a JSON object"),
         ("GET /players/p --query limit", "is not NAME=VALUE"),
         ("HEAD /players/p", "is not one of"),

@@ -143,3 +143,8 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+
+
+def test_a_list_of_plain_values_for_programs() -> None:
+    """Each value is a line of its own."""
+    assert ["a\n", "2\n"] == list(tab_lines(["a", 2]))

@@ -826,6 +826,29 @@ def test_a_call_is_not_retried_after_its_lease(
     assert 1 == len(shop.sent())
 
 
+def test_the_outcome_of_a_claim_that_another_worker_has_taken_over(
+    shop: Studio, time: Time
+) -> None:
+    """It is not recorded: the intent belongs to the other worker, which repeats the call."""
+    recorded = shop.credit("k")
+    real = _worker.Worker._call  # pyright: ignore[reportPrivateUsage]
+    others: list[Claim | None] = []
+
+    def stall_and_call(*arguments: Any) -> Any:
+        time.advance(LEASE + timedelta(seconds=1))
+        others.append(claim(shop))
+        return real(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_worker.Worker, "_call", stall_and_call)
+        assert 0 == shop.drain().done
+    assert [recorded.id] == [other and other.id for other in others]
+    assert "sending" == shop.intent(recorded.id).state
+    time.advance(LEASE + timedelta(seconds=1))
+    assert 1 == shop.drain().done
+    assert 500 == shop.emulator.balance("player_42", "gold")
+
+
 def test_keys_expire_during_an_outage(shop: Studio, time: Time) -> None:
     """A worker that waits for the platform still reports intents whose keys are too old."""
     shop.emulator.faults.add(LOST, operation="wallet.credit")

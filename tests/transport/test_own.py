@@ -34,6 +34,7 @@ import kraty_server_api
 from kraty_admin import KratyError, KratyNetworkError, RetryConfig
 from kraty_admin._transport import _async_backend, _backend, _body
 from kraty_admin._transport._backend import Stream, Watch
+from kraty_admin._transport._tunnel import _address  # pyright: ignore[reportPrivateUsage]
 from loopback import (
     ASYNC,
     AT_ONCE,
@@ -236,6 +237,18 @@ def socks_proxy(
 
 class TestSocks:
     """SOCKS proxies."""
+
+    @pytest.mark.parametrize(
+        ("host", "sent"),
+        [
+            pytest.param("127.0.0.1", b"\1\x7f\0\0\1", id="IPv4"),
+            pytest.param("::1", b"\4" + bytes(15) + b"\1", id="IPv6"),
+            pytest.param("vm", b"\3\2vm", id="name"),
+        ],
+    )
+    def test_hosts(self, host: str, sent: bytes) -> None:
+        """An address is sent as one; a name is for the proxy to resolve."""
+        assert sent == _address(host)
 
     @pytest.mark.parametrize(
         "replies",
@@ -620,6 +633,12 @@ def test_interrupted_anywhere() -> None:
         signal.signal(signal.SIGALRM, before)
     # A call ends at its deadline of 2 s; on a busy machine that shows later.
     assert (0, True) == (shown, longest < 20)
+
+
+def test_an_unknown_encoding() -> None:
+    """The body stays as it came, also below an encoding that is known."""
+    assert b"body" == _body.unpack(b"body", "br")
+    assert b"body" == _body.unpack(gzip.compress(b"body"), "br, gzip")
 
 
 def test_an_empty_write_hides_no_reset() -> None:
