@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import functools
 import importlib
 import inspect
 import json
@@ -283,19 +282,22 @@ def test_a_double_of_a_client_takes_what_the_client_takes(
 CLIENTS: Final = [pytest.param(KratyAdmin, id="sync"), pytest.param(KratyAdminAsync, id="async")]
 
 
-@functools.cache
-def doubles_of(client: type[Any]) -> list[Any]:
-    """Mocks made of the class, as an instance and as the class that is then called."""
-    return [create_autospec(client, instance=True), create_autospec(client)(api_key="k")]
+@pytest.fixture(scope="module", params=CLIENTS)
+def doubled(request: pytest.FixtureRequest) -> tuple[type[Any], list[Any]]:
+    """A client, and mocks made of it: as an instance, and as the class that is then called."""
+    client: type[Any] = request.param
+    return client, [create_autospec(client, instance=True), create_autospec(client)(api_key="k")]
 
 
 @pytest.mark.parametrize("name", [*METHODS, *IMPORTS])
-@pytest.mark.parametrize("client", CLIENTS)
-def test_a_double_of_the_class_takes_what_a_client_takes(client: type[Any], name: str) -> None:
+def test_a_double_of_the_class_takes_what_a_client_takes(
+    doubled: tuple[type[Any], list[Any]], name: str
+) -> None:
     """A mock made of the class, without a client, has the methods and their signatures."""
+    client, doubles = doubled
     parameters = inspect.signature(operation_of(client, name)).parameters.values()
     needed = {each.name: "x" for each in parameters if each.default is each.empty}
-    for double in doubles_of(client):
+    for double in doubles:
         method = operation_of(double, name)
 
         answer = method(**needed)
