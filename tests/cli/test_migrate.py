@@ -41,6 +41,9 @@ WALLET: Final = (
 )
 
 
+FAILING: Final = Fault("status", status=503, headers={"Retry-After": "90"})
+"""An answer that is not retried, because the wait would be too long."""
+
 TERMINAL: Final = {"TERM": "xterm", "COLUMNS": "100"}
 
 
@@ -264,7 +267,7 @@ class TestStopped:
 
     @pytest.mark.parametrize(
         ("fault", "status"),
-        [(Fault("status", status=503), 1), (Fault("drop"), 5)],
+        [(FAILING, 1), (Fault("drop"), 5)],
         ids=["failing", "no answer"],
     )
     def test_a_server_that_fails(

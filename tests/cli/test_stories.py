@@ -28,7 +28,6 @@ from .test_screens import GOLDEN
 from .testkit import LIVE_KEY, TEST_KEY, WORLD, visible, write_key
 
 MAPS: Final = "--map externalPlayerId=PlayFabId --map amount=Gold --map economyKey==gold"
-SLOW: Final = "--deadline 0.5"
 
 
 class Desk:
@@ -66,7 +65,7 @@ def credit(desk: Desk) -> None:
 def lost_answer(desk: Desk) -> None:
     """A lost answer, and the command that the error has"""
     desk.kraty.faults.add(Fault("drop"), operation="wallet.credit", times=None)
-    shown = desk.run(f'{SLOW} wallet credit player_42 gold 20 --reason "it\'s late"')
+    shown = desk.run('--deadline 0.5 wallet credit player_42 gold 20 --reason "it\'s late"')
     desk.kraty.faults.clear()
     (again,) = re.findall(r"(?m)^  kraty-admin (.+)$", shown)
     desk.run(again)
@@ -78,9 +77,11 @@ def failed_import(desk: Desk) -> None:
     rows[6] = "p7,many"
     Path("users.csv").write_text("\n".join(["PlayFabId,Gold", *rows]) + "\n")
     desk.run(f"migrate wallet users.csv {MAPS} --dry-run")
-    desk.kraty.faults.add(Fault("drop"), operation="migrate.wallet", skip=1, times=None)
+    late = {"Retry-After": "90"}  # so that it is not retried
+    failing = Fault("status", status=503, code="internal_error", headers=late)
+    desk.kraty.faults.add(failing, operation="migrate.wallet", skip=1, times=None)
     options = "--chunk-size 10 --in-flight 1 --patience 0"
-    desk.run(f"{SLOW} migrate wallet users.csv {MAPS} {options}")
+    desk.run(f"migrate wallet users.csv {MAPS} {options}")
     desk.kraty.faults.clear()
     desk.run(f"migrate wallet users.csv {MAPS} {options} --resume")
     failed = Path("users.csv.wallet.failures.jsonl")
