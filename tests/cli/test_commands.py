@@ -415,7 +415,9 @@ class TestStatuses:
         late = {"Retry-After": "90"}  # so that it is not retried
         failing = Fault("status", status=503, headers=late)
         kraty.faults.add(failing, operation="players.get", times=None)
-        assert command("players", "get", "p").status == 1
+        done = command("players", "get", "p")
+        assert done.status == 1
+        assert "The server asks to wait 90 s before the next attempt." in done.err
         kraty.faults.clear()
         busy = Fault("status", status=429, headers=late, when="before")
         kraty.faults.add(busy, operation="players.get", times=None)

@@ -386,6 +386,8 @@ def _why(error: KratyServerError | KratyNetworkError) -> str:
     if error.status == 429:
         wait = "a minute" if error.retry_after is None else f"{error.retry_after:g} s"
         return f"Too many requests. Try again in {wait}."
+    if error.retry_after is not None:
+        return f"The server asks to wait {error.retry_after:g} s before the next attempt."
     return ""
 
 
