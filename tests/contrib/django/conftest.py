@@ -34,6 +34,10 @@ settings.configure(
             "NAME": str(FOLDER / "shop.sqlite3"),
             "OPTIONS": {"init_command": "PRAGMA synchronous = OFF"},
         },
+        "memory": {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": "file:kraty?mode=memory&cache=shared",
+        },
         "postgresql": {"ENGINE": "django.db.backends.postgresql", "NAME": "postgres"},
     },
     INSTALLED_APPS=[

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import unittest
+from collections.abc import Callable
 
 import pytest
 import sqlalchemy as sa
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Group
 from django.core.exceptions import SynchronousOnlyOperation
+from django.core.management import call_command
 from django.db import connections, transaction
 from django.db.transaction import TransactionManagementError
 from django.test import TestCase
@@ -174,3 +176,16 @@ def test_a_game_that_the_outbox_is_not_for(default_shop: sa.Engine) -> None:
     """The error of the outbox passes through."""
     with transaction.atomic(), pytest.raises(core.OutboxTargetError, match="not for game 'game_9'"):
         outbox.into(game_id="game_9").players.ban("p", reason="bots", idempotency_key="k")
+
+
+def test_a_database_in_memory(emulator: Emulator, new_engine: Callable[[str], sa.Engine]) -> None:
+    """A worker sends from the database that Django's test runner makes for SQLite."""
+    call_command("migrate", "kraty", database="memory", verbosity=0)
+    engine = new_engine("memory")
+    core.set_up(engine, emulator.client())
+    for number in range(8):
+        with transaction.atomic("memory"):
+            outbox.into("memory").wallet.credit(
+                f"player_{number}", "gold", amount=5, idempotency_key=f"receipt_{number}"
+            )
+    assert core.drain(emulator.client(), engine, in_flight=4).done == 8

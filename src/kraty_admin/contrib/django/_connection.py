@@ -128,9 +128,14 @@ def make_engine(using: str) -> sa.Engine:
     wrapper = connections[using].copy()
     _dialect(wrapper)
     options = wrapper.settings_dict["OPTIONS"] = dict(wrapper.settings_dict["OPTIONS"])
+    # Each call in flight may need a connection.
+    pool = {"max_overflow": -1}
     if wrapper.vendor == "sqlite":
         options.setdefault("timeout", _SQLITE_WAIT)
         url = "sqlite://"
+        if cast("Any", wrapper).is_in_memory_db():
+            # That of a test. There, nothing waits for another connection that writes.
+            pool = {"pool_size": 1, "max_overflow": 0}
     else:
         options.pop("pool", None)  # the engine has its own
         driver: str = cast("Any", wrapper).Database.__name__  # not in the stubs
@@ -149,6 +154,6 @@ def make_engine(using: str) -> sa.Engine:
         url,
         creator=connect,
         poolclass=sa.QueuePool,
-        max_overflow=-1,  # each call in flight may need a connection
         pool_pre_ping=True,
+        **pool,
     )
