@@ -810,36 +810,14 @@ def _(reader: Reader, block: Block) -> None:
     assert '"kraty.outbox.state": "pending"' in data.to_json()
 
 
-PROGRAMS = {
-    ("observability.md", "Prometheus py 1"): "observability/prometheus_metrics.py",
-    ("observability.md", "Sentry py 1"): "observability/sentry_errors.py",
-    ("airflow-spark.md", "Airflow py 1"): "airflow_dag/pay_prizes.py",
-    ("airflow-spark.md", "Spark py 1"): "spark_import/import_balances.py",
-}
-"""Blocks that show a program of `examples/`; `make examples` runs its tests."""
-
-
-def test_programs_on_pages() -> None:
-    """Each `py` block is the program that `make examples` runs, to the last letter."""
-    shown = {(each.page, each.name): each.code for each in BLOCKS if each.language == "py"}
-    assert shown == {
-        block: (ROOT / "examples" / name).read_text(encoding="utf-8")
-        for block, name in PROGRAMS.items()
-    }
-
-
 @pytest.mark.parametrize(
     "shown",
-    [
-        pytest.param(each.code, id=each.name)
-        for each in BLOCKS
-        if each.page == "frameworks.md" and each.language == "py"
-    ],
+    [pytest.param(each, id=f"{each.page} {each.name}") for each in BLOCKS if each.language == "py"],
 )
-def test_the_page_of_frameworks_shows_programs_that_run(shown: str) -> None:
-    """Each block is a part of a program in examples/."""
+def test_a_page_shows_programs_that_run(shown: Block) -> None:
+    """Each `py` block is a program in examples/ or a part of one; `make examples` runs those."""
     programs = [path.read_text(encoding="utf-8") for path in (ROOT / "examples").glob("*/*.py")]
-    assert any(shown in program for program in programs)
+    assert any(shown.code in program for program in programs)
 
 
 def test_the_function_of_the_page_is_the_one_that_runs() -> None:
