@@ -92,17 +92,20 @@ def problems(site: Path, pages: Path, navigation: str, surface: str) -> Iterator
 
 def _undocumented(site: Path, public: dict[str, str]) -> Iterator[str]:
     inventory = (site / "objects.inv").read_bytes().split(b"\n", 4)[4]
-    documented = [line.split()[0] for line in zlib.decompress(inventory).decode().splitlines()]
-    # The reference documents a name under one of the modules that it can be imported from.
-    tails = {".".join(name.split(".")[-length:]) for name in documented for length in (1, 2)}
+    documented = {line.split()[0] for line in zlib.decompress(inventory).decode().splitlines()}
+    # A member is documented where its class is defined, which may be a private module.
+    members = {".".join(name.split(".")[-2:]) for name in documented}
     for name, what in public.items():
         *rest, last = name.split(".")
-        is_member = rest[-1:] != [] and rest[-1][0].isupper()
-        is_method = "KratyAdmin" in rest[1:2] or "KratyAdminAsync" in rest[1:2]
-        tail = f"{rest[-1]}.{last}" if is_member and not is_method else last
         if what.startswith("the same as") or last == "__init__" or name in UNDOCUMENTED:
             continue
-        if tail not in tails:
+        if rest[1:2] in (["KratyAdmin"], ["KratyAdminAsync"]) and len(rest) == 3:
+            is_there = f"{rest[-1].capitalize()}.{last}" in members  # a resource's method
+        elif rest[-1][:1].isupper():
+            is_there = f"{rest[-1]}.{last}" in members
+        else:
+            is_there = name in documented
+        if not is_there:
             yield f"the reference does not have {name}"
 
 
