@@ -7,6 +7,7 @@ The language of a fence says what becomes of a block:
   run, and why.
 - `text` is what the block before it prints; `...` stands for anything.
 - `py` is a program of `examples/`, whose tests `make examples` runs.
+- `py` is a part of a program in examples/, which needs a framework; `make examples` runs that.
 - The languages in `DATA` are data. Those that a parser is at hand for are parsed.
 
 A page tells a story unless `test_docs.py` has checks for it: its blocks run from top to bottom, as

@@ -79,6 +79,20 @@ def test_no_block_is_left_out() -> None:
         assert page in (ROOT / "tests" / test).read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(
+    "block",
+    [
+        pytest.param(block, id=f"{block.page} {block.name}")
+        for block in BLOCKS
+        if block.language == "py"
+    ],
+)
+def test_a_py_block_is_part_of_an_example(block: Block) -> None:
+    """`make examples` runs the programs in examples/, where their frameworks are installed."""
+    programs = (ROOT / "examples").rglob("*.py")
+    assert any(block.code in program.read_text(encoding="utf-8") for program in programs)
+
+
 def test_the_reasons_for_not_running_are_needed() -> None:
     """No reason outlives the commands and languages that it is for."""
     used = {block.language for block in BLOCKS}
