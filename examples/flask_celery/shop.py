@@ -90,27 +90,27 @@ def init_db() -> None:
 def buy() -> tuple[dict[str, str], int]:
     """Accept a purchase. A repeat returns how far it is."""
     order: dict[str, Any] = request.get_json()
-    gold = PRICES.get(order["product"])
-    if gold is None:
-        return {"error": "there is no such product"}, 422
+    receipt_id, player, product = (order.get(key) for key in ("receipt_id", "player", "product"))
+    if not receipt_id or not player or product not in PRICES:
+        return {"error": "receipt_id, player and a product are needed"}, 422
     try:
         with Session(engine) as session, session.begin():
             intent = outbox.into(session).wallet.credit(
-                order["player"],
+                player,
                 "gold",
-                amount=gold,
-                source_ref_id=order["receipt_id"],
-                idempotency_key=derive_key("iap", order["receipt_id"]),
+                amount=PRICES[product],
+                source_ref_id=receipt_id,
+                idempotency_key=derive_key("iap", receipt_id),
             )
             if intent.is_new:
-                session.add(Purchase(**order))
+                session.add(Purchase(receipt_id=receipt_id, player=player, product=product))
     except outbox.OutboxConflictError:
         return {"error": "this receipt was used for another purchase"}, 409
     try:
         # After the commit. If it is lost, the schedule delivers the purchase within a minute.
         send_due.delay()
     except OperationalError:
-        app.logger.warning("no broker: the schedule will deliver %s", order["receipt_id"])
+        app.logger.warning("no broker: the schedule will deliver %s", receipt_id)
     return {"state": intent.state}, 202
 
 

@@ -174,7 +174,9 @@ def test_a_purchase_without_a_broker(
         raise shop.OperationalError("there is no broker")
 
     monkeypatch.setattr(shop.send_due, "apply_async", fail)
-    assert 202 == shop.app.test_client().post("/purchases", json=ORDER).status_code
+    http = shop.app.test_client()
+    assert 422 == http.post("/purchases", json=ORDER | {"product": "gold_9"}).status_code
+    assert 202 == http.post("/purchases", json=ORDER).status_code
     assert 1 == shop.send_due()
     assert [("gold", 500)] == paid(kraty_emulator)
 

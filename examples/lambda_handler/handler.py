@@ -18,13 +18,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any, Protocol
 
-from kraty_admin import (
-    KratyAdmin,
-    KratyKeyExpiredError,
-    KratyNetworkError,
-    KratyServerError,
-    fulfil_once,
-)
+from kraty_admin import KratyAdmin, fulfil_once
 
 log = logging.getLogger(__name__)
 log.setLevel(logging.INFO)
@@ -61,8 +55,8 @@ def handler(event: dict[str, Any], context: Context) -> dict[str, Any]:
 
 def deliver(record: dict[str, Any], seconds: float) -> bool:
     """Credit one purchase within some seconds; return whether it is done."""
-    purchase = json.loads(record["body"])
     try:
+        purchase = json.loads(record["body"])
         # SQS keeps messages for up to 14 days, and Kraty a credit's key for 24 hours. Later,
         # this raises KratyKeyExpiredError instead of paying a second time. The time is part of
         # the message, because SQS's own times begin again when dead letters are moved back.
@@ -71,7 +65,7 @@ def deliver(record: dict[str, Any], seconds: float) -> bool:
             purchase["receipt_id"],
             operation="wallet.credit",
             first_tried_at=datetime.fromisoformat(purchase["queued_at"]),
-            on_conflict=lambda error: log.error("receipt with other contents: %s", error),
+            on_conflict=lambda error: log.error("this receipt had other contents: %s", error),
         ) as key:
             client().with_options(deadline=seconds).wallet.credit(
                 purchase["player"],
@@ -80,7 +74,8 @@ def deliver(record: dict[str, Any], seconds: float) -> bool:
                 source_ref_id=purchase["receipt_id"],
                 idempotency_key=key,
             )
-    except (KratyKeyExpiredError, KratyNetworkError, KratyServerError) as error:
-        log.warning("%s is not delivered: %s", purchase["receipt_id"], error)
+    except Exception:
+        # Whatever it is, the other messages of the batch are delivered.
+        log.exception("message %s is not delivered", record["messageId"])
         return False
     return True

@@ -99,6 +99,14 @@ def test_a_batch_is_delivered_again(kraty_emulator: Emulator) -> None:
     assert [500] * 3 == paid(kraty_emulator)
 
 
+def test_a_message_that_cannot_be_read(kraty_emulator: Emulator) -> None:
+    """It does not keep the rest of its batch from being delivered."""
+    broken = {"messageId": "m_broken", "body": "{"}
+    with environment() as function:
+        assert ["m_broken"] == function.call(broken, message("r_1"))
+    assert [500] == paid(kraty_emulator)
+
+
 def test_killed_before_the_answer(kraty_emulator: Emulator) -> None:
     """Lambda kills the environment after Kraty has paid; SQS delivers to another one."""
     kraty_emulator.faults.add(Fault("delay", seconds=60), operation="wallet.credit")
