@@ -57,6 +57,17 @@ def test_every_command_has_examples_that_parse(
             assert f"\n  {example}" in shown
 
 
+@pytest.mark.parametrize(
+    "path",
+    [[], *([name] for name, each in app.commands.items() if isinstance(each, click.Group))],
+    ids=str,
+)
+def test_no_summary_is_cut_off(path: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """On 80 columns, each command's summary is shown whole."""
+    assert 0 == main([*path, "--help"])
+    assert not re.findall("(?m)^  .*[.]{3}$", capsys.readouterr().out)
+
+
 def test_the_commands_are_grouped(capsys: pytest.CaptureFixture[str]) -> None:
     """The help lists all commands, each in one section, in the order of importance."""
     assert 0 == main(["--help"])

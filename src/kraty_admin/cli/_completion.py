@@ -51,7 +51,7 @@ def _next_step(shell: str, file: Path) -> str:
 @click.option("--install", is_flag=True, help="Write the script to where the shell looks for it.")
 @click.pass_context
 def completion(context: click.Context, shell: str | None, install: bool) -> None:
-    """Print the script with which a shell completes commands and options.
+    """Print the script that completes commands in your shell.
 
     Without an argument, it is the script for the shell in the variable SHELL.
     """

@@ -138,7 +138,7 @@ def _control(state: State, url: str | None) -> Generator[_Control, None, None]:
 @json_option
 @click.pass_obj
 def requests(state: State, limit: int, url: str | None) -> None:
-    """Show the newest requests, oldest first, with their faults and effects."""
+    """Show the newest requests, with faults and effects, oldest first."""
     with _control(state, url) as control:
         newest = control.get("requests", order="newest", limit=limit)
     found = [each for each in reversed(newest) if is_object(each)]
@@ -283,7 +283,7 @@ def clock(state: State, at: str | None, advance: float | None, run: bool, url: s
 def trigger(
     state: State, event_name: str, player: str | None, data: str | None, url: str | None
 ) -> None:
-    """Send a webhook, such as player.banned, without a change behind it."""
+    """Send a sample webhook, such as player.banned."""
     body: dict[str, object] = {"event_name": event_name}
     if player is not None:
         body["external_player_id"] = player
