@@ -49,6 +49,7 @@ NOT_RUN: Final[Mapping[str, str]] = {
     "make": "is what runs these tests",
     "pip": "installs; the tests of the wheel do that",
     "pytest": "runs the tests of another project",
+    "python manage.py": "is a project of Django; the tests of examples/django_shop run it",
     "python3": "makes an environment",
     "kraty-admin emulator": "serves until it is stopped; tests/emulator starts it",
 }

@@ -195,3 +195,11 @@ def test_webhooks(kraty: Emulator) -> None:
     kraty.clock.advance(3600)
     assert kraty.webhooks.deliver(receive) == 1
     assert [("player_42", 500)] == [*BalanceChange.objects.values_list("player", "gold")]
+
+
+def test_the_tests_of_the_project() -> None:
+    """Django's own runner passes, with its database in memory."""
+    command = [sys.executable, "manage.py", "test"]
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "shop.settings"}
+    done = subprocess.run(command, cwd=FOLDER, env=environment, check=False, timeout=60)
+    assert done.returncode == 0
