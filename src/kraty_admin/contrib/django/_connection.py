@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
 import sqlalchemy as sa
-from django.core.exceptions import SynchronousOnlyOperation
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import TransactionManagementError
+from django.utils.asyncio import async_unsafe
 from sqlalchemy.engine import IteratorResult
 from sqlalchemy.engine.result import SimpleResultMetaData
 from sqlalchemy.sql import ClauseElement
@@ -85,6 +84,10 @@ def _dialect(connection: BaseDatabaseWrapper) -> sa.Dialect:
     return dialect
 
 
+@async_unsafe(
+    "this needs Django's transaction, which asynchronous code does not have: move the atomic() "
+    "block into a function, and await sync_to_async(function)(...)"
+)
 def in_atomic(using: str, what: str) -> DjangoConnection:
     """Return the connection of a database, whose transaction is open.
 
@@ -98,15 +101,6 @@ def in_atomic(using: str, what: str) -> DjangoConnection:
         SynchronousOnlyOperation: An event loop runs in this thread.
         OutboxError: The database is neither PostgreSQL nor SQLite.
     """
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        pass
-    else:
-        raise SynchronousOnlyOperation(
-            f"{what} needs Django's transaction, which asynchronous code does not have: move the "
-            "atomic() block into a function, and await sync_to_async(function)(...)"
-        )
     connection = connections[using]
     blocks = cast("list[object]", getattr(connection, "atomic_blocks", []))
     if not any(not getattr(block, "_from_testcase", False) for block in blocks):

@@ -230,6 +230,7 @@ class OutboxIntentAdmin(_ReadOnly, _IntentAdmin):
             "form": form,
             "shown": shown,
         }
+        request.current_app = self.admin_site.name  # the site that the links lead to
         return TemplateResponse(request, "admin/kraty/outboxintent/decide.html", context)
 
     def _carry_out(
