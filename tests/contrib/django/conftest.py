@@ -38,6 +38,10 @@ settings.configure(
             "ENGINE": "django.db.backends.sqlite3",
             "NAME": "file:kraty?mode=memory&cache=shared",
         },
+        "empty": {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": "file:empty?mode=memory&cache=shared",
+        },
         "postgresql": {"ENGINE": "django.db.backends.postgresql", "NAME": "postgres"},
     },
     INSTALLED_APPS=[

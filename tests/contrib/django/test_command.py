@@ -77,6 +77,12 @@ def test_an_outbox_without_a_target(default: str, emulator: Emulator) -> None:
         kraty_outbox("run", "--once")
 
 
+def test_a_database_without_tables(emulator: Emulator) -> None:
+    """The error names what is missing, and what to do."""
+    with pytest.raises(CommandError, match=r"no such table: kraty_\w+\. .* run migrate"):
+        kraty_outbox("status", "--database", "empty")
+
+
 def test_options_that_need_once() -> None:
     """A service has no limit."""
     with pytest.raises(CommandError, match="need --once"):

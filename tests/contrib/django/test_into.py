@@ -21,6 +21,7 @@ from kraty_admin import outbox as core
 from kraty_admin.contrib.django import outbox
 from kraty_admin.emulator import Emulator
 from kraty_admin.models import WalletAdjustment
+from kraty_admin.outbox._store import in_transaction
 from kraty_admin.outbox._tables import TABLES
 
 
@@ -189,3 +190,24 @@ def test_a_database_in_memory(emulator: Emulator, new_engine: Callable[[str], sa
                 f"player_{number}", "gold", amount=5, idempotency_key=f"receipt_{number}"
             )
     assert core.drain(emulator.client(), engine, in_flight=4).done == 8
+
+
+@pytest.mark.once
+def test_options_of_a_database(
+    postgresql: str, new_engine: Callable[[str], sa.Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker takes the role of the settings, and neither their pool nor their isolation."""
+    with connections[postgresql].cursor() as cursor:
+        cursor.execute("CREATE ROLE kraty_worker")
+    options = connections[postgresql].settings_dict["OPTIONS"]
+    asked = {"assume_role": "kraty_worker", "pool": True, "isolation_level": 4}
+    monkeypatch.setitem(connections[postgresql].settings_dict, "OPTIONS", {**options, **asked})
+    seen: list[object] = []
+
+    def look(connection: sa.Connection) -> None:
+        for name in ("role", "transaction_isolation", "search_path"):
+            seen.append(connection.exec_driver_sql(f"SHOW {name}").scalar())
+
+    with new_engine(postgresql).connect() as connection:
+        in_transaction(connection, look)
+    assert ["kraty_worker", "read committed", "django"] == seen

@@ -13,6 +13,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DEFAULT_DB_ALIAS
+from sqlalchemy.exc import DBAPIError
 
 from kraty_admin import KratyError, outbox
 from kraty_admin.contrib.django import get_client
@@ -120,6 +121,11 @@ class Command(BaseCommand):
                     )
         except KratyError as error:
             raise CommandError(str(error)) from error
+        except DBAPIError as error:
+            # Not the whole error, which has the statement and its values.
+            raise CommandError(
+                f"the database failed: {error.orig}. If its tables are missing, run migrate"
+            ) from error
         finally:
             database_engine.dispose()
 
