@@ -42,6 +42,7 @@ def write_site(folder: Path, html: str, names: list[str]) -> list[str]:
         pytest.param('<img src="gone.png">', "leads nowhere", id="dead picture"),
         pytest.param('<script src="//unpkg.com/x"></script>', "fetches //unpkg", id="script"),
         pytest.param('<pre class="a mermaid"></pre>', "Mermaid", id="mermaid"),
+        pytest.param("<p>| a | b |</p>", "shown as text", id="table with an empty line"),
         pytest.param(
             '<h2 id="kraty_admin.helper" class="doc doc-heading"></h2>',
             "not public",

@@ -33,6 +33,7 @@ class _Page(HTMLParser):
         self.fetched: list[str] = []
         self.anchors: set[str] = {""}
         self.documented: set[str] = set()
+        self.has_broken_table = "<p>|" in text
         self.has_mermaid = False
         self.feed(text)
 
@@ -63,6 +64,8 @@ def problems(site: Path, pages: Path, navigation: str, surface: str) -> Iterator
         here = path.relative_to(site)
         if page.has_mermaid:
             yield f"{here}: a Mermaid diagram is drawn by a script from another host; use an SVG"
+        if page.has_broken_table:
+            yield f"{here}: a table is shown as text; is there an empty line in it?"
         for url in page.fetched:
             if urlsplit(url).netloc:
                 yield f"{here}: the browser fetches {url}"
