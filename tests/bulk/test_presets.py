@@ -12,7 +12,7 @@ import pytest
 from kraty_admin._bulk._mapping import make_mapping
 from kraty_admin._bulk._options import ReadOptions
 from kraty_admin._bulk._presets import PRESETS
-from kraty_admin._bulk._rows import Item, Kind, Layout, Row, Unreadable
+from kraty_admin._bulk._rows import Item, Kind, Layout, LeftOut, Row, Unreadable
 from kraty_admin._bulk._source import open_source
 from kraty_admin._bulk._validate import problem
 
@@ -235,6 +235,41 @@ def test_firebase_balances_and_items() -> None:
         {"externalPlayerId": "uid_1", "itemKey": "sword", "quantity": 1},
         {"externalPlayerId": "uid_1", "itemKey": "bow", "quantity": 2},
     ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "preset", "source", "reason"),
+    [
+        pytest.param(
+            "wallet",
+            "firebase",
+            {"uid": "u", "wallet": {"gold": 5}, "disabled": True},
+            "disabled",
+            id="balances of Firebase",
+        ),
+        pytest.param(
+            "inventory",
+            "firebase",
+            {"uid": "u", "inventory": {"sword": 1}, "disabled": "true"},
+            "disabled",
+            id="items of Firebase",
+        ),
+        pytest.param(
+            "inventory",
+            "playfab",
+            {**PLAYFAB_INVENTORY, "BannedUntil": "2099-01-01T00:00:00Z"},
+            "banned",
+            id="items of PlayFab",
+        ),
+    ],
+)
+def test_what_excluded_players_own_is_left_out(
+    kind: Kind, preset: str, source: dict[str, Any], reason: str
+) -> None:
+    """Nothing of theirs is imported, and the reason is counted."""
+    (item,) = items_of(kind, preset, source)
+    assert isinstance(item, LeftOut)
+    assert reason == item.reason
 
 
 # LootLocker

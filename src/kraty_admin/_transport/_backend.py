@@ -291,7 +291,7 @@ def is_readable(sock: socket.socket) -> bool:
     """Whether an idle connection has received something, which is its end at best."""
     if sock.fileno() < 0:
         return True
-    if not hasattr(select, "poll"):
+    if not hasattr(select, "poll"):  # pragma: no cover: such as on Windows
         return bool(select.select([sock], [], [], 0)[0])
     poll = select.poll()
     poll.register(sock, select.POLLIN)

@@ -154,7 +154,7 @@ class Pool(Generic[C, G]):
         while self._idle:
             try:
                 since, connection = self._idle.popleft()
-            except IndexError:
+            except IndexError:  # pragma: no cover: another thread has just taken it
                 return
             if time.monotonic() - since < seconds:
                 self._idle.appendleft((since, connection))

@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from ._app import run
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _EXTRA:
-            raise
+            raise  # pragma: no cover: an import of our own is wrong
         sys.stderr.write("The command line is an extra: pip install 'kraty-admin[cli]'\n")
         return 2
     return run(sys.argv[1:] if argv is None else argv)

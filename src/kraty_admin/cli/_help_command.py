@@ -90,7 +90,7 @@ def _context_of(root: click.Context, words: tuple[str, ...]) -> click.Context:
 
 
 def _write_man_pages(state: State, root: click.Context, folder: Path) -> None:
-    if not isinstance(root.command, click.Group):
+    if not isinstance(root.command, click.Group):  # pragma: no cover: for type checkers
         raise TypeError("the root command must be a group")
     folder.mkdir(parents=True, exist_ok=True)
     count = 0

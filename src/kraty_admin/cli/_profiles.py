@@ -17,7 +17,7 @@ from ._failures import refusal
 
 if sys.version_info >= (3, 11):
     import tomllib
-else:
+else:  # pragma: no cover: Python 3.10
     import tomli as tomllib
 
 __all__ = [

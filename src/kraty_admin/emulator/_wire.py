@@ -114,7 +114,7 @@ def _http_protocol() -> type[asyncio.Protocol]:
     """Return uvicorn's protocol over httptools, or over h11 where that is not installed."""
     try:
         from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-    except ImportError:
+    except ImportError:  # pragma: no cover: the extra installs httptools
         from uvicorn.protocols.http.h11_impl import H11Protocol
 
         return H11Protocol

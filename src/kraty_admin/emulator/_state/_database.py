@@ -129,7 +129,7 @@ class Database:
             ValueError: The file cannot be opened, is used by another emulator, or belongs to
                 another program or version. The message names the file.
         """
-        if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+        if sqlite3.sqlite_version_info < _OLDEST_SQLITE:  # pragma: no cover: an old system
             raise ValueError(f"the emulator needs SQLite 3.35, not {sqlite3.sqlite_version}")
         if not path:
             raise ValueError("the name of the database must not be empty")
