@@ -317,6 +317,9 @@ class Contract:
         factory=dict[tuple[str, str], bool], init=False
     )
     _texts: dict[str, str] = attrs.field(factory=dict[str, str], init=False)
+    _constants: dict[str, tuple[str, ...]] = attrs.field(
+        factory=dict[str, "tuple[str, ...]"], init=False
+    )
     _circles: set[str] = attrs.field(factory=set[str], init=False)
     """The references at which expanding the one at hand was cut off."""
 
@@ -354,6 +357,9 @@ class Contract:
         is nothing but the list of them.
         """
         node = schema_of(schema)
+        if [*node] == ["$ref"]:
+            # There is nothing to merge, and webs of unions come here often.
+            return self._behind(str(node["$ref"]), inside)
         parts: list[list[Branch]] = []
         if "$ref" in node:
             parts.append(self._behind(str(node["$ref"]), inside))
@@ -452,11 +458,18 @@ class Contract:
         known = [branch for branch in found if branch.types]
         if len(known) > 1:
             # Only alternatives have to be told apart.
-            known = [attrs.evolve(each, constants=tuple(self.constants(each))) for each in known]
+            known = [attrs.evolve(each, constants=self.constants(each)) for each in known]
         return known, any(branch.nullable for branch in found)
 
-    def constants(self, branch: Branch) -> Iterator[str]:
-        """Find the values of the fields that have a single one."""
+    def constants(self, branch: Branch) -> tuple[str, ...]:
+        """Return the values of the fields that have a single one."""
+        if branch.origin is None:
+            return tuple(self._find_constants(branch))
+        if branch.origin not in self._constants:
+            self._constants[branch.origin] = tuple(self._find_constants(branch))
+        return self._constants[branch.origin]
+
+    def _find_constants(self, branch: Branch) -> Iterator[str]:
         for _, field in sorted(mapping(branch.schema, "properties").items()):
             options = self.branches(field)
             values = options[0].values if len(options) == 1 else None

@@ -90,6 +90,9 @@ RULES: dict[str, tuple[Caller, str]] = {
     "keyword-removed": (NOBODY, "{keyword} removed"),
     # Too rare to be analysed; better a false alarm than a missed break.
     "keyword-changed": (ANYBODY, "{keyword} changed, which has to be judged by hand"),
+    # In place of the changes of schemas, if too many operations use too many of them.
+    "changed-elsewhere": (NOBODY, "uses schemas that changed; other operations list how"),
+    "breaks-elsewhere": (ANYBODY, "uses schemas that break it; other operations list how"),
 }
 
 

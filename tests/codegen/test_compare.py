@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compare import RULES, ContractError, compare
+from compare import schemas as compare_schemas
 from compare.__main__ import main
 from compare.schemas import PRESENCE, Schemas
 
@@ -1107,10 +1108,46 @@ def test_operation(old: Node, new: Node, expected: list[str]) -> None:
     assert expected == lines(old, new)
 
 
-def test_every_rule_is_covered() -> None:
+def crowded() -> tuple[Node, Node]:
+    """Return contracts whose operations reach the same schemas, and one of them another."""
+    pair: list[Node] = []
+    for leaf, same in ((INT, INT), (LIMITED, {"type": ["integer"]})):
+        last = fields(v=leaf, s=ref("S0"), t=ref("Same"))
+        schemas = {**ring(3, INT), "Same": fields(v=same), "Last": last}
+        schemas["S2"]["properties"]["v"] = leaf
+        uses = {"/a": ref("S0"), "/b": ref("S1"), "/c": ref("Same"), "/d": ref("Same")}
+        uses |= {"/e": ref("Last"), "/f": INT}
+        paths: Node = {}
+        for path, schema in uses.items():
+            body = json_body(fields(x=schema))
+            paths[path] = {"post": {"requestBody": body, "responses": {"200": body}}}
+        pair.append({"openapi": "3.1.0", "paths": paths, "components": {"schemas": schemas}})
+    return pair[0], pair[1]
+
+
+def test_schemas_that_too_many_operations_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After so many steps, a schema is listed once, and others say whether it breaks them."""
+    elsewhere = {
+        "BREAKS": "uses schemas that break it; other operations list how",
+        "ok    ": "uses schemas that changed; other operations list how",
+    }
+    whole = lines(*crowded())
+    monkeypatch.setattr(compare_schemas, "STEPS", 0)
+    assert not [line for line in whole if "other operations" in line]
+    expected = [line for line in whole if "POST /a" in line or "x.v  maximum" in line]
+    for name, step in (("/b", ".x"), ("/e", ".x.s")):
+        for verdict, place in (("BREAKS", "request body"), ("ok    ", "response 200")):
+            expected.append(f"{verdict}  POST {name}  {place}{step}  {elsewhere[verdict]}")
+    assert sorted(expected) == sorted(lines(*crowded()))
+    assert 8 == len(whole)
+
+
+def test_every_rule_is_covered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each kind of change that has a rule is produced by a case above, and no other."""
     pairs = [case.pair for case in CASES] + [(old, new) for old, new, _ in OPERATIONS.values()]
     found = {change.kind for old, new in pairs for change in compare(old, new)}
+    monkeypatch.setattr(compare_schemas, "STEPS", 0)
+    found |= {change.kind for change in compare(*crowded())}
     assert set(RULES) == found
     assert set(PRESENCE.values()) <= set(RULES)
 
