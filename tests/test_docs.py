@@ -946,7 +946,7 @@ def general(text: str) -> str:
     """A text of the command line without what differs from run to run."""
     text = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "KEY", text)
     text = re.sub(r"api\.kraty\.io|127\.0\.0\.1:\d+", "HOST", text)
-    return re.sub(r"[\d-]{10}T[\d:]{8}Z|\d+\.\d s|\d+ rows a second", "TIME", text)
+    return re.sub(r"[\d-]{10}T[\d:]{8}Z|[\d,]+\.\d s|[\d,]+ rows a second", "TIME", text)
 
 
 @checks("cli.md", "Money and items text 1")
