@@ -899,11 +899,11 @@ def _(reader: Reader, block: Block) -> None:
 def _(reader: Reader, block: Block) -> None:
     # As with pytest-asyncio in its automatic mode.
     conftest = """
-import asyncio, pytest
+import asyncio, inspect, pytest
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem):
-    if asyncio.iscoroutinefunction(pyfuncitem.obj):
+    if inspect.iscoroutinefunction(pyfuncitem.obj):
         names = ["kraty_async_client", "kraty_emulator"]
         asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
         return True
