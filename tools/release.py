@@ -71,13 +71,13 @@ def check_version(root: Path) -> str:
     Raises:
         StopError: It is no version, or not newer than each that has been tagged.
     """
-    (folder,) = root.glob("src/*/_version.py")
-    found = re.search(r'^__version__ = "(.*)"$', folder.read_text(encoding="utf-8"), re.MULTILINE)
+    (file,) = root.glob("src/*/_version.py")
+    found = re.search(r'^__version__ = "(.*)"$', file.read_text(encoding="utf-8"), re.MULTILINE)
     text = found[1] if found else ""
     try:
         version = Version(text)
     except InvalidVersion:
-        raise StopError(f"{folder.relative_to(root)} holds no version: {text!r}") from None
+        raise StopError(f"{file.relative_to(root)} holds no version: {text!r}") from None
     if str(version) != text or version.is_devrelease or version.local:
         raise StopError(f"a release is not called {text}, but like 0.2.0 or 0.2.0rc1")
     tags = _git(root, "tag", "--list", "v*").split()
