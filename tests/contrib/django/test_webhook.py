@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Group
 from django.core.exceptions import ImproperlyConfigured
-from django.db import transaction
+from django.db import connections, transaction
 from django.db.transaction import TransactionManagementError
 from django.http import HttpRequest, HttpResponse
-from django.test import RequestFactory, override_settings
+from django.test import AsyncClient, RequestFactory, override_settings
 
 from kraty_admin import sign_webhook
 from kraty_admin.contrib.django import inbox, webhook
@@ -121,6 +123,23 @@ def test_an_asynchronous_handler() -> None:
 
     with pytest.raises(TypeError, match="must be a plain function"):
         webhook(receive)
+
+
+def test_under_asgi(default: str) -> None:
+    """Django runs the view in a thread, with its transaction."""
+
+    async def server() -> int:
+        answer = await AsyncClient().post(
+            "/hook",
+            BODY,
+            content_type="application/json",
+            headers={"X-Signature": sign_webhook(raw_body=BODY, secret="whsec_test")},
+        )
+        await sync_to_async(connections.close_all)()  # those of the thread
+        return answer.status_code
+
+    assert asyncio.run(server()) == 204
+    assert Group.objects.filter(name="evt_1").count() == 1
 
 
 def test_a_view_of_ones_own(using: str) -> None:

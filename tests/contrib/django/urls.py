@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.contrib.auth.models import Group
 from django.urls import path
+
+from kraty_admin.contrib.django import webhook
+from kraty_admin.models import WebhookEvent
 
 __all__ = ["urlpatterns"]
 
-urlpatterns = [path("admin/", admin.site.urls)]
+
+@webhook
+def receive(event: WebhookEvent) -> None:
+    """Write something down for each event."""
+    Group.objects.create(name=event.id)
+
+
+urlpatterns = [path("admin/", admin.site.urls), path("hook", receive)]
