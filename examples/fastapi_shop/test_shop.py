@@ -103,7 +103,7 @@ def test_a_purchase(kraty_emulator: Emulator, engine: sa.Engine) -> None:
         kraty_emulator.webhooks.replay(kraty_emulator.deliveries[0].event_id)
         kraty_emulator.webhooks.settle()
         forged = http.post("/kraty/webhook", json={}, headers={"x-signature": "t=1,v1=0"})
-        assert 400 == forged.status_code
+        assert 401 == forged.status_code
         page = http.get("/openapi.json").json()
     assert "PlayerProfile" in page["components"]["schemas"]
     assert [500] == [each["balance"] for each in profile["wallet"]]

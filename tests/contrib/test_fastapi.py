@@ -202,10 +202,10 @@ def test_a_forged_delivery_is_refused(
     path: str,
     signature: str | None,
 ) -> None:
-    """It is answered with 400, and the reason is in the log alone."""
+    """It is answered with 401, and the reason is in the log alone."""
     monkeypatch.setenv("KRATY_WEBHOOK_SECRET", SECRET)
     caplog.set_level(logging.WARNING)
-    assert [400] == post(path, BODY, signature=signature)
+    assert [401] == post(path, BODY, signature=signature)
     assert ([], []) == events(database)
     assert "webhook rejected: " in caplog.text
 

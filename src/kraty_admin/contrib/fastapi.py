@@ -140,7 +140,7 @@ def verified_event(*, secret: str | Sequence[str] | None = None) -> Any:
 
     A repeated delivery is an event like any other. Use `webhook` to handle each event once,
     or `inbox.once` in a transaction of your own. A delivery whose signature is wrong, missing
-    or too old is answered with 400, and the reason is logged.
+    or too old is answered with 401, and the reason is logged.
 
     Args:
         secret: The endpoint's secret, or several while one is being rotated. Default:
@@ -156,7 +156,7 @@ def verified_event(*, secret: str | Sequence[str] | None = None) -> Any:
             )
         except WebhookVerificationError as error:
             _log.warning("webhook rejected: %s", error.reason)
-            raise HTTPException(400, "invalid webhook") from None
+            raise HTTPException(401, "invalid webhook") from None
 
     return Depends(verify)
 
