@@ -66,20 +66,20 @@ class Run(NamedTuple):
 
 
 def versions() -> list[str]:
-    """The versions that the classifiers name."""
+    """Return the versions that the classifiers name."""
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     return re.findall(r'"Programming Language :: Python :: (3\.\d+)"', text)
 
 
 def later(known: list[str]) -> list[str]:
-    """The versions after the newest that the classifiers name, as far as they are here."""
+    """Return the installed versions after the newest that the classifiers name."""
     newest = int(known[-1].partition(".")[2])
     found = [f"3.{minor}" for minor in range(newest + 1, newest + 4)]
     return [version for version in found if interpreter(version)]
 
 
 def interpreter(version: str) -> str | None:
-    """A Python of this version: from the path, or from pyenv."""
+    """Return a Python of this version, from the path or from pyenv."""
     candidates = [shutil.which(f"python{version}")]
     if pyenv := shutil.which("pyenv"):
         root = subprocess.run([pyenv, "root"], capture_output=True, text=True, check=False)

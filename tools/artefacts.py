@@ -35,12 +35,12 @@ class Artefacts(NamedTuple):
     wheel: Path
 
     def digests(self) -> dict[str, str]:
-        """The SHA-256 of each, by the name of the file."""
+        """Return the SHA-256 of each file, by its name."""
         return digests(self)
 
 
 def digests(files: Iterable[Path]) -> dict[str, str]:
-    """The SHA-256 of each file, by its name."""
+    """Return the SHA-256 of each file, by its name."""
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
@@ -67,7 +67,7 @@ def build(source: Path, folder: Path) -> Artefacts:
 
 
 def metadata(wheel: Path) -> Message:
-    """The metadata of a wheel, by their names, such as `Requires-Dist`."""
+    """Return the metadata of a wheel, by their names, such as `Requires-Dist`."""
     with ZipFile(wheel) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         return HeaderParser().parsestr(archive.read(name).decode())

@@ -48,7 +48,7 @@ def _run(python: Path, probe: str) -> subprocess.CompletedProcess[str]:
 
 
 def problems(wheel: Path, folder: Path) -> list[str]:
-    """What is wrong with the extras of a wheel; nothing if the list is empty.
+    """Return what is wrong with the extras of a wheel; an empty list if nothing is.
 
     Args:
         wheel: The file.

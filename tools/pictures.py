@@ -82,7 +82,7 @@ class Drawing:
 
 
 def lost_answer() -> str:
-    """Two attempts under one key: the first answer is lost, the second is a repeat."""
+    """Draw two attempts under one key: the first answer is lost, the second is a repeat."""
     drawing = Drawing(480, 330, "A lost answer, and the repeat under the same key")
     ours, theirs = 90, 380
     drawing.box(ours - 75, 12, 150, 36, "Your backend")
@@ -105,7 +105,7 @@ def lost_answer() -> str:
 
 
 def outbox_states() -> str:
-    """The life of an intent."""
+    """Draw the life of an intent."""
     drawing = Drawing(760, 384, "The states of an intent in the outbox")
     drawing.text(50, 74, "recorded", soft=True)
     drawing.line((50, 82), (50, 104), (100, 104))
@@ -138,7 +138,7 @@ def outbox_states() -> str:
 
 
 def import_steps() -> str:
-    """An import, and what a kill at each of its steps does."""
+    """Draw an import, and what a kill at each of its steps does."""
     drawing = Drawing(760, 444, "An import, and what a kill at each step does")
     drawing.text(130, 28, "Steps of each chunk of rows", bold=True)
     drawing.text(270, 28, "If the import is killed here, and resumed", at="start", bold=True)
@@ -215,7 +215,7 @@ WHAT: Final = {
 
 
 def packages() -> str:
-    """The layers of packages, from the rule that `make lint` checks."""
+    """Draw the layers of packages, from the rule that `make lint` checks."""
     rules = (ROOT / "pyproject.toml").read_text("utf-8")
     layers = re.search(r'type = "layers"\nlayers = \[\n(.*?)\]', rules, re.S)
     assert layers is not None

@@ -42,7 +42,7 @@ def _modules() -> tuple[Any, Any]:
 
 
 def read_parquet(name: str, file: object, on_rows: Callable[[int, int], object]) -> Iterator[Read]:
-    """The rows of a Parquet file. Their values are those of Python, not yet of JSON.
+    """Yield the rows of a Parquet file. Their values are those of Python, not yet of JSON.
 
     Args:
         name: What errors call the file.
@@ -69,12 +69,12 @@ def read_parquet(name: str, file: object, on_rows: Callable[[int, int], object])
 
 
 def has_stream(source: object) -> bool:
-    """Whether an object gives its rows as an Arrow stream."""
+    """Return whether an object provides its rows as an Arrow stream."""
     return hasattr(source, "__arrow_c_stream__")
 
 
 def read_stream(source: object) -> Iterator[Read]:
-    """The rows of an object that gives them as an Arrow stream.
+    """Yield the rows of an object that provides them as an Arrow stream.
 
     Raises:
         ValueError: It has columns of the same name, or pyarrow is not installed.
@@ -104,7 +104,7 @@ def _items(batch: _Batch, before: int) -> Iterator[Read]:
 
 
 def _values(batch: _Batch) -> list[dict[str, Any] | None]:
-    """The rows of a batch; `None` for one that Python has no values for."""
+    """Return the rows of a batch, with `None` for a row that Python has no values for."""
     try:
         return list(batch.to_pylist())
     except ValueError:

@@ -34,7 +34,7 @@ class Cursor(Protocol):
         ...
 
     def fetchmany(self, size: int, /) -> Sequence[Any]:
-        """The next rows; none at the end."""
+        """Return the next rows; an empty list at the end."""
         ...
 
 
@@ -42,22 +42,22 @@ class Result(Protocol):
     """A result of SQLAlchemy."""
 
     def mappings(self) -> Iterable[Mapping[str, Any]]:
-        """The rows by the names of their columns."""
+        """Return the rows by the names of their columns."""
         ...
 
 
 def is_cursor(source: object) -> bool:
-    """Whether an object looks like a cursor of the DB-API."""
+    """Return whether an object looks like a cursor of the DB-API."""
     return hasattr(source, "description") and hasattr(source, "fetchmany")
 
 
 def is_result(source: object) -> bool:
-    """Whether an object looks like a result of SQLAlchemy."""
+    """Return whether an object looks like a result of SQLAlchemy."""
     return callable(getattr(source, "mappings", None)) and hasattr(source, "keys")
 
 
 def rows_of_cursor(cursor: Cursor) -> Iterator[dict[str, Any]]:
-    """The rows of a query that a cursor has run.
+    """Yield the rows of a query that a cursor has run.
 
     Raises:
         ValueError: It has run none, or two columns have the same name.
@@ -76,7 +76,7 @@ def rows_of_cursor(cursor: Cursor) -> Iterator[dict[str, Any]]:
 
 
 def rows_of_result(result: Result) -> Iterator[dict[str, Any]]:
-    """The rows of a result of SQLAlchemy.
+    """Yield the rows of a result of SQLAlchemy.
 
     Raises:
         ValueError: Two columns have the same name.
@@ -94,7 +94,7 @@ def _check_names(names: Sequence[str]) -> None:
 
 
 def database_url(file: Path | None, environ: Mapping[str, str]) -> str:
-    """Where the database is: the only line of a file, or `KRATY_SQL_URL`.
+    """Return the URL of the database: the only line of a file, or `KRATY_SQL_URL`.
 
     There is no argument for it: a URL holds a password, and arguments can be seen by all users
     of a machine.
@@ -118,7 +118,7 @@ def database_url(file: Path | None, environ: Mapping[str, str]) -> str:
 
 
 def query(sql: str, url: str) -> Iterator[dict[str, Any]]:
-    """The rows of a query, read in parts.
+    """Yield the rows of a query, read in parts.
 
     Needs `pip install 'kraty-admin[sql]'` and a driver of the database.
 

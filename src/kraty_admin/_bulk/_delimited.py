@@ -63,7 +63,7 @@ def read_delimited(
     encoding: str | None = None,
     headerless: Headerless | None = None,
 ) -> Iterator[Read]:
-    """The rows of a file of cells. Cells stay text.
+    """Yield the rows of a file of cells. Cells stay text.
 
     Args:
         name: What errors call the file.
@@ -98,7 +98,7 @@ def _is_headerless(lines: Lines, headerless: Headerless) -> bool:
 
 
 def read_text(text: str, layout: Layout) -> dict[str, str]:
-    """The row that a line of cells holds.
+    """Return the row that a line of cells holds.
 
     Raises:
         ValueError: It holds none; the message follows "the line".
@@ -276,7 +276,7 @@ class _Reader:
                 yield from self._odd(line)
 
     def _odd(self, line: Line) -> Iterator[Read]:
-        """The items of a line that needs a closer look, and of those that belong to it."""
+        """Yield what a line that needs a closer look holds, with the lines that belong to it."""
         if self._quoting == "csv" and '"' in line.text and line.flaw is not TOO_LONG:
             yield from self._quoted(line)
             return
@@ -342,7 +342,7 @@ class _Reader:
         return Row(lines[0].number, dict(zip(self._names, cells, strict=True)), self._source)
 
     def _swallows(self, lines: Sequence[Line]) -> bool:
-        """Whether a line within a cell could be a row, or the first and the last one could."""
+        """Return whether a line within a cell could be a row, or both the first and the last."""
         if len(lines) == 1:
             return False
         count = len(self._names) - 1
@@ -350,7 +350,7 @@ class _Reader:
         return any(within) or (first and last)
 
     def _refused(self, lines: Sequence[Line]) -> Iterator[Unreadable]:
-        """The lines of a cell that may be a cell, or rows behind a stray quote."""
+        """Report the lines of what may be a cell, or rows behind a stray quote, as unreadable."""
         first, last = lines[0].number, lines[-1].number
         why = (
             f"opens a quoted cell that goes on to line {last}, and lines within it could be rows."
@@ -363,7 +363,7 @@ class _Reader:
                 yield self._failed(line, _within(first), fixable=False)
 
     def _passed_over(self, record: _Record) -> Iterator[Unreadable]:
-        """The lines of a record that is too long, up to the end of its last cell."""
+        """Report the lines of a record that is too long as unreadable, up to its last cell."""
         first = record.lines[0]
         field = record.problem if record.problem.startswith("is not CSV: field") else None
         long = f"begins a record of more than {_RECORD_LINES} lines or {_RECORD_SIZE} characters"
@@ -393,7 +393,7 @@ def _within(number: int) -> str:
 
 
 def _quote_after(text: str, delimiter: str, *, inside: bool) -> Literal["open", "closed", "broken"]:
-    """How a line ends: within a quoted cell or not. As csv reads it, strictly."""
+    """Return how a line ends, as `csv` reads it strictly: within a quoted cell or not."""
     at = 0
     if not inside:
         inside = text.startswith('"')

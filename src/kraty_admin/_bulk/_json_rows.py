@@ -26,7 +26,7 @@ KEY: Final = "@key"
 
 
 def parse_json(text: str) -> Any:
-    """A value of JSON as the RFC has it: no NaN, no key twice, text that UTF-8 can hold.
+    """Parse JSON as the RFC defines it: no NaN, no key twice, text that UTF-8 can hold.
 
     Raises:
         ValueError: It is not; the message, to follow "it", quotes nothing of the text.
@@ -45,7 +45,7 @@ def parse_json(text: str) -> Any:
 
 
 def _flaw(error: ValueError) -> str:
-    """What a decoder found that it refuses; of a long number Python says it."""
+    """Return what the decoder refused. Python's own message about a long number is replaced."""
     return "holds a number of too many digits" if "digits" in str(error) else str(error)
 
 
@@ -94,7 +94,7 @@ _QUICK: Final = json.JSONDecoder()
 
 
 def read_json_lines(name: str, file: Readable, encoding: str | None = None) -> Iterator[Read]:
-    """The rows of a file with a JSON object on each line.
+    """Yield the rows of a file with a JSON object on each line.
 
     A file of failures that an import wrote is read as the rows in it.
 
@@ -136,7 +136,7 @@ _LAID_OUT: Final = {"text", "layout"}
 
 
 def _from_failure(line: Line, failure: dict[str, Any]) -> Read:
-    """What a failure holds, which may have been fixed: a row of the contract, or a line of text."""
+    """Read a failure, which may have been fixed: a row of the contract, or a line of text."""
     number = line.number
     rest = failure.keys() - _FAILURE - {"externalPlayerId"}
     if rest == _ROW:
@@ -215,7 +215,7 @@ class _Document:
         self._text, self._at, self._before, self._ended = "", 0, 0, False
 
     def error(self, problem: str) -> ValueError:
-        """The error of this document for what stands here."""
+        """Return the error for what stands at this place of the document."""
         return ValueError(f"{self._name} {problem} at character {self._before + self._at + 1}")
 
     def _more(self, size: int = _BLOCK) -> bool:
@@ -233,7 +233,7 @@ class _Document:
         return True
 
     def peek(self) -> str:
-        """The next character that is no space; empty at the end."""
+        """Return the next character that is not a space; an empty string at the end."""
         while True:
             while self._at < len(self._text) and self._text[self._at] in _SPACE:
                 self._at += 1
@@ -252,7 +252,7 @@ class _Document:
         return found
 
     def value(self) -> tuple[Any, str | None]:
-        """The next value, or its text and what is wrong with it."""
+        """Return the next value and `None`, or its text and what is wrong with it."""
         if not self._text.startswith("{", self._at):
             self.peek()
         while True:
@@ -481,7 +481,7 @@ def read_document(
     encoding: str | None = None,
     on_mark: Callable[[str], object] | None = None,
 ) -> Iterator[Read]:
-    """The rows at a place of a document.
+    """Yield the rows at a place of a document.
 
     Args:
         name: What errors call the file.

@@ -42,7 +42,7 @@ class Readable(Protocol):
     """A file, or what is like one."""
 
     def read(self, size: int, /) -> bytes:
-        """The next bytes, about so many; none at the end only."""
+        """Return about so many of the next bytes; empty only at the end."""
         ...
 
 
@@ -97,7 +97,7 @@ class Lines:
         return True
 
     def _read(self) -> tuple[bytes, bool]:
-        """The next whole lines; and whether they are one that is too long, cut short."""
+        """Return the next whole lines; true with them if they are one long line, cut short."""
         parts, size = [self._rest], len(self._rest)
         self._rest = b""
         while part := self._file.read(_BLOCK):
@@ -135,7 +135,7 @@ class Lines:
         return texts
 
     def next(self) -> Line | None:
-        """The next line; `None` at the end of the file."""
+        """Return the next line; `None` at the end of the file."""
         if not self.more():
             return None
         place = self.at
@@ -154,7 +154,7 @@ class Lines:
 
 
 def unreadable(number: int, flaw: str, text: str) -> Unreadable:
-    """What is reported of a line that cannot be read."""
+    """Return the report of a line that cannot be read."""
     return Unreadable(number, UNREADABLE, f"the line {flaw}", excerpt(text))
 
 
@@ -162,7 +162,7 @@ def unreadable(number: int, flaw: str, text: str) -> Unreadable:
 
 
 def decoded(file: Readable, encoding: str | None) -> tuple[Readable, str]:
-    """A text file as UTF-8 without a byte order mark, and the name of its encoding.
+    """Return a text file as UTF-8 without a byte order mark, and the name of its encoding.
 
     What its encoding cannot decode becomes a byte that UTF-8 cannot decode either.
 
@@ -190,7 +190,7 @@ def decoded(file: Readable, encoding: str | None) -> tuple[Readable, str]:
 
 
 def _is_of(encoding: str, name: str) -> bool:
-    """Whether an encoding is this one, or a variant of it such as UTF-16-LE."""
+    """Return whether an encoding is this one, or a variant of it such as UTF-16-LE."""
     found = codecs.lookup(encoding).name
     return found == name.lower() or found.startswith(f"{name.lower()}-")
 

@@ -39,7 +39,7 @@ INVALID: Final = "validation_failed"
 
 
 def parse_map(pairs: Iterable[str]) -> dict[str, str]:
-    """The columns of a mapping as a command line gives them.
+    """Parse the columns of a mapping as a command line has them.
 
     Args:
         pairs: Such as `externalPlayerId=PlayFabId`, or `economyKey==gold` for a constant.
@@ -67,7 +67,7 @@ def make_mapping(
     preset: str | None = None,
     options: ReadOptions = _DEFAULT,
 ) -> RowMapping:
-    """What turns a row of a source into rows as the contract has them.
+    """Return what turns a row of a source into rows as the contract has them.
 
     It is for one source: the columns are looked up in the first row that it is given.
 
@@ -229,7 +229,7 @@ class RowMapping:
         ]
 
     def _only_id(self, player: object) -> dict[str, Any] | None:
-        """What the failures file may hold of a row that the preset does not understand."""
+        """Return what the failures file may hold of a row that the preset does not understand."""
         # A player is whole with its id alone: it would be imported, unfixed, from that file.
         return None if self._kind == "players" or player is None else {_PLAYER: _to_text(player)}
 
@@ -279,7 +279,7 @@ class RowMapping:
     # Rows
 
     def _selected(self, item: Row, row: dict[str, Any]) -> Item:
-        """The item of a row, unless an option leaves it out."""
+        """Return the item of a row, unless an option leaves it out."""
         key = row.get(self._key)
         if isinstance(key, str):
             self._unused.discard(key)
@@ -293,7 +293,7 @@ class RowMapping:
         return self._finished(item, row)
 
     def _finished(self, item: Row, row: Mapping[str, Any]) -> Item:
-        """The item of a row whose fields are filled: converted, and with a plausible id."""
+        """Return the item of a row whose fields are filled: convert them, and check the id."""
         converted: dict[str, Any] = {}
         for name, value in row.items():
             if type(value) is str:
@@ -365,7 +365,7 @@ _DECIMAL: Final = re.compile(r"[+-]?\d+\.0*")
 
 
 def odd_id(player: str) -> str | None:
-    """Why an id is likely a mistake of an export; `None` if it is not.
+    """Return why an id is likely a mistake of an export; `None` if it is not.
 
     Returns:
         The reason, to follow the name of the field.
@@ -438,7 +438,7 @@ def _check_columns(targets: Iterable[_Target], source: Mapping[str, Any]) -> Non
 
 
 def _has(source: Mapping[str, Any]) -> str:
-    """Which columns there are, and what to do if they are not separated."""
+    """Describe which columns there are, and what to do if they are not separated."""
     alone = str(next(iter(source))) if len(source) == 1 else ""
     found = next((each for each in (";", "\t", "|", ",") if each in alone), None)
     if found is not None:
@@ -464,7 +464,7 @@ _USUAL: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def _suggested(fields: Iterable[str], source: Mapping[str, Any]) -> str:
-    """What to type, with the most likely columns."""
+    """Return what to type, with the most likely columns."""
     plain_names = {re.sub(r"\W|_", "", str(name)).casefold(): str(name) for name in source}
     options: list[str] = []
     for field in fields:
@@ -483,7 +483,7 @@ def _has_column(source: Mapping[str, Any], path: str) -> bool:
 def _filled(
     row: Mapping[str, Any], targets: Iterable[_Target], source: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """A row with the values of the columns that were asked for."""
+    """Return a row with the values of the columns that were asked for."""
     filled = {**row}
     for name, path, column, constant in targets:
         if constant is not None:
@@ -513,7 +513,7 @@ def _put(row: dict[str, Any], path: tuple[str, ...], value: object) -> None:
 
 
 def _look_up(source: object, path: str) -> object:
-    """What a path leads to: the longest name that there is goes first."""
+    """Return what a path leads to. The longest name that exists wins."""
     members = _as_object(source)
     if members is None:
         return _ABSENT

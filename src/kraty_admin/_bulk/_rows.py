@@ -91,7 +91,7 @@ Item = Row | LeftOut | Unreadable
 
 
 def excerpt(text: str) -> str:
-    """As much of a line as a report may hold, fit to be written as UTF-8."""
+    """Return as much of a line as a report may hold, fit to be written as UTF-8."""
     cut = text[:LONGEST_TEXT].rstrip("\r\n")
     return cut if cut.isascii() else cut.encode("utf-8", "surrogateescape").decode(errors="replace")
 
@@ -101,7 +101,7 @@ _SHOWN: Final = 40
 
 
 def listed(names: Iterable[object]) -> str:
-    """The names of columns, for a message.
+    """List the names of columns, for a message.
 
     The first line of a file without a header holds values of the first player. So a name that
     looks like a value is not shown, and no name at all beside an e-mail address.

@@ -202,7 +202,7 @@ def _on_rows(opened: OpenSource, number: int, total: int) -> None:
 
 
 def _numbered(opened: OpenSource, path: Path, rows: Iterator[Read]) -> Iterator[Read]:
-    """The rows, with an error that names the last of them if the file cannot be unpacked."""
+    """Yield the rows. If the file cannot be unpacked, the error names the last of them."""
     number = 0
     try:
         for item in rows:
@@ -328,7 +328,7 @@ def _note_page(opened: OpenSource, mark: str) -> None:
 
 
 def _choose(name: str, places: Places, options: ReadOptions, preset: Preset | None) -> str:
-    """Where the rows are, if there is only one place where they can be."""
+    """Return the place of the rows, if there is only one possible place."""
     usable = [] if preset is None else [each for each in places.found if _fits(each, preset)]
     if len(usable) == 1 and usable[0].whole:
         return usable[0].path
@@ -401,7 +401,7 @@ def _item(number: int, row: object) -> Read:
 
 
 def _as_mapping(row: object) -> dict[str, Any] | None:
-    """A row that has names for its values, such as `sqlite3.Row` or a row of SQLAlchemy."""
+    """Return a row with named values, such as `sqlite3.Row` or SQLAlchemy's, as a dict."""
     inner = getattr(row, "_mapping", row)
     if isinstance(inner, Mapping):
         return dict(cast("Mapping[str, Any]", inner))

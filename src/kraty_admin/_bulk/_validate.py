@@ -64,7 +64,7 @@ class Field(NamedTuple):
 
 @cache
 def fields(kind: Kind) -> Mapping[str, Field]:
-    """The fields of a row, as the contract has them.
+    """Return the fields of a row, as the contract has them.
 
     Raises:
         ValueError: There are no rows of that kind.
@@ -93,7 +93,7 @@ def _contract() -> dict[str, dict[str, Any]]:
 
 
 def unknown_keywords(kind: Kind, schema: Mapping[str, Any] | None = None) -> list[str]:
-    """What the contract says of a kind's rows that `problem` would not heed.
+    """Return the keywords of a kind's schema that `problem` would ignore.
 
     Args:
         kind: The kind of row.
@@ -121,7 +121,7 @@ def _unknown(schema: Mapping[str, Any]) -> Iterator[str]:
 
 
 def problem(kind: Kind, row: Mapping[str, Any]) -> str | None:
-    """Why the contract would not have a row, or `None` if it would.
+    """Return why the contract would reject a row; `None` if it would not.
 
     Args:
         kind: The kind of row.

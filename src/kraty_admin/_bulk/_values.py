@@ -19,7 +19,7 @@ _SCALARS: Final = frozenset({str, int, bool, type(None)})
 
 
 def plain(value: object) -> Any:
-    """A value as JSON has it, of the same meaning.
+    """Return a value as JSON has it, with the same meaning.
 
     What is missing (`None`, NaN, NaT) is `None`. A time without a zone is taken to be in UTC.
 
@@ -80,7 +80,7 @@ def _name(name: object) -> str:
 
 
 def _of_number(value: object) -> Any:
-    """A value of a library such as numpy, whose scalars have these attributes."""
+    """Convert a value of a library such as numpy, whose scalars have these attributes."""
     if getattr(value, "ndim", None) == 0:
         scalar = cast("Any", value)
         # In nanoseconds, it would turn into a plain number.

@@ -313,7 +313,7 @@ class AsyncBackend(httpcore.AsyncNetworkBackend):
 
 
 async def _resolved(host: str, port: int, seconds: float) -> list[Any]:
-    """The addresses of a host. What the resolver does after the time is up has no effect."""
+    """Return the addresses of a host. An answer that comes after the time is up is ignored."""
     with suppress(ValueError):
         ipaddress.ip_address(host)
         return socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)  # which does not wait

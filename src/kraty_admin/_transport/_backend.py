@@ -61,7 +61,7 @@ class Watch:
         self.reads = 0
 
     def left(self, timeout: float | None, late: type[Exception]) -> float:
-        """How many seconds a step may take that begins now.
+        """Return how many seconds a step may take that begins now.
 
         Args:
             timeout: What the phase allows it.
@@ -288,7 +288,7 @@ def _connected(
 
 
 def is_readable(sock: socket.socket) -> bool:
-    """Whether an idle connection has received something, which is its end at best."""
+    """Return whether an idle connection has received something, at best its end."""
     if sock.fileno() < 0:
         return True
     if not hasattr(select, "poll"):  # pragma: no cover: such as on Windows

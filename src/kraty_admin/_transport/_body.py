@@ -17,7 +17,7 @@ _DEFLATE: Final = -15
 
 
 def too_large() -> httpx.DecodingError:
-    """The error for a body that is larger than `LIMIT`."""
+    """Return the error for a body that is larger than `LIMIT`."""
     return httpx.DecodingError(f"the response is larger than {LIMIT >> 20} MiB")
 
 

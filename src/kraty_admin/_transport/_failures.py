@@ -35,7 +35,7 @@ _OURS: Final = __name__.rpartition(".")[0]
 
 
 def is_network_failure(error: Exception, *, over_transport: bool = False) -> bool:
-    """Whether the HTTP stack raised this, and not code of the caller's.
+    """Return whether the HTTP stack raised this, and not code of the caller's.
 
     Code of the caller's runs within a call too: hooks, custom transports and signal
     handlers. The module of the innermost frame distinguishes them. Only the exceptions of
@@ -98,7 +98,7 @@ def forget_locals(error: BaseException) -> None:
 
 
 def as_of_httpx(error: Exception) -> Exception:
-    """The exception of httpx that says the same; the error itself if there is none.
+    """Return the same error as an exception of httpx; itself if httpx has no such class.
 
     httpcore and httpx2 have classes of the same names, which do not inherit from httpx's.
     """

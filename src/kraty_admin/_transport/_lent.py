@@ -60,7 +60,7 @@ class Body:
         self._is_late = time.monotonic() >= self._ends_at
 
     def unpacked(self, response: httpx.Response, family: ModuleType) -> bytes:
-        """The whole body, with the content encodings undone that the client knows.
+        """Return the whole body, with the content encodings undone that the client knows.
 
         Not unpacked as it comes in: an endless stream of packed nothing would show no chunk.
         """
@@ -102,7 +102,7 @@ class Departure:
         self.note(event, info)
 
     def outcome(self, cause: Exception, family: ModuleType) -> Outcome:
-        """The attempt's outcome, by what was raised."""
+        """Return the attempt's outcome, judged by what was raised."""
         if isinstance(cause, family.HTTPStatusError):
             response = cast("httpx.HTTPStatusError", cause).response
             if response.request == self._request:
@@ -217,7 +217,7 @@ class AsyncLentChannel:
 
 
 def _family_of(client: object, name: str) -> ModuleType:
-    """The package whose class `name` this client is an instance of."""
+    """Return the package whose class `name` this client is an instance of."""
     for package in ("httpx", "httpx2"):
         # If the client is of httpx2, that has been imported.
         module = sys.modules.get(package)
@@ -235,7 +235,7 @@ def _request_of(
     exchange: Exchange[T],
     limits: Limits,
 ) -> httpx.Request:
-    """The request as the caller's own client makes it, with its headers and ours."""
+    """Build the request with the caller's client, with its headers and ours."""
     return client.build_request(
         exchange.method,
         exchange.url,
@@ -250,7 +250,7 @@ def _reply(response: httpx.Response, body: bytes) -> Reply:
 
 
 def _content(response: httpx.Response, family: ModuleType) -> bytes:
-    """The body, if the hook has read it."""
+    """Return the body if the hook has read it; empty if not."""
     try:
         return response.content
     except family.ResponseNotRead:
@@ -258,7 +258,7 @@ def _content(response: httpx.Response, family: ModuleType) -> bytes:
 
 
 def _same_process(first: tuple[int, int] | None) -> tuple[int, int]:
-    """This process. Refuse a client that its parent used before the fork."""
+    """Return this process; refuse a client that its parent used before the fork."""
     process = this_process()
     if first not in (None, process):
         raise KratyError(

@@ -53,11 +53,11 @@ class Endpoint:
         self.ssl_context()  # so that authorities that cannot be read fail at construction
 
     def ssl_context(self) -> ssl.SSLContext | None:
-        """The authorities to trust; `None` for a server that does not speak TLS."""
+        """Return the context with the trusted authorities; `None` for a server without TLS."""
         return None if self._trusted is None else tls_context(self._trusted)
 
     def tunnel(self) -> Tunnel | None:
-        """The proxy to connect through, if any."""
+        """Return the proxy to connect through; `None` without one."""
         context = self.ssl_context()
         return None if self._proxy is None or context is None else Tunnel(self._proxy, context)
 
@@ -308,7 +308,7 @@ class AsyncOwnChannel:
             )
 
     def _is_at_home(self) -> bool:
-        """Whether this is the event loop that it was first used in."""
+        """Return whether this is the event loop that the channel was first used in."""
         running = running_loop()
         return self._loops.setdefault(this_process(), running) is running
 

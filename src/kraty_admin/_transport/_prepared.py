@@ -21,7 +21,7 @@ class Prepared:
         self._with_body = with_body
 
     def headers(self, body: bytes | None, more: tuple[tuple[str, str], ...] = ()) -> httpx.Headers:
-        """The headers of a request with this body, and those of its operation."""
+        """Return the headers of a request with this body, and those of its operation."""
         shared = self._without_body if body is None else self._with_body
         if not more:
             return shared

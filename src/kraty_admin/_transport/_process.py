@@ -41,7 +41,7 @@ def this_process() -> tuple[int, int]:
 
 
 def running_loop() -> asyncio.AbstractEventLoop:
-    """The event loop of the code that calls this.
+    """Return the event loop of the code that calls this.
 
     Raises:
         KratyError: No event loop of asyncio is running, as under trio.
@@ -67,10 +67,10 @@ class PerProcess(Generic[T]):
         self._each: dict[tuple[int, int], T] = {}
 
     def get(self) -> T:
-        """This process's value, made if necessary."""
+        """Return this process's value; make it if necessary."""
         mine = self._each.get(this_process())
         return self._each.setdefault(this_process(), self._make()) if mine is None else mine
 
     def peek(self) -> T | None:
-        """This process's value, if there is one yet."""
+        """Return this process's value; `None` if there is none yet."""
         return self._each.get(this_process())

@@ -19,13 +19,13 @@ _HOST: Final = r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?|[0-9a-f.]*:[0-9a-f:.
 
 
 def has_address(url: httpx.URL) -> bool:
-    """Whether a URL names a host and port that may exist."""
+    """Return whether a URL names a host and port that may exist."""
     host = url.raw_host.decode("ascii")
     return re.fullmatch(_HOST, host) is not None and (url.port is None or 0 < url.port < 65536)
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine, where no one else can listen in."""
+    """Return whether a host is this machine, where no one else can listen in."""
     if host == "localhost":
         return True
     try:
@@ -35,7 +35,7 @@ def is_loopback(host: str) -> bool:
 
 
 def proxy_for(origin: str) -> httpx.Proxy | None:
-    """The proxy that the environment names for this one host; `None` for loopback.
+    """Return the proxy that the environment names for this one host; `None` for loopback.
 
     Raises:
         ValueError: The environment names something that is not a proxy.

@@ -53,7 +53,7 @@ class AsyncChannel(Protocol):
         ...
 
     def claim_loop(self) -> None:
-        """Belong to the running event loop from now on.
+        """Bind this channel to the running event loop.
 
         Raises:
             KratyError: It belongs to another loop, or this is not asyncio.

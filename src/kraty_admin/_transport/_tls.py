@@ -24,7 +24,7 @@ class Authorities(NamedTuple):
 
 
 def authorities() -> Authorities:
-    """The authorities that the environment names now.
+    """Return the authorities that the environment names now.
 
     Raises:
         ValueError: It names some that do not exist.
@@ -43,7 +43,7 @@ _contexts: Final[dict[tuple[object, ...], ssl.SSLContext]] = {}
 
 
 def tls_context(trusted: Authorities) -> ssl.SSLContext:
-    """The context for these authorities, or for those that come with httpx.
+    """Return the context for these authorities, or for those that come with httpx.
 
     Reading them takes longer than many calls, and they are most of a client's memory. So
     the clients of a process share a context.

@@ -32,7 +32,7 @@ class Tunnel:
         self.origin = httpcore.Origin(url.raw_scheme, url.raw_host, self.port)
 
     def request(self, host: str, port: int, timeout: float | None) -> httpcore.Request:
-        """The CONNECT request to an HTTP proxy."""
+        """Return the CONNECT request to an HTTP proxy."""
         target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         headers = [(b"Host", target.encode("ascii")), (b"Accept", b"*/*")]
         if self.auth is not None:
@@ -66,7 +66,7 @@ class Tunnel:
 def socks5(
     host: str, port: int, auth: tuple[bytes, bytes] | None
 ) -> Generator[tuple[bytes, int], bytes, None]:
-    """The handshake of RFC 1928 and RFC 1929, without I/O.
+    """Perform the handshake of RFC 1928 and RFC 1929, without I/O.
 
     Yields what to send and how many bytes to receive then, and takes those bytes.
 

@@ -127,7 +127,7 @@ def import_dataset(
 
 
 def _files(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:
-    """The files, each once, in an order that does not depend on the file system."""
+    """Return each file once, in an order that does not depend on the file system."""
     if isinstance(paths, str | os.PathLike):
         pattern = os.fspath(paths)
         # A name may hold what is special in patterns.
@@ -144,7 +144,7 @@ def _files(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> 
 
 
 def _beside(folder: str | os.PathLike[str] | None, path: str, suffix: str) -> str | None:
-    """What belongs to a file, in a folder of such: under one name in each run."""
+    """Return the path of a file's companion in `folder`, which is the same on each run."""
     if folder is None:
         return None
     # Files of several folders may have the same name.
@@ -189,7 +189,7 @@ def _distributed() -> Any:
 
 @contextmanager
 def _connected(scheduler: object, files: int) -> Generator[_Client, None, None]:
-    """A client of the scheduler; one that is made here is closed again."""
+    """Connect to the scheduler. A client that is made here is closed again."""
     distributed = _distributed()
     if isinstance(scheduler, distributed.Client):
         client: Any = scheduler
@@ -218,7 +218,7 @@ def _connected(scheduler: object, files: int) -> Generator[_Client, None, None]:
 def _gather(
     client: _Client, running: dict[_Future, str]
 ) -> tuple[list[ImportReport], dict[str, Exception]]:
-    """What all report, and the errors of those that are not done, by file."""
+    """Return the reports of the files that are done, and the errors of the others by file."""
     reports: list[ImportReport] = []
     errors: dict[str, Exception] = {}
     as_completed: Callable[[list[_Future]], Iterable[_Future]] = _distributed().as_completed

@@ -56,7 +56,7 @@ def _export_player(state: State, external_player_id: str, output: Path | None) -
 
 
 def _entry(text: str) -> Mapping[str, Any]:
-    """An entry such as `currency:gold:500`; the key may hold colons itself."""
+    """Parse an entry such as `currency:gold:500`; the key may hold colons itself."""
     kind, _, rest = text.partition(":")
     key, _, number = rest.rpartition(":")
     if not key or not _DIGITS.fullmatch(number):
@@ -129,7 +129,7 @@ def _show_profile(state: State, kraty: KratyAdmin, profile: Mapping[str, Any]) -
 
 
 def _asks(template: str) -> Exceptions:
-    """What is asked before a change; the template has the names of the SDK's arguments."""
+    """Ask this question before a change; the template has the names of the SDK's arguments."""
     return Exceptions(question=lambda row, values: template.format(**values))
 
 

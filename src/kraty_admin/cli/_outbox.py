@@ -75,12 +75,12 @@ def _kept(name: str) -> Any:
 
 
 def _in_database(function: F) -> F:
-    """The options of every subcommand."""
+    """Add the options of every subcommand."""
     return _database_options(json_option(function))
 
 
 def _database_options(function: F) -> F:
-    """The options that say where the outbox is, before or after a subcommand."""
+    """Add the options that say where the outbox is, before or after a subcommand."""
     options = [
         click.option(
             "--database-url",
@@ -186,7 +186,7 @@ def _checked(url: sa.URL, *, is_option: bool) -> sa.URL:
 
 
 def _engine(url: sa.URL, *, creates: bool) -> sa.Engine:
-    """An engine, which has not connected yet."""
+    """Return an engine, which has not connected yet."""
     import sqlalchemy as sa
     from sqlalchemy.exc import NoSuchModuleError
 
@@ -253,7 +253,7 @@ def _without_password(text: str, url: sa.URL) -> str:
 
 
 def _time(out: Output, moment: datetime | None) -> str | None:
-    """A time: in UTC for programs, in the local zone for people."""
+    """Format a time: in UTC for programs, in the local zone for people."""
     if moment is None:
         return None
     if out.as_json:
@@ -262,7 +262,7 @@ def _time(out: Output, moment: datetime | None) -> str | None:
 
 
 def _facts(out: Output, intent: Intent[Any]) -> dict[str, Any]:
-    """All that is known of an intent, but for its content."""
+    """Return all that is known of an intent, except its content."""
     return {
         "id": intent.id,
         "operation": intent.operation,
@@ -285,7 +285,7 @@ def _note(out: Output, note: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _row(out: Output, intent: Intent[Any]) -> dict[str, Any]:
-    """A line of a table of intents."""
+    """Return a line of a table of intents."""
     error = intent.error or {}
     return {
         "id": intent.id,
@@ -689,7 +689,7 @@ def _conflicts() -> Generator[None, None, None]:
 
 
 def _described(database: Database, intent: Intent[Any]) -> str:
-    """An intent in words, with its content: what a person decides about."""
+    """Describe an intent with its content, for a person who decides about it."""
     request = _request(intent)
     body: dict[str, object] = {} if request is None else request["body"]
     facts = ", ".join(f"{name} {value}" for name, value in body.items() if name != "idempotencyKey")

@@ -343,7 +343,7 @@ def _table(value: object, stream: TextIO | None) -> str:
 
 
 def _sections(title: str, members: Mapping[str, object]) -> Iterator[Group]:
-    """An object's plain members as one table, then its objects and lists, each with its title."""
+    """Yield an object's plain members as one table, then its objects and lists with titles."""
     plain = {name: each for name, each in members.items() if not _is_nested(each)}
     if plain:
         table = Table.grid(padding=(0, 2))
@@ -361,7 +361,7 @@ def _sections(title: str, members: Mapping[str, object]) -> Iterator[Group]:
 
 
 def _is_nested(value: object) -> bool:
-    """Whether a member gets a table of its own."""
+    """Return whether a member gets its own table."""
     if is_array(value):
         return all(is_object(each) for each in value)
     return is_object(value) and bool(value)

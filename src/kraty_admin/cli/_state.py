@@ -333,7 +333,7 @@ _TIME_EXAMPLE: Final = "2026-06-08T12:00:00Z"
 
 
 def key_options(operation: str) -> Callable[[F], F]:
-    """The options of a command that sends an idempotency key.
+    """Add the options of a command that sends an idempotency key.
 
     Args:
         operation: The method that the command calls, such as `wallet.credit`.

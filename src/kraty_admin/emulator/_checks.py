@@ -17,7 +17,7 @@ _TOKEN: Final = re.compile(r"[!-~]+")
 
 
 def of_type(*kinds: type) -> Check:
-    """The value has one of these types. A `bool` is not taken for an `int`."""
+    """Accept a value of one of these types. A `bool` does not count as an `int`."""
     names = " or ".join(kind.__name__ for kind in kinds)
 
     def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -29,7 +29,7 @@ def of_type(*kinds: type) -> Check:
 
 
 def one_of(*known: str) -> Check:
-    """The value is one of these."""
+    """Accept only one of these values."""
 
     def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
         if value not in known:
@@ -39,7 +39,7 @@ def one_of(*known: str) -> Check:
 
 
 def bounded(low: float, high: float) -> Check:
-    """The value is a number in these bounds, both included."""
+    """Accept a number within these bounds, both included."""
 
     def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
         of_type(int, float)(_, attribute, value)
@@ -50,13 +50,13 @@ def bounded(low: float, high: float) -> Check:
 
 
 def text(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    """The value is a string that can be sent, and not an empty one."""
+    """Accept a string that can be sent and is not empty."""
     of_type(str)(_, attribute, value)
     _check_text(attribute.name, value)
 
 
 def all_texts(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    """The value is a list or tuple of such strings. A string alone is not."""
+    """Accept a list or tuple of such strings, but not a single string."""
     of_type(list, tuple)(_, attribute, value)
     for index, member in enumerate(value):
         name = f"{attribute.name}[{index}]"
@@ -66,7 +66,7 @@ def all_texts(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
 
 
 def token(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    """The value can stand in an Authorization header. The message does not quote it."""
+    """Accept a value that can stand in an Authorization header. The message does not quote it."""
     of_type(str)(_, attribute, value)
     if not _TOKEN.fullmatch(value):
         raise ValueError(f"{attribute.name} must be printable ASCII without spaces, not empty")

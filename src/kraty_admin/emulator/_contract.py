@@ -78,7 +78,7 @@ def _integer(digits: str) -> int:
 
 
 def _pointer(steps: Sequence[str | int]) -> str:
-    """`entries[0].amount`"""
+    """Format a path such as `entries[0].amount`."""
     text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
     return text.removeprefix(".")
 
@@ -141,7 +141,7 @@ class Route:
     def problems(
         self, path: Mapping[str, str], query: Mapping[str, Any], body: Any
     ) -> list[Problem]:
-        """What does not fit; the rows of a batch are left out."""
+        """Return what does not fit the contract, except in the rows of a batch."""
         found = self.parameters.problems({**query, **path})
         if self.body is not None:
             found += self.body.problems(body)
@@ -175,7 +175,7 @@ class Contract:
             self._by_length.setdefault(len(route.template), []).append(route)
 
     def find(self, method: str, raw_path: bytes) -> tuple[Route, dict[str, str]]:
-        """The operation that a request asks for, and its path's parameters.
+        """Return the operation that a request asks for, and its path's parameters.
 
         Args:
             raw_path: The path as it was sent. Decoded paths will not do: a player
@@ -251,7 +251,7 @@ class Contract:
         }
 
     def _split_rows(self, schema: Any) -> tuple[Any, Any]:
-        """A batch's schema without that of its rows, and that of its rows.
+        """Return a batch's schema without that of its rows, and the schema of a row.
 
         A bad row is a failure of that row, never of the batch.
         """
@@ -319,6 +319,6 @@ def _by_discriminator(node: Any) -> Any:
 
 @functools.cache
 def load_contract() -> Contract:
-    """The contract that this package was built from."""
+    """Return the contract that this package was built from."""
     raw = (files("kraty_server_api") / "openapi.server.json").read_bytes()
     return Contract(json.loads(raw))

@@ -59,7 +59,7 @@ class EmulatedError(Exception):
         """Headers of this error only, such as `Retry-After`."""
 
     def envelope(self) -> dict[str, Any]:
-        """The body of the answer."""
+        """Return the body of the answer."""
         error: dict[str, Any] = {"code": self.code, "message": self.message}
         if self.details is not None:
             error["details"] = self.details

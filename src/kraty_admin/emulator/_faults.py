@@ -180,7 +180,7 @@ class Chaos:
         self._random = Random(self.seed)  # noqa: S311  # faults of a test are no secrets
 
     def draw(self, *, for_delivery: bool) -> Fault | None:
-        """What happens to a call."""
+        """Choose the fault of a call; `None` for no fault."""
         if self._random.random() >= self.rate:
             return None
         when: Moment = "after" if self._random.random() < self.after else "before"
@@ -193,7 +193,7 @@ def _delivery_faults(when: Moment, seconds: float) -> list[Fault]:
 
 
 def _call_faults(when: Moment, seconds: float) -> list[Fault]:
-    """One of each, and of some several, so that all are about as likely."""
+    """List each fault, some of them in variants, so that all are about as likely."""
     faults = [
         Fault("status", when=when, status=500),
         Fault("status", when=when, status=502, html=True),

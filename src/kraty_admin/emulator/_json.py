@@ -76,12 +76,12 @@ def optional_parse_text(text: str | None) -> Any:
 
 
 def fingerprint(value: Any) -> str:
-    """A hash that is equal for equal JSON, whatever its spacing and the order of its keys."""
+    """Return a hash that is equal for equal JSON, whatever its spacing and key order."""
     return hashlib.sha256(_CANONICAL.encode(value).encode()).hexdigest()
 
 
 def text_member(value: Any, name: str) -> str | None:
-    """The string of that name in an object; `None` for anything else."""
+    """Return the string of that name in an object; `None` for anything else."""
     member = cast("dict[str, Any]", value).get(name) if isinstance(value, dict) else None
     return member if isinstance(member, str) else None
 

@@ -275,7 +275,7 @@ class Platform:
         return answer
 
     def seen(self) -> list[SeenRequest]:
-        """The newest requests, oldest first."""
+        """Return the newest requests, oldest first."""
         with self._lock:
             return list(self._seen)
 

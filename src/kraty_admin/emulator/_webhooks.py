@@ -453,7 +453,7 @@ async def _post(
 
 
 def envelope(due: Due) -> bytes:
-    """The body of a webhook."""
+    """Return the body of a webhook."""
     return dump(
         {
             "id": due.event_id,

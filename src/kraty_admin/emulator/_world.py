@@ -91,11 +91,11 @@ class Game:
         unique("leaderboards with the key", [board.key for board in self.leaderboards])
 
     def event(self, key: str) -> Event | None:
-        """The event with this key."""
+        """Return the event with this key; `None` if there is none."""
         return next((event for event in self.events if event.key == key), None)
 
     def leaderboard(self, key: str) -> Leaderboard | None:
-        """The leaderboard with this key."""
+        """Return the leaderboard with this key; `None` if there is none."""
         return next((board for board in self.leaderboards if board.key == key), None)
 
 
@@ -178,7 +178,7 @@ class World:
             raise ValueError(f"no such game: {', '.join(sorted(unknown))}")
 
     def game(self, game_id: str) -> Game:
-        """The game with this id.
+        """Return the game with this id.
 
         Raises:
             KeyError: There is none.

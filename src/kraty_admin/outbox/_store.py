@@ -331,7 +331,7 @@ def _intent(
 
 
 def _may_repeat(intents: sa.FromClause) -> sa.ColumnElement[bool]:
-    """Whether the platform still has the key of an intent that was sent before."""
+    """Test whether the platform still has the key of an intent that was sent before."""
     conditions: list[sa.ColumnElement[bool]] = []
     for ms, names in limits_of_repeats().items():
         known = intents.c.operation.in_(names)

@@ -38,7 +38,7 @@ PRESETS: Final[Mapping[str, Mapping[str, Preset]]] = {
 
 
 def preset_for(name: str, kind: Kind) -> Preset:
-    """The preset of a platform for a kind of row.
+    """Return the preset of a platform for a kind of row.
 
     Raises:
         ValueError: There is none.

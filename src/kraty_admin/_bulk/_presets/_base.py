@@ -78,7 +78,7 @@ class Preset(NamedTuple):
     """What it leaves out unless it is asked for."""
 
     def fits(self, columns: AbstractSet[str], *, keyed: bool) -> bool:
-        """Whether rows with these columns look like this platform's.
+        """Return whether rows with these columns look like this platform's.
 
         Args:
             columns: The columns.
@@ -92,13 +92,13 @@ class Preset(NamedTuple):
 
 
 def player_row(player: object, **context: object) -> Wire:
-    """A row of a player, with what is known of the context."""
+    """Return a row for a player, with what is known of the context."""
     known = {name: value for name, value in context.items() if value is not None}
     return _of(player) | ({"contextSnapshot": known} if known else {})
 
 
 def balance(player: object, key: object, amount: object) -> Made:
-    """A row of a balance."""
+    """Return a row for a balance."""
     if is_zero(amount):
         return Left("zero", f"the balance of {_named(key)} is zero")
     return _of(player) | {"economyKey": key, "amount": amount}
@@ -112,7 +112,7 @@ def holding(
     parameters: object = None,
     instance: tuple[str, object] | None = None,
 ) -> Made:
-    """A row of an item. An instance of one gets a key of its own, so that two of them count."""
+    """Return a row for an item. Each instance gets its own key, so that two of them count."""
     if is_zero(quantity):
         return Left("zero", f"the quantity of {_named(key)} is zero")
     row = _of(player) | {"itemKey": key, "quantity": quantity}
@@ -136,12 +136,12 @@ def _named(key: object) -> str:
 
 
 def first_of(source: Source, *names: str) -> Any:
-    """The first of these that is there and holds something."""
+    """Return the first of these members that holds something."""
     return next((source[name] for name in names if source.get(name) not in (None, "")), None)
 
 
 def required(source: Source, name: str) -> Any:
-    """What has to be there.
+    """Return a member that must exist.
 
     Raises:
         ValueError: It is missing or empty.
@@ -153,13 +153,13 @@ def required(source: Source, name: str) -> Any:
 
 
 def text_of(source: Source, *names: str) -> str | None:
-    """The first of these that holds something, if it is text."""
+    """Return the first of these members that holds something, if it is text."""
     value = first_of(source, *names)
     return value if isinstance(value, str) else None
 
 
 def parsed(value: object) -> object:
-    """A value, or what it is as JSON if it is text that holds a list or an object."""
+    """Return a value; if it is text that holds a list or an object, parse it as JSON."""
     if not isinstance(value, str) or value.lstrip()[:1] not in ("{", "["):
         return value
     try:
@@ -169,13 +169,13 @@ def parsed(value: object) -> object:
 
 
 def as_mapping(value: object) -> Source | None:
-    """An object, also of the JSON that a cell holds; `None` for anything else."""
+    """Return an object, parsed if it is a cell of JSON; `None` for anything else."""
     found = parsed(value)
     return cast("Source", found) if isinstance(found, Mapping) else None
 
 
 def as_list(source: Source, name: str) -> Iterator[Source]:
-    """The objects of a list; none where it is missing or empty.
+    """Yield the objects of a list; nothing if it is missing or empty.
 
     Raises:
         ValueError: It is no list, or holds something else.
@@ -192,7 +192,7 @@ def as_list(source: Source, name: str) -> Iterator[Source]:
 
 
 def of_map(source: Source, *names: str) -> list[tuple[str, Any]]:
-    """The members of the objects with these names. Empty ones do not hide others.
+    """Return the members of the objects with these names. Empty ones do not hide others.
 
     Raises:
         ValueError: There is none of them, one is no object, or two disagree.
@@ -215,7 +215,7 @@ def of_map(source: Source, *names: str) -> list[tuple[str, Any]]:
 
 
 def is_zero(value: object) -> bool:
-    """Whether an amount is zero, as a number or as text."""
+    """Return whether an amount is zero, as a number or as text."""
     if isinstance(value, str):
         return bool(value.strip()) and not value.strip().strip("0")
     return isinstance(value, int | float) and not isinstance(value, bool) and value == 0
@@ -235,7 +235,7 @@ def iso(value: object) -> str | None:
 
 
 def milliseconds(value: object) -> str | None:
-    """A time in milliseconds since 1970, as RFC 3339 has it."""
+    """Format a time in milliseconds since 1970 as RFC 3339."""
     try:
         seconds = int(cast("Any", value)) // 1000
         return datetime.fromtimestamp(seconds, timezone.utc).isoformat().replace("+00:00", "Z")

@@ -67,7 +67,7 @@ def _disabled(source: Source, include: AbstractSet[str]) -> Left | None:
 
 
 def _players(source: Source, player: object, include: AbstractSet[str]) -> Iterator[Made]:
-    """A user of Authentication. Of `customAttributes` only country and platform are taken."""
+    """Read a user of Authentication. Of `customAttributes`, only country and platform are used."""
     disabled = _disabled(source, include)
     if disabled is not None:
         yield disabled
@@ -89,7 +89,7 @@ def _csv_providers(source: Source) -> list[str | None]:
 
 
 def _wallet(source: Source, player: object, include: AbstractSet[str]) -> Iterator[Made]:
-    """A map from currency to balance."""
+    """Read a map from currency to balance."""
     disabled = _disabled(source, include)
     if disabled is not None:
         yield disabled
@@ -99,7 +99,7 @@ def _wallet(source: Source, player: object, include: AbstractSet[str]) -> Iterat
 
 
 def _inventory(source: Source, player: object, include: AbstractSet[str]) -> Iterator[Made]:
-    """A map from item to quantity."""
+    """Read a map from item to quantity."""
     disabled = _disabled(source, include)
     if disabled is not None:
         yield disabled
@@ -133,7 +133,7 @@ def _fits(line: str) -> bool:
 
 
 def _split(line: str) -> list[str]:
-    """The cells of a line.
+    """Return the cells of a line.
 
     Only a name with a comma is enclosed in quotes, and quotes within it are not doubled, so a
     name may begin with a plain quote. The claims are enclosed as in CSV.

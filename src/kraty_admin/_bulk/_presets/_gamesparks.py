@@ -38,7 +38,7 @@ def _unwrap(source: Source) -> Source:
 
 
 def _of_extended(value: object) -> Any:
-    """A value of MongoDB Extended JSON as plain JSON has it."""
+    """Return a value of MongoDB Extended JSON as plain JSON."""
     if not isinstance(value, Mapping):
         return value
     members = cast("Source", value)

@@ -46,7 +46,7 @@ _MARKS: Final = frozenset(
 
 
 def _players(source: Source, player: object, include: AbstractSet[str]) -> Iterator[Made]:
-    """A player."""
+    """Read a player."""
     yield player_row(
         player,
         country=text_of(source, "country", "country_code"),
@@ -57,7 +57,7 @@ def _players(source: Source, player: object, include: AbstractSet[str]) -> Itera
 
 
 def _wallet(source: Source, player: object, include: AbstractSet[str]) -> Iterator[Made]:
-    """A player with `balances`, or one balance: a `currency` with a `code`, and an `amount`."""
+    """Read `balances` of a player, or one balance: a `currency` with a `code`, and an `amount`."""
     if "balances" not in source and "currency" not in source:
         raise ValueError("balances or currency is missing")
     for each in as_list(source, "balances") if "balances" in source else [source]:
@@ -72,7 +72,7 @@ def _wallet(source: Source, player: object, include: AbstractSet[str]) -> Iterat
 
 
 def _inventory(source: Source, player: object, include: AbstractSet[str]) -> Iterator[Made]:
-    """A player with `inventory` or `items`, or one of these."""
+    """Read `inventory` or `items` of a player, or one item."""
     name = next((name for name in _ITEMS if name in source), None)
     if name is None and not any(mark in source for mark in _ONE_ITEM):
         raise ValueError(f"{' or '.join((*_ITEMS, *_ONE_ITEM[:2]))} is missing")

@@ -58,7 +58,7 @@ def _banned(source: Source, include: AbstractSet[str]) -> Left | None:
 
 
 def _players(source: Source, player: object, include: AbstractSet[str]) -> Iterator[Made]:
-    """A player profile: of a segment, of `GetPlayerProfile`, or of `GetPlayerCombinedInfo`."""
+    """Read a player profile: of a segment, `GetPlayerProfile`, or `GetPlayerCombinedInfo`."""
     banned = _banned(source, include)
     if banned is not None:
         yield banned
@@ -73,7 +73,7 @@ def _players(source: Source, player: object, include: AbstractSet[str]) -> Itera
 
 
 def _country(source: Source) -> str | None:
-    """The country of `Locations`: an object of places by what they are, or a list of places."""
+    """Return the country of `Locations`: an object of places by purpose, or a list of places."""
     locations = as_mapping(source.get("Locations"))
     if locations is None:
         try:
@@ -86,7 +86,7 @@ def _country(source: Source) -> str | None:
 
 
 def _wallet(source: Source, player: object, include: AbstractSet[str]) -> Iterator[Made]:
-    """Balances by currency code, and the currencies among the items of Economy v2."""
+    """Read balances by currency code, and the currencies among the items of Economy v2."""
     banned = _banned(source, include)
     if banned is not None:
         yield banned
@@ -100,7 +100,7 @@ def _wallet(source: Source, player: object, include: AbstractSet[str]) -> Iterat
 
 
 def _inventory(source: Source, player: object, include: AbstractSet[str]) -> Iterator[Made]:
-    """The items of a player, or one instance of an item."""
+    """Read the items of a player, or one instance of an item."""
     banned = _banned(source, include)
     if banned is not None:
         yield banned

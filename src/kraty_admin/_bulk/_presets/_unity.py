@@ -24,7 +24,7 @@ _ADVICE: Final = (
 
 
 def _results(source: Source) -> Iterator[Source]:
-    """The results of an answer, or the row itself, which is one of them."""
+    """Return the results of an answer, or the row itself if it is one of them."""
     return as_list(source, "results") if "results" in source else iter([source])
 
 
