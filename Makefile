@@ -8,7 +8,7 @@ REDOCLY := @redocly/cli@2.77.0
 export PYTHONDONTWRITEBYTECODE :=
 # The extras that the programs in examples/ use.
 EXAMPLES_EXTRAS := django,emulator,fastapi,otel,outbox
-# What needs the generator is checked as the Python that it needs.
+# The generator needs Python 3.11, so its code is checked as code for 3.11.
 PY311 := --python-version 3.11
 
 .DEFAULT_GOAL := help
@@ -27,7 +27,7 @@ $(VENV)/.runtime: pyproject.toml | $(BIN)/uv
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --editable '.[emulator]'
 	@touch $@
 
-# Not isolated: an isolated build would fetch a backend that no hash is known of.
+# Not isolated: an isolated build would fetch a backend whose hash nobody has recorded.
 $(VENV)/.dev: pyproject.toml requirements-dev.lock | $(BIN)/uv
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python \
 		--require-hashes --requirement requirements-dev.lock
@@ -39,7 +39,7 @@ setup: $(VENV)/.dev ## install everything into .venv
 demo: $(VENV)/.runtime ## a purchase against a local Kraty
 	@$(BIN)/python examples/purchase_flow.py
 
-demo-console: $(VENV)/.runtime ## the same, and the local Kraty stays to be seen in a browser
+demo-console: $(VENV)/.runtime ## the same, and keep the local Kraty running for a look in a browser
 	@$(BIN)/python examples/purchase_flow.py --keep-open
 
 test: $(VENV)/.dev ## the tests, on one Python, without those that take long
@@ -48,13 +48,13 @@ test: $(VENV)/.dev ## the tests, on one Python, without those that take long
 test-long: $(VENV)/.dev ## the tests that take long: small proofs, type checkers, browsers, pytest in pytest
 	@$(BIN)/python -m pytest --numprocesses 2 -m long
 
-coverage: $(VENV)/.dev ## which lines and branches the tests reach; takes about three times as long as they do
+coverage: $(VENV)/.dev ## list the lines and branches that no test reaches; takes three times as long as the tests
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest --numprocesses 2
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
-check: lint types check-drift lint-contract docs ## all that CI checks besides the tests
+check: lint types check-drift lint-contract docs ## everything that CI checks, except the tests
 
 lint: $(VENV)/.dev ## ruff, the layers of imports, and the changelog's fragments
 	@if command -v $(BIN)/lint-imports >/dev/null; then $(BIN)/lint-imports; \
@@ -78,12 +78,12 @@ types: $(VENV)/.dev ## mypy and pyright, both strict
 check-drift: $(VENV)/.dev ## fail if contract, surface, generated code or emulator have drifted apart
 	@$(BIN)/python codegen/generate.py --check
 
-lint-contract: $(VENV)/.dev ## is the contract valid OpenAPI?
+lint-contract: $(VENV)/.dev ## fail if the contract is not valid OpenAPI
 	@$(BIN)/python -m openapi_spec_validator openapi.server.json
 	@if command -v npx >/dev/null; then npx --yes $(REDOCLY) lint openapi.server.json; \
 		else echo 'SKIPPED redocly lint: it needs Node'; fi
 
-matrix: $(VENV)/.dev ## build sdist and wheel once, and test both on each Python that is here
+matrix: $(VENV)/.dev ## build sdist and wheel once, and test both on each installed Python
 	@$(BIN)/python .ci/matrix.py
 
 lock: $(BIN)/uv ## record the versions and hashes of all that `make setup` installs; UPGRADE=1 for newer ones
@@ -103,7 +103,7 @@ regen: $(VENV)/.dev ## regenerate; SPEC=<path or URL> adopts another contract fi
 surface: $(VENV)/.dev ## record the public surface, after a change to it that is intended
 	@cd tests && $(abspath $(BIN))/python -m surface
 
-compare: $(VENV)/.dev ## what changed from OLD to NEW, and what of it breaks callers; MARKDOWN=1 for a review
+compare: $(VENV)/.dev ## list what changed from OLD to NEW, and what of it breaks callers; MARKDOWN=1 for a review
 	@PYTHONPATH=codegen $(BIN)/python -m compare '$(OLD)' '$(NEW)' $(if $(MARKDOWN),--markdown)
 
 prove: $(VENV)/.dev ## measure the promise under faults, kills, forks and an outage
@@ -118,7 +118,7 @@ $(VENV)-examples/.done: examples/requirements.txt pyproject.toml | $(BIN)/uv
 EXAMPLES_PYTHON := $(abspath $(VENV))-examples/bin/python
 EXAMPLES = $(sort $(dir $(wildcard examples/$(or $(EXAMPLE),*)/test_*.py)))
 
-# Each folder in a process of its own: frameworks keep their settings in module globals.
+# Each folder in its own process: frameworks keep their settings in module globals.
 examples: $(VENV)/.dev $(VENV)-examples/.done ## check the programs in examples/, and run their tests; EXAMPLE=<folder> for one
 	@$(if $(EXAMPLES),,$(error examples/$(EXAMPLE) has no test_*.py)) \
 	failed=; \
@@ -163,5 +163,5 @@ bench-import: $(VENV)/.dev ## imports: next to a loop, killed and resumed, a mil
 bench-outbox: $(VENV)/.dev ## the outbox: beside a plain call, with more workers, with a million finished rows
 	@cd tests && $(abspath $(BIN))/python -m proofs.costs
 
-bench-check: $(VENV)-bench/.done ## fail if a call has become dearer than it was, with room for noise
+bench-check: $(VENV)-bench/.done ## fail on a performance regression, with room for noise
 	@$(VENV)-bench/bin/python benchmarks --check

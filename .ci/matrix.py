@@ -2,8 +2,8 @@
 
 The tests, pages and examples are those of the unpacked sdist, and the package is the wheel,
 installed into fresh environments: nothing of the checkout is used. Each Python that the
-classifiers name is tested, and each later one that is found. What is not there is skipped,
-and said to be.
+classifiers name is tested, and each later one that is found. A Python that is not installed
+is skipped, and listed as skipped.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ PYTHON = [
     *("emulator/test_server.py", "emulator/test_webhooks.py", "contrib", "cli"),
     *("test_errors.py", "test_pickles.py"),
 ]
-# Extras that are not installed: their old releases are not there for every Python.
+# Extras that are not installed: their old releases do not exist for every Python.
 LEFT_OUT = ("extra == 'all'", "extra == 'dask'", "extra == 'parquet'")
-# `make test` and `make test-long` have run these, and once is enough: type checkers and the
-# generator's tests judge the sources, the proofs kill processes, which no version of Python
-# survives, and a database server speaks to each version alike.
+# `make test` and `make test-long` have run these, and once is enough: the generator's tests
+# judge the sources, and the proofs kill processes, which no version of Python survives. Single
+# tests of this kind have the mark `once`.
 ONCE = ["--ignore=tests/codegen", "--ignore=tests/proofs"]
 PYTEST = ["-q", "-p", "no:cacheprovider", *ONCE]
 # A process each, and one more than most machines of this kind have cores: an installation,
@@ -94,23 +94,23 @@ def interpreter(version: str) -> str | None:
 
 
 def runs() -> Iterator[Run]:
-    """Everything with the oldest Python and dependencies.
+    """Yield the runs.
 
-    Each Python passes the smoke tests with the newest dependencies and with the lowest, and
-    with the newest also what a Python can break. On the Python of `make test` everything has
-    passed with the newest already.
+    The oldest Python runs everything with the lowest dependencies. Each other Python runs the
+    smoke tests with the lowest, and with the newest also the tests of what a Python can break.
+    The Python of `make test` leaves these out, since it has run everything with the newest.
     """
     known = versions()
     newer = later(known)
     if not newer:
-        print(f"SKIPPED Python after {known[-1]}: there is none here", flush=True)
+        print(f"SKIPPED Python after {known[-1]}: none is installed", flush=True)
     tested = "{}.{}".format(*sys.version_info)
     smoke = [f"tests/{each}" for each in SMOKE]
     part = [*smoke, *(f"tests/{each}" for each in PYTHON)]
     for version in known:
         python = interpreter(version)
         if python is None:
-            print(f"SKIPPED Python {version}: it is not here", flush=True)
+            print(f"SKIPPED Python {version}: it is not installed", flush=True)
             continue
         yield Run(version, python, "highest", smoke if version in (known[0], tested) else part)
         yield Run(version, python, "lowest-direct", ["tests"] if version == known[0] else smoke)
@@ -143,7 +143,7 @@ def test(run: Run, wheel: Path, sdist: Path, folder: Path) -> bool:
             return True
         print(f"== {run.name}\nthe dependencies cannot be installed", flush=True)
         return False
-    # All others have ended long before the one that runs everything.
+    # Two processes for the run of everything: it goes on long after the others have ended.
     processes, marked = ("2", "not once") if run.tests == ["tests"] else ("0", "not (once or long)")
     command = [str(venv / "bin" / "python"), "-m", "pytest", "-n", processes, "-m", marked]
     command += [*PYTEST, *run.tests]
@@ -187,7 +187,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    # Nothing but the wheel is to be found, and what is compiled once is kept.
+    # So that only the wheel can be imported, and bytecode is kept from run to run.
     for name in ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE"):
         os.environ.pop(name, None)
     raise SystemExit(main())

@@ -6,9 +6,8 @@ The language of a fence says what becomes of a block:
 - `sh` runs line by line. `kraty-admin` runs in this process; `NOT_RUN` lists what tests do not
   run, and why.
 - `text` is what the block before it prints; `...` stands for anything.
-- `py` is a program of `examples/`, whose tests `make examples` runs.
-- `py` is a part of a program in examples/, which needs a framework; `make examples` runs that.
-- The languages in `DATA` are data. Those that a parser is at hand for are parsed.
+- `py` is part of a program in `examples/`, which needs a framework; `make examples` runs its tests.
+- The languages in `DATA` are not run. A block is parsed if `DATA` has a parser for its language.
 
 A page tells a story unless `test_docs.py` has checks for it: its blocks run from top to bottom, as
 a reader does it who types everything in one directory.

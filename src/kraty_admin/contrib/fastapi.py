@@ -19,7 +19,7 @@ import logging
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Final, Generic, TypeVar
 
 import attrs
 
@@ -61,7 +61,7 @@ S = TypeVar("S", bound=Session)
 A = TypeVar("A", bound=AsyncSession)
 D = TypeVar("D")
 
-_log = logging.getLogger(__name__)
+_log: Final = logging.getLogger("kraty_admin")
 
 
 def lifespan(

@@ -72,7 +72,7 @@ def webhook(
                     secret=webhook_secret(),
                 )
             except WebhookVerificationError as error:
-                _log.warning("a webhook was rejected: %s", error)
+                _log.warning("webhook rejected: %s", error.reason)
                 return HttpResponse(status=401)
             with transaction.atomic(using=using):
                 if once(event, using):
