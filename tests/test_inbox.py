@@ -39,7 +39,7 @@ def test_an_event_is_new_once(engine: sa.Engine) -> None:
 
 
 def test_an_event_whose_effect_was_rolled_back(engine: sa.Engine) -> None:
-    """It is still new, so that the next delivery handles it."""
+    """After a rollback the event is still new, so the next delivery handles it."""
     with Session(engine) as session:
         assert inbox.once(session, EVENT, tables=TABLES)
         session.rollback()

@@ -327,7 +327,7 @@ class TestLoops:
         assert [1, 1] == [seen.connection for seen in server.seen]
 
     def test_second_loop_after_the_first_has_ended(self) -> None:
-        """It makes no difference that the first loop is closed."""
+        """A second loop is refused even if the first one is closed."""
 
         def answer(seen: Seen) -> bytes:
             return credited(seen).replace(b"\r\n", b"\r\nconnection: close\r\n", 1)

@@ -203,14 +203,14 @@ def test_what_does_not_fit_is_refused(
 
 
 def test_a_scheduler_of_another_type() -> None:
-    """It is no address and no client."""
+    """A scheduler that is neither an address nor a client is refused."""
     pytest.importorskip("distributed", reason=f"dask {NOT_HERE}")
     with pytest.raises(TypeError, match=r"scheduler must be an address or a distributed[.]Client"):
         import_dataset({}, [__file__], kind="wallet", scheduler=8786)
 
 
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It says what to install."""
+    """Without Dask, the error says what to install."""
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ImportError, match=r"dask is an extra: pip install 'kraty-admin\[dask\]'"):
         import_dataset({}, [__file__], kind="wallet")

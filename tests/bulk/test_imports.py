@@ -382,7 +382,7 @@ class TestJournal:
         ],
     )
     def test_another_input(self, twin: Twin, change: str, said: str, tmp_path: Path) -> None:
-        """It is refused, and the first chunk that differs is named."""
+        """Resuming with another input is refused, and the first chunk that differs is named."""
         options = {"journal": tmp_path / "j", "chunk_size": 10}
         rows, odd = players(25), {"externalPlayerId": "z"}
         changed = {
@@ -457,7 +457,7 @@ class TestJournal:
 
 @twins
 class TestProgress:
-    """What is told on the way."""
+    """What an import reports while it runs."""
 
     def test_is_monotonic(self, twin: Twin) -> None:
         """Every report has a chunk more than the one before."""
@@ -621,7 +621,7 @@ class TestAsync:
         assert 23 == imported(ASYNC, server, rows(), chunk_size=5).applied
 
     def test_cancelled(self, tmp_path: Path) -> None:
-        """Cancelled, it leaves a journal that resumes."""
+        """A cancelled import leaves a journal from which it can be resumed."""
         server = MockPlatform()
 
         async def scenario(kraty: Any) -> None:
@@ -1088,7 +1088,7 @@ class TestFailuresFile:
         assert {"p1", "p2"} == {row["externalPlayerId"] for row in server.known.values()}
 
     def test_a_line_that_nobody_fixed(self, twin: Twin, tmp_path: Path) -> None:
-        """It fails again, for the reason that it had."""
+        """A line of the failures file that nobody fixed fails again, for the same reason."""
         server, source, file = MockPlatform(), tmp_path / "x.csv", tmp_path / "f.jsonl"
         source.write_text("externalPlayerId\np1,Ann\n")
         assert 1 == imported(twin, server, source, failures=file).failed
@@ -1108,6 +1108,6 @@ class TestFailuresFile:
         assert ["bad"] == [line["externalPlayerId"] for line in lines(tmp_path / "f")]
 
     def test_none_if_nothing_fails(self, twin: Twin, tmp_path: Path) -> None:
-        """It is neither created nor named."""
+        """Without failures, the file is neither created nor named."""
         report = imported(twin, MockPlatform(), players(3), failures=tmp_path / "f")
         assert (None, False) == (report.failures, (tmp_path / "f").exists())

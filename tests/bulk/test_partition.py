@@ -251,7 +251,7 @@ def test_what_a_task_queue_knows(
 
 @pytest.mark.parametrize("facts", [(), ({},), (None,), ({"report": 7, "first_sent_at": 7},)])
 def test_an_error_without_facts(facts: tuple[Any, ...]) -> None:
-    """It claims nothing about the import."""
+    """An error without facts claims nothing about the import."""
     error = ImportStoppedError("stopped", *facts)
     assert (ImportReport(), False, None) == (error.report, error.retryable, error.first_sent_at)
 
@@ -372,7 +372,7 @@ def test_the_block_of_resuming(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """It is stopped, refused without `resume`, and gone on with."""
+    """An import that stopped is refused without `resume`, and continues with it."""
     monkeypatch.chdir(tmp_path)
     Path("wallet.jsonl").write_text('{"externalPlayerId":"p","economyKey":"gold","amount":5}\n')
     import_balances = run("Journal and resume")["import_balances"]

@@ -485,7 +485,7 @@ class TestWaits:
         assert ([0.2, 0.4, 0.8, 1.6, 3.2], 6) == (course.sleeps, course.error.attempts)
 
     def test_one_attempt(self) -> None:
-        """One attempt is one, whatever its outcome."""
+        """With one attempt, no outcome causes a second one."""
         for outcome in (refusal(503), dropped(), ok(b"")):
             assert 1 == run(exchange_of(retry=RetryConfig(attempts=1)), forever(outcome)).sent
 

@@ -65,7 +65,7 @@ class TestLimiter:
         assert [0.0] * 100 == [limiter.take(0.0) for _ in range(100)]
 
     def test_share(self) -> None:
-        """One of three workers takes a third."""
+        """Each of three workers may send a third of the calls."""
         limiter = Limiter(3)
         limiter.take(0.0)
         limiter.done(left(60, 60), 0.0, 0.0)

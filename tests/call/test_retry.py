@@ -251,7 +251,7 @@ class TestRetryAfter:
     )
     @pytest.mark.usefixtures("new_york")
     def test_dates_without_a_zone(self, value: str) -> None:
-        """They are in UTC, wherever this machine is."""
+        """Dates without a zone are in UTC, whatever zone this machine has."""
         assert 7.0 == asked(503, {"retry-after": value})
 
     @given(st.text(max_size=40), st.text(max_size=40))
@@ -310,7 +310,7 @@ class TestRetryBudget:
         assert not budget.take()
 
     def test_off(self) -> None:
-        """No budget allows all."""
+        """Without a budget, every retry is allowed."""
         budget = RetryBudget(None)
         assert all(budget.take() for _ in range(1000))
 

@@ -308,7 +308,7 @@ class TestStatuses:
     def test_the_key_file_comes_first(
         self, command: Command, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Of the two places of a key."""
+        """If a key is set in both places, the key file is used."""
         write_key(LIVE_KEY)
         done = command("--key-file", "key", "ping", "--json")
         assert done.json["apiKey"]["environment"] == "live"
@@ -328,7 +328,7 @@ class TestStatuses:
         assert "***" in command("ping", TEST_KEY, "--json").error["message"]
 
     def test_a_conflict_of_keys(self, command: Command) -> None:
-        """Tells to look, not to try again."""
+        """The message says to check what happened, not to try again."""
         command("wallet", "credit", "p", "gold", "1", "--idempotency-key", "r1")
         credit = ("wallet", "credit", "p", "gold", "2", "--idempotency-key", "r1")
         done = command(*credit)
@@ -367,7 +367,7 @@ class TestStatuses:
     def test_a_first_try_that_is_no_time(
         self, command: Command, kraty: Emulator, text: str, said: str
     ) -> None:
-        """It is refused, and nothing is sent."""
+        """A first try that is no time is refused, and nothing is sent."""
         credit = ("wallet", "credit", "p", "gold", "5", "--idempotency-key", "r")
         done = command(*credit, "--first-tried-at", text)
         assert (2, []) == (done.status, kraty.requests)
@@ -411,7 +411,7 @@ class TestStatuses:
         assert "It does not tell you whether an earlier call with the same key" in given.err
 
     def test_a_failing_server(self, command: Command, kraty: Emulator) -> None:
-        """An answer, but no result; or too many calls."""
+        """A failing server and too many calls end with status 1 and the time to wait."""
         late = {"Retry-After": "90"}  # so that it is not retried
         failing = Fault("status", status=503, headers=late)
         kraty.faults.add(failing, operation="players.get", times=None)
@@ -439,7 +439,7 @@ class TestStatuses:
         assert ["p.json"] == [path.name for path in tmp_path.iterdir()]
 
     def test_an_interrupted_write(self, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Says under which key to repeat it."""
+        """The message says under which key to repeat an interrupted write."""
 
         def interrupted(*arguments: object, **options: object) -> None:
             raise KeyboardInterrupt

@@ -101,7 +101,7 @@ class TestSetUp:
     """`outbox set-up` creates the tables for the game of the key."""
 
     def test_it_creates_the_tables_and_names_the_game(self, command: Command) -> None:
-        """It may run at each deployment."""
+        """The command creates the tables and names the game; it may run at each deployment."""
         Path("shop.sqlite3").unlink()
         assert command("outbox", "set-up").status == 0
         done = command("outbox", "set-up", "--json")
@@ -137,7 +137,7 @@ class TestRun:
     def test_once_sends_what_is_due(
         self, command: Command, kraty: Emulator, record: Record
     ) -> None:
-        """It ends when nothing is due, and says what it did."""
+        """With `--once`, the worker ends when nothing is due, and says what it did."""
         record("r1")
         record("r2")
         done = command("outbox", "run", "--once", "--limit", "1", "--in-flight", "1", "--json")
@@ -203,7 +203,7 @@ class TestRun:
         ],
     )
     def test_options_that_do_not_fit(self, command: Command, options: list[str], said: str) -> None:
-        """They are usage errors."""
+        """Options that do not fit together are usage errors."""
         done = command("outbox", "run", *options)
         assert 2 == done.status
         assert said in done.err
@@ -240,7 +240,7 @@ class TestLooking:
         assert "counts.pending\t1" in command("outbox", "status").out
 
     def test_list_chooses(self, command: Command, engine: sa.Engine, record: Record) -> None:
-        """By state and by player, the latest first."""
+        """The list can be narrowed by state and by player; the latest intent comes first."""
         ids = [record("r1"), record("r2", player="q"), record("r3")]
         make_unknown(engine, ids[2])
 
@@ -273,7 +273,7 @@ class TestLooking:
     def test_show_has_all_of_an_intent(
         self, command: Command, engine: sa.Engine, record: Record
     ) -> None:
-        """With what it sends: a person decides about amounts, not about numbers of rows."""
+        """An intent is shown with its content, since a person decides about amounts."""
         intent = str(record())
         shown = command("outbox", "show", intent)
         assert "/players/p/wallet/gold/credit" in shown.out
@@ -329,7 +329,7 @@ class TestDeciding:
     def test_what_is_sent_again_is_delivered(
         self, command: Command, engine: sa.Engine, record: Record, kraty: Emulator
     ) -> None:
-        """A new 24 hours begin."""
+        """An intent that is sent again has another 24 hours, and is delivered."""
         intent = record()
         make_unknown(engine, intent)
         again = ("--send-again", "--why", "not in the ledger", "--by", "ann", "--yes", "--json")
@@ -344,7 +344,7 @@ class TestDeciding:
     def test_one_action_is_needed(
         self, command: Command, engine: sa.Engine, record: Record
     ) -> None:
-        """Without one there is nothing to decide."""
+        """A decision without an action is a usage error."""
         intent = record()
         make_unknown(engine, intent)
         done = command("outbox", "resolve", str(intent), "--why", "x", "--yes")
@@ -407,7 +407,7 @@ class TestDeciding:
         record: Record,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """As in a container: the option is named."""
+        """Without a login name, as in a container, the message names the option."""
 
         def fail() -> str:
             raise KeyError("getpwuid(): uid not found: 4711")
@@ -485,7 +485,7 @@ class TestDatabase:
         assert "it is not text" in command("outbox", "status", "--database-url-file", "url").err
 
     def test_a_password_in_an_error_is_hidden(self) -> None:
-        """As it is written, and as the URL writes it."""
+        """An error hides the password, also in the escaped form of the URL."""
         url = sa.engine.URL.create("postgresql", password=PASSWORD)
         text = f"{PASSWORD} canary-pa%2Fss%40word\nx"
         assert "*** *** x" == _outbox._without_password(text, url)  # pyright: ignore[reportPrivateUsage]  # ours
@@ -493,7 +493,7 @@ class TestDatabase:
     def test_a_driver_that_cannot_be_loaded(
         self, command: Command, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """As psycopg without libpq: one line says why."""
+        """If a driver cannot be loaded, such as psycopg without libpq, one line says why."""
 
         def fail(url: object, **options: object) -> None:
             raise ImportError("no pq wrapper available.\nAttempts made:\n- none")

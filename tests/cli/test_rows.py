@@ -138,7 +138,7 @@ def test_a_list_is_a_table(kraty: Emulator, capsys: pytest.CaptureFixture[str]) 
 
 
 def test_a_negative_number_is_an_argument(submit: Run) -> None:
-    """It needs no `--` before it."""
+    """A negative number needs no `--` before it."""
     assert -5 == submit("p", "-5")[1]["value"]
 
 

@@ -174,7 +174,7 @@ def test_a_bad_database_is_one_clear_line(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("port", ["-1", "65536", "http", "٤٠١٠"])
 def test_a_port_is_a_number(capsys: pytest.CaptureFixture[str], port: str) -> None:
-    """Asked for wrongly: status 2 and the reason."""
+    """A wrong port ends with status 2 and the reason."""
     assert main(["emulator", f"--port={port}"]) == 2
     assert "it must be a whole number from 0 to 65535" in capsys.readouterr().err
 

@@ -170,7 +170,7 @@ class TestChaos:
         assert {(kind, 7) for kind in kinds} == slow
 
     def test_deliveries_have_chaos_of_their_own(self) -> None:
-        """They are dropped or delayed."""
+        """Chaos drops or delays deliveries."""
         faults = Faults()
         faults.chaos(1.0, operation="webhook")
         assert [None] == drawn(faults, "wallet.credit")
@@ -256,7 +256,7 @@ def test_the_moment_decides_about_the_effect(
 
 
 def test_a_delay_never_prevents_the_effect(api: Api) -> None:
-    """It only comes late, so the answer is a true one."""
+    """A delayed call still commits, so its answer is true."""
     api.platform.faults.add(Fault("delay", when="before"), Fault("delay"))
     for balance in (5, 10):
         answer = api.platform.answer(api.request("POST", CREDIT, {"amount": 5}))
@@ -280,7 +280,7 @@ def test_a_status_has_an_envelope(api: Api, status: int, code: str) -> None:
 
 
 def test_a_proxys_page_tells_nothing(api: Api) -> None:
-    """It is HTML, without the headers that the platform sets."""
+    """A proxy's page is HTML, without the headers that the platform sets."""
     api.platform.faults.add(Fault("status", status=502, html=True))
     answer = api.platform.answer(api.request("POST", CREDIT, {"amount": 5}))
     assert (answer.status, answer.headers) == (502, {"Content-Type": "text/html"})

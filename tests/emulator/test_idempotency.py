@@ -100,7 +100,7 @@ def people(api: Api) -> None:
 def test_a_repeat_changes_nothing_and_answers_the_same(
     api: Api, clock: StoppedClock, change: Change
 ) -> None:
-    """To the last second of the day, however the body is spelled."""
+    """Until the last second of the day, a repeat changes nothing, however its body is spelled."""
     body = {"idempotencyKey": "k", **change.body}
     first = api.post(change.path, body)
     api.told()
@@ -127,7 +127,7 @@ def test_another_request_under_the_key_is_refused(api: Api, change: Change, othe
 
 
 def test_a_key_is_forgotten_after_a_day(api: Api, clock: StoppedClock) -> None:
-    """Then it counts as new, with the same body or with another."""
+    """After a day a key counts as new, with the same body or with another."""
     body = {"amount": 5, "idempotencyKey": "k"}
     path = "/players/alice/wallet/gold/credit"
     api.post(path, body)

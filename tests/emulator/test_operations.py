@@ -485,7 +485,7 @@ def test_any_text_is_an_id(api: Api, name: str) -> None:
     ],
 )
 def test_a_stranger_is_not_found(api: Api, method: str, path: str, body: Any) -> None:
-    """Only what pays out makes players."""
+    """Operations that do not pay out refuse a player who does not exist."""
     make_player(api)
     assert api.send(method, path, body).error == (404, "not_found")
 
@@ -793,7 +793,7 @@ def test_erasing_leaves_the_ledger_and_no_name(api: Api, clock: StoppedClock) ->
 
 
 def test_an_erased_id_is_free_again(api: Api) -> None:
-    """Whoever gets it next starts from nothing and can be erased as well."""
+    """The next player with this id starts from nothing and can be erased as well."""
     make_player(api)
     first = api.post("/players/alice/delete", {}).data
     make_player(api, gold=5)

@@ -148,7 +148,7 @@ OPERATIONS: dict[str, tuple[str, dict[str, str]]] = {
 def test_refusals_are_envelopes(
     http: httpx.Client, method: str, path: str, status: int, code: str
 ) -> None:
-    """Whatever goes wrong is said in JSON."""
+    """Every error is answered in JSON."""
     refused = http.request(method, path)
     assert (refused.status_code, refused.json()["error"]["code"]) == (status, code)
     assert refused.headers["ratelimit-limit"] == "600000"
@@ -182,7 +182,7 @@ def test_answers_are_sent_at_once(kraty: Emulator, http: httpx.Client) -> None:
 
 
 def test_one_receipt_mints_once_under_load(kraty: Emulator, http: httpx.Client) -> None:
-    """Whoever comes first is applied, and everyone gets that answer."""
+    """The first of several simultaneous calls is applied, and all get its answer."""
     body = {"amount": 5, "idempotencyKey": "receipt"}
 
     def credit(_: int) -> Any:

@@ -146,7 +146,7 @@ def test_a_ban_is_sent_once(kraty: Emulator, client: KratyAdmin, receiver: Recei
 def test_a_call_without_effect_tells_nothing(
     kraty: Emulator, client: KratyAdmin, receiver: Receiver
 ) -> None:
-    """Neither a replay nor one that failed before the commit; one that failed after it does."""
+    """Neither a replay nor a fault before the commit sends webhooks; a fault after it does."""
     kraty.faults.add(Fault("drop", when="before"), Fault("drop"), operation="wallet.credit")
     assert client.wallet.credit("alice", "gold", amount=5).http.attempts == 3
     kraty.webhooks.settle(PATIENCE)
@@ -388,7 +388,7 @@ def test_what_cannot_be_broken_off_is_not_recorded(
 
 
 def test_settling_ends_with_a_reset(kraty: Emulator, client: KratyAdmin) -> None:
-    """There is nothing left to wait for."""
+    """A reset ends `settle()`, since nothing is left to wait for."""
     kraty.faults.add(Fault("delay", seconds=3600), operation="webhook", times=None)
     client.wallet.credit("alice", "gold", amount=5)
     waiting = threading.Thread(target=kraty.webhooks.settle, args=(600,))
@@ -531,7 +531,7 @@ with Emulator(database={str(database)!r}) as kraty:
     ],
 )
 def test_no_such_endpoint(kraty: Emulator, url: str, secret: str) -> None:
-    """It speaks to this machine only, and signs with something."""
+    """An endpoint is on this machine and has a secret; any other is refused."""
     with pytest.raises(ValueError, match=r"this machine only|must not"):
         kraty.webhooks.register(url, secret)
     assert "whsec" not in repr(Endpoint(url="http://127.0.0.1/", secret=SECRET))

@@ -155,7 +155,7 @@ def test_what_is_no_world(
 
 
 def test_what_is_no_json(tmp_path: Path) -> None:
-    """Neither is a file that is not there."""
+    """Neither a text without JSON nor a missing file can be a world."""
     path = tmp_path / "world.json"
     with pytest.raises(FileNotFoundError):
         World.load(path)

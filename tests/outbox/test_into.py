@@ -129,7 +129,7 @@ def credit_of_one(box: Box) -> Any:
 
 
 def test_a_call_without_a_key_is_recorded_each_time(shop: Studio) -> None:
-    """Each gets a random key of its own."""
+    """Each call without a key gets its own random key, so each is recorded."""
     first, second = shop.record(credit_of_one, credit_of_one)
     assert first.idempotency_key != second.idempotency_key
 

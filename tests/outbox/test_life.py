@@ -124,7 +124,7 @@ class TestHealth:
     """When a worker pings, and when it begins no new intent."""
 
     def test_each_call_without_an_answer_asks_for_a_ping(self) -> None:
-        """An answer of any kind does not."""
+        """A call without an answer asks for a ping; an answer of any kind does not."""
         result: Mapping[str, Any] = {}
         outcomes: list[tuple[Mapping[str, Any] | KratyError, bool]] = [
             (LOST, True),
@@ -159,7 +159,7 @@ class TestHealth:
         assert not health.only_in_doubt(900.0)
 
     def test_an_unsent_call_puts_nothing_in_doubt(self) -> None:
-        """It does not count as one of the three."""
+        """A call that was not sent does not count as one of the three."""
         health = Health()
         for _ in range(9):
             health.ended(UNSENT, 0.0)

@@ -69,7 +69,7 @@ def test_sending_again_starts_a_new_day(
 def test_an_intent_that_is_sent_again_holds_back_later_ones(
     shop: Studio, time: Time, unknown: outbox.Intent[Any]
 ) -> None:
-    """It is the player's first one again."""
+    """An intent that is sent again is the player's first one, so later ones wait."""
     shop.credit("l")
     outbox.resolve(shop.engine, unknown.id, "send-again", by="ann", why="x")
     shop.emulator.faults.add(LOST, operation="wallet.credit")

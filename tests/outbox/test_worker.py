@@ -635,7 +635,7 @@ def raises(error: BaseException) -> Callable[[httpx.Request], None]:
 def test_a_call_that_is_interrupted(
     shop: Studio, time: Time, error: BaseException, in_flight: int
 ) -> None:
-    """It is left to its lease, as if the worker had been killed."""
+    """An interrupted call is left to its lease, as if the worker had been killed."""
     recorded = shop.credit("k")
     with (
         httpx.Client(event_hooks={"request": [raises(error)]}) as http_client,
@@ -747,7 +747,7 @@ def test_a_result_that_a_database_would_reject(shop: Studio) -> None:
 
 
 def test_a_client_that_is_closed(studio: Studio) -> None:
-    """It ends the worker, and leaves the intent as it was."""
+    """A closed client ends the worker, and leaves the intent as it was."""
     recorded = studio.credit("k")
     if studio.is_async:
 

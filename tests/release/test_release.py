@@ -215,7 +215,7 @@ def test_a_fault_stops_the_release(
 
 
 def test_checks_that_fail_stop_the_release(checkout: Checkout) -> None:
-    """Nothing is built then."""
+    """If a check fails, nothing is built."""
     with pytest.raises(StopError, match="fails"):
         release.prepare(checkout.root, FAIL)
     assert not (checkout.root / "dist").exists()

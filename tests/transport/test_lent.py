@@ -208,7 +208,7 @@ class TestWhoseException:
     )
     @twins
     def test_of_the_stack(self, twin: Twin, module: str) -> None:
-        """Even a bug of a library below: the call may have had an effect, and is tried again."""
+        """Even a bug of a library below is retried, since the call may have had an effect."""
         client = mocked(twin, httpx, raising_in(module, KeyError("stream 7")))
         with pytest.raises(KratyNetworkError, match="KeyError: 'stream 7'") as raised:
             twin.credit(http_client=client, retry=AT_ONCE)

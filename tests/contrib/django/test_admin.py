@@ -45,7 +45,7 @@ def record(key: str, state: str = "pending", player: str = "player_42") -> int:
 
 
 def test_the_list(browser: Client) -> None:
-    """It shows each intent, with few queries."""
+    """The list shows each intent, with few queries."""
     for number in range(3):
         record(f"receipt_{number}", player=f"player_{number}")
     with connections["default"].execute_wrapper(count := Count()):
@@ -80,7 +80,7 @@ class Count:
     ],
 )
 def test_filters_and_search(browser: Client, query: str, keys: list[str]) -> None:
-    """They find by state, operation, key and player."""
+    """Filters and the search find intents by state, operation, key and player."""
     record("receipt_1", player="player_1")
     record("receipt_2", "unknown", player="player_2")
     page = browser.get(f"{LIST}?{query}").content.decode()
@@ -148,7 +148,7 @@ def test_a_decision_that_is_incomplete(browser: Client, data: dict[str, str]) ->
 
 
 def test_a_second_decision(browser: Client) -> None:
-    """It comes too late, and says so."""
+    """If an intent needs no decision, the page says so."""
     number = record("receipt_1", "done")
     page = browser.get(f"{LIST}{number}/decide/", follow=True).content.decode()
     assert "There is nothing to decide: it is done." in page
@@ -180,7 +180,7 @@ def test_an_intent_that_does_not_exist(browser: Client) -> None:
 
 
 def test_the_webhooks(browser: Client) -> None:
-    """They are listed, and cannot be changed."""
+    """Webhooks are listed, and cannot be changed."""
     InboxEvent.objects.create(event_id="evt_1", event_name="grant.created", received_ms=1)
     page = browser.get("/admin/kraty/inboxevent/").content.decode()
     assert "evt_1" in page

@@ -39,7 +39,7 @@ def test_the_client_is_made_once(emulator: Emulator) -> None:
 
 
 def test_a_forked_process(emulator: Emulator) -> None:
-    """It uses the client with connections of its own."""
+    """A forked process uses the client with its own connections."""
     get_client().health.ping()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # a fork beside threads

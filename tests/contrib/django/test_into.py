@@ -72,7 +72,7 @@ def test_a_savepoint_that_is_rolled_back(using: str, shop: sa.Engine) -> None:
 
 
 def test_another_call_under_the_same_key(using: str, shop: sa.Engine) -> None:
-    """It is refused, and the transaction can go on."""
+    """Another call under the same key is refused, and the transaction can go on."""
     credit(using)
     with transaction.atomic(using=using):
         with pytest.raises(core.OutboxConflictError, match="already holds this idempotency key"):

@@ -123,7 +123,7 @@ def test_tables_that_exist(using: str) -> None:
 
 
 def test_the_migration_is_not_reversed(default: str) -> None:
-    """It would forget which receipts were paid."""
+    """Reversing the migration would lose which receipts were paid, so it is refused."""
     with pytest.raises(IrreversibleError):
         call_command("migrate", "kraty", "zero", database=default, verbosity=0)
     assert "kraty_outbox_intents" in connections[default].introspection.table_names()

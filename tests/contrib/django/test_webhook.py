@@ -88,7 +88,7 @@ def unreachable(event: WebhookEvent) -> None:
     ],
 )
 def test_a_delivery_that_is_not_genuine(secret: str, signature: str | None) -> None:
-    """It is answered with 401, before any database is asked."""
+    """A forged delivery is answered with 401, before any database is asked."""
     assert deliver(unreachable, secret=secret, signature=signature) == 401
 
 
@@ -117,7 +117,7 @@ def test_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_asynchronous_handler() -> None:
-    """It is refused at once: it could not be in the transaction."""
+    """An asynchronous handler is refused at once, since it could not use the transaction."""
 
     async def receive(event: WebhookEvent) -> None: ...
 
