@@ -1,4 +1,4 @@
-"""A contender in a process of its own: it sets up, and makes as many calls as it is told to.
+"""A contender in its own process: it sets up, and makes as many calls as it is asked for.
 
     python benchmarks/worker.py NAME URL [IN_FLIGHT]
 

@@ -457,7 +457,7 @@ class Contract:
         found = self.branches(schema)
         known = [branch for branch in found if branch.types]
         if len(known) > 1:
-            # Only alternatives have to be told apart.
+            # Only alternatives have to be distinguished.
             known = [attrs.evolve(each, constants=self.constants(each)) for each in known]
         return known, any(branch.nullable for branch in found)
 

@@ -54,7 +54,7 @@ PRESENCE: dict[tuple[bool | None, bool | None], str] = {
 class Pair:
     """Two schemas that are compared once, and what callers do with their values.
 
-    There is one for each two, so that they are told apart by identity, which is quick.
+    There is one for each two, so that they are distinguished by identity, which is quick.
     """
 
     caller: Caller

@@ -33,30 +33,30 @@ def test_on_a_cluster(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    a_worker_was_killed(told)
-    files_were_not_done(told)
+    found = json.loads(done.stdout)
+    a_worker_was_killed(found)
+    files_were_not_done(found)
     # Workers log the arguments of what fails, and there might be a key in them.
     assert "import_partition" in done.stderr
     assert "base_url" not in done.stderr
 
 
-def a_worker_was_killed(told: dict[str, Any]) -> None:
+def a_worker_was_killed(found: dict[str, Any]) -> None:
     """Its file was run again, and each player has exactly what is due, once."""
-    report = ImportReport(**told["report"])
+    report = ImportReport(**found["report"])
     # Two calls that passed and two that hung, of 24: both workers were at it.
-    assert (told["at the kill"], told["killed"]) == ([200], True)
-    assert told["exact"]
+    assert (found["at the kill"], found["killed"]) == ([200], True)
+    assert found["exact"]
     assert (report.rows, report.failed, report.duplicates, report.chunks) == (1200, 0, 0, 24)
-    # The chunk that hung at the other worker, and one to three that the killed one brought in.
+    # The chunk that hung at the other worker, and one to three that the killed one imported.
     assert 100 <= report.skipped <= 200
     assert report.applied == 1200 - report.skipped
     assert report.rows_per_second == pytest.approx(1200 / report.seconds, rel=0.01)
 
 
-def files_were_not_done(told: dict[str, Any]) -> None:
+def files_were_not_done(found: dict[str, Any]) -> None:
     """The errors name them and why, and come when all others are done."""
-    stopped, refused, mended = told["stopped"], told["refused"], told["mended"]
+    stopped, refused, fixed = found["stopped"], found["refused"], found["fixed"]
     assert stopped["error"].startswith("1 of 2 files are not done: ")
     assert "none.csv (FileNotFoundError: " in stopped["error"]
     assert "part-0.csv" not in stopped["error"]
@@ -65,10 +65,10 @@ def files_were_not_done(told: dict[str, Any]) -> None:
     assert refused["error"].startswith("2 of 2 files are not done: ")
     assert "part-1.csv (the import stopped after 0 rows: 401 unauthenticated" in refused["error"]
     assert refused["rows"] == 0
-    # Run again, each goes on with its own journal.
-    assert (mended["rows"], mended["applied"]) == (301, 1)
-    assert Path(mended["failures"]).name == "failures"
-    kinds = [name.rpartition(".")[2] for name in told["files"]]
+    # Run again, each file is resumed from its own journal.
+    assert (fixed["rows"], fixed["applied"]) == (301, 1)
+    assert Path(fixed["failures"]).name == "failures"
+    kinds = [name.rpartition(".")[2] for name in found["files"]]
     # No row failed, so there are no failures files.
     assert kinds == ["journal"] * 3
 

@@ -96,7 +96,7 @@ def imported(twin: Twin, server: MockPlatform, rows: Any, **options: Any) -> Imp
     return twin.run(scenario, http_client=twin.mocked(server), retry=AT_ONCE)
 
 
-def told(report: ImportReport) -> dict[str, int]:
+def counts(report: ImportReport) -> dict[str, int]:
     """Return the counts of a report that are not zero. They have to add up."""
     assert report.rows == report.applied + report.skipped + report.left_out + report.failed
     assert report.left_out == sum(report.left_out_reasons.values())
@@ -149,8 +149,8 @@ class TestChunks:
         server = MockPlatform()
         first = imported(twin, server, players(30), chunk_size=10)
         second = imported(twin, server, players(30), chunk_size=10)
-        assert {"rows": 30, "applied": 30, "chunks": 3} == told(first)
-        assert {"rows": 30, "skipped": 30, "chunks": 3} == told(second)
+        assert {"rows": 30, "applied": 30, "chunks": 3} == counts(first)
+        assert {"rows": 30, "skipped": 30, "chunks": 3} == counts(second)
         assert 6 == len({body["idempotencyKey"] for body in server.bodies})
 
     def test_not_touched(self, twin: Twin) -> None:
@@ -210,7 +210,7 @@ class TestFailures:
         server = MockPlatform()
         path = tmp_path / "failures.jsonl"
         report = imported(twin, server, rows, failures=path, chunk_size=4)
-        assert {"rows": 8, "applied": 5, "failed": 3, "chunks": 2} == told(report)
+        assert {"rows": 8, "applied": 5, "failed": 3, "chunks": 2} == counts(report)
         assert str(path) == report.failures
         refused, unreadable, no_json = lines(path)
         assert {
@@ -229,9 +229,9 @@ class TestFailures:
         server = MockPlatform()
         path = tmp_path / "failures.jsonl"
         imported(twin, server, [{"externalPlayerId": "bad1"}, *players(1)], failures=path)
-        path.write_text(path.read_text().replace("bad1", "mended"))
-        assert {"rows": 1, "applied": 1, "chunks": 1} == told(imported(twin, server, path))
-        assert {"mended", "p0"} == {row["externalPlayerId"] for row in server.known.values()}
+        path.write_text(path.read_text().replace("bad1", "fixed"))
+        assert {"rows": 1, "applied": 1, "chunks": 1} == counts(imported(twin, server, path))
+        assert {"fixed", "p0"} == {row["externalPlayerId"] for row in server.known.values()}
 
     def test_duplicates(self, twin: Twin, tmp_path: Path) -> None:
         """A row with the key of an earlier row is not sent, and is reported with that row."""
@@ -240,7 +240,7 @@ class TestFailures:
         rows = [*players(12), *players(2), {"externalPlayerId": "x", "idempotencyKey": "k"}]
         rows += [{"externalPlayerId": "y", "idempotencyKey": "k"}]
         report = imported(twin, server, rows, failures=path, chunk_size=5)
-        assert {"rows": 16, "applied": 13, "duplicates": 3, "chunks": 4} == told(report)
+        assert {"rows": 16, "applied": 13, "duplicates": 3, "chunks": 4} == counts(report)
         assert [13, 14, 16] == sorted(line["number"] for line in lines(path))
         assert {"duplicate_row"} == {line["code"] for line in lines(path)}
         assert "row 1 " in next(line["message"] for line in lines(path) if line["number"] == 13)
@@ -258,7 +258,7 @@ class TestFailures:
         server.answer = answer
         path = tmp_path / "failures.jsonl"
         report = imported(twin, server, players(100), failures=path)
-        assert {"rows": 100, "applied": 99, "failed": 1, "chunks": 1} == told(report)
+        assert {"rows": 100, "applied": 99, "failed": 1, "chunks": 1} == counts(report)
         (failure,) = lines(path)
         assert (38, "one of them") == (failure["number"], failure["message"])
         assert 99 == len(server.known)
@@ -294,7 +294,7 @@ class TestStops:
         server.answer = lambda body: None
         server.bodies.clear()
         report = imported(twin, server, players(50), **options, resume=True)
-        assert {"rows": 50, "applied": 50, "chunks": 5, "resumed": 2} == told(report)
+        assert {"rows": 50, "applied": 50, "chunks": 5, "resumed": 2} == counts(report)
         # The very same call: what it had done, it does not do again.
         assert doubtful == server.bodies[0]
         assert 3 == len(server.bodies)
@@ -334,7 +334,7 @@ class TestStops:
             retry=AT_ONCE,
             on_request=hear,
         )
-        assert {"rows": 3, "applied": 3, "chunks": 1, "retries": 1} == told(report)
+        assert {"rows": 3, "applied": 3, "chunks": 1, "retries": 1} == counts(report)
         assert ["migrate.players"] * 2 == heard
         assert server.bodies[0] == server.bodies[1]
 
@@ -367,7 +367,7 @@ class TestJournal:
         server.bodies.clear()
         written = (tmp_path / "f").read_bytes()
         second = imported(twin, server, rows, **options, resume=True)
-        assert {**told(first), "resumed": 3} == told(second)
+        assert {**counts(first), "resumed": 3} == counts(second)
         assert [] == server.bodies
         assert written == (tmp_path / "f").read_bytes()
         assert first.totals == second.totals
@@ -451,7 +451,7 @@ class TestJournal:
         database.close()
         (tmp_path / "f").write_bytes(kept + b'{"number": 6, "half of a li')
         report = imported(twin, server, rows, **options, resume=True)
-        assert {"rows": 6, "failed": 6, "chunks": 3, "resumed": 2} == told(report)
+        assert {"rows": 6, "failed": 6, "chunks": 3, "resumed": 2} == counts(report)
         assert sorted(whole.splitlines()) == sorted((tmp_path / "f").read_bytes().splitlines())
 
 
@@ -502,7 +502,7 @@ class TestProgressThatRaises:
 
 
 class Watched(Limiter):
-    """A limiter that lets everybody pass, and remembers what it was told."""
+    """A limiter that lets everybody pass, and remembers what it was asked."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -673,7 +673,7 @@ class TestEmulator:
         shown: list[Body] = []
         rows = [KINDS["wallet"], {**KINDS["wallet"], "externalPlayerId": "q", "amount": 0}]
         report = dry_run("wallet", rows, on_row=shown.append)
-        assert {"rows": 2, "applied": 1, "failed": 1, "chunks": 1} == told(report)
+        assert {"rows": 2, "applied": 1, "failed": 1, "chunks": 1} == counts(report)
         key = derive_key("import", "wallet", "p", "gold")
         assert [{**KINDS["wallet"], "idempotencyKey": key}] == shown
 
@@ -869,7 +869,7 @@ class TestDoubt:
         file = tmp_path / "failures.jsonl"
         options = {"failures": file, "chunk_size": 3, "in_flight": 1}
         report = imported(twin, server, players(6), **options)
-        assert {"rows": 6, "applied": 3, "failed": 3, "chunks": 2} == told(report)
+        assert {"rows": 6, "applied": 3, "failed": 3, "chunks": 2} == counts(report)
         assert [1, 2, 3] == [line["number"] for line in lines(file)]
         (message,) = {line["message"] for line in lines(file)}
         assert f"the server's answer does not add up: {why}. " in message
@@ -889,7 +889,9 @@ class TestCounts:
         text = {"externalPlayerId": "q", "economyKey": "gold", "amount": "many"}
         rows = [*balances(100, 50), bad, gems, text]
         report = imported_wallet(twin, server, rows, chunk_size=2)
-        assert {"rows": 5, "applied": 2, "failed": 2, "duplicates": 1, "chunks": 3} == told(report)
+        assert {"rows": 5, "applied": 2, "failed": 2, "duplicates": 1, "chunks": 3} == counts(
+            report
+        )
         assert {
             "gold": ImportTotals(source=220, imported=100, left_out=50, failed=70),
             "gems": ImportTotals(source=9, imported=9),

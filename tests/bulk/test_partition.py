@@ -275,10 +275,10 @@ def test_as_a_celery_task(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    reports = [ImportReport(**report) for report in told["reports"]]
+    found = json.loads(done.stdout)
+    reports = [ImportReport(**report) for report in found["reports"]]
     assert [counts(report) for report in reports] == [(25, 25, 0, 0), (25, 0, 25, 0)]
-    assert sorted(told["ledger"]) == list(range(1, 26))
+    assert sorted(found["ledger"]) == list(range(1, 26))
 
 
 # The page about imports
@@ -326,14 +326,14 @@ def test_the_first_block(
     Path("balances.csv").write_text("PlayFabId,Gold,Name\np_1,5,x\np_2,7,y\np_3,-5,z\n")
     run("Imports")
     assert capsys.readouterr().out == "2 credited, 0 before, 1 failed\n"
-    told = json.loads(Path("failures.jsonl").read_text())
+    failure = json.loads(Path("failures.jsonl").read_text())
     text = PAGE.read_text(encoding="utf-8")
     shown = re.search(r"^```json\n(.*?)^```$", text, re.M | re.S)
     assert shown is not None
     # The line is the file's fourth, behind a header.
-    assert told | {"message": "...", "number": 3} == json.loads(shown[1])
-    told["row"]["amount"] = 5
-    Path("failures.jsonl").write_text(json.dumps(told))
+    assert failure | {"message": "...", "number": 3} == json.loads(shown[1])
+    failure["row"]["amount"] = 5
+    Path("failures.jsonl").write_text(json.dumps(failure))
     with kraty.client() as client:
         assert client.migrate.import_wallet("failures.jsonl").applied == 1
         with pytest.raises(ValueError, match="already exists"):

@@ -336,7 +336,7 @@ def test_a_world_of_ones_own(tmp_path: Path) -> None:
         '{"games": [{"id": "g"}], "keys": [{"id": "k", "token": "a.b", "game_id": "g"}]}'
     )
     options = ["--port", "0", "--world", str(world), "--seed", "7", "--requests-per-minute", "2"]
-    told: list[object] = []
+    runs: list[object] = []
     for _ in range(2):
         with (
             command(*options) as (_, ready),
@@ -346,8 +346,8 @@ def test_a_world_of_ones_own(tmp_path: Path) -> None:
             headers = {"Authorization": "Bearer a.b"}
             answers = [client.get("/server/v1/ping", headers=headers) for _ in range(3)]
             assert [200, 200, 429] == [answer.status_code for answer in answers]
-            told.append([(answer.headers.raw, answer.content) for answer in answers])
-    assert told[0] == told[1]
+            runs.append([(answer.headers.raw, answer.content) for answer in answers])
+    assert runs[0] == runs[1]
 
 
 def test_webhooks_by_flag() -> None:

@@ -77,28 +77,28 @@ class TestClock:
 
     def test_listeners_are_called(self) -> None:
         """A listener is called each time the clock is moved."""
-        clock, told = Clock(), list[float]()
-        clock.listen(lambda: told.append(clock()))
+        clock, calls = Clock(), list[float]()
+        clock.listen(lambda: calls.append(clock()))
         clock.set(NOON)
         clock.advance(1)
         clock.run()
         clock.reset()
-        assert len(told) == 4
-        assert [NOON.timestamp(), NOON.timestamp() + 1] == told[:2]
+        assert len(calls) == 4
+        assert [NOON.timestamp(), NOON.timestamp() + 1] == calls[:2]
 
     def test_removed_listeners_are_not_called(self) -> None:
         """A listener can be removed, even while listeners are called."""
-        clock, told = Clock(), list[str]()
+        clock, calls = Clock(), list[str]()
 
         def once() -> None:
-            told.append("once")
+            calls.append("once")
             clock.ignore(once)
 
         clock.listen(once)
-        clock.listen(lambda: told.append("always"))
+        clock.listen(lambda: calls.append("always"))
         clock.advance(1)
         clock.advance(1)
-        assert ["once", "always", "always"] == told
+        assert ["once", "always", "always"] == calls
 
     @pytest.mark.parametrize("seconds", [1e15, -1e15, 253402300799.0, float("inf"), float("nan")])
     def test_it_stays_where_dates_are(self, seconds: float) -> None:

@@ -93,7 +93,7 @@ def people(api: Api) -> None:
         api.post(f"/players/{name}/wallet/gold/credit", {"amount": 100})
         api.post(f"/players/{name}/inventory/health_potion/grant", {"quantity": 100})
         api.post(f"/players/{name}/inventory/starter_chest/grant", {"quantity": 100})
-    api.told()
+    api.new_events()
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -103,14 +103,14 @@ def test_a_repeat_changes_nothing_and_answers_the_same(
     """Until the last second of the day, a repeat changes nothing, however its body is spelled."""
     body = {"idempotencyKey": "k", **change.body}
     first = api.post(change.path, body)
-    api.told()
+    api.new_events()
     clock.advance(DAY - 1)
     before = dump(api.platform.state)
     respelled = json.dumps(dict(reversed(body.items())), indent=2).encode()
     again = api.post(change.path, respelled)
     assert again.data == {**first.data, **change.replay}
     assert dump(api.platform.state) == before
-    assert api.told() == []
+    assert api.new_events() == []
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -242,10 +242,10 @@ def test_a_repeat_shows_the_state(
     assert first == {name: done[name] for name in first}
     ledger = api.deltas()
     clock.advance(60)
-    api.told()
+    api.new_events()
     repeated = api.post(path, keyed).data
     assert again == {name: repeated[name] for name in again}
-    assert (ledger, []) == (api.deltas(), api.told())
+    assert (ledger, []) == (api.deltas(), api.new_events())
     # The key that every POST carries takes no other call.
     other = api.post(path.replace("alice", "carol"), keyed)
     assert other.status in (200, 404)

@@ -29,7 +29,7 @@ ADJUSTMENTS = [
 
 def make_player(api: Api, name: str = "alice", gold: int = 100) -> None:
     assert api.post(f"/players/{name}/wallet/gold/credit", {"amount": gold}).status == 200
-    api.told()
+    api.new_events()
 
 
 # --- ping ------------------------------------------------------------------
@@ -75,7 +75,7 @@ def test_a_grant_pays_out_everything_when_it_is_made(api: Api) -> None:
         row["itemKey"]: row["metadata"] for row in api.get("/players/alice").data["inventory"]
     }
     assert holdings == {"starter_chest": {"atk": 4}, "legendary_box": {}}
-    assert api.told() == [
+    assert api.new_events() == [
         "player.registered",
         "grant.created",
         "wallet.changed",
@@ -100,7 +100,7 @@ def test_a_grant_of_something_unknown_pays_out_nothing(api: Api, entry: dict[str
     assert refused.error == (400, "invalid_metric")
     assert list(refused.fields) == [f"entries[3].{list(entry)[1]}"]
     assert api.get("/players/alice").error == (404, "not_found")
-    assert api.told() == []
+    assert api.new_events() == []
 
 
 def test_a_grant_beyond_the_ceiling_pays_out_nothing(api: Api) -> None:
@@ -118,11 +118,11 @@ def test_a_grant_is_made_once_for_good(api: Api, clock: StoppedClock) -> None:
     made = api.post("/players/alice/grants", body)
     api.post(f"/players/alice/grants/{made.data['id']}/ack")
     clock.advance(2 * DAY)
-    api.told()
+    api.new_events()
     repeated = api.post("/players/alice/grants", body)
     assert (repeated.status, repeated.body) == (200, made.body)
     assert api.balance("alice") == 500
-    assert api.told() == []
+    assert api.new_events() == []
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_credit_and_debit_move_a_balance(api: Api) -> None:
     assert credited.data == {"economyKey": "gold", "balance": 500, "applied": True}
     debited = api.post("/players/alice/wallet/gold/debit", {"amount": 100})
     assert debited.data == {"economyKey": "gold", "balance": 400, "applied": True}
-    assert api.told() == ["player.registered", "wallet.changed", "wallet.changed"]
+    assert api.new_events() == ["player.registered", "wallet.changed", "wallet.changed"]
 
 
 def test_grant_and_revoke_move_a_holding(api: Api) -> None:
@@ -254,7 +254,7 @@ def test_grant_and_revoke_move_a_holding(api: Api) -> None:
     revoked = api.post("/players/alice/inventory/health_potion/revoke", {"quantity": 10})
     assert revoked.data == {"itemKey": "health_potion", "quantity": 0, "applied": True}
     assert [row["quantity"] for row in api.get("/players/alice").data["inventory"]] == [0]
-    assert api.told() == ["player.registered", "inventory.changed", "inventory.changed"]
+    assert api.new_events() == ["player.registered", "inventory.changed", "inventory.changed"]
 
 
 @pytest.mark.parametrize(
@@ -347,7 +347,7 @@ def test_a_pushed_lobby_is_active_until_its_end(api: Api, clock: StoppedClock) -
         "startedAt": "2026-06-08T12:00:00.000Z",
         "endsAt": "2026-06-08T13:00:00.000Z",
     }
-    assert api.told() == ["player.registered", "player.registered"]
+    assert api.new_events() == ["player.registered", "player.registered"]
     where = f"/games/game_1/lobbies/{pushed.data['id']}"
     assert api.get(where).data == pushed.data
     clock.advance(3600)
@@ -498,7 +498,7 @@ def test_a_ban_lasts_until_it_is_lifted(api: Api, clock: StoppedClock) -> None:
     clock.advance(60)
     again = api.post("/players/alice/ban", {"reason": "more bots"}).data
     assert again == {**ban, "applied": False, "reason": "more bots"}
-    assert api.told() == ["player.banned"]
+    assert api.new_events() == ["player.banned"]
     lifted = api.post("/players/alice/unban", {"idempotencyKey": "u1"}).data
     assert (lifted["applied"], lifted["unbannedAt"]) == (True, "2026-06-08T12:01:00.000Z")
     assert api.post("/players/alice/unban").data["applied"] is False
@@ -527,7 +527,7 @@ def test_a_merge_moves_everything(api: Api) -> None:
     api.post(LOBBIES, {"key": "m2", "externalPlayerIds": ["guest"]})
     api.post("/migrate/players", {"rows": [row("guest", contextSnapshot={"country": "PT"})]})
     total = sorted(api.deltas())
-    api.told()
+    api.new_events()
 
     merged = api.post("/players/guest/merge-into/alice").data
 
@@ -551,7 +551,7 @@ def test_a_merge_moves_everything(api: Api) -> None:
     exported = api.get("/players/alice/export").data
     assert (len(exported["lobbies"]), len(exported["grants"])) == (2, 1)
     assert exported["player"]["lastContextSnapshot"] == {"country": "PT"}
-    assert api.told() == ["wallet.changed"] + ["inventory.changed"] * 3
+    assert api.new_events() == ["wallet.changed"] + ["inventory.changed"] * 3
 
 
 def test_a_merge_happens_once(api: Api, clock: StoppedClock) -> None:
@@ -610,7 +610,7 @@ def test_importing_players_sends_no_event(api: Api) -> None:
     exported = api.get("/players/alice/export").data
     assert exported["player"]["lastContextSnapshot"] == {"country": "PT"}
     assert api.get("/players/p_1").status == 200
-    assert api.told() == []
+    assert api.new_events() == []
 
 
 def test_holdings_are_brought_in_without_a_word(api: Api) -> None:
@@ -623,7 +623,7 @@ def test_holdings_are_brought_in_without_a_word(api: Api) -> None:
     assert [(each["quantity"], each["metadata"]) for each in profile["inventory"]] == [
         (3, {"atk": 4, "def": 1})
     ]
-    assert api.told() == []
+    assert api.new_events() == []
 
 
 @pytest.mark.parametrize(
@@ -763,7 +763,7 @@ def test_erasing_leaves_the_ledger_and_no_name(api: Api, clock: StoppedClock) ->
     api.post(LOBBIES, {"key": "m1", "externalPlayerIds": ["alice"]})
     api.post("/migrate/players", {"rows": [row("alice", "k", contextSnapshot={"ip": "::1"})]})
     api.post("/players/alice/ban", {"reason": "alice said things"})
-    api.told()
+    api.new_events()
     erased = api.post("/players/alice/delete", {"reason": "gdpr_erasure"}).data
     placeholder = erased["anonymizedExternalId"]
     assert erased == {
@@ -778,10 +778,10 @@ def test_erasing_leaves_the_ledger_and_no_name(api: Api, clock: StoppedClock) ->
     }
     assert placeholder.startswith("__deleted_")
     assert api.deltas(placeholder) == [("gold", 100)]
-    # The log of what webhooks were told is no part of the player.
+    # The log of events is not part of the player.
     kept = [row for row in dump(api.platform.state).split("\n") if 'INTO "events"' not in row]
     assert not any(word in row for word in ("alice", "::1") for row in kept)
-    assert api.told() == ["player.deleted"]
+    assert api.new_events() == ["player.deleted"]
     assert api.events[-1][1]["externalPlayerId"] == "alice"
     assert api.get("/players/alice").error == (404, "not_found")
     assert api.get(f"/players/{placeholder}").error == (404, "not_found")
@@ -789,7 +789,7 @@ def test_erasing_leaves_the_ledger_and_no_name(api: Api, clock: StoppedClock) ->
     clock.advance(60)
     again = api.post("/players/alice/delete", {"reason": "gdpr_erasure"}).data
     assert again == {**erased, "lobbiesAnonymized": 0, "status": "no_op_already_erased"}
-    assert api.told() == []
+    assert api.new_events() == []
 
 
 def test_an_erased_id_is_free_again(api: Api) -> None:
@@ -811,11 +811,11 @@ def test_erasing_an_unknown_player_succeeds(api: Api, merged: bool) -> None:
         make_player(api, "ghost")
         make_player(api, "alice")
         api.post("/players/ghost/merge-into/alice")
-        api.told()
+        api.new_events()
     nobody = api.post("/players/ghost/delete", {"reason": "test"}).data
     assert nobody["status"] == "no_op_never_existed"
     assert (nobody["playerId"], nobody["anonymizedExternalId"]) == (None, None)
-    assert api.told() == []
+    assert api.new_events() == []
 
 
 def test_an_erasure_needs_a_known_reason(api: Api) -> None:

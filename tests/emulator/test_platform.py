@@ -112,7 +112,7 @@ def test_an_operation_without_a_handler_is_an_error(clock: StoppedClock) -> None
 )
 @pytest.mark.parametrize(("method", "path"), PATHS)
 def test_a_key_is_needed(api: Api, method: str, path: str, authorization: str, code: str) -> None:
-    """A missing and a wrong key are told apart, before anything else is checked."""
+    """A missing and a wrong key are distinguished, before anything else is checked."""
     answer = api.platform.answer(
         Request(
             method=method,
@@ -361,10 +361,10 @@ def test_what_an_event_holds(api: Api) -> None:
 def test_a_replay_and_a_refusal_send_no_event(api: Api) -> None:
     """A call that changes nothing sends no event."""
     api.post(CREDIT, {"amount": 5, "idempotencyKey": "r1"})
-    api.told()
+    api.new_events()
     api.post(CREDIT, {"amount": 5, "idempotencyKey": "r1"})
     api.post("/players/bob/wallet/gold/debit", {"amount": 5})
-    assert api.told() == []
+    assert api.new_events() == []
 
 
 def test_an_unexpected_failure_is_an_answer(
@@ -381,7 +381,7 @@ def test_an_unexpected_failure_is_an_answer(
     assert failed.error == (500, "internal_error")
     assert "by design" not in str(failed.body)
     assert "by design" in caplog.text
-    assert api.told() == []
+    assert api.new_events() == []
     assert api.post(CREDIT, {"amount": 5, "idempotencyKey": "r1"}).data["applied"] is True
 
 

@@ -98,7 +98,7 @@ def test_a_call_that_breaks_anywhere_leaves_nothing(
 ) -> None:
     """Break at each statement in turn, `COMMIT` included; at last it goes through."""
     people(api)
-    api.told()
+    api.new_events()
     state = api.platform.state
     connection = state.database.connection
     untouched = dump(state)
@@ -106,7 +106,7 @@ def test_a_call_that_breaks_anywhere_leaves_nothing(
     status = 500
     while status == 500:
         assert dump(state) == untouched
-        assert api.told() == []
+        assert api.new_events() == []
         breaks += 1
         monkeypatch.setattr(state.database, "connection", Brittle(connection, breaks))
         status = api.platform.answer(api.request("POST", path, body)).status

@@ -84,7 +84,7 @@ def client(kraty: Emulator) -> KratyAdmin:
     return kraty.client()
 
 
-# --- what is told ----------------------------------------------------------
+# --- what is sent -{58}
 
 
 def test_the_envelope(kraty: Emulator, client: KratyAdmin, receiver: Receiver) -> None:

@@ -84,7 +84,7 @@ class Api:
 
     def __init__(self, platform: Platform) -> None:
         self.platform = platform
-        self._told = 0
+        self._listed = 0
 
     def get(self, path: str, *, key: str = SERVER_KEY, query: str = "") -> Reply:
         return self.send("GET", path, None, key=key, query=query)
@@ -136,14 +136,14 @@ class Api:
 
     @property
     def events(self) -> list[tuple[str, dict[str, Any]]]:
-        """Everything that webhooks tell about, as names and data."""
+        """Every event that webhooks report, as name and data."""
         rows = self.platform.state.database.all("SELECT name, data FROM events ORDER BY number")
         return [(name, json.loads(data)) for name, data in rows]
 
-    def told(self) -> list[str]:
-        """The names of the events since the last time this was asked."""
-        names = [name for name, _ in self.events[self._told :]]
-        self._told += len(names)
+    def new_events(self) -> list[str]:
+        """Return the names of the events since the last call of this method."""
+        names = [name for name, _ in self.events[self._listed :]]
+        self._listed += len(names)
         return names
 
     def _held(self, player: str, section: str, key_field: str, key: str, field: str) -> int:

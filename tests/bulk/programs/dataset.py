@@ -37,8 +37,8 @@ def main(folder: Path) -> None:
             distributed.Client(cluster, set_as_default=False) as client,
         ):
             client.wait_for_workers(2, timeout=PATIENCE)
-            told = {**kill(kraty, client, folder), **stop(kraty, client, folder)}
-    sys.stdout.write(json.dumps(told))
+            found = {**kill(kraty, client, folder), **stop(kraty, client, folder)}
+    sys.stdout.write(json.dumps(found))
 
 
 def kill(kraty: Emulator, client: Any, folder: Path) -> dict[str, Any]:
@@ -74,13 +74,13 @@ def kill(kraty: Emulator, client: Any, folder: Path) -> dict[str, Any]:
     )
     killer.join(PATIENCE)
     client.wait_for_workers(2, timeout=PATIENCE)
-    told = client.run(os.getpid)
+    alive = client.run(os.getpid)
     postings = Counter((entry.external_player_id, entry.delta) for entry in kraty.ledger)
     due = {(f"p_{number}_{row}", row + 1) for number in range(FILES) for row in range(ROWS)}
     return {
         "report": asdict(report),
         "at the kill": seen,
-        "killed": victim not in told.values(),
+        "killed": victim not in alive.values(),
         "exact": postings == Counter(due),
     }
 
@@ -103,7 +103,7 @@ def stop(kraty: Emulator, client: Any, folder: Path) -> dict[str, Any]:
         except ImportStoppedError as error:
             return error
 
-    def told(outcome: ImportReport | ImportStoppedError) -> dict[str, Any]:
+    def facts(outcome: ImportReport | ImportStoppedError) -> dict[str, Any]:
         if isinstance(outcome, ImportReport):
             return asdict(outcome)
         cause = type(outcome.__cause__).__name__
@@ -114,12 +114,12 @@ def stop(kraty: Emulator, client: Any, folder: Path) -> dict[str, Any]:
     refused = run("part-1.csv")
     kraty.faults.clear()
     missing.write_text("externalPlayerId,economyKey,amount\nlate,gold,7\n")
-    mended = run("part-1.csv")
+    fixed = run("part-1.csv")
     written = [*(folder / "journals").iterdir(), *(folder / "failures").iterdir()]
     return {
-        "stopped": told(stopped),
-        "refused": told(refused),
-        "mended": told(mended),
+        "stopped": facts(stopped),
+        "refused": facts(refused),
+        "fixed": facts(fixed),
         "files": sorted(path.name for path in written),
     }
 
