@@ -175,7 +175,7 @@ def test_the_stream_says_what_has_changed(
 
 
 def test_nothing_piles_up_for_a_slow_reader() -> None:
-    """A reader has each topic once, however often it was reported; one that has gone has nothing."""
+    """A reader gets each topic once, however often it was reported; one that left gets none."""
 
     async def read() -> None:
         changes = Changes()

@@ -154,7 +154,7 @@ def _from_failure(line: Line, failure: dict[str, Any]) -> Read:
     try:
         return Row(number, _fixed(text, layout))
     except ValueError:
-        # Nobody has fixed it: it fails for the reason that it had.
+        # Nobody has fixed it, so it fails for the same reason again.
         return Unreadable(number, UNREADABLE, message, excerpt(text), layout=layout)
 
 

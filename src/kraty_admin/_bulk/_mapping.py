@@ -180,7 +180,7 @@ class RowMapping:
             ValueError: The first row of the source does not fit the mapping or the preset.
         """
         if isinstance(item, Unreadable):
-            # The line of an export may hold what the preset leaves behind.
+            # A line of an export may hold fields, such as a password's hash, that the preset drops.
             return [item if self._preset is None else item._replace(text="", layout=None)]
         if item.mapped:
             return [self._finished(item, item.row)]

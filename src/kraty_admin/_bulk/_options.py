@@ -4,5 +4,5 @@ from kraty_server_api.read_options import Format, Inclusion, Quoting, ReadOption
 
 __all__ = ["Format", "Inclusion", "Quoting", "ReadOptions"]
 
-# Where people import it from. Programs that never import that module see it too.
+# Reprs and tracebacks name the module that people import it from.
 ReadOptions.__module__ = "kraty_admin.bulk"

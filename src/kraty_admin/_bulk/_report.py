@@ -76,7 +76,7 @@ def _report_of(facts: Mapping[str, Any]) -> ImportReport:
         return ImportReport()
     known = {field.name for field in fields(ImportReport)}
     found = {name: value for name, value in report.items() if name in known}
-    # As JSON has them.
+    # JSON has objects and arrays in place of these.
     totals: object = found.get("totals")
     if is_object(totals):
         found["totals"] = {key: _totals_of(each) for key, each in totals.items()}
@@ -91,6 +91,6 @@ def _totals_of(value: object) -> ImportTotals:
     return ImportTotals(**{name: number for name, number in found.items() if name in known})
 
 
-# Where people import them from. Programs that never import that module see them too.
+# Reprs and tracebacks name the module that people import them from.
 for _public in (ImportReport, ImportTotals, ImportStoppedError):
     _public.__module__ = "kraty_admin.bulk"

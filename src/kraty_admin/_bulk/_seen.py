@@ -107,7 +107,7 @@ def _find(records: bytes | bytearray, value: int) -> int | None:
     """Return the row number of the record with this hash, if there is one."""
     wanted = _RECORD.pack(value, 0)[: _RECORD.size // 2]
     at = records.find(wanted)
-    # Elsewhere, the same bytes belong to something else.
+    # A match that does not begin a record is a row number, or parts of two numbers.
     while at >= 0 and at % _RECORD.size:
         at = records.find(wanted, at + 1)
     return None if at < 0 else int(_RECORD.unpack_from(records, at)[1])

@@ -196,7 +196,7 @@ async def run_import_async(
                 stopping.set()
             await collect(None)
     finally:
-        # There are some only if the import was cancelled, or its source failed.
+        # Calls are left only if the import was cancelled, or its source failed.
         for task in pending:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)

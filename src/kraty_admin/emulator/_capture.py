@@ -33,7 +33,7 @@ def exempt(client: Client) -> None:
 
 
 def detach(client: KratyAdminAsync, base_url: str, api_key: str) -> None:
-    """Let this new client open a connection for each call, so that none is open between them."""
+    """Let this new client open a connection for each call, so that none stays open in between."""
     client._route = client._route_to(make_target(Secret(api_key), base_url, keep_alive=False))
 
 
@@ -64,7 +64,7 @@ def capture(base_url: str, api_key: str) -> Generator[None, None, None]:
     finally:
         for client, route in before:
             client._route = route
-        # And those that were made from them inside the block, with `with_options`.
+        # Restore also the clients that `with_options` made from them inside the block.
         for client in _clients():
             original = originals.get(client._route.sender)
             if original is not None:

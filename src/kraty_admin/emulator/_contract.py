@@ -221,7 +221,7 @@ class Contract:
         body, row = self._split_rows(_json_schema(request))
         return Route(
             operation_id=operation["operationId"],
-            # Contracts of tests have operations that the SDK has not.
+            # Contracts of tests have operations that the SDK does not have.
             name=NAMES.get(operation["operationId"], operation["operationId"]),
             method=method.upper(),
             template=tuple(path.removeprefix("/").split("/")),

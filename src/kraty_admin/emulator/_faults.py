@@ -208,14 +208,14 @@ def _call_faults(when: Moment, seconds: float) -> list[Fault]:
     ]
     if when == "after":
         return [*faults, Fault("content_type"), Fault("drip", seconds=seconds)]
-    # Only before: a request that is rejected for its number has had no effect.
+    # Only before the commit: a request that the rate limit rejects has had no effect.
     waits = ("0", "0.01", "Thu, 01 Jan 1970 00:00:00 GMT", "-1", "soon", "NaN")
     refusals = [Fault("status", when=when, status=429, headers=_limited(wait)) for wait in waits]
     return [*faults, *refusals]
 
 
 def _limited(wait: str) -> dict[str, str]:
-    # The reset counts where the wait cannot be read, and is not to hold anybody up.
+    # A client that cannot read the wait goes by the reset, which asks for no wait either.
     return {"Retry-After": wait, "RateLimit-Remaining": "0", "RateLimit-Reset": "0"}
 
 

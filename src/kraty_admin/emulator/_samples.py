@@ -30,7 +30,7 @@ def sample(name: str, external_player_id: str, at: str) -> Mapping[str, Any]:
         case "inventory.changed":
             return {**player, "itemKey": "starter_chest", "quantity": 1, "delta": 1, **cause}
         case _:
-            # player.registered; and event.completed, of which nothing else is known.
+            # player.registered, and event.completed, whose other fields are not documented.
             return player
 
 

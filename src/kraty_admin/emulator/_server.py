@@ -514,10 +514,10 @@ class _Server(uvicorn.Server):
                 interface="asgi3",
                 ws="none",
                 lifespan="off",
-                # Connections are known by their clients' addresses, the true ones.
+                # Connections are found by their clients' addresses: no header may change these.
                 proxy_headers=False,
-                # The caller's logging is the caller's; and without the date and the
-                # server's version, the same calls give the same bytes.
+                # uvicorn is to leave the caller's logging alone. Without the date and the server's
+                # version, the same calls give the same bytes.
                 log_config=None,
                 access_log=False,
                 date_header=False,

@@ -145,7 +145,7 @@ class Webhooks:
         Raises:
             ValueError: The secret cannot sign, or an event does not exist.
         """
-        # It checks the two; the URL is only there to be a valid one.
+        # The endpoint checks both arguments. It needs some valid URL, which nothing uses.
         endpoint = Endpoint(url="http://127.0.0.1/", secret=secret, events=events)
         self._state.deliveries.set_endpoint(COLLECTED, endpoint.secret, endpoint.events)
         self._on_change()

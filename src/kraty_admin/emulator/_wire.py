@@ -125,7 +125,7 @@ class App:
     """The ASGI application: every request goes to the platform or to its control.
 
     It reads ASGI itself. A framework's router works on decoded paths, where a slash in a
-    player's id cannot be told from one that separates segments.
+    player's id looks like one that separates segments.
     """
 
     def __init__(

@@ -470,7 +470,7 @@ def expire(connection: sa.Connection, tables: Tables, target_id: int, *, limit: 
             c.stopped_ms.is_(None),
             c.first_sent_ms.is_not(None),
             ~_may_repeat(tables.intents),
-            # One that is being sent belongs to its worker, until the lease ends.
+            # An intent that is being sent belongs to its worker until the lease ends.
             sa.or_(c.state == "pending", c.due_ms <= now),
         )
         .order_by(c.id)
@@ -502,7 +502,7 @@ def find(
     table = tables.intents
     query = table.select().order_by(table.c.id.desc()).limit(limit)
     if key is not None:
-        # By target as well, as the index is.
+        # The index begins with the target, so the query names all of them.
         targets = sa.select(tables.targets.c.id)
         query = query.where(table.c.target_id.in_(targets), table.c.idempotency_key == key)
     if ids is not None:
