@@ -78,7 +78,7 @@ def cpu(results: Results, name: str) -> float:
 
 
 def against(results: Results, ours: str, theirs: str) -> float:
-    """How much more processor time the one takes than the other."""
+    """Return how much more processor time the one takes than the other."""
     one, other = results[ours], results[theirs]
     if isinstance(one, str) or isinstance(other, str):
         return float("nan")
@@ -86,7 +86,7 @@ def against(results: Results, ours: str, theirs: str) -> float:
 
 
 def table(title: str, results: Results, first: str) -> str:
-    """A Markdown table."""
+    """Return a Markdown table."""
     lines = [f"### {title}", "", "| | CPU per call | spread | clock | of " + first + " |"]
     lines.append("| --- | ---: | ---: | ---: | ---: |")
     for name, taken in results.items():
@@ -101,7 +101,7 @@ def table(title: str, results: Results, first: str) -> str:
 
 
 def growth_table(steps: Growth) -> str:
-    """A Markdown table of how a cost grows."""
+    """Return a Markdown table of how a cost grows."""
     columns = list(next(iter(steps.values())))
     lines = [f"| in flight | {' | '.join(columns)} |", "| ---: |" + " ---: |" * len(columns)]
     for step, figures in steps.items():
@@ -110,7 +110,7 @@ def growth_table(steps: Growth) -> str:
 
 
 def growth(url: str, what: str, names: Sequence[str], steps: Sequence[int]) -> dict[str, Growth]:
-    """How the cost of these grows with how many calls are in flight."""
+    """Return how the cost of these grows with how many calls are in flight."""
     found: dict[str, Growth] = {f"{what}, {name}": {} for name in names}
     for in_flight in steps:
         for name, taken in compete(url, names, 7, max(200, 2 * in_flight), in_flight).items():
@@ -121,7 +121,7 @@ def growth(url: str, what: str, names: Sequence[str], steps: Sequence[int]) -> d
 
 
 def growth_by_rows(url: str) -> dict[str, Growth]:
-    """How the cost of a batch grows with its rows, by hand and through the SDK."""
+    """Return how the cost of a batch grows with its rows, by hand and through the SDK."""
     names = {
         name: {count: f"{count:,} rows{suffix}" for count in ROWS}
         for name, suffix in ((BY_HAND, BY_HAND_ROWS), (OURS, f", {OURS}"))

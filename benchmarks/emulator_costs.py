@@ -85,7 +85,7 @@ def _row() -> dict[str, Any]:
 
 
 def cpu(work: Callable[[], object]) -> float:
-    """The processor time of some work in this process, in microseconds."""
+    """Return the processor time of some work in this process, in microseconds."""
     started = time.process_time()
     work()
     return (time.process_time() - started) * 1e6
@@ -117,7 +117,7 @@ def served(parser: str) -> Generator[tuple[Emulator, subprocess.Popen[str]]]:
 
 
 def over_http(client: subprocess.Popen[str]) -> float:
-    """What a credit costs the server, in microseconds."""
+    """Return what a credit costs the server, in microseconds."""
     assert client.stdin is not None
     assert client.stdout is not None
     client.stdin.write(f"{next(numbers)}\n")
@@ -189,7 +189,7 @@ def _ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
 
 
 def bare_rows() -> tuple[Sequence[tuple[Any, ...]], ...]:
-    """The rows of a batch, as an import has them."""
+    """Return the rows of a batch, as an import has them."""
     players: list[NewPlayer] = []
     holdings: list[HoldingRow] = []
     entries: list[LedgerRow] = []
@@ -219,7 +219,7 @@ def bare_rows() -> tuple[Sequence[tuple[Any, ...]], ...]:
 
 
 def bare(state: State, calls: int) -> float:
-    """What a row costs SQLite alone, in microseconds."""
+    """Return what a row costs SQLite alone, in microseconds."""
     db = state.database.connection
     batches = [bare_rows() for _ in range(calls)]
 
@@ -247,13 +247,13 @@ BARE: Final = (
 
 
 def imported(state: State, calls: int) -> float:
-    """What a row costs an import, in microseconds."""
+    """Return what a row costs an import, in microseconds."""
     platform, requests = Platform(state), import_calls(calls)
     return cpu(lambda: answer_all(platform, requests)) / calls / BATCH
 
 
 def ledger_of_one(state: State) -> float:
-    """What one player's ledger costs, in microseconds; alice has twenty entries."""
+    """Return what one player's ledger costs, in microseconds; alice has twenty entries."""
     taken = [cpu(lambda: state.ledger.page("game_1", "alice", limit=BATCH)) for _ in range(50)]
     return median(taken)
 

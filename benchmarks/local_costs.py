@@ -118,7 +118,7 @@ def _run(program: str) -> float:
 
 
 def compare(ours: Callable[[], object], theirs: Callable[[], object], rounds: int = 25) -> float:
-    """How much more processor time ours takes; the two take turns."""
+    """Return how much more processor time ours takes; the two take turns."""
     times: list[list[float]] = [[], []]
     for _ in range(rounds + 1):
         for each, taken in zip((ours, theirs), times, strict=True):
@@ -129,7 +129,7 @@ def compare(ours: Callable[[], object], theirs: Callable[[], object], rounds: in
 
 
 def export_bytes(rows: int = 1000) -> bytes:
-    """An export's answer: five lists of so many rows."""
+    """Return an export's answer: five lists of so many rows."""
     row: dict[str, object] = {
         "itemKey": "health_potion",
         "economyKey": "gold",
@@ -158,19 +158,19 @@ def export_bytes(rows: int = 1000) -> bytes:
 
 
 def typed_export(raw: bytes) -> Any:
-    """The answer as the SDK makes it of its bytes."""
+    """Return the answer as the SDK makes it of its bytes."""
     from kraty_server_api.models import PlayerExport
 
     return PlayerExport(json.loads(raw)["data"])
 
 
 def typed_dates(raw: bytes) -> int:
-    """The same, and one date of every lobby, typed."""
+    """Return the same, and one date of every lobby, typed."""
     return len([lobby.created_at for lobby in typed_export(raw).lobbies])
 
 
 def verifying(calls: int = 500) -> dict[str, float]:
-    """How much more processor time verifying a webhook of 1 KB takes than each of these."""
+    """Return how much more processor time verifying a webhook of 1 KB takes than each of these."""
     from kraty_admin import sign_webhook, verify_webhook
 
     body, secret = b"x" * 1024, "whsec_bench"

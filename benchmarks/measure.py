@@ -120,7 +120,7 @@ def _median(rounds: Sequence[dict[str, float]]) -> Taken:
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """How much more ours take than theirs: the median of the rounds, each by itself.
+    """Return how much more ours take than theirs: the median of the rounds, each by itself.
 
     A machine that is slower for a minute is slower for both.
     """

@@ -67,13 +67,13 @@ def resident() -> int:
 
 
 def open_files() -> int:
-    """How many files and sockets this process has open."""
+    """Return how many files and sockets this process has open."""
     folder = Path("/proc/self/fd")
     return len(list(folder.iterdir())) if folder.exists() else 0
 
 
 def set_up(name: str, url: str, in_flight: int) -> Callable[[int], None]:
-    """What makes a contender's calls."""
+    """Return what makes a contender's calls."""
     if name in ASYNC:
         return make_async_calls(ASYNC[name](url), in_flight)
     return make_calls({**SYNC, **OTHERS}[name](url), in_flight)

@@ -28,7 +28,7 @@ _PLAIN: Final[dict[str, Any]] = {"string": "x", "integer": 3, "number": 12.5, "b
 
 
 def resolved(node: dict[str, Any]) -> dict[str, Any]:
-    """A part of the contract, or the one that it refers to."""
+    """Return a part of the contract, or the one that it refers to."""
     while "$ref" in node:
         target: Any = CONTRACT
         for part in node["$ref"].removeprefix("#/").split("/"):
@@ -38,7 +38,7 @@ def resolved(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def sample(schema: dict[str, Any]) -> Any:
-    """A value that a schema allows, with every member that it names and no null."""
+    """Return a value that a schema allows, with every member that it names and no null."""
     schema = resolved(schema)
     if "enum" in schema:
         return schema["enum"][0]

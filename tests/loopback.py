@@ -67,7 +67,7 @@ Answer = Callable[[Seen], bytes | Iterable[bytes] | None]
 
 
 def response(status: int = 200, payload: object = b"", **headers: str) -> bytes:
-    """The bytes of an answer whose body is empty, these bytes, or JSON."""
+    """Return the bytes of an answer whose body is empty, these bytes, or JSON."""
     body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
     lines = [f"HTTP/1.1 {status} Whatever", f"content-length: {len(body)}"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
@@ -75,7 +75,7 @@ def response(status: int = 200, payload: object = b"", **headers: str) -> bytes:
 
 
 def credited(seen: Seen) -> bytes:
-    """A credit's result, with the player and the number of the connection added."""
+    """Return a credit's result, with the player and the number of the connection added."""
     data = {"economyKey": "gold", "balance": 500, "applied": True}
     return response(200, {"data": {**data, "player": seen.player, "connection": seen.connection}})
 
@@ -172,7 +172,7 @@ class Server:
         self.close()
 
     def is_left(self) -> bool:
-        """Whether all connections have ended, or do so soon."""
+        """Return whether all connections have ended, or do so soon."""
         served = self._threads[1:]
         for thread in served:
             thread.join(10)
@@ -255,7 +255,7 @@ def mock_own_connections(
 
 
 async def settled(value: Any) -> Any:
-    """What a call of either client results in."""
+    """Return what a call of either client results in."""
     return await value if inspect.isawaitable(value) else value
 
 
@@ -283,11 +283,11 @@ class Twin:
         return self.http_client_type(**options)
 
     def mocked(self, answer: Callable[[httpx.Request], httpx.Response], **options: Any) -> Any:
-        """A client of the caller's that reaches no network."""
+        """Return a client of the caller's that reaches no network."""
         return self.http_client_type(transport=httpx.MockTransport(answer), **options)
 
     def run(self, scenario: Callable[[Any], Awaitable[T]], **options: Any) -> T:
-        """What a scenario makes of a client; the client is closed after it."""
+        """Return what a scenario makes of a client; the client is closed after it."""
 
         async def main() -> T:
             kraty = self.client(**options)
@@ -299,7 +299,7 @@ class Twin:
         return asyncio.run(main())
 
     def credit(self, player: str = "player_42", **options: Any) -> Any:
-        """The result of one credit."""
+        """Return the result of one credit."""
 
         async def scenario(kraty: Any) -> Any:
             return await settled(kraty.wallet.credit(player, "gold", amount=500))
@@ -307,7 +307,7 @@ class Twin:
         return self.run(scenario, **options)
 
     def hook(self, function: Callable[[Any], object]) -> Callable[[Any], Any]:
-        """An event hook for a client of the caller's."""
+        """Return an event hook for a client of the caller's."""
 
         async def hook(value: Any) -> None:
             function(value)
@@ -326,7 +326,7 @@ class Driver:
     def client(
         self, answer: Callable[[httpx.Request], httpx.Response] | None = None, **options: Any
     ) -> Any:
-        """A client that sends to `base_url`, or to a function that answers."""
+        """Return a client that sends to `base_url`, or to a function that answers."""
         options.setdefault("retry", AT_ONCE)
         if answer is not None:
             options["http_client"] = self._kept(self.twin.mocked(answer))
@@ -337,7 +337,7 @@ class Driver:
         return client
 
     def wait(self, result: Any) -> Any:
-        """The result of a call, awaited if it has to be."""
+        """Return the result of a call; await it if necessary."""
         return self._loop.run_until_complete(result) if self.twin.is_async else result
 
     def close(self) -> None:

@@ -78,7 +78,7 @@ class Block:
 
 
 def name_of(page: Path) -> str:
-    """The name of a page in tests: its path below `docs/`."""
+    """Return the name of a page in tests: its path below `docs/`."""
     top = ROOT / "docs"
     return page.relative_to(top if page.is_relative_to(top) else ROOT).as_posix()
 
@@ -164,18 +164,18 @@ class Story:
 
 
 def commands(block: Block) -> list[list[str]]:
-    """The words of each command of a shell block."""
+    """Return the words of each command of a shell block."""
     lines = block.code.replace("\\\n", " ").splitlines()
     return [words for line in lines if (words := shlex.split(line, comments=True))]
 
 
 def is_not_run(words: list[str]) -> bool:
-    """Whether tests of pages do not run a command."""
+    """Return whether tests of pages do not run a command."""
     return words[0] in NOT_RUN or " ".join(words[:2]) in NOT_RUN
 
 
 def is_run(block: Block) -> bool:
-    """Whether a test has to run something of a block."""
+    """Return whether a test has to run something of a block."""
     if block.language == "sh":
         return not all(is_not_run(words) for words in commands(block))
     return block.language not in DATA

@@ -595,7 +595,7 @@ class TestCancellation:
         assert 1 == len(script.requests)
 
     def cancelled(self, answer: Callable[[], httpx.Response] | None, how: str) -> int:
-        """How many attempts a call makes that is cancelled once it hangs or waits."""
+        """Return how many attempts a call makes that is cancelled once it hangs or waits."""
         attempts = 0
 
         async def main() -> None:

@@ -135,7 +135,7 @@ def checks(page: str, name: str) -> Callable[[Check], Check]:
 
 
 def checked_blocks() -> list[Block]:
-    """The blocks with a check, once all checks are registered."""
+    """Return the blocks with a check, once all checks are registered."""
     return [block for block in BLOCKS if (block.page, block.name) in CHECKS]
 
 
@@ -477,7 +477,7 @@ class Shop:
         return len(self.reader.emulator.requests)
 
     def rows(self) -> list[tuple[str, int]]:
-        """The committed rows, as another process sees them."""
+        """Return the committed rows, as another process sees them."""
         with closing(sqlite3.connect("shop.sqlite3")) as other:
             return other.execute("SELECT receipt_id, done FROM purchases").fetchall()
 
@@ -943,7 +943,7 @@ def _(reader: Reader, block: Block) -> None:
 
 
 def general(text: str) -> str:
-    """A text of the command line without what differs from run to run."""
+    """Return a text of the command line without what differs from run to run."""
     text = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "KEY", text)
     text = re.sub(r"api\.kraty\.io|127\.0\.0\.1:\d+", "HOST", text)
     return re.sub(r"[\d-]{10}T[\d:]{8}Z|[\d,]+\.\d s|[\d,]+ rows a second", "TIME", text)
@@ -1023,7 +1023,7 @@ def _(reader: Reader, block: Block) -> None:
 
 
 def anchors(page: Path) -> set[str]:
-    """The fragments that lead to the headings of a page."""
+    """Return the fragments that lead to the headings of a page."""
     text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
     headings = re.findall(r"^#+ (.+)$", text, re.M)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
@@ -1141,7 +1141,7 @@ RELAXED = """\
 
 
 def checked(block: Block) -> str:
-    """A block as a module that a type checker can judge."""
+    """Return a block as a module that a type checker can judge."""
     if block.page == "errors.md":
         return "from reader import kraty\n" + block.code
     if block.page != "sdk.md":
@@ -1153,7 +1153,7 @@ def checked(block: Block) -> str:
 
 
 def modules() -> dict[str, str]:
-    """What is type-checked: each block with a check, and each other page as one module."""
+    """Return what is type-checked: each block with a check, and each other page as one module."""
     found: dict[str, str] = {}
     for number, block in enumerate(BLOCKS):
         if block.language != "python" or block.page == "imports.md":

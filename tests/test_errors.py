@@ -279,7 +279,7 @@ class TestFirstSentAt:
 
 
 def reachable(start: object) -> list[object]:
-    """All objects that one holds, however deeply; but not classes, modules and code."""
+    """Return all objects that one holds, however deeply; but not classes, modules and code."""
     outside = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType)
     seen: dict[int, object] = {}
     todo = [start]
@@ -353,7 +353,7 @@ every_failure = pytest.mark.parametrize(
 
 
 def failure_of(handler: Callable[[httpx.Request], httpx.Response]) -> KratyError:
-    """The error of a call that fails."""
+    """Return the error of a call that fails."""
     with httpx.Client(transport=httpx.MockTransport(handler)) as http_client:
         kraty = KratyAdmin(
             api_key="kr_live.canary_5e1f", retry=RetryConfig(attempts=1), http_client=http_client

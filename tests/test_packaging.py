@@ -15,7 +15,7 @@ DISTRIBUTION = importlib.metadata.distribution("kraty-admin")
 
 
 def names(needs: list[Requirement], extra: str) -> set[str]:
-    """The requirements of an extra that hold for this Python."""
+    """Return the requirements of an extra that hold for this Python."""
     return {
         need.name
         for need in needs

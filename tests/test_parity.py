@@ -80,14 +80,14 @@ REQUESTS: Final = [
 
 
 def operation_of(kraty: KratyAdmin | KratyAdminAsync, name: str) -> Callable[..., Any]:
-    """The method that is called `name`, such as `wallet.credit`."""
+    """Return the method that is called `name`, such as `wallet.credit`."""
     resource, _, method = name.partition(".")
     operation: Callable[..., Any] = getattr(getattr(kraty, resource), method)
     return operation
 
 
 def options(**changes: Any) -> dict[str, Any]:
-    """A client's options, with a generator of keys that always makes the same one."""
+    """Return a client's options, with a generator of keys that always makes the same one."""
     return {
         "api_key": "krt_test.secret",
         "base_url": "https://api.kraty.io",
@@ -97,7 +97,7 @@ def options(**changes: Any) -> dict[str, Any]:
 
 
 def send(cases: list[dict[str, Any]], **changes: Any) -> list[httpx.Request]:
-    """The requests that these calls make."""
+    """Return the requests that these calls make."""
     requests: list[httpx.Request] = []
 
     def handle(request: httpx.Request) -> httpx.Response:
@@ -114,7 +114,7 @@ def send(cases: list[dict[str, Any]], **changes: Any) -> list[httpx.Request]:
 
 
 def send_async(cases: list[dict[str, Any]], **changes: Any) -> list[httpx.Request]:
-    """The requests that these calls make when awaited."""
+    """Return the requests that these calls make when awaited."""
     requests: list[httpx.Request] = []
 
     def handle(request: httpx.Request) -> httpx.Response:
@@ -136,7 +136,7 @@ def send_async(cases: list[dict[str, Any]], **changes: Any) -> list[httpx.Reques
 def send_on_own_transport(
     cases: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, *, is_async: bool
 ) -> list[httpx.Request]:
-    """The requests that these calls hand to a client's own transport."""
+    """Return the requests that these calls hand to a client's own transport."""
     requests: list[httpx.Request] = []
 
     def handle(request: httpx.Request) -> httpx.Response:
@@ -205,7 +205,7 @@ DOCUMENTED_HEADERS: Final = {
 
 
 def expected_headers(line: dict[str, Any]) -> dict[str, str]:
-    """The documented headers, and those without which HTTP does not work."""
+    """Return the documented headers, and those without which HTTP does not work."""
     headers = {
         **DOCUMENTED_HEADERS,
         "host": "api.kraty.io",

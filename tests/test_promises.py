@@ -19,7 +19,7 @@ KINDS = {".py", ".md", ".json", ".yaml", ".jinja", ".toml"}
 
 
 def flat(text: str) -> str:
-    """The words of a text alone: lines, quotes and marks of comments do not cut a sentence."""
+    """Return the words of a text without line breaks, quotes and marks of comments."""
     return re.sub(r"""[\s"'`*#]+""", " ", text)
 
 

@@ -18,7 +18,7 @@ from loopback import CANARY, KEY, SYNC, Twin, always, settled, twins
 
 
 def sent_by(twin: Twin, **options: Any) -> httpx.Request:
-    """The request of one credit, over a client of the caller's that reaches no network."""
+    """Return the request of one credit, over a client of the caller's that reaches no network."""
     requests: list[httpx.Request] = []
 
     def answer(request: httpx.Request) -> httpx.Response:

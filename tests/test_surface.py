@@ -155,19 +155,19 @@ def make_twin() -> KratyAdminAsync:
 
 
 def operation_of(kraty: object, name: str) -> Any:
-    """The method that is called `name`, such as `wallet.credit`."""
+    """Return the method that is called `name`, such as `wallet.credit`."""
     for part in name.split("."):
         kraty = getattr(kraty, part)
     return kraty
 
 
 def public(names: Iterator[str] | list[str]) -> set[str]:
-    """The names that do not begin with an underscore."""
+    """Return the names that do not begin with an underscore."""
     return {name for name in names if not name.startswith("_")}
 
 
 def shape(function: Callable[..., Any]) -> str:
-    """A signature without its types: names, order, kinds and defaults."""
+    """Return a signature without its types: names, order, kinds and defaults."""
     signature = inspect.signature(function)
     bare = [
         parameter.replace(annotation=parameter.empty) for parameter in signature.parameters.values()
@@ -391,7 +391,7 @@ def test_models_and_params_say_where_to_import_them_from(module: ModuleType) -> 
 
 
 def get_annotations(cls: type[Any]) -> dict[str, Any]:
-    """The annotations of a class and its bases."""
+    """Return the annotations of a class and its bases."""
     return {
         name: value
         for base in reversed(cls.__mro__)
@@ -447,7 +447,7 @@ REQUIRED: Final = inspect.Parameter.empty
 
 
 def fields(cls: type[Any]) -> dict[str, Any]:
-    """A value's fields in order, with their defaults."""
+    """Return a value's fields in order, with their defaults."""
     return {name: field.default for name, field in inspect.signature(cls).parameters.items()}
 
 
@@ -559,7 +559,7 @@ def test_everything_public_has_a_text() -> None:
 
 
 def is_text(node: ast.AST | None) -> bool:
-    """Whether a statement is a docstring."""
+    """Return whether a statement is a docstring."""
     return (
         isinstance(node, ast.Expr)
         and isinstance(node.value, ast.Constant)
@@ -630,7 +630,7 @@ def test_models_are_classes_of_their_own() -> None:
 
 
 def modules_after(program: str) -> set[str]:
-    """The modules that a fresh Python has loaded after a program."""
+    """Return the modules that a fresh Python has loaded after a program."""
     code = f"{program}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
     answer = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, check=True, timeout=60
@@ -640,7 +640,7 @@ def modules_after(program: str) -> set[str]:
 
 
 def of(names: set[str], *packages: str) -> set[str]:
-    """The modules that belong to a package."""
+    """Return the modules that belong to a package."""
     return {name for name in names if any(f"{name}.".startswith(f"{each}.") for each in packages)}
 
 

@@ -26,7 +26,7 @@ needs_pyright: Final = pytest.mark.skipif(
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """A checker's answer, with the package as this Python has it installed."""
+    """Return a checker's answer, with the package as this Python has it installed."""
     # Pyright looks for packages where the first Python on the path has them.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     return subprocess.run(

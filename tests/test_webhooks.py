@@ -42,7 +42,7 @@ ALL_REASONS: Final[tuple[WebhookVerificationReason, ...]] = get_args(WebhookVeri
 
 
 def reason_for(**changes: Any) -> WebhookVerificationReason | None:
-    """Why the delivery is rejected, after seeing that both functions agree on it.
+    """Return why the delivery is rejected, after seeing that both functions agree on it.
 
     `verify_webhook` is asked twice: its fast path serves only calls without `now`.
     """
@@ -652,7 +652,7 @@ MISTAKES: Final[list[Any]] = [
 
 
 def frames_of(error: BaseException) -> str:
-    """The error as a tracker records it: the frames below the test's, with their locals."""
+    """Return the error as a tracker records it: the frames below the test's, with their locals."""
     assert error.__traceback__ is not None
     within = error.__traceback__.tb_next
     report = traceback.TracebackException(type(error), error, within, capture_locals=True)
@@ -783,7 +783,7 @@ class TestError:
 
 
 def receiver() -> FastAPI:
-    """The receiver of the documentation."""
+    """Return the receiver of the documentation."""
     app = FastAPI()
 
     @app.post("/kraty/webhook")

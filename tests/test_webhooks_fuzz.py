@@ -33,7 +33,7 @@ REASONS: Final[frozenset[str]] = frozenset(get_args(WebhookVerificationReason))
 def answer(
     raw_body: str | bytes, header: str | bytes | None, secret: str | list[str] = SECRET
 ) -> str | None:
-    """Why the delivery is refused; fails on any answer that is not documented."""
+    """Return why the delivery is refused; fails on any answer that is not documented."""
     delivery: dict[str, Any] = {
         "raw_body": raw_body,
         "signature_header": header,
@@ -84,7 +84,7 @@ scraps = st.sampled_from(SCRAPS)
 
 @st.composite
 def altered(draw: st.DrawFn) -> str:
-    """The right header with some of it cut out, or something put in, or both."""
+    """Return the right header with some of it cut out, or something put in, or both."""
     at = draw(st.integers(0, len(HEADER)))
     cut = draw(st.integers(0, 8))
     return HEADER[:at] + draw(scraps | any_text) + HEADER[at + cut :]
@@ -201,7 +201,7 @@ class TestGenuine:
 
 
 def substitutions(raw: bytes, start: int, stop: int) -> list[bytes]:
-    """All variants of `raw` with one byte in the range replaced by another."""
+    """Return all variants of `raw` with one byte in the range replaced by another."""
     return [
         raw[:at] + bytes([byte]) + raw[at + 1 :]
         for at in range(start, stop)
@@ -261,7 +261,7 @@ class TestSingleByte:
 
 
 def hostile(rng: random.Random) -> str | bytes:
-    """A header that must be refused, made by spoiling the right one or from nothing."""
+    """Return a header that must be refused, made by spoiling the right one or from nothing."""
     t, v1 = str(T), V1
 
     def spoil(text: str) -> str:

@@ -110,7 +110,7 @@ def end_leases() -> None:
 
 
 def ledger(kraty: Emulator) -> list[tuple[str, int]]:
-    """What Kraty has paid and taken."""
+    """Return what Kraty has paid and taken."""
     return [(entry.external_player_id, entry.delta) for entry in kraty.ledger]
 
 

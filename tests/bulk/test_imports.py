@@ -105,7 +105,7 @@ def counts(report: ImportReport) -> dict[str, int]:
 
 
 def lines(path: Path) -> list[Body]:
-    """A file of failures."""
+    """Return a file of failures."""
     found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     # Chunks are settled as they come back.
     return sorted(found, key=lambda line: int(line["number"]))

@@ -34,7 +34,7 @@ def mapped(
     preset: str | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """What one row becomes."""
+    """Return what one row becomes."""
     [item] = make_mapping(kind, columns, preset, ReadOptions(**options))(Row(7, source, 3))
     assert isinstance(item, Row)
     assert (7, 3) == (item.number, item.source)
@@ -42,7 +42,7 @@ def mapped(
 
 
 def refused(kind: Kind, source: dict[str, Any], **options: Any) -> Unreadable:
-    """What is said of one row that is not sent."""
+    """Return what is said of one row that is not sent."""
     [item] = make_mapping(kind, options=ReadOptions(**options))(Row(7, source, 3))
     assert isinstance(item, Unreadable)
     assert (7, 3, "validation_failed") == (item.number, item.source, item.code)

@@ -285,7 +285,7 @@ def test_as_a_celery_task(tmp_path: Path) -> None:
 
 
 def page() -> dict[str, str]:
-    """The Python blocks of the page, by the heading that each stands under."""
+    """Return the Python blocks of the page, by the heading that each stands under."""
     found: dict[str, str] = {}
     heading = ""
     text = PAGE.read_text(encoding="utf-8")

@@ -118,7 +118,7 @@ def items_of(
 def rows_of(
     kind: Kind, preset: str, *sources: dict[str, Any], columns: dict[str, str] | None = None
 ) -> list[dict[str, Any]]:
-    """The rows, all of which the contract takes; some may be left out."""
+    """Return the rows, after checking that the contract accepts each; some may be left out."""
     items = items_of(kind, preset, *sources, columns=columns)
     rows = [item.row for item in items if isinstance(item, Row)]
     assert not [item for item in items if isinstance(item, Unreadable)]

@@ -25,13 +25,13 @@ files = st.binary(max_size=120) | st.lists(scraps, max_size=40).map(b"".join)
 
 
 def items_of(path: Path, data: bytes, **options: Any) -> list[Read]:
-    """What a file of these bytes holds."""
+    """Return what a file of these bytes holds."""
     path.write_bytes(data)
     return list(open_source(path, ReadOptions(**options)))
 
 
 def rows_of(items: list[Read]) -> list[dict[str, Any]]:
-    """The rows, none of which is unreadable."""
+    """Return the rows, after checking that none is unreadable."""
     assert not [item for item in items if isinstance(item, Unreadable)]
     return [item.row for item in items if isinstance(item, Row)]
 
@@ -42,11 +42,11 @@ def outline(items: list[Read]) -> list[tuple[int, object]]:
 
 
 def in_scratch(name: str, data: bytes, **options: Any) -> list[Read]:
-    """What a file of these bytes holds, in a folder that does not stay."""
+    """Return what a file of these bytes holds, in a folder that does not stay."""
     with tempfile.TemporaryDirectory() as folder:
         return items_of(Path(folder, name), data, **options)
 
 
 def lines_of(data: bytes) -> list[bytes]:
-    """The lines of a file of UTF-8."""
+    """Return the lines of a file of UTF-8."""
     return BytesIO(data.removeprefix(b"\xef\xbb\xbf")).readlines()

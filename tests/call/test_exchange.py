@@ -931,7 +931,7 @@ SCRAPS: Final = (
 
 
 def hostile_body(draw: random.Random) -> bytes:
-    """A body of scraps of JSON, or a result that has been damaged in one place."""
+    """Return a body of scraps of JSON, or a result that has been damaged in one place."""
     if draw.random() < 0.5:
         return b"".join(draw.choice(SCRAPS) for _ in range(draw.randrange(8)))
     at = draw.randrange(len(GOOD) + 1)

@@ -25,7 +25,7 @@ from kraty_server_api.model import Model
 
 
 def text_of(value: object) -> str:
-    """The bytes of a value inside a body."""
+    """Return the bytes of a value inside a body."""
     printed = encode({"v": value}).decode()
     assert ('{"v":', "}") == (printed[:5], printed[-1])
     return printed[5:-1]

@@ -10,7 +10,7 @@ from kraty_admin._call._limiter import Limiter
 
 
 def left(remaining: int, reset: float) -> dict[str, str]:
-    """The headers of an answer about its window."""
+    """Return the headers of an answer about its window."""
     return {"ratelimit-remaining": str(remaining), "ratelimit-reset": str(reset)}
 
 

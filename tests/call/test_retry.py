@@ -173,7 +173,7 @@ UNREADABLE: Final = 10.0
 
 
 def expected_on_429(value: str, readable: float | None) -> float | None:
-    """The wait after a 429: an unreadable value asks for a wait, an empty one for none."""
+    """Return the wait after a 429: an unreadable value asks for a wait, an empty one for none."""
     return UNREADABLE if readable is None and value else readable
 
 

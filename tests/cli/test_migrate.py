@@ -28,7 +28,7 @@ from .testkit import LIVE_KEY, PATIENCE, visible
 
 
 def wallet_rows(count: int) -> Path:
-    """A file that gives so many players 1, 2, 3 and so on of gold."""
+    """Return a file that gives so many players 1, 2, 3 and so on of gold."""
     lines = [f"p{number},gold,{number}" for number in range(1, count + 1)]
     path = Path("wallet.csv")
     path.write_text("\n".join(["externalPlayerId,economyKey,amount", *lines]) + "\n")

@@ -79,7 +79,7 @@ def break_output(patch: pytest.MonkeyPatch, number: int) -> None:
 
 
 def error_in(capsys: pytest.CaptureFixture[str]) -> Any:
-    """The error on standard error, which is JSON."""
+    """Return the error on standard error, which is JSON."""
     return json.loads(capsys.readouterr().err.splitlines()[-1])["error"]
 
 

@@ -43,7 +43,7 @@ def screen(forks: Forks, arguments: list[str], width: int, environment: Mapping[
 
 
 def screens(forks: Forks) -> dict[str, str]:
-    """The profile of a player who has something of everything, by the name of its file."""
+    """Return the profile of a player who has something of everything, by the name of its file."""
     with Emulator(seed=7) as kraty, tempfile.TemporaryDirectory() as cache:
         kraty.clock.set(datetime(2026, 6, 8, 12, tzinfo=timezone.utc))
         client = kraty.client()

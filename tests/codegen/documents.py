@@ -13,7 +13,7 @@ TEXT: Node = {"type": "string"}
 
 
 def ref(name: str) -> Node:
-    """A reference to a schema."""
+    """Return a reference to a schema."""
     return {"$ref": f"#/components/schemas/{name}"}
 
 

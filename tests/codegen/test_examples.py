@@ -16,7 +16,7 @@ CONTRACT: Final[dict[str, Any]] = json.loads(KRATY.contract.read_bytes())
 
 
 def without_examples() -> dict[str, Any]:
-    """The contract without the examples of requests and successful answers."""
+    """Return the contract without the examples of requests and successful answers."""
     contract = copy.deepcopy(CONTRACT)
     for item in contract["paths"].values():
         for operation in item.values():
@@ -26,7 +26,7 @@ def without_examples() -> dict[str, Any]:
 
 
 def bodies(operation: dict[str, Any]) -> list[dict[str, Any]]:
-    """The JSON bodies of an operation that need an example."""
+    """Return the JSON bodies of an operation that need an example."""
     holders = [operation["requestBody"]] if "requestBody" in operation else []
     holders += [each for status, each in operation["responses"].items() if status[0] == "2"]
     return [holder["content"]["application/json"] for holder in holders]

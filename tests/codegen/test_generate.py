@@ -23,7 +23,7 @@ from views import SurfaceError, python_name
 
 
 def layout_in(folder: Path) -> Layout:
-    """The layout of the golden contract, in this folder."""
+    """Return the layout of the golden contract, in this folder."""
     return Layout(
         contract=folder / "contract.json",
         surface=folder / "surface.yaml",

@@ -130,7 +130,7 @@ def test_seeded_ids_repeat() -> None:
 
 
 def transcript(kraty: Emulator) -> list[bytes]:
-    """What some calls are answered, with status lines and headers, byte by byte."""
+    """Return what some calls are answered, with status lines and headers, byte by byte."""
     entries = [{"type": "crate", "crateItemKey": "legendary_box", "quantity": 1}]
     calls: list[tuple[str, str, object]] = [
         ("POST", CREDIT, {"amount": 5, "idempotencyKey": "a"}),

@@ -147,7 +147,7 @@ def test_the_stream_says_what_has_changed(
         lines = answer.iter_lines()
 
         def news() -> list[str]:
-            """The next message."""
+            """Return the next message."""
             line = next(each for each in lines if each.startswith("data: "))
             topics: list[str] = json.loads(line.removeprefix("data: "))
             return topics

@@ -20,7 +20,7 @@ FOLDER = Path(__file__).parent.parent.parent / "examples" / "docker"
 
 
 def instruction(name: str) -> list[str]:
-    """The arguments of an instruction of the Dockerfile, in its form as JSON."""
+    """Return the arguments of an instruction of the Dockerfile, in its form as JSON."""
     text = (FOLDER / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", "")
     (found,) = re.findall(rf"^{name} (\[.*\])$", text, re.MULTILINE)
     arguments: list[str] = json.loads(found)
@@ -28,14 +28,14 @@ def instruction(name: str) -> list[str]:
 
 
 def options() -> dict[str, Any]:
-    """The options of the container's command, read by the command line itself."""
+    """Return the options of the container's command, read by the command line itself."""
     command, subcommand, *arguments = [*instruction("ENTRYPOINT"), *instruction("CMD")]
     assert ("kraty-admin", "emulator") == (command, subcommand)
     return emulator.make_context("emulator", arguments).params
 
 
 def compose() -> dict[str, Any]:
-    """The services of the compose file."""
+    """Return the services of the compose file."""
     services: dict[str, Any] = yaml.safe_load((FOLDER / "compose.yaml").read_text())["services"]
     return services
 

@@ -43,7 +43,7 @@ class Control:
         return self.http.post(f"/_emulator/{what}", json=members).raise_for_status().json()
 
     def refused(self, what: str, members: object) -> str:
-        """Why it is refused."""
+        """Return why the control refuses a command."""
         answer = self.http.post(f"/_emulator/{what}", json=members)
         assert answer.status_code == 400
         assert answer.json()["error"]["code"] == "validation_failed"

@@ -51,7 +51,7 @@ def client(kraty: Emulator) -> KratyAdmin:
 
 
 def drawn(faults: Faults, *operations: str | None) -> list[str | None]:
-    """The kinds that calls of these operations meet."""
+    """Return the kinds that calls of these operations meet."""
     return [None if (fault := faults.draw(each)) is None else fault.kind for each in operations]
 
 

@@ -30,7 +30,7 @@ PATHS = [pytest.param(method, path, id=name) for name, (method, path) in OPERATI
 
 
 def fill(path: str) -> str:
-    """An address for a path of the contract."""
+    """Return an address for a path of the contract."""
     return re.sub(r"\{(\w+)\}", lambda match: "game_1" if match[1] == "gameId" else "x", path)
 
 

@@ -310,7 +310,7 @@ def test_a_file_that_another_program_locks(tmp_path: Path, clock: StoppedClock) 
 
 
 def lines(state: State) -> set[str]:
-    """The lines of a dump, without their indentation and without comments."""
+    """Return the lines of a dump, without their indentation and without comments."""
     stripped = (line.strip() for line in dump(state).splitlines())
     return {line for line in stripped if not line.startswith("--")}
 

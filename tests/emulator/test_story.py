@@ -32,7 +32,7 @@ class Step:
     key: str | None = None
 
     def request_body(self, defaults: dict[str, str], stamp: int) -> bytes | None:
-        """The bytes that an SDK sends; `stamp` numbers the keys that it makes."""
+        """Return the bytes that an SDK sends; `stamp` numbers the keys that it makes."""
         if self.body is None:
             return None
         added = defaults if self.path.endswith("/grants") else {}

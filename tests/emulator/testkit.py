@@ -106,7 +106,7 @@ class Api:
     def request(
         self, method: str, path: str, body: Any = None, *, key: str = SERVER_KEY, query: str = ""
     ) -> Request:
-        """The request as it reaches the platform; bytes are sent as they are."""
+        """Return the request as it reaches the platform; bytes are sent as they are."""
         if body is None:
             body = b""
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -119,19 +119,19 @@ class Api:
         )
 
     def balance(self, player: str, currency: str = "gold") -> int:
-        """The balance that the profile shows; 0 for a player who is not known."""
+        """Return the balance that the profile shows; 0 for a player who is not known."""
         return self._held(player, "wallet", "economyKey", currency, "balance")
 
     def quantity(self, player: str, item: str = "health_potion") -> int:
-        """The quantity that the profile shows; 0 for a player who is not known."""
+        """Return the quantity that the profile shows; 0 for a player who is not known."""
         return self._held(player, "inventory", "itemKey", item, "quantity")
 
     def deltas(self, player: str | None = None) -> list[tuple[str, int]]:
-        """The ledger of the first game, as keys and deltas."""
+        """Return the ledger of the first game, as keys and deltas."""
         return [(entry.key, entry.delta) for entry in self.entries(player)]
 
     def entries(self, player: str | None = None, game: str = "game_1") -> list[LedgerEntry]:
-        """The ledger of a game, or of one of its players."""
+        """Return the ledger of a game, or of one of its players."""
         return self.platform.state.ledger.page(game, player, limit=-1)
 
     @property
@@ -172,7 +172,7 @@ def assert_fits_contract(request: Request, answer: Answer) -> None:
 
 @functools.cache
 def validator(pointer: str) -> jsonschema_rs.Draft202012Validator:
-    """A validator for a schema of the contract as it is written."""
+    """Return a validator for a schema of the contract as it is written."""
     return jsonschema_rs.Draft202012Validator(
         {"allOf": [{"$ref": pointer}], "components": CONTRACT["components"]}, validate_formats=True
     )

@@ -30,7 +30,7 @@ AGAIN: Final = FIRST._replace(attempts=2, claimed_ms=9)
 
 
 def failure(status: int, code: str = "x", *, ambiguous: bool = False, **more: Any) -> KratyError:
-    """An answer that is not a result."""
+    """Return an answer that is not a result."""
     call = CallInfo(ambiguous=ambiguous)
     return KratyServerError("m", status=status, code=code, call=call, **more)
 
@@ -260,7 +260,7 @@ class Walk:
         self.sending.append(Sending(claim, self.platform(key, unlimited)))
 
     def platform(self, key: str, unlimited: bool) -> Mapping[str, Any] | KratyError:
-        """What the platform does with a call, and what its caller learns."""
+        """Return what the platform does with a call, and what its caller learns."""
         chance = self.random.random()
         if chance < 0.15:
             return UNSENT

@@ -199,7 +199,7 @@ def test_many_rows_to_forget(shop: Studio, parameters: list[int]) -> None:
 
 
 def explain(shop: Studio) -> str:
-    """How PostgreSQL claims an intent when it plans without the parameters' values."""
+    """Return how PostgreSQL claims an intent when it plans without the parameters' values."""
     statements: list[tuple[str, Any]] = []
 
     def keep(conn: Any, cursor: Any, statement: str, parameters: Any, *_: object) -> None:

@@ -67,7 +67,7 @@ def claim(shop: Studio) -> Claim | None:
 
 
 def facts(studio: Studio, recorded: outbox.Intent[Any]) -> Any:
-    """What the last failure of an intent was."""
+    """Return what the last failure of an intent was."""
     return studio.intent(recorded.id).error
 
 
@@ -621,7 +621,7 @@ class Interruption(BaseException):
 
 
 def raises(error: BaseException) -> Callable[[httpx.Request], None]:
-    """A hook that raises on each write."""
+    """Return a hook that raises on each write."""
 
     def hook(request: httpx.Request) -> None:
         if request.method == "POST":

@@ -44,7 +44,7 @@ class Database:
         self.async_engine = create_async_engine(async_url, poolclass=NullPool)
 
     def new_engine(self, **options: Any) -> sa.Engine:
-        """A new engine, which the caller disposes of."""
+        """Return a new engine, which the caller disposes of."""
         return sa.create_engine(self.url, **options)
 
     def create(self) -> None:
@@ -163,7 +163,7 @@ class Studio:
         return self.run(scenario, retry=retry)
 
     def own_client(self) -> KratyAdmin:
-        """A client that stays open when the emulator is closed."""
+        """Return a client that stays open when the emulator is closed."""
         emulator = self.emulator
         return KratyAdmin(api_key=emulator.api_key, base_url=emulator.base_url, retry=ONCE)
 
@@ -172,7 +172,7 @@ class Studio:
         scenario: Callable[[KratyAdminAsync, AsyncEngine], Coroutine[Any, Any, T]],
         retry: RetryConfig | None = None,
     ) -> T:
-        """The result of a coroutine that gets an asynchronous client and engine."""
+        """Run a coroutine with an asynchronous client and engine, and return its result."""
 
         async def main() -> T:
             async with self.emulator.async_client(retry=retry) as kraty:
@@ -181,11 +181,11 @@ class Studio:
         return asyncio.run(main())
 
     def intent(self, intent_id: int) -> outbox.Intent[Any]:
-        """An intent as it is now."""
+        """Return an intent as it is now."""
         return outbox.find(self.engine, intent_id=intent_id)[0]
 
     def states(self) -> list[str]:
-        """The states of all intents, in the order in which they were recorded."""
+        """Return the states of all intents, in the order in which they were recorded."""
         return [intent.state for intent in reversed(outbox.find(self.engine, limit=None))]
 
     def sent(self) -> list[tuple[str, str | None]]:
@@ -197,7 +197,7 @@ class Studio:
         ]
 
     def count_purchases(self) -> int:
-        """How many purchases are committed."""
+        """Return how many purchases are committed."""
         with self.engine.connect() as connection:
             return connection.scalar(sa.select(sa.func.count()).select_from(PURCHASES)) or 0
 

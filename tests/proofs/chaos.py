@@ -63,7 +63,7 @@ class Sold:
         self.crossed += not purchase.owns(answer)
 
     def failed(self, error: KratyNetworkError | KratyServerError) -> str:
-        """A call has raised; returns the key to repeat it with."""
+        """Count a call that raised, and return the key to repeat it with."""
         self.raised += 1
         self.unclear += error.ambiguous
         assert error.idempotency_key is not None
@@ -122,7 +122,7 @@ def prove_tasks(folder: Path, *, calls: int, tasks: int) -> list[Figure]:
 
 
 def outcomes(sold: Sequence[Sold]) -> list[Figure]:
-    """What the callers met with."""
+    """Return what the callers met with."""
     return [
         Figure("calls that passed after a retry of their own", sum(s.retried for s in sold)),
         Figure("calls that raised", sum(each.raised for each in sold)),

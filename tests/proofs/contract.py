@@ -295,7 +295,7 @@ def _attempts(base_url: str) -> Mapping[str, str]:
 
 
 def _arranged(admin: KratyAdmin) -> Mapping[str, str]:
-    """What each parameter of a path can name, now that it exists."""
+    """Return what each parameter of a path can name, now that it exists."""
     for player in (*_PLAYERS, *_ON_THEIR_OWN.values()):
         admin.wallet.credit(player, "gold", amount=1000)
         admin.inventory.grant(player, "health_potion", quantity=1000)
@@ -322,7 +322,7 @@ def _arranged(admin: KratyAdmin) -> Mapping[str, str]:
 def _contract_of_the_game(
     contract: Mapping[str, Any], examples: Mapping[str, str], attempts: Mapping[str, str]
 ) -> dict[str, Any]:
-    """The contract, with the game's keys in place of any text, and with its chains of calls.
+    """Return the contract, with the game's keys in place of any text, and with its chains of calls.
 
     It has examples of bodies and none of paths, so it is given these.
     """
@@ -369,7 +369,7 @@ def _contract_of_the_game(
 
 
 def _passed_on(source: str, target: str) -> dict[str, str]:
-    """The target's parameters, taken from the call before."""
+    """Return the target's parameters, taken from the call before."""
     found = {
         name: f"$request.path.{name}"
         for name in ("externalId", "gameId", "itemKey", "economyKey")

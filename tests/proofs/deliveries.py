@@ -131,7 +131,7 @@ def _reserialised(sent: Sent) -> tuple[bytes, str | None]:
 
 
 def _renamed(sent: Sent) -> bytes:
-    """The same as another event, so that it would be noticed if it were handled."""
+    """Return the same as another event, so that it would be noticed if it were handled."""
     event = json.loads(sent.body)
     return json.dumps({**event, "id": f"{event['id']}_forged"}).encode()
 

@@ -45,7 +45,7 @@ _BUYERS: Final = 8
 
 
 def prove(folder: Path, *, calls: int, requests: int, jobs: int) -> list[Figure]:
-    """All three, in folders below this one."""
+    """Run the three proofs, in folders below this one."""
     return [
         *forked(folder / "fork", calls=calls),
         *gunicorn(folder / "gunicorn", requests=requests),
@@ -206,7 +206,7 @@ def _answers(tallies: Sequence[Tally]) -> list[Figure]:
 
 
 def _ledger(kraty: Local, bought: Mapping[int, int]) -> list[Figure]:
-    """What the ledger says, and what it has to say, given how much each player bought."""
+    """Return what the ledger says, and what it has to say, given how much each player bought."""
     owed: dict[str, Sequence[Posting]] = {
         purchase.key: purchase.postings
         for player, calls in bought.items()

@@ -51,7 +51,7 @@ def chunked(rows: Iterable[T], size: int) -> Iterator[list[T]]:
 
 
 def speed(folder: Path, *, chunks: int, latency: float, in_flight: int = 4) -> list[Figure]:
-    """An import next to a plain loop over chunks, where each request takes its time."""
+    """Compare an import with a plain loop over chunks, where each request takes its time."""
     size = 10
     with local(folder) as kraty, KratyAdmin(**kraty.options) as client:
         delay = {"kind": "delay", "seconds": latency}
@@ -167,7 +167,7 @@ def kills(folder: Path, *, kills: int, rows: int) -> list[Figure]:
 
 
 def cluster(folder: Path) -> list[Figure]:
-    """The same on two workers of dask, one of which is killed in the middle of a file."""
+    """Import on two workers of dask, one of which is killed in the middle of a file."""
     if find_spec("distributed") is None:
         return [Figure("SKIPPED: dask is not installed", 0)]
     program = _TESTS / "bulk" / "programs" / "dataset.py"

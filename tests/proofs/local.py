@@ -83,12 +83,12 @@ class Local:
         return {"base_url": self.base_url, "api_key": self.api_key}
 
     def control(self, what: str, members: Mapping[str, object] | None = None) -> None:
-        """Steer it."""
+        """Send a command to the emulator's control."""
         url = f"{self.base_url}/_emulator/{what}"
         httpx.post(url, json=members or {}, trust_env=False).raise_for_status()
 
     def look(self, what: str) -> Any:
-        """What it shows of itself."""
+        """Return what the emulator's control shows."""
         url = f"{self.base_url}/_emulator/{what}"
         return httpx.get(url, trust_env=False).raise_for_status().json()
 
@@ -98,7 +98,7 @@ class Local:
         httpx.delete(url, trust_env=False).raise_for_status()
 
     def events(self) -> list[str]:
-        """The ids of all events that webhooks deliver, in their order."""
+        """Return the ids of all events that webhooks deliver, in their order."""
         return [row[0] for row in self._rows("SELECT id FROM events ORDER BY number")]
 
     def wait_until_delivered(self, timeout: float) -> None:

@@ -176,7 +176,7 @@ class Model:
         }
 
     def expect(self, call: Call, key: str | None) -> Outcome:
-        """What the call comes to; the model has done it."""
+        """Apply the call to the model, and return the expected outcome."""
         earlier = None if key is None else self.answer(call.method, key)
         if earlier is not None:
             if earlier.call != call:
@@ -202,7 +202,7 @@ class Model:
             self.answers[call.method, key] = Answer(call, data, self.now)
 
     def answer(self, method: str, key: str) -> Answer | None:
-        """What was answered under this key, unless it has been forgotten."""
+        """Return what was answered under this key, unless it has been forgotten."""
         answer = self.answers.get((method, key))
         if answer is None or method == "grants.create" or self.now < answer.at + _DAY:
             return answer
@@ -347,7 +347,7 @@ class Model:
 
 
 def _change(entry: Mapping[str, Any]) -> tuple[str, str, int]:
-    """What an entry of a grant, or a row of a migration, adds."""
+    """Return what an entry of a grant, or a row of a migration, adds."""
     for key in ("currencyKey", "economyKey"):
         if key in entry:
             return "currency", entry[key], entry["amount"]
@@ -357,7 +357,7 @@ def _change(entry: Mapping[str, Any]) -> tuple[str, str, int]:
 def _sums(
     held: Mapping[tuple[str, str], int], changes: Sequence[tuple[str, str, int]]
 ) -> dict[tuple[str, str], int]:
-    """What is held after all of the changes."""
+    """Return what is held after all of the changes."""
     sums = dict(held)
     for kind, key, delta in changes:
         before = sums.get((kind, key), 0)
@@ -394,7 +394,7 @@ class Caller:
         self._loop: Final = loop
 
     def ask(self, method: str, *args: str, **options: Any) -> Any:
-        """The result of a method, such as `wallet.credit`."""
+        """Return the result of a method, such as `wallet.credit`."""
         answer = attrgetter(method)(self._kraty)(*args, **options)
         return self._loop.run_until_complete(answer) if asyncio.iscoroutine(answer) else answer
 
@@ -418,7 +418,7 @@ _who = st.integers(0, 1)
 
 
 def _entry(kind: str, key: str, amount: int) -> dict[str, Any]:
-    """An entry of a grant."""
+    """Return an entry of a grant."""
     if kind == "currency":
         return {"type": kind, "currencyKey": key, "amount": amount}
     return {"type": kind, "itemKey" if kind == "item" else "crateItemKey": key, "quantity": amount}
@@ -630,7 +630,7 @@ class Machine(RuleBasedStateMachine):
         self.stage.emulator.clock.advance(time)
 
     def _edge(self, name: str, what: tuple[str, str], is_taken: bool) -> int:
-        """All that there is, or all that there is room for."""
+        """Return all that there is, or all that there is room for."""
         player = self._model.players.get(name)
         held = 0 if player is None else player.held.get(what, 0)
         return max(1, held if is_taken else _CEILING - held)
@@ -687,7 +687,7 @@ def prove(folder: Path, *, examples: int, steps: int = 40) -> list[Figure]:
 
 
 def _run(stage: Stage, examples: int, steps: int) -> str:
-    """The first difference, with the steps that lead to it."""
+    """Return the first difference, with the steps that lead to it."""
 
     class Staged(Machine):
         pass
@@ -716,7 +716,7 @@ def _run(stage: Stage, examples: int, steps: int) -> str:
 
 
 def _outcome(caller: Caller, method: str, *args: str, **options: Any) -> Any:
-    """A call's result, or its refusal."""
+    """Return a call's result, or its refusal."""
     try:
         return caller.ask(method, *args, **options)
     except KratyServerError as error:
@@ -734,7 +734,7 @@ def _stamp(key: str | None) -> dict[str, str]:
 
 
 def _plain(name: str, result: Mapping[str, Any], expected: Done) -> Any:
-    """A member of a result, as far as the model knows it."""
+    """Return a member of a result, as far as the model knows it."""
     value = result[name]
     if name == "counts":
         return {each: value[each] for each in expected.data[name]}

@@ -20,7 +20,7 @@ NOT_HERE: Final = "is among what the proofs need, not what the wheel is tested w
 
 
 def broken(figures: list[Figure]) -> list[Figure]:
-    """The figures that are not what they have to be."""
+    """Return the figures that are not what they have to be."""
     return [figure for figure in figures if not figure.holds]
 
 

@@ -48,7 +48,7 @@ def pins() -> list[Pin]:
 
 
 def requirements() -> list[Requirement]:
-    """What pyproject.toml asks for, in all extras and in the group `dev`."""
+    """Return what pyproject.toml asks for, in all extras and in the group `dev`."""
     project: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     texts: list[str] = list(project["project"]["dependencies"])
     for extra in project["project"]["optional-dependencies"].values():

@@ -31,7 +31,7 @@ MOMENT = datetime(2026, 6, 8, 12, tzinfo=timezone.utc)
 
 
 def everything() -> dict[str, Any]:
-    """A full wire object."""
+    """Return a full wire object."""
     return {
         "text": "t",
         "count": 1,
@@ -176,7 +176,7 @@ def test_a_field_that_lacks_raises_when_it_is_read() -> None:
 
 
 def create(**arguments: Any) -> dict[str, Any]:
-    """The body of a call with these arguments added to the required ones."""
+    """Return the body of a call with these arguments added to the required ones."""
     given: dict[str, Any] = {"rows": [], "text": "abc", "amount": 1, "moment": MOMENT, **arguments}
     return class_.create_body(**given).body or {}
 
@@ -368,7 +368,7 @@ def test_what_a_query_cannot_hold(arguments: dict[str, Any], error: type[Excepti
 
 
 def traces(**arguments: Any) -> Operation[models.Model]:
-    """The description of a call with headers; what is required has a value."""
+    """Return the description of a call with headers; what is required has a value."""
     given: dict[str, Any] = {"trace": "t1", "few": ["a"], **arguments}
     return first.list_traces(RGB, **given)
 

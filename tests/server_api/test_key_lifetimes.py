@@ -32,7 +32,7 @@ every_write = pytest.mark.parametrize("operation", sorted(KEY_LIFETIMES))
 
 
 def words(text: str | None) -> str:
-    """The text without its line breaks."""
+    """Return the text without its line breaks."""
     return " ".join((text or "").split())
 
 

@@ -237,14 +237,14 @@ class Method:
 
 
 def operation_of(kraty: object, name: str) -> Any:
-    """The method that is called `name`, such as `wallet.credit`."""
+    """Return the method that is called `name`, such as `wallet.credit`."""
     for part in name.split("."):
         kraty = getattr(kraty, part)
     return kraty
 
 
 def schema_of_answer(operation_id: str) -> dict[str, Any]:
-    """The contract's schema of a result."""
+    """Return the contract's schema of a result."""
     responses = OPERATIONS[operation_id]["responses"]
     response = next(each for status, each in responses.items() if status.startswith("2"))
     envelope = resolved(response["content"]["application/json"]["schema"])
@@ -333,16 +333,16 @@ class Answers:
         return httpx.Response(self.status, content=self.body, headers={"X-Request-Id": "req_1"})
 
     def call(self, method: Method, data: object, status: int = 200) -> Any:
-        """The result of a call with this answer."""
+        """Return the result of a call with this answer."""
         return self.call_raw(method, method.body(data), status)
 
     def call_raw(self, method: Method, body: bytes, status: int = 200) -> Any:
-        """The result of a call whose answer has this body."""
+        """Return the result of a call whose answer has this body."""
         self.status, self.body = status, body
         return method.call(self._kraty)
 
     def call_async(self, method: Method, data: object, status: int = 200) -> Any:
-        """The result of the same call, awaited."""
+        """Return the result of the same call, awaited."""
         self.status, self.body = status, method.body(data)
         return ASYNC.run(method.call, http_client=ASYNC.mocked(self._answer), retry=ONCE)
 
@@ -372,16 +372,16 @@ class Place:
     path: Path_ = ()
 
     def answer(self) -> dict[str, Any]:
-        """A fresh answer in full."""
+        """Return a fresh answer in full."""
         return copy.deepcopy(EVENT if self.method is None else self.method.answer)
 
     def shown(self, answer: dict[str, Any]) -> Any:
-        """What of an answer is the result."""
+        """Return what of an answer is the result."""
         unwraps = self.method is not None and self.method.unwraps
         return answer[str(self.path[0])] if unwraps else answer
 
     def fetch(self, answers: Answers, answer: dict[str, Any]) -> Any:
-        """The result when the platform sends this."""
+        """Return the result when the platform sends this."""
         if self.method is not None:
             return answers.call(self.method, answer)
         body = json.dumps(answer)
@@ -390,7 +390,7 @@ class Place:
         return construct_event(raw_body=body, signature_header=header, secret="whsec_a", now=now)
 
     def wire(self, answer: dict[str, Any]) -> dict[str, Any]:
-        """The model's own part of an answer, by keys."""
+        """Return the model's own part of an answer, by keys."""
         part: Any = answer
         for step in self.path:
             part = part[step]
@@ -398,7 +398,7 @@ class Place:
         return part
 
     def read(self, result: Any) -> Any:
-        """The model's own part of a result, by properties."""
+        """Return the model's own part of a result, by properties."""
         unwraps = self.method is not None and self.method.unwraps
         for step in self.path[1:] if unwraps else self.path:
             result = result[step] if isinstance(step, int) else read(result, step)
@@ -467,23 +467,23 @@ TAGGED: Final = {"CurrencyRewardEntry", "ItemRewardEntry", "CrateRewardEntry"}
 
 
 def class_of(name: str) -> type[Model]:
-    """The model of this name."""
+    """Return the model of this name."""
     model: type[Model] = getattr(models, name)
     return model
 
 
 def property_of(key: str) -> str:
-    """The property that shows a key of the wire."""
+    """Return the property that shows a key of the wire."""
     return re.sub(r"(?<=[a-z0-9])([A-Z])", lambda match: "_" + match[1].lower(), key)
 
 
 def read(model: Any, key: str) -> Any:
-    """The value of a key's property."""
+    """Return the value of a key's property."""
     return getattr(model, property_of(key))
 
 
 def schema_of(name: str, key: str) -> dict[str, Any]:
-    """The contract's schema of a field."""
+    """Return the contract's schema of a field."""
     schema = SCHEMAS[name]["properties"][key]
     choices = [each for each in schema.get("anyOf", [schema]) if each.get("type") != "null"]
     return resolved(choices[0])
@@ -497,7 +497,7 @@ def kind_of(name: str, key: str) -> str:
 
 
 def is_optional(name: str, key: str) -> bool:
-    """Whether the contract lets a field be absent or null."""
+    """Return whether the contract lets a field be absent or null."""
     choices = SCHEMAS[name]["properties"][key].get("anyOf", [])
     return (
         any(each.get("type") == "null" for each in choices)
@@ -508,7 +508,7 @@ def is_optional(name: str, key: str) -> bool:
 
 @cache
 def hint_of(name: str, key: str) -> Any:
-    """The type that a field's property is annotated with."""
+    """Return the type that a field's property is annotated with."""
     attribute = getattr(class_of(name), property_of(key))
     assert isinstance(attribute, property)
     assert attribute.fget is not None
@@ -516,7 +516,7 @@ def hint_of(name: str, key: str) -> Any:
 
 
 def fits(value: object, hint: Any) -> bool:
-    """Whether a value is of an annotated type, all the way down."""
+    """Return whether a value is of an annotated type, all the way down."""
     origin, arguments = get_origin(hint), get_args(hint)
     if hint is Any:
         return True
@@ -547,7 +547,7 @@ FIELDS: Final = [
 
 
 def keys_of(name: str) -> list[str]:
-    """The keys of a model's fields."""
+    """Return the keys of a model's fields."""
     return [key for model, key in FIELDS if model == name]
 
 
@@ -972,7 +972,7 @@ def plainness(value: object) -> Iterator[type]:
 
 
 def plain(result: Any) -> Any:
-    """A result as the plain values that it holds, itself no model."""
+    """Return a result as the plain values that it holds, itself no model."""
     return [dict(each) for each in result] if is_array(result) else dict(result)
 
 
@@ -1049,7 +1049,7 @@ def test_maps_and_plain_rows_are_those_of_the_wire(answers: Answers) -> None:
 
 
 def through_pickle(value: Any, protocol: int) -> Any:
-    """The result as another process loads it."""
+    """Return the result as another process loads it."""
     return pickle.loads(pickle.dumps(value, protocol))
 
 

@@ -168,7 +168,7 @@ class TestSharing:
 
 
 def open_files() -> int:
-    """How many files this process has open."""
+    """Return how many files this process has open."""
     return len([*os.scandir("/dev/fd")])
 
 
@@ -194,7 +194,7 @@ def in_child(work: Callable[[], object]) -> tuple[int, int]:
 
 
 def results_of(children: list[tuple[int, int]]) -> list[Any]:
-    """The output of the children; a child that hangs is ended."""
+    """Return the output of the children; a child that hangs is ended."""
     results: list[Any] = []
     for pid, reader in children:
         ready, _, _ = select.select([reader], [], [], PATIENCE)
@@ -207,7 +207,7 @@ def results_of(children: list[tuple[int, int]]) -> list[Any]:
 
 
 def credit_all(kraty: Any, name: str, count: int) -> list[str]:
-    """Whose answers a process gets for a number of credits."""
+    """Return whose answers a process gets for a number of credits."""
 
     async def main() -> list[str]:
         answers = [
@@ -341,7 +341,7 @@ def lent_fork(url: str, is_async: bool, report: Connection) -> None:
 def report_of(
     work: Callable[[str, bool, Connection], None], server: Server, *, is_async: bool = False
 ) -> Any:
-    """The output of a fresh process. This one has threads, and must not fork."""
+    """Return the output of a fresh process, since this one has threads and must not fork."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=work, args=(server.url, is_async, there))

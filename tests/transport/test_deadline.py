@@ -21,7 +21,7 @@ channels: Final = pytest.mark.parametrize("own", [True, False], ids=["own", "htt
 def failing(
     twin: Twin, own: bool, *, reason: str | None = None, **options: Any
 ) -> tuple[KratyNetworkError, float]:
-    """The error of one credit, and how many seconds it took."""
+    """Return the error of one credit, and how many seconds it took."""
 
     async def scenario(kraty: Any) -> tuple[KratyNetworkError, float]:
         started = time.monotonic()

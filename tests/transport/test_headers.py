@@ -19,7 +19,7 @@ lent: Final = pytest.mark.parametrize("is_lent", [False, True], ids=["own", "len
 
 
 def described(method: str = "POST", *, sends_headers: bool = True) -> Operation[Model]:
-    """A call whose contract has header parameters and media types of its own."""
+    """Return a call whose contract has header parameters and media types of its own."""
     headers = (
         ("Accept", "application/vnd.a+json, application/json"),
         ("Content-Type", "application/vnd.b+json; charset=utf-8"),
@@ -51,7 +51,7 @@ def call(twin: Twin, is_lent: bool, *operations: Operation[Any], **options: Any)
 
 
 def lines(seen: Seen, *names: str) -> list[str]:
-    """The lines of these headers, as they came."""
+    """Return the lines of these headers, as they came."""
     head = seen.head.decode("latin-1").split("\r\n")
     found = (line for line in head if line.lower().split(":")[0] in names)
     return [line.split(":")[0].lower() + ":" + line.partition(":")[2] for line in sorted(found)]

@@ -57,7 +57,7 @@ PATIENCE = 30.0
 
 
 def planted(player: str = "mallory") -> bytes:
-    """An answer that the next request is to take for its own."""
+    """Return an answer that the next request is to take for its own."""
     data = {"economyKey": "gold", "balance": 7777, "applied": True, "player": player}
     return response(200, {"data": data})
 

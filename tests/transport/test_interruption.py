@@ -42,7 +42,7 @@ class Stubborn(BaseException):
 
 
 def call_of(error: BaseException | None) -> CallInfo:
-    """The facts that an exception carries, or the one that it came from."""
+    """Return the facts that an exception carries, or the one that it came from."""
     assert error is not None
     found: CallInfo | None = getattr(error, "kraty_call", None)
     # On Python 3.10, awaiting a cancelled task makes a second CancelledError.

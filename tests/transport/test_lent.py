@@ -37,17 +37,17 @@ families: Final = pytest.mark.parametrize(
 
 
 def lent(twin: Twin, family: Any, **options: Any) -> Any:
-    """A client of the caller's."""
+    """Return a client of the caller's."""
     return (family.AsyncClient if twin.is_async else family.Client)(**options)
 
 
 def mocked(twin: Twin, family: Any, answer: Callable[[Any], Any], **options: Any) -> Any:
-    """A client of the caller's that reaches no network."""
+    """Return a client of the caller's that reaches no network."""
     return lent(twin, family, transport=family.MockTransport(answer), **options)
 
 
 def credit_over(twin: Twin, client: Any, **options: Any) -> Any:
-    """The result of one credit over this client, which is closed after it."""
+    """Make one credit over this client, close the client, and return the result."""
 
     async def scenario(kraty: Any) -> Any:
         try:
@@ -193,7 +193,7 @@ def test_a_refusing_proxy(twin: Twin, family: Any) -> None:
 
 
 def raising_in(module: str, error: Exception) -> Callable[[object], Any]:
-    """A function of this module that raises an error."""
+    """Return a function of this module that raises an error."""
     namespace: dict[str, Any] = {"__name__": module, "error": error}
     exec("def fail(*args):\n    raise error", namespace)
     fail: Callable[[object], Any] = namespace["fail"]

@@ -49,7 +49,7 @@ from loopback import (
 
 
 def redirected(location: str, status: int) -> Callable[[Seen], bytes]:
-    """An answer that sends elsewhere."""
+    """Return an answer that sends elsewhere."""
 
     def answer(seen: Seen) -> bytes:
         return response(status, {}, location=location)
@@ -118,7 +118,7 @@ places: Final = pytest.mark.parametrize(
 
 
 def id_in(target: str, prefix: str, suffix: str) -> str:
-    """The id that a target names; it must not have changed the path around it."""
+    """Return the id that a target names; it must not have changed the path around it."""
     assert target.startswith(prefix)
     assert target.endswith(suffix)
     segment = target[len(prefix) : len(target) - len(suffix)]
@@ -685,7 +685,7 @@ class TestTimeouts:
 
 
 def failing(twin: Twin, reason: str | None = None, **options: Any) -> KratyNetworkError:
-    """The error of one credit that is not tried again."""
+    """Return the error of one credit that is not tried again."""
 
     async def scenario(kraty: Any) -> KratyNetworkError:
         with pytest.raises(KratyNetworkError) as raised:
@@ -776,7 +776,7 @@ class TestAuthorities:
 
 
 def hashed(authority: Path, folder: Path) -> Path:
-    """A directory with a certificate under the name that OpenSSL looks for."""
+    """Return a directory with a certificate under the name that OpenSSL looks for."""
     openssl = which("openssl")
     assert openssl is not None
     command = [openssl, "x509", "-hash", "-noout", "-in", str(authority)]

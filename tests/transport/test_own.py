@@ -103,7 +103,7 @@ class TestRespx:
 
 
 def packed(body: bytes, encoding: str) -> Callable[[Seen], bytes]:
-    """An answer with a body in an encoding that was not asked for."""
+    """Return an answer with a body in an encoding that was not asked for."""
     head = f"HTTP/1.1 200 OK\r\ncontent-encoding: {encoding}\r\ncontent-length: {len(body)}\r\n\r\n"
     return lambda seen: head.encode() + body
 
@@ -432,7 +432,7 @@ else:
 
 
 def run_program(source: str, *arguments: str) -> str:
-    """The output of a program; it must end well and print no error."""
+    """Return the output of a program, which must succeed and print no error."""
     done = subprocess.run(
         [sys.executable, "-c", source, *arguments],
         capture_output=True,
@@ -453,7 +453,7 @@ def test_out_of_file_descriptors(mode: str) -> None:
 
 
 def received_after_a_head(is_async: bool, then: str) -> list[bytes]:
-    """What a peer has received after a head was written, and after what is done `then`."""
+    """Return what a peer has received after a head was written, and after what is done `then`."""
     ours, peer = socket.socketpair()
     peer.setblocking(False)
     received: list[bytes] = []

@@ -64,7 +64,7 @@ def frames_of(error: BaseException) -> Generator[tuple[str, dict[str, Any]], Non
 
 
 def shown_by(error: BaseException) -> str:
-    """All that loggers, error trackers and debuggers make of an exception."""
+    """Return all that loggers, error trackers and debuggers make of an exception."""
     texts = [str(error), repr(error), repr(error.args), repr(vars(error))]
     texts += traceback.format_exception(type(error), error, error.__traceback__)
     texts += traceback.TracebackException.from_exception(error, capture_locals=True).format()
@@ -321,7 +321,7 @@ class TestErrors:
         assert set() == {t for t in found if t.__module__.split(".")[0] in ("httpcore", "h11")}
 
     def _error(self, twin: Twin, own: bool, url: str, **options: Any) -> BaseException:
-        """The error of one credit that is not tried again."""
+        """Return the error of one credit that is not tried again."""
         errors: list[BaseException] = []
         reason = options.pop("reason", None)
 

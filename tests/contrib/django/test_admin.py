@@ -18,7 +18,7 @@ LIST = "/admin/kraty/outboxintent/"
 
 
 def client_of(name: str, *permissions: str) -> Client:
-    """A browser of a member of the staff with these permissions."""
+    """Return a browser of a member of the staff with these permissions."""
     user, _ = User.objects.get_or_create(username=name, is_staff=True)
     user.user_permissions.set(  # pyright: ignore[reportUnknownMemberType]  # its stubs
         Permission.objects.filter(codename__in=permissions)

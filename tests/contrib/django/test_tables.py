@@ -28,7 +28,7 @@ MODELS = {model._meta.db_table: model for model in apps.get_app_config("kraty").
 
 
 def description(engine: sa.Engine, schema: str | None = None) -> dict[str, Any]:
-    """What the database says of each table of the outbox."""
+    """Return what the database says of each table of the outbox."""
     found = sa.inspect(engine)
     return {
         table.name: {

@@ -80,7 +80,7 @@ def in_child(kraty: KratyAdmin, player: int, calls: int) -> tuple[int, int]:
 
 
 def tally_of(process: int, reader: int, until: float) -> Tally:
-    """What a child has written; one that hangs is ended."""
+    """Return what a child has written; one that hangs is ended."""
     ready, _, _ = select.select([reader], [], [], max(until - time.monotonic(), 0.0))
     if not ready:
         os.kill(process, signal.SIGKILL)

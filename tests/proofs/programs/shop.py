@@ -95,7 +95,7 @@ class Purchase:
         )
 
     def owns(self, answer: Mapping[str, object]) -> bool:
-        """Whether this is the answer to it, and not to any other purchase."""
+        """Return whether an answer belongs to this purchase, and not to another."""
         return {name: answer.get(name) for name in self.answer} == self.answer
 
 
