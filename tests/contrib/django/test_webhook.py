@@ -87,9 +87,12 @@ def unreachable(event: WebhookEvent) -> None:
         pytest.param("whsec_test", "", id="no signature"),
     ],
 )
-def test_a_delivery_that_is_not_genuine(secret: str, signature: str | None) -> None:
-    """A forged delivery is answered with 401, before any database is asked."""
+def test_a_delivery_that_is_not_genuine(
+    caplog: pytest.LogCaptureFixture, secret: str, signature: str | None
+) -> None:
+    """A forged delivery is logged and answered with 401, before any database is asked."""
     assert deliver(unreachable, secret=secret, signature=signature) == 401
+    assert "webhook rejected: " in caplog.text
 
 
 def test_another_method() -> None:
