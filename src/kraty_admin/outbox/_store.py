@@ -37,6 +37,7 @@ __all__ = [
     "has_any_in_doubt",
     "in_transaction",
     "insert_if_new",
+    "moment_or_none",
     "purge",
     "record",
     "register",
@@ -299,7 +300,8 @@ def _moment(ms: int) -> datetime:
     return datetime.fromtimestamp(ms / 1000, timezone.utc)
 
 
-def _moment_or_none(ms: int | None) -> datetime | None:
+def moment_or_none(ms: int | None) -> datetime | None:
+    """Return the moment that a column of milliseconds holds; `None` for NULL."""
     return None if ms is None else _moment(ms)
 
 
@@ -321,8 +323,8 @@ def _intent(
         attempts=row.attempts,
         created_at=_moment(row.created_ms),
         due_at=_moment(row.due_ms),
-        first_sent_at=_moment_or_none(row.first_sent_ms),
-        stopped_at=_moment_or_none(row.stopped_ms),
+        first_sent_at=moment_or_none(row.first_sent_ms),
+        stopped_at=moment_or_none(row.stopped_ms),
         error=None if row.error is None else json.loads(row.error),
         notes=tuple(json.loads(row.notes or "[]")),
         result=None if row.result is None else result(json.loads(row.result)),
@@ -557,8 +559,8 @@ def status(connection: Connection, tables: Tables) -> OutboxStatus:
     unknown = [oldest for state, _, oldest in stopped if state == "unknown"]
     return OutboxStatus(
         {row[0]: row[1] for row in [*open_, *stopped]},
-        _moment_or_none(min((row[2] for row in open_), default=None)),
-        _moment_or_none(min(unknown, default=None)),
+        moment_or_none(min((row[2] for row in open_), default=None)),
+        moment_or_none(min(unknown, default=None)),
     )
 
 

@@ -8,11 +8,12 @@ indexes. So the fields here are only what Django has to know to read them.
 from __future__ import annotations
 
 import json
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 from django.db import models
 
+from kraty_admin.outbox._store import moment_or_none
 from kraty_server_api.intent import IntentState
 
 if TYPE_CHECKING:
@@ -21,10 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["InboxEvent", "OutboxIntent", "OutboxPlayer", "OutboxTarget", "OutboxVersion"]
 
 _STATES: Final = [(state, state) for state in get_args(IntentState)]
-
-
-def _moment(ms: int | None) -> datetime | None:
-    return None if ms is None else datetime.fromtimestamp(ms / 1000, timezone.utc)
 
 
 class OutboxVersion(models.Model):
@@ -87,22 +84,22 @@ class OutboxIntent(models.Model):
     @property
     def created_at(self) -> datetime | None:
         """When it was recorded."""
-        return _moment(self.created_ms)
+        return moment_or_none(self.created_ms)
 
     @property
     def due_at(self) -> datetime | None:
         """From when it is sent; while it is being sent, until when no other worker takes it."""
-        return _moment(self.due_ms)
+        return moment_or_none(self.due_ms)
 
     @property
     def first_sent_at(self) -> datetime | None:
         """When the first attempt began that may have taken effect; `None` if there was none."""
-        return _moment(self.first_sent_ms)
+        return moment_or_none(self.first_sent_ms)
 
     @property
     def stopped_at(self) -> datetime | None:
         """When it ended; `None` while a worker may send it."""
-        return _moment(self.stopped_ms)
+        return moment_or_none(self.stopped_ms)
 
     @property
     def error_facts(self) -> dict[str, Any]:
@@ -145,4 +142,4 @@ class InboxEvent(models.Model):
     @property
     def received_at(self) -> datetime | None:
         """When it arrived."""
-        return _moment(self.received_ms)
+        return moment_or_none(self.received_ms)
