@@ -249,3 +249,30 @@ class TestWhoseException:
             traceback = traceback.tb_next
         assert "answer" == names[-1]
         assert "handle_async_request" in names or "handle_request" in names
+
+    @pytest.mark.parametrize("moment", ["request", "response"])
+    @families
+    @twins
+    def test_of_another_call(self, twin: Twin, family: Any, moment: str) -> None:
+        """The error of a call that a hook made does not pass for the error of this call."""
+
+        def refuse(_: object) -> httpx.Response:
+            return httpx.Response(404, json={"error": {"code": "player_not_found", "message": "m"}})
+
+        def call_again(_: object) -> None:
+            SYNC.client(http_client=SYNC.mocked(refuse)).wallet.credit(
+                "p", "gold", amount=1, idempotency_key="inner"
+            )
+
+        def answer(request: Any) -> Any:
+            return family.Response(200, json={"data": {}})
+
+        hooks = {moment: [twin.hook(call_again)]}
+        client = mocked(twin, family, answer, event_hooks=hooks)
+
+        async def scenario(kraty: Any) -> None:
+            await settled(kraty.wallet.credit("p", "gold", amount=1, idempotency_key="outer"))
+
+        with pytest.raises(KratyNetworkError, match="raised KratyServerError: 404") as raised:
+            twin.run(scenario, http_client=client, retry=ONCE)
+        assert ("outer", True) == (raised.value.idempotency_key, raised.value.ambiguous)

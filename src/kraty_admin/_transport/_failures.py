@@ -47,10 +47,11 @@ def is_network_failure(error: Exception, *, over_transport: bool = False) -> boo
         over_transport: Whether it passed through a transport of the caller's, which may
             let the exceptions of its sockets out. Those of Python's classes and any
             ConnectionError then count too. A plain TimeoutError is one of them, so a
-            signal handler should raise its own class of exception.
+            signal handler should raise its own class of exception. A KratyError counts as
+            well: code of the caller's made another call, which failed.
     """
     if isinstance(error, KratyError):
-        return False
+        return over_transport
     if any(kind.__module__ in _FAMILIES for kind in type(error).__mro__):
         return True
     if over_transport and isinstance(error, OSError) and _is_of_sockets(type(error)):

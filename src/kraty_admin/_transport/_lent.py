@@ -110,6 +110,10 @@ class Departure:
                 return _reply(response, _content(response, family))
             # Another server's refusal says nothing about our request.
             cause = httpx.NetworkError(f"a hook of http_client raised {cause}")
+        elif isinstance(cause, KratyError):
+            # Nor does the error of another call, made in a hook or a custom transport. It
+            # names that call's key, and says whether that call took effect.
+            cause = httpx.NetworkError(f"code of http_client raised {type(cause).__name__}: {cause}")
         # None: by the kind of failure, since a custom transport may send without a trace.
         return Failure(without_frames(as_of_httpx(cause)), was_sent=self._was_sent or None)
 
