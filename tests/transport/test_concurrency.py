@@ -647,6 +647,24 @@ class TestGate:
 
         asyncio.run(main())
 
+    def test_a_turn_that_comes_as_the_time_is_up(self) -> None:
+        """The call is let in if its turn comes just before its time is up."""
+
+        async def main() -> None:
+            gate = AsyncGate(1)
+            await gate.enter(None)
+            waiting = asyncio.ensure_future(gate.enter(0))
+            await asyncio.sleep(0)  # it gets in line, with a timer that the next round runs
+            await asyncio.sleep(0)
+            gate.leave()
+            await waiting
+            with pytest.raises(httpx.PoolTimeout):
+                await gate.enter(0.01)  # so the place was taken
+            gate.leave()
+            await gate.enter(0.01)
+
+        asyncio.run(main())
+
     @pytest.mark.parametrize("moment", ["waiting", "let in"])
     def test_cancelled(self, moment: str) -> None:
         """A place is not lost with a task that is cancelled, even if its turn had just come."""

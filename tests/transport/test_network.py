@@ -775,6 +775,72 @@ class TestAuthorities:
         assert ("ConnectError", []) == (error.cause_name, server.seen)
 
 
+@contextmanager
+def ending(tls: ssl.SSLContext, how: str) -> Generator[int, None, None]:
+    """The port of a server that receives one request over TLS, and then ends TLS."""
+
+    def serve() -> None:
+        with suppress(OSError), tls.wrap_socket(listener.accept()[0], server_side=True) as client:
+            head = b""
+            while b"amount" not in head:
+                head += client.recv(65_536)
+            if how == "properly":
+                client.unwrap()
+            else:
+                with socket.socket(fileno=client.detach()) as bare:
+                    bare.sendall(b"HTTP/1.1 200 OK" if how == "with text" else b"")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield listener.getsockname()[1]
+        thread.join(10)
+
+
+class TestEndsOfTLS:
+    """Servers that end TLS in place of an answer."""
+
+    @pytest.mark.parametrize(
+        ("how", "cause"),
+        [
+            pytest.param("properly", "RemoteProtocolError", id="properly"),
+            pytest.param("by closing", "RemoteProtocolError", id="by-closing"),
+            pytest.param("with text", "ReadError", id="with-text"),
+        ],
+    )
+    @pytest.mark.usefixtures("resolving")
+    @twins
+    def test_are_ambiguous(
+        self, twin: Twin, how: str, cause: str, authority: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The call may have gone through."""
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+        with ending(speaking_tls(authority), how) as port:
+            error = failing(twin, base_url=f"https://{HOST}:{port}")
+        assert (cause, True) == (error.cause_name, error.ambiguous)
+
+    @pytest.mark.usefixtures("resolving")
+    @twins
+    def test_an_answer_that_ends_the_connection(
+        self, twin: Twin, authority: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The answer counts, and the next call has another connection."""
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+
+        def answer(seen: Seen) -> bytes:
+            return credited(seen).replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n", 1)
+
+        async def scenario(kraty: Any) -> list[int]:
+            return [
+                (await settled(kraty.wallet.credit("p", "gold", amount=1)))["connection"]
+                for _ in range(2)
+            ]
+
+        with serving(answer, tls=speaking_tls(authority)) as server:
+            numbers = twin.run(scenario, base_url=f"https://{HOST}:{server.port}", retry=ONCE)
+        assert [1, 2] == numbers
+
+
 def hashed(authority: Path, folder: Path) -> Path:
     """Return a directory with a certificate under the name that OpenSSL looks for."""
     openssl = which("openssl")

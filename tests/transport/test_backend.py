@@ -1,0 +1,171 @@
+"""The sockets below own connections, and TLS without a socket."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import time
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, TypeVar
+
+import httpcore
+import pytest
+
+from kraty_admin._transport import _async_backend
+from kraty_admin._transport._async_backend import AsyncStream
+from kraty_admin._transport._backend import Stream, Watch
+from kraty_admin._transport._layer import Layer
+
+T = TypeVar("T")
+
+LARGE: Final = 4_000_000
+"""Bytes that no socket takes at once."""
+PATIENCE: Final = 20
+
+
+@contextmanager
+def connected() -> Generator[tuple[Stream, socket.socket], None, None]:
+    """A stream that has begun a request, and the socket of its peer."""
+    ours, peer = socket.socketpair()
+    with ours, peer:
+        stream = Stream(ours, Watch())
+        stream.write(b"head")
+        stream.write(b"body")
+        assert b"headbody" == peer.recv(100)
+        yield stream, peer
+
+
+def run(scenario: Callable[[AsyncStream, socket.socket], Awaitable[T]]) -> T:
+    """Return what a scenario makes of a stream that has begun a request, and of its peer."""
+
+    async def main() -> T:
+        ours, peer = socket.socketpair()
+        ours.setblocking(False)
+        with ours, peer:
+            loop = asyncio.get_running_loop()
+            _, below = await loop.create_connection(_async_backend.Socket, sock=ours)
+            stream = AsyncStream(below, Watch())
+            await stream.write(b"head")
+            await stream.write(b"body")
+            assert b"headbody" == peer.recv(100)
+            try:
+                return await asyncio.wait_for(scenario(stream, peer), PATIENCE)
+            finally:
+                await stream.aclose()
+
+    return asyncio.run(main())
+
+
+async def becomes_true(condition: Callable[[], bool]) -> None:
+    """Let the loop run until a condition holds."""
+    while not condition():
+        await asyncio.sleep(0)
+
+
+def received(peer: socket.socket, count: int) -> int:
+    """Receive so many bytes, or until the end. Return how many came."""
+    size = 0
+    while size < count and (data := peer.recv(1_000_000)):
+        size += len(data)
+    return size
+
+
+def test_a_large_response_is_not_received_ahead() -> None:
+    """The loop receives little more than is read. Reading on receives the rest."""
+    body = bytes(range(250)) * (LARGE // 250)
+
+    async def scenario(stream: AsyncStream, peer: socket.socket) -> tuple[int, bytes]:
+        below = stream._socket
+        sending = asyncio.create_task(asyncio.to_thread(peer.sendall, body))
+        await becomes_true(lambda: not below.transport.is_reading())
+        ahead = sum(map(len, below.chunks))
+        read = b""
+        while len(read) < LARGE:
+            read += await stream.read(100_000)
+        await sending
+        return ahead, read
+
+    ahead, read = run(scenario)
+    # The loop itself receives up to 256 KiB at a time.
+    assert _async_backend._ENOUGH < ahead <= 2 * _async_backend._ENOUGH
+    assert body == read
+
+
+def test_a_large_request_waits_for_the_peer() -> None:
+    """A write ends when the peer has taken most of what it writes."""
+
+    async def scenario(stream: AsyncStream, peer: socket.socket) -> tuple[bool, int]:
+        writing = asyncio.create_task(stream.write(bytes(LARGE)))
+        await becomes_true(lambda: stream._socket.is_full)
+        was_done = writing.done()
+        receiving = asyncio.create_task(asyncio.to_thread(received, peer, LARGE))
+        await writing
+        return was_done, await receiving
+
+    assert (False, LARGE) == run(scenario)
+
+
+def test_a_peer_that_leaves_during_a_write() -> None:
+    """A write that the peer does not take to its end raises `WriteError`, with both clients."""
+
+    async def scenario(stream: AsyncStream, peer: socket.socket) -> None:
+        writing = asyncio.create_task(stream.write(bytes(LARGE)))
+        await becomes_true(lambda: stream._socket.is_full)
+        peer.close()
+        with pytest.raises(httpcore.WriteError):
+            await writing
+
+    run(scenario)
+    with connected() as (stream, peer):
+        peer.close()
+        with pytest.raises(httpcore.WriteError):
+            stream.write(bytes(LARGE))
+
+
+def test_a_closed_stream() -> None:
+    """It sends nothing more, and counts as readable, so that no call takes it."""
+
+    async def scenario(stream: AsyncStream, peer: socket.socket) -> None:
+        await stream.aclose()
+        with pytest.raises(httpcore.WriteError, match="closed"):
+            await stream.write(b"more")
+        assert b"" == peer.recv(100)
+        assert stream.get_extra_info("is_readable")
+
+    run(scenario)
+    with connected() as (stream, peer):
+        stream.close()
+        with pytest.raises(httpcore.WriteError):
+            stream.write(b"more")
+        assert b"" == peer.recv(100)
+        assert stream.get_extra_info("is_readable")
+
+
+def test_no_time_is_left_for_a_handshake() -> None:
+    """It is not begun, and the socket is closed."""
+    ours, peer = socket.socketpair()
+    watch = Watch()
+    watch.begin(time.monotonic() - 1, is_open=False)
+    with peer, pytest.raises(httpcore.ConnectTimeout):
+        Stream(ours, watch).start_tls(ssl.create_default_context(), "api.kraty.test")
+    assert -1 == ours.fileno()
+
+
+def test_tls_that_has_failed() -> None:
+    """The peer learns of it. Then a write raises `WriteError`, and a read finds the end."""
+    layer = Layer(ssl.create_default_context(), "api.kraty.test")
+    handshake = layer.handshake()
+    hello, wants_more = next(handshake)
+    assert (b"\x16\x03\x01", True) == (hello[:3], wants_more)
+    alert, wants_more = handshake.send(b"\x16\x03\x03\x00\x04none")
+    assert (b"\x15", False) == (alert[:1], wants_more)
+    with pytest.raises(httpcore.ConnectError):
+        next(handshake)
+    with pytest.raises(httpcore.WriteError):
+        next(layer.write(b"request"))
+    with pytest.raises(StopIteration) as ended:
+        next(layer.read(100))
+    assert b"" == ended.value.value
