@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from kraty_admin import KratyError, RetryConfig
+from kraty_admin import KratyError, KratyServerError, RetryConfig
 from kraty_server_api.model import Model
 from kraty_server_api.operation import Operation
 from loopback import AT_ONCE, KEY, Seen, Twin, closed, response, serving, settled, twins
@@ -107,3 +107,16 @@ def test_headers_are_in_no_report(
     assert 2 == len(server.seen)
     assert "things.sign" in text
     assert "cret" not in text.replace("SECRET", "")
+
+
+@twins
+def test_headers_of_an_answer(twin: Twin) -> None:
+    """A value is read as UTF-8, or as Latin-1 if it is not UTF-8; several are joined."""
+    answer = response(404, {}, x_proxy="Zo\xeb", x_cache="a").replace(
+        b"x-cache", b"X-Proxy: Zo\xeb\r\nx-cache"
+    )
+    with serving(lambda _: answer) as server, pytest.raises(KratyServerError) as raised:
+        twin.credit(base_url=server.url)
+    assert ("Zo\xeb, Zo\xeb", "a") == tuple(
+        raised.value.headers[name] for name in ("x-proxy", "x-cache")
+    )
