@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import math
 import signal
 import subprocess
@@ -38,7 +39,7 @@ from kraty_server_api.lifetimes import KEY_LIFETIMES
 from kraty_server_api.operations import NAMES
 from loopback import Seen, response, serving
 
-from .testkit import DAY, LEASE, TRUSTED, Box, Studio, Time
+from .testkit import DAY, LEASE, ONCE, TRUSTED, Box, Studio, Time
 
 SOON: Final = timedelta(seconds=2)
 """After it, an intent that failed once is due again."""
@@ -405,6 +406,19 @@ def test_a_key_that_is_not_accepted_stops_the_worker(studio: Studio, status: int
     assert 1 == len(studio.sent())
 
 
+def test_a_key_that_is_revoked_in_an_outage_stops_the_worker(studio: Studio) -> None:
+    """The worker learns of it when it pings, and leaves in doubt only what was being sent."""
+    recorded = [studio.credit("1", "a"), studio.credit("2", "b")]
+    studio.emulator.faults.add(NOTHING, operation="wallet.credit")
+    revoked = Fault("status", when="before", status=401)
+    studio.emulator.faults.add(None, revoked, operation="health.ping")
+    with pytest.raises(KratyServerError, match="^401 "):
+        studio.drain()
+    assert ["pending", "pending"] == studio.states()
+    in_doubt = [studio.intent(each.id).first_sent_at is not None for each in recorded]
+    assert [True, False] == in_doubt
+
+
 @pytest.mark.parametrize(
     ("fault", "state"),
     [
@@ -480,15 +494,15 @@ def test_a_wait_that_the_server_asks_for(shop: Studio, time: Time) -> None:
     assert 1 == shop.drain().done
 
 
-def test_a_rate_limit_holds_all_calls(shop: Studio) -> None:
+def test_a_rate_limit_holds_all_calls(studio: Studio) -> None:
     """After a 429, no call begins before the time that the server asked for."""
     limited = Fault("status", when="before", status=429, headers={"Retry-After": "60"})
-    shop.emulator.faults.add(limited, operation="wallet.credit")
+    studio.emulator.faults.add(limited, operation="wallet.credit")
     for number in range(3):
-        shop.credit(str(number), player=f"p{number}")
-    report = shop.drain(seconds=0.3)
+        studio.credit(str(number), player=f"p{number}")
+    report = studio.drain(seconds=0.3)
     assert (0, 1, "time") == (report.done, report.retried, report.stopped_by)
-    assert 1 == len(shop.sent())
+    assert 1 == len(studio.sent())
 
 
 def test_an_outage_leaves_in_doubt_what_was_being_sent(studio: Studio, time: Time) -> None:
@@ -515,6 +529,26 @@ def test_pings_that_pass_while_writes_fail(shop: Studio) -> None:
     shop.emulator.faults.add(NOTHING, operation="grants.create", times=None)
     assert 3 == shop.drain().retried
     assert 3 == sum(i.first_sent_at is not None for i in outbox.find(shop.engine))
+
+
+def test_no_intent_is_in_doubt_any_more(shop: Studio) -> None:
+    """After three calls without an answer, a worker that finds none in doubt begins a new one."""
+    client = shop.emulator.client(retry=ONCE)
+    shop.emulator.faults.add(NOTHING, operation="wallet.credit")
+    with pytest.raises(KratyNetworkError) as raised:
+        client.wallet.credit("p", "gold", amount=1)
+    work = _worker.Work(client, TABLES, in_flight=1, on_refused=None, on_unknown=None)
+    for _ in range(3):
+        work.health.ended(raised.value, real_time.monotonic())
+    recorded = shop.credit("k")
+    with shop.engine.connect() as connection:
+        work.target = connection.scalar(sa.select(TABLES.targets.c.id)) or 0
+    found: list[int | None] = []
+    for _ in range(2):
+        with shop.engine.connect() as connection:
+            claimed = _store.in_transaction(connection, work.claim)
+        found.append(None if claimed is None else claimed.id)
+    assert [None, recorded.id] == found
 
 
 def test_limits(studio: Studio) -> None:
@@ -669,7 +703,7 @@ def test_a_cancelled_worker(shop: Studio, time: Time, caplog: pytest.LogCaptureF
 
     shop.run(main)
     gc.collect()
-    assert [] == caplog.records
+    assert [] == [each for each in caplog.records if each.levelno >= logging.WARNING]
     assert "sending" == shop.intent(recorded.id).state
     time.advance(LEASE)
     assert 1 == shop.drain().done
@@ -748,28 +782,35 @@ def test_a_result_that_a_database_would_reject(shop: Studio) -> None:
 
 def test_a_client_that_is_closed(studio: Studio) -> None:
     """A closed client ends the worker, and leaves the intent as it was."""
-    recorded = studio.credit("k")
+    studio.record(lambda box: box.wallet.debit("a", "gold", amount=1, idempotency_key="d"))
+    recorded = studio.credit("k", "b")
     if studio.is_async:
 
         async def main(kraty: KratyAdminAsync, engine: AsyncEngine) -> None:
-            await kraty.close()
-            await outbox.drain_async(kraty, engine)
+            closing: list[asyncio.Task[None]] = []
 
-        with pytest.raises(KratyClosedError):
-            studio.run(main)
+            def close(_: object) -> None:
+                closing.append(asyncio.create_task(kraty.close()))
+
+            with pytest.raises(KratyClosedError):
+                await outbox.drain_async(kraty, engine, on_refused=close)
+            await closing[0]
+            with pytest.raises(KratyClosedError):
+                await outbox.drain_async(kraty, engine)
+
+        studio.run(main)
     else:
         kraty = studio.emulator.client()
 
         def close(_: object) -> None:
             kraty.close()
 
-        studio.record(lambda box: box.wallet.debit("a", "gold", amount=1, idempotency_key="d"))
-        studio.credit("l", "b")
         with pytest.raises(KratyClosedError):
             studio.drain(kraty, on_refused=close)
-        assert studio.states()[2] == "pending"
-        assert studio.intent(recorded.id + 2).first_sent_at is None
-    assert "refused" != studio.intent(recorded.id).state
+        with pytest.raises(KratyClosedError):
+            studio.drain(kraty)
+    assert ["refused", "pending"] == studio.states()
+    assert studio.intent(recorded.id).first_sent_at is None
 
 
 def test_an_operation_that_the_worker_does_not_know(shop: Studio, time: Time) -> None:
@@ -903,6 +944,12 @@ def test_arguments_are_checked(shop: Studio, options: dict[str, Any]) -> None:
     """An argument that makes no sense is named before anything happens."""
     with pytest.raises(ValueError, match=next(iter(options))):
         shop.drain(**options)
+
+
+def test_the_wait_between_two_looks_is_checked(shop: Studio) -> None:
+    """A service that would look for intents without a pause is refused."""
+    with pytest.raises(ValueError, match="^poll must be above 0"):
+        outbox.run(shop.emulator.client(), shop.engine, stop=threading.Event(), poll=0)
 
 
 def test_a_deadline_that_a_lease_cannot_outlast(shop: Studio) -> None:
