@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import pytest_kraty_admin
 from kraty_admin.emulator import Emulator
 from loopback import serving
 from pages import BLOCKS
@@ -536,6 +537,20 @@ def test_the_requests_of_a_failed_test_are_shown(tmp_path: Path) -> None:
     assert 0 == output.count("wallet.credit  early")
     assert "not-a-secret" not in output
     assert 2 == output.count("Requests to ")
+
+
+def test_the_last_requests_are_shown_if_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table says how many there were."""
+    monkeypatch.setattr(pytest_kraty_admin, "_SHOWN", 2)
+    with Emulator(seed=0) as emulator:
+        for key in "abc":
+            emulator.client().wallet.credit("p", "gold", amount=1, idempotency_key=key)
+        shown = pytest_kraty_admin._requests_of(emulator, 0).splitlines()
+    assert ["operation", "wallet.credit", "wallet.credit", "(the"] == [
+        line.split()[0] for line in shown
+    ]
+    assert ["b", "c"] == [line.split()[1] for line in shown[1:3]]
+    assert "(the last 2 of 3)" == shown[-1]
 
 
 def test_nothing_is_imported_before_it_is_used(tmp_path: Path) -> None:

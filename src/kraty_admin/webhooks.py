@@ -356,7 +356,7 @@ def _sign(key: hmac.HMAC, time_text: str, body: bytes) -> str:
 def _object(body: bytes | None) -> dict[str, object] | None:
     """Parse a JSON object; return `None` if the body is anything else."""
     if body is None:
-        return None
+        return None  # pragma: no cover: for type checkers, since `_check` has rejected it
     # Decoded first, because `json.loads` would also accept UTF-16 and UTF-32. Its errors
     # are ValueErrors, even for a number with too many digits.
     try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import runpy
+import sys
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_asyn
 from sqlalchemy.orm import Session, sessionmaker
 
 from kraty_admin import KratyAdmin, KratyAdminAsync, sign_webhook
+from kraty_admin.contrib import fastapi as module
 from kraty_admin.contrib.fastapi import (
     AsyncClient,
     Client,
@@ -274,3 +277,11 @@ def test_a_missing_client_is_explained(path: str, start: Any, message: str) -> N
 
     with pytest.raises(RuntimeError, match=message):
         asyncio.run(run())
+
+
+def test_without_fastapi(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The import says what to install."""
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'kraty-admin\[fastapi\]'") as raised:
+        runpy.run_path(module.__file__)
+    assert "fastapi" == raised.value.name

@@ -387,24 +387,25 @@ def test_not_a_client(function: Callable[[Any], None]) -> None:
 class Broken(SpanProcessor):
     """A processor that raises, as one of a studio's own may."""
 
-    def __init__(self, *, at_start: bool) -> None:
-        self._at_start = at_start
+    def __init__(self, moment: str) -> None:
+        self._moment = moment
 
     def on_start(self, span: Any, parent_context: Any = None) -> None:
-        if self._at_start:
+        of_attempt = span.kind is trace.SpanKind.CLIENT
+        if self._moment == "start" or (self._moment == "start of the attempt" and of_attempt):
             raise RuntimeError("broken")
 
     def on_end(self, span: ReadableSpan) -> None:
-        if not self._at_start:
+        if self._moment == "end":
             raise RuntimeError("broken")
 
 
-@pytest.mark.parametrize("at_start", [True, False], ids=["start", "end"])
+@pytest.mark.parametrize("moment", ["start", "start of the attempt", "end"])
 def test_broken_instrumentation(
-    twin: Twin, telemetry: Telemetry, caplog: pytest.LogCaptureFixture, at_start: bool
+    twin: Twin, telemetry: Telemetry, caplog: pytest.LogCaptureFixture, moment: str
 ) -> None:
     """An exception of the instrumentation is logged; the result of the call still returns."""
-    telemetry.spans.add_span_processor(Broken(at_start=at_start))
+    telemetry.spans.add_span_processor(Broken(moment))
     with caplog.at_level(logging.ERROR, "kraty_admin"):
         assert 500 == credit(twin, telemetry, answers(200)).balance
     assert caplog.messages

@@ -185,4 +185,6 @@ def test_the_webhooks(browser: Client) -> None:
     page = browser.get("/admin/kraty/inboxevent/").content.decode()
     assert "evt_1" in page
     assert "Jan. 1, 1970" in page
+    one = browser.get("/admin/kraty/inboxevent/evt_5F1/change/").content.decode()
+    assert "evt_1 | View handled webhook" in one
     assert browser.post("/admin/kraty/inboxevent/evt_5F1/change/", {}).status_code in (403, 302)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import runpy
+import sys
 import threading
 import warnings
+from typing import Any
 
+import django
 import pytest
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 from django.views.debug import get_exception_reporter_filter
 
+import kraty_admin.contrib.django
 from kraty_admin import KratyAdmin
-from kraty_admin.contrib.django import get_client
+from kraty_admin.contrib.django import _client, get_client
 from kraty_admin.emulator import Emulator
 
 KEY = "krt_studio.a-secret"
@@ -36,6 +41,24 @@ def test_the_client_is_made_once(emulator: Emulator) -> None:
     assert len({id(client) for client in found}) == 1
     assert emulator.base_url == get_client().base_url
     get_client().health.ping()
+
+
+@override_settings(KRATY={"API_KEY": KEY})
+def test_two_threads_make_it_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both get the client of the quicker one, and the other client is closed."""
+    quicker: list[KratyAdmin] = []
+    made: list[KratyAdmin] = []
+
+    def make(**options: Any) -> KratyAdmin:
+        monkeypatch.setattr(_client, "KratyAdmin", KratyAdmin)
+        quicker.append(get_client())  # what another thread does meanwhile
+        made.append(KratyAdmin(**options))
+        return made[0]
+
+    monkeypatch.setattr(_client, "KratyAdmin", make)
+    assert get_client() is quicker[0]
+    assert made[0].is_closed
+    assert not quicker[0].is_closed
 
 
 def test_a_forked_process(emulator: Emulator) -> None:
@@ -93,6 +116,12 @@ def test_a_setting_that_is_wrong(value: object, message: str) -> None:
     assert [str(caught.value)] == [each.msg for each in found]
 
 
+@override_settings(KRATY={"API_KEY": KEY, "DEADLINE": 5})
+def test_a_setting_that_is_right() -> None:
+    """Django's checks find nothing."""
+    assert [] == checks.run_checks(tags=["kraty"])
+
+
 @override_settings(KRATY={"API_KEY": KEY, "DEADLINE": -1})
 def test_an_option_that_is_wrong() -> None:
     """The error of `KratyAdmin` names it."""
@@ -107,3 +136,16 @@ def test_the_secrets_are_hidden() -> None:
     assert "a-secret" not in shown
     assert "API_KEY" in shown
     assert "a-secret" not in repr(get_client())
+
+
+def test_without_django(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The import says what to install, also if Django is too old."""
+    path = kraty_admin.contrib.django.__file__
+    with monkeypatch.context() as patch:
+        patch.setattr(django, "VERSION", (5, 1))
+        with pytest.raises(ImportError, match=r"needs Django 5\.2 or later, not "):
+            runpy.run_path(path)
+    monkeypatch.setitem(sys.modules, "django", None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'kraty-admin\[django\]'") as raised:
+        runpy.run_path(path)
+    assert "django" == raised.value.name

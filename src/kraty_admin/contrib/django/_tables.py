@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import sqlalchemy as sa
 from django.db import router
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
@@ -71,11 +69,3 @@ class CreateTables(Operation):
             "the outbox's tables are not dropped: they remember which receipts were paid. If you "
             "want that, drop the tables yourself, and fake this migration"
         )
-
-    def describe(self) -> str:
-        """Say what it does."""
-        return "Create the tables of the outbox and the inbox"
-
-    def deconstruct(self) -> tuple[str, list[Any], dict[str, Any]]:
-        """Return how to write it into a migration."""
-        return type(self).__name__, [self.version], {}
