@@ -50,6 +50,7 @@ NOT_RUN: Final[Mapping[str, str]] = {
     "pytest": "runs the tests of another project",
     "python manage.py": "is a project of Django; the tests of examples/django_shop run it",
     "python3": "makes an environment",
+    "uvicorn": "serves until it is stopped; the tests call the receiver without a server",
     "kraty-admin emulator": "serves until it is stopped; tests/emulator starts it",
 }
 """Commands in blocks that no test of the pages runs, and why."""
