@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from kraty_admin.emulator import Emulator
 from pages import BLOCKS, DATA, NOT_RUN, PAGES, ROOT, Block, Story, commands, is_run, name_of
-from test_docs import CHECKS
+from test_docs import CHECKS, OUTBOX, block_named
 
 ELSEWHERE = {
     ("cli.md", "sh"): "cli/test_commands.py",
@@ -62,6 +63,19 @@ def test_a_page_runs_as_printed(story: Story, page: str) -> None:
     """From top to bottom, and each block prints what the page shows below it."""
     for block in STORIES[page]:
         story.run(block)
+
+
+def test_a_reader_goes_from_page_to_page(story: Story) -> None:
+    """The tasks print what they show, also with one emulator and one directory for all pages."""
+    story.run(block_named("getting-started.md", "3. Make a call 1"))
+    story.run(block_named("README.md", OUTBOX))
+    for page, blocks in STORIES.items():
+        for block in blocks if page.startswith("tasks/") else []:
+            story.run(block)
+    with contextlib.closing(sqlite3.connect("shop.sqlite3")) as db:
+        other = "SELECT operation, state FROM kraty_outbox_intents WHERE state != 'done'"
+        # Only refunds.md has a call that Kraty refuses.
+        assert [("wallet.debit", "refused")] == db.execute(other).fetchall()
 
 
 def test_no_block_is_left_out() -> None:
