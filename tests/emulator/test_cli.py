@@ -154,9 +154,10 @@ def test_a_closed_standard_output_does_not_matter() -> None:
 def test_a_taken_port_is_one_clear_line() -> None:
     """A port in use is reported in one line, and the status is 1."""
     with Emulator() as emulator:
-        done = run("--port", emulator.base_url.rpartition(":")[2])
+        port = emulator.base_url.rpartition(":")[2]
+        done = run("--port", port)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("The emulator cannot start: ")
+    assert done.stderr.startswith(f"The emulator cannot start: port {port} is in use")
     assert done.stderr.count("\n") == 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import shlex
@@ -220,7 +221,10 @@ def emulator(
             replay,
         )
     except (OSError, ValueError, sqlite3.Error) as error:
-        sys.stderr.write(f"The emulator cannot start: {error}\n")
+        reason = str(error)
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+            reason = f"port {port} is in use, perhaps by another emulator: stop it or use --port 0"
+        sys.stderr.write(f"The emulator cannot start: {reason}\n")
         context.exit(FAILED)
     finally:
         logging.getLogger().removeHandler(log)

@@ -218,7 +218,8 @@ class Webhooks:
             event = EventRow(event_id, event_name, self._game.studio_id, self._game.id, now, text)
             if not self._state.deliveries.add_event(event):
                 raise ValueError(
-                    f"no endpoint receives {event_name}: call register or collect before"
+                    f"no endpoint receives {event_name}: call register or collect before, "
+                    "or start the emulator with --webhook URL"
                 )
         self.wake()
         self._on_change()
