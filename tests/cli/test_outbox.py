@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import inspect
 import json
 import logging
 import os
@@ -183,15 +184,10 @@ class TestRun:
         assert (1, 500) == (done.json["refused"], kraty.balance("p", "gold"))
         assert before is signal.getsignal(signal.SIGTERM)
 
-    def test_a_second_signal_ends_it_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """What was being sent is repeated when its lease ends."""
-        ended: list[int] = []
-        monkeypatch.setattr(os, "_exit", ended.append)
-        with _outbox._stop_on_signals() as stop:  # pyright: ignore[reportPrivateUsage]  # ours
-            signal.raise_signal(signal.SIGINT)
-            assert (True, []) == (stop.is_set(), ended)
-            signal.raise_signal(signal.SIGINT)
-        assert [130] == ended
+    def test_the_help_names_the_default_of_seconds(self, command: Command) -> None:
+        """The default is that of `outbox.drain`; the command cannot import it for its help."""
+        seconds = inspect.signature(outbox.drain).parameters["seconds"].default
+        assert f"Default: {seconds:g}." in command("outbox", "run", "--help").out
 
     @pytest.mark.parametrize(
         ("options", "said"),

@@ -6,11 +6,10 @@ import getpass
 import importlib
 import logging
 import os
-import signal
-import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
 from urllib.parse import quote
@@ -23,19 +22,16 @@ from kraty_server_api.intent import IntentState
 from ._failures import (
     CONFLICT,
     FAILED,
-    INTERRUPTED,
     NOT_FOUND,
     SOME_FAILED,
     CommandError,
     refusal,
 )
 from ._help import Group
-from ._output import Output, write_in_handler
+from ._output import Output
 from ._state import State, json_option, verbose_option, yes_option
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     import sqlalchemy as sa
 
     from kraty_admin.outbox import Intent, OutboxStatus, Tables
@@ -396,20 +392,21 @@ def run(state: State, once: bool, limit: int | None, seconds: float | None, in_f
     if not once and (limit is not None or seconds is not None):
         raise click.UsageError("--limit and --seconds need --once")
     from kraty_admin import outbox
+    from kraty_admin.outbox._signals import stop_on_signals
 
+    drain = outbox.drain if seconds is None else partial(outbox.drain, seconds=seconds)
     with (
         _open() as database,
         state.client() as kraty,
         _log_to(state.out),
-        _stop_on_signals() as stop,
+        stop_on_signals() as stop,
     ):
         if once:
-            report = outbox.drain(
+            report = drain(
                 kraty,
                 database.engine,
                 in_flight=in_flight,
                 limit=limit,
-                seconds=300.0 if seconds is None else seconds,
                 stop=stop,
                 tables=database.tables,
             )
@@ -450,30 +447,6 @@ def _log_to(out: Output) -> Generator[None, None, None]:
     finally:
         logger.setLevel(level)
         logger.removeHandler(handler)
-
-
-@contextmanager
-def _stop_on_signals() -> Generator[threading.Event, None, None]:
-    """Set an event at the first SIGTERM or SIGINT, and end at once at the second."""
-    stop = threading.Event()
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        if stop.is_set():
-            write_in_handler(
-                "\nEnded at once. A worker sends the calls in flight again under their keys, a few "
-                "minutes from now.\n"
-            )
-            os._exit(INTERRUPTED)
-        write_in_handler("\nStopping: the calls in flight finish. Ctrl-C again ends at once.\n")
-        # This cannot hang: the worker never waits on the event, it looks at it.
-        stop.set()
-
-    before = {each: signal.signal(each, on_signal) for each in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @outbox_group.command(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import signal
 from io import StringIO
 from typing import Any
@@ -16,6 +17,7 @@ from django.test import override_settings
 from kraty_admin import RequestInfo
 from kraty_admin import outbox as core
 from kraty_admin.contrib.django import outbox
+from kraty_admin.contrib.django.management.commands.kraty_outbox import Command
 from kraty_admin.emulator import Emulator
 
 
@@ -96,3 +98,10 @@ def test_options_of_a_limit(default_shop: sa.Engine) -> None:
     printed = kraty_outbox("--once", "--limit", "1", "--seconds", "20", "--in-flight", "1")
     assert printed.startswith("done: 1,")
     assert printed.endswith("stopped_by: limit\n")
+
+
+def test_the_help_names_the_default_of_seconds() -> None:
+    """The default is that of `outbox.drain`."""
+    printed = Command().create_parser("manage.py", "kraty_outbox").format_help()
+    seconds = inspect.signature(core.drain).parameters["seconds"].default
+    assert f"begin nothing after this time. Default: {seconds:g}." in " ".join(printed.split())

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from argparse import ArgumentParser
-from collections.abc import Generator
-from contextlib import contextmanager
 from datetime import datetime, timezone
-from types import FrameType
+from functools import partial
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -18,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from kraty_admin import KratyError, outbox
 from kraty_admin.contrib.django import get_client
 from kraty_admin.contrib.django.outbox import engine
+from kraty_admin.outbox._signals import stop_on_signals
 
 __all__ = ["Command"]
 
@@ -98,14 +95,10 @@ class Command(BaseCommand):
             elif action == "status":
                 self._status(outbox.status(database_engine))
             elif once:
-                with _stop_on_signals() as stop:
-                    report = outbox.drain(
-                        get_client(),
-                        database_engine,
-                        in_flight=in_flight,
-                        limit=limit,
-                        seconds=300.0 if seconds is None else seconds,
-                        stop=stop,
+                drain = outbox.drain if seconds is None else partial(outbox.drain, seconds=seconds)
+                with stop_on_signals() as stop:
+                    report = drain(
+                        get_client(), database_engine, in_flight=in_flight, limit=limit, stop=stop
                     )
                 self._report(report)
                 if report.refused or report.unknown:
@@ -115,7 +108,7 @@ class Command(BaseCommand):
                     )
             else:
                 self.stdout.write("Sending what is recorded, until SIGTERM or Ctrl-C.")
-                with _stop_on_signals() as stop:
+                with stop_on_signals() as stop:
                     self._report(
                         outbox.run(get_client(), database_engine, stop=stop, in_flight=in_flight)
                     )
@@ -143,27 +136,3 @@ class Command(BaseCommand):
         ):
             if moment is not None:
                 self.stdout.write(f"{name}: {(now - moment).total_seconds():.0f} s")
-
-
-@contextmanager
-def _stop_on_signals() -> Generator[threading.Event, None, None]:
-    """Set an event at the first SIGTERM or SIGINT; the second has the effect that it had before."""
-    stop = threading.Event()
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in numbers}
-
-    def restore() -> None:
-        for number in numbers:
-            signal.signal(number, before[number])
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        # This cannot hang: the worker never waits on the event, it looks at it.
-        stop.set()
-        restore()
-
-    for number in numbers:
-        signal.signal(number, on_signal)
-    try:
-        yield stop
-    finally:
-        restore()

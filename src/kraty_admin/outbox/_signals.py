@@ -1,0 +1,50 @@
+"""How the commands that run a worker react to SIGTERM and Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Final
+
+__all__ = ["stop_on_signals"]
+
+_INTERRUPTED: Final = 130
+"""The exit status that shells give a program that Ctrl-C ended."""
+
+
+@contextmanager
+def stop_on_signals() -> Generator[threading.Event, None, None]:
+    """Set an event at the first SIGTERM or SIGINT, and end the process at once at the second.
+
+    The second does not raise: the worker would wait for the calls in flight before it lets an
+    exception out.
+    """
+    stop = threading.Event()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            _say(
+                "\nEnded at once. A worker sends the calls in flight again under their keys, a few "
+                "minutes from now.\n"
+            )
+            os._exit(_INTERRUPTED)
+        _say("\nStopping: the calls in flight finish. Ctrl-C again ends at once.\n")
+        # This cannot hang: the worker never waits on the event, it looks at it.
+        stop.set()
+
+    before = {each: signal.signal(each, on_signal) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _say(text: str) -> None:
+    # Not through the streams: what the signal interrupted may be writing to them.
+    with suppress(OSError):
+        os.write(2, text.encode())

@@ -1,0 +1,30 @@
+"""How the commands that run a worker react to signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from kraty_admin.outbox._signals import stop_on_signals
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_stops_and_the_second_ends_at_once(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Standard error says what happens to the calls in flight."""
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    before = signal.getsignal(number)
+    with stop_on_signals() as stop:
+        assert not stop.is_set()
+        signal.raise_signal(number)
+        assert stop.is_set()
+        assert [] == ended
+        assert "the calls in flight finish" in capfd.readouterr().err
+        signal.raise_signal(number)
+    assert [130] == ended
+    assert "Ended at once. A worker sends the calls in flight again" in capfd.readouterr().err
+    assert before is signal.getsignal(number)
