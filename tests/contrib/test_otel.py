@@ -453,6 +453,36 @@ def test_an_outbox(telemetry: Telemetry, emulator: Emulator, tmp_path: Path) -> 
     assert {**nothing, "done": 2, "refused": 1} == states
 
 
+def test_an_outbox_is_asked_once_a_collection(
+    telemetry: Telemetry, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both gauges share one query, which is made anew for each collection."""
+    emulator.reset()
+    engine = sa.create_engine(f"sqlite:///{tmp_path}/shop.db")
+    observe_outbox(engine, meter_provider=telemetry.meters)
+    with emulator.client() as kraty:
+        outbox.set_up(engine, kraty)
+    asked: list[outbox.OutboxStatus] = []
+    status = outbox.status
+
+    def counted(*args: Any, **options: Any) -> outbox.OutboxStatus:
+        asked.append(status(*args, **options))
+        return asked[-1]
+
+    monkeypatch.setattr(outbox, "status", counted)
+    nothing = {(("kraty.outbox.wait", wait),): 0.0 for wait in ("open", "unknown")}
+    assert nothing == telemetry.points("kraty.outbox.oldest_age")
+    with engine.begin() as connection:
+        outbox.into(connection).wallet.credit("player_42", "gold", amount=5)
+        intents = outbox.Tables().intents
+        connection.execute(intents.update().values(created_ms=intents.c.created_ms - 100_000))
+    ages = telemetry.points("kraty.outbox.oldest_age")
+    engine.dispose()
+    assert 2 == len(asked)
+    assert 100 <= ages[("kraty.outbox.wait", "open"),] < 200
+    assert 0 == ages[("kraty.outbox.wait", "unknown"),]
+
+
 def test_an_import(telemetry: Telemetry, emulator: Emulator) -> None:
     """The chunks of an import are below the span that started it, also from other threads."""
     emulator.reset()

@@ -45,7 +45,7 @@ from ..telemetry import RequestInfo
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-    from ..outbox import Tables
+    from ..outbox import OutboxStatus, Tables
 
 __all__ = ["hash_key", "instrument", "observe_outbox", "uninstrument"]
 
@@ -116,14 +116,19 @@ def observe_outbox(
 
     used = TABLES if tables is None else tables
 
+    # Both gauges are collected one after the other, in this order, and share one query.
+    shared: list[OutboxStatus] = []
+
     def intents(options: CallbackOptions) -> Iterable[Observation]:
-        counts = outbox.status(engine, tables=used).counts
+        shared.clear()
+        status = outbox.status(engine, tables=used)
+        shared.append(status)
         # Also those without any: a series that ends looks like an outage.
         for state in get_args(outbox.IntentState):
-            yield Observation(counts.get(state, 0), {"kraty.outbox.state": state})
+            yield Observation(status.counts.get(state, 0), {"kraty.outbox.state": state})
 
     def waits(options: CallbackOptions) -> Iterable[Observation]:
-        status = outbox.status(engine, tables=used)
+        status = shared.pop() if shared else outbox.status(engine, tables=used)
         yield Observation(_age(status.oldest_open), {"kraty.outbox.wait": "open"})
         yield Observation(_age(status.oldest_unknown), {"kraty.outbox.wait": "unknown"})
 
