@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from kraty_admin.emulator import Emulator
 from kraty_admin.emulator._platform import Platform
 from kraty_admin.emulator._state import State
 
@@ -24,3 +25,17 @@ def api(clock: StoppedClock) -> Iterator[Api]:
     state = State(":memory:")
     yield Api(Platform(state, clock=clock, new_uuid=Ids()))
     state.close()
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Emulator]:
+    """One server for all tests of a file."""
+    with Emulator(seed=1) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def kraty(running: Emulator) -> Emulator:
+    """A server in its first state."""
+    running.reset()
+    return running

@@ -26,20 +26,6 @@ from kraty_admin.emulator._console import CONSOLE
 FOLDER = Path(kraty_admin.emulator.__file__).with_name("console")
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[Emulator]:
-    """One server for all tests here."""
-    with Emulator(seed=1) as emulator:
-        yield emulator
-
-
-@pytest.fixture
-def kraty(running: Emulator) -> Emulator:
-    """A server in its first state."""
-    running.reset()
-    return running
-
-
 @pytest.fixture
 def http(kraty: Emulator) -> Iterator[httpx.Client]:
     """What a browser would ask with."""

@@ -15,20 +15,6 @@ JSON = {"Content-Type": "application/json"}
 CREDIT = "/server/v1/players/alice/wallet/gold/credit"
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[Emulator]:
-    """One server for all tests here."""
-    with Emulator(seed=1) as emulator:
-        yield emulator
-
-
-@pytest.fixture
-def kraty(running: Emulator) -> Emulator:
-    """A server in its first state."""
-    running.reset()
-    return running
-
-
 class Control:
     """Whoever steers."""
 

@@ -29,13 +29,6 @@ CREDIT = "/players/alice/wallet/gold/credit"
 LOST: list[FaultKind] = ["drop", "reset", "stall"]
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[Emulator]:
-    """One server for all tests here."""
-    with Emulator() as emulator:
-        yield emulator
-
-
 @pytest.fixture
 def kraty(running: Emulator) -> Iterator[Emulator]:
     """A server in its first state."""

@@ -14,20 +14,6 @@ from kraty_admin import KratyAdmin, KratyServerError
 from kraty_admin.emulator import Emulator
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Emulator]:
-    """One server for all tests here."""
-    with Emulator(seed=7) as emulator:
-        yield emulator
-
-
-@pytest.fixture
-def kraty(server: Emulator) -> Emulator:
-    """It is in its first state."""
-    server.reset()
-    return server
-
-
 @pytest.fixture
 def client(kraty: Emulator) -> Iterator[KratyAdmin]:
     with kraty.client() as client:

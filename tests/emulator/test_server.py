@@ -33,20 +33,6 @@ def no_thread_left() -> Iterator[None]:
     assert threading.active_count() == before
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[Emulator]:
-    """One server for all tests that do not care which."""
-    with Emulator() as emulator:
-        yield emulator
-
-
-@pytest.fixture
-def kraty(running: Emulator) -> Emulator:
-    """A server that has forgotten the test before."""
-    running.reset()
-    return running
-
-
 @pytest.fixture
 def http(kraty: Emulator) -> Iterator[httpx.Client]:
     """A client with the right key."""

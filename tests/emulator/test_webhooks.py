@@ -61,13 +61,6 @@ def receiver() -> Iterator[Receiver]:
         yield receiver
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[Emulator]:
-    """One server for all tests here, whose clock stands."""
-    with Emulator(seed=1) as emulator:
-        yield emulator
-
-
 @pytest.fixture
 def kraty(running: Emulator, receiver: Receiver) -> Iterator[Emulator]:
     """A server in its first state that tells the receiver of everything."""
