@@ -34,10 +34,6 @@ class Artefacts(NamedTuple):
     sdist: Path
     wheel: Path
 
-    def digests(self) -> dict[str, str]:
-        """Return the SHA-256 of each file, by its name."""
-        return digests(self)
-
 
 def digests(files: Iterable[Path]) -> dict[str, str]:
     """Return the SHA-256 of each file, by its name."""
@@ -102,8 +98,8 @@ def check(artefacts: Artefacts, source: Path, folder: Path) -> None:
     unpacked = unpack(artefacts.sdist, folder / "sdist")
     if (source / ".git").exists():
         _check_contents(source, unpacked)
-    again = build(unpacked, folder / "again").digests()
-    for name, digest in artefacts.digests().items():
+    again = digests(build(unpacked, folder / "again"))
+    for name, digest in digests(artefacts).items():
         if again.get(name) != digest:
             raise ArtefactsError(f"{name} has other bytes when it is built again from the sdist")
 

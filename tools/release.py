@@ -123,7 +123,7 @@ def _build(root: Path, dist: Path, folder: Path) -> artefacts.Artefacts:
         here = artefacts.build(root, folder / "here")
     except artefacts.ArtefactsError as error:
         raise StopError(str(error)) from None
-    if built.digests() != here.digests():
+    if artefacts.digests(built) != artefacts.digests(here):
         raise StopError("a fresh clone and this checkout make different bytes")
     return built
 
