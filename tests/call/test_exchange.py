@@ -1,4 +1,4 @@
-"""The course of a call: plain calls to `begin` and `advance`, without sockets or sleeps."""
+"""The steps of a call: plain calls to `begin` and `advance`, without sockets or sleeps."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class Course:
 
 
 def run(exchange: Exchange[Any], outcomes: Iterable[Outcome], took: float = 0.0) -> Course:
-    """Plays a sender, on a clock that starts at 0: each attempt takes so many seconds."""
+    """Play a sender, on a clock that starts at 0, whose attempts each take `took` seconds."""
     now = 0.0
     sleeps: list[float] = []
     for sent, outcome in enumerate(outcomes, start=1):
@@ -150,10 +150,10 @@ def forever(outcome: Outcome) -> Iterable[Outcome]:
 
 
 class TestResults:
-    """A call that succeeds."""
+    """Calls that succeed."""
 
     def test_first_attempt(self) -> None:
-        """An answer with a result ends the call; the result knows its attempt."""
+        """An answer with a result ends the call, and `result.http` describes the attempt."""
         course = run(exchange_of(), [ok(x_request_id="req_1")])
         result: WalletAdjustment = course.result
         assert ([], {"economyKey": "gold", "balance": 5, "applied": True}) == (
@@ -169,17 +169,17 @@ class TestResults:
         )
 
     def test_third_attempt(self) -> None:
-        """A call may succeed after failures; the waits double."""
+        """A call that fails twice may still succeed, and its second wait is double the first."""
         course = run(exchange_of(), [dropped(), refusal(503), ok()])
         assert ([0.2, 0.4], 3) == (course.sleeps, course.result.http.attempts)
 
     @pytest.mark.parametrize("status", [200, 201, 202, 206, 226, 299])
     def test_any_2xx(self, status: int) -> None:
-        """Every 2xx with a result is one, documented or not."""
+        """An answer with any 2xx status and a result is a success, documented or not."""
         assert status == run(exchange_of(), [ok(status=status)]).result.http.status
 
     def test_bare(self) -> None:
-        """The ping's answer is not wrapped."""
+        """The result of an operation without an envelope is the whole body."""
         assert {"ok": True} == run(exchange_of(PING), [ok(b'{"ok":true}')]).result
 
     @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ class TestResults:
         ],
     )
     def test_tolerant(self, body: bytes) -> None:
-        """A minted result is never lost because of a field: any object in `data` is a result."""
+        """No field can lose a result that was paid out: any object in `data` is a result."""
         assert isinstance(run(exchange_of(), [ok(body)]).result, WalletAdjustment)
 
 
@@ -234,11 +234,12 @@ UNREADABLE: Final = [
 
 
 class TestUnreadable:
-    """A 2xx without a result: it has most likely taken effect."""
+    """Answers of 2xx without a result: the call has most likely taken effect."""
 
     @pytest.mark.parametrize("body", UNREADABLE)
     def test_raises(self, body: bytes) -> None:
-        """The call is retried under the same key, then raised as ambiguous with the answer."""
+        """A write with such an answer is retried, then raises an ambiguous error that holds the
+        answer."""
         course = run(exchange_of(), forever(ok(body, 201, x_request_id="req_1")))
         error = course.error
         assert isinstance(error, KratyResponseError)
@@ -264,7 +265,7 @@ class TestUnreadable:
         assert (5, 2, None) == (result.balance, result.http.attempts, result.replayed)
 
     def test_read(self) -> None:
-        """A read that cannot be understood has had no effect."""
+        """A read whose answer has no result is not ambiguous."""
         error = run(exchange_of(PING), forever(ok(b"[]"))).error
         assert (False, None) == (error.ambiguous, error.idempotency_key)
 
@@ -332,7 +333,7 @@ class TestAmbiguity:
         assert (expected, None) == (error.ambiguous, error.idempotency_key)
 
     def test_request_id_of_the_last_answer(self) -> None:
-        """The error has the request id of the last answer, even if later attempts had none."""
+        """An error has the request id of the last answer, even if later attempts had no answer."""
         outcomes: list[Outcome] = [
             refusal(503, x_request_id="req_1"),
             refusal(503, x_request_id="req_2"),
@@ -343,7 +344,7 @@ class TestAmbiguity:
         assert "req_2" == error.request_id
 
     def test_no_request_id(self) -> None:
-        """An answer without an id has none of an earlier answer."""
+        """The error of an answer without a request id does not take that of an earlier answer."""
         outcomes = [refusal(503, x_request_id="req_1"), refusal(400)]
         assert run(exchange_of(), outcomes).error.request_id is None
 
@@ -365,12 +366,13 @@ class TestRefusals:
 
     @pytest.mark.parametrize("status", [400, 409, 429, 500, 503])
     def test_idempotency_conflict(self, status: int) -> None:
-        """A conflict of keys is never tried again, whatever its status."""
+        """A conflict of keys is never retried, whatever its status."""
         course = run(exchange_of(), forever(refusal(status, "idempotency_conflict")))
         assert (1, 1) == (course.sent, course.error.attempts)
 
     def test_idempotency_conflict_after_a_failure(self) -> None:
-        """A conflict is no proof of success after a failed attempt either."""
+        """A conflict after a failed attempt raises an ambiguous error: it does not prove
+        success."""
         course = run(exchange_of(), [refusal(503), *[refusal(409, "idempotency_conflict")] * 3])
         assert (2, 2, True) == (course.sent, course.error.attempts, course.error.ambiguous)
 
@@ -411,7 +413,8 @@ class TestRefusals:
 
     @pytest.mark.parametrize("status", [403, 413])
     def test_a_proxys_refusal(self, status: int) -> None:
-        """The code stays `internal_error`, and the message says that Kraty did not send it."""
+        """The error of a proxy's page has the code `internal_error` and says that Kraty did not
+        send it."""
         error = run(exchange_of(), [ok(b"<html>Forbidden</html>", status)]).error
         assert isinstance(error, KratyServerError)
         assert ("internal_error", False) == (error.code, error.is_forbidden)
@@ -437,13 +440,13 @@ class TestRefusals:
         assert expected in error.message
 
     def test_network_error_names_the_host(self) -> None:
-        """The message holds host and port, and neither the path nor its ids."""
+        """The message of a network error names the host, but neither the path nor its ids."""
         course = run(exchange_of(retry=RetryConfig(attempts=1)), [dropped(httpx.ConnectError)])
-        assert course.error.message.startswith("no answer from api.kraty.io: ConnectError")
+        assert "no answer from api.kraty.io: ConnectError: dropped" == course.error.message
 
     @pytest.mark.parametrize("message", ["null", '""', "7", "{}"])
     def test_without_a_message(self, message: str) -> None:
-        """A code without a message is still the code."""
+        """An error whose message is missing keeps its code and details."""
         body = f'{{"error":{{"code":"conflict","message":{message},"details":[1]}}}}'
         error = run(exchange_of(), [ok(body.encode(), 409)]).error
         assert isinstance(error, KratyServerError)
@@ -454,7 +457,7 @@ class TestRefusals:
         )
 
     def test_conflict_says_what_is_lacking(self) -> None:
-        """The details of a conflict are in its text."""
+        """The text of a conflict ends with its details."""
         answer = refusal(409, "conflict", {"required": 500, "available": 12})
         text = str(run(exchange_of(), [answer]).error)
         assert "409 conflict: why (wallet.credit, idempotency key 'receipt_1'): {\"required\"" in (
@@ -465,7 +468,8 @@ class TestRefusals:
     @pytest.mark.parametrize("levels", [1, 50, 51, 600])
     @pytest.mark.parametrize("opening", ["[", '{"a":'], ids=["arrays", "objects"])
     def test_deep_details(self, opening: str, levels: int) -> None:
-        """Details too deep to be copied are left out, so that the error itself can travel."""
+        """Details too deep to be copied are left out, so that the error can be copied and
+        pickled."""
         closing = "]" if opening == "[" else "}"
         details = opening * levels + "1" + closing * levels
         body = f'{{"error":{{"code":"conflict","message":"m","details":{details}}}}}'.encode()
@@ -501,7 +505,7 @@ class TestWaits:
         ids=["seconds", "decimal", "reset", "date"],
     )
     def test_never_earlier_than_asked(self, headers: dict[str, str], draw: float) -> None:
-        """The server's wish outweighs a shorter wait, however that is spread."""
+        """No retry begins before the time that the server asks for, whatever the jitter."""
         answer = Reply(429, headers, b"")
         config = RetryConfig(initial_delay=4.9, jitter=0.2)
         course = run(exchange_of(retry=config, draw=lambda: draw), [answer, ok()])
@@ -514,7 +518,7 @@ class TestWaits:
         ids=["zero", "past", "NaN", "inf", "negative", "garbage", "empty"],
     )
     def test_nothing_asked(self, value: str) -> None:
-        """A wish for less than nothing, or for nonsense, leaves the client's own wait."""
+        """A `Retry-After` of nothing, of the past or of nonsense leaves the client's own wait."""
         course = run(exchange_of(), [refusal(503, retry_after=value), ok()])
         assert [0.2] == course.sleeps
 
@@ -530,7 +534,7 @@ class TestWaits:
         ],
     )
     def test_cap(self, asked: str, cap: float, sent: int) -> None:
-        """A requested wait above the cap raises at once, and the error has it."""
+        """A requested wait above the cap raises at once, with the wait in `retry_after`."""
         config = RetryConfig(attempts=2, max_retry_after=cap)
         answer = refusal(429, "rate_limited", retry_after=asked)
         course = run(exchange_of(retry=config), forever(answer))
@@ -546,7 +550,8 @@ class TestWaits:
         ],
     )
     def test_odd_retry_after(self, asked: str, cap: float, wait: float) -> None:
-        """Of two values the larger counts; for an unreadable one a call waits `max_delay`."""
+        """Of two requested waits the longer counts; an unreadable one makes the call wait
+        `max_delay`."""
         config = RetryConfig(attempts=2, max_delay=7.0, max_retry_after=cap)
         answer = refusal(429, "rate_limited", retry_after=asked)
         step = exchange_of(retry=config).advance(answer, now=0.0, wall=WALL)
@@ -554,7 +559,7 @@ class TestWaits:
 
     @pytest.mark.parametrize("status", [400, 403, 409])
     def test_retry_after_elsewhere(self, status: int) -> None:
-        """A final refusal has the requested wait and does not wait."""
+        """The error of a final refusal has the wait that the server asked for."""
         error = run(exchange_of(), [refusal(status, retry_after="5")]).error
         assert isinstance(error, KratyServerError)
         assert 5.0 == error.retry_after
@@ -564,7 +569,7 @@ class TestDeadline:
     """The end of a call, over all attempts and waits."""
 
     def test_attempts_are_cut(self) -> None:
-        """No phase of an attempt is allowed more than what is left."""
+        """No phase of an attempt may take longer than the time left until the deadline."""
         exchange = exchange_of(ends_at=20.0)
         left = [exchange.begin(now, WALL).remaining("read", now) for now in (0.0, 5.0, 19.5)]
         assert [15.0, 15.0, 0.5] == left
@@ -581,7 +586,7 @@ class TestDeadline:
         }
 
     def test_no_deadline_and_no_timeout(self) -> None:
-        """Without either, the limits are still numbers that a socket takes."""
+        """Without a deadline and timeouts, the limits are still numbers that a socket takes."""
         timeout: dict[str, float | None] = {
             "connect": None,
             "read": None,
@@ -607,17 +612,18 @@ class TestDeadline:
         assert sent == run(exchange_of(ends_at=ends_at), forever(refusal(500))).sent
 
     def test_no_asked_wait_beyond_it(self) -> None:
-        """A wait that the server asks for cannot pass the deadline."""
+        """A wait that the server asks for and that reaches the deadline is not begun either."""
         course = run(exchange_of(ends_at=10.0), forever(refusal(503, retry_after="10")))
         assert isinstance(course.error, KratyServerError)
         assert (1, [], 10.0) == (course.sent, course.sleeps, course.error.retry_after)
 
     def test_slow_attempts(self) -> None:
-        """The time that attempts take counts too."""
+        """The time that attempts take counts towards the deadline too."""
         assert 3 == run(exchange_of(ends_at=100.0), forever(dropped()), took=40.0).sent
 
     def test_overslept(self) -> None:
-        """After a wait that outlasted the deadline nothing more is sent: the error is raised."""
+        """After a wait that outlasted the deadline, the error is raised and nothing more is
+        sent."""
         exchange = exchange_of(ends_at=10.0)
         exchange.begin(0.0, WALL)
         step = exchange.advance(refusal(429, "rate_limited"), now=1.0, wall=WALL)
@@ -639,7 +645,8 @@ class TestDeadline:
         ],
     )
     def test_key_may_be_forgotten(self, hours: float, sent: bool) -> None:
-        """A machine that sleeps between attempts stops the deadline's clock, not the key's age."""
+        """A key 23 hours old is not sent again, even if the deadline's clock stopped while the
+        machine slept."""
         exchange = exchange_of(ends_at=inf)
         exchange.begin(0.0, WALL)
         assert Sleep(0.2) == exchange.advance(dropped(), now=1.0, wall=WALL + 1)
@@ -656,7 +663,7 @@ class TestDeadline:
         )
 
     def test_a_read_has_no_key(self) -> None:
-        """A call without a key may be repeated after any time."""
+        """A read may be repeated after any time, since it has no key."""
         exchange = exchange_of(PING, ends_at=inf)
         exchange.begin(0.0, WALL)
         exchange.advance(dropped(), now=1.0, wall=WALL + 1)
@@ -689,7 +696,7 @@ class TestBudget:
         assert [4, 3, *[1] * 8] == sent
 
     def test_success(self) -> None:
-        """A success gives one back; a refusal does not."""
+        """A success gives one retry back to the budget; a refusal does not."""
         budget = RetryBudget(3)
         sent: list[int] = []
         for outcome in (dropped(), dropped(), refusal(404), dropped(), ok(), dropped(), dropped()):
@@ -697,13 +704,13 @@ class TestBudget:
         assert [4, 1, 1, 1, 1, 2, 1] == sent
 
     def test_unreadable_answer(self) -> None:
-        """A 2xx without a result is no success."""
+        """A 2xx without a result gives no retry back to the budget."""
         budget = RetryBudget(3)
         assert [4, 1] == [self.outage(budget, ok(b"")).sent for _ in range(2)]
 
 
 class TestReplayed:
-    """Whether a result was there before the call."""
+    """Whether a result reports that an earlier call had made the change."""
 
     @pytest.mark.parametrize(
         ("outcomes", "expected"),
@@ -719,7 +726,7 @@ class TestReplayed:
         ],
     )
     def test_earlier_attempts(self, outcomes: list[Outcome], expected: bool | None) -> None:
-        """A replay counts as one only if no earlier attempt can have taken effect."""
+        """A replay is reported as one only if no earlier attempt can have taken effect."""
         assert expected is run(exchange_of(), outcomes).result.replayed
 
 
@@ -727,7 +734,7 @@ class TestFirstSentAt:
     """When the first attempt began, which is when the life of a key begins."""
 
     def test_of_the_first_attempt(self) -> None:
-        """Later attempts do not move it, neither in errors nor for the hook."""
+        """Later attempts do not move `first_sent_at`, neither in errors nor for the hook."""
         exchange = exchange_of(retry=RetryConfig(attempts=2))
         exchange.begin(0.0, WALL)
         exchange.advance(dropped(), now=1.0, wall=WALL + 1)
@@ -743,7 +750,8 @@ class TestFirstSentAt:
         ]
 
     def test_while_the_machine_slept(self) -> None:
-        """A machine that sleeps stops the monotonic clock, but the key grows older."""
+        """`first_sent_at` is right after the machine slept, although its monotonic clock
+        stopped."""
         exchange = exchange_of()
         exchange.begin(0.0, WALL)
         step = exchange.advance(refusal(400), now=1.0, wall=WALL + 86_400)
@@ -817,14 +825,14 @@ class TestDescribe:
         assert {**common, **expected} == info._asdict()
 
     def test_positions(self) -> None:
-        """The first seven fields keep their places."""
+        """The first seven fields of a `RequestInfo` keep their places."""
         names = RequestInfo._fields[:7]
         assert (
             *("method", "url", "attempt", "idempotency_key", "duration_ms", "status", "ok"),
         ) == names
 
     def test_error_of_an_earlier_attempt(self) -> None:
-        """An attempt that succeeds has no cause, though the one before had."""
+        """The hook receives no cause for an attempt that succeeds, though the one before failed."""
         exchange = exchange_of()
         exchange.begin(0.0, WALL)
         exchange.advance(dropped(), now=0.0, wall=WALL)
@@ -868,7 +876,7 @@ CASES: Final = (
 
 
 class TestAnyCourse:
-    """Whatever happens to a call, in whatever order."""
+    """Calls with any outcomes, in any order."""
 
     @given(
         cases=st.lists(st.sampled_from(CASES), min_size=12, max_size=12),
@@ -892,7 +900,7 @@ class TestAnyCourse:
         took: float,
         draws: random.Random,
     ) -> None:
-        """A call ends, is retried only if it may be, and its error describes it."""
+        """A call ends, is retried only after a retryable outcome, and its error describes it."""
         exchange = exchange_of(
             retry=RetryConfig(attempts=attempts, initial_delay=initial, jitter=jitter),
             budget=RetryBudget(budget),
@@ -939,7 +947,7 @@ def hostile_body(draw: random.Random) -> bytes:
 
 
 def check_hostile(status: int, body: bytes) -> bool:
-    """Play one attempt with this answer; whether it was a result."""
+    """Play one attempt with this answer; return whether it was a result."""
     retry = RetryConfig(attempts=1)
     course = run(exchange_of(retry=retry), [ok(body, status)])
     if isinstance(course.end, Done):
@@ -984,11 +992,12 @@ class TestHostileBodies:
     )
     @settings(deadline=None)
     def test_any_json(self, status: int, value: object) -> None:
-        """Any JSON, with the envelopes' names in wrong places, ends the same way."""
+        """Any JSON, with the envelopes' names in wrong places, is a result or a
+        `KratyServerError`."""
         check_hostile(status, json.dumps(value).encode())
 
     def test_many(self) -> None:
-        """5,000 damaged answers end in a result or in a `KratyError`, and both occur."""
+        """Each of 5,000 damaged answers is a result or a `KratyServerError`, and both occur."""
         draw = random.Random(13)
         statuses = (200, 200, 201, 204, 302, 400, 404, 409, 422, 429, 500, 502, 503)
         results = 0

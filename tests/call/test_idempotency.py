@@ -1,4 +1,5 @@
-"""Keys: minting, stamping, deriving, and guarding against two fulfilments of one receipt."""
+"""Keys: generating, stamping and deriving them, and guarding against two payouts for one
+receipt."""
 
 from __future__ import annotations
 
@@ -37,15 +38,15 @@ STRAY_SPACE: Final = [
 
 
 class TestRandomKeys:
-    """Keys for writes that are given none."""
+    """Keys for writes whose caller passes none."""
 
     def test_is_a_random_uuid(self) -> None:
-        """A minted key is a UUID4 in its usual spelling."""
+        """A generated key is a UUID4 in its usual spelling."""
         key = random_keys()()
         assert (4, key) == (uuid.UUID(key).version, str(uuid.UUID(key)))
 
     def test_never_twice(self) -> None:
-        """Ten thousand keys are ten thousand different ones."""
+        """Ten thousand generated keys all differ."""
         generate = random_keys()
         assert 10_000 == len({generate() for _ in range(10_000)})
 
@@ -73,13 +74,13 @@ class TestStamp:
         assert (None, None) == stamp(method, None, never)
 
     def test_given(self) -> None:
-        """A key that is there stays where it is, and none is minted."""
+        """A key in the body stays where it is, and none is generated."""
         mine = {"idempotencyKey": "mine", "amount": 5}
         body, key = stamp("POST", mine, never)
         assert (["idempotencyKey", "amount"], "mine") == (list(body or {}), key)
 
     def test_null_is_none(self) -> None:
-        """A key of `None` is no key."""
+        """A key of `None` in the body is replaced by a generated one."""
         assert ({"idempotencyKey": "k"}, "k") == stamp(
             "POST", {"idempotencyKey": None}, lambda: "k"
         )
@@ -124,7 +125,7 @@ class TestStamp:
             stamp("POST", {}, lambda: value)
 
     def test_white_space_within(self) -> None:
-        """White space within a key is part of it."""
+        """White space within a key is kept."""
         assert "a b" == stamp("POST", {"idempotencyKey": "a b"}, never)[1]
 
 
@@ -152,24 +153,25 @@ class TestDeriveKey:
         ],
     )
     def test_known_answers(self, parts: tuple[str, ...], expected: str) -> None:
-        """The derivation never changes: a changed key would mint a second time."""
+        """The derived keys never change: a changed key would pay out a second time."""
         assert expected == derive_key(*parts)
 
     @pytest.mark.parametrize("value", STRAY_SPACE)
     def test_white_space(self, value: str) -> None:
-        """White space at either end of a part is refused, by the part's number."""
+        """White space at either end of a part is refused with the part's number."""
         with pytest.raises(ValueError, match=r"^part 2 of the key must not begin or end with"):
             derive_key("iap", value)
 
     def test_of_any(self) -> None:
-        """The ids of imported rows keep their white space, and the keys that they had."""
+        """The keys of imported rows are those of earlier versions, and ids may have stray white
+        space."""
         assert [
             RECEIPT_KEY,
             "cd5b6ca766c19ebde705eba2094e6e417d99ca2ac4e5c882cd7874f3109e769f",
         ] == [derive_key_of_any("iap", "apple_receipt_abc"), derive_key_of_any("a ")]
 
     def test_other_processes(self) -> None:
-        """Another process derives the same key, with another hash seed too."""
+        """Another process derives the same key, even with another hash seed."""
         code = "from kraty_admin import derive_key; print(derive_key('iap', 'apple_receipt_abc'))"
         done = subprocess.run(
             [sys.executable, "-c", code],
@@ -223,7 +225,7 @@ class TestDeriveKey:
 
     @pytest.mark.parametrize("part", [7, None, b"r", True, ("r",)], ids=repr)
     def test_bad_types(self, part: Any) -> None:
-        """What is not a `str` is refused: 7 and "7" would be two keys for one receipt."""
+        """A part that is not a `str` is refused: 7 and "7" would be two keys for one receipt."""
         with pytest.raises(TypeError, match="part 2 of the key must be a str"):
             derive_key("iap", part)
 
@@ -233,7 +235,7 @@ def conflict(code: str = "idempotency_conflict") -> KratyServerError:
 
 
 def refuse(*, awaited: bool, error: Exception, alerts: list[KratyServerError]) -> None:
-    """A fulfilment that fails, made by a plain or by an awaited call."""
+    """Fulfil a receipt with a plain or an awaited call, which raises `error`."""
 
     async def call() -> None:
         await asyncio.sleep(0)
@@ -310,7 +312,7 @@ BERLIN: Final = ZoneInfo("Europe/Berlin")
 
 
 def try_again(operation: str, age: timedelta, now: datetime = NOW) -> str:
-    """Fulfil a receipt that was tried first so long ago; returns the key."""
+    """Fulfil a receipt that was first tried `age` before `now`; return the key."""
     with fulfil_once(
         "iap",
         "apple_receipt_abc",
@@ -338,7 +340,7 @@ class TestKeyAge:
         ],
     )
     def test_limit(self, operation: str, age: timedelta, fresh: bool) -> None:
-        """A key is too old 23 hours after its first use; repeating is documented for 24."""
+        """A key is refused 23 hours after its first use, if Kraty forgets it after 24."""
         limited = KEY_LIFETIMES[operation].repeat_within_hours is not None
         if fresh or not limited:
             assert RECEIPT_KEY == try_again(operation, age)
@@ -403,7 +405,7 @@ class TestKeyAge:
 
     @pytest.mark.parametrize("hours", [-14, 14])
     def test_first_day_that_there_is(self, hours: int) -> None:
-        """The earliest datetime is long ago, whatever its offset."""
+        """A first try at the earliest datetime is too old, whatever its offset."""
         first = datetime.min.replace(tzinfo=timezone(timedelta(hours=hours)))
         with pytest.raises(KratyKeyExpiredError):
             check_key_age("k", operation="wallet.credit", first_tried_at=first)
@@ -419,12 +421,13 @@ class TestKeyAge:
         ],
     )
     def test_future(self, first: datetime) -> None:
-        """A time that cannot be right is refused: until it has come, it would protect nothing."""
+        """A first try more than an hour in the future is refused, since such a time protects
+        nothing."""
         with pytest.raises(ValueError, match=r"first_tried_at is .* in the future"):
             check_key_age("k", operation="wallet.credit", first_tried_at=first, now=NOW)
 
     def test_current_time(self) -> None:
-        """Without `now`, the machine's clock counts."""
+        """Without `now`, a key's age is measured by the machine's clock."""
         first = datetime.now(timezone.utc) - timedelta(hours=25)
         with (
             pytest.raises(KratyKeyExpiredError),

@@ -25,7 +25,7 @@ from kraty_server_api.model import Model
 
 
 def text_of(value: object) -> str:
-    """Return the bytes of a value inside a body."""
+    """Return the text of a value inside a body."""
     printed = encode({"v": value}).decode()
     assert ('{"v":', "}") == (printed[:5], printed[-1])
     return printed[5:-1]
@@ -215,7 +215,7 @@ class TestRefused:
         assert caught.value.__cause__ is None
 
     def test_the_body_itself(self) -> None:
-        """The error for a body that is no object says so."""
+        """The error for a body with a bad key names the body."""
         body: dict[Any, Any] = {7: 1}
         with pytest.raises(TypeError, match=r"^the body has a key of type int, not str$"):
             encode(body)
@@ -255,7 +255,7 @@ PLAIN = st.recursive(
 
 
 class Twice:
-    """How often the slow way was taken."""
+    """A counter of the bodies that our own, slower printer encodes."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.slow = 0
@@ -269,12 +269,12 @@ class Twice:
 
 
 class TestTwoWays:
-    """Only values that the standard library prints alike are left to it."""
+    """The standard library encodes only values that it prints as our own printer does."""
 
     @given(st.dictionaries(st.text(), PLAIN))
     @settings(max_examples=50, deadline=None)
     def test_they_print_the_same(self, body: dict[str, Any]) -> None:
-        """Both ways print the same bytes."""
+        """`encode` and our own printer give the same bytes."""
         assert _json.encode_any(body) == encode(body)
 
     def test_a_batch_goes_the_fast_way(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,7 +301,7 @@ class TestTwoWays:
     def test_the_rest_goes_the_other_way(
         self, value: object, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Other values use our own printer, however deep they are."""
+        """Other values are encoded by our own printer, however deep they are."""
         ways = Twice(monkeypatch)
         encode({"rows": [{"a": "b", "c": [value]}]})
         assert 1 == ways.slow
@@ -313,7 +313,7 @@ class TestProperties:
     @given(st.dictionaries(st.text(), json_values, max_size=4))
     @settings(deadline=None)
     def test_reads_back(self, body: dict[str, Any]) -> None:
-        """The bytes are JSON of an equal value, and of the same bytes once more."""
+        """The bytes of a body are JSON of an equal value, which encodes to the same bytes."""
         printed = encode(body)
         # ECMAScript has only floats, and prints the zeros that they are filled up with.
         again: dict[str, Any] = json.loads(printed, parse_int=float)
@@ -322,7 +322,7 @@ class TestProperties:
     @given(st.floats(allow_nan=False, allow_infinity=False))
     @settings(deadline=None)
     def test_floats_read_back(self, value: float) -> None:
-        """No float loses a bit."""
+        """Every float reads back as an equal one."""
         assert value == float(text_of(value))
 
 

@@ -1,4 +1,4 @@
-"""When the next call of an import may begin: by a clock that the tests turn."""
+"""When the next call of an import may begin, by a clock that the tests set."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kraty_admin._call._limiter import Limiter
 
 
 def left(remaining: int, reset: float) -> dict[str, str]:
-    """Return the headers of an answer about its window."""
+    """Return the headers that report how many calls are left, and for how long."""
     return {"ratelimit-remaining": str(remaining), "ratelimit-reset": str(reset)}
 
 
@@ -18,14 +18,14 @@ class TestLimiter:
     """The limiter slows calls down before the server rejects one."""
 
     def test_knows_nothing(self) -> None:
-        """Without an answer, or without the headers, no call waits."""
+        """Before any answer, and after one without the headers, no call waits."""
         limiter = Limiter()
         assert [0.0] * 50 == [limiter.take(1.0) for _ in range(50)]
         limiter.done({}, 2.0, 0.0)
         assert 0.0 == limiter.take(2.0)
 
     def test_used_up(self) -> None:
-        """With nothing left, all wait for the end of the window."""
+        """With no calls left, each call waits for the end of the window."""
         limiter = Limiter()
         limiter.take(0.0)
         limiter.done(left(0, 30), 10.0, 0.0)
@@ -42,7 +42,8 @@ class TestLimiter:
         assert 0.0 == limiter.take(10.0)
 
     def test_counts_what_is_under_way(self) -> None:
-        """Calls that the server may not have counted yet are taken off what it says is left."""
+        """Calls in flight, which the server may not have counted, are subtracted from those
+        left."""
         limiter = Limiter()
         for _ in range(4):
             assert 0.0 == limiter.take(0.0)
@@ -50,7 +51,7 @@ class TestLimiter:
         assert 60.0 == limiter.take(1.0)
 
     def test_spreads_the_last(self) -> None:
-        """A few that are left are spread over what is left of the window."""
+        """When few calls are left, they are spread over the rest of the window."""
         limiter = Limiter()
         limiter.take(0.0)
         limiter.done(left(4, 40), 0.0, 0.0)
@@ -58,14 +59,14 @@ class TestLimiter:
         assert 0.0 == limiter.take(10.0)
 
     def test_many_are_left(self) -> None:
-        """Calls do not wait while many are left."""
+        """Calls do not wait while many are left in the window."""
         limiter = Limiter()
         limiter.take(0.0)
         limiter.done(left(1000, 60), 0.0, 0.0)
         assert [0.0] * 100 == [limiter.take(0.0) for _ in range(100)]
 
     def test_share(self) -> None:
-        """Each of three workers may send a third of the calls."""
+        """Each of three workers sends at most a third of the calls without waiting."""
         limiter = Limiter(3)
         limiter.take(0.0)
         limiter.done(left(60, 60), 0.0, 0.0)
@@ -73,22 +74,22 @@ class TestLimiter:
         assert 12 < went <= 20
 
     def test_more_ends_than_beginnings(self) -> None:
-        """Threads that collide may lose count. It never falls below zero, which would let more
-        calls begin than the server allows."""
+        """The count of calls in flight never falls below zero, which would let too many calls
+        begin."""
         limiter = Limiter()
         limiter.done(left(1, 60), 0.0, 0.0)
         limiter.done(left(1, 60), 0.0, 0.0)
         assert 60.0 == limiter.take(0.0)
 
     def test_hold(self) -> None:
-        """After a 429 all workers wait, for the longest wait that any of them got."""
+        """After a 429, calls wait for the longest time that any worker was asked to wait."""
         limiter = Limiter()
         limiter.hold(5.0, 1.0)
         limiter.hold(2.0, 1.0)
         assert [5.0, 1.0, 0.0] == [limiter.take(1.0), limiter.take(5.0), limiter.take(6.0)]
 
     def test_headers_sent_twice(self) -> None:
-        """Of several values the smallest number of calls and the longest wait count."""
+        """If a header has several values, the fewest calls and the longest wait count."""
         limiter = Limiter()
         limiter.take(0.0)
         limiter.done({"ratelimit-remaining": "9, 0", "ratelimit-reset": "30, 40"}, 0.0, 0.0)
@@ -96,7 +97,7 @@ class TestLimiter:
 
     @pytest.mark.parametrize("value", ["", "x", "-1", "1.5", "1e3", "٣", "9" * 400])
     def test_odd_headers(self, value: str) -> None:
-        """Headers that are no numbers are ignored."""
+        """A count that is not a number is ignored."""
         limiter = Limiter()
         limiter.take(0.0)
         limiter.done({"ratelimit-remaining": value, "ratelimit-reset": "60"}, 0.0, 0.0)
@@ -109,7 +110,8 @@ class TestLimiter:
     )
     @settings(max_examples=60, deadline=None)
     def test_never_too_many(self, budget: int, workers: int, took: float) -> None:
-        """In each window the server is asked no more often than it allows, once it has spoken."""
+        """No window gets more calls than the server allows, once an answer has reported the
+        limit."""
         limiter = Limiter()
         now = 0.0
         count = 0

@@ -1,4 +1,4 @@
-"""When to try again and after how long: plain functions of their arguments."""
+"""When to retry, and after how long: plain functions of their arguments."""
 
 from __future__ import annotations
 
@@ -30,10 +30,11 @@ def middle() -> float:
 
 
 class TestRetryConfig:
-    """The caller's wishes, checked when they are made."""
+    """The retry configuration, checked when it is created."""
 
     def test_defaults(self) -> None:
-        """The documented defaults: four attempts, 0.2 s to 10 s, spread by 20 %, a cap of 60 s."""
+        """The defaults are as documented: four attempts, 0.2 s to 10 s, spread by 20 %, a cap of 60
+        s."""
         assert (4, 0.2, 10.0, 0.2, 60.0) == dataclasses.astuple(RetryConfig())
 
     @pytest.mark.parametrize("field", ["initial_delay", "max_delay", "jitter", "max_retry_after"])
@@ -65,7 +66,7 @@ class TestRetryConfig:
         ids=["zero", "negative", "bool", "float", "str"],
     )
     def test_bad_attempts(self, value: Any, error: type[Exception]) -> None:
-        """There is at least one attempt, counted in whole numbers."""
+        """A number of attempts that is not a positive integer is refused."""
         with pytest.raises(error, match=r"^attempts must be"):
             RetryConfig(attempts=value)
 
@@ -91,7 +92,7 @@ class TestBackoff:
         [(1, 0.2), (2, 0.4), (3, 0.8), (6, 6.4), (7, 10.0), (8, 10.0), (5000, 10.0)],
     )
     def test_doubles_up_to_the_maximum(self, attempt: int, expected: float) -> None:
-        """Each wait is twice the one before, until the maximum; any attempt has one."""
+        """Each wait is twice the one before, up to the maximum, for any number of attempts."""
         assert expected == pytest.approx(backoff(RetryConfig(), attempt, middle))
 
     @pytest.mark.parametrize(
@@ -113,7 +114,7 @@ class TestBackoff:
     def test_never_negative(
         self, initial: float, most: float, jitter: float, attempt: int, draw: float
     ) -> None:
-        """Whatever the configuration, a wait is finite, not negative and at most spread."""
+        """A wait is never negative, and exceeds the maximum by no more than the jitter."""
         config = RetryConfig(initial_delay=initial, max_delay=most, jitter=jitter)
         wait = backoff(config, attempt, lambda: draw)
         assert 0 <= wait <= most * (1 + jitter) * (1 + 1e-9)
@@ -183,7 +184,7 @@ def asked(status: int, headers: dict[str, str]) -> float | None:
 
 @pytest.fixture
 def new_york() -> Iterator[None]:
-    """The machine is set to New York's time."""
+    """Set this process to New York's time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TZ", "America/New_York")
         time.tzset()
@@ -227,7 +228,7 @@ class TestRetryAfter:
     def test_which_header(
         self, status: int, headers: dict[str, str], expected: float | None
     ) -> None:
-        """`Retry-After` comes first, and `RateLimit-Reset` counts for 429 only."""
+        """`Retry-After` comes first, and `RateLimit-Reset` counts only on 429."""
         assert expected == asked(status, headers)
 
     @pytest.mark.parametrize(
@@ -257,12 +258,13 @@ class TestRetryAfter:
     @given(st.text(max_size=40), st.text(max_size=40))
     @settings(deadline=None)
     def test_any_text(self, value: str, date: str) -> None:
-        """No header raises, and no wait is negative or NaN."""
+        """No header makes `retry_after` raise, or return a negative wait or NaN."""
         wait = asked(429, {"retry-after": value, "date": date})
         assert wait is None or wait >= 0
 
     def test_nearly_dates(self) -> None:
-        """20,000 strings of what dates are made of neither raise nor ask for less than nothing."""
+        """None of 20,000 texts that resemble dates makes `retry_after` raise, or return a negative
+        wait."""
         draw = random.Random(6)
         scraps = (
             *("Mon", "Jun", "8", "08", "2026", "26", "12:00:07", "12.00.07", "12:0", "GMT", "Z"),
@@ -279,7 +281,7 @@ class TestRetryAfter:
     @given(st.integers(0, 10**9))
     @settings(deadline=None)
     def test_dates_round_trip(self, seconds: int) -> None:
-        """A date so many seconds ahead asks for so many seconds."""
+        """A date some seconds ahead asks for a wait of as many seconds."""
         moment = datetime.fromtimestamp(WALL + seconds, timezone.utc)
         header = format_datetime(moment, usegmt=True)
         assert float(seconds) == asked(503, {"retry-after": header})
@@ -304,18 +306,18 @@ class TestRetryBudget:
         assert [True, True, False] == [budget.take() for _ in range(3)]
 
     def test_of_nothing(self) -> None:
-        """A budget of zero allows none, whatever succeeds."""
+        """A budget of zero allows no retry, even after a success."""
         budget = RetryBudget(0)
         budget.give_back()
         assert not budget.take()
 
     def test_off(self) -> None:
-        """Without a budget, every retry is allowed."""
+        """A budget of None never runs out."""
         budget = RetryBudget(None)
         assert all(budget.take() for _ in range(1000))
 
     def test_another_thread_is_quicker(self) -> None:
-        """The last retry is given back once, though two threads saw that it was spent."""
+        """One retry is given back only once, though two threads saw that it was spent."""
 
         class Raced(deque[None]):
             def __bool__(self) -> bool:
@@ -327,6 +329,6 @@ class TestRetryBudget:
         assert [True, False] == [budget.take(), budget.take()]
 
     def test_holds_no_lock(self) -> None:
-        """The budget pickles, so it has no lock that a forked child could inherit locked."""
+        """A budget pickles, so it has no lock that a forked child could inherit locked."""
         budget: RetryBudget = pickle.loads(pickle.dumps(RetryBudget(1)))
         assert [True, False] == [budget.take(), budget.take()]
