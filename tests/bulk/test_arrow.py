@@ -1,4 +1,4 @@
-"""Parquet files and Arrow streams."""
+"""Parquet files and Arrow tables."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_tables_are_read_by_their_stream(write: Any) -> None:
     table = arrow.table({"id": [str(n) for n in range(5000)], "n": list(range(5000))})
 
     class Frame:
-        """What a data frame has, besides iterating over its columns."""
+        """An object with an Arrow stream which, like a data frame, iterates over its columns."""
 
         def __arrow_c_stream__(self, requested_schema: object = None) -> object:
             return table.__arrow_c_stream__(requested_schema)

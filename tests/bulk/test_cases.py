@@ -1,4 +1,4 @@
-"""Whole exports in the shapes that platforms write, with the right outcome of each."""
+"""Whole exports in the shapes that platforms write, each with its expected outcome."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Outcome = tuple[object, ...]
 def outcome_of(
     name: str, kind: Kind, preset: str | None, columns: dict[str, str] | None = None, **options: Any
 ) -> tuple[list[Outcome], list[str]]:
-    """What becomes of a file: player and amount of a row, or the reason why there is none."""
+    """Return each item of a file, as player and amount or as why it is no row, and the notes."""
     read = ReadOptions(**options)
     source = open_source(CASES / name, read, kind=kind, preset=preset)
     mapping = make_mapping(kind, columns, preset, read)
@@ -354,14 +354,14 @@ def test_each_row_has_its_outcome(
     ],
 )
 def test_a_question_is_not_guessed(name: str, kind: Kind, preset: str, advice: str) -> None:
-    """An export that leaves a question open is refused with what to do."""
+    """An export that is ambiguous is refused with the option that decides."""
     with pytest.raises(ValueError, match=r"[Pp]ass|[Nn]ame") as caught:
         outcome_of(name, kind, preset)
     assert advice in str(caught.value)
 
 
 def test_what_a_segment_says_of_a_player() -> None:
-    """Country, platform and dates of PlayFab's TSV are taken, and the dates are times."""
+    """Country, platform and dates of PlayFab's TSV become a player's context, with ISO times."""
     mapping = make_mapping("players", preset="playfab")
     [item, *_] = [
         each for item in open_source(CASES / "playfab_segment.tsv") for each in mapping(item)
@@ -376,7 +376,7 @@ def test_what_a_segment_says_of_a_player() -> None:
 
 
 def test_a_page_and_the_column_of_ids_are_reported() -> None:
-    """The user is told that more pages follow, and which column holds the ids."""
+    """Notes say that more pages follow, and which column holds the ids."""
     _, notes = outcome_of("playfab_page.json", "players", "playfab")
     page, column = notes
     assert page.startswith("ContinuationToken is set: this document is one page")

@@ -18,7 +18,7 @@ from .testkit import rows_of
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
-    """A database of 5,000 users."""
+    """Return the URL of a database of 5,000 users."""
     path = tmp_path / "game.sqlite3"
     with closing(sqlite3.connect(path)) as db, db:
         db.execute("CREATE TABLE users (id TEXT, gold INTEGER)")
@@ -31,7 +31,7 @@ SQL = 'SELECT id AS "externalPlayerId", gold AS amount FROM users ORDER BY gold'
 
 
 def test_a_query_is_a_source(url: str) -> None:
-    """The rows of a query have the names of its columns."""
+    """The rows of a query are named by its columns."""
     assert EXPECTED == rows_of(list(open_source(query(SQL, url))))
 
 
@@ -46,13 +46,14 @@ def test_a_result_is_a_source(url: str) -> None:
 
 
 def test_a_query_without_order_is_refused() -> None:
-    """A query whose rows may come in another order the next time is refused."""
+    """A query without ORDER BY, whose rows could come in another order later, is refused."""
     with pytest.raises(ValueError, match="the query needs ORDER BY"):
         query("SELECT id FROM users", "sqlite://")
 
 
 def test_what_a_database_refuses_is_an_error_without_the_url(tmp_path: Path) -> None:
-    """An error of the database is an OSError that does not show the password."""
+    """Errors of the database, its URL and its driver say what is wrong without showing the
+    password."""
     with pytest.raises(OSError, match="the database refuses the query: OperationalError: no such"):
         list(query("SELECT 1 FROM no_table ORDER BY 1", "sqlite://"))
     with pytest.raises(ValueError, match="must be like postgresql") as caught:
@@ -70,7 +71,7 @@ def test_a_query_needs_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_url_comes_from_the_environment_or_a_file(tmp_path: Path) -> None:
-    """A file goes before the variable, and one of them has to be there."""
+    """The file with the URL is preferred to the variable, and one of them must exist."""
     path = tmp_path / "url"
     path.write_text("sqlite:///a\n")
     assert "sqlite:///a" == database_url(path, {"KRATY_SQL_URL": "sqlite:///b"})

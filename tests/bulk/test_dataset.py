@@ -1,4 +1,4 @@
-"""Many files on a cluster of dask, in a program of its own; and what is refused before that."""
+"""Many files on a Dask cluster, run in a separate program, and what is refused before that."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from kraty_admin.bulk._dataset import _beside, _files, _sum, _Unseen  # pyright:
 from kraty_admin.emulator import Emulator
 
 PROGRAMS = Path(__file__).parent / "programs"
-NOT_HERE = "is among what the proofs need, not what the wheel is tested with"
+NOT_HERE = "is installed for the proofs, but not where the wheel is tested"
 
 
 @pytest.mark.long
 def test_on_a_cluster(tmp_path: Path) -> None:
-    """A worker is killed in the middle, a file is not there, another is refused."""
+    """A data set is imported in full though a worker is killed, and an error names the files that
+    failed."""
     pytest.importorskip("distributed", reason=f"dask {NOT_HERE}")
     done = subprocess.run(
         [sys.executable, PROGRAMS / "dataset.py", tmp_path],
@@ -36,26 +37,26 @@ def test_on_a_cluster(tmp_path: Path) -> None:
     found = json.loads(done.stdout)
     a_worker_was_killed(found)
     files_were_not_done(found)
-    # Workers log the arguments of what fails, and there might be a key in them.
+    # Workers log the arguments of a task that fails. These may hold a key.
     assert "import_partition" in done.stderr
     assert "base_url" not in done.stderr
 
 
 def a_worker_was_killed(found: dict[str, Any]) -> None:
-    """Its file was run again, and each player has exactly what is due, once."""
+    """Check that the killed worker's file was run again, and that no row was paid twice."""
     report = ImportReport(**found["report"])
-    # Two calls that passed and two that hung, of 24: both workers were at it.
+    # Of 24 calls, two had passed and two hung: both workers were importing.
     assert (found["at the kill"], found["killed"]) == ([200], True)
     assert found["exact"]
     assert (report.rows, report.failed, report.duplicates, report.chunks) == (1200, 0, 0, 24)
-    # The chunk that hung at the other worker, and one to three that the killed one imported.
+    # The chunk that hung at the other worker, and one to three of the killed worker's.
     assert 100 <= report.skipped <= 200
     assert report.applied == 1200 - report.skipped
     assert report.rows_per_second == pytest.approx(1200 / report.seconds, rel=0.01)
 
 
 def files_were_not_done(found: dict[str, Any]) -> None:
-    """The errors name them and why, and come when all others are done."""
+    """Check that errors name the files that failed and why, after all others are done."""
     stopped, refused, fixed = found["stopped"], found["refused"], found["fixed"]
     assert stopped["error"].startswith("1 of 2 files are not done: ")
     assert "none.csv (FileNotFoundError: " in stopped["error"]
@@ -111,7 +112,7 @@ def test_no_repr_shows_the_options() -> None:
 
 
 def test_files_by_pattern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pattern gives sorted, absolute paths of files, each one once."""
+    """A pattern gives sorted, absolute paths of files, each of them once."""
     (tmp_path / "b" / "deep.csv").mkdir(parents=True)
     for name in ("b/2.csv", "1.csv", "3[x].csv"):
         (tmp_path / name).touch()
@@ -139,7 +140,7 @@ def test_names_beside_files() -> None:
 
 
 def test_the_sum_of_reports() -> None:
-    """All counts, the clock of the whole, and the rows that these runs settled."""
+    """The sum of reports adds up their counts and totals, and takes the time of the whole run."""
     one = ImportReport(
         read=4,
         rows=5,

@@ -1,4 +1,4 @@
-"""CSV and TSV: cells as they stand, and every line in one count."""
+"""CSV and TSV: cells stay as written, and every line is counted once."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_quotes_of_csv_in_tsv_are_refused_until_the_user_chooses(
 
 
 def test_the_quoting_of_tsv_can_be_chosen(tmp_path: Path) -> None:
-    """With an option, the quotes of TSV enclose cells or belong to them."""
+    """The option `quoting` decides if quotes enclose cells or are plain characters."""
     data = b'"id"\tname\n1\t"a\tb"\n'
     quoted = items_of(tmp_path / "a.tsv", data, quoting="csv")
     assert [{"id": "1", "name": "a\tb"}] == rows_of(quoted)
@@ -80,7 +80,7 @@ def test_the_quoting_of_tsv_can_be_chosen(tmp_path: Path) -> None:
 
 
 def test_delimiters_of_the_user(tmp_path: Path) -> None:
-    """Another delimiter separates cells."""
+    """The option `delimiter` sets what separates cells."""
     data = b'id;name\n1;"a;b"\n'
     assert [{"id": "1", "name": "a;b"}] == rows_of(
         items_of(tmp_path / "a.csv", data, delimiter=";")
@@ -112,7 +112,7 @@ def test_a_mark_of_another_encoding_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_bad_byte_of_another_encoding_spoils_its_line_only(tmp_path: Path) -> None:
-    """What an encoding cannot decode makes its line unreadable."""
+    """A byte that the encoding cannot decode makes only its own line unreadable."""
     data = "id\n1\n".encode("utf-16") + b"\x00\xd8" + "\n2\n".encode("utf-16-le")
     assert [(2, {"id": "1"}), (3, "the line is not UTF-16"), (4, {"id": "2"})] == outline(
         items_of(tmp_path / "a.csv", data)
@@ -213,7 +213,7 @@ def test_two_rows_are_not_taken_for_one(tmp_path: Path) -> None:
 
 
 def test_cells_of_several_lines_can_be_expected(tmp_path: Path) -> None:
-    """With multiline, a cell may hold lines that look like rows."""
+    """With `multiline`, a cell may hold lines that look like rows."""
     data = b'id,note\n1,"dear all,\nvictim,1000\n"\n2,x\n'
     assert [
         {"id": "1", "note": "dear all,\nvictim,1000\n"},
@@ -255,7 +255,7 @@ def test_a_bad_byte_inside_a_cell_of_several_lines_spoils_the_whole_record(
 
 
 def test_swallowed_lines_are_counted(tmp_path: Path) -> None:
-    """Of many stray quotes, each line ends in one count, and no good line is lost."""
+    """In a file with several stray quotes, each line is counted once and no good line is lost."""
     rows = [f"p{n},{'' if n % 3000 else chr(34)}Ace,{n}" for n in range(1, 12_001)]
     data = "\n".join(["id,name,gold", *rows]).encode()
     items = items_of(tmp_path / "a.csv", data)
@@ -266,7 +266,7 @@ def test_swallowed_lines_are_counted(tmp_path: Path) -> None:
 
 
 def test_reading_again_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where too much was read again, the lines behind an open quote fail."""
+    """Lines behind an open quote fail once too many lines have been read again."""
     monkeypatch.setattr(_delimited, "_READ_AGAIN", 10)
     data = b'id,name\n1,"open\n2,fine\n3,"x"y\n4,fine\n'
     items = items_of(tmp_path / "a.csv", data)
@@ -317,7 +317,7 @@ def test_a_file_that_reopens_its_quotes_ends_in_time(tmp_path: Path) -> None:
 def test_a_file_without_a_header_or_rows_is_refused(
     tmp_path: Path, data: bytes, problem: str
 ) -> None:
-    """A file without a header or rows is refused."""
+    """A file without a usable header, or without rows, is refused."""
     with pytest.raises(ValueError, match=problem):
         items_of(tmp_path / "a.csv", data)
 
@@ -358,7 +358,8 @@ def test_rows_written_as_csv_read_back_the_same(
 @example(b'"\n,"\n"')
 @example(b'a,"b\n1,"c\n2,d')
 def test_of_any_bytes_each_line_is_accounted_for(data: bytes) -> None:
-    """Whatever the bytes, the numbers of rows and reports are distinct and in order."""
+    """For any bytes, rows and failures have distinct line numbers in order, and no line of JSON is
+    missing."""
     for name in ("a.csv", "a.tsv", "a.jsonl", "a.csv.gz", "a.json"):
         items: list[Read] = []
         with suppress(ValueError):
@@ -378,7 +379,7 @@ def test_of_any_bytes_each_line_is_accounted_for(data: bytes) -> None:
     st.lists(st.sampled_from([b"1,x", b'2,"y"', b"3", b'4,"', b"5,\xff", b'6,"a"b']), min_size=1)
 )
 def test_good_lines_between_bad_ones_are_read(lines: list[bytes]) -> None:
-    """Good lines between bad ones are read."""
+    """Good lines between bad ones are read, and every line is counted."""
     items = in_scratch("a.csv", b"id,name\n" + b"\n".join(lines))
     bad = [n for n, line in enumerate(lines, 2) if line not in (b"1,x", b'2,"y"')]
     if b'4,"' not in lines:
@@ -391,7 +392,7 @@ plain_cells = st.text(st.sampled_from("a\" ',;|0é{}"), max_size=6)
 
 @st.composite
 def dialects(draw: st.DrawFn) -> tuple[list[list[str]], bytes, str, dict[str, Any]]:
-    """A table with its header, its file, the name of that, and the options to read it with."""
+    """Draw a table with its header, its file, the file's name and the options to read it with."""
     delimiter = draw(st.sampled_from([",", "\t", ";", "|"]))
     encoding = draw(st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "cp1252"]))
     end = draw(st.sampled_from(["\n", "\r\n"]))
@@ -428,7 +429,7 @@ def dialects(draw: st.DrawFn) -> tuple[list[list[str]], bytes, str, dict[str, An
 def test_tables_come_back_exactly_or_as_failures(
     written: tuple[list[list[str]], bytes, str, dict[str, Any]],
 ) -> None:
-    """Of a table in any dialect, each row is read exactly, or something is reported of it."""
+    """Each row of a table in any dialect is read exactly, or a failure is reported."""
     (names, *rows), data, name, options = written
     if "quoting" not in options and any(is_in_quotes(cell) for row in rows for cell in row):
         with pytest.raises(ValueError, match="hoose quoting="):
@@ -456,7 +457,7 @@ def is_in_quotes(cell: str) -> bool:
 @example([['"a', "b", "c"], ["d", 'e"', "f"]])
 @example([["a", '"b', "c"], ["d", "e", "f"], ["g", 'h"', "i"]])
 def test_no_row_swallows_another(rows: list[list[str]]) -> None:
-    """Where quotes are plain characters, and are read as those of CSV, no row takes in others."""
+    """If plain quotes are read as those of CSV, no row takes in the lines of another."""
     lines = ["a;b;c", *(";".join(cell.replace(";", "") for cell in row) for row in rows)]
     items = in_scratch("a.csv", "\n".join(lines).encode(), delimiter=";")
     cells = [cell for item in items if isinstance(item, Row) for cell in item.row.values()]
@@ -477,7 +478,7 @@ def peak_of(path: Path) -> tuple[int, int]:
 
 
 def test_memory_stays_flat(tmp_path: Path) -> None:
-    """Reading a long file takes less memory than the file is long."""
+    """Reading a long file takes less memory than a file of that length."""
     path = tmp_path / "a.csv"
     with path.open("w", encoding="utf-8") as file:
         file.write("id,amount\n")

@@ -21,7 +21,7 @@ from .testkit import in_scratch, items_of, outline, rows_of, texts
 
 
 def test_lines_of_json_are_rows(tmp_path: Path) -> None:
-    """Each line of JSON is a row."""
+    """Each line of JSON that is not blank becomes a row with its line number."""
     big = 10**400
     data = f'\ufeff{{"id":"00123"}}\n\n \t\r\n{{"a":{{"b":[1,null]}},"n":{big}}}\r\n'
     assert [
@@ -107,7 +107,7 @@ def failures_of(path: Path, *lines: dict[str, Any]) -> list[Read]:
 
 
 def test_the_rows_of_failures_are_rows_of_the_contract(tmp_path: Path) -> None:
-    """The rows of a failures file need no mapping."""
+    """The rows of a failures file are read as rows that need no mapping."""
     row = {"externalPlayerId": "p_1", "itemKey": "sword"}
     assert [Row(1, row, 1, mapped=True), Row(2, row, 2, mapped=True)] == failures_of(
         tmp_path / "a.jsonl",
@@ -129,7 +129,7 @@ def test_lines_that_only_resemble_failures_are_rows(tmp_path: Path) -> None:
 
 
 def test_unreadable_text_can_be_fixed(tmp_path: Path) -> None:
-    """The text of a failure is read again, as the file that it came from was written."""
+    """The text of a failure is read again in the layout of the file that it came from."""
     layout = Layout(("id", "gold"), ",", "csv")
     assert [
         Row(1, {"id": "a", "gold": "5"}, 1),
@@ -152,7 +152,7 @@ def test_unreadable_text_can_be_fixed(tmp_path: Path) -> None:
 
 
 def test_a_failure_of_another_form_is_unreadable(tmp_path: Path) -> None:
-    """A failure whose row or text is something else is unreadable."""
+    """A failure whose row is not an object, or whose text is not text, is unreadable."""
     assert [
         (1, "the line holds a failure whose row is not an object"),
         (2, "the line holds a failure whose text is not text"),
@@ -163,7 +163,7 @@ def test_a_failure_of_another_form_is_unreadable(tmp_path: Path) -> None:
 
 
 def test_a_document_is_a_list_or_holds_one(tmp_path: Path) -> None:
-    """A JSON document is a list of rows, or has one list and nothing like it."""
+    """A JSON document may be a list of rows, or hold a single list of objects."""
     path = tmp_path / "a.json"
     assert [Row(1, {"a": 1}, 1), Row(2, {"a": 2}, 2)] == items_of(path, b'[{"a":1}, {"a":2}]')
     assert [{"a": 1}] == rows_of(items_of(path, b'\xef\xbb\xbf{"users": [{"a":1}]}'))
@@ -183,7 +183,7 @@ def test_a_document_is_a_list_or_holds_one(tmp_path: Path) -> None:
     ],
 )
 def test_several_places_are_a_question(tmp_path: Path, data: bytes, problem: str) -> None:
-    """A document with several places for rows is refused with their names."""
+    """A document with several places for rows is refused, and the error names them."""
     with pytest.raises(ValueError, match=r"several places: pass rows= \(--rows\), ") as caught:
         items_of(tmp_path / "a.json", data)
     assert problem in str(caught.value)
@@ -209,7 +209,7 @@ DOCUMENT: Final = b"""{"first": {"deep": [1, {"x": [2]}]}, "data": {"users": {"u
 def test_rows_can_be_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int, path: str, rows: list[Any]
 ) -> None:
-    """The rows are those at the path that the user names, however the document is read."""
+    """The rows are those at the path that the user names, whatever the size of the blocks read."""
     monkeypatch.setattr(_json_rows, "_BLOCK", block)
     items = items_of(tmp_path / "a.json", DOCUMENT, rows=path)
     assert rows == [item.row if isinstance(item, Row) else None for item in items]
@@ -220,22 +220,24 @@ def test_rows_can_be_named(
     [
         pytest.param("nowhere", "has no member 'nowhere'", id="name"),
         pytest.param("data.list.a", "holds no object that leads to", id="list"),
-        pytest.param("last", "", id="a list of lists"),
     ],
 )
 def test_a_path_to_nothing_is_refused(tmp_path: Path, path: str, problem: str) -> None:
     """A path that leads nowhere is refused."""
-    if not problem:
-        [item] = items_of(tmp_path / "a.json", DOCUMENT, rows=path)
-        assert isinstance(item, Unreadable)
-        return
     with pytest.raises(ValueError, match=problem):
         items_of(tmp_path / "a.json", DOCUMENT, rows=path)
 
 
+def test_an_element_that_is_no_object_is_unreadable(tmp_path: Path) -> None:
+    """A list among the rows is unreadable, and the rest of the document is not refused for it."""
+    [item] = items_of(tmp_path / "a.json", DOCUMENT, rows="last")
+    assert isinstance(item, Unreadable)
+    assert "the element is not an object" == item.message
+
+
 @pytest.mark.parametrize("rows", [None, "items"])
 def test_a_page_is_reported(tmp_path: Path, rows: str | None) -> None:
-    """A mark that another page follows is reported."""
+    """A document with a token for the next page leaves a note."""
     path = tmp_path / "a.json"
     path.write_bytes(b'{"items": [{"a": 1}], "next": null, "ContinuationToken": "t"}')
     source = open_source(path, ReadOptions(rows=rows))
@@ -255,7 +257,7 @@ def test_a_page_is_reported(tmp_path: Path, rows: str | None) -> None:
     ],
 )
 def test_an_element_that_is_not_json_fails_alone(tmp_path: Path, element: bytes, flaw: str) -> None:
-    """An element with what JSON lacks is unreadable, and the next one is read."""
+    """An element that is not valid JSON is unreadable, and the next one is read."""
     items = items_of(tmp_path / "a.json", b'[{"a": 0}, %b, {"a": 3}]' % element)
     assert [{"a": 0}, {"a": 3}] == [item.row for item in items if isinstance(item, Row)]
     [bad] = [item for item in items if isinstance(item, Unreadable)]
@@ -279,7 +281,7 @@ def test_an_element_that_is_not_json_fails_alone(tmp_path: Path, element: bytes,
     ],
 )
 def test_another_document_is_refused(tmp_path: Path, data: bytes, problem: str) -> None:
-    """A JSON document of another form is refused."""
+    """A document without a list of objects, or that is not JSON, is refused."""
     with pytest.raises(ValueError, match=problem):
         items_of(tmp_path / "a.json", data)
 
@@ -287,7 +289,7 @@ def test_another_document_is_refused(tmp_path: Path, data: bytes, problem: str) 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.dictionaries(texts, json_values, max_size=3), min_size=1), st.integers(1, 9))
 def test_a_document_reads_as_python_reads_it(rows: list[dict[str, Any]], block: int) -> None:
-    """Rows of a document are those that Python's json gives, wherever it is cut."""
+    """The rows of a document are those that Python's json reads, wherever blocks end."""
     document = json.dumps({"n": 1, "rows": rows}).encode()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_json_rows, "_BLOCK", block)
@@ -309,8 +311,8 @@ def test_memory_stays_flat_in_a_document(tmp_path: Path) -> None:
     assert peak < 1_000_000 < path.stat().st_size
 
 
-def test_json_as_the_rfc_has_it() -> None:
-    """Only JSON as RFC 8259 defines it is accepted."""
+def test_text_is_parsed_as_json() -> None:
+    """Text is parsed as JSON: escaped surrogate pairs are joined, and a Python dict is refused."""
     assert parse_json(' {"a": "\\ud83d\\ude00"} ') == {"a": "\U0001f600"}
     with pytest.raises(ValueError, match="is not JSON"):
         parse_json("{'a': 1}")

@@ -1,4 +1,4 @@
-"""Rows of another platform, turned into the contract's."""
+"""Rows of another platform, mapped to those of the contract."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def mapped(
     preset: str | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """Return what one row becomes."""
+    """Return what one row is mapped to."""
     [item] = make_mapping(kind, columns, preset, ReadOptions(**options))(Row(7, source, 3))
     assert isinstance(item, Row)
     assert (7, 3) == (item.number, item.source)
@@ -42,7 +42,7 @@ def mapped(
 
 
 def refused(kind: Kind, source: dict[str, Any], **options: Any) -> Unreadable:
-    """Return what is said of one row that is not sent."""
+    """Return the failure of one row that is not sent."""
     [item] = make_mapping(kind, options=ReadOptions(**options))(Row(7, source, 3))
     assert isinstance(item, Unreadable)
     assert (7, 3, "validation_failed") == (item.number, item.source, item.code)
@@ -50,7 +50,7 @@ def refused(kind: Kind, source: dict[str, Any], **options: Any) -> Unreadable:
 
 
 def test_a_file_becomes_rows_of_the_contract(tmp_path: Path) -> None:
-    """Columns of a file are renamed and typed as the contract says."""
+    """Columns of a file are renamed, and their cells get the types of the contract."""
     path = tmp_path / "a.csv"
     path.write_bytes(b"PlayFabId,GC,Name\n00123, 5 ,x\n00124,7\n0125,-3,y\n")
     mapping = make_mapping(
@@ -144,7 +144,7 @@ def test_a_wrong_column_is_reported_with_the_existing_ones() -> None:
 
 
 def test_a_required_field_that_no_column_holds_is_one_error() -> None:
-    """Without a mapping, columns of other names are one error, with the option to type."""
+    """Without a mapping, columns with other names raise one error that suggests `--map` options."""
     mapping = make_mapping("wallet")
     with pytest.raises(
         ValueError, match=r"^wallet rows need externalPlayerId and amount"
@@ -156,13 +156,13 @@ def test_a_required_field_that_no_column_holds_is_one_error() -> None:
 
 @pytest.mark.parametrize("columns", [None, WALLET])
 def test_a_wrong_delimiter_is_one_error(columns: dict[str, str] | None) -> None:
-    """A source of one column whose name holds delimiters names the option for them."""
+    """If the only column's name holds delimiters, the error suggests the option for them."""
     with pytest.raises(ValueError, match=r"pass delimiter=';' \(--delimiter ';'\)"):
         make_mapping("wallet", columns)(Row(2, {"id;amount": "a;5"}))
 
 
 def test_values_of_a_file_without_a_header_are_not_shown() -> None:
-    """An error does not show the cells of a first line that is no header."""
+    """The error for a file without a header does not show the cells of its first line."""
     mapping = make_mapping("players", {"externalPlayerId": "id"})
     with pytest.raises(ValueError, match="2 columns, which look like values") as caught:
         mapping(Row(2, {"ana@example.test": "b", "h4sh": "c"}))
@@ -248,7 +248,7 @@ def test_the_source_is_left_as_it_is() -> None:
     ],
 )
 def test_amounts_become_whole_numbers(value: object, whole: int) -> None:
-    """An amount in text or as a float becomes an integer."""
+    """An amount that is text or a whole float becomes an integer."""
     for kind, name in (("wallet", "amount"), ("inventory", "quantity")):
         key = "economyKey" if kind == "wallet" else "itemKey"
         source = {"externalPlayerId": "a", key: "k", name: value}
@@ -275,7 +275,8 @@ ROW: Final[dict[str, Any]] = {"externalPlayerId": "a", "economyKey": "gold", "am
 
 @pytest.mark.parametrize("name", ["externalPlayerId", "economyKey", "idempotencyKey"])
 def test_ids_stay_as_they_are(name: str) -> None:
-    """An id keeps its text, with zeros and spaces."""
+    """An id keeps its text, with zeros and spaces; an integer becomes text, and other values
+    stay."""
     for value in ("00123", " 5 ", "5.0", "é", "=x"):
         assert value == mapped("wallet", ROW | {name: value}, allow_odd_ids=True)[name]
     assert "123" == mapped("wallet", ROW | {name: 123})[name]
@@ -297,7 +298,7 @@ def test_values_that_json_lacks_are_converted() -> None:
 
 
 def test_a_value_without_meaning_in_json_fails_without_its_repr() -> None:
-    """A value that cannot be converted fails, and its row is not written down."""
+    """A value that JSON cannot hold fails its row, and the failure does not show the value."""
     item = refused("wallet", ROW | {"externalPlayerId": object()})
     assert "externalPlayerId holds a value of type object, which JSON lacks" == item.message
     assert (None, "") == (item.row, item.text)
@@ -325,7 +326,7 @@ def test_a_value_without_meaning_in_json_fails_without_its_repr() -> None:
     ],
 )
 def test_ids_that_are_likely_mistakes_are_refused(player: str, why: str) -> None:
-    """An id that an export has spoilt fails, and is imported if the user says so."""
+    """An id that an export has likely spoilt fails, unless the user allows it."""
     item = refused("wallet", ROW | {"externalPlayerId": player})
     assert item.message.startswith(f"externalPlayerId {why}")
     assert "--allow-odd-ids" in item.message
@@ -351,13 +352,13 @@ def test_ids_that_are_likely_mistakes_are_refused(player: str, why: str) -> None
     ],
 )
 def test_other_ids_are_accepted(player: str) -> None:
-    """An id that only resembles a mistake is an id."""
+    """An id that only resembles a mistake is accepted."""
     assert player == mapped("wallet", ROW | {"externalPlayerId": player})["externalPlayerId"]
 
 
 @pytest.mark.parametrize("player", ["a\tb", "a\nb", ".", "..", "\x7f", "\x85", "a\x00b", ""])
 def test_ids_that_no_call_can_name_are_refused(player: str) -> None:
-    """An id that other calls refuse fails here too, whatever the options."""
+    """An id that other calls refuse fails in imports too, whatever the options."""
     for allow in (False, True):
         item = refused("players", {"externalPlayerId": player}, allow_odd_ids=allow)
         assert item.message.startswith("externalPlayerId must not ")
@@ -378,7 +379,7 @@ def test_a_fixed_row_is_not_mapped_again() -> None:
 
 
 def test_keys_are_renamed_and_selected() -> None:
-    """Keys are renamed, others are left out with a reason, and unused names are reported."""
+    """Keys are renamed or left out with a reason, and a name that no row has leaves a note."""
     options = ReadOptions(rename={"GO": "gold", "GX": "gas"}, only={"GO", "XP"}, skip_zero=True)
     mapping = make_mapping("wallet", options=options)
     rows = [("GO", 5), ("XP", "7"), ("GE", 9), ("GO", "0")]
@@ -437,7 +438,7 @@ def test_options_that_do_not_apply_are_refused(
 
 
 def test_text_becomes_an_object_where_it_is_one() -> None:
-    """Text that holds a JSON object becomes that object."""
+    """Text that holds a JSON object becomes that object; other text stays and fails the checks."""
     row = {"externalPlayerId": "a", "contextSnapshot": ' {"country": "PT"} '}
     assert mapped("players", row)["contextSnapshot"] == {"country": "PT"}
     for text in ("[1]", "PT", "{broken", '{"a": NaN}', '{"a": 1, "a": 2}'):
@@ -467,7 +468,7 @@ ids = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1)
 def test_from_csv_ids_and_amounts_are_exact(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, int]]
 ) -> None:
-    """Ids and amounts from CSV arrive without a change."""
+    """Ids and amounts from CSV are mapped without a change."""
     path = tmp_path_factory.getbasetemp() / "exact.csv"
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, quoting=csv.QUOTE_ALL)

@@ -11,14 +11,14 @@ from kraty_admin.bulk import ReadOptions
 
 
 def test_all_options_have_defaults() -> None:
-    """Without arguments, nothing is renamed, left out or included."""
+    """Options without arguments rename, select, include and limit nothing."""
     options = ReadOptions()
     assert ({}, None, frozenset()) == (options.rename, options.only, options.include)
     assert (None, None, None) == (options.format, options.quoting, options.limit)
 
 
 def test_collections_are_copied_and_pickle() -> None:
-    """Options keep their own copies of collections, and pass to other processes."""
+    """Options keep their own copies of collections, and they pickle."""
     rename = {"GO": "gold"}
     options = ReadOptions(rename=rename, only=["GO"], include=["banned"])
     rename["GO"] = "gems"

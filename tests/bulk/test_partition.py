@@ -1,4 +1,5 @@
-"""One file of many, as schedulers run it; the pages about that."""
+"""`import_partition`, which schedulers call for one file of many, and the blocks of
+docs/imports.md."""
 
 from __future__ import annotations
 
@@ -24,12 +25,12 @@ from kraty_admin.emulator import Emulator, Fault
 
 PROGRAMS = Path(__file__).parent / "programs"
 PAGE = Path(__file__).parents[2] / "docs" / "imports.md"
-NOT_HERE = "is among what the proofs need, not what the wheel is tested with"
+NOT_HERE = "is installed for the proofs, but not where the wheel is tested"
 
 
 @pytest.fixture
 def kraty(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    """A Kraty whose key is in the environment, as on a worker."""
+    """Start an emulator whose key is in the environment, as on a worker."""
     with Emulator() as emulator:
         monkeypatch.setenv("KRATY_SERVER_KEY", emulator.api_key)
         monkeypatch.setenv("KRATY_BASE_URL", emulator.base_url)
@@ -56,7 +57,7 @@ def counts(report: ImportReport) -> tuple[int, int, int, int]:
 
 
 def test_a_file_is_imported_once(kraty: Emulator, tmp_path: Path) -> None:
-    """A second run under the environment's key changes nothing."""
+    """A second run with the same file changes nothing."""
     path = balances(tmp_path / "part.csv")
     first = import_partition(path, kind="wallet", client_options={}, chunk_size=10)
     assert (counts(first), first.chunks) == ((25, 25, 0, 0), 3)
@@ -73,7 +74,7 @@ def test_a_file_is_imported_once(kraty: Emulator, tmp_path: Path) -> None:
     ],
 )
 def test_each_kind(kraty: Emulator, tmp_path: Path, kind: Kind, row: dict[str, Any]) -> None:
-    """Each kind of rows is sent to its own endpoint."""
+    """Rows of each kind are sent to their own endpoint."""
     path = tmp_path / "part.jsonl"
     path.write_text(json.dumps(row))
     assert import_partition(path, kind=kind, client_options={}).applied == 1
@@ -83,7 +84,7 @@ def test_each_kind(kraty: Emulator, tmp_path: Path, kind: Kind, row: dict[str, A
 def test_options_and_mapping_reach_the_client(
     kraty: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Client options and columns work as they do with a client that the caller makes."""
+    """`client_options` and `mapping` reach the client that does the import."""
     monkeypatch.delenv("KRATY_SERVER_KEY")
     path = tmp_path / "part.csv"
     path.write_text("id,coins\np,5\n")
@@ -97,7 +98,7 @@ def test_options_and_mapping_reach_the_client(
 
 
 def test_it_resumes_by_itself(kraty: Emulator, tmp_path: Path) -> None:
-    """A second run with the same arguments resumes from the journal and sends nothing twice."""
+    """A second run with the same arguments resumes from the journal and sends no chunk twice."""
     path = balances(tmp_path / "part.csv")
     journal, failures = tmp_path / "journals" / "part", tmp_path / "failures" / "part.jsonl"
 
@@ -120,7 +121,7 @@ def test_it_resumes_by_itself(kraty: Emulator, tmp_path: Path) -> None:
     seen = len(kraty.requests)
     resumed = again()
     assert (counts(resumed), resumed.resumed) == ((25, 25, 0, 0), 1)
-    # Two chunks, and a ping to find out where they go.
+    # Two chunks, and a ping that asks which game the key is for.
     assert len(kraty.requests) == seen + 3
     assert counts(again()) == (25, 25, 0, 0)
     assert len(kraty.requests) == seen + 4
@@ -128,8 +129,8 @@ def test_it_resumes_by_itself(kraty: Emulator, tmp_path: Path) -> None:
     assert not failures.exists()
 
 
-def test_another_game(kraty: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A journal of another server is refused, although a journal that exists is resumed."""
+def test_another_server(kraty: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A journal of another server is refused, instead of being resumed."""
     path = balances(tmp_path / "part.csv")
     import_partition(path, kind="wallet", client_options={}, journal=tmp_path / "journal")
     with Emulator() as other:
@@ -145,7 +146,7 @@ def test_another_game(kraty: Emulator, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_failures_are_replaced(kraty: Emulator, tmp_path: Path) -> None:
-    """A second run without a journal replaces its own file of failures."""
+    """A second run without a journal replaces the failures file of the first."""
     path, failures = balances(tmp_path / "part.csv", 3), tmp_path / "failures.jsonl"
     path.write_text(path.read_text().replace("gold", "rubies", 1))
     for applied, skipped in ((2, 0), (0, 2)):
@@ -159,7 +160,7 @@ def test_failures_are_replaced(kraty: Emulator, tmp_path: Path) -> None:
 def test_the_rate_limit_is_shared(
     kraty: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The limiter that the calls go by knows how many there are."""
+    """All calls of a partition ask one limiter, which knows how many processes share the limit."""
     given: list[Limiter] = []
     taken: list[Limiter] = []
 
@@ -207,7 +208,7 @@ def test_what_does_not_fit_is_refused(
 
 
 def test_what_travels_pickles(kraty: Emulator, tmp_path: Path) -> None:
-    """The function by its public name, the report, and an error with what has caused it."""
+    """The function, its report and its error pickle, and the error keeps the text of its cause."""
     assert pickle.loads(pickle.dumps(import_partition)) is import_partition
     assert import_partition.__module__ == "kraty_admin.bulk"
     path = balances(tmp_path / "part.csv")
@@ -221,7 +222,7 @@ def test_what_travels_pickles(kraty: Emulator, tmp_path: Path) -> None:
     copy = pickle.loads(pickle.dumps(stopped))
     assert isinstance(copy, ImportStoppedError)
     assert asdict(copy.report) == asdict(stopped.report)
-    # Pickles hold no causes, so the text has to do.
+    # A pickle drops `__cause__`, so the text must say it.
     assert str(stopped.__cause__) in str(copy) == str(stopped)
 
 
@@ -232,7 +233,8 @@ def test_what_travels_pickles(kraty: Emulator, tmp_path: Path) -> None:
 def test_what_a_task_queue_knows(
     kraty: Emulator, tmp_path: Path, status: int, retryable: bool
 ) -> None:
-    """Pickled, or rebuilt from its class and `args`, the error says whether to run it again."""
+    """An error that was pickled, or rebuilt from its `args`, still says if a new run can
+    succeed."""
     path = balances(tmp_path / "part.csv")
     kraty.faults.add(Fault("status", status=status, when="before"), times=None)
     with pytest.raises(ImportStoppedError) as caught:
@@ -264,7 +266,7 @@ def test_dask_is_not_imported() -> None:
 
 
 def test_as_a_celery_task(tmp_path: Path) -> None:
-    """A real worker and a broker in memory; run twice, as after an acknowledgement got lost."""
+    """A partition that a Celery worker runs twice is applied once."""
     pytest.importorskip("celery", reason=f"Celery {NOT_HERE}")
     path = balances(tmp_path / "part.csv")
     done = subprocess.run(
@@ -285,7 +287,7 @@ def test_as_a_celery_task(tmp_path: Path) -> None:
 
 
 def page() -> dict[str, str]:
-    """Return the Python blocks of the page, by the heading that each stands under."""
+    """Return the Python blocks of the page by the heading above each."""
     found: dict[str, str] = {}
     heading = ""
     text = PAGE.read_text(encoding="utf-8")
@@ -298,7 +300,7 @@ def page() -> dict[str, str]:
 
 
 def run(heading: str) -> dict[str, Any]:
-    """Run a block as it is printed; returns what it has defined."""
+    """Run a block as printed; return the names that it defines."""
     names: dict[str, Any] = {}
     exec(compile(page()[heading], PAGE, "exec"), names)
     return names
@@ -320,7 +322,8 @@ def test_the_first_block(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The page's first block imports balances, and its corrected failure can be imported."""
+    """The page's first block imports balances, and the failure that it leaves can be fixed and
+    imported."""
     monkeypatch.chdir(tmp_path)
     Path("players.jsonl").write_text('{"externalPlayerId": "p_1"}\n')
     Path("balances.csv").write_text("PlayFabId,Gold,Name\np_1,5,x\np_2,7,y\np_3,-5,z\n")
@@ -356,7 +359,7 @@ def test_the_block_of_a_query(
 def test_the_block_of_a_dry_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The page's block of a dry run needs no key."""
+    """The page's block of a dry run runs without a key, and prints what would be sent."""
     monkeypatch.chdir(tmp_path)
     Path("balances.csv").write_text("PlayFabId,Gold\np_1,5\np_2,much\n")
     run("Dry run")
@@ -372,7 +375,7 @@ def test_the_block_of_resuming(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """An import that stopped is refused without `resume`, and continues with it."""
+    """The page's function is refused after a stop, and resumes with `resume=True`."""
     monkeypatch.chdir(tmp_path)
     Path("wallet.jsonl").write_text('{"externalPlayerId":"p","economyKey":"gold","amount":5}\n')
     import_balances = run("Journal and resume")["import_balances"]

@@ -23,7 +23,7 @@ def reached(seconds: float) -> Patience:
 
 
 def test_delays_grow() -> None:
-    """Delays double up to a minute, and the last one ends with the patience."""
+    """Delays double up to a minute, and the last one ends when the patience does."""
     patience = reached(300)
     now, delays = 1000.0, list[float]()
     for failures in range(1, 100):
@@ -46,7 +46,7 @@ def test_all_calls_share_one() -> None:
 
 
 def test_what_the_server_asks_for() -> None:
-    """It never waits for less than the server asks."""
+    """An import waits as long as the server asks, or gives up if that exceeds its patience."""
     assert reached(300).delay(busy(100), 1, 0.0) == 100
     assert reached(50).delay(busy(100), 1, 0.0) is None
 
@@ -64,5 +64,6 @@ def test_what_the_server_asks_for() -> None:
     ],
 )
 def test_no_patience(patience: Patience, error: KratyNetworkError | KratyServerError) -> None:
-    """The import ends at once."""
+    """An import gives up at once if its server never answered, its patience is 0, or repeating
+    cannot help."""
     assert patience.delay(error, 1, 0.0) is None

@@ -1,4 +1,4 @@
-"""The exports of other platforms, in the shapes that their documentation shows."""
+"""Presets for the exports of other platforms, in the shapes that their documentation shows."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def without_keys(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def test_every_platform_has_every_kind() -> None:
-    """Each platform has presets for the kinds of rows that it documents."""
+    """Each platform has presets for the kinds of rows that it can export."""
     every: tuple[str, ...] = get_args(Kind)
     held = ("wallet", "inventory")
     assert dict.fromkeys(("playfab", "firebase", "lootlocker", "gamesparks"), every) | {
@@ -266,7 +266,7 @@ def test_firebase_balances_and_items() -> None:
 def test_what_excluded_players_own_is_left_out(
     kind: Kind, preset: str, source: dict[str, Any], reason: str
 ) -> None:
-    """Nothing of theirs is imported, and the reason is counted."""
+    """Balances and items of an excluded player are left out with the reason."""
     (item,) = items_of(kind, preset, source)
     assert isinstance(item, LeftOut)
     assert reason == item.reason
@@ -417,7 +417,7 @@ def test_what_differs_within_a_player_cannot_be_overridden(kind: Kind, field: st
 
 
 def test_one_column_holds_the_ids_of_all_rows() -> None:
-    """The column of the ids is chosen once, and a row without it fails."""
+    """All rows take their id from one column, and a row without it fails."""
     mapping = make_mapping("wallet", preset="firebase")
     rows = [{"uid": "u1", "id": 3, "wallet": {"gold": 5}}, {"id": 3, "wallet": {"gold": 6}}]
     items = [each for n, row in enumerate(rows, 1) for each in mapping(Row(n, row, n))]

@@ -1,4 +1,4 @@
-"""Finding keys that came before, among many."""
+"""Finding the keys that earlier rows had, among many."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kraty_admin._bulk._seen import SeenKeys
 
 
 def test_the_first_row_is_named() -> None:
-    """A key that comes again is found, with the number of its first row."""
+    """A repeated key is found with the number of its first row."""
     with closing(SeenKeys()) as seen:
         assert {} == seen.add(["a", "b", "c"], [2, 3, 4])
         assert {1: 3, 2: 5, 3: 2} == seen.add(["d", "b", "d", "a"], [5, 6, 7, 8])
@@ -19,7 +19,7 @@ def test_the_first_row_is_named() -> None:
 
 
 def test_a_key_that_comes_often() -> None:
-    """Its first row stays the one that is named."""
+    """A key that is repeated often is still found with the number of its first row."""
     with closing(SeenKeys()) as seen:
         seen.add(["a"], [1])
         for number in range(2, 600):
@@ -28,7 +28,7 @@ def test_a_key_that_comes_often() -> None:
 
 @pytest.mark.parametrize("bits", [pytest.param(24, id="wide"), pytest.param(4, id="crowded")])
 def test_many_keys(bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keys are found in memory and in the file, however unsure the filter is."""
+    """Keys are found in memory and in the file, even if the filter is crowded."""
     monkeypatch.setattr(_seen, "_FILTER_BITS", bits)
     monkeypatch.setattr(_seen, "_PARTS", 4)
     monkeypatch.setattr(_seen, "_PAGE", 256)
@@ -43,7 +43,7 @@ def test_many_keys(bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_row_number_that_looks_like_a_hash() -> None:
-    """A hash is not looked for where row numbers stand."""
+    """A row number that equals a hash is not taken for the hash."""
     with closing(SeenKeys()) as seen:
         record = _seen._RECORD.pack(1, hash("x"))  # pyright: ignore[reportPrivateUsage]
         assert _seen._find(record, hash("x")) is None  # pyright: ignore[reportPrivateUsage]

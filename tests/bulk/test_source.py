@@ -33,8 +33,8 @@ def test_packed_cells_are_read(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", ["a.jsonl.gz", "a.ndjson.gz"])
 def test_packed_lines_are_read(tmp_path: Path, name: str) -> None:
     """A gzipped file of JSON lines is read."""
-    items = items_of(tmp_path / name, gzip.compress(b'{"a":1}\n{'))
-    assert Row(1, {"a": 1}, 1) == items[0]
+    packed = gzip.compress(b'{"a":1}\n{"a":2}\n')
+    assert [{"a": 1}, {"a": 2}] == rows_of(items_of(tmp_path / name, packed))
 
 
 def test_a_broken_packed_file_is_refused(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_a_broken_packed_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_suffix_that_is_not_known_is_refused_at_once(tmp_path: Path) -> None:
-    """An unknown suffix is refused before the file is read."""
+    """An unknown suffix is refused before the file is opened."""
     for name in ("a.xlsx", "a", "a.gz", "a.parquet.gz", "a.csv.zip"):
         with pytest.raises(ValueError, match=r"\.csv, \.tsv, \.jsonl, \.ndjson, \.json .*\.parq"):
             open_source(tmp_path / name)
@@ -116,7 +116,7 @@ def test_progress_is_counted_in_bytes(tmp_path: Path, name: str, data: bytes) ->
     ("name", "options", "message"),
     [
         pytest.param(
-            "a.jsonl", {"delimiter": ";"}, "delimiter applies to CSV and TSV only", id="1"
+            "a.jsonl", {"delimiter": ";"}, "delimiter applies to CSV and TSV only", id="delimiter"
         ),
         pytest.param("a.csv", {"rows": "a"}, "rows applies to .json documents only", id="rows"),
         pytest.param(
@@ -140,7 +140,7 @@ def test_options_of_files_are_refused_for_objects() -> None:
 
 
 def test_only_so_many_rows_are_read(tmp_path: Path) -> None:
-    """With a limit, reading ends after so many rows of the source."""
+    """With a limit, only that number of rows is read."""
     limit = ReadOptions(limit=2)
     assert [1, 2] == [item.number for item in open_source([{"id": n} for n in range(3)], limit)]
     (tmp_path / "a.csv").write_bytes(b"id\n1\n\n2\n3\n")
@@ -166,7 +166,7 @@ def test_query_results_have_names() -> None:
 
 
 class Result:
-    """A result of SQLAlchemy, as far as it is used."""
+    """A stand-in for a result of SQLAlchemy, with the methods that are used."""
 
     def keys(self) -> list[str]:
         return ["id"]
@@ -179,7 +179,7 @@ class Result:
 
 
 def test_results_of_sqlalchemy_are_read_by_name() -> None:
-    """A result of SQLAlchemy gives mappings."""
+    """Rows of a SQLAlchemy result are read as mappings."""
     assert [{"id": "a"}] == rows_of(list(open_source(Result())))
 
 
@@ -215,6 +215,6 @@ def test_a_later_row_without_names_is_unreadable() -> None:
 
 @pytest.mark.parametrize("source", [5, None, b"id", {"id": 1}])
 def test_other_objects_are_refused(source: object) -> None:
-    """What is no source of rows is refused by its type."""
+    """An object that is not a source of rows is refused with its type."""
     with pytest.raises(TypeError, match="rows must be an iterable of dicts or a path, not"):
         open_source(source)

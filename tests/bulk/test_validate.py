@@ -1,4 +1,4 @@
-"""Rows against the contract, offline."""
+"""Checking rows against the contract, without a server."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_an_object_must_be_one(value: object, message: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_message_holds_a_value(kind: Kind) -> None:
-    """No message contains the value of the row."""
+    """No message contains a value of the row."""
     secret = "s3cr3t"
     for name in fields(kind):
         for value in (secret, [secret], {secret: {1: secret}}, secret.encode(), {secret}):
@@ -108,12 +108,12 @@ def test_no_message_holds_a_value(kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_everything_that_the_contract_says_is_heeded(kind: Kind) -> None:
-    """Every keyword that the contract uses is checked."""
+    """The checks know every keyword of the contract's row schemas."""
     assert unknown_keywords(kind) == []
 
 
 def test_what_a_later_contract_may_say_is_seen() -> None:
-    """A keyword that the checks do not know is found."""
+    """A keyword of a schema that the checks do not know is listed."""
     schema: dict[str, Any] = {
         "type": "object",
         "required": ["a", "gone"],
@@ -220,7 +220,7 @@ def test_ids_that_other_calls_refuse(odd: str) -> None:
 @settings(max_examples=100, deadline=None)
 @given(st.sampled_from(KINDS), st.data())
 def test_plain_rows_are_valid(kind: Kind, data: st.DataObject) -> None:
-    """Rows that are valid at first sight are valid one by one."""
+    """Rows that the fast check accepts are valid one by one."""
     row = GOOD[kind] | {"idempotencyKey": "k"}
     changed = st.dictionaries(st.sampled_from(list(fields(kind))), json_values, max_size=1)
     rows = [row, row | data.draw(changed)]
@@ -230,7 +230,7 @@ def test_plain_rows_are_valid(kind: Kind, data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_usual_rows_are_plain(kind: Kind) -> None:
-    """The short cut is taken for the rows that exports have, with or without keys."""
+    """The fast check accepts ordinary rows, with or without keys, and no row with an empty id."""
     for row in (GOOD[kind], GOOD[kind] | {"idempotencyKey": "k"}):
         assert are_plain(kind, [row, row])
         assert not are_plain(kind, [row, row | {"externalPlayerId": ""}])

@@ -1,4 +1,4 @@
-"""What the tests of reading have in common."""
+"""Helpers for the tests of reading sources."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ files = st.binary(max_size=120) | st.lists(scraps, max_size=40).map(b"".join)
 
 
 def items_of(path: Path, data: bytes, **options: Any) -> list[Read]:
-    """Return what a file of these bytes holds."""
+    """Write these bytes to a file, and return what is read from it."""
     path.write_bytes(data)
     return list(open_source(path, ReadOptions(**options)))
 
@@ -37,12 +37,12 @@ def rows_of(items: list[Read]) -> list[dict[str, Any]]:
 
 
 def outline(items: list[Read]) -> list[tuple[int, object]]:
-    """Each item's line, with its row or what is wrong with it."""
+    """Return each item's line number, with its row or its message."""
     return [(item.number, item.row if isinstance(item, Row) else item.message) for item in items]
 
 
 def in_scratch(name: str, data: bytes, **options: Any) -> list[Read]:
-    """Return what a file of these bytes holds, in a folder that does not stay."""
+    """Return what is read from a file of these bytes, in a folder that is then removed."""
     with tempfile.TemporaryDirectory() as folder:
         return items_of(Path(folder, name), data, **options)
 

@@ -1,9 +1,9 @@
-"""A partition as a Celery task, with a broker and a worker in this process.
+"""Run a partition as a Celery task twice, with a broker and a worker in this process.
 
-Called with a file of balances; prints what the task has returned, run twice.
+The argument is a file of balances. The program prints both reports and the ledger as JSON.
 """
 
-# Celery comes without types: what is untyped about it stays in this file.
+# Celery has no types. The untyped code stays in this file.
 # mypy: disable-error-code="import-untyped, untyped-decorator, no-untyped-call"
 # pyright: basic
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["app", "import_file"]
 
 
 class Prompt(memory.Transport):
-    """A broker in memory at which a worker soon notices that it is to end."""
+    """An in-memory broker that returns to its worker often, so that the worker can end soon."""
 
     def drain_events(self, connection: object, timeout: object = None, **_: object) -> None:
         """Wait for messages, but not for the seconds that a worker asks for."""
@@ -44,12 +44,12 @@ app.conf.update(
 
 @app.task(acks_late=True, reject_on_worker_lost=True)
 def import_file(path: str) -> dict[str, Any]:
-    """Import one file; what it returns is JSON."""
+    """Import one file; return the report as JSON values."""
     return asdict(import_partition(path, kind="wallet", client_options={}, chunk_size=10))
 
 
 def main(path: str) -> None:
-    """Have the worker run the task twice."""
+    """Run the task twice on a worker, and print what came of it."""
     with Emulator() as kraty:
         os.environ |= {"KRATY_BASE_URL": kraty.base_url, "KRATY_SERVER_KEY": kraty.api_key}
         worker: Any = start_worker(app, pool="solo", perform_ping_check=False, loglevel="ERROR")

@@ -1,6 +1,6 @@
-"""A data set on two workers of dask, one of which is killed in the middle of a file.
+"""Import a data set on two Dask workers, one of which is killed in the middle of a file.
 
-Prints what came of it as JSON. Called with a folder that it may write to.
+The argument is a folder to write to. The program prints the outcome as JSON.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ PATIENCE = 60.0
 
 
 def main(folder: Path) -> None:
-    """Run both parts on one cluster."""
+    """Run both parts on one cluster, and print what came of them."""
     distributed: Any = import_module("distributed")
     with Emulator() as kraty:
-        # Workers inherit it, so that the key is no argument of a task.
+        # Workers inherit the environment, so the key need not be an argument of a task.
         os.environ["KRATY_SERVER_KEY"] = kraty.api_key
         with (
             distributed.LocalCluster(
@@ -42,12 +42,12 @@ def main(folder: Path) -> None:
 
 
 def kill(kraty: Emulator, client: Any, folder: Path) -> dict[str, Any]:
-    """Kill a worker when the server has its chunk, and it has no answer yet."""
+    """Kill a worker whose chunk was committed but not answered."""
     for number in range(FILES):
         lines = [f"p_{number}_{row},gold,{row + 1}" for row in range(ROWS)]
         header = "externalPlayerId,economyKey,amount"
         (folder / f"part-{number}.csv").write_text("\n".join([header, *lines, ""]))
-    # Each has one call under way at a time, so that two calls which hang are one of each.
+    # Each worker has one call in flight, so of two calls that hang each worker has one.
     kraty.faults.add(Fault("stall", seconds=5), operation="migrate.wallet", skip=2, times=2)
     client.run(import_module, "kraty_admin.bulk")  # so that they begin at about the same time
     pids: dict[str, int] = client.run(os.getpid)
@@ -55,7 +55,7 @@ def kill(kraty: Emulator, client: Any, folder: Path) -> dict[str, Any]:
     seen: list[int] = []
 
     def strike() -> None:
-        # Two calls that passed, and two that hang when they have been committed.
+        # Two calls that passed, and two that hang after their commit.
         while len(kraty.ledger) < 4 * CHUNK:
             time.sleep(0.01)
         seen.append(len(kraty.ledger))
@@ -86,7 +86,7 @@ def kill(kraty: Emulator, client: Any, folder: Path) -> dict[str, Any]:
 
 
 def stop(kraty: Emulator, client: Any, folder: Path) -> dict[str, Any]:
-    """Import files one of which is not there, then one that is refused, then what is left."""
+    """Import with a missing file, then with a rejected key, then with both fixed."""
     missing = folder / "none.csv"
 
     def run(name: str) -> ImportReport | ImportStoppedError:
