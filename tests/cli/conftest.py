@@ -16,14 +16,14 @@ from .testkit import SECRET, TEST_KEY, WORLD
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Emulator]:
-    """One server for all tests of the command line."""
+    """Start one emulator for all tests of the command line."""
     with Emulator(world=WORLD) as emulator:
         yield emulator
 
 
 @pytest.fixture(scope="session")
 def forks() -> Iterator[Forks]:
-    """Runs commands as processes."""
+    """Start the server that runs commands as processes."""
     with closing(Forks()) as started:
         yield started
 
@@ -35,7 +35,7 @@ def kraty(
     tmp_path: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Emulator:
-    """A Kraty in its first state. The environment names it, and a test key."""
+    """Reset the emulator, and name it and a test key in the environment."""
     server.reset()
     monkeypatch.setenv("KRATY_BASE_URL", server.base_url)
     monkeypatch.setenv("KRATY_SERVER_KEY", TEST_KEY)

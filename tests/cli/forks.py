@@ -40,7 +40,7 @@ def read_all(reader: int) -> bytes:
 
 
 def read_until(reader: int, awaited: bytes) -> bytes:
-    """Return what comes out of a pipe or a terminal, up to something in it or a little later."""
+    """Return what comes out of a pipe or a terminal, at least until `awaited` is in it."""
     said = b""
     while awaited not in said:
         said += os.read(reader, 1000)
@@ -48,7 +48,7 @@ def read_until(reader: int, awaited: bytes) -> bytes:
 
 
 class Forks:
-    """Starts commands; one at a time."""
+    """Starts commands, one at a time."""
 
     def __init__(self) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -83,7 +83,7 @@ class Forks:
         return int(self._socket.recv(_LIMIT))
 
     def wait(self) -> int:
-        """Return the exit status of the command that was started last, when it has ended."""
+        """Wait for the command that was started last, and return its exit status."""
         return int(self._socket.recv(_LIMIT))
 
     def close(self) -> None:
@@ -109,7 +109,7 @@ def _serve(connection: socket.socket) -> None:
 
 
 def _become(request: dict[str, Any], files: list[int]) -> None:
-    """Be the process of one command."""
+    """Turn this process into that of one command."""
     os.environ.clear()
     os.environ.update(request["environment"])
     time.tzset()

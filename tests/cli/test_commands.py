@@ -27,7 +27,7 @@ from .testkit import CLIENT_KEY, LIVE_KEY, PATIENCE, RUN, SECRET, TEST_KEY, writ
 
 
 class Done(NamedTuple):
-    """What a run of the command has left."""
+    """The status and the output of one run of the command."""
 
     status: int
     out: str
@@ -35,12 +35,12 @@ class Done(NamedTuple):
 
     @property
     def json(self) -> Any:
-        """What it printed as JSON."""
+        """Return standard output, parsed as JSON."""
         return json.loads(self.out)
 
     @property
     def error(self) -> Any:
-        """The error that it printed as JSON."""
+        """Return the error that standard error holds as JSON."""
         return json.loads(self.err)["error"]
 
 
@@ -68,7 +68,7 @@ def command(capsys: pytest.CaptureFixture[str], kraty: Emulator) -> Command:
 
 
 class Person(io.StringIO):
-    """Standard input at which a person types this."""
+    """Standard input at which a person types."""
 
     def isatty(self) -> bool:
         return True
@@ -83,13 +83,13 @@ def ping(health: object) -> dict[str, bool]:
 
 
 def at_terminal(monkeypatch: pytest.MonkeyPatch, typed: str) -> None:
-    """Have a person answer what is asked."""
+    """Let a person at a terminal type this."""
     monkeypatch.setattr(sys, "stdin", Person(typed))
     monkeypatch.setattr("kraty_admin.cli._state.is_terminal", yes)
 
 
 class TestCommands:
-    """Each command does its one call, and prints what came of it."""
+    """What each command does, and what it prints."""
 
     def test_ping(self, command: Command) -> None:
         """Ping shows the key's environment, as a table and as JSON."""
@@ -99,7 +99,7 @@ class TestCommands:
         assert "apiKey.environment\ttest" in table.out
 
     def test_players_get(self, command: Command, kraty: Emulator) -> None:
-        """A table for each list; the JSON is the result as it is."""
+        """A player is printed as a table for each list, or as the JSON of the result."""
         client = kraty.client()
         client.wallet.credit("p", "gold", amount=500)
         done = command("players", "get", "p", "--limit", "3")
@@ -122,14 +122,14 @@ class TestCommands:
         assert [path.name for path in Path.cwd().iterdir()] == ["p.json"]
 
     def test_players_ban_and_unban(self, command: Command) -> None:
-        """Unbanning a player who is not banned says so."""
+        """A ban records its reason, and unbanning a player twice reports that nothing changed."""
         command("wallet", "credit", "p", "gold", "1")
         assert command("players", "ban", "p", "--reason", "bot", "--json").json["reason"] == "bot"
         assert command("players", "unban", "p", "--json").json["applied"] is True
         assert "applied\tfalse\n" in command("players", "unban", "p").out
 
     def test_players_merge_and_delete(self, command: Command, kraty: Emulator) -> None:
-        """Both commands ask for confirmation."""
+        """`--yes`, before or after the command, confirms a merge and an erasure."""
         for player in ("guest", "p"):
             command("wallet", "credit", player, "gold", "5")
         merged = command("players", "merge", "guest", "p", "--yes", "--json")
@@ -138,9 +138,15 @@ class TestCommands:
         erased = command("--yes", "players", "delete", "p", "--reason", "test", "--json")
         assert erased.json["status"] == "erased"
 
-    @pytest.mark.parametrize("arguments", [["--idempotency-key", "r1"], []])
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            pytest.param(["--idempotency-key", "r1"], id="the user's key"),
+            pytest.param([], id="a generated key"),
+        ],
+    )
     def test_wallet(self, command: Command, kraty: Emulator, arguments: list[str]) -> None:
-        """A wallet is credited and debited, under a given key or a generated one."""
+        """A wallet is credited and debited, with a key of the user's or a generated one."""
         done = command("wallet", "credit", "p", "gold", "500", "--reason", "iap", *arguments)
         assert done.status == 0
         assert command("wallet", "debit", "p", "gold", "200", "--json").json["balance"] == 300
@@ -166,7 +172,7 @@ class TestCommands:
         assert kraty.quantity("p", "health_potion") == 2
 
     def test_grants(self, command: Command, kraty: Emulator) -> None:
-        """Entries from options and from a file together; then it is claimed."""
+        """A grant takes entries from options and from a file, and can be acknowledged."""
         entry = {"type": "item", "itemKey": "health_potion", "quantity": 2}
         Path("entries.json").write_text(json.dumps([entry]))
         grant = command(
@@ -186,13 +192,13 @@ class TestCommands:
     def test_entries_from_standard_input(
         self, command: Command, kraty: Emulator, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Entries are read from standard input, with keys that hold a colon."""
+        """Entries are read from standard input, and the key in `--entry` may hold a colon."""
         text = b'[{"type": "currency", "currencyKey": "gold", "amount": 7}]'
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
         assert command("grants", "create", "p", "--entries-file", "-").status == 0
         assert kraty.balance("p", "gold") == 7
         refused = command("grants", "create", "p", "--entry", "item:a:b:1", "--json")
-        assert "a:b" in refused.error["message"]
+        assert "This game has no item a:b." == refused.error["message"]
 
     def test_lobbies(self, command: Command) -> None:
         """A lobby is pushed and read."""
@@ -205,7 +211,7 @@ class TestCommands:
         assert read["id"] == lobby["id"]
 
     def test_webhooks(self, command: Command) -> None:
-        """What is signed can be verified; what was changed since cannot."""
+        """A body verifies with the header that was signed for it, until the body changes."""
         body = '{"id": "evt_1", "eventName": "grant.created", "data": {"amount": 5}}'
         Path("body").write_text(body)
         header = command("webhooks", "sign", "body").out.strip()
@@ -221,7 +227,7 @@ class TestCommands:
         assert command(*verify, "body", "--secret-env", "NOWHERE").status == 2
 
     def test_webhooks_age(self, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-        """An old one passes if it may be that old, whichever of the secrets signed it."""
+        """An old delivery verifies if `--tolerance` allows it, with any of the secrets."""
         monkeypatch.setenv("OLD_SECRET", "whsec_canary-of-an-older-one")
         Path("body").write_text("{}")
         sign = ("webhooks", "sign", "body", "--timestamp", "7", "--secret-env", "OLD_SECRET")
@@ -232,7 +238,7 @@ class TestCommands:
 
 
 class TestStatuses:
-    """How each run ends."""
+    """The status and the message with which a run ends."""
 
     @pytest.mark.parametrize(
         ("status", "code", "arguments"),
@@ -272,7 +278,8 @@ class TestStatuses:
         ],
     )
     def test_errors(self, command: Command, status: int, code: str, arguments: list[str]) -> None:
-        """People get a message, and programs the same members each time."""
+        """An error is a message for people, and with `--json` an object that always has the same
+        members."""
         failed = command(*arguments)
         assert (failed.status, failed.out) == (status, "")
         assert "Error: " in failed.err
@@ -285,8 +292,8 @@ class TestStatuses:
         ]
 
     @pytest.mark.parametrize("text", ["{}", "[1]", "[", '["a"]', "\udcff"])
-    def test_entries_that_are_none(self, command: Command, text: str) -> None:
-        """Malformed entries are a usage error."""
+    def test_malformed_entries(self, command: Command, text: str) -> None:
+        """A file of malformed entries is a usage error."""
         Path("entries.json").write_bytes(text.encode("utf-8", "surrogateescape"))
         assert command("grants", "create", "p", "--entries-file", "entries.json").status == 2
 
@@ -298,7 +305,7 @@ class TestStatuses:
         ],
     )
     def test_keys_that_are_refused(self, command: Command, key: str, status: int, why: str) -> None:
-        """The message says what to check, and does not show the key."""
+        """The message for a refused key says what to check, and does not show the key."""
         write_key(key)
         refused = command("--key-file", "key", "ping")
         assert refused.status == 1
@@ -308,7 +315,7 @@ class TestStatuses:
     def test_the_key_file_comes_first(
         self, command: Command, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """If a key is set in both places, the key file is used."""
+        """The key file is preferred to the variable, and a file that is not text is refused."""
         write_key(LIVE_KEY)
         done = command("--key-file", "key", "ping", "--json")
         assert done.json["apiKey"]["environment"] == "live"
@@ -318,7 +325,7 @@ class TestStatuses:
         assert "set KRATY_SERVER_KEY" in command("ping").err
 
     def test_a_key_in_a_message_is_hidden(self, command: Command, kraty: Emulator) -> None:
-        """A key in a message is not printed, whoever put it there."""
+        """A key is not printed, even if it was typed as an argument."""
         done = command("players", "get", TEST_KEY)
         assert done.status == 3
         refused = command("wallet", "credit", "p", TEST_KEY, "1")
@@ -328,7 +335,7 @@ class TestStatuses:
         assert "***" in command("ping", TEST_KEY, "--json").error["message"]
 
     def test_a_conflict_of_keys(self, command: Command) -> None:
-        """The message says to check what happened, not to try again."""
+        """The message of a key conflict says to check what happened."""
         command("wallet", "credit", "p", "gold", "1", "--idempotency-key", "r1")
         credit = ("wallet", "credit", "p", "gold", "2", "--idempotency-key", "r1")
         done = command(*credit)
@@ -337,7 +344,7 @@ class TestStatuses:
         assert command(*credit, "--json").error["idempotency_key"] == "r1"
 
     def test_what_a_script_stores(self, command: Command, kraty: Emulator) -> None:
-        """The key and the time of a failed command are those that a repeat takes."""
+        """A script can repeat a failed command with the key and the time of its error."""
         kraty.faults.add(Fault("drop"), operation="wallet.credit", times=None)
         credit = ("wallet", "credit", "p", "gold", "5")
         before = datetime.now(timezone.utc)
@@ -367,7 +374,8 @@ class TestStatuses:
     def test_a_first_try_that_is_no_time(
         self, command: Command, kraty: Emulator, text: str, said: str
     ) -> None:
-        """A first try that is no time is refused, and nothing is sent."""
+        """A value of `--first-tried-at` that is not a past time with a zone is refused, and nothing
+        is sent."""
         credit = ("wallet", "credit", "p", "gold", "5", "--idempotency-key", "r")
         done = command(*credit, "--first-tried-at", text)
         assert (2, []) == (done.status, kraty.requests)
@@ -375,7 +383,8 @@ class TestStatuses:
 
     @pytest.mark.parametrize("key_first", [True, False], ids=["key first", "time first"])
     def test_a_first_try_long_ago(self, command: Command, kraty: Emulator, key_first: bool) -> None:
-        """The order of the options makes no difference, and nothing is asked or sent."""
+        """A key that was first tried long ago is refused before anything is sent, whatever the
+        options' order."""
         options = [("--idempotency-key", "r"), ("--first-tried-at", "2026-01-01T00:00:00Z")]
         if not key_first:
             options.reverse()
@@ -384,13 +393,14 @@ class TestStatuses:
         assert "Nothing was sent." in done.err
 
     def test_a_first_try_without_its_key(self, command: Command, kraty: Emulator) -> None:
-        """A new key was never tried before, so a time without a key is a mistake."""
+        """`--first-tried-at` without a key is a usage error, since a new key was never tried."""
         done = command("wallet", "credit", "p", "gold", "5", "--first-tried-at", "2026-01-01T00Z")
         assert (2, []) == (done.status, kraty.requests)
         assert "it needs --idempotency-key" in done.err
 
     def test_no_answer(self, command: Command, kraty: Emulator) -> None:
-        """Programs read that it may have taken effect, and the key to repeat it with."""
+        """The error of a lost answer says that the write may have taken effect, and has the key to
+        repeat it with."""
         kraty.faults.add(Fault("drop"), operation="wallet.credit", times=None)
         credit = ("--deadline", "0.3", "wallet", "credit", "p", "gold", "5")
         error = command(*credit, "--json").error
@@ -411,7 +421,8 @@ class TestStatuses:
         assert "It does not tell you whether an earlier call with the same key" in given.err
 
     def test_a_failing_server(self, command: Command, kraty: Emulator) -> None:
-        """A failing server and too many calls end with status 1 and the time to wait."""
+        """A server that fails or limits the rate ends the command with status 1 and the time to
+        wait."""
         late = {"Retry-After": "90"}  # so that it is not retried
         failing = Fault("status", status=503, headers=late)
         kraty.faults.add(failing, operation="players.get", times=None)
@@ -426,20 +437,22 @@ class TestStatuses:
         assert "Try again in 90 s" in done.err
 
     def test_a_file_that_cannot_be_written(self, command: Command) -> None:
-        """The command prints one line and exits with status 1."""
+        """A file that cannot be written ends the command with status 1 and one line."""
         command("wallet", "credit", "p", "gold", "5")
         done = command("players", "export", "p", "-o", "nowhere/p.json")
         assert (done.status, done.err.count("\n")) == (1, 1)
 
     def test_a_file_that_cannot_be_replaced(self, tmp_path: Path) -> None:
-        """What was written beside it is removed: it may hold all that is known of a player."""
+        """The temporary file, which may hold personal data, is removed if the target cannot be
+        replaced."""
         (tmp_path / "p.json").mkdir()
         with pytest.raises(OSError, match=r"p\.json"):
             write_privately(tmp_path / "p.json", b"secret")
         assert ["p.json"] == [path.name for path in tmp_path.iterdir()]
 
     def test_an_interrupted_write(self, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The message says under which key to repeat an interrupted write."""
+        """After an interrupted write, the message prints the command that repeats it with its
+        key."""
 
         def interrupted(*arguments: object, **options: object) -> None:
             raise KeyboardInterrupt
@@ -453,7 +466,7 @@ class TestStatuses:
         assert command(*credit, "--json").error["ambiguous"] is True
 
     def test_help(self, command: Command) -> None:
-        """It lists the exit statuses, and is shown if no command follows."""
+        """The help lists the exit statuses, and is printed if the subcommand is missing."""
         done = command("--help")
         assert done.status == 0
         for status in ("0 ", "1 ", "2 ", "3 ", "4 ", "5 ", "6 ", "130"):
@@ -501,7 +514,7 @@ class TestConfirmation:
         monkeypatch: pytest.MonkeyPatch,
         arguments: list[str],
     ) -> None:
-        """A live key is refused without a terminal, and needs a yes with one."""
+        """A change with a live key is refused without a terminal, and asks a person at one."""
         before = writes(kraty)
         refused = command(*arguments, "--json")
         assert (refused.status, refused.error["code"]) == (2, "usage")
@@ -543,7 +556,7 @@ class TestConfirmation:
         monkeypatch: pytest.MonkeyPatch,
         arguments: list[str],
     ) -> None:
-        """Commands that delete ask for confirmation with a test key too."""
+        """Commands that erase a player ask for confirmation even with a test key."""
         assert command(*arguments).status == 2
         at_terminal(monkeypatch, "no\n")
         declined = command(*arguments)
@@ -560,7 +573,7 @@ class TestConfirmation:
 
     @pytest.mark.usefixtures("live")
     def test_a_question_that_cannot_be_asked(self, command: Command, kraty: Emulator) -> None:
-        """Nothing is sent if it is not known what the key is for."""
+        """A write is not sent if the ping that names the key's game fails."""
         before = writes(kraty)
         failing = Fault("status", status=500, headers={"Retry-After": "90"})  # not retried
         kraty.faults.add(failing, operation="health.ping", times=None)
@@ -571,10 +584,10 @@ class TestConfirmation:
 
 
 class TestProcess:
-    """What only a process of its own can show."""
+    """What only a separate process can show."""
 
     def test_at_a_terminal(self, kraty: Emulator, forks: Forks) -> None:
-        """It asks there, and shows the result in colours."""
+        """At a terminal, the command asks for confirmation and shows the result in colours."""
         ours, theirs = pty.openpty()
         environment = {**os.environ, "TERM": "xterm-256color"}
         for name in ("NO_COLOR", "FORCE_COLOR"):
@@ -591,7 +604,7 @@ class TestProcess:
 
     @pytest.mark.parametrize("package", ["click", "rich"])
     def test_without_the_extra_it_says_what_to_install(self, package: str) -> None:
-        """The command prints one line and exits with status 2."""
+        """Without the extra, the command prints what to install and exits with status 2."""
         code = f"import sys\nsys.modules[{package!r}] = None\n{RUN}"
         done = subprocess.run(
             [sys.executable, "-c", code, "ping"],
@@ -625,7 +638,7 @@ def test_text_that_the_terminal_cannot_show(
 
 
 def test_the_page_runs_as_printed(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each command of docs/cli.md does what it says, one after the other."""
+    """Each command of docs/cli.md succeeds, one after the other."""
     page = Path(__file__).parents[2] / "docs" / "cli.md"
     monkeypatch.setenv("KRATY_WEBHOOK_SECRET", SECRET)
     monkeypatch.setenv("KRATY_OUTBOX_URL", "sqlite:///shop.sqlite3")

@@ -1,4 +1,4 @@
-"""The commands that look into an emulator that runs."""
+"""The commands that inspect and control a running emulator."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .testkit import TEST_KEY
 
 @pytest.fixture
 def shown(capsys: pytest.CaptureFixture[str]) -> Any:
-    """Runs a command and returns its status, its output and its errors."""
+    """Return a function that runs a command, and returns its status, output and errors."""
 
     def run(*arguments: str) -> tuple[int, str, str]:
         status = main(["emulator", *arguments])
@@ -37,7 +37,8 @@ def words(text: str) -> list[str]:
 
 
 def test_requests_and_ledger(kraty: Emulator, shown: Any) -> None:
-    """They show what was sent and what changed, as tables and as JSON, without the key."""
+    """`requests` and `ledger` print what was sent and what changed, as tables and JSON, without the
+    key."""
     kraty.faults.add(Fault("drop"), operation="wallet.credit")
     client = kraty.client(retry=RetryConfig(initial_delay=0))
     client.wallet.credit("p", "gold", amount=5, idempotency_key="r1")
@@ -59,7 +60,7 @@ def test_requests_and_ledger(kraty: Emulator, shown: Any) -> None:
 
 
 def test_faults(kraty: Emulator, shown: Any) -> None:
-    """A fault is added and shown, and all are removed; a wrong one is refused in words."""
+    """`faults` adds a fault, lists and clears them, and refuses an unknown kind."""
     options = ["--operation", "wallet.credit", "--when", "before", "--status", "429"]
     status, out, _ = shown("faults", "status", *options, "--times", "2")
     assert 0 == status
@@ -73,7 +74,8 @@ def test_faults(kraty: Emulator, shown: Any) -> None:
 
 
 def test_the_clock(kraty: Emulator, shown: Any) -> None:
-    """It is shown, set, moved and let run; two wishes at once are refused."""
+    """`clock` shows the emulator's clock, sets, advances and runs it, and refuses two actions at
+    once."""
     assert 0 == shown("clock", "--set", "2030-01-01T00:00:00Z")[0]
     _, out, _ = shown("clock", "--advance", "60")
     assert ["now 2030-01-01T00:01:00+00:00", "is_running false"] == words(out)
@@ -84,7 +86,8 @@ def test_the_clock(kraty: Emulator, shown: Any) -> None:
 
 
 def test_a_trigger(kraty: Emulator, shown: Any) -> None:
-    """An event is sent, with sample data or one's own; a wrong name lists the right ones."""
+    """`trigger` sends an event with sample data or the user's, and lists the names if one is
+    unknown."""
     kraty.webhooks.collect("s")
     assert 0 == shown("trigger", "player.banned", "--player", "p")[0]
     assert 0 == shown("trigger", "player.banned", "--data", '{"a": 1}')[0]
@@ -96,7 +99,8 @@ def test_a_trigger(kraty: Emulator, shown: Any) -> None:
 
 
 def test_a_server_that_is_not_an_emulator(shown: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is named as such, and is sent one harmless request without the key."""
+    """A server that is not an emulator gets one request without the key, and the error says what it
+    is not."""
     monkeypatch.setenv("KRATY_SERVER_KEY", TEST_KEY)
     with serving() as server:
         status, _, err = shown("faults", "drop", "--url", server.url)
@@ -109,7 +113,7 @@ def test_a_server_that_is_not_an_emulator(shown: Any, monkeypatch: pytest.Monkey
 
 
 def test_a_banner_for_people() -> None:
-    """On a terminal it says where the console is, what to export and how to stop."""
+    """On a terminal, the emulator prints its address, what to export and how to stop it."""
     parent, child = pty.openpty()
     code = "from kraty_admin.cli import main\nmain(['emulator', '--port', '0'])"
     process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""What people meet first: help, examples, completion, raw requests and what each attempt did."""
+"""What a new user tries first: help, examples, completion, raw requests and `-v`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def leaves(group: click.Group = app, path: tuple[str, ...] = ()) -> Iterator[tup
 def test_every_command_has_examples_that_parse(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The options of each example exist, and their values are right."""
+    """Each command has examples, which parse and stand in its help."""
     monkeypatch.chdir(tmp_path)
     for name in ("body.json", "users.csv", "users.jsonl"):
         Path(name).write_text("{}")
@@ -62,13 +62,13 @@ def test_every_command_has_examples_that_parse(
     ids=str,
 )
 def test_no_summary_is_cut_off(path: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """On 80 columns, each command's summary is shown whole."""
+    """In 80 columns, no summary of a command is cut off."""
     assert 0 == main([*path, "--help"])
     assert not re.findall("(?m)^  .*[.]{3}$", capsys.readouterr().out)
 
 
 def test_the_commands_are_grouped(capsys: pytest.CaptureFixture[str]) -> None:
-    """The help lists all commands, each in one section, in the order of importance."""
+    """The help lists each command once, in a section, and the sections in their order."""
     assert 0 == main(["--help"])
     out = capsys.readouterr().out
     places = [out.index(f"\n{title}:\n") for title in SECTIONS.values()]
@@ -80,14 +80,15 @@ def test_the_commands_are_grouped(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 PRINT_NO_RESULT: Final = {"help", "completion"}
-"""What prints text only."""
+"""The commands that print only text."""
 
 ASK: Final = {"migrate", "request", "outbox resolve", "outbox purge"}
 """The commands written by hand that ask for confirmation."""
 
 
 def test_common_options_have_a_meaning() -> None:
-    """`--yes` is for what asks, `--json` for what has a result, `--fields` for parts of one."""
+    """Only commands that ask have `--yes`, only those with a result `--json`, only those with parts
+    `--fields`."""
     rows = {" ".join(row.path): row for row in COMMANDS}
     found = {path: {each.name for each in command.params} for path, command in leaves()}
     assert ASK | PRINT_NO_RESULT <= found.keys()
@@ -101,7 +102,7 @@ def test_common_options_have_a_meaning() -> None:
 
 
 def test_what_asks_is_known() -> None:
-    """The commands written by hand that ask are those of the list above, and no others."""
+    """The hand-written commands that ask for confirmation are exactly those of `ASK`."""
     asking = {
         path
         for path, command in leaves()
@@ -112,7 +113,7 @@ def test_what_asks_is_known() -> None:
 
 
 def test_the_page_says_what_asks() -> None:
-    """docs/cli.md lists under `always` and `with a live key` what the table says."""
+    """docs/cli.md names the commands that ask always, and those that ask with a live key."""
     page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
     listed = {
         when: re.findall("`(.+?)`", line)
@@ -151,7 +152,7 @@ def unwrapped(command: click.Command) -> Callable[..., object]:
     ids=str,
 )
 def test_mistakes(arguments: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each mistake has a message of its own."""
+    """A mistake in the arguments is named in the message."""
     assert 2 == main(arguments.split())
     assert message in capsys.readouterr().err
 
@@ -200,7 +201,7 @@ def test_requests(kraty: Emulator, capsys: pytest.CaptureFixture[str], tmp_path:
 def test_requests_that_cannot_be_sent(
     kraty: Emulator, capsys: pytest.CaptureFixture[str], arguments: str, message: str
 ) -> None:
-    """Nothing is sent, and the message says why."""
+    """A request that cannot be sent is refused with the reason, and nothing is sent."""
     assert 2 == main(["request", *arguments.split()])
     assert message in capsys.readouterr().err
     assert [] == list(kraty.requests)
@@ -209,7 +210,8 @@ def test_requests_that_cannot_be_sent(
 def test_a_request_with_a_live_key_asks(
     kraty: Emulator, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only a GET goes without a question, and a lost answer is reported with its key."""
+    """With a live key, a request other than GET asks first; its lost answer is reported with the
+    key."""
     with KratyAdmin(api_key=LIVE_KEY) as client:
         client.wallet.credit("p", "gold", amount=1)
     monkeypatch.setenv("KRATY_SERVER_KEY", LIVE_KEY)
@@ -233,7 +235,7 @@ def test_completion(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    """It is printed, or written where the shell looks for it."""
+    """The completion script is printed, or installed where the shell looks for it."""
     monkeypatch.setenv("SHELL", f"/bin/{shell}")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
@@ -249,7 +251,7 @@ def test_completion(
 def test_completion_of_an_unknown_shell(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The message lists the shells."""
+    """The message for an unknown shell lists the known ones."""
     monkeypatch.setenv("SHELL", "/bin/tcsh")
     assert 2 == main(["completion"])
     assert "pass the shell: bash, zsh or fish" in capsys.readouterr().err
@@ -272,7 +274,7 @@ def test_values_are_completed(
     incomplete: str,
     expected: list[str],
 ) -> None:
-    """The shell gets the names of profiles and topics, which need no request."""
+    """Names of profiles, topics and commands are completed without a request."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     (tmp_path / "kraty-admin").mkdir()
     profiles = "[profiles.live]\n[profiles.local]\n[profiles.ci]\n"
@@ -292,7 +294,7 @@ def test_the_module_is_the_command() -> None:
 
 
 def test_completion_completes() -> None:
-    """The shell gets the commands of a group."""
+    """The shell gets the commands of a group that begin with the word."""
     words = {"COMP_WORDS": "kraty-admin wallet cr", "COMP_CWORD": "2"}
     variables = {**os.environ, **words, "_KRATY_ADMIN_COMPLETE": "bash_complete"}
     done = subprocess.run(

@@ -29,7 +29,7 @@ def text_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 @pytest.mark.parametrize("topic", TOPICS)
 def test_topics(topic: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each topic is printed whole, and the help of the root command names it."""
+    """Each topic is printed in full, and `kraty-admin help` lists it."""
     printed = text_of(capsys, topic)
     summary, text, terms = TOPICS[topic]
     shown = printed.replace("- ", "").replace("-", "")
@@ -40,7 +40,7 @@ def test_topics(topic: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_environment_is_complete() -> None:
-    """The topic lists every variable of Kraty that the command line reads."""
+    """The topic on the environment lists every variable of Kraty that the command line reads."""
     folder = Path(cli.__file__).parent
     sources = [file.read_text() for file in folder.glob("*.py") if file.name != "_topics.py"]
     used = {name for source in sources for name in re.findall(r"\bKRATY_[A-Z_]*[A-Z]", source)}
@@ -48,7 +48,7 @@ def test_the_environment_is_complete() -> None:
 
 
 def test_keys_name_every_write(capsys: pytest.CaptureFixture[str]) -> None:
-    """The topic says for each write how long its key lasts."""
+    """The topic on keys names every write."""
     printed = text_of(capsys, "keys")
     writes = [row for row in COMMANDS if row.key_lifetime is not None]
     assert writes
@@ -66,7 +66,7 @@ def test_the_help_of_a_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("words", [["nope"], ["wallet", "steal"], ["ping", "keys"]], ids=" ".join)
 def test_no_such_topic(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """The message lists the topics."""
+    """The message for an unknown topic lists the topics."""
     assert 2 == main(["help", *words])
     assert f"no command or topic '{' '.join(words)}'; the topics are" in capsys.readouterr().err
 
@@ -77,7 +77,7 @@ def count(command: click.Command) -> int:
 
 
 def test_man_pages(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """There is one for each command and topic, with the options and examples of the help."""
+    """Each command and topic has a man page, with the options and examples of its help."""
     folder = tmp_path / "man"
     assert 0 == main(["help", "--man-pages", str(folder)])
     assert count(app) + len(TOPICS) == len(list(folder.iterdir()))
@@ -95,7 +95,7 @@ def test_man_pages(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
 
 
 def test_man_pages_show_text_as_it_is() -> None:
-    """A full stop, a quote or a backslash of the help means nothing to roff."""
+    """A full stop, a quote or a backslash of the help is escaped for roff."""
 
     @click.group()
     def root() -> None:
@@ -107,7 +107,7 @@ def test_man_pages_show_text_as_it_is() -> None:
 
 @pytest.mark.skipif(shutil.which("groff") is None, reason="groff is not installed")
 def test_roff_reads_the_man_pages(tmp_path: Path) -> None:
-    """groff has nothing to say about any page."""
+    """groff prints no warning about any man page."""
     assert 0 == main(["help", "--man-pages", str(tmp_path)])
     done = subprocess.run(
         ["groff", "-man", "-Tutf8", "-ww", "-z", *sorted(map(str, tmp_path.iterdir()))],

@@ -28,7 +28,7 @@ from .testkit import LIVE_KEY, PATIENCE, visible
 
 
 def wallet_rows(count: int) -> Path:
-    """Return a file that gives so many players 1, 2, 3 and so on of gold."""
+    """Write a file that gives player 1 one gold, player 2 two, and so on."""
     lines = [f"p{number},gold,{number}" for number in range(1, count + 1)]
     path = Path("wallet.csv")
     path.write_text("\n".join(["externalPlayerId,economyKey,amount", *lines]) + "\n")
@@ -48,10 +48,11 @@ TERMINAL: Final = {"TERM": "xterm", "COLUMNS": "100"}
 
 
 class TestImport:
-    """An import that ends."""
+    """Imports that end."""
 
     def test_all_is_well(self, kraty: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
-        """The report goes to standard output, the progress elsewhere; the journal is kept."""
+        """The report goes to standard output and the progress to standard error; the journal is
+        kept."""
         wallet_rows(25)
         assert main([*WALLET, "--json"]) == 0
         out, err = capsys.readouterr()
@@ -93,10 +94,12 @@ class TestImport:
         Path("rows.jsonl").write_text(json.dumps(row) + "\n")
         assert main(["migrate", kind, "rows.jsonl"]) == 0
         assert "1 row read: 1 applied" in capsys.readouterr().out
-        assert kraty.client().players.get("p")["player"]["externalPlayerId"] == "p"
+        sent = [seen.operation for seen in kraty.requests if seen.operation != "health.ping"]
+        assert [f"migrate.{kind}"] == sent
 
     def test_rows_that_fail(self, kraty: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
-        """The status is 6, and the printed command imports the corrected rows."""
+        """Failed rows make the status 6, and the printed command imports them once they are
+        fixed."""
         path = wallet_rows(12)
         path.write_text(path.read_text().replace("p7,gold,7", "p7,gold,seven"))
         assert main(["--timeout", "9", *WALLET]) == 6
@@ -112,7 +115,8 @@ class TestImport:
         assert [kraty.balance(f"p{n}", "gold") for n in (6, 7, 8)] == [6, 7, 8]
 
     def test_columns_of_another_name(self, kraty: Emulator) -> None:
-        """Mapped, with a file for what fails and one for the journal."""
+        """`--map` names the columns, and the journal and failures files go where the options
+        say."""
         Path("x.csv").write_text("PlayFabId,GO\np1,5\n")
         maps = ("externalPlayerId=PlayFabId", "amount=GO", "economyKey==gold")
         options = [option for each in maps for option in ("--map", each)]
@@ -122,7 +126,7 @@ class TestImport:
         assert sorted(path.name for path in Path.cwd().iterdir()) == ["j", "x.csv"]
 
     def test_one_file_for_all_kinds(self, kraty: Emulator) -> None:
-        """Players and balances are imported from one file without further options."""
+        """One file can be imported as players, and then as balances."""
         wallet_rows(3)
         assert (
             main(["migrate", "players", "wallet.csv", "--map", "externalPlayerId=externalPlayerId"])
@@ -132,7 +136,7 @@ class TestImport:
         assert kraty.balance("p3", "gold") == 3
 
     def test_a_named_pipe(self, kraty: Emulator) -> None:
-        """A pipe is read once."""
+        """Rows are imported from a named pipe, which can be read only once."""
         rows = wallet_rows(3).read_bytes()
         os.mkfifo("pipe.csv")
         writer = threading.Thread(target=lambda: Path("pipe.csv").write_bytes(rows))
@@ -144,7 +148,7 @@ class TestImport:
     def test_standard_input(
         self, kraty: Emulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """It needs a format, and its files are named after it."""
+        """Rows from standard input need a format."""
         rows = wallet_rows(3).read_bytes()
         for arguments, status in (([], 2), (["--format", "csv"], 0)):
             monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(rows)))
@@ -155,7 +159,7 @@ class TestImport:
     def test_a_query(
         self, kraty: Emulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """Its rows are imported; the database's URL comes from the environment or a file."""
+        """The rows of a query are imported; the URL comes from the environment or a file."""
         pytest.importorskip("sqlalchemy", reason="SQLAlchemy is an extra")
         with closing(sqlite3.connect("game.db")) as db, db:
             db.execute("CREATE TABLE users (id TEXT, gold INTEGER)")
@@ -173,7 +177,7 @@ class TestImport:
         assert main([*command, "x.csv"]) == 2
 
     def test_options_of_reading(self, kraty: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
-        """The options reach the reader, and what they leave out does not change the status."""
+        """Options reach the reader, and rows that they leave out do not change the status."""
         Path("x.txt").write_text("id;GO;SI\np1;5;1\np2;0;1\np3;7;1\n")
         maps = ("externalPlayerId=id", "amount=GO", "economyKey==GO")
         options = [option for each in maps for option in ("--map", each)]
@@ -185,7 +189,7 @@ class TestImport:
         assert kraty.balance("p1", "gold") == 5
 
     def test_sums(self, kraty: Emulator) -> None:
-        """Amounts of one player and currency are added up on request."""
+        """`--sum-duplicates` adds up the amounts of one player and currency."""
         Path("log.csv").write_text("id,gold\np1,100\np1,50\np1,25\n")
         maps = ("externalPlayerId=id", "amount=gold", "economyKey==gold")
         options = [option for each in maps for option in ("--map", each)]
@@ -208,7 +212,7 @@ class TestImport:
     def test_what_does_not_fit(
         self, kraty: Emulator, capsys: pytest.CaptureFixture[str], arguments: list[str]
     ) -> None:
-        """Bad arguments exit with status 2, and nothing is sent."""
+        """A wrong argument exits with status 2, and nothing is sent."""
         wallet_rows(1)
         assert main(["migrate", "wallet", "wallet.csv", *arguments]) == 2
         assert "Error: " in capsys.readouterr().err
@@ -231,7 +235,7 @@ class TestImport:
         assert "canary" not in out + err
 
     def test_a_bar_at_a_terminal(self, kraty: Emulator, forks: Forks) -> None:
-        """A terminal shows a bar with the progress, and not after the end."""
+        """A terminal shows a progress bar, which is gone at the end."""
         wallet_rows(30)
         ours, theirs = pty.openpty()
         forks.start(WALLET, [theirs] * 3, {**os.environ, **TERMINAL})
@@ -244,7 +248,7 @@ class TestImport:
         assert total == "gold: 465 in the source, 465 imported."
 
     def test_lines_at_a_terminal_without_a_cursor(self, kraty: Emulator, forks: Forks) -> None:
-        """A terminal that cannot erase a line gets lines, as a file does."""
+        """A terminal that cannot erase a line gets plain lines of progress."""
         wallet_rows(30)
         ours, theirs = pty.openpty()
         forks.start(WALLET, [theirs] * 3, {**os.environ, **TERMINAL, "TERM": "dumb"})
@@ -256,14 +260,14 @@ class TestImport:
 
 @pytest.mark.parametrize("kind", get_args(Kind))
 def test_the_help_lists_the_fields(kind: Kind, capsys: pytest.CaptureFixture[str]) -> None:
-    """People need not guess what `--map` takes."""
+    """The help lists the fields that `--map` takes for each kind of row."""
     assert main(["migrate", "--help"]) == 0
     (line,) = (each for each in capsys.readouterr().out.splitlines() if f"  {kind}  " in each)
     assert list(fields(kind)) == line.replace(",", "").split()[1:]
 
 
 class TestStopped:
-    """An import that is stopped, and resumed."""
+    """Imports that are stopped, and resumed."""
 
     @pytest.mark.parametrize(
         ("fault", "status"),
@@ -273,7 +277,8 @@ class TestStopped:
     def test_a_server_that_fails(
         self, kraty: Emulator, capsys: pytest.CaptureFixture[str], fault: Fault, status: int
     ) -> None:
-        """The status is that of the cause, and the command to resume is printed."""
+        """An import that a server stops has the status of the cause, and prints the command to
+        resume it."""
         wallet_rows(25)
         kraty.faults.add(fault, operation="migrate.wallet", skip=1, times=None)
         assert main(["--deadline", "10", *WALLET]) == status
@@ -294,7 +299,7 @@ class TestStopped:
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """A journal of a rehearsal is refused by the live game, and nothing is sent to it."""
+        """The journal of a test import is refused with a live key, and nothing is sent."""
         wallet_rows(5)
         assert main(WALLET) == 0
         sent = len(kraty.ledger)
@@ -306,7 +311,7 @@ class TestStopped:
         assert len(kraty.ledger) == sent
 
     def test_nothing_to_resume(self, kraty: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
-        """Without a journal, --resume is refused."""
+        """`--resume` is refused if there is no journal."""
         wallet_rows(5)
         assert main([*WALLET, "--resume"]) == 2
         assert "there is no journal wallet.csv.wallet.journal" in capsys.readouterr().err
@@ -315,7 +320,8 @@ class TestStopped:
     def test_a_file_that_breaks_off(
         self, kraty: Emulator, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """Status 1, since something was sent; the rest can follow."""
+        """An import of a file that is cut off ends with status 1, and can be resumed with the whole
+        file."""
         packed = gzip.compress(wallet_rows(3000).read_bytes())
         Path("wallet.csv.gz").write_bytes(packed[:-100])
         arguments = ["migrate", "wallet", "wallet.csv.gz", "--chunk-size", "10"]
@@ -327,7 +333,7 @@ class TestStopped:
         assert len(kraty.ledger) == 3000
 
     def test_ctrl_c(self, kraty: Emulator, forks: Forks) -> None:
-        """The calls in flight end, and the command in the error imports the rest."""
+        """Ctrl-C lets the calls in flight finish, and the command in the error imports the rest."""
         wallet_rows(500)
         kraty.faults.add(Fault("delay", seconds=0.05), operation="migrate.wallet", times=None)
         output, writer = os.pipe()
@@ -348,7 +354,8 @@ class TestStopped:
         assert sorted(entry.delta for entry in kraty.ledger) == list(range(1, 501))
 
     def test_ctrl_c_twice(self, kraty: Emulator, forks: Forks) -> None:
-        """It ends at once, and leaves no bar on the terminal; the journal has what is in doubt."""
+        """A second Ctrl-C ends the import at once, without a bar left over; it can still be
+        resumed."""
         wallet_rows(30)
         kraty.faults.add(Fault("stall", seconds=PATIENCE), operation="migrate.wallet", skip=1)
         ours, theirs = pty.openpty()
@@ -376,7 +383,7 @@ class TestDryRun:
         monkeypatch.chdir(tmp_path)
 
     def test_for_people(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """The first rows and the first problems are shown; no file is left."""
+        """A dry run shows the first valid and the first invalid rows, and leaves no file."""
         path = wallet_rows(30)
         path.write_text(path.read_text().replace("p7,gold,7", "p7,gold,seven"))
         assert main(["migrate", "wallet", "wallet.csv", "--dry-run"]) == 6
@@ -389,7 +396,7 @@ class TestDryRun:
         assert [each.name for each in Path.cwd().iterdir()] == ["wallet.csv"]
 
     def test_for_programs(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """The whole report of a dry run is one JSON document."""
+        """With `--json`, the whole report of a dry run is one document."""
         path = wallet_rows(30)
         path.write_text(path.read_text().replace("p7,gold,7", "p7,gold,seven"))
         dry = ["migrate", "wallet", "wallet.csv", "--dry-run", "--json"]

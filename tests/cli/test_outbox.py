@@ -37,7 +37,7 @@ Record = Callable[..., int]
 
 @pytest.fixture(scope="session")
 def template(server: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database that has been set up, to be copied: creating tables takes its time."""
+    """Set up a database that tests copy, since creating its tables takes long."""
     path = tmp_path_factory.mktemp("outbox") / "shop.sqlite3"
     engine = sa.create_engine(f"sqlite:///{path}")
     with KratyAdmin(api_key=TEST_KEY, base_url=server.base_url) as client:
@@ -53,7 +53,7 @@ def command(
     template: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Command:
-    """The command, with a database that has been set up."""
+    """Return the command, with a database that has been set up."""
     monkeypatch.setenv("KRATY_OUTBOX_URL", URL)
     shutil.copy(template, "shop.sqlite3")
     return Command(capsys, kraty)
@@ -68,7 +68,7 @@ def engine(command: Command) -> Iterator[sa.Engine]:
 
 @pytest.fixture
 def record(engine: sa.Engine) -> Record:
-    """Records a credit, and returns the id of its intent."""
+    """Return a function that records a credit and returns the id of its intent."""
 
     def credit(key: str = "r1", player: str = "p", currency: str = "gold") -> int:
         with engine.begin() as connection:
@@ -82,7 +82,7 @@ def record(engine: sa.Engine) -> Record:
 
 
 def make(engine: sa.Engine, intent_id: int, **values: object) -> None:
-    """Bring an intent into another state."""
+    """Set columns of an intent."""
     intents = outbox.Tables().intents
     with engine.begin() as connection:
         connection.execute(intents.update().where(intents.c.id == intent_id).values(**values))
@@ -102,7 +102,7 @@ class TestSetUp:
     """`outbox set-up` creates the tables for the game of the key."""
 
     def test_it_creates_the_tables_and_names_the_game(self, command: Command) -> None:
-        """The command creates the tables and names the game; it may run at each deployment."""
+        """`set-up` creates the tables and prints the game, and may be repeated."""
         Path("shop.sqlite3").unlink()
         assert command("outbox", "set-up").status == 0
         done = command("outbox", "set-up", "--json")
@@ -116,7 +116,7 @@ class TestSetUp:
     def test_another_target_needs_an_option(
         self, command: Command, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The database of the test environment is not taken for the live one by mistake."""
+        """The database of another environment is refused, unless `--add-target` is passed."""
         monkeypatch.setenv("KRATY_SERVER_KEY", LIVE_KEY)
         refused = command("outbox", "set-up")
         assert refused.status == 1
@@ -125,7 +125,7 @@ class TestSetUp:
         assert command("outbox", "set-up", "--add-target").status == 0
 
     def test_prefix_and_schema_name_the_tables(self, command: Command, engine: sa.Engine) -> None:
-        """The options may stand before and after the subcommand."""
+        """`--prefix` and `--schema` may stand before and after the subcommand."""
         assert command("outbox", "--prefix", "x_", "set-up").status == 0
         assert command("outbox", "status", "--prefix", "x_", "--schema", "main").status == 0
         names = sa.inspect(engine).get_table_names()
@@ -133,12 +133,13 @@ class TestSetUp:
 
 
 class TestRun:
-    """`outbox run` sends what waits."""
+    """`outbox run` sends pending intents."""
 
     def test_once_sends_what_is_due(
         self, command: Command, kraty: Emulator, record: Record
     ) -> None:
-        """With `--once`, the worker ends when nothing is due, and says what it did."""
+        """With `--once`, the worker ends when nothing is due or a limit is reached, and prints
+        which."""
         record("r1")
         record("r2")
         done = command("outbox", "run", "--once", "--limit", "1", "--in-flight", "1", "--json")
@@ -151,7 +152,7 @@ class TestRun:
     def test_once_ends_with_6_if_a_person_has_to_look(
         self, command: Command, engine: sa.Engine, record: Record
     ) -> None:
-        """That is for those that were refused or became unknown in this run."""
+        """The status is 6 if an intent was refused or became unknown in this run."""
         record("r1", currency="no_such_currency")
         late = record("r2", player="q")
         make(engine, late, first_sent_ms=1, attempts=1)
@@ -164,7 +165,7 @@ class TestRun:
     def test_a_signal_ends_the_service_with_0(
         self, command: Command, record: Record, kraty: Emulator
     ) -> None:
-        """SIGTERM lets the calls in flight end."""
+        """After SIGTERM the calls in flight finish, and the status is 0."""
 
         class Stopper(logging.Handler):
             def emit(self, record: logging.LogRecord) -> None:
@@ -205,7 +206,7 @@ class TestRun:
         assert said in done.err
 
     def test_a_platform_that_is_down(self, command: Command, kraty: Emulator) -> None:
-        """The command ends with the status of the error, for its supervisor to start it again."""
+        """A worker whose first ping gets no answer ends with the status of that error."""
         kraty.faults.add(Fault("drop"), operation="health.ping", times=None)
         assert 5 == command("--deadline", "0.3", "outbox", "run").status
 
@@ -216,7 +217,7 @@ class TestLooking:
     def test_status_counts_each_state(
         self, command: Command, engine: sa.Engine, record: Record
     ) -> None:
-        """All states are there, so that a monitor can rely on their names."""
+        """The status counts every state, even those without intents, and dates the oldest."""
         empty = command("outbox", "status", "--json").json
         assert {
             "pending": 0,
@@ -236,7 +237,7 @@ class TestLooking:
         assert "counts.pending\t1" in command("outbox", "status").out
 
     def test_list_chooses(self, command: Command, engine: sa.Engine, record: Record) -> None:
-        """The list can be narrowed by state and by player; the latest intent comes first."""
+        """The list is newest first, and can be narrowed by state, player and number."""
         ids = [record("r1"), record("r2", player="q"), record("r3")]
         make_unknown(engine, ids[2])
 
@@ -254,7 +255,7 @@ class TestLooking:
     def test_people_get_local_times_and_programs_utc(
         self, command: Command, engine: sa.Engine, record: Record, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Each time has its zone."""
+        """Tables show local times with their offset, and JSON shows UTC."""
         intent = record()
         make(engine, intent, created_ms=1_795_000_000_000)
         with monkeypatch.context() as india:
@@ -269,7 +270,7 @@ class TestLooking:
     def test_show_has_all_of_an_intent(
         self, command: Command, engine: sa.Engine, record: Record
     ) -> None:
-        """An intent is shown with its content, since a person decides about amounts."""
+        """An intent is shown with its content, and with the next command if it is unknown."""
         intent = str(record())
         shown = command("outbox", "show", intent)
         assert "/players/p/wallet/gold/credit" in shown.out
@@ -302,7 +303,7 @@ class TestDeciding:
         state: str,
         said: str,
     ) -> None:
-        """It says what a wrong decision does, and notes who decided and why."""
+        """A decision asks first, naming the risk, and is stored with who decided and why."""
         intent = record()
         make_unknown(engine, intent)
         resolve = ("outbox", "resolve", str(intent), action, "--why", "ticket 7")
@@ -325,7 +326,7 @@ class TestDeciding:
     def test_what_is_sent_again_is_delivered(
         self, command: Command, engine: sa.Engine, record: Record, kraty: Emulator
     ) -> None:
-        """An intent that is sent again has another 24 hours, and is delivered."""
+        """An unknown intent that a person sends again is delivered."""
         intent = record()
         make_unknown(engine, intent)
         again = ("--send-again", "--why", "not in the ledger", "--by", "ann", "--yes", "--json")
@@ -340,7 +341,7 @@ class TestDeciding:
     def test_one_action_is_needed(
         self, command: Command, engine: sa.Engine, record: Record
     ) -> None:
-        """A decision without an action is a usage error."""
+        """A decision without an action, or without a reason, is a usage error."""
         intent = record()
         make_unknown(engine, intent)
         done = command("outbox", "resolve", str(intent), "--why", "x", "--yes")
@@ -354,7 +355,7 @@ class TestDeciding:
     def test_a_state_that_does_not_allow_it(
         self, command: Command, record: Record, verb: list[str]
     ) -> None:
-        """The state is named, and no question is asked."""
+        """A decision that the state does not allow is refused, and the message names the state."""
         done = command("outbox", *verb, str(record()), "--why", "x", "--json")
         assert (4, "conflict") == (done.status, done.error["code"])
         assert "is pending" in done.error["message"]
@@ -363,7 +364,7 @@ class TestDeciding:
     def test_retry_sends_what_was_refused(
         self, command: Command, engine: sa.Engine, record: Record, kraty: Emulator
     ) -> None:
-        """What certainly had no effect is sent as if for the first time."""
+        """A retry of a refused intent that had no effect sends it again."""
         intent = record()
         make_refused(engine, intent, ambiguous=False)
         assert 0 == command("outbox", "retry", str(intent), "--why", "currency added").status
@@ -373,7 +374,7 @@ class TestDeciding:
     def test_retry_of_what_may_have_taken_effect(
         self, command: Command, engine: sa.Engine, record: Record, kraty: Emulator
     ) -> None:
-        """It stays in doubt: once its key is too old, it becomes unknown and is not sent."""
+        """A retry with a key too old does not send an ambiguous intent: it becomes unknown."""
         intent = record()
         make_refused(engine, intent, ambiguous=True)
         done = command("outbox", "retry", str(intent), "--why", "x")
@@ -386,7 +387,8 @@ class TestDeciding:
     def test_content_that_was_purged_cannot_be_sent(
         self, command: Command, engine: sa.Engine, record: Record
     ) -> None:
-        """Purging asks first; the key stays."""
+        """Purging asks first and deletes contents but not keys; a purged intent cannot be
+        retried."""
         intent = record()
         make_refused(engine, intent, ambiguous=False)
         assert 2 == command("outbox", "purge", "--days", "0").status
@@ -417,7 +419,7 @@ class TestDeciding:
 
 
 class TestDatabase:
-    """Which database it is, and what is said when it cannot be used."""
+    """Which database is used, and the error if it cannot be."""
 
     @pytest.mark.parametrize(
         ("url", "status", "said"),
@@ -444,7 +446,7 @@ class TestDatabase:
     def test_a_database_that_cannot_be_used(
         self, command: Command, monkeypatch: pytest.MonkeyPatch, url: str, status: int, said: str
     ) -> None:
-        """One line says why, and never shows a password."""
+        """A database that cannot be used is reported in one line without its password."""
         Path("empty").touch()
         Path("text").write_text("no database, but long enough" * 100)
         monkeypatch.setenv("KRATY_OUTBOX_URL", url)
@@ -461,7 +463,7 @@ class TestDatabase:
         ],
     )
     def test_an_option_holds_no_password(self, command: Command, url: str) -> None:
-        """Everyone on the machine can read it; it says what to use instead."""
+        """A password in `--database-url`, which others could read, is refused."""
         done = command("outbox", "status", "--database-url", url)
         assert 2 == done.status
         assert "set KRATY_OUTBOX_URL, or pass --database-url-file" in done.err
@@ -469,7 +471,8 @@ class TestDatabase:
     def test_options_come_before_the_variable(
         self, command: Command, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A URL without a password may be an option; any may be in a file."""
+        """`--database-url` and `--database-url-file` are preferred to the variable, and exclude
+        each other."""
         monkeypatch.setenv("KRATY_OUTBOX_URL", "sqlite:///elsewhere")
         Path("url").write_text(f"{URL}\n")
         assert 0 == command("outbox", "--database-url", URL, "status").status
@@ -500,7 +503,7 @@ class TestDatabase:
         assert "cannot be loaded: no pq wrapper available. Attempts made: - none" in done.err
 
     def test_other_commands_do_not_load_sqlalchemy(self) -> None:
-        """It is an extra; without it the command says what to install."""
+        """Other commands run without SQLAlchemy; `outbox` says what to install."""
         code = f"import sys\nsys.modules['sqlalchemy'] = None\n{RUN}"
         for arguments, status, said in (
             (["webhooks", "--help"], 0, ""),
@@ -522,12 +525,13 @@ PAGE: Final = (Path(__file__).parents[2] / "docs" / "outbox.md").read_text(encod
 
 
 class TestPage:
-    """What docs/outbox.md tells its readers to type."""
+    """The commands of docs/outbox.md."""
 
     def test_the_first_ten_minutes(
         self, command: Command, kraty: Emulator, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """From an empty directory to a delivered purchase, each command as printed."""
+        """The page's first section works as printed, from an empty directory to a delivered
+        purchase."""
         Path("shop.sqlite3").unlink()
         section = re.split(r"^## ", PAGE, flags=re.M)[1]
         (shop,) = re.findall(r"^```python\n(.*?)^```$", section, re.M | re.S)
@@ -553,7 +557,7 @@ class TestPage:
     def test_the_commands_of_decisions(
         self, command: Command, engine: sa.Engine, record: Record
     ) -> None:
-        """Each of them does what the page says about intent 7."""
+        """Each command of the page about intent 7 brings it into the state that the page names."""
         found = re.findall(r"`kraty-admin (outbox (show|resolve|retry) 7[^`]*)`", PAGE)
         assert 5 == len(found)
         states: list[str] = []
@@ -572,7 +576,8 @@ class TestPage:
     def test_a_restored_backup(
         self, command: Command, engine: sa.Engine, record: Record, kraty: Emulator
     ) -> None:
-        """What was sent after the backup is recognised, or left to a person."""
+        """After a restored backup, no intent is paid twice: one is recognised, and one is left to a
+        person."""
         record("r1")
         record("r2", player="q")
         shutil.copy("shop.sqlite3", "backup")

@@ -29,7 +29,7 @@ def configure(text: str) -> Path:
 
 @pytest.fixture
 def profile(kraty: Emulator) -> Path:
-    """A profile `live` with a key file, beside a test key in the environment."""
+    """Write a profile `live` with a key file, beside the test key in the environment."""
     write_key(LIVE_KEY, "live.key")
     return configure(
         f'[profiles.live]\nkey_file = "{{here}}/live.key"\nbase_url = "{kraty.base_url}"\n'
@@ -47,7 +47,7 @@ def test_the_option_chooses_the_key(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_variable_chooses_the_key(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """KRATY_PROFILE works alone. With a second key in the environment, nothing is sent."""
+    """KRATY_PROFILE chooses the key, unless the environment names a second one."""
     monkeypatch.setenv("KRATY_PROFILE", "live")
     assert 2 == main(PING)
     assert "KRATY_PROFILE and KRATY_SERVER_KEY both name a key" in capsys.readouterr().err
@@ -58,7 +58,7 @@ def test_the_variable_chooses_the_key(
 
 @pytest.mark.usefixtures("profile")
 def test_prompts_name_the_profile(capsys: pytest.CaptureFixture[str]) -> None:
-    """Whoever confirms sees the profile and the environment."""
+    """The question names the profile and the environment."""
     assert 2 == main(["--profile", "live", "wallet", "credit", "p", "gold", "5"])
     assert "(profile live, live environment, studio studio_1" in capsys.readouterr().err
 
@@ -66,7 +66,7 @@ def test_prompts_name_the_profile(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_profile_names_a_variable(
     kraty: Emulator, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its key comes from that variable, and a missing one is named."""
+    """A profile takes its key from the variable that it names, and a missing one is reported."""
     configure(f'[profiles.ci]\nkey_env = "CI_KEY"\nbase_url = "{kraty.base_url}"\n')
     assert 2 == main(["--profile", "ci", *PING])
     assert "the profile 'ci' names CI_KEY, which is not set" in capsys.readouterr().err
@@ -87,7 +87,7 @@ def test_a_profile_names_a_variable(
 def test_a_profile_without_a_server(
     options: list[str], expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A live key does not go to the server that a variable happens to name."""
+    """A profile without a server uses the platform's, not the one that a variable names."""
     write_key(LIVE_KEY)
     configure('[profiles.live]\nkey_file = "{here}/key"\n')
     seen: list[str] = []
@@ -126,7 +126,7 @@ def test_a_profile_without_a_server(
 def test_configurations_that_are_wrong(
     text: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The message names the file and the setting, and never shows a key."""
+    """The message for a wrong configuration names the fault, and never shows a key."""
     configure(text)
     assert 2 == main(["--profile", "live", "ping"])
     err = capsys.readouterr().err
@@ -143,7 +143,7 @@ def test_no_configuration(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.usefixtures("profile")
 def test_two_keys_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    """A key file beside a profile is a mistake."""
+    """A key file beside a profile is a usage error."""
     assert 2 == main(["--profile", "live", "--key-file", "live.key", "ping"])
     assert "--key-file and the profile 'live' both name a key" in capsys.readouterr().err
 
@@ -151,7 +151,7 @@ def test_two_keys_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.usefixtures("profile")
 @pytest.mark.parametrize("mode", [0o644, 0o604, 0o602, 0o620])
 def test_a_key_file_that_others_can_read(mode: int, capsys: pytest.CaptureFixture[str]) -> None:
-    """It is refused, with the command that fixes it."""
+    """A key file that others can read or replace is refused, with the command that fixes it."""
     Path("live.key").chmod(mode)
     for options in (["--profile", "live"], ["--key-file", "live.key"]):
         assert 2 == main([*options, "ping"])
@@ -162,7 +162,7 @@ def test_a_key_file_that_others_can_read(mode: int, capsys: pytest.CaptureFixtur
 
 @pytest.mark.usefixtures("kraty")
 def test_a_pipe_is_a_key_file() -> None:
-    """A key from another command has no mode to check."""
+    """A pipe can be the key file, and its mode is not checked."""
     os.mkfifo("pipe", 0o644)
     writer = threading.Thread(target=Path("pipe").write_text, args=[TEST_KEY])
     writer.start()
@@ -171,7 +171,8 @@ def test_a_pipe_is_a_key_file() -> None:
 
 
 def test_paths_of_key_files(kraty: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`~` is the home folder, and other relative paths begin at the configuration file."""
+    """In a profile, `~` is the home folder, and other relative paths begin at the configuration
+    file."""
     monkeypatch.setenv("HOME", "/home/ann")
     configure("[profiles.a]\nkey_file = '~/key'\n[profiles.b]\nkey_file = 'key'")
     assert Path("/home/ann/key") == load_profile("a").key_file

@@ -1,4 +1,4 @@
-"""Commands made from rows: what each kind of argument takes, and what the SDK is called with."""
+"""Commands made from rows: which arguments they take, and how they call the SDK."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ Run = Callable[..., "tuple[int, Any, str]"]
 
 @pytest.fixture
 def submit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run `boards submit`; returns its status, the arguments of the call and standard error."""
+    """Return a function that runs `boards submit`, and returns its status, the call's arguments and
+    errors."""
     calls: list[dict[str, Any]] = []
 
     def record(**arguments: object) -> list[object]:
@@ -89,7 +90,7 @@ def submit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
     ],
 )
 def test_arguments(submit: Run, tmp_path: Path, arguments: str, expected: dict[str, Any]) -> None:
-    """The method gets what was passed, and nothing for what was not."""
+    """The method is called with the arguments that were passed and the defaults, and no others."""
     file = tmp_path / "extra.json"
     file.write_text('{"a": 1}')
     arguments = arguments.replace("@extra.json", f"@{file}")
@@ -117,14 +118,14 @@ def test_arguments(submit: Run, tmp_path: Path, arguments: str, expected: dict[s
     ],
 )
 def test_refusals(submit: Run, arguments: str, message: str) -> None:
-    """Each mistake has a message of its own, and nothing is sent."""
+    """A wrong argument is named in the message, and nothing is sent."""
     status, called, err = submit(*shlex.split(arguments))
     assert (2, None) == (status, called)
     assert message in err
 
 
 def test_a_list_is_a_table(kraty: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
-    """A call that returns a list prints a row for each below their names."""
+    """A result that is a list is printed as a table with a header, or as JSON."""
     for player in ("a", "b"):
         kraty.client().wallet.credit(player, "gold", amount=1)
     kraty.game_client.befriend("a", "b")
@@ -143,7 +144,7 @@ def test_a_negative_number_is_an_argument(submit: Run) -> None:
 
 
 def test_a_row_asks_with_a_plain_question(submit: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A write without a text of its own is confirmed too."""
+    """A write without a question of its own asks a generic one."""
     asked: list[str] = []
 
     def confirm(state: State, kraty: object, what: str, *, always: bool) -> None:
@@ -155,7 +156,7 @@ def test_a_row_asks_with_a_plain_question(submit: Run, monkeypatch: pytest.Monke
 
 
 def test_every_golden_row_becomes_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The commands of a contract with every kind of argument have a help."""
+    """Each command of the golden contract, which has every kind of argument, has a help."""
     # Its keys last as long as one of Kraty's.
     monkeypatch.setattr(
         "kraty_admin.cli._state.KEY_LIFETIMES",
@@ -173,7 +174,7 @@ def test_every_golden_row_becomes_a_command(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_write_without_a_key_has_taken_effect(
     submit: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A result that cannot be written makes the status 7, as for any other write."""
+    """A write without a key whose result cannot be written exits with 7, like any other."""
 
     def fail(output: Output, value: object) -> None:
         raise OutputError("no space left", reader_gone=False)
@@ -183,7 +184,7 @@ def test_a_write_without_a_key_has_taken_effect(
 
 
 def test_every_write_is_marked() -> None:
-    """What has a key writes, and a DELETE without one does too and asks first."""
+    """Each row with a key is a write, and a DELETE without one is a write that asks."""
     for row in (*COMMANDS, *GOLDEN):
         assert row.writes or row.key_lifetime is None
     (drop,) = (row for row in GOLDEN if row.operation == "things.del_")
@@ -191,13 +192,13 @@ def test_every_write_is_marked() -> None:
 
 
 def test_every_operation_has_an_example() -> None:
-    """Only the imports, whose commands are written by hand, have none in the table."""
+    """Only the imports, whose commands are written by hand, have no example in the table."""
     bare = [row.operation for row in COMMANDS if not row.examples]
     assert ["migrate.players", "migrate.wallet", "migrate.inventory"] == bare
 
 
 def test_the_examples_run(kraty: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each example of the table does what it says, one after the other."""
+    """Each example of the table succeeds, one after the other."""
     client = kraty.client()
     for player in ("player_41", "player_43", "guest_7"):
         client.wallet.credit(player, "gold", amount=1)

@@ -43,7 +43,8 @@ def screen(forks: Forks, arguments: list[str], width: int, environment: Mapping[
 
 
 def screens(forks: Forks) -> dict[str, str]:
-    """Return the profile of a player who has something of everything, by the name of its file."""
+    """Return the profile of a player with every kind of content at each width, by the name of its
+    file."""
     with Emulator(seed=7) as kraty, tempfile.TemporaryDirectory() as cache:
         kraty.clock.set(datetime(2026, 6, 8, 12, tzinfo=timezone.utc))
         client = kraty.client()
@@ -83,7 +84,7 @@ def screens(forks: Forks) -> dict[str, str]:
 
 
 def test_a_profile_at_three_widths(forks: Forks) -> None:
-    """No line is longer than the terminal, and each screen is the one that was read."""
+    """Each screen equals the file that a person has read, and fits the terminal."""
     for name, shown in screens(forks).items():
         width = int(name.partition(".")[0].rpartition("_")[2])
         assert max(map(len, shown.splitlines())) <= width
@@ -91,7 +92,7 @@ def test_a_profile_at_three_widths(forks: Forks) -> None:
 
 
 def test_a_profile_for_a_pipe() -> None:
-    """Nothing is shortened or padded, numbers are exact, and times are those of the platform."""
+    """In a pipe, texts are not shortened or padded, and numbers and times are exact."""
     profile = {
         "player": {"externalPlayerId": "a\tb\n", "createdAt": "2026-06-08T12:00:00.000Z"},
         "wallet": [{"economyKey": "gold", "balance": 1_250_500}],
@@ -116,7 +117,7 @@ def test_a_profile_for_a_pipe() -> None:
     ],
 )
 def test_contents_that_are_unknown(contents: object, expected: str) -> None:
-    """A grant of another source may hold anything, and is shown all the same."""
+    """A grant with unknown contents is shown as far as it can be understood."""
     assert expected == contents_of(contents)
 
 
@@ -129,8 +130,13 @@ def test_contents_that_are_unknown(contents: object, expected: str) -> None:
     ],
 )
 def test_fields(fields: list[str], expected: object) -> None:
-    """One field is printed alone, several as an object; what is not there is null."""
+    """One field is printed alone, several as an object; a missing one is null."""
     assert expected == pick({"a": 1, "b": [{"c": 2}, {"c": 3}]}, fields)
+
+
+def test_a_list_of_plain_values_for_programs() -> None:
+    """In a pipe, each value of a plain list is one line."""
+    assert ["a\n", "2\n"] == list(tab_lines(["a", 2]))
 
 
 def main() -> None:
@@ -143,8 +149,3 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
-
-
-def test_a_list_of_plain_values_for_programs() -> None:
-    """Each value is a line of its own."""
-    assert ["a\n", "2\n"] == list(tab_lines(["a", 2]))

@@ -156,7 +156,7 @@ def stories(forks: Forks) -> str:
 
 
 def test_stories(forks: Forks) -> None:
-    """Each transcript is the one that was read."""
+    """The transcripts equal the file that a person has read."""
     assert (GOLDEN / "stories.txt").read_text(encoding="utf-8") == stories(forks)
 
 

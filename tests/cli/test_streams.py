@@ -126,7 +126,7 @@ def output_of(case: Case) -> tuple[int, int | None]:
 
 
 def test_transcripts(forks: Forks) -> None:
-    """Each transcript is the one that was read."""
+    """The transcripts equal the file that a person has read."""
     assert (GOLDEN / "streams.txt").read_text(encoding="utf-8") == transcripts(forks)
 
 

@@ -1,4 +1,4 @@
-"""What the tests of the command line share: its keys, and how to start it as a process."""
+"""Helpers for the tests of the command line: its keys, and how to start it as a process."""
 
 from __future__ import annotations
 
