@@ -853,7 +853,7 @@ def _(reader: Reader, block: Block) -> None:
 def _(reader: Reader, block: Block) -> None:
     report = reader.run(block)["report"]
     assert (report.rows, report.applied) == (2_500, 2_500)
-    assert reader.emulator.balance("player_7", "gold") == 500
+    assert reader.emulator.balance("imported_7", "gold") == 500
 
 
 @checks("README.md", "Test your own code 1")

@@ -68,7 +68,8 @@ def test_a_page_runs_as_printed(story: Story, page: str) -> None:
 def test_a_reader_goes_from_page_to_page(story: Story) -> None:
     """The tasks print what they show, also with one emulator and one directory for all pages."""
     story.run(block_named("getting-started.md", "3. Make a call 1"))
-    story.run(block_named("README.md", OUTBOX))
+    for name in (OUTBOX, "Options and other endpoints 2", "Import 1"):
+        story.run(block_named("README.md", name))
     for page, blocks in STORIES.items():
         for block in blocks if page.startswith("tasks/") else []:
             story.run(block)
