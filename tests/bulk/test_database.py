@@ -45,6 +45,17 @@ def test_a_result_is_a_source(url: str) -> None:
     engine.dispose()
 
 
+def test_a_cursor_that_makes_dicts_is_a_source(url: str) -> None:
+    """Some drivers have cursors whose rows know their columns."""
+
+    def as_dict(cursor: sqlite3.Cursor, row: tuple[object, ...]) -> dict[str, object]:
+        return {column[0]: value for column, value in zip(cursor.description, row, strict=True)}
+
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as db:
+        db.row_factory = as_dict
+        assert EXPECTED == rows_of(list(open_source(db.execute(SQL))))
+
+
 def test_a_query_without_order_is_refused() -> None:
     """A query without ORDER BY, whose rows could come in another order later, is refused."""
     with pytest.raises(ValueError, match="the query needs ORDER BY"):

@@ -7,14 +7,24 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from kraty_admin._bulk._report import ImportReport, ImportTotals
 from kraty_admin.bulk import import_dataset
-from kraty_admin.bulk._dataset import _beside, _files, _sum, _Unseen  # pyright: ignore[reportPrivateUsage]
+from kraty_admin.bulk._dataset import (  # pyright: ignore[reportPrivateUsage]
+    _beside,
+    _files,
+    _gather,
+    _stopped,
+    _sum,
+    _Unseen,
+)
 from kraty_admin.emulator import Emulator
 
 PROGRAMS = Path(__file__).parent / "programs"
@@ -215,3 +225,63 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ImportError, match=r"dask is an extra: pip install 'kraty-admin\[dask\]'"):
         import_dataset({}, [__file__], kind="wallet")
+
+
+class FakeClient:
+    """A client of dask, as far as it is used here."""
+
+    asynchronous = True
+
+    def __init__(self) -> None:
+        self.canceled: list[object] = []
+
+    def cancel(self, futures: list[object]) -> None:
+        self.canceled += futures
+
+    def as_current(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
+class FakeFuture:
+    """The future of a file, whose report is there."""
+
+    def result(self) -> ImportReport:
+        return ImportReport(rows=1)
+
+    def release(self) -> None:
+        pass
+
+
+def replace_dask(monkeypatch: pytest.MonkeyPatch, **members: object) -> None:
+    """Let this stand for dask."""
+    monkeypatch.setitem(sys.modules, "distributed", cast("Any", SimpleNamespace(**members)))
+
+
+def test_a_client_that_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An asynchronous client of dask is refused, since its results come later."""
+    replace_dask(monkeypatch, Client=FakeClient)
+    with pytest.raises(TypeError, match="^scheduler must be a client that waits"):
+        import_dataset({}, [__file__], kind="wallet", scheduler=FakeClient())
+
+
+def test_an_import_that_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files that are not done are cancelled, on a cluster that may outlive the program."""
+
+    def as_completed(futures: list[FakeFuture]) -> Iterator[FakeFuture]:
+        yield futures[0]
+        raise KeyboardInterrupt
+
+    replace_dask(monkeypatch, as_completed=as_completed)
+    client, done, running = FakeClient(), FakeFuture(), FakeFuture()
+    with pytest.raises(KeyboardInterrupt):
+        _gather(client, {done: "a.csv", running: "b.csv"})
+    assert [running] == client.canceled
+
+
+def test_many_files_that_are_not_done() -> None:
+    """The message names the first ones, and how many more there are."""
+    errors: dict[str, Exception] = {f"{number}.csv": OSError("no") for number in range(12)}
+    message = str(_stopped(errors, 20, ImportReport()))
+    assert message.startswith("12 of 20 files are not done: 0.csv (OSError: no), 1.csv")
+    assert message.endswith("and 2 more")
+    assert 10 == message.count("OSError")

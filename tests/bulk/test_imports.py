@@ -26,7 +26,10 @@ from kraty_admin import (
     RequestInfo,
     derive_key,
 )
+from kraty_admin._bulk._failures import FailuresWriter
 from kraty_admin._bulk._journal import Journal
+from kraty_admin._bulk._rows import Row
+from kraty_admin._bulk._sums import Sums
 from kraty_admin._call._idempotency import derive_key_of_any
 from kraty_admin._call._limiter import Limiter
 from kraty_admin.bulk import ImportReport, ImportStoppedError, ImportTotals, dry_run
@@ -263,6 +266,24 @@ class TestFailures:
         (failure,) = lines(path)
         assert (38, "one of them") == (failure["number"], failure["message"])
         assert 99 == len(server.known)
+
+    def test_a_file_that_cannot_be_read(
+        self, twin: Twin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The import does not begin, and the file is closed."""
+        path = tmp_path / "failures.jsonl"
+        path.write_text("")
+        opened: list[Any] = []
+
+        def fail(writer: object, file: object, known: object) -> None:
+            opened.append(file)
+            raise OSError("Input/output error")
+
+        monkeypatch.setattr(FailuresWriter, "_find_end", fail)
+        server = MockPlatform()
+        with pytest.raises(OSError, match="Input/output error"):
+            imported(twin, server, players(1), failures=path)
+        assert ([True], []) == ([file.closed for file in opened], server.sizes)
 
     def test_nothing_is_overwritten(self, twin: Twin, tmp_path: Path) -> None:
         """An existing failures file is not overwritten."""
@@ -629,6 +650,15 @@ class TestAsync:
         server = MockPlatform()
         assert 23 == imported(ASYNC, server, rows(), chunk_size=5).applied
 
+    def test_asynchronous_rows_of_the_other_client(self) -> None:
+        """`KratyAdmin` cannot wait for rows, and says which client can."""
+
+        async def rows() -> AsyncIterator[Body]:
+            yield players(1)[0]
+
+        with pytest.raises(TypeError, match="^asynchronous rows need KratyAdminAsync"):
+            imported(SYNC, MockPlatform(), rows())
+
     def test_cancelled(self, tmp_path: Path) -> None:
         """A cancelled import leaves a journal from which it can be resumed."""
         server = MockPlatform()
@@ -966,6 +996,29 @@ class TestCounts:
         with pytest.raises(ValueError, match="sum_duplicates is for wallet and inventory"):
             imported(twin, server, players(1), sum_duplicates=True)
 
+    def test_amounts_of_many_players(self, twin: Twin) -> None:
+        """Amounts are added up across chunks, and each chunk is sent when it is full."""
+        server = MockPlatform()
+        rows = [
+            {"externalPlayerId": f"p{number % 5}", "economyKey": "gold", "amount": number}
+            for number in range(1, 11)
+        ]
+        report = imported_wallet(twin, server, rows, chunk_size=2, sum_duplicates=True)
+        assert (5, {"added_up": 5}) == (report.applied, report.left_out_reasons)
+        assert [2, 2, 1] == sorted(server.sizes, reverse=True)
+        amounts = {row["externalPlayerId"]: row["amount"] for row in server.known.values()}
+        assert {"p0": 15, "p1": 7, "p2": 9, "p3": 11, "p4": 13} == amounts
+
+    def test_a_name_that_json_cannot_hold(self, twin: Twin, tmp_path: Path) -> None:
+        """The row fails alone, and nothing of it is kept."""
+        rows: list[dict[Any, Any]] = [*balances(5), {**balances(7)[0], ("a", "b"): 1}]
+        options = {"sum_duplicates": True, "failures": tmp_path / "f"}
+        report = imported_wallet(twin, MockPlatform(), rows, **options)
+        assert (1, 1) == (report.applied, report.failed)
+        (failure,) = lines(tmp_path / "f")
+        assert "a field's name is of type tuple; it must be text" == failure["message"]
+        assert "economyKey" not in failure
+
     def test_invalid_rows_are_not_sent(self, twin: Twin) -> None:
         """A dry run and an import refuse the same rows."""
         server = MockPlatform()
@@ -1134,3 +1187,13 @@ class TestFailuresFile:
         """An import without failures neither creates the failures file nor names it."""
         report = imported(twin, MockPlatform(), players(3), failures=tmp_path / "f")
         assert (None, False) == (report.failures, (tmp_path / "f").exists())
+
+
+def test_no_space_for_adding_up() -> None:
+    """A temporary file that cannot grow is reported as a full disk is."""
+    sums = Sums("wallet")
+    sums._db.execute("PRAGMA max_page_count = 8")
+    row = {"externalPlayerId": "p" * 9_000, "economyKey": "gold", "amount": 1}
+    with closing(sums), pytest.raises(OSError, match="adding up rows cannot be used: .* full"):
+        for number in range(1, 99):
+            sums.add(Row(number, {**row, "economyKey": f"gold{number}"}, number))

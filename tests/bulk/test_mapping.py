@@ -178,6 +178,22 @@ def test_a_column_that_a_later_row_lacks_is_left_out() -> None:
     assert [Row(2, row, 2)] == mapping(Row(2, {"id": "b"}, 2))
 
 
+def test_a_column_that_a_later_row_lacks_is_not_filled_by_the_preset() -> None:
+    """A player who has no id of the wanted kind fails, and gets no id of another kind."""
+    mapping = make_mapping("players", {"externalPlayerId": "account"}, "playfab")
+    first, second = {"PlayFabId": "A", "account": "a"}, {"PlayFabId": "B"}
+    assert [Row(1, {"externalPlayerId": "a"}, 1)] == mapping(Row(1, first, 1))
+    assert [Row(2, {}, 2)] == mapping(Row(2, second, 2))
+
+
+def test_a_column_of_ids_that_does_not_exist_is_refused() -> None:
+    """The error names those that exist."""
+    options = ReadOptions(id_column="account")
+    mapping = make_mapping("wallet", preset="playfab", options=options)
+    with pytest.raises(ValueError, match=r"^Column 'account' not found\. The source has PlayFabId"):
+        mapping(Row(1, {"PlayFabId": "A", "VirtualCurrency": {}}, 1))
+
+
 @pytest.mark.parametrize(
     ("kind", "columns", "message"),
     [
@@ -295,6 +311,17 @@ def test_values_that_json_lacks_are_converted() -> None:
     assert {"externalPlayerId": "a", "contextSnapshot": {"at": "2024-05-06T12:00:00Z"}} == mapped(
         "players", {"id": "a", "at": noon}, {"externalPlayerId": "id", "contextSnapshot.at": "at"}
     )
+
+
+def test_a_value_that_is_nested_too_deeply_fails_alone() -> None:
+    """It does not end the import."""
+    deep: list[Any] = []
+    for _ in range(5_000):
+        deep = [deep]
+    row = {"externalPlayerId": "a", "other": deep}
+    (item,) = make_mapping("players")(Row(1, row, 1))
+    assert isinstance(item, Unreadable)
+    assert ("other is nested too deeply", None) == (item.message, item.row)
 
 
 def test_a_value_without_meaning_in_json_fails_without_its_repr() -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from io import BytesIO, StringIO
@@ -14,6 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import attrs
 import pytest
 
 from kraty_admin._bulk._options import ReadOptions
@@ -188,12 +190,58 @@ class Player:
     id: str
 
 
+@attrs.define
+class Attrs:
+    id: str
+
+
+class Pydantic:
+    """A model of Pydantic, as far as it is looked at."""
+
+    def model_dump(self) -> dict[str, str]:
+        return {"id": "a"}
+
+
+class Frame(list[str]):
+    """A data frame, as far as it is looked at: iterating it gives its columns."""
+
+    columns = ("id",)
+
+    def to_dict(self) -> dict[str, str]:
+        return {"id": "a"}
+
+
+def test_a_data_frame_is_refused() -> None:
+    """Its columns would pass for its rows."""
+    advice = r"not Frame: pass frame\.to_dict\('records'\)"
+    with pytest.raises(TypeError, match=advice):
+        open_source(Frame(["id"]))
+
+
+def test_only_so_many_asynchronous_rows_are_read() -> None:
+    """With a limit, reading ends after so many rows, and no more are asked for."""
+    made: list[int] = []
+
+    async def rows() -> AsyncIterator[dict[str, int]]:
+        for number in range(9):
+            made.append(number)
+            yield {"id": number}
+
+    async def main() -> list[int]:
+        return [item.number async for item in open_source(rows(), ReadOptions(limit=2))]
+
+    assert [1, 2] == asyncio.run(main())
+    assert [0, 1] == made
+
+
 @pytest.mark.parametrize(
     ("rows", "advice"),
     [
         pytest.param([("a", 5)], "pass the cursor itself", id="tuple"),
         pytest.param(["id", "gold"], r"frame\.to_dict\('records'\)", id="data frame"),
         pytest.param([Player("a")], r"dataclasses\.asdict", id="dataclass"),
+        pytest.param([Attrs("a")], r"attrs\.asdict", id="attrs"),
+        pytest.param([Pydantic()], r"row\.model_dump", id="pydantic"),
         pytest.param([5], "one dict for each row", id="number"),
     ],
 )

@@ -234,3 +234,16 @@ def test_usual_rows_are_plain(kind: Kind) -> None:
     for row in (GOOD[kind], GOOD[kind] | {"idempotencyKey": "k"}):
         assert are_plain(kind, [row, row])
         assert not are_plain(kind, [row, row | {"externalPlayerId": ""}])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_that_all_lack_a_field_are_not_plain(kind: Kind) -> None:
+    """A field that is required is missed, although all rows have the same fields."""
+    row = {name: value for name, value in GOOD[kind].items() if name != "externalPlayerId"}
+    assert not are_plain(kind, [row, row])
+
+
+@pytest.mark.parametrize("value", [True, None])
+def test_a_field_that_the_contract_does_not_know_may_hold(value: object) -> None:
+    """A later version of the platform may know the field, so what JSON has is sent."""
+    assert problem("wallet", GOOD["wallet"] | {"later": value}) is None

@@ -18,6 +18,15 @@ class Colour(enum.Enum):
     RED = "red"
 
 
+class Endless:
+    """A scalar that Python has no type for, such as numpy's long double."""
+
+    ndim = 0
+
+    def item(self) -> Endless:
+        return self
+
+
 class Integer:
     """An integer of another library."""
 
@@ -42,6 +51,12 @@ class Scalar:
         return Scalar(datetime(2024, 1, 2, tzinfo=timezone.utc))
 
 
+class Name(str):
+    """Text of a class of its own, which another library may write in another way."""
+
+    __slots__ = ()
+
+
 class NAType:
     """As pandas.NA, which cannot be compared."""
 
@@ -56,6 +71,7 @@ NOON = datetime(2024, 5, 6, 12, tzinfo=timezone.utc)
     ("value", "expected"),
     [
         pytest.param("x", "x", id="text"),
+        pytest.param(Name("x"), "x", id="text of another class"),
         pytest.param(2**70, 2**70, id="integer"),
         pytest.param(True, True, id="bool"),
         pytest.param(5.5, 5.5, id="float"),
@@ -92,6 +108,7 @@ def test_values_become_what_they_mean(value: object, expected: object) -> None:
         pytest.param(timedelta(1), "a value of type timedelta", id="duration"),
         pytest.param({1: 2}, "a name of type int", id="name"),
         pytest.param(object(), "a value of type object", id="object"),
+        pytest.param(Endless(), "a value of type Endless", id="scalar without a plain value"),
         pytest.param([{1, 2}], "a value of type set", id="set"),
     ],
 )

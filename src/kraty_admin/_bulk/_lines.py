@@ -211,7 +211,7 @@ class _Behind:
 def _mark_bad(error: UnicodeError) -> tuple[str, int]:
     """Put a lone surrogate in the place of what cannot be decoded."""
     if not isinstance(error, UnicodeDecodeError):
-        raise error
+        raise error  # pragma: no cover: for type checkers, since only decoders use it
     return "\udc80", error.end
 
 

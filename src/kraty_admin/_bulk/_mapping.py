@@ -306,6 +306,8 @@ class RowMapping:
                         value = plain(value)
                     except ValueError as error:
                         return _failed(item, f"{name} {error}", None)
+                    except RecursionError:
+                        return _failed(item, f"{name} is nested too deeply", None)
                 if (value is None or value == "") and name in self._optional:
                     continue
                 convert = self._convert.get(name)
