@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from kraty_admin._bulk._options import ReadOptions
 from kraty_admin._bulk._rows import Row
 from kraty_admin._bulk._source import open_source
 from kraty_admin._bulk._values import plain
@@ -77,6 +78,13 @@ def test_parquet_becomes_plain_values(write: Any) -> None:
             "raw": "",
         },
     ]
+
+
+def test_a_parquet_file_that_is_open(write: Any) -> None:
+    """A file that is open is read like one that is named, if its format is passed."""
+    with write({"id": ["a", "b"]}).open("rb") as file:
+        rows = open_source(file, ReadOptions(format="parquet"))
+        assert [{"id": "a"}, {"id": "b"}] == rows_of(list(rows))
 
 
 def test_a_parquet_value_that_python_cannot_hold_spoils_its_row_only(write: Any) -> None:

@@ -254,6 +254,39 @@ def test_a_bad_byte_inside_a_cell_of_several_lines_spoils_the_whole_record(
     )
 
 
+def test_a_record_is_checked_however_it_is_written(tmp_path: Path) -> None:
+    """A bad byte in a cell in quotes spoils its line; a record of several lines is counted."""
+    data = b'id,amount\n1,"\xff"\n2,"a\nb",c\n3,5\n'
+    assert [
+        (2, "the line is not UTF-8"),
+        (3, "the line has 3 cells, where the header has 2"),
+        (5, {"id": "3", "amount": "5"}),
+    ] == outline(items_of(tmp_path / "a.csv", data, multiline=True))
+    assert (2, "the line is not UTF-8") == outline(items_of(tmp_path / "a.csv", data))[0]
+
+
+def test_a_line_of_tsv_with_a_quote_is_counted(tmp_path: Path) -> None:
+    """A quote at the start of a cell does not hide that there are too many cells."""
+    data = b'id\tname\n1\t"Ace\t5\n2\t"Al\n'
+    assert [
+        (2, "the line has 3 cells, where the header has 2"),
+        (3, {"id": "2", "name": '"Al'}),
+    ] == outline(items_of(tmp_path / "a.tsv", data))
+
+
+def test_where_a_record_that_is_too_long_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends with the line whose quote ends the cell, well or not; empty lines count as none."""
+    monkeypatch.setattr(_delimited, "_RECORD_LINES", 3)
+    for end in (b'y"', b'y"z'):
+        data = b'id,name\n1,"x\n\nvictim,1\nvictim,2\n' + end + b"\n2,fine\n"
+        items = items_of(tmp_path / "a.csv", data)
+        assert [(2, Unreadable), (4, Unreadable), (5, Unreadable), (6, Unreadable), (7, Row)] == [
+            (item.number, type(item)) for item in items
+        ]
+
+
 def test_swallowed_lines_are_counted(tmp_path: Path) -> None:
     """In a file with several stray quotes, each line is counted once and no good line is lost."""
     rows = [f"p{n},{'' if n % 3000 else chr(34)}Ace,{n}" for n in range(1, 12_001)]

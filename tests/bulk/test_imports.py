@@ -1197,3 +1197,16 @@ def test_no_space_for_adding_up() -> None:
     with closing(sums), pytest.raises(OSError, match="adding up rows cannot be used: .* full"):
         for number in range(1, 99):
             sums.add(Row(number, {**row, "economyKey": f"gold{number}"}, number))
+
+
+def test_a_copy_of_the_error_has_the_report() -> None:
+    """Task queues send errors as JSON, also between versions that know other fields."""
+    report = ImportReport(rows=3, totals={"gold": ImportTotals(5, 5)}, notes=("a note",))
+    error = ImportStoppedError("it stopped", report=report)
+    message, facts = json.loads(json.dumps(error.args))
+    assert report == ImportStoppedError(message, facts).report
+    facts["report"]["later"] = 1
+    facts["report"]["totals"]["gold"]["later"] = 1
+    assert report == ImportStoppedError(message, facts).report
+    facts["report"] = {"rows": 3}
+    assert ImportReport(rows=3) == ImportStoppedError(message, facts).report

@@ -139,6 +139,10 @@ def test_unreadable_text_can_be_fixed(tmp_path: Path) -> None:
         Row(5, {"id": "a"}, 5),
         Unreadable(6, "unreadable_row", "no such item", '{"id"', 6),
         Unreadable(7, "unreadable_row", "no such item", "", 7),
+        Unreadable(8, "unreadable_row", "no such item", "[1]", 8),
+        Unreadable(9, "unreadable_row", "no such item", "a,5\nb,6", 9, layout=layout),
+        Row(10, {"id": "a", "gold": '"5'}, 10),
+        Row(11, {"id": "a"}, 11),
     ] == failures_of(
         tmp_path / "a.jsonl",
         FAILURE | LAID_OUT | {"text": "a,5"},
@@ -148,6 +152,10 @@ def test_unreadable_text_can_be_fixed(tmp_path: Path) -> None:
         FAILURE | {"text": '{"id": "a"}'},
         FAILURE | {"text": '{"id"'},
         FAILURE | {"text": ""},
+        FAILURE | {"text": "[1]"},
+        FAILURE | LAID_OUT | {"text": "a,5\nb,6"},
+        FAILURE | {"layout": LAID_OUT["layout"] | {"quoting": "none"}, "text": 'a,"5'},
+        FAILURE | {"layout": LAID_OUT["layout"] | {"delimiter": ""}, "text": '{"id": "a"}'},
     )
 
 
@@ -247,17 +255,22 @@ def test_a_page_is_reported(tmp_path: Path, rows: str | None) -> None:
     ] == source.notes
 
 
+@pytest.mark.parametrize("block", [1, 2**16])
 @pytest.mark.parametrize(
     ("element", "flaw"),
     [
         pytest.param(b'{"a": NaN}', "holds NaN, which JSON lacks", id="NaN"),
+        pytest.param(b'{"a": NaN, "b": [2]}', "holds NaN, which JSON lacks", id="NaN and more"),
         pytest.param(b'{"a": 1, "a": 2}', "holds an object that has a key twice", id="key"),
         pytest.param(b'{"a": "\\ud800"}', "holds a lone surrogate", id="surrogate"),
         pytest.param(b'{"a": 1e999}', "holds a number that is too large", id="number"),
     ],
 )
-def test_an_element_that_is_not_json_fails_alone(tmp_path: Path, element: bytes, flaw: str) -> None:
+def test_an_element_that_is_not_json_fails_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, element: bytes, flaw: str, block: int
+) -> None:
     """An element that is not valid JSON is unreadable, and the next one is read."""
+    monkeypatch.setattr(_json_rows, "_BLOCK", block)
     items = items_of(tmp_path / "a.json", b'[{"a": 0}, %b, {"a": 3}]' % element)
     assert [{"a": 0}, {"a": 3}] == [item.row for item in items if isinstance(item, Row)]
     [bad] = [item for item in items if isinstance(item, Unreadable)]
@@ -278,12 +291,61 @@ def test_an_element_that_is_not_json_fails_alone(tmp_path: Path, element: bytes,
         pytest.param(b'[{"a": 1}] x', "something follows its end", id="more"),
         pytest.param(b'[{"a": 1} {"a": 2}]', "is not JSON: , or ] is expected", id="comma"),
         pytest.param(b"\xff", "is not UTF-8", id="bytes"),
+        pytest.param(b'[{"a": NaN, "b": ]', "is not JSON: Expecting value", id="NaN and no JSON"),
+        pytest.param(b'{"\\ud800": [{}]}', "holds a lone surrogate", id="name"),
+        pytest.param(
+            b'[{"a":' + b"[" * 200_000 + b"]" * 200_000 + b"}]", "nested too deeply", id="deep"
+        ),
     ],
 )
 def test_another_document_is_refused(tmp_path: Path, data: bytes, problem: str) -> None:
     """A document without a list of objects, or that is not JSON, is refused."""
     with pytest.raises(ValueError, match=problem):
         items_of(tmp_path / "a.json", data)
+
+
+@pytest.mark.parametrize(
+    ("data", "rows", "problem"),
+    [
+        pytest.param(b" ", "a", "is empty: it lacks a list of objects", id="nothing"),
+        pytest.param(b"7", ".", "holds neither a list nor an object at '.'", id="a number"),
+        pytest.param(
+            b'{"a": [{"b": 1}], "a": [{"b": 2}]}', "a", "has a key twice", id="two of this name"
+        ),
+    ],
+)
+def test_another_document_is_refused_at_a_path(
+    tmp_path: Path, data: bytes, rows: str, problem: str
+) -> None:
+    """A JSON document of another form is refused, also if the place of its rows is known."""
+    with pytest.raises(ValueError, match=problem):
+        items_of(tmp_path / "a.json", data, rows=rows)
+
+
+def test_an_element_beyond_the_limit_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An element is held in memory, so a document that never ends one is not read on."""
+    monkeypatch.setattr(_json_rows, "_BLOCK", 8)
+    monkeypatch.setattr(_json_rows, "_LONGEST", 50)
+    with pytest.raises(ValueError, match="holds a value of more than 50 characters"):
+        items_of(tmp_path / "a.json", b'[{"a": "' + b"x" * 200 + b'"}]')
+
+
+def test_members_beyond_those_that_are_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The names of the first members stand for all; each member is still checked to be a row."""
+    monkeypatch.setattr(_json_rows, "_SURVEYED", 1)
+    path = tmp_path / "a.json"
+    path = tmp_path / "a.json"
+    members = b'{"users": {"u1": {"wallet": {"a": 1}}, "u2": {"wallet": {"a": 2}}, "u3": %b}}'
+    path.write_bytes(members % b'{"wallet": {}}')
+    rows = open_source(path, kind="wallet", preset="firebase")
+    assert ["u1", "u2", "u3"] == [row["@key"] for row in rows_of(list(rows))]
+    path.write_bytes(members % b"5")
+    with pytest.raises(ValueError, match=r"pass rows= \(--rows\), one of 'users\.\*'"):
+        list(open_source(path, kind="wallet", preset="firebase"))
 
 
 @settings(max_examples=60, deadline=None)

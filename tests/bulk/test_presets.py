@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -328,6 +329,86 @@ def test_lootlocker_items() -> None:
     assert rows_of("inventory", "lootlocker", flat) == [
         {"externalPlayerId": "1", "itemKey": "900", "quantity": 3}
     ]
+
+
+# Shapes that the files in cases/ do not have
+
+
+def test_one_answer_of_playfab() -> None:
+    """What an answer holds in `data` counts, unless the player's id is beside it."""
+    answer = {"code": 200, "status": "OK", "data": PLAYFAB_INVENTORY}
+    assert [100] == [row["amount"] for row in rows_of("wallet", "playfab", answer)]
+    row = rows_of("players", "playfab", {"PlayFabId": "A", "Locations": {"LastLogin": {}}})
+    assert [{"externalPlayerId": "A"}] == row
+    row = rows_of("players", "playfab", {"PlayFabId": "A", "Locations": [5]})
+    assert [{"externalPlayerId": "A"}] == row
+
+
+def test_balances_of_playfab_that_stand_twice() -> None:
+    """An object that holds the same as another one is no contradiction."""
+    amounts = {"GC": 100}
+    source = {"PlayFabId": "A", "VirtualCurrency": amounts, "UserVirtualCurrency": {**amounts}}
+    assert [100] == [row["amount"] for row in rows_of("wallet", "playfab", source)]
+
+
+def test_a_later_line_of_firebase_that_is_cut_off(tmp_path: Path) -> None:
+    """A line without the last columns of the CSV fails, and the other lines are read."""
+    good = (Path(__file__).parent / "cases" / "firebase_users.csv").read_text().splitlines()[0]
+    path = tmp_path / "users.csv"
+    path.write_text(f"{good}\nu2,,false,cut\n{good.replace('u1', 'u3')}\n")
+    items = list(open_source(path, kind="players", preset="firebase"))
+    assert [Row, Unreadable, Row] == [type(item) for item in items]
+    path.write_text("")
+    with pytest.raises(ValueError, match="is empty: it lacks a header line"):
+        list(open_source(path, kind="players", preset="firebase"))
+
+
+def test_a_disabled_player_of_nakama_from_a_database() -> None:
+    """A driver gives times where a file has text."""
+    users = [
+        {"id": name, "wallet": {"gold": 5}, "disable_time": datetime(year, 1, 1, tzinfo=timezone.utc)}
+        for name, year in (("a", 1970), ("b", 2024))
+    ]
+    first, second = items_of("wallet", "nakama", *users)
+    assert isinstance(first, Row)
+    assert isinstance(second, LeftOut)
+    assert "disabled" == second.reason
+
+
+def test_numbers_of_gamesparks() -> None:
+    """Numbers of MongoDB are read; what has no currencies at all fails."""
+    source = {
+        "userId": "A",
+        "currency1": {"$numberDouble": "5.0"},
+        "currency2": {"$numberDouble": "1.5"},
+        "location": {"country": "PT", "city": "Lisboa"},
+        "reservedCurrencies": {"GOLD": 0},
+    }
+    first, second = items_of("wallet", "gamesparks", source)
+    assert isinstance(first, Row)
+    assert 5 == first.row["amount"]
+    assert isinstance(second, Row)
+    assert problem("wallet", second.row) is not None
+    (player,) = rows_of("players", "gamesparks", source)
+    assert {"country": "PT"} == player["contextSnapshot"]
+
+
+def test_balances_of_accelbyte_that_expire() -> None:
+    """The part that expires is left out, or imported on request, or fails if it is no number."""
+    part: dict[str, Any] = {"totalTimeLimitedBalance": 30}
+    wallet = {"userId": "A", "currencyCode": "GOLD", "balance": 100, "walletInfos": [part]}
+    left, kept = items_of("wallet", "accelbyte", wallet)
+    assert isinstance(left, LeftOut)
+    assert isinstance(kept, Row)
+    assert 70 == kept.row["amount"]
+    options = ReadOptions(include={"expiring"})
+    (whole,) = make_mapping("wallet", None, "accelbyte", options)(Row(1, wallet, 1))
+    assert isinstance(whole, Row)
+    assert 100 == whole.row["amount"]
+    part["totalTimeLimitedBalance"] = "30"
+    (failed,) = items_of("wallet", "accelbyte", wallet)
+    assert isinstance(failed, Unreadable)
+    assert "totalTimeLimitedBalance is not a whole number" == failed.message
 
 
 # What is odd

@@ -272,7 +272,7 @@ class _Reader:
                 lines.at = len(texts)
                 continue
             line = lines.next()
-            if line is not None:
+            if line is not None:  # pragma: no branch: it is the line that has ended the loop
                 yield from self._odd(line)
 
     def _odd(self, line: Line) -> Iterator[Read]:
@@ -287,9 +287,9 @@ class _Reader:
         if "\r" in text:
             yield self._failed(line, _CARRIAGE_RETURN)
             return
+        # What is left is a quote where the quoting has not been chosen.
         cells = self._split(text)
-        if self._quoting is None:
-            self._check_quotes(line, cells)
+        self._check_quotes(line, cells)
         if len(cells) != len(self._names):
             yield self._failed(line, _wrong_count(cells, self._names))
             return
