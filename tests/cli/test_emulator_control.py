@@ -15,7 +15,7 @@ import pytest
 from kraty_admin import RetryConfig
 from kraty_admin.cli import main
 from kraty_admin.emulator import Emulator, Fault
-from loopback import serving
+from loopback import response, serving
 
 from .testkit import TEST_KEY
 
@@ -108,6 +108,9 @@ def test_a_server_that_is_not_an_emulator(shown: Any, monkeypatch: pytest.Monkey
         assert ["/_emulator/ready"] == [seen.target for seen in server.seen]
         assert TEST_KEY not in str(server.seen[0].headers)
         url = server.url
+    with serving(lambda seen: response(200, b"<html>")) as server:
+        status, _, err = shown("clock", "--url", server.url)
+        assert (1, True) == (status, f"{server.url} is not an emulator" in err)
     status, _, err = shown("clock", "--url", url)
     assert (5, True) == (status, f"no emulator answers at {url}" in err)
 

@@ -148,6 +148,8 @@ def unwrapped(command: click.Command) -> Callable[..., object]:
         ("ping --yes", "No such option"),
         ("webhooks sign --yes x", "No such option"),
         ("completion --json", "No such option"),
+        ("ping --fields a,,b", "'a,,b' is not a list of names"),
+        ("emulator requests --url http://h:port", "--url is not a URL"),
     ],
     ids=str,
 )
@@ -194,6 +196,7 @@ def test_requests(kraty: Emulator, capsys: pytest.CaptureFixture[str], tmp_path:
         ("GET /players/p --idempotency-key k", "idempotency_key must be left out"),
         ("POST /players/p --body []", "it must be a JSON object"),
         ("GET /players/p --query limit", "is not NAME=VALUE"),
+        ("GET /players/p --query a=1 --query a=2", "'a' is given twice"),
         ("HEAD /players/p", "is not one of"),
     ],
     ids=str,

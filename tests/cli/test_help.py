@@ -14,6 +14,7 @@ from kraty_admin import cli
 from kraty_admin.cli import main
 from kraty_admin.cli._app import app
 from kraty_admin.cli._glossary import GLOSSARY
+from kraty_admin.cli._help import SECTIONS, Command, Group
 from kraty_admin.cli._man import man_pages
 from kraty_admin.cli._topics import TOPICS, VARIABLES
 from kraty_server_api.commands import COMMANDS
@@ -25,6 +26,17 @@ def text_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     """Return what `kraty-admin help` prints, on one line."""
     assert 0 == main(["help", *words])
     return " ".join(capsys.readouterr().out.split())
+
+
+def test_a_group_lists_the_sections_that_it_has() -> None:
+    """A section without commands has no title."""
+    group = Group("group")
+    for name, section in (("pay", "money"), ("look", "players")):
+        group.add_command(Command(name, section=section, help=f"To {name}."))
+    lines = group.get_help(click.Context(group)).splitlines()
+    assert ["Money and items:", "Players:"] == [
+        line for line in lines if line.rstrip(":") in SECTIONS.values()
+    ]
 
 
 @pytest.mark.parametrize("topic", TOPICS)

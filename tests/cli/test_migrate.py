@@ -114,6 +114,30 @@ class TestImport:
         assert main(shlex.split(command)[1:]) == 0
         assert [kraty.balance(f"p{n}", "gold") for n in (6, 7, 8)] == [6, 7, 8]
 
+    def test_failures_that_were_moved_away(
+        self, kraty: Emulator, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Resumed, the import still has the status 6, and names no file that does not exist."""
+        path = wallet_rows(12)
+        path.write_text(path.read_text().replace("p7,gold,7", "p7,gold,seven"))
+        assert main([*WALLET]) == 6
+        Path("wallet.csv.wallet.failures.jsonl").unlink()
+        capsys.readouterr()
+        assert main([*WALLET, "--resume"]) == 6
+        out, err = capsys.readouterr()
+        assert "11 applied, 0 skipped, 0 left out, 1 failed" in out
+        assert "Not imported" not in err
+
+    @pytest.mark.parametrize("dry", [[], ["--dry-run"]], ids=["import", "dry run"])
+    def test_a_note(
+        self, kraty: Emulator, capsys: pytest.CaptureFixture[str], dry: list[str]
+    ) -> None:
+        """What the user should know about the source stands on standard error."""
+        wallet_rows(1)
+        assert main([*WALLET, *dry, "--rename", "GO=gold"]) == 0
+        note = "'GO' was to be renamed or imported, but no row has it"
+        assert note in capsys.readouterr().err
+
     def test_columns_of_another_name(self, kraty: Emulator) -> None:
         """`--map` names the columns, and the journal and failures files go where the options
         say."""
@@ -200,6 +224,7 @@ class TestImport:
         "arguments",
         [
             pytest.param(["--rename", "GO"], id="rename"),
+            pytest.param(["--rename", "a=b", "--rename", "a=c"], id="rename twice"),
             pytest.param(["--patience", "-1"], id="patience"),
             pytest.param(["--map", "nothing"], id="map"),
             pytest.param(["--preset", "nobody"], id="preset"),

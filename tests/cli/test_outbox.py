@@ -392,8 +392,10 @@ class TestDeciding:
         intent = record()
         make_refused(engine, intent, ambiguous=False)
         assert 2 == command("outbox", "purge", "--days", "0").status
+        purge = command("outbox", "purge", "--days", "0", "--yes", "--json")
+        assert {"intents": 1} == purge.json
         purge = command("outbox", "purge", "--days", "0", "--inbox-days", "0", "--yes", "--json")
-        assert {"intents": 1, "events": 0} == purge.json
+        assert {"intents": 0, "events": 0} == purge.json
         assert None is command("outbox", "show", str(intent), "--json").json["request"]
         assert 4 == command("outbox", "retry", str(intent), "--why", "x").status
         assert intent == record()
@@ -477,6 +479,7 @@ class TestDatabase:
         Path("url").write_text(f"{URL}\n")
         assert 0 == command("outbox", "--database-url", URL, "status").status
         assert 0 == command("outbox", "status", "--database-url-file", "url").status
+        assert 0 == command("outbox", "--database-url", f"{URL}?timeout=1", "status").status
         both = ("--database-url-file", "url", "--database-url", URL)
         assert 2 == command("outbox", "status", *both).status
         assert 2 == command("outbox", "status", "--database-url-file", "nowhere").status
@@ -501,6 +504,15 @@ class TestDatabase:
         done = command("outbox", "status")
         assert (2, 1) == (done.status, done.err.count("\n"))
         assert "cannot be loaded: no pq wrapper available. Attempts made: - none" in done.err
+
+    def test_another_module_that_is_missing(
+        self, command: Command, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is no missing extra, so the error is not explained away."""
+        monkeypatch.delitem(sys.modules, "kraty_admin.outbox")
+        monkeypatch.setitem(sys.modules, "kraty_admin.outbox._store", None)
+        with pytest.raises(ModuleNotFoundError, match="_store"):
+            command("outbox", "status")
 
     def test_other_commands_do_not_load_sqlalchemy(self) -> None:
         """Other commands run without SQLAlchemy; `outbox` says what to install."""

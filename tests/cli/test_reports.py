@@ -15,13 +15,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import click
 import pytest
 
-from kraty_admin import CallInfo
+from kraty_admin import CallInfo, KratyError
 from kraty_admin._call._game import Game
 from kraty_admin._settings import DEFAULT_BASE_URL
+from kraty_admin.bulk import ImportStoppedError
 from kraty_admin.cli import _known_keys, main
-from kraty_admin.cli._failures import command_line
+from kraty_admin.cli._failures import command_line, failure_of
+from kraty_admin.cli._migrate import _stopped
 from kraty_admin.cli._output import shell_line
 from kraty_admin.emulator import Emulator, Fault
 
@@ -460,6 +463,32 @@ class TestAdvice:
         assert error["attempts"] >= 1
         assert error["idempotency_key"]
         assert error["cause"]["code"] not in ("", "network_error")
+
+
+    @pytest.mark.parametrize("cause", [KratyError("the client is closed"), None])
+    def test_an_import_that_no_call_stopped(self, cause: KratyError | None) -> None:
+        """Its own message stands, since there are no facts of a call."""
+        stopped = ImportStoppedError("the import stopped", cause=cause)
+        stopped.__cause__ = cause
+        made = _stopped(stopped, ["kraty-admin", "migrate"])
+        assert ("the import stopped", 1) == (made.message, made.exit_status)
+
+    def test_a_usage_error_outside_of_a_command(self) -> None:
+        """It has no line of usage, because there is no command to show."""
+        failure = failure_of(click.UsageError("no"), None)
+        assert (2, "no", "") == (failure.exit_status, failure.message, failure.usage)
+
+    def test_a_defect_before_anything_was_sent(
+        self, kraty: Emulator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is no mistake in the command, so its traceback is what helps."""
+
+        def fail(*arguments: object) -> None:
+            raise AttributeError("a defect")
+
+        monkeypatch.setattr("kraty_admin.cli._state.State.client", fail)
+        with pytest.raises(AttributeError, match="a defect"):
+            main(["ping"])
 
 
 class TestKnownKeys:

@@ -6,6 +6,7 @@ After an intended change, run `python -m cli.test_screens` in `tests/`, and read
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
 import struct
@@ -19,7 +20,9 @@ from typing import Final
 
 import pytest
 
-from kraty_admin.cli._output import pick, tab_lines
+from kraty_admin.cli._output import _table as table
+from kraty_admin.cli._output import pick, tab_lines, to_json
+from kraty_admin.cli._profile import _local as local
 from kraty_admin.cli._profile import contents_of, profile_view
 from kraty_admin.emulator import Emulator
 
@@ -137,6 +140,28 @@ def test_fields(fields: list[str], expected: object) -> None:
 def test_a_list_of_plain_values_for_programs() -> None:
     """In a pipe, each value of a plain list is one line."""
     assert ["a\n", "2\n"] == list(tab_lines(["a", 2]))
+
+
+def test_a_table_of_objects_within_objects() -> None:
+    """Each object has a table with its path as the title; a plain value stands alone."""
+    value = {"a": 1, "b": {"c": {"d": 2, "e": {}}, "f": []}}
+    lines = [line.split() for line in table(value, None).splitlines()]
+    assert [["a", "1"], [], ["b.c"], ["d", "2"], ["e", "{}"]] == lines[:5]
+    assert ["b.f:", "none"] == lines[-1]
+    assert "5\n" == table(5, None)
+
+
+def test_half_of_an_emoji_is_escaped() -> None:
+    """A text that UTF-8 cannot hold is still printed as JSON."""
+    assert b'{"a":"\xc3\xab"}' == to_json({"a": "\xeb"}).replace(b" ", b"")
+    assert {"a": "\ud83d"} == json.loads(to_json({"a": "\ud83d"}))
+
+
+def test_a_time_that_is_none_stays_as_it_is() -> None:
+    """A profile shows what the platform sends, also in place of a time."""
+    profile = {"player": {"externalPlayerId": "p", "createdAt": "yesterday"}}
+    assert "created\tyesterday\n" in list(tab_lines(profile_view(profile, None)))
+    assert "yesterday" == local(profile["player"]["createdAt"])
 
 
 def main() -> None:

@@ -12,12 +12,13 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import httpx
 import pytest
 
-from kraty_admin.cli import main
+from kraty_admin.cli import _emulator, main
 from kraty_admin.emulator import Emulator
 from kraty_admin.emulator._log import DroppingHandler
 
@@ -40,7 +41,7 @@ def command(*arguments: str) -> Generator[tuple[subprocess.Popen[str], dict[str,
         assert process.stdout is not None
         yield process, json.loads(process.stdout.readline())
     finally:
-        process.kill()
+        process.terminate()  # not killed, so that it can write its coverage
         process.communicate()
         watchdog.cancel()
         watchdog.join()
@@ -322,6 +323,38 @@ def test_a_session_is_replayed(tmp_path: Path) -> None:
     assert "k" == seen["idempotency_key"]
 
 
+@pytest.fixture
+def stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let an emulator in this process stop as soon as it is ready."""
+    signals: SimpleQueue[int] = SimpleQueue()
+    signals.put(signal.SIGTERM)
+    monkeypatch.setattr(_emulator, "_catch_signals", lambda: signals)
+
+
+@pytest.mark.usefixtures("stopped")
+def test_a_session_that_goes_another_way(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The requests whose answers differ from those of the session are named."""
+    path = tmp_path / "session.jsonl"
+    with Emulator(seed=7) as emulator:
+        emulator.client().wallet.credit("alice", "gold", amount=5, idempotency_key="k")
+        emulator.save_session(path)
+    path.write_text(path.read_text().replace('"status": 200', '"status": 404'))
+    assert 0 == main(["emulator", "--port", "0", "--replay", str(path)])
+    err = capsys.readouterr().err
+    assert f"Request 1 of {path} got another answer than before: 200" in err
+
+
+@pytest.mark.usefixtures("stopped")
+def test_a_state_that_cannot_be_exported(capsys: pytest.CaptureFixture[str]) -> None:
+    """The status says so, and the message names the file."""
+    assert 1 == main(["emulator", "--port", "0", "--export-on-exit", "nowhere/state.kraty"])
+    err = capsys.readouterr().err
+    assert "the state was not exported: " in err
+    assert "nowhere/state.kraty" in err
+
+
 def test_an_import_replaces_no_database(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`--import` with a `--database` that exists is refused, before anything is opened."""
     (tmp_path / "kraty.sqlite3").write_text("")
@@ -380,6 +413,7 @@ def test_webhooks_by_flag() -> None:
         pytest.param(["--world", os.devnull], 1, os.devnull, id="no world"),
         pytest.param(["--host", "0.0.0.0"], 1, "--expose-control", id="exposed"),
         pytest.param(["--log-format", "xml"], 2, "xml", id="log format"),
+        pytest.param(["--replay", "s", "--import", "x"], 2, "an empty state", id="replay"),
     ],
 )
 def test_options_that_do_not_fit(
