@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from operator import itemgetter
@@ -15,7 +15,7 @@ from .._call._idempotency import FIELD
 from .._call._json import encode_any
 from ._rows import Kind
 
-__all__ = ["Field", "are_plain", "fields", "identities", "problem", "unknown_keywords"]
+__all__ = ["Field", "are_plain", "fields", "identities", "problem"]
 
 _SCHEMAS: Final[Mapping[Kind, str]] = {
     "players": "MigratePlayerRow",
@@ -29,12 +29,6 @@ _IDENTITIES: Final[Mapping[Kind, tuple[str, ...]]] = {
 }
 _IDS: Final = frozenset(name for names in _IDENTITIES.values() for name in names)
 _DOTS: Final = frozenset({".", ".."})
-_ROW_KEYWORDS: Final = frozenset({"type", "description", "required", "properties"})
-_FIELD_KEYWORDS: Final[Mapping[str, frozenset[str]]] = {
-    "string": frozenset({"type", "description", "minLength"}),
-    "integer": frozenset({"type", "description", "minimum", "maximum"}),
-    "object": frozenset({"type", "description", "additionalProperties"}),
-}
 _WANTED: Final[Mapping[str, str]] = {
     "string": "text",
     "integer": "a whole number",
@@ -90,34 +84,6 @@ def _contract() -> dict[str, dict[str, Any]]:
     raw = (files("kraty_server_api") / "openapi.server.json").read_bytes()
     schemas: dict[str, dict[str, Any]] = json.loads(raw)["components"]["schemas"]
     return {name: schemas[name] for name in _SCHEMAS.values()}
-
-
-def unknown_keywords(kind: Kind, schema: Mapping[str, Any] | None = None) -> list[str]:
-    """Return the keywords of a kind's schema that `problem` would ignore.
-
-    Args:
-        kind: The kind of row.
-        schema: Another schema than the contract's.
-    """
-    return list(_unknown(_contract()[_SCHEMAS[kind]] if schema is None else schema))
-
-
-def _unknown(schema: Mapping[str, Any]) -> Iterator[str]:
-    yield from sorted(schema.keys() - _ROW_KEYWORDS)
-    if schema.get("type") != "object":
-        yield "type"
-    properties: Mapping[str, Mapping[str, Any]] = schema.get("properties", {})
-    for name in schema.get("required", []):
-        if name not in properties:
-            yield f"required {name}"
-    for name, each in properties.items():
-        known = _FIELD_KEYWORDS.get(each.get("type", ""))
-        if known is None:
-            yield f"{name}.type"
-            continue
-        yield from (f"{name}.{keyword}" for keyword in sorted(each.keys() - known))
-        if each.get("additionalProperties", True) is not True:
-            yield f"{name}.additionalProperties"
 
 
 def problem(kind: Kind, row: Mapping[str, Any]) -> str | None:
