@@ -6,12 +6,13 @@ import inspect
 import json
 import re
 from collections.abc import Callable
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
 from kraty_server_api.decoding import is_object
 
-__all__ = ["CONTRACT", "OPERATIONS", "SCHEMAS", "arguments", "resolved", "sample"]
+__all__ = ["CONTRACT", "OPERATIONS", "SCHEMAS", "arguments", "operation_of", "resolved", "sample"]
 
 CONTRACT: Final[dict[str, Any]] = json.loads(
     (Path(__file__).parents[1] / "openapi.server.json").read_text(encoding="utf-8")
@@ -70,3 +71,8 @@ def arguments(operation_id: str, method: Callable[..., Any]) -> dict[str, Any]:
         for name, parameter in inspect.signature(method).parameters.items()
         if parameter.default is parameter.empty
     }
+
+
+def operation_of(kraty: object, name: str) -> Any:
+    """Return the method of a client that is called `name`, such as `wallet.credit`."""
+    return attrgetter(name)(kraty)

@@ -25,6 +25,7 @@ import attrs
 import httpx
 import pytest
 
+from contract import operation_of
 from kraty_admin import KratyAdmin, KratyAdminAsync, __version__
 from loopback import mock_own_connections
 
@@ -77,13 +78,6 @@ REQUESTS: Final = [
     pytest.param(case, Sent.expected(line), id=case["id"])
     for case, line in zip(CASES, EXPECTED, strict=True)
 ]
-
-
-def operation_of(kraty: KratyAdmin | KratyAdminAsync, name: str) -> Callable[..., Any]:
-    """Return the method that is called `name`, such as `wallet.credit`."""
-    resource, _, method = name.partition(".")
-    operation: Callable[..., Any] = getattr(getattr(kraty, resource), method)
-    return operation
 
 
 def options(**changes: Any) -> dict[str, Any]:

@@ -24,6 +24,7 @@ import pytest
 
 import kraty_admin
 import kraty_server_api
+from contract import operation_of
 from kraty_admin import (
     CallInfo,
     KratyAdmin,
@@ -152,13 +153,6 @@ def make_sync() -> Iterator[KratyAdmin]:
 def make_twin() -> KratyAdminAsync:
     """Its twin, which has connected to nothing that could be closed."""
     return KratyAdminAsync(api_key="krt_test.secret", base_url="https://api.kraty.io")
-
-
-def operation_of(kraty: object, name: str) -> Any:
-    """Return the method that is called `name`, such as `wallet.credit`."""
-    for part in name.split("."):
-        kraty = getattr(kraty, part)
-    return kraty
 
 
 def public(names: Iterator[str] | list[str]) -> set[str]:

@@ -20,7 +20,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from contract import OPERATIONS, SCHEMAS, arguments, resolved, sample
+from contract import OPERATIONS, SCHEMAS, arguments, operation_of, resolved, sample
 from kraty_admin import (
     KratyAdmin,
     KratyError,
@@ -234,13 +234,6 @@ class Method:
 
     def body(self, data: object) -> bytes:
         return json.dumps({"data": data} if self.is_enveloped else data).encode()
-
-
-def operation_of(kraty: object, name: str) -> Any:
-    """Return the method that is called `name`, such as `wallet.credit`."""
-    for part in name.split("."):
-        kraty = getattr(kraty, part)
-    return kraty
 
 
 def schema_of_answer(operation_id: str) -> dict[str, Any]:
