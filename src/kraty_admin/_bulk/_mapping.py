@@ -216,7 +216,7 @@ class RowMapping:
             message = f"{column!r}, the column of the players' ids, is empty"
             return [_failed(item, message, None)]
         try:
-            made = list(preset.convert(source, player, self._include))
+            made = preset.made(source, player, self._include)
         except ValueError as error:
             return [_failed(item, str(error), self._only_id(player))]
         if not made:

@@ -55,6 +55,10 @@ def _same(source: Source) -> Source:
     return source
 
 
+def _nothing(source: Source, player: object, include: AbstractSet[str]) -> None:
+    return None
+
+
 class Preset(NamedTuple):
     """How the exports of one platform are read, for one kind of row."""
 
@@ -64,12 +68,11 @@ class Preset(NamedTuple):
     marks: frozenset[str]
     """Columns by which a row of this platform is recognised in a document."""
     convert: Callable[[Source, object, AbstractSet[str]], Iterable[Made]]
-    """Makes rows of a row of the platform, for a player, including what is asked for.
-
-    It raises a `ValueError` if the row is not of a known shape.
-    """
+    """Makes rows of a row of the platform, as `made` does, unless all of it is left out."""
     unwrap: Callable[[Source], Source] = _same
     """Takes a row out of what a tool or an answer has put around it."""
+    leave_out: Callable[[Source, object, AbstractSet[str]], Left | None] = _nothing
+    """Says why nothing of a row is imported, for example because the player is banned."""
     headerless: Headerless | None = None
     """A file without a header that the platform writes."""
     advice: str = ""
@@ -86,6 +89,15 @@ class Preset(NamedTuple):
         """
         named = KEY in self.ids if keyed else not columns.isdisjoint(self.ids)
         return named and not columns.isdisjoint(self.marks)
+
+    def made(self, source: Source, player: object, include: AbstractSet[str]) -> list[Made]:
+        """Return what a row of the platform makes for a player, including what is asked for.
+
+        Raises:
+            ValueError: The row is not of a known shape.
+        """
+        left = self.leave_out(source, player, include)
+        return list(self.convert(source, player, include)) if left is None else [left]
 
 
 # Rows

@@ -60,7 +60,7 @@ def _unwrap(source: Source) -> Source:
     return source if key is None or data is None else {**data, KEY: key}
 
 
-def _disabled(source: Source, include: AbstractSet[str]) -> Left | None:
+def _disabled(source: Source, player: object, include: AbstractSet[str]) -> Left | None:
     if source.get("disabled") not in (True, "true") or "disabled" in include:
         return None
     return Left("disabled", "the user is disabled")
@@ -68,10 +68,6 @@ def _disabled(source: Source, include: AbstractSet[str]) -> Left | None:
 
 def _players(source: Source, player: object, include: AbstractSet[str]) -> Iterator[Made]:
     """Read a user of Authentication. Of `customAttributes`, only country and platform are used."""
-    disabled = _disabled(source, include)
-    if disabled is not None:
-        yield disabled
-        return
     attributes = as_mapping(source.get("customAttributes")) or {}
     providers = [text_of(each, "providerId") for each in as_list(source, "providerUserInfo")]
     yield player_row(
@@ -90,20 +86,12 @@ def _csv_providers(source: Source) -> list[str | None]:
 
 def _wallet(source: Source, player: object, include: AbstractSet[str]) -> Iterator[Made]:
     """Read a map from currency to balance."""
-    disabled = _disabled(source, include)
-    if disabled is not None:
-        yield disabled
-        return
     for key, amount in _map(source, _BALANCES, _ITEMS):
         yield balance(player, key, amount)
 
 
 def _inventory(source: Source, player: object, include: AbstractSet[str]) -> Iterator[Made]:
     """Read a map from item to quantity."""
-    disabled = _disabled(source, include)
-    if disabled is not None:
-        yield disabled
-        return
     for key, quantity in _map(source, _ITEMS, _BALANCES):
         yield holding(player, key, quantity)
 
@@ -161,6 +149,7 @@ FIREBASE: Final = {
         _MARKS,
         convert,
         unwrap=_unwrap,
+        leave_out=_disabled,
         headerless=_HEADERLESS if kind == "players" else None,
         includes=frozenset({"disabled"}),
     )

@@ -54,23 +54,24 @@ def _left(source: Source, player: object, include: AbstractSet[str]) -> Left | N
 
 
 def _players(source: Source, player: object, include: AbstractSet[str]) -> Iterator[Made]:
-    left = _left(source, player, include)
     created = first_of(source, "create_time")
-    yield left or player_row(
-        player, createdAt=iso(created) if isinstance(created, str) else created
-    )
+    yield player_row(player, createdAt=iso(created) if isinstance(created, str) else created)
 
 
 def _wallet(source: Source, player: object, include: AbstractSet[str]) -> Iterator[Made]:
-    left = _left(source, player, include)
-    if left is not None:
-        yield left
-        return
     for key, amount in of_map(source, "wallet"):
         yield balance(player, key, amount)
 
 
 NAKAMA: Final = {
-    kind: Preset("nakama", _IDS, _MARKS, convert, unwrap=_unwrap, includes=frozenset({"disabled"}))
+    kind: Preset(
+        "nakama",
+        _IDS,
+        _MARKS,
+        convert,
+        unwrap=_unwrap,
+        leave_out=_left,
+        includes=frozenset({"disabled"}),
+    )
     for kind, convert in (("players", _players), ("wallet", _wallet))
 }

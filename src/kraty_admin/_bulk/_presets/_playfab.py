@@ -50,7 +50,7 @@ def _unwrap(source: Source) -> Source:
     return source if payload is None else {**payload, **source}
 
 
-def _banned(source: Source, include: AbstractSet[str]) -> Left | None:
+def _banned(source: Source, player: object, include: AbstractSet[str]) -> Left | None:
     # Whether the ban has ended is not asked: a resumed import would see another answer.
     if first_of(source, "BannedUntil") is None or "banned" in include:
         return None
@@ -59,10 +59,6 @@ def _banned(source: Source, include: AbstractSet[str]) -> Left | None:
 
 def _players(source: Source, player: object, include: AbstractSet[str]) -> Iterator[Made]:
     """Read a player profile: of a segment, `GetPlayerProfile`, or `GetPlayerCombinedInfo`."""
-    banned = _banned(source, include)
-    if banned is not None:
-        yield banned
-        return
     yield player_row(
         player,
         country=text_of(source, "Locations_LastLogin_CountryCode") or _country(source),
@@ -87,10 +83,6 @@ def _country(source: Source) -> str | None:
 
 def _wallet(source: Source, player: object, include: AbstractSet[str]) -> Iterator[Made]:
     """Read balances by currency code, and the currencies among the items of Economy v2."""
-    banned = _banned(source, include)
-    if banned is not None:
-        yield banned
-        return
     if "Items" not in source or any(name in source for name in _BALANCES):
         for key, amount in of_map(source, *_BALANCES):
             yield balance(player, key, amount)
@@ -101,10 +93,6 @@ def _wallet(source: Source, player: object, include: AbstractSet[str]) -> Iterat
 
 def _inventory(source: Source, player: object, include: AbstractSet[str]) -> Iterator[Made]:
     """Read the items of a player, or one instance of an item."""
-    banned = _banned(source, include)
-    if banned is not None:
-        yield banned
-        return
     lists = [name for name in _ITEMS if name in source]
     if not lists and "ItemId" not in source:
         raise ValueError("Inventory or ItemId is missing")
@@ -141,6 +129,7 @@ PLAYFAB: Final = {
         _MARKS,
         convert,
         unwrap=_unwrap,
+        leave_out=_banned,
         advice="" if kind == "players" else _ADVICE,
         includes=_INCLUDES,
     )
