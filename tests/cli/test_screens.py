@@ -22,8 +22,8 @@ import pytest
 
 from kraty_admin.cli._output import _table as table
 from kraty_admin.cli._output import pick, tab_lines, to_json
-from kraty_admin.cli._profile import _local as local
-from kraty_admin.cli._profile import contents_of, profile_view
+from kraty_admin.cli._player_profile import _local as local
+from kraty_admin.cli._player_profile import contents_of, profile_view
 from kraty_admin.emulator import Emulator
 
 from .forks import Forks, read_all

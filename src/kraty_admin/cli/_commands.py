@@ -17,7 +17,7 @@ from kraty_server_api.decoding import is_array, is_object
 from ._files import write_privately
 from ._help import Group
 from ._output import to_json
-from ._profile import contents_of, profile_view
+from ._player_profile import contents_of, profile_view
 from ._rows import Exceptions, Values, command_of, parse_json
 from ._state import INPUT, State
 
