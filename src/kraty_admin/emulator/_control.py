@@ -9,7 +9,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import parse_qsl
 
 import attrs
@@ -36,12 +36,10 @@ from ._views import (
     world_view,
 )
 from ._webhooks import Webhooks
-from ._wire import BODY_LIMIT, Connections
+from ._wire import BODY_LIMIT, CONTROL, Connections
 from ._world import Endpoint, World
 
-__all__ = ["PREFIX", "Control", "Controls"]
-
-PREFIX: Final = "/_emulator/"
+__all__ = ["ControlApi", "Controls"]
 
 T = TypeVar("T")
 
@@ -260,7 +258,7 @@ Act: TypeAlias = Callable[[Query, bytes], object]
 """Does what a request asks for, and returns what its answer shows."""
 
 
-class Control:
+class ControlApi:
     """Answers the requests under `/_emulator/`."""
 
     def __init__(self, controls: Controls) -> None:
@@ -305,12 +303,12 @@ class Control:
         """
         acts = self._acts.get(name)
         if acts is None:
-            raise EmulatedError("not_found", f"There is no {PREFIX}{name}.")
+            raise EmulatedError("not_found", f"There is no {CONTROL}{name}.")
         act = acts.get(method)
         if act is None:
             raise EmulatedError(
                 "not_found",
-                f"{PREFIX}{name} does not take {method}.",
+                f"{CONTROL}{name} does not take {method}.",
                 status=405,
                 headers={"Allow": ", ".join(acts)},
             )
@@ -319,7 +317,7 @@ class Control:
         except (OverflowError, TypeError, ValueError) as error:
             raise EmulatedError("validation_failed", str(error)) from None
         except Exception:
-            _logger.exception("%s %s%s failed", method, PREFIX, name)
+            _logger.exception("%s %s%s failed", method, CONTROL, name)
             raise EmulatedError("internal_error", "The emulator failed; see its log.") from None
         return Answer(status=200, headers={}, body=json.dumps(shown, default=_plain).encode())
 

@@ -26,7 +26,7 @@ from kraty_admin._client import DEFAULT_RETRY_BUDGET
 from ._capture import capture, detach, exempt
 from ._changes import Changes
 from ._clock import SEEDED_START, Clock, SeededIds, ordered_uuid
-from ._control import Control, Controls
+from ._control import ControlApi, Controls
 from ._faults import Faults
 from ._game_client import GameClient
 from ._pages import pages
@@ -505,7 +505,7 @@ class _Server(uvicorn.Server):
             uvicorn.Config(
                 App(
                     controls.platform,
-                    Control(controls).answer,
+                    ControlApi(controls).answer,
                     connections,
                     controls.changes,
                     allowed_hosts,

@@ -17,7 +17,7 @@ from ._faults import Fault
 from ._guard import check_content_type, check_source
 from ._platform import Answer, Platform, Received, Request, refusal
 
-__all__ = ["BODY_LIMIT", "App", "Connections"]
+__all__ = ["BODY_LIMIT", "CONTROL", "App", "Connections"]
 
 Message: TypeAlias = MutableMapping[str, Any]
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -29,9 +29,10 @@ Responder: TypeAlias = Callable[[str, str, str, bytes], Answer]
 BODY_LIMIT: Final = 8 * 1024 * 1024
 """The longest body in bytes. A batch of 1,000 rows has some 100 kB."""
 
-_CONTROL: Final = b"/_emulator/"
+CONTROL: Final = "/_emulator/"
+"""What the paths begin with that control the emulator."""
 
-_STREAM: Final = "/_emulator/changes"
+_STREAM: Final = f"{CONTROL}changes"
 """Where a page listens to what changes."""
 
 _GAP: Final = 0.1
@@ -159,10 +160,10 @@ class App:
             if path == _STREAM and scope["method"] == "GET":
                 await _stream(self._changes, receive, send)
                 return
-            if scope["raw_path"].startswith(_CONTROL):
+            if path.startswith(CONTROL):
                 answer = self._control(
                     scope["method"],
-                    scope["raw_path"].removeprefix(_CONTROL).decode("latin-1"),
+                    path.removeprefix(CONTROL),
                     scope["query_string"].decode("latin-1"),
                     body,
                 )
