@@ -1054,6 +1054,22 @@ def test_the_architecture_names_files_that_exist() -> None:
     assert [path for path in paths if not any((root / path).exists() for root in roots)] == []
 
 
+def test_the_architecture_names_code_that_exists() -> None:
+    """In the table of rules, each name before a file is in that file."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    _, _, rules = text.partition("\n| rule | where |\n")
+    rows = re.findall(r"^\|.*\|.*\|$", rules.partition("\n\n")[0], re.MULTILINE)[1:]
+    found = [
+        (name, path)
+        for row in rows
+        for names, path in re.findall(r"((?:`\w+`[^`;]*)+)`([\w/]+\.py)`", row)
+        for name in re.findall(r"`(\w+)`", names)
+    ]
+    assert len(found) > len(rows)
+    for name, path in found:
+        assert name in (ROOT / "src" / "kraty_admin" / path).read_text(encoding="utf-8"), path
+
+
 def test_the_supported_versions_are_those_of_the_package() -> None:
     """The page names the Pythons of the classifiers, and the lowest httpx and SQLAlchemy."""
     settings = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
