@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import click
 import httpx
@@ -26,27 +26,21 @@ _DEFAULT_URL: Final = "http://127.0.0.1:4010"
 
 _WHERE: Final = Advice("Start one with kraty-admin emulator, or pass its URL with --url.")
 
-F = TypeVar("F", bound=Callable[..., Any])
+_url_option = click.option(
+    "--url",
+    metavar="URL",
+    help="URL of the emulator. Default: --base-url, the variable KRATY_BASE_URL, or"
+    f" {_DEFAULT_URL}.",
+)
 
-
-def _url_option(function: F) -> F:
-    return click.option(
-        "--url",
-        metavar="URL",
-        help="URL of the emulator. Default: --base-url, the variable KRATY_BASE_URL, or"
-        f" {_DEFAULT_URL}.",
-    )(function)
-
-
-def _limit_option(function: F) -> F:
-    return click.option(
-        "--limit",
-        type=click.IntRange(1, 1000),
-        default=20,
-        show_default=True,
-        metavar="NUMBER",
-        help="How many of the newest to show.",
-    )(function)
+_limit_option = click.option(
+    "--limit",
+    type=click.IntRange(1, 1000),
+    default=20,
+    show_default=True,
+    metavar="NUMBER",
+    help="How many of the newest to show.",
+)
 
 
 class _Control:
