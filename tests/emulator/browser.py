@@ -47,7 +47,7 @@ _OPTIONS: Final = (
 
 
 class Browser:
-    """One browser process with a profile of its own."""
+    """A browser process with its own profile."""
 
     def __init__(self, profile: Path) -> None:
         assert CHROMIUM is not None

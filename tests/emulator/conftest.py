@@ -15,13 +15,13 @@ from .testkit import Api, Ids, StoppedClock
 
 @pytest.fixture
 def clock() -> StoppedClock:
-    """A clock at noon that stands still."""
+    """Return a clock that stands at noon."""
     return StoppedClock()
 
 
 @pytest.fixture
 def api(clock: StoppedClock) -> Iterator[Api]:
-    """A platform of its own, in memory."""
+    """Return a new platform, in memory."""
     state = State(":memory:")
     yield Api(Platform(state, clock=clock, new_uuid=Ids()))
     state.close()

@@ -1,4 +1,4 @@
-"""Pointing clients that exist already at an emulator."""
+"""Redirecting existing clients to an emulator."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def emulator() -> Iterator[Emulator]:
 
 @pytest.fixture
 def kraty(emulator: Emulator) -> Iterator[Emulator]:
-    """The module's emulator, fresh."""
+    """Return the module's emulator, reset after each test."""
     yield emulator
     emulator.close_clients()
     emulator.reset()
@@ -39,7 +39,7 @@ def kraty(emulator: Emulator) -> Iterator[Emulator]:
 
 @pytest.fixture
 def production() -> Iterator[Server]:
-    """A server that no call of these tests may reach."""
+    """Start a server, and fail if a call of the test reaches it."""
     with serving() as server:
         yield server
         assert 0 == server.connections
@@ -47,13 +47,13 @@ def production() -> Iterator[Server]:
 
 @pytest.fixture
 def client(production: Server) -> Iterator[KratyAdmin]:
-    """A client that exists before the block."""
+    """Return a client that was created before the block."""
     with KratyAdmin(api_key=KEY, base_url=production.url, retry=AT_ONCE) as client:
         yield client
 
 
 def test_http_client_stays_in_use(kraty: Emulator) -> None:
-    """A caller's mock still answers, and sees the emulator's URL and key."""
+    """A caller's mock transport still answers, and sees the emulator's URL and key."""
     seen: list[httpx.Request] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -72,7 +72,7 @@ def test_http_client_stays_in_use(kraty: Emulator) -> None:
 
 
 def test_clients_of_emulators_stay_where_they_are(kraty: Emulator) -> None:
-    """Those that this emulator or another one handed out, and those made of them."""
+    """Clients that an emulator handed out, and copies of them, keep calling that emulator."""
     with Emulator() as other, kraty.client() as own:
         handed_out, for_asyncio = other.client(), other.async_client()
         derived = handed_out.with_options(deadline=30)
@@ -87,7 +87,7 @@ def test_clients_of_emulators_stay_where_they_are(kraty: Emulator) -> None:
 
 
 def test_blocks_nest(kraty: Emulator, client: KratyAdmin) -> None:
-    """Within a block of another emulator the client uses that one, and then the first again."""
+    """In an inner block a client calls the inner emulator, and after it the outer one again."""
     first = client.base_url
     with Emulator() as other, kraty.capture_clients():
         with other.capture_clients():
@@ -98,7 +98,8 @@ def test_blocks_nest(kraty: Emulator, client: KratyAdmin) -> None:
 
 
 def test_a_closed_client_stays_closed(kraty: Emulator, client: KratyAdmin) -> None:
-    """It refuses calls in the block and after it, as does one that shared its connections."""
+    """A closed client, and one that shares its connections, refuse calls in the block and after
+    it."""
     derived = client.with_options(deadline=30)
     client.close()
     for _ in range(2):
@@ -113,7 +114,8 @@ def test_a_closed_client_stays_closed(kraty: Emulator, client: KratyAdmin) -> No
 
 
 def test_a_client_that_the_block_closes(kraty: Emulator, client: KratyAdmin) -> None:
-    """It is closed until the block ends, with those that share its connections; then open."""
+    """A client closed in the block, and those that share its connections, are open again after
+    it."""
     derived = client.with_options(deadline=30)
     for _ in range(2):
         with kraty.capture_clients():
@@ -127,7 +129,7 @@ def test_a_client_that_the_block_closes(kraty: Emulator, client: KratyAdmin) -> 
 
 
 def test_an_async_client_that_the_block_closes(kraty: Emulator, production: Server) -> None:
-    """Tests of an app that closes its client on shutdown can run one after the other."""
+    """An async client that each run of an app closes can be used again in the next block."""
     client = KratyAdminAsync(api_key=KEY, base_url=production.url)
 
     async def scenario() -> None:
@@ -143,7 +145,7 @@ def test_an_async_client_that_the_block_closes(kraty: Emulator, production: Serv
 
 
 def test_each_block_has_its_own_retry_budget(kraty: Emulator, production: Server) -> None:
-    """Retries that one test spends are not missing in the next, nor in production."""
+    """Retries that one block spends are not missing in the next."""
     retry = RetryConfig(attempts=5, initial_delay=0)
     client = KratyAdmin(api_key=KEY, base_url=production.url, retry=retry, retry_budget=2)
     for _ in range(2):
@@ -158,7 +160,8 @@ def test_each_block_has_its_own_retry_budget(kraty: Emulator, production: Server
 
 
 def test_the_rate_limit_of_another_server(kraty: Emulator, client: KratyAdmin) -> None:
-    """What production has said does not slow the test's imports down, nor the other way round."""
+    """A wait that one server asked for does not delay calls to another, in the block or after
+    it."""
     limiter = client._limiter  # pyright: ignore[reportPrivateUsage]  # a failure would wait an hour
     limiter.hold(3600.0, time.monotonic())
     with kraty.capture_clients():
@@ -168,7 +171,7 @@ def test_the_rate_limit_of_another_server(kraty: Emulator, client: KratyAdmin) -
 
 
 def test_a_call_ends_where_it_began(kraty: Emulator, production: Server) -> None:
-    """A thread that is still retrying when the block ends does not retry in production."""
+    """A call that is still retrying when the block ends does not retry in production."""
     has_failed, has_ended = threading.Event(), threading.Event()
 
     def pause(info: RequestInfo) -> None:
@@ -191,7 +194,8 @@ def test_a_call_ends_where_it_began(kraty: Emulator, production: Server) -> None
 
 
 def test_frozen_objects_are_found(kraty: Emulator, client: KratyAdmin) -> None:
-    """Some test suites call `gc.freeze()`, which hides objects from a search."""
+    """A client is redirected even if `gc.freeze()` hides it from a search of the garbage
+    collector."""
     gc.freeze()
     try:
         with kraty.capture_clients():
@@ -202,7 +206,7 @@ def test_frozen_objects_are_found(kraty: Emulator, client: KratyAdmin) -> None:
 
 
 class Lazy:
-    """A proxy that is found, since it refers to the class, and must not be asked anything."""
+    """A proxy that refers to the class, so the search finds it, and that must not be accessed."""
 
     __slots__ = ("make",)
 
@@ -214,7 +218,7 @@ class Lazy:
 
 
 def test_what_only_looks_like_a_client(kraty: Emulator) -> None:
-    """A proxy, and a client whose construction has failed, are left alone."""
+    """A proxy, and a client whose construction failed, are left alone."""
     proxy, unmade = Lazy(), object.__new__(KratyAdmin)
     with kraty.capture_clients():
         assert Lazy is type(proxy)
@@ -222,6 +226,6 @@ def test_what_only_looks_like_a_client(kraty: Emulator) -> None:
 
 
 def test_the_emulator_must_be_running() -> None:
-    """A client would have nowhere to go."""
+    """An emulator that is not running cannot capture clients."""
     with pytest.raises(RuntimeError, match="not running"), Emulator().capture_clients():
         pass

@@ -1,4 +1,4 @@
-"""The command, as a process of its own."""
+"""The emulator's command, run as a process."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ import httpx
 import pytest
 
 from kraty_admin.cli import _emulator, main
+from kraty_admin.cli._emulator import _serve  # pyright: ignore[reportPrivateUsage]
 from kraty_admin.emulator import Emulator
 from kraty_admin.emulator._log import DroppingHandler
 
@@ -28,7 +29,7 @@ PATIENCE = 30
 
 @contextmanager
 def command(*arguments: str) -> Generator[tuple[subprocess.Popen[str], dict[str, str]], None, None]:
-    """The emulator in a process, ready, and what it said."""
+    """Start the emulator in a process; yield it and its ready line."""
     process = subprocess.Popen(
         [sys.executable, "-W", "error", "-m", "kraty_admin.emulator", *arguments],
         stdout=subprocess.PIPE,
@@ -60,7 +61,8 @@ def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_prints_its_address_and_stops_on_a_signal(number: signal.Signals) -> None:
-    """It prints one line of JSON when it is ready, logs elsewhere and exits with status 0."""
+    """The command prints one line of JSON when ready, logs to standard error, and exits with 0 on a
+    signal."""
     with command("--port", "0") as (process, ready):
         assert set(ready) == {"base_url", "api_key"}
         headers = {"Authorization": f"Bearer {ready['api_key']}"}
@@ -77,7 +79,7 @@ def test_it_prints_its_address_and_stops_on_a_signal(number: signal.Signals) -> 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_a_full_pipe_stops_neither_answers_nor_the_end(log_format: str) -> None:
-    """A parent that never reads standard error still gets every answer, and can end it."""
+    """A process whose standard error nobody reads still answers, and stops on a signal."""
     path = f"/server/v1/players/{'x' * 128}"
     with command("--port", "0", "--log-format", log_format) as (process, ready):
         headers = {"Authorization": f"Bearer {ready['api_key']}"}
@@ -90,7 +92,7 @@ def test_a_full_pipe_stops_neither_answers_nor_the_end(log_format: str) -> None:
 
 
 def test_dropped_lines_are_counted() -> None:
-    """Lines that find no room are dropped, and the log says how many."""
+    """Log lines that do not fit in the pipe are dropped, and the log says how many."""
     read, write = os.pipe()
     os.set_blocking(write, False)
     full = 0
@@ -139,17 +141,16 @@ def test_log_lines_as_json() -> None:
     assert len(logged["path"]) < 250
 
 
-def test_a_closed_standard_output_does_not_matter() -> None:
-    """The ready line is skipped where the parent has closed standard output."""
-    shell = f"exec {sys.executable} -m kraty_admin.emulator --port 0 >&-"
-    process = subprocess.Popen(["/bin/sh", "-c", shell], stderr=subprocess.PIPE, text=True)
-    watchdog = threading.Timer(PATIENCE, process.kill)
-    watchdog.start()
-    process.send_signal(signal.SIGTERM)
-    _, err = process.communicate()
-    watchdog.cancel()
-    watchdog.join()
-    assert "Traceback" not in err
+def test_a_closed_standard_output_does_not_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The emulator runs without a ready line if standard output is closed."""
+    monkeypatch.setattr(sys, "stdout", None)
+    signals = SimpleQueue[int]()
+    signals.put(signal.SIGTERM)
+    state = tmp_path / "state.kraty"
+    _serve(Emulator(), signals, import_=None, export_on_exit=str(state), replay=None)
+    assert state.is_file()
 
 
 def test_a_taken_port_is_one_clear_line() -> None:
@@ -176,7 +177,7 @@ def test_a_bad_database_is_one_clear_line(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("port", ["-1", "65536", "http", "٤٠١٠"])
 def test_a_port_is_a_number(capsys: pytest.CaptureFixture[str], port: str) -> None:
-    """A wrong port ends with status 2 and the reason."""
+    """A wrong port exits with status 2 and the reason."""
     assert main(["emulator", f"--port={port}"]) == 2
     assert "it must be a whole number from 0 to 65535" in capsys.readouterr().err
 
@@ -189,7 +190,8 @@ def test_a_command_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("package", ["cattrs", "uvicorn", "jsonschema_rs"])
 def test_without_the_extra_it_says_what_to_install(package: str) -> None:
-    """It prints one line and exits with status 2, whichever part is missing."""
+    """Without a package of the extra, the command prints what to install and exits with status
+    2."""
     code = (
         "import sys\n"
         f"sys.modules[{package!r}] = None\n"
@@ -207,7 +209,7 @@ def test_without_the_extra_it_says_what_to_install(package: str) -> None:
 
 @pytest.mark.parametrize("package", ["cattrs", "uvicorn", "jsonschema_rs"])
 def test_importing_the_emulator_without_the_extra(package: str) -> None:
-    """The error names the missing package and says what to install."""
+    """Importing the emulator without a package of the extra raises an error that names both."""
     code = (
         "import sys\n"
         f"sys.modules[{package!r}] = None\n"
@@ -226,7 +228,7 @@ def test_importing_the_emulator_without_the_extra(package: str) -> None:
 
 
 def test_another_package_that_is_missing() -> None:
-    """The extra is not blamed for it."""
+    """The error for another missing module does not suggest the extra."""
     code = (
         "import sys\n"
         "sys.modules['kraty_admin.emulator._wire'] = None\n"
@@ -241,7 +243,7 @@ def test_another_package_that_is_missing() -> None:
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="nothing to kill with")
 def test_a_kill_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
-    """SIGKILL under load: every acknowledged credit is there, every other once at most."""
+    """After SIGKILL under load, every acknowledged credit is in the ledger, and no key is twice."""
     database = str(tmp_path / "kraty.sqlite3")
     acknowledged: list[str] = []
     enough = threading.Event()
@@ -294,7 +296,7 @@ PATH = "/server/v1/players/alice/wallet/gold/credit"
 
 
 def test_a_state_is_imported_and_exported(tmp_path: Path) -> None:
-    """The state of one run is that of the next, and no existing database is replaced."""
+    """A state can be imported at the start and exported at the end of a run."""
     first, second = str(tmp_path / "first.kraty"), str(tmp_path / "second.kraty")
     with Emulator() as emulator:
         emulator.client().wallet.credit("alice", "gold", amount=5)
@@ -312,7 +314,7 @@ def test_a_state_is_imported_and_exported(tmp_path: Path) -> None:
 
 
 def test_a_session_is_replayed(tmp_path: Path) -> None:
-    """The emulator starts with the requests of the session, and its seed."""
+    """`--replay` starts the emulator with the requests of a session, and its seed."""
     path = str(tmp_path / "session.jsonl")
     with Emulator(seed=7) as emulator:
         emulator.client().wallet.credit("alice", "gold", amount=5, idempotency_key="k")
@@ -364,7 +366,7 @@ def test_an_import_replaces_no_database(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_a_world_of_ones_own(tmp_path: Path) -> None:
-    """The world, repeatable ids, a rate limit and webhooks can be set."""
+    """A world, a seed and a rate limit can be set by option, and a seed makes runs equal."""
     world = tmp_path / "world.json"
     world.write_text(
         '{"games": [{"id": "g"}], "keys": [{"id": "k", "token": "a.b", "game_id": "g"}]}'
@@ -385,7 +387,7 @@ def test_a_world_of_ones_own(tmp_path: Path) -> None:
 
 
 def test_webhooks_by_flag() -> None:
-    """Delivered, signed with the secret, and retried after the waits that were named."""
+    """Webhooks set by option are delivered and retried after the given waits."""
     with Emulator() as receiver:
         url = f"{receiver.base_url}/hooks"
         options = ["--webhook", url, "--webhook-secret", "s", "--webhook-backoff", "0.01,0.02"]
@@ -419,7 +421,7 @@ def test_webhooks_by_flag() -> None:
 def test_options_that_do_not_fit(
     capfd: pytest.CaptureFixture[str], arguments: list[str], status: int, why: str
 ) -> None:
-    """Said at once, on standard error, without a traceback."""
+    """A wrong option is reported on standard error without a traceback."""
     assert status == main(["emulator", "--port", "0", *arguments])
     written = capfd.readouterr()
     assert "" == written.out

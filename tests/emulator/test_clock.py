@@ -1,4 +1,4 @@
-"""Time and ids in the hands of a test: what is forgotten, lapses and repeats."""
+"""Time and ids that a test controls: what expires, and what repeats."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class TestClock:
         assert clock.is_running
 
     def test_it_stands_where_it_is_set(self) -> None:
-        """A clock that was set stands until it is advanced."""
+        """A clock that was set stands still until it is moved."""
         clock = Clock(NOON)
         assert (NOON, False) == (clock.now, clock.is_running)
         assert "<Clock 2026-06-08T12:00:00+00:00>" == repr(clock)
@@ -44,7 +44,7 @@ class TestClock:
         assert NOON + DAY == clock.now
 
     def test_it_can_be_ahead_and_run(self) -> None:
-        """Moving a clock that runs does not stop it, and one that stands can run on."""
+        """A running clock keeps running when it is moved, and a standing one can be started."""
         clock = Clock()
         clock.advance(DAY)
         clock.advance(60)
@@ -102,14 +102,14 @@ class TestClock:
 
     @pytest.mark.parametrize("seconds", [1e15, -1e15, 253402300799.0, float("inf"), float("nan")])
     def test_it_stays_where_dates_are(self, seconds: float) -> None:
-        """A move past the last date is refused and changes nothing."""
+        """A clock refuses to move past the last date, and stays where it was."""
         clock = Clock(NOON)
         with pytest.raises(ValueError, match="cannot move by"):
             clock.advance(seconds)
         assert NOON == clock.now
 
     def test_an_emulator_that_is_closed_listens_no_more(self) -> None:
-        """A clock that outlives many of them holds none of them."""
+        """A clock does not keep a closed emulator in memory."""
         clock = Clock(NOON)
         with Emulator(clock=clock) as kraty:
             held = weakref.ref(kraty.webhooks)
@@ -118,7 +118,7 @@ class TestClock:
 
 
 def test_seeded_ids_repeat() -> None:
-    """The same seed gives the same ids, each of them once, and they look like any others."""
+    """The same seed gives the same ids, which are distinct UUIDs of version 4."""
     ids, same, other = SeededIds(7), SeededIds(7), SeededIds(8)
     made = [ids() for _ in range(100)]
     assert made == [same() for _ in range(100)]
@@ -130,7 +130,7 @@ def test_seeded_ids_repeat() -> None:
 
 
 def transcript(kraty: Emulator) -> list[bytes]:
-    """Return what some calls are answered, with status lines and headers, byte by byte."""
+    """Return the answers to some calls: status, headers and body."""
     entries = [{"type": "crate", "crateItemKey": "legendary_box", "quantity": 1}]
     calls: list[tuple[str, str, object]] = [
         ("POST", CREDIT, {"amount": 5, "idempotencyKey": "a"}),
@@ -151,10 +151,10 @@ def transcript(kraty: Emulator) -> list[bytes]:
 
 
 class TestTranscripts:
-    """The same seed and the same calls."""
+    """Answers of emulators with the same seed and the same calls."""
 
     def test_they_are_equal_to_the_byte(self) -> None:
-        """Runs in this process, in another process and after a reset are equal."""
+        """Transcripts of one seed are equal, after a reset and in another process."""
         with Emulator(seed=7) as kraty:
             first = transcript(kraty)
             kraty.clock.advance(DAY)
@@ -175,7 +175,7 @@ class TestTranscripts:
         assert f"{first}\n" == other.stdout
 
     def test_another_seed_makes_other_ids(self) -> None:
-        """Another seed gives other ids, and no seed gives new ids on each run."""
+        """Transcripts of other seeds, and those without a seed, differ."""
         with Emulator(seed=7) as one, Emulator(seed=8) as other:
             assert transcript(one) != transcript(other)
             assert (SEEDED_START, False) == (one.clock.now, one.clock.is_running)
@@ -184,10 +184,10 @@ class TestTranscripts:
 
 
 class TestWhatTimeDoes:
-    """The consequences of moving the clock."""
+    """What expires when the clock moves."""
 
     def test_a_key_is_forgotten_after_a_day(self) -> None:
-        """A key expires after a day and not a moment earlier."""
+        """A key expires after a day, and not a millisecond earlier."""
         with Emulator(seed=1) as kraty:
             client = kraty.client()
 
@@ -219,7 +219,7 @@ class TestWhatTimeDoes:
             assert client.grants.ack("a", grant.id).status == "expired"
 
     def test_the_minute_of_a_rate_limit_ends(self) -> None:
-        """All four headers show the limit; another key has its own minute."""
+        """A key's calls are limited until its minute ends, as all four headers show."""
         names = ["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset", "retry-after"]
         with (
             Emulator(clock=Clock(NOON + timedelta(seconds=15)), requests_per_minute=2) as kraty,
@@ -250,7 +250,7 @@ class TestWhatTimeDoes:
 
 
 def test_ids_without_a_seed_are_in_the_order_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are UUIDs of version 7, and differ also within a millisecond."""
+    """Ids without a seed are UUIDs of version 7, distinct and in the order of time."""
     found: list[UUID] = []
     for milliseconds in (0, 1, 2**40):
         monkeypatch.setattr(time, "time_ns", lambda at=milliseconds: at * 1_000_000)

@@ -1,4 +1,4 @@
-"""The console without a browser: its files, its stream, and what it asks for."""
+"""The console without a browser: its files, its stream and its requests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 import kraty_admin.emulator
-from kraty_admin import KratyAdmin, RetryConfig
+from kraty_admin import KratyAdmin, KratyServerError, RetryConfig
 from kraty_admin.emulator import DEFAULT_WORLD, ApiKey, Emulator, Fault, World
 from kraty_admin.emulator._changes import Changes
 from kraty_admin.emulator._console import CONSOLE
@@ -28,14 +28,14 @@ FOLDER = Path(kraty_admin.emulator.__file__).with_name("console")
 
 @pytest.fixture
 def http(kraty: Emulator) -> Iterator[httpx.Client]:
-    """What a browser would ask with."""
+    """Return an HTTP client that sends what a browser would."""
     with httpx.Client(base_url=kraty.base_url, trust_env=False, timeout=10) as client:
         yield client
 
 
 @pytest.fixture
 def client(kraty: Emulator) -> Iterator[KratyAdmin]:
-    """A client that retries at once."""
+    """Return a client that retries at once."""
     with kraty.client(retry=RetryConfig(initial_delay=0)) as client:
         yield client
 
@@ -49,7 +49,7 @@ def get(http: httpx.Client, what: str, **query: object) -> Any:
 
 
 class Page(HTMLParser):
-    """What a page would run or load."""
+    """A parsed page: the files that it loads and the code that it holds."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class Page(HTMLParser):
 
 
 def test_the_page_loads_its_own_files_only(http: httpx.Client) -> None:
-    """No script or style is inside the page, and none comes from elsewhere."""
+    """The page loads only the console's files, and holds no script or style itself."""
     answer = http.get("/")
     assert (200, "text/html; charset=utf-8") == (answer.status_code, answer.headers["content-type"])
     page = Page(answer.text)
@@ -86,7 +86,7 @@ def test_the_page_loads_its_own_files_only(http: httpx.Client) -> None:
 
 @pytest.mark.parametrize("path", CONSOLE)
 def test_the_policy_allows_nothing_else(http: httpx.Client, path: str) -> None:
-    """The browser is told to run and load the console's own files only, in no frame."""
+    """The content security policy allows only the console's own files, and no frame."""
     headers = http.get(path).headers
     policy = dict(each.split(" ", 1) for each in headers["content-security-policy"].split("; "))
     assert "'none'" == policy.pop("default-src")
@@ -101,7 +101,7 @@ def test_the_policy_allows_nothing_else(http: httpx.Client, path: str) -> None:
 
 
 def test_texts_become_texts() -> None:
-    """The script makes no markup of strings, and the console stays small."""
+    """The script never turns text into markup, and the console stays small."""
     script = (FOLDER / "console.js").read_text(encoding="utf-8")
     forbidden = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function"
     assert [] == re.findall(forbidden, script)
@@ -111,7 +111,7 @@ def test_texts_become_texts() -> None:
 
 
 def test_the_page_is_no_call(kraty: Emulator, http: httpx.Client) -> None:
-    """Looking at the console uses up no fault, and shows in no list."""
+    """A request for the console uses up no fault, and is not listed."""
     kraty.faults.add(Fault("drop"))
     for path in CONSOLE:
         assert http.get(path).is_success
@@ -126,14 +126,14 @@ def test_the_page_is_no_call(kraty: Emulator, http: httpx.Client) -> None:
 def test_the_stream_says_what_has_changed(
     kraty: Emulator, http: httpx.Client, client: KratyAdmin
 ) -> None:
-    """A call, a delivery, a setting and a reset are reported as they happen."""
+    """The stream reports each call, delivery, setting and reset."""
     kraty.webhooks.register(f"{kraty.base_url}/nowhere", "s")
     with http.stream("GET", "/_emulator/changes") as answer:
         assert "text/event-stream" == answer.headers["content-type"]
         lines = answer.iter_lines()
 
         def news() -> list[str]:
-            """Return the next message."""
+            """Return the topics of the next message."""
             line = next(each for each in lines if each.startswith("data: "))
             topics: list[str] = json.loads(line.removeprefix("data: "))
             return topics
@@ -161,7 +161,7 @@ def test_the_stream_says_what_has_changed(
 
 
 def test_nothing_piles_up_for_a_slow_reader() -> None:
-    """A reader gets each topic once, however often it was reported; one that left gets none."""
+    """A reader gets each topic once, however often it was reported, and none after it left."""
 
     async def read() -> None:
         changes = Changes()
@@ -181,7 +181,7 @@ def test_nothing_piles_up_for_a_slow_reader() -> None:
 
 
 def test_readers_that_do_not_read_hold_nobody_up(kraty: Emulator, client: KratyAdmin) -> None:
-    """Calls are answered while readers hang or have gone, and the emulator stops."""
+    """Calls are answered while some readers hang and others have gone."""
     address = urlsplit(kraty.base_url)
     target = (address.hostname or "", address.port or 0)
     request = f"GET /_emulator/changes HTTP/1.1\r\nHost: {address.netloc}\r\n\r\n".encode()
@@ -199,7 +199,7 @@ def test_readers_that_do_not_read_hold_nobody_up(kraty: Emulator, client: KratyA
 
 
 def test_an_emulator_with_a_reader_stops() -> None:
-    """Closing it ends the streams."""
+    """Closing an emulator ends the streams of its readers."""
     emulator = Emulator()
     emulator.start()
     stream = f"{emulator.base_url}/_emulator/changes"
@@ -213,7 +213,7 @@ def test_an_emulator_with_a_reader_stops() -> None:
 
 @pytest.mark.parametrize("_time", range(3))
 def test_nobody_waits_for_an_emulator_that_has_stopped(_time: int) -> None:
-    """A page connects again and again; when the emulator stops, each connection ends."""
+    """Each connection of a page that keeps reconnecting ends when the emulator stops."""
     emulator = Emulator()
     emulator.start()
     address = urlsplit(emulator.base_url)
@@ -247,7 +247,7 @@ def test_nobody_waits_for_an_emulator_that_has_stopped(_time: int) -> None:
 
 
 def test_one_mint_for_three_tries(kraty: Emulator, http: httpx.Client, client: KratyAdmin) -> None:
-    """Each try says what it did, and the one that minted shows the ledger entry."""
+    """Each try of a call shows what it did, and only the one that paid shows a ledger entry."""
     kraty.faults.add(Fault("drop"), Fault("status", status=503), operation="wallet.credit")
     client.wallet.credit("alice", "gold", amount=500, idempotency_key="receipt_1")
     tries = get(http, "requests")
@@ -272,10 +272,11 @@ def test_one_mint_for_three_tries(kraty: Emulator, http: httpx.Client, client: K
 
 
 def test_what_requests_did(kraty: Emulator, http: httpx.Client, client: KratyAdmin) -> None:
-    """A rejected, a prevented and an imported one, and a grant that is repeated."""
+    """The list of requests shows which were done, prevented, rejected or replayed, with their
+    entries."""
     kraty.faults.add(Fault("drop", when="before"), operation="wallet.credit")
     client.wallet.credit("alice", "gold", amount=1)
-    with pytest.raises(Exception, match="conflict"):
+    with pytest.raises(KratyServerError, match="409 conflict"):
         client.wallet.debit("alice", "gold", amount=2)
     entry = {"type": "currency", "currencyKey": "gold", "amount": 1}
     for _ in range(2):
@@ -305,7 +306,7 @@ def test_what_requests_did(kraty: Emulator, http: httpx.Client, client: KratyAdm
 
 
 def test_requests_have_pages_and_short_bodies(http: httpx.Client, client: KratyAdmin) -> None:
-    """A list over many requests can be read in parts, either way, without whole bodies."""
+    """The list of requests can be read in pages, either way, with bodies cut short."""
     for number in range(4):
         client.wallet.credit("alice", "gold", amount=1, idempotency_key=f"k{number}")
 
@@ -327,7 +328,7 @@ def test_requests_have_pages_and_short_bodies(http: httpx.Client, client: KratyA
 
 
 def test_players_have_pages(http: httpx.Client, client: KratyAdmin) -> None:
-    """They are in the order of their ids, by the beginning of an id, with what they hold."""
+    """Players are listed by id in pages, can be found by prefix, and show what they hold."""
     for player in ("b_1", "a", "b_2", "b_%", "\U0010ffff"):
         client.wallet.credit(player, "gold", amount=5)
     client.inventory.grant("b_1", "health_potion", quantity=2)
@@ -350,7 +351,7 @@ def test_players_have_pages(http: httpx.Client, client: KratyAdmin) -> None:
 
 
 def test_lists_begin_with_the_newest(http: httpx.Client, client: KratyAdmin) -> None:
-    """The ledger of all games, grants and lobbies show their newest rows first, in pages."""
+    """Ledger, grants and lobbies can be listed newest first, in pages."""
     entry = {"type": "currency", "currencyKey": "gold", "amount": 1}
     for number in range(3):
         client.grants.create("alice", idempotency_key=f"g{number}", entries=[entry])
@@ -380,7 +381,7 @@ def test_lists_begin_with_the_newest(http: httpx.Client, client: KratyAdmin) -> 
 
 
 def test_deliveries_show_what_was_sent(kraty: Emulator, http: httpx.Client) -> None:
-    """Each attempt has its body and its signature; one that was never sent has none."""
+    """Each attempt of a delivery shows its body, and its signature if it was sent."""
     kraty.webhooks.register(f"{kraty.base_url}/nowhere", "s", events=["wallet.changed"])
     kraty.faults.add(Fault("drop", when="before"), operation="webhook")
     with kraty.client() as client:
@@ -399,7 +400,7 @@ def test_deliveries_show_what_was_sent(kraty: Emulator, http: httpx.Client) -> N
 
 
 def test_the_world_shows_published_keys_only() -> None:
-    """A key of one's own is shown up to its secret part."""
+    """The secret part of a key is shown only if the key is published."""
     own = ApiKey(id="key_1", token="krt_own.canary", game_id="game_1")
     world = World(games=DEFAULT_WORLD.games, keys=[own, DEFAULT_WORLD.keys[2]])
     with Emulator(world=world) as emulator:
@@ -411,7 +412,7 @@ def test_the_world_shows_published_keys_only() -> None:
 
 
 def test_chaos_is_shown(http: httpx.Client) -> None:
-    """Chaos can be seen with the faults, and the rate limit can be read."""
+    """The list of faults shows the chaos, and the rate limit can be read."""
     http.post("/_emulator/chaos", json={"rate": 0.25, "operation": "players.ban"})
     assert [{"operation": "players.ban", "rate": 0.25}] == get(http, "faults")["chaos"]
     assert {"requests_per_minute": 600_000} == get(http, "rate_limit")

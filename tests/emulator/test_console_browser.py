@@ -1,4 +1,4 @@
-"""The console in a headless Chromium. Skipped where there is none."""
+"""The console in a headless Chromium, if one is installed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ IMG = "<img onerror=alert(1) src=x>"
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """One browser for all tests here."""
+    """Start one browser for all tests of this file."""
     started = Browser(tmp_path_factory.mktemp("chromium"))
     yield started
     started.close()
@@ -32,14 +32,14 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.fixture
 def kraty() -> Iterator[Emulator]:
-    """An emulator of its own, so that no page of another test listens to it."""
+    """Start an emulator, so that no page of another test listens to it."""
     with Emulator() as emulator:
         yield emulator
 
 
 @pytest.fixture
 def page(browser: Browser, kraty: Emulator) -> Iterator[Tab]:
-    """The console, live."""
+    """Open the console, and wait until it is live."""
     tab = browser.open(f"{kraty.base_url}/")
     tab.wait("document.querySelector('#link').textContent === 'live'")
     yield tab
@@ -47,7 +47,7 @@ def page(browser: Browser, kraty: Emulator) -> Iterator[Tab]:
 
 
 def test_a_lost_answer_shows_one_mint_for_three_tries(kraty: Emulator, page: Tab) -> None:
-    """A button loses the next two answers; the tries arrive by themselves, as one group."""
+    """A button loses two answers, and the console shows three tries of one mint."""
     assert "No requests yet" in page.text("#start")
     page.click("[data-lose='2']")
     page.wait("document.querySelector('#strip').innerText.includes('2 left')")
@@ -74,7 +74,7 @@ def test_a_lost_answer_shows_one_mint_for_three_tries(kraty: Emulator, page: Tab
 
 
 def test_a_player_called_markup_is_text(kraty: Emulator, page: Tab) -> None:
-    """Names, reasons, keys and bodies are shown as they are, in each view."""
+    """Markup in names, reasons, keys and bodies is shown as text in each view."""
     with kraty.client() as client:
         client.wallet.credit(IMG, "gold", amount=5, reason=IMG, idempotency_key=IMG)
         entry = {"type": "currency", "currencyKey": "gold", "amount": 1}
@@ -100,7 +100,7 @@ def test_a_player_called_markup_is_text(kraty: Emulator, page: Tab) -> None:
 
 
 def test_a_replay_button_delivers_again(kraty: Emulator, page: Tab) -> None:
-    """A click sends the event again, and the new attempt shows up with its signature."""
+    """A click delivers the event again, and the new attempt appears with its signature."""
     received: list[Seen] = []
 
     def receive(seen: Seen) -> bytes:
@@ -120,7 +120,7 @@ def test_a_replay_button_delivers_again(kraty: Emulator, page: Tab) -> None:
 
 
 def test_a_page_on_another_port_controls_nothing(kraty: Emulator, browser: Browser) -> None:
-    """Neither fetch, form, frame nor stream of another origin changes or shows anything."""
+    """No fetch, form, frame or stream of another origin changes or reads anything."""
     with kraty.client() as client:
         client.wallet.credit("player_42", "gold", amount=5)
     html = response(200, b"<!doctype html><title>x</title>", content_type="text/html")
@@ -163,7 +163,7 @@ def test_a_page_on_another_port_controls_nothing(kraty: Emulator, browser: Brows
 
 
 def test_everything_has_a_name_and_fits_a_phone(kraty: Emulator, page: Tab) -> None:
-    """Screen readers can name each control, and no view is wider than a phone."""
+    """Each control has a name for screen readers, and no view is wider than a phone."""
     with kraty.client() as client:
         client.wallet.credit("x" * 60, "gold", amount=5, idempotency_key="k" * 100)
     roles = {"button", "link", "textbox", "searchbox", "combobox", "checkbox", "spinbutton"}
@@ -181,7 +181,7 @@ def test_everything_has_a_name_and_fits_a_phone(kraty: Emulator, page: Tab) -> N
 
 
 def test_the_console_reports_when_the_emulator_has_gone(browser: Browser, tmp_path: Path) -> None:
-    """It says so, and is up to date again when the emulator is back at the same address."""
+    """The console shows that the emulator has gone, and reconnects when it is back."""
     database = tmp_path / "kraty.sqlite3"
     with Emulator(database=database) as first:
         port = int(first.base_url.rpartition(":")[2])

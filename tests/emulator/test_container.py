@@ -1,4 +1,4 @@
-"""The container's files fit the command line. No container engine is needed."""
+"""The container's files and the command line agree. No container engine is needed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FOLDER = Path(__file__).parent.parent.parent / "examples" / "docker"
 
 
 def instruction(name: str) -> list[str]:
-    """Return the arguments of an instruction of the Dockerfile, in its form as JSON."""
+    """Return the arguments of an instruction of the Dockerfile, which is written as JSON."""
     text = (FOLDER / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", "")
     (found,) = re.findall(rf"^{name} (\[.*\])$", text, re.MULTILINE)
     arguments: list[str] = json.loads(found)
@@ -28,7 +28,7 @@ def instruction(name: str) -> list[str]:
 
 
 def options() -> dict[str, Any]:
-    """Return the options of the container's command, read by the command line itself."""
+    """Return the options of the container's command, as the command line parses them."""
     command, subcommand, *arguments = [*instruction("ENTRYPOINT"), *instruction("CMD")]
     assert ("kraty-admin", "emulator") == (command, subcommand)
     return emulator.make_context("emulator", arguments).params
@@ -41,7 +41,7 @@ def compose() -> dict[str, Any]:
 
 
 def test_the_container_is_reached_by_its_name() -> None:
-    """The shop's URL, the served host name and the ports are the same everywhere."""
+    """The shop's URL, the allowed host and the ports agree."""
     shop: dict[str, str] = compose()["shop"]["environment"]
     given = options()
     url = urlsplit(shop["KRATY_BASE_URL"])
@@ -54,7 +54,7 @@ def test_the_container_is_reached_by_its_name() -> None:
 
 
 def test_its_flags_start_an_emulator() -> None:
-    """The host is exposed on purpose, and the flag is needed."""
+    """The container's options start an emulator on all interfaces, which needs `expose_control`."""
     given = options()
     host, allowed = given["host"], given["allow_hosts"]
     exposed = Emulator(host=host, expose_control=given["expose_control"], allow_hosts=allowed)
@@ -66,11 +66,11 @@ def test_its_flags_start_an_emulator() -> None:
 
 
 def test_its_health_is_asked_at_its_port() -> None:
-    """The health check asks the emulator's own page."""
+    """The health check requests the emulator's own page at the container's port."""
     text = (FOLDER / "Dockerfile").read_text(encoding="utf-8")
     assert f"http://127.0.0.1:{options()['port']}/_emulator/ready" in text
 
 
 def test_the_published_keys_are_those_of_the_default_world() -> None:
-    """The SDK sends these over `http://` to any host, so it knows exactly these."""
+    """The keys that the SDK sends to any host over `http://` are those of the default world."""
     assert EMULATOR_KEYS == {key.token for key in DEFAULT_WORLD.keys}

@@ -1,4 +1,4 @@
-"""Steering an emulator over HTTP, as tests in other languages and processes do."""
+"""Controlling an emulator over HTTP, as other languages and processes do."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CREDIT = "/server/v1/players/alice/wallet/gold/credit"
 
 
 class Control:
-    """Whoever steers."""
+    """Calls the control of an emulator, and its API."""
 
     def __init__(self, kraty: Emulator) -> None:
         headers = {"Authorization": f"Bearer {kraty.api_key}"}
@@ -43,7 +43,7 @@ class Control:
 
 @pytest.fixture
 def control(kraty: Emulator) -> Iterator[Control]:
-    """A hand on it."""
+    """Return the control of the emulator."""
     made = Control(kraty)
     yield made
     made.http.close()
@@ -55,7 +55,7 @@ def test_it_says_when_it_is_ready(control: Control) -> None:
 
 
 def test_faults_are_scripted(control: Control, kraty: Emulator) -> None:
-    """Faults have the names that Python uses; `null` lets a call pass."""
+    """Faults are added over HTTP with the names of Python, and `null` lets a call pass."""
     page = {"kind": "status", "status": 502, "html": True, "when": "before"}
     shown = control.post(
         "faults", {"faults": [None, page], "operation": "wallet.credit", "times": 2, "skip": 1}
@@ -69,7 +69,7 @@ def test_faults_are_scripted(control: Control, kraty: Emulator) -> None:
 
 
 def test_faults_are_cleared(control: Control) -> None:
-    """Scripts and chaos can be cleared; past faults are still counted."""
+    """Faults and chaos can be cleared, and past faults are still counted."""
     control.post("faults", {"faults": [{"kind": "status", "status": 500}], "times": None})
     control.post("chaos", {"rate": 1.0, "seed": 1, "after": 0, "operation": "wallet.debit"})
     assert control.credit().status_code == 500
@@ -80,7 +80,7 @@ def test_faults_are_cleared(control: Control) -> None:
 
 
 def test_chaos(control: Control, kraty: Emulator) -> None:
-    """Chaos works as it does from Python."""
+    """Chaos set over HTTP makes calls fail, but not those of other operations."""
     control.post("chaos", {"rate": 1.0, "operation": "webhook"})
     assert control.credit().status_code == 200
     control.post("chaos", {"rate": 1.0, "seconds": 0.0})
@@ -90,7 +90,7 @@ def test_chaos(control: Control, kraty: Emulator) -> None:
 
 
 def test_the_clock(control: Control) -> None:
-    """The clock can be set, advanced and released."""
+    """The clock can be set, advanced and started over HTTP."""
     assert {"now": "2026-01-01T00:00:00+00:00", "is_running": False} == control.get("clock")
     moved = control.post("clock", {"set": "2026-06-08T12:00:00Z"})
     assert {"now": "2026-06-08T12:00:00+00:00", "is_running": False} == moved
@@ -105,7 +105,7 @@ def test_the_budget(control: Control) -> None:
 
 
 def test_the_ledger_and_the_requests(control: Control) -> None:
-    """Who got what, and what was asked for."""
+    """The ledger lists each change, and the requests list each attempt with its effect."""
     control.credit(key="k")
     control.credit(key="k")
     control.http.post("/server/v1/players/bob/wallet/gems/credit", json={"amount": 7})
@@ -206,7 +206,7 @@ def test_webhooks(control: Control, kraty: Emulator) -> None:
 
 
 def test_a_reset(control: Control, kraty: Emulator) -> None:
-    """Everything is as it was at first."""
+    """A reset restores the first state, so that the same call gets the same answer."""
     first = control.credit(key="k")
     control.post("faults", {"faults": [{"kind": "drop"}], "times": None})
     control.post("clock", {"advance": 1})
@@ -296,13 +296,13 @@ HERE: dict[str, object] = {"url": "http://localhost", "secret": "s"}
     ],
 )
 def test_what_it_refuses(control: Control, what: str, members: object, why: str) -> None:
-    """A refusal gives the reason, and nothing changes."""
+    """A wrong command is refused with the reason, and adds no fault."""
     assert why in control.refused(what, members)
     assert [] == control.get("faults")["rules"]
 
 
 def test_what_is_no_json(control: Control) -> None:
-    """A body that is no JSON, and an unknown path, are refused."""
+    """A body that is not JSON is refused."""
     for body in (b"{", b"[" * 300_000, b"\xff", b'{"advance": NaN}', b'{"run": true, "run": true}'):
         answer = control.http.post("/_emulator/clock", content=body, headers=JSON)
         assert (400, "validation_failed") == (answer.status_code, answer.json()["error"]["code"])
@@ -327,7 +327,7 @@ def test_what_does_not_exist(control: Control) -> None:
 def test_a_control_that_fails_is_an_answer(
     control: Control, kraty: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A defect of the emulator is reported in the envelope, too."""
+    """A defect of the emulator is reported in an error envelope too."""
 
     def fail(seconds: object) -> None:
         raise ZeroDivisionError

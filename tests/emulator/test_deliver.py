@@ -1,4 +1,4 @@
-"""Webhooks without a port, and events that are triggered by hand."""
+"""Webhooks that a test delivers without a port, and events that it triggers."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ SECRET = "whsec_test"
 
 @pytest.fixture
 def kraty() -> Iterator[Emulator]:
-    """An emulator that collects all events."""
+    """Start an emulator that collects all events."""
     with Emulator(seed=1) as emulator:
         emulator.webhooks.collect(SECRET)
         yield emulator
 
 
 class Receiver:
-    """Verifies deliveries, remembers them, and answers with a status."""
+    """A receiver that verifies deliveries, records them, and answers with a status."""
 
     def __init__(self, status: int = 200) -> None:
         self.status = status
@@ -43,7 +43,7 @@ class Receiver:
 
 
 def test_deliveries_need_no_port(kraty: Emulator) -> None:
-    """Each event is delivered once, in order, with a signature that its receiver accepts."""
+    """`deliver` hands each event to its receiver once, in order and validly signed."""
     receiver = Receiver()
     kraty.client().wallet.credit("p", "gold", amount=5)
     kraty.webhooks.settle()
@@ -53,7 +53,8 @@ def test_deliveries_need_no_port(kraty: Emulator) -> None:
 
 
 def test_a_failed_delivery_is_due_again_later(kraty: Emulator) -> None:
-    """A status that is not 2xx is repeated after a wait, with the next attempt's number."""
+    """A delivery whose status is not 2xx is repeated after a wait, with the next attempt's
+    number."""
     receiver = Receiver(500)
     kraty.webhooks.trigger("player.banned")
     assert (1, 0) == (kraty.webhooks.deliver(receiver), kraty.webhooks.deliver(receiver))
@@ -67,7 +68,7 @@ def test_a_failed_delivery_is_due_again_later(kraty: Emulator) -> None:
 
 @pytest.mark.parametrize(("when", "received"), [("before", []), ("after", [("player.banned", 1)])])
 def test_faults_drop_deliveries(kraty: Emulator, when: Any, received: list[Any]) -> None:
-    """A dropped delivery counts as failed, whether the receiver has got it or not."""
+    """A dropped delivery counts as failed, whether it was received or not."""
     receiver = Receiver()
     kraty.faults.add(Fault("drop", when=when), operation="webhook")
     kraty.webhooks.trigger("player.banned")
@@ -78,7 +79,7 @@ def test_faults_drop_deliveries(kraty: Emulator, when: Any, received: list[Any])
 
 
 def test_a_receiver_that_raises(kraty: Emulator) -> None:
-    """Its error reaches the test, and the attempt has failed."""
+    """An exception of the receiver propagates, and the attempt is recorded as failed."""
 
     def fail(body: bytes, headers: Mapping[str, str]) -> int:
         raise LookupError("of the receiver")
@@ -90,7 +91,7 @@ def test_a_receiver_that_raises(kraty: Emulator) -> None:
 
 
 def test_a_receiver_that_returns_no_status(kraty: Emulator) -> None:
-    """The error says what is right."""
+    """The error for a receiver that returns no status says what it must return."""
 
     def receive(body: bytes, headers: Mapping[str, str]) -> Any:
         return "ok"
@@ -101,7 +102,7 @@ def test_a_receiver_that_returns_no_status(kraty: Emulator) -> None:
 
 
 def test_a_response_and_asyncio(kraty: Emulator) -> None:
-    """A test client's response will do, and so will a coroutine."""
+    """A receiver may return a response, and may be a coroutine function."""
 
     async def receive(body: bytes, headers: Mapping[str, str]) -> httpx.Response:
         return httpx.Response(Receiver(202)(body, headers))
@@ -112,7 +113,7 @@ def test_a_response_and_asyncio(kraty: Emulator) -> None:
 
 
 def test_nothing_is_collected_without_being_asked() -> None:
-    """Without `collect`, both calls say what is missing."""
+    """Without `collect`, both `deliver` and `trigger` raise an error that says what is missing."""
     with Emulator() as kraty:
         with pytest.raises(RuntimeError, match=r"webhooks\.collect"):
             kraty.webhooks.deliver(Receiver())
@@ -127,7 +128,7 @@ def test_nothing_is_collected_without_being_asked() -> None:
 
 
 def test_every_event_can_be_triggered(kraty: Emulator) -> None:
-    """Each documented name works; another one is refused with the known ones."""
+    """Each documented event can be triggered; another name is refused with the known ones."""
     ids = {kraty.webhooks.trigger(name) for name in EVENT_NAMES}
     assert [*EVENT_NAMES] == [each.event_name for each in kraty.deliveries]
     assert len(EVENT_NAMES) == len(ids)
@@ -138,7 +139,7 @@ def test_every_event_can_be_triggered(kraty: Emulator) -> None:
 
 
 def test_samples_have_the_members_of_the_emulators_own_events(kraty: Emulator) -> None:
-    """What is triggered looks like what the emulator sends when it happens."""
+    """The sample data of an event has the members that the emulator sends when it happens."""
     client = kraty.client()
     client.wallet.credit("p", "gold", amount=5)
     client.inventory.grant("p", "starter_chest", quantity=1)
@@ -156,7 +157,7 @@ def test_samples_have_the_members_of_the_emulators_own_events(kraty: Emulator) -
 
 
 def test_a_trigger_changes_no_ids_of_calls() -> None:
-    """The same calls give the same ids, whether events are triggered between them or not."""
+    """A triggered event does not change the ids that later calls get."""
     ids: list[object] = []
     for is_triggered in (False, True):
         with Emulator(seed=1) as kraty:
@@ -168,7 +169,7 @@ def test_a_trigger_changes_no_ids_of_calls() -> None:
 
 
 def test_a_trigger_over_http(kraty: Emulator) -> None:
-    """Other languages trigger events by name."""
+    """An event can be triggered over HTTP, and an unknown name is refused."""
     with httpx.Client(base_url=kraty.base_url, trust_env=False) as http:
         body = {"event_name": "player.banned", "external_player_id": "p"}
         answer = http.post("/_emulator/trigger", json=body)

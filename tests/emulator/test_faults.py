@@ -1,4 +1,4 @@
-"""What goes wrong on purpose: which call, when, and how it looks to a client."""
+"""Faults: which call they hit, when, and how they look to a client."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LOST: list[FaultKind] = ["drop", "reset", "stall"]
 
 @pytest.fixture
 def kraty(running: Emulator) -> Iterator[Emulator]:
-    """A server in its first state."""
+    """Reset the emulator."""
     running.reset()
     yield running
     running.close_clients()
@@ -39,12 +39,12 @@ def kraty(running: Emulator) -> Iterator[Emulator]:
 
 @pytest.fixture
 def client(kraty: Emulator) -> KratyAdmin:
-    """A client that tries once."""
+    """Return a client that does not retry."""
     return kraty.client(retry=RetryConfig(attempts=1))
 
 
 def drawn(faults: Faults, *operations: str | None) -> list[str | None]:
-    """Return the kinds that calls of these operations meet."""
+    """Return the kinds of fault that calls of these operations get."""
     return [None if (fault := faults.draw(each)) is None else fault.kind for each in operations]
 
 
@@ -52,7 +52,7 @@ def drawn(faults: Faults, *operations: str | None) -> list[str | None]:
 
 
 class TestRules:
-    """Scripts, drawn from call by call."""
+    """Faults that are scripted call by call."""
 
     def test_one_for_each_call_in_turn(self) -> None:
         """Each fault of a list affects one call, and later calls pass."""
@@ -62,7 +62,7 @@ class TestRules:
         assert [] == faults.rules
 
     def test_some_go_by_first(self) -> None:
-        """Only calls of the operation count."""
+        """`skip` lets the first calls of the operation pass, and others are not counted."""
         faults = Faults()
         faults.add(Fault("drop"), operation="wallet.credit", skip=2)
         calls = ["wallet.credit", "wallet.debit", "wallet.credit", "wallet.debit", "wallet.credit"]
@@ -86,7 +86,7 @@ class TestRules:
         assert ["reset", "drop", "reset"] == drawn(faults, *["wallet.credit"] * 3)
 
     def test_deliveries_are_no_calls(self) -> None:
-        """What is for any call is not for webhooks, and the other way round."""
+        """A fault of any call is not for webhooks, and one of webhooks is not for calls."""
         faults = Faults()
         faults.add(Fault("drop"), times=None)
         assert [None, "drop", "drop"] == drawn(faults, "webhook", None, "health.ping")
@@ -96,7 +96,7 @@ class TestRules:
         assert [None, None] == drawn(faults, None, "health.ping")
 
     def test_past_faults_are_counted(self) -> None:
-        """Faults are counted by kind, status and moment, even after all are cleared."""
+        """Faults are counted by kind, status and moment, until a reset."""
         faults = Faults()
         faults.add(Fault("drop"), None, Fault("status", status=429, when="before"))
         drawn(faults, *["players.get"] * 3)
@@ -109,7 +109,7 @@ class TestRules:
         assert faults.struck == {}
 
     def test_what_is_shown_is_a_copy(self) -> None:
-        """Changing the counts that are returned changes nothing else."""
+        """Changing the returned rules and counts does not change the faults."""
         faults = Faults()
         faults.add(Fault("drop"), skip=1)
         faults.rules[0].skip = 9
@@ -133,7 +133,7 @@ class TestChaos:
 
     @pytest.mark.parametrize(("rate", "after"), [(0.3, 0.5), (1.0, 0.0), (1.0, 1.0), (0.0, 0.5)])
     def test_the_rates_are_kept(self, rate: float, after: float) -> None:
-        """The configured share of calls fails, before and after the commit."""
+        """The configured shares of calls fail, in total and after the commit."""
         faults = Faults()
         faults.chaos(rate, after=after, seed=5)
         drawn(faults, *["wallet.credit"] * 4000)
@@ -154,7 +154,7 @@ class TestChaos:
 
     @pytest.mark.parametrize("operation", ["webhook", "wallet.credit"])
     def test_what_takes_time_takes_so_long(self, operation: str) -> None:
-        """A stall, a drip and a delay."""
+        """Stalls, drips and delays of chaos last as long as `seconds` says."""
         faults = Faults()
         faults.chaos(1.0, seconds=7, operation=operation)
         struck = [faults.draw(operation) for _ in range(500)]
@@ -163,7 +163,7 @@ class TestChaos:
         assert {(kind, 7) for kind in kinds} == slow
 
     def test_deliveries_have_chaos_of_their_own(self) -> None:
-        """Chaos drops or delays deliveries."""
+        """Chaos of webhooks drops or delays deliveries, and does not hit calls."""
         faults = Faults()
         faults.chaos(1.0, operation="webhook")
         assert [None] == drawn(faults, "wallet.credit")
@@ -171,7 +171,7 @@ class TestChaos:
         assert {name.split(",")[0] for name in faults.struck} == {"drop", "delay"}
 
     def test_an_operations_own_goes_first(self) -> None:
-        """Chaos of one operation comes before that of all, and after every rule."""
+        """Chaos of one operation precedes that of all, and a rule precedes both."""
         faults = Faults()
         faults.chaos(1.0)
         faults.chaos(0.0, operation="wallet.credit")
@@ -201,7 +201,7 @@ class TestChaos:
     ],
 )
 def test_no_such_fault(fields: dict[str, Any], message: str) -> None:
-    """The refusal says what would be right."""
+    """A fault that cannot be is refused, and the message says why."""
     with pytest.raises(ValueError, match=message):
         structure(fields, Fault, "fault")
 
@@ -217,7 +217,7 @@ def test_no_such_fault(fields: dict[str, Any], message: str) -> None:
     ],
 )
 def test_no_such_rule(faults: list[FaultKind], options: dict[str, Any], message: str) -> None:
-    """The refusal says what would be right."""
+    """A rule that cannot be is refused, and the message names the argument."""
     with pytest.raises(ValueError, match=message):
         Faults().add(*[Fault(kind) for kind in faults], **options)
 
@@ -227,7 +227,7 @@ def test_no_such_rule(faults: list[FaultKind], options: dict[str, Any], message:
     [{"rate": 1.1}, {"rate": -0.1}, {"rate": 0.5, "after": 2}, {"rate": 1, "seconds": -1}],
 )
 def test_no_such_chaos(options: dict[str, Any]) -> None:
-    """Refused at once, not at the first draw."""
+    """A wrong option of chaos is refused at once."""
     with pytest.raises(ValueError, match="from 0 to"):
         Faults().chaos(**options)
 
@@ -240,7 +240,7 @@ def test_no_such_chaos(options: dict[str, Any]) -> None:
 def test_the_moment_decides_about_the_effect(
     api: Api, kind: FaultKind, when: Moment, balance: int
 ) -> None:
-    """Before the commit nothing has happened, after it everything has."""
+    """A fault before the commit prevents the effect, and one after it does not."""
     api.platform.faults.add(Fault(kind, when=when))
     api.platform.answer(api.request("POST", CREDIT, {"amount": 5, "idempotencyKey": "k"}))
     assert balance == api.balance("alice")
@@ -249,7 +249,7 @@ def test_the_moment_decides_about_the_effect(
 
 
 def test_a_delay_never_prevents_the_effect(api: Api) -> None:
-    """A delayed call still commits, so its answer is true."""
+    """A delayed call commits, and its answer reports success."""
     api.platform.faults.add(Fault("delay", when="before"), Fault("delay"))
     for balance in (5, 10):
         answer = api.platform.answer(api.request("POST", CREDIT, {"amount": 5}))
@@ -262,7 +262,7 @@ def test_a_delay_never_prevents_the_effect(api: Api) -> None:
     [(400, "validation_failed"), (429, "rate_limited"), (500, "internal_error"), (503, "mine")],
 )
 def test_a_status_has_an_envelope(api: Api, status: int, code: str) -> None:
-    """An error has the status's usual code or a chosen one, and headers."""
+    """An error has the status's usual code or the given one, and the given headers."""
     own = code if code == "mine" else None
     fault = Fault("status", status=status, code=own, headers={"Retry-After": "3"}, when="before")
     api.platform.faults.add(fault)
@@ -284,7 +284,8 @@ def test_a_proxys_page_tells_nothing(api: Api) -> None:
 
 
 def test_requests_tell_operation_key_attempt_and_fault(api: Api) -> None:
-    """An attempt is one more request with the same path and key."""
+    """Each request lists its operation, key, fault and status, and its attempt for this path and
+    key."""
     api.platform.faults.add(Fault("drop", when="before"), Fault("status", status=500))
     body = {"amount": 5, "idempotencyKey": "k"}
     for _ in range(3):
@@ -308,7 +309,7 @@ def test_requests_tell_operation_key_attempt_and_fault(api: Api) -> None:
 
 
 def test_what_was_read_does_not_change(api: Api) -> None:
-    """An attempt keeps its number when those before it are no longer kept."""
+    """An attempt keeps its number when earlier ones are no longer kept."""
     body = {"amount": 5, "idempotencyKey": "k"}
     for _ in range(2):
         api.platform.answer(api.request("POST", CREDIT, body))
@@ -349,7 +350,7 @@ def test_the_caller_sees_an_error_and_repeats(
     raised: type[KratyServerError | KratyNetworkError],
     cause: str,
 ) -> None:
-    """Each fault is ambiguous; repeated under its own key, the call has one effect."""
+    """Each fault is ambiguous, and repeating the call with its key pays once in total."""
     kraty.faults.add(Fault(kind, when=when, seconds=0.01), operation="wallet.credit")
     with pytest.raises(raised) as failed:
         client.wallet.credit("alice", "gold", amount=5)
@@ -367,7 +368,7 @@ def test_the_caller_sees_an_error_and_repeats(
 def test_odd_answers_are_read_all_the_same(
     kraty: Emulator, client: KratyAdmin, kind: FaultKind
 ) -> None:
-    """The client reads an odd answer that holds a true result."""
+    """The client reads an odd answer that holds a result."""
     kraty.faults.add(Fault(kind, seconds=0.02))
     assert client.wallet.credit("alice", "gold", amount=5).balance == 5
     assert client.wallet.credit("alice", "gold", amount=5).balance == 10
@@ -375,7 +376,7 @@ def test_odd_answers_are_read_all_the_same(
 
 
 def test_a_drip_comes_piece_by_piece(kraty: Emulator) -> None:
-    """Head and body, over the whole time."""
+    """A dripping answer arrives in pieces, spread over the given time."""
     kraty.faults.add(Fault("drip", seconds=0.2))
     host, port = kraty.base_url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), 10) as connection:
@@ -390,7 +391,7 @@ def test_a_drip_comes_piece_by_piece(kraty: Emulator) -> None:
 
 
 def test_a_late_commit_finds_that_it_was_done(kraty: Emulator) -> None:
-    """The first attempt is held up until the second one has passed; it changes nothing."""
+    """A first attempt that is delayed until after the second changes nothing."""
     kraty.faults.add(Fault("delay", when="before", seconds=0.4), operation="wallet.credit")
     hasty = kraty.client(timeout=0.1, retry=RetryConfig(initial_delay=0.0))
     assert hasty.wallet.credit("alice", "gold", amount=5).http.attempts == 2
@@ -402,17 +403,27 @@ def test_a_late_commit_finds_that_it_was_done(kraty: Emulator) -> None:
     assert (late.status, [entry.delta for entry in kraty.ledger]) == (200, [5])
 
 
+def calls_with_a_fault(kraty: Emulator) -> set[Any]:
+    """Return the tasks of the calls that the server still holds because of a fault."""
+    connections = kraty._running.controls.connections  # type: ignore[union-attr]  # pyright: ignore
+    return connections._cuttable  # pyright: ignore[reportPrivateUsage]
+
+
 def test_a_client_that_leaves_ends_a_stall(kraty: Emulator) -> None:
-    """The server forgets about it, and does not wait for its hour to be over."""
+    """A stall ends when its client leaves, however long it was to last."""
     kraty.faults.add(Fault("stall", seconds=3600))
     hasty = kraty.client(timeout=0.05, retry=RetryConfig(attempts=1))
     with pytest.raises(KratyNetworkError) as failed:
         hasty.wallet.credit("alice", "gold", amount=5)
     assert failed.value.cause_name == "ReadTimeout"
+    give_up = time.monotonic() + 10
+    while calls_with_a_fault(kraty) and time.monotonic() < give_up:
+        httpx.get(f"{kraty.base_url}/_emulator/ready", trust_env=False)
+    assert set() == calls_with_a_fault(kraty)
 
 
 def test_closing_does_not_wait_for_faults() -> None:
-    """Closing and a reset do not wait for a fault of an hour."""
+    """Neither a reset nor closing waits for a fault to end."""
     with Emulator() as emulator:
         emulator.faults.add(Fault("stall", seconds=3600), Fault("delay", seconds=3600))
         for _ in range(2):
@@ -428,7 +439,7 @@ def test_closing_does_not_wait_for_faults() -> None:
 def test_closing_breaks_off_what_is_under_way(
     kind: FaultKind | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Closing ends requests at once and logs nothing, even if the client stays connected."""
+    """Closing ends requests at once and logs no error, even if the client stays connected."""
     with Emulator() as emulator:
         host, port = emulator.base_url.removeprefix("http://").split(":")
         connection = socket.create_connection((host, int(port)), 10)
@@ -448,7 +459,7 @@ def test_closing_breaks_off_what_is_under_way(
 
 
 def test_a_reset_breaks_off_what_is_under_way(kraty: Emulator) -> None:
-    """A call that would commit later belongs to what is forgotten."""
+    """A reset ends calls in flight, and none of them commits later."""
     kraty.faults.add(Fault("delay", when="before", seconds=3600), Fault("stall", seconds=3600))
     retry = RetryConfig(attempts=1)
     failures: list[str | None] = []
@@ -472,17 +483,16 @@ def test_a_reset_breaks_off_what_is_under_way(kraty: Emulator) -> None:
 
 
 def test_nothing_is_kept_of_what_is_over(kraty: Emulator) -> None:
-    """Calls that have ended keep no memory."""
+    """The server holds no reference to a call that has ended."""
     kraty.faults.add(Fault("status"), times=10)
     url = f"{kraty.base_url}/server/v1/ping"
     assert [503] * 10 == [httpx.get(url, trust_env=False).status_code for _ in range(10)]
     httpx.get(url, trust_env=False)
-    connections = kraty._running.controls.connections  # type: ignore[union-attr]  # pyright: ignore
-    assert set() == connections._cuttable  # pyright: ignore[reportPrivateUsage]
+    assert set() == calls_with_a_fault(kraty)
 
 
 def test_a_forwarded_address_hides_no_connection(kraty: Emulator) -> None:
-    """What a proxy says of a client is not where its connection comes from."""
+    """A fault closes the right connection although a proxy's header names another address."""
     kraty.faults.add(Fault("drop"))
     headers = {"X-Forwarded-For": "1.2.3.4"}
     with pytest.raises(httpx.RemoteProtocolError):
@@ -490,7 +500,7 @@ def test_a_forwarded_address_hides_no_connection(kraty: Emulator) -> None:
 
 
 def test_counts_agree(kraty: Emulator) -> None:
-    """Under chaos, the counted faults, the requests and the ledger agree."""
+    """Under chaos, the counted faults agree with the requests, and each credit is paid once."""
     kraty.faults.chaos(0.5, seed=3, seconds=0.01)
     patient = kraty.client(
         retry=RetryConfig(attempts=20, initial_delay=0.0), retry_budget=None, deadline=60

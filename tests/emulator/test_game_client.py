@@ -1,4 +1,4 @@
-"""What only a game client can create, and the calls of a backend that build on it."""
+"""What only a game client can create, and the backend's calls that build on it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class TestAttempts:
     """Progress of attempts."""
 
     def test_values_are_set_and_added_to(self, kraty: Emulator, client: KratyAdmin) -> None:
-        """`set` replaces a value, `increment` adds to it, and the score is their sum."""
+        """`set` replaces a value, `increment` adds to it, and the score is the sum of all."""
         attempt_id = kraty.game_client.start_attempt("p", "quick_brawl")
         report = client.events.report_progress
         report("p", "quick_brawl", attempt_id, mode="set", metrics={"kills": 3, "gems": 0.5})
@@ -35,7 +35,7 @@ class TestAttempts:
         assert [] == progress.milestones_fired
 
     def test_a_repeat_adds_nothing(self, kraty: Emulator, client: KratyAdmin) -> None:
-        """The first answer is returned under the same key; another body is refused."""
+        """A repeat with the same key returns the first answer; another body is refused."""
         attempt_id = kraty.game_client.start_attempt("p", "quick_brawl")
 
         def report(value: float) -> Any:
@@ -52,7 +52,7 @@ class TestAttempts:
         assert refused.value.is_idempotency_conflict
 
     def test_an_attempt_is_finished_once(self, kraty: Emulator, client: KratyAdmin) -> None:
-        """A second finish returns the outcome, a report is refused, and one webhook is sent."""
+        """A second finish returns the first outcome, and a later report is refused."""
         attempt_id = kraty.game_client.start_attempt("p", "quick_brawl")
         first = client.events.finish("p", "quick_brawl", attempt_id)
         again = client.events.finish("p", "quick_brawl", attempt_id)
@@ -64,7 +64,7 @@ class TestAttempts:
         assert refused.value.is_conflict
 
     def test_an_attempt_expires(self, kraty: Emulator, client: KratyAdmin) -> None:
-        """After the duration of the event, an attempt counts as expired."""
+        """An attempt that is finished after the event's duration has expired."""
         attempt_id = kraty.game_client.start_attempt("p", "quick_brawl")
         kraty.clock.advance(timedelta(hours=1).total_seconds())
 
@@ -93,7 +93,7 @@ class TestAttempts:
         values: dict[str, Any],
         code: str,
     ) -> None:
-        """A report that names nothing, or has no value or two, changes nothing."""
+        """A report that names nothing, or has no value or two, is refused and changes nothing."""
         attempt_id = kraty.game_client.start_attempt("p", "quick_brawl")
         with pytest.raises(KratyServerError) as refused:
             client.events.progress("p", event, attempt or attempt_id, mode="set", **values)
@@ -101,7 +101,7 @@ class TestAttempts:
         assert [{}] == [each["metrics"] for each in client.players.get("p").recent_attempts or []]
 
     def test_a_sum_stays_finite(self, kraty: Emulator, client: KratyAdmin) -> None:
-        """Numbers whose sum is too large are refused, since JSON cannot say it."""
+        """Numbers whose sum is infinite are refused, since JSON cannot hold it."""
         attempt_id = kraty.game_client.start_attempt("p", "quick_brawl")
         report = client.events.progress
         report("p", "quick_brawl", attempt_id, mode="set", metric_value=1e308)
@@ -114,7 +114,7 @@ class TestAttempts:
         assert math.isfinite(client.events.finish("p", "quick_brawl", attempt_id).attempt.score)
 
     def test_merged_and_erased(self, kraty: Emulator, client: KratyAdmin) -> None:
-        """A merge moves attempts and drops scores; an erasure counts both."""
+        """A merge moves attempts and drops scores, and an erasure counts both."""
         kraty.game_client.start_attempt("guest", "quick_brawl")
         client.leaderboards.submit_score("guest", "all_time", 5)
         client.wallet.credit("p", "gold", amount=1)
@@ -129,7 +129,7 @@ class TestScores:
     """Scores on leaderboards."""
 
     def test_the_highest_score_counts(self, client: KratyAdmin) -> None:
-        """Each segment ranks on its own, and equal scores share a rank."""
+        """A player's highest score counts, equal scores share a rank, and segments rank apart."""
         submit = client.leaderboards.submit_score
         ranks = [
             submit("a", "all_time", 10).rank,
@@ -147,7 +147,7 @@ class TestScores:
         ("key", "code"), [("season_pass", "score_not_supported"), ("nothing", "not_found")]
     )
     def test_refused(self, client: KratyAdmin, key: str, code: str) -> None:
-        """A leaderboard that ranks by progression takes no scores."""
+        """A leaderboard that takes no scores, or does not exist, refuses one."""
         with pytest.raises(KratyServerError) as refused:
             client.leaderboards.submit_score("p", key, 1)
         assert (400 if "score" in code else 404, code) == (refused.value.status, refused.value.code)
@@ -177,7 +177,7 @@ class TestSocial:
         assert refused.value.is_not_found
 
     def test_friends(self, kraty: Emulator, client: KratyAdmin) -> None:
-        """Both see the friendship, which answers the request between them."""
+        """Both players see the friendship, which replaces the request between them."""
         asked = kraty.game_client.request_friendship("a", "b")
         (outgoing,) = client.players.friend_requests("a").outgoing
         (incoming,) = client.players.friend_requests("b").incoming
@@ -194,7 +194,7 @@ class TestSocial:
         assert (None, False) == (other.display_identity, other.online)
 
     def test_blocks(self, kraty: Emulator, client: KratyAdmin) -> None:
-        """Only the one who blocks sees it, and an erased player is in nobody's list."""
+        """Only the player who blocks sees the block, and an erased player is in no list."""
         kraty.game_client.block("a", "b")
         kraty.game_client.block("a", "b")
         assert ["b"] == [each.external_player_id for each in client.players.blocks("a")]
@@ -204,7 +204,7 @@ class TestSocial:
 
     @pytest.mark.parametrize("call", ["friends", "friend_requests", "blocks"])
     def test_nobody(self, client: KratyAdmin, call: str) -> None:
-        """A player who does not exist has no lists."""
+        """The lists of a player who does not exist are not found."""
         with pytest.raises(KratyServerError) as refused:
             getattr(client.players, call)("nobody")
         assert refused.value.is_not_found
@@ -227,7 +227,7 @@ def blocks(client: KratyAdmin) -> list[Any]:
 
 
 class TestControl:
-    """The same from other processes."""
+    """The same, created over HTTP."""
 
     @pytest.mark.parametrize(
         ("name", "body", "seen"),
@@ -266,7 +266,7 @@ class TestControl:
         body: dict[str, str],
         seen: Callable[[KratyAdmin], list[Any]],
     ) -> None:
-        """A control call creates it, and names what is wrong with its body."""
+        """A control call creates the object, and an empty id is refused."""
         url = f"{kraty.base_url}/_emulator/{name}"
         assert 200 == httpx.post(url, json=body).status_code
         assert 1 == len(seen(client))
@@ -275,7 +275,7 @@ class TestControl:
         assert "must not be empty" in refused.text
 
     def test_mistakes(self, kraty: Emulator) -> None:
-        """A mistake is a ValueError that says what there is."""
+        """A wrong argument is a ValueError that says what is wrong."""
         with pytest.raises(ValueError, match="no event 'x'; it has: quick_brawl, "):
             kraty.game_client.start_attempt("a", "x")
         with pytest.raises(ValueError, match="both are 'a'"):

@@ -1,4 +1,4 @@
-"""Web pages of other origins cannot use or control an emulator."""
+"""Web pages of other origins can neither use nor control an emulator."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ CREDIT = "/server/v1/players/alice/wallet/gold/credit"
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Emulator]:
-    """One server for all tests here."""
+    """Start one emulator for all tests of this file."""
     with Emulator(allow_hosts=["Kraty.test"]) as emulator:
         yield emulator
 
 
 @pytest.fixture
 def kraty(running: Emulator) -> Emulator:
-    """A server in its first state, where alice has 5 gold."""
+    """Reset the emulator, and give alice 5 gold."""
     running.reset()
     with running.client() as client:
         client.wallet.credit("alice", "gold", amount=5)
@@ -33,7 +33,7 @@ def kraty(running: Emulator) -> Emulator:
 
 @pytest.fixture
 def http(kraty: Emulator) -> Iterator[httpx.Client]:
-    """A client with the key."""
+    """Return an HTTP client with the key."""
     headers = {"Authorization": f"Bearer {kraty.api_key}"}
     with httpx.Client(base_url=kraty.base_url, headers=headers, trust_env=False) as client:
         yield client
@@ -61,7 +61,7 @@ FOREIGN = [
 def test_a_foreign_page_gets_nothing(
     kraty: Emulator, http: httpx.Client, headers: dict[str, str]
 ) -> None:
-    """It cannot reset, register a webhook, call the API or read anything."""
+    """A page of another origin cannot reset, register a webhook, call the API or read anything."""
     port = str(urlsplit(kraty.base_url).port)
     foreign = {name: value.format(port=port) for name, value in headers.items()}
     hook = {"url": "http://127.0.0.1:1/", "secret": "s"}
@@ -116,7 +116,7 @@ def test_programs_and_own_pages_are_served(
 def test_a_body_must_be_declared_as_json(
     kraty: Emulator, http: httpx.Client, content_type: str | None
 ) -> None:
-    """A page can send other types without asking the browser first."""
+    """A body of another type, which a foreign page could send, is refused."""
     headers = {} if content_type is None else {"Content-Type": content_type}
     for path in (CREDIT, "/_emulator/clock"):
         answer = http.post(path, content=b'{"amount":5}', headers=headers)
@@ -128,7 +128,7 @@ def test_a_body_must_be_declared_as_json(
 
 
 def test_a_body_has_a_limit(kraty: Emulator, http: httpx.Client) -> None:
-    """A longer body is rejected, and the connection can be used again."""
+    """A body beyond the limit is refused, and the limit itself is not."""
     json_type = {"Content-Type": "application/json; charset=utf-8"}
     start, end = b'{"amount":5,"reason":"', b'"}'
     fits = start + b"x" * (200_000 - len(start + end)) + end

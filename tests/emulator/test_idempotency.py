@@ -1,4 +1,4 @@
-"""One key, one effect: for each operation that changes something."""
+"""One key, one effect, for each operation that changes something."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DAY = 24 * 60 * 60
 
 @attrs.frozen
 class Change:
-    """A call that changes something, and another that is not the same."""
+    """A call that changes something, and another call with another path and body."""
 
     path: str
     body: dict[str, Any]
@@ -88,7 +88,7 @@ CHANGES = [
 
 @pytest.fixture(autouse=True)
 def people(api: Api) -> None:
-    """Two players who have something to lose."""
+    """Create two players who hold currency and items."""
     for name in ("alice", "bob"):
         api.post(f"/players/{name}/wallet/gold/credit", {"amount": 100})
         api.post(f"/players/{name}/inventory/health_potion/grant", {"quantity": 100})
@@ -100,7 +100,7 @@ def people(api: Api) -> None:
 def test_a_repeat_changes_nothing_and_answers_the_same(
     api: Api, clock: StoppedClock, change: Change
 ) -> None:
-    """Until the last second of the day, a repeat changes nothing, however its body is spelled."""
+    """For a day, a repeat changes nothing and gets the same answer, however its body is spelled."""
     body = {"idempotencyKey": "k", **change.body}
     first = api.post(change.path, body)
     api.new_events()
@@ -116,7 +116,7 @@ def test_a_repeat_changes_nothing_and_answers_the_same(
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("other", ["body", "path"])
 def test_another_request_under_the_key_is_refused(api: Api, change: Change, other: str) -> None:
-    """Whether its body or its path is another. The refusal changes nothing."""
+    """A request with a used key and another body or path is refused."""
     body = {"idempotencyKey": "k", **change.body}
     assert api.post(change.path, body).status < 300
     if other == "body":
@@ -140,7 +140,7 @@ def test_a_key_is_forgotten_after_a_day(api: Api, clock: StoppedClock) -> None:
 
 
 def test_a_replay_shows_the_balance_of_then(api: Api) -> None:
-    """What has happened since does not change the answer."""
+    """A replay shows the balance after the first call, not the present one."""
     body = {"amount": 5, "idempotencyKey": "k"}
     api.post("/players/alice/wallet/gold/credit", body)
     api.post("/players/alice/wallet/gold/debit", {"amount": 50})
@@ -150,7 +150,7 @@ def test_a_replay_shows_the_balance_of_then(api: Api) -> None:
 
 
 def test_keys_belong_to_an_operation(api: Api) -> None:
-    """One receipt may credit, give an item and make a grant, as the documents do."""
+    """One key may credit, give an item and make a grant, since each operation has its own keys."""
     key = {"idempotencyKey": "apple_receipt_abc"}
     credit = api.post("/players/alice/wallet/gold/credit", {"amount": 500, **key})
     item = api.post("/players/alice/inventory/starter_chest/grant", {"quantity": 1, **key})
@@ -160,7 +160,7 @@ def test_keys_belong_to_an_operation(api: Api) -> None:
 
 
 def test_keys_belong_to_a_game(api: Api) -> None:
-    """Another game's call under the same key is another call."""
+    """The same key in another game is another call."""
     body = {"amount": 5, "idempotencyKey": "k"}
     for key in (SERVER_KEY, OTHER_GAME_KEY):
         credited = api.post("/players/carol/wallet/gold/credit", body, key=key)
@@ -168,7 +168,7 @@ def test_keys_belong_to_a_game(api: Api) -> None:
 
 
 def test_a_refused_call_leaves_its_key_free(api: Api) -> None:
-    """A debit that was refused for lack of funds may succeed later, or with less."""
+    """A debit that was refused for lack of funds succeeds later with the same key."""
     body = {"amount": 150, "idempotencyKey": "k"}
     assert api.post("/players/alice/wallet/gold/debit", body).error == (409, "conflict")
     api.post("/players/alice/wallet/gold/credit", {"amount": 50})
@@ -176,14 +176,14 @@ def test_a_refused_call_leaves_its_key_free(api: Api) -> None:
 
 
 def test_without_a_key_every_call_counts(api: Api) -> None:
-    """The key is optional, and so is the protection."""
+    """Each call without a key is applied."""
     for balance in (105, 110):
         credited = api.post("/players/alice/wallet/gold/credit", {"amount": 5})
         assert (credited.data["balance"], credited.data["applied"]) == (balance, True)
 
 
 def test_a_replay_outlives_its_player(api: Api) -> None:
-    """A receipt that is repeated after an erasure mints nothing for the next owner."""
+    """A receipt that is repeated after its player was erased pays nothing."""
     body = {"amount": 5, "idempotencyKey": "k"}
     grant = {
         "idempotencyKey": "k",
@@ -234,7 +234,7 @@ def test_a_repeat_shows_the_state(
     first: dict[str, Any],
     again: dict[str, Any],
 ) -> None:
-    """These operations have no idempotency key: a repeat shows that there was nothing to do."""
+    """A repeat of an operation without a key shows that there was nothing to do."""
     if path.endswith("unban"):
         api.post("/players/alice/ban", {"reason": "x"})
     keyed = {**body, "idempotencyKey": "k"}
@@ -252,7 +252,7 @@ def test_a_repeat_shows_the_state(
 
 
 def test_a_lobbys_key_is_the_one_in_its_body(api: Api, clock: StoppedClock) -> None:
-    """A repeat returns the lobby; the key that every POST carries does not matter."""
+    """A lobby is identified by the `key` in its body, not by the idempotency key."""
     path = "/games/game_1/events/quick_brawl/lobbies"
     body = {"key": "m1", "externalPlayerIds": ["alice"]}
     first = api.post(path, {**body, "idempotencyKey": "k"})
@@ -263,7 +263,7 @@ def test_a_lobbys_key_is_the_one_in_its_body(api: Api, clock: StoppedClock) -> N
 
 
 def test_acking_again_returns_the_same_grant(api: Api) -> None:
-    """A second ack needs no key, and a key of another ack does not matter."""
+    """A repeated ack returns the same grant, even if another ack used the same key."""
     grants = [
         api.post(
             "/players/alice/grants",
@@ -289,7 +289,7 @@ DEFAULTS = {"kind": "reward", "sourceKind": "api"}
 def test_a_default_that_is_spelled_out_is_the_same_request(
     api: Api, left_out: Sequence[str], again_without: Sequence[str]
 ) -> None:
-    """SDKs differ in whether they send the defaults of a grant. A receipt replays all the same."""
+    """A grant with its defaults sent and one with them left out are the same request."""
     entries = [{"type": "currency", "currencyKey": "gold", "amount": 5}]
     body = {"idempotencyKey": "k", "entries": entries, **DEFAULTS}
 

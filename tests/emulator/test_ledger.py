@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order, the ledger adds up."""
+"""The ledger adds up, whatever happens in whatever order."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ VERBS = st.sampled_from(
 
 @attrs.define(eq=False)
 class Person:
-    """Whoever has an id at the moment."""
+    """The present owner of an id."""
 
     held: Counter[str] = attrs.field(factory=Counter[str])
     banned: bool = False
 
 
 class Ledger(RuleBasedStateMachine):
-    """The emulator beside a model that is a handful of dicts."""
+    """The emulator beside a model made of dicts."""
 
     def __init__(self) -> None:
         super().__init__()

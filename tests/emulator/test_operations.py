@@ -1,4 +1,4 @@
-"""What each operation does, and what it refuses to do."""
+"""What each operation does, and what it refuses."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def make_player(api: Api, name: str = "alice", gold: int = 100) -> None:
 
 
 def test_ping_tells_who_calls(api: Api) -> None:
-    """The result is bare, and holds the key without its secret."""
+    """A ping returns the API key without its secret, and without an envelope."""
     assert api.get("/ping").body == {
         "ok": True,
         "apiKey": {
@@ -54,7 +54,7 @@ def test_ping_tells_who_calls(api: Api) -> None:
 
 
 def test_a_grant_pays_out_everything_when_it_is_made(api: Api) -> None:
-    """Currencies, items and crates arrive together, for a player who was unknown."""
+    """A grant pays currencies, items and crates together, even to an unknown player."""
     made = api.post("/players/alice/grants", {"idempotencyKey": "r1", "entries": MIXED})
     assert made.status == 201
     assert made.data == {
@@ -93,7 +93,7 @@ def test_a_grant_pays_out_everything_when_it_is_made(api: Api) -> None:
     ],
 )
 def test_a_grant_of_something_unknown_pays_out_nothing(api: Api, entry: dict[str, Any]) -> None:
-    """One bad entry undoes the good ones before it, and the player too."""
+    """A grant with one unknown entry pays nothing, and does not create the player."""
     refused = api.post(
         "/players/alice/grants", {"idempotencyKey": "r1", "entries": [*MIXED, entry]}
     )
@@ -104,7 +104,7 @@ def test_a_grant_of_something_unknown_pays_out_nothing(api: Api, entry: dict[str
 
 
 def test_a_grant_beyond_the_ceiling_pays_out_nothing(api: Api) -> None:
-    """Two entries that only together go too far are refused together."""
+    """A grant whose entries together exceed the limit pays nothing."""
     gold = {"type": "currency", "currencyKey": "gold"}
     entries = [{**gold, "amount": MAX_SAFE_INTEGER}, {**gold, "amount": 1}]
     refused = api.post("/players/alice/grants", {"idempotencyKey": "r1", "entries": entries})
@@ -113,7 +113,7 @@ def test_a_grant_beyond_the_ceiling_pays_out_nothing(api: Api) -> None:
 
 
 def test_a_grant_is_made_once_for_good(api: Api, clock: StoppedClock) -> None:
-    """A repeat shows the grant as it was made: also claimed, also after a day."""
+    """A repeat returns the grant as it was made, even after a day or an ack."""
     body = {"idempotencyKey": "r1", "entries": MIXED}
     made = api.post("/players/alice/grants", body)
     api.post(f"/players/alice/grants/{made.data['id']}/ack")
@@ -135,7 +135,7 @@ def test_a_grant_is_made_once_for_good(api: Api, clock: StoppedClock) -> None:
 def test_a_grants_key_takes_no_other_grant(
     api: Api, clock: StoppedClock, player: str, change: dict[str, str]
 ) -> None:
-    """A receipt that comes back with other contents, or for somebody else, is refused."""
+    """A grant's key with another body or player is refused, even after a day."""
     body = {"idempotencyKey": "r1", "entries": MIXED}
     api.post("/players/alice/grants", body)
     clock.advance(2 * DAY)
@@ -144,7 +144,7 @@ def test_a_grants_key_takes_no_other_grant(
 
 
 def test_two_games_may_use_the_same_grant_key(api: Api) -> None:
-    """Each game has its own keys."""
+    """The same grant key in another game is another grant."""
     body = {
         "idempotencyKey": "r1",
         "entries": [{"type": "currency", "currencyKey": "gold", "amount": 1}],
@@ -154,7 +154,7 @@ def test_two_games_may_use_the_same_grant_key(api: Api) -> None:
 
 
 def test_a_grants_options_are_kept(api: Api) -> None:
-    """What the caller says about a grant comes back, the time in the platform's format."""
+    """The options of a grant are returned, and its time is in the platform's format."""
     made = api.post(
         "/players/alice/grants",
         {
@@ -184,7 +184,7 @@ def test_a_grants_options_are_kept(api: Api) -> None:
     ],
 )
 def test_a_grant_needs_a_time_to_expire(api: Api, time: str) -> None:
-    """What cannot be kept as a time is refused by name."""
+    """An `expiresAt` that is not a time with an offset is refused."""
     body = {"idempotencyKey": "r1", "entries": MIXED, "expiresAt": time}
     refused = api.post("/players/alice/grants", body)
     assert refused.error == (400, "validation_failed")
@@ -195,13 +195,13 @@ def test_a_grant_needs_a_time_to_expire(api: Api, time: str) -> None:
     "time", ["0001-01-01T00:00:00.000Z", "0256-03-02T04:50:35.636Z", "9999-12-31T23:59:59.999Z"]
 )
 def test_a_grant_may_expire_in_any_year(api: Api, time: str) -> None:
-    """A year is written with four digits, as the contract's format has it."""
+    """The year of `expiresAt` is written with four digits."""
     body = {"idempotencyKey": "r1", "entries": MIXED, "expiresAt": time}
     assert time == api.post("/players/alice/grants", body).data["expiresAt"]
 
 
 def test_acking_claims_and_pays_nothing(api: Api, clock: StoppedClock) -> None:
-    """The claim is recorded once; a second ack returns the same row."""
+    """An ack claims the grant and pays nothing; a second one returns the same row."""
     grant = api.post("/players/alice/grants", {"idempotencyKey": "r1", "entries": MIXED}).data
     clock.advance(60)
     acked = api.post(f"/players/alice/grants/{grant['id']}/ack", {"idempotencyKey": "a1"}).data
@@ -217,7 +217,7 @@ def test_acking_claims_and_pays_nothing(api: Api, clock: StoppedClock) -> None:
 
 
 def test_an_expired_grant_stays_expired(api: Api, clock: StoppedClock) -> None:
-    """Acking comes too late at the very moment of expiry."""
+    """A grant that is acked at the moment of its expiry has expired."""
     body = {"idempotencyKey": "r1", "entries": MIXED, "expiresAt": "2026-06-08T12:00:10Z"}
     grant = api.post("/players/alice/grants", body).data
     clock.advance(10)
@@ -228,7 +228,7 @@ def test_an_expired_grant_stays_expired(api: Api, clock: StoppedClock) -> None:
 
 @pytest.mark.parametrize("player", ["bob", "nobody"])
 def test_only_the_owner_can_be_acked_for(api: Api, player: str) -> None:
-    """A grant is not found at another player's address."""
+    """A grant cannot be acked under another player's address."""
     grant = api.post("/players/alice/grants", {"idempotencyKey": "r1", "entries": MIXED}).data
     make_player(api, "bob")
     assert api.post(f"/players/{player}/grants/{grant['id']}/ack").error == (404, "not_found")
@@ -239,7 +239,7 @@ def test_only_the_owner_can_be_acked_for(api: Api, player: str) -> None:
 
 
 def test_credit_and_debit_move_a_balance(api: Api) -> None:
-    """The first credit makes the player; each call answers with the new balance."""
+    """A credit creates an unknown player, and each call answers with the new balance."""
     credited = api.post("/players/alice/wallet/gold/credit", {"amount": 500, "reason": "iap"})
     assert credited.data == {"economyKey": "gold", "balance": 500, "applied": True}
     debited = api.post("/players/alice/wallet/gold/debit", {"amount": 100})
@@ -248,7 +248,7 @@ def test_credit_and_debit_move_a_balance(api: Api) -> None:
 
 
 def test_grant_and_revoke_move_a_holding(api: Api) -> None:
-    """Items are granted and revoked down to zero, which is still a holding."""
+    """Items are granted, and revoked down to a holding of zero."""
     granted = api.post("/players/alice/inventory/health_potion/grant", {"quantity": 10})
     assert granted.data == {"itemKey": "health_potion", "quantity": 10, "applied": True}
     revoked = api.post("/players/alice/inventory/health_potion/revoke", {"quantity": 10})
@@ -266,7 +266,7 @@ def test_grant_and_revoke_move_a_holding(api: Api) -> None:
 )
 @pytest.mark.parametrize("held", [0, 4])
 def test_nothing_goes_below_zero(api: Api, path: str, field: str, held: int) -> None:
-    """More than there is: refused with the figures, and a stranger stays a stranger."""
+    """Taking more than a player holds is refused with both amounts, and creates no player."""
     if held:
         api.post("/players/alice/wallet/gold/credit", {"amount": held})
         api.post("/players/alice/inventory/health_potion/grant", {"quantity": held})
@@ -277,7 +277,7 @@ def test_nothing_goes_below_zero(api: Api, path: str, field: str, held: int) -> 
 
 
 def test_a_balance_has_a_ceiling(api: Api) -> None:
-    """What every JSON reader can hold exactly is the most that a player can have."""
+    """A credit that would exceed 2^53-1 is refused."""
     make_player(api, gold=MAX_SAFE_INTEGER)
     refused = api.post("/players/alice/wallet/gold/credit", {"amount": 1})
     assert refused.error == (409, "conflict")
@@ -286,7 +286,7 @@ def test_a_balance_has_a_ceiling(api: Api) -> None:
 
 @pytest.mark.parametrize(("path", "body"), ADJUSTMENTS)
 def test_adjusting_something_unknown_is_refused(api: Api, path: str, body: dict[str, int]) -> None:
-    """A key that is not in the game's catalog is an invalid metric."""
+    """A key that is not in the game's catalog is refused as an invalid metric."""
     section, _, verb = path.split("/")
     refused = api.post(f"/players/alice/{section}/silver/{verb}", body)
     assert refused.error == (400, "invalid_metric")
@@ -307,7 +307,7 @@ def test_adjusting_something_unknown_is_refused(api: Api, path: str, body: dict[
     ],
 )
 def test_amounts_are_checked(api: Api, path: str, body: dict[str, int], amount: object) -> None:
-    """Only whole numbers from 1 to 2^53-1 are amounts."""
+    """An amount that is not a whole number from 1 to 2^53-1 is refused."""
     (field,) = body
     refused = api.post(f"/players/alice/{path}", {field: amount})
     assert refused.error == (400, "validation_failed")
@@ -329,7 +329,7 @@ LOBBIES = "/games/game_1/events/quick_brawl/lobbies"
 
 
 def test_a_pushed_lobby_is_active_until_its_end(api: Api, clock: StoppedClock) -> None:
-    """The lobby starts at once and closes after the event's hour."""
+    """A lobby starts at once, and closes when the event's duration is over."""
     body = {"key": "m1", "externalPlayerIds": ["alice", "bob", "alice"], "capacity": 4}
     pushed = api.post(LOBBIES, body)
     assert pushed.status == 201
@@ -355,19 +355,19 @@ def test_a_pushed_lobby_is_active_until_its_end(api: Api, clock: StoppedClock) -
 
 
 def test_bots_fill_the_free_places(api: Api) -> None:
-    """Bots count as participants."""
+    """Bots fill the free places of a lobby and count as participants."""
     body = {"key": "m1", "externalPlayerIds": ["alice"], "capacity": 4, "fillBots": True}
     lobby = api.post(LOBBIES, body).data
     assert (lobby["participantCount"], lobby["botSlots"]) == (4, 3)
 
 
 def test_a_lobby_holds_its_players_by_default(api: Api) -> None:
-    """Without a capacity there is a place for each."""
+    """The default capacity of a lobby is the number of its players."""
     assert api.post(LOBBIES, {"key": "m1", "externalPlayerIds": ["a", "b"]}).data["capacity"] == 2
 
 
 def test_a_lobbys_key_names_it_for_good(api: Api, clock: StoppedClock) -> None:
-    """A repeat returns the lobby that is there, whatever else it asks for."""
+    """Pushing a lobby's key again returns the lobby, whatever else the request says."""
     first = api.post(LOBBIES, {"key": "m1", "externalPlayerIds": ["alice"]})
     clock.advance(2 * DAY)
     again = api.post(LOBBIES, {"key": "m1", "externalPlayerIds": ["bob"]})
@@ -385,13 +385,13 @@ def test_a_lobbys_key_names_it_for_good(api: Api, clock: StoppedClock) -> None:
     ],
 )
 def test_not_every_event_takes_lobbies(api: Api, event: str, error: tuple[int, str]) -> None:
-    """The event must exist, be enabled and match lobbies."""
+    """A lobby needs an event that exists, is enabled and matches lobbies."""
     path = f"/games/game_1/events/{event}/lobbies"
     assert api.post(path, {"key": "m1", "externalPlayerIds": ["alice"]}).error == error
 
 
 def test_a_lobby_must_hold_its_players(api: Api) -> None:
-    """A capacity below the number of players is a mistake in the request."""
+    """A capacity below the number of players is refused."""
     body = {"key": "m1", "externalPlayerIds": ["a", "b"], "capacity": 1}
     refused = api.post(LOBBIES, body)
     assert refused.error == (400, "validation_failed")
@@ -399,7 +399,7 @@ def test_a_lobby_must_hold_its_players(api: Api) -> None:
 
 
 def test_an_unknown_lobby_is_not_found(api: Api) -> None:
-    """Another game's lobby is unknown too."""
+    """An unknown lobby, and one of another game, are not found."""
     lobby = api.post(LOBBIES, {"key": "m1", "externalPlayerIds": ["a"]}).data
     assert api.get("/games/game_1/lobbies/lob_0").error == (404, "not_found")
     elsewhere = api.get(f"/games/game_2/lobbies/{lobby['id']}", key=OTHER_GAME_KEY)
@@ -408,7 +408,7 @@ def test_an_unknown_lobby_is_not_found(api: Api) -> None:
 
 @pytest.mark.parametrize("game", ["game_2", "no_such_game"])
 def test_another_games_lobbies_are_out_of_reach(api: Api, game: str) -> None:
-    """A key is forbidden another game's lobbies, whether they exist or not."""
+    """Lobbies of another game are forbidden, whether that game exists or not."""
     body = {"key": "m1", "externalPlayerIds": ["alice"]}
     pushed = api.post(f"/games/{game}/events/quick_brawl/lobbies", body)
     assert pushed.error == (403, "forbidden")
@@ -419,7 +419,7 @@ def test_another_games_lobbies_are_out_of_reach(api: Api, game: str) -> None:
 
 
 def test_a_profile_shows_what_there_is(api: Api, clock: StoppedClock) -> None:
-    """Player, holdings, balances and the newest of the rest in one answer."""
+    """A profile shows the player's balances, the newest grants and lobbies, and counts of all."""
     make_player(api)
     for number in range(3):
         clock.advance(1)
@@ -445,7 +445,7 @@ def test_a_profile_shows_what_there_is(api: Api, clock: StoppedClock) -> None:
 
 @pytest.mark.parametrize("limit", ["0", "-1", "two", "1.5", ""])
 def test_a_limit_is_a_number_from_1(api: Api, limit: str) -> None:
-    """What is no positive integer is refused by name."""
+    """A limit that is not a positive integer is refused."""
     make_player(api)
     refused = api.get("/players/alice", query=f"limit={limit}")
     assert refused.error == (400, "validation_failed")
@@ -453,7 +453,7 @@ def test_a_limit_is_a_number_from_1(api: Api, limit: str) -> None:
 
 
 def test_a_limit_has_no_limit(api: Api) -> None:
-    """The contract knows no largest one, so that of more digits than a word holds will do."""
+    """A limit may have any number of digits, since the contract names no maximum."""
     make_player(api)
     assert 200 == api.get("/players/alice", query=f"limit={'9' * 300}").status
 
@@ -491,7 +491,7 @@ def test_a_stranger_is_not_found(api: Api, method: str, path: str, body: Any) ->
 
 
 def test_a_ban_lasts_until_it_is_lifted(api: Api, clock: StoppedClock) -> None:
-    """A second ban changes the reason, keeps the time and sends no event."""
+    """A second ban changes the reason, keeps the time and sends no event; an unban lifts it."""
     make_player(api)
     ban = api.post("/players/alice/ban", {"reason": "bots"}).data
     assert (ban["applied"], ban["reason"]) == (True, "bots")
@@ -505,7 +505,7 @@ def test_a_ban_lasts_until_it_is_lifted(api: Api, clock: StoppedClock) -> None:
 
 
 def test_a_backend_can_still_serve_a_banned_player(api: Api) -> None:
-    """A ban is for the game client: refunds and chargebacks go on."""
+    """Debits, grants and lobbies still work for a banned player."""
     make_player(api)
     api.post("/players/alice/ban", {"reason": "bots"})
     assert api.post("/players/alice/wallet/gold/debit", {"amount": 5}).data["balance"] == 95
@@ -516,7 +516,7 @@ def test_a_backend_can_still_serve_a_banned_player(api: Api) -> None:
 
 
 def test_a_merge_moves_everything(api: Api) -> None:
-    """Balances add up, ledgers and grants change hands, shared lobbies count once."""
+    """A merge adds up balances, moves ledger and grants, and counts shared lobbies once."""
     make_player(api, "alice", gold=100)
     make_player(api, "guest", gold=30)
     api.post("/players/guest/wallet/gems/credit", {"amount": 7})
@@ -555,7 +555,7 @@ def test_a_merge_moves_everything(api: Api) -> None:
 
 
 def test_a_merge_happens_once(api: Api, clock: StoppedClock) -> None:
-    """A repeat moves nothing and shows when it was; the id is free for a new player."""
+    """A repeated merge moves nothing, and the merged id is free for a new player."""
     make_player(api, "alice")
     make_player(api, "guest")
     merged = api.post("/players/guest/merge-into/alice").data
@@ -575,7 +575,7 @@ def test_a_merge_happens_once(api: Api, clock: StoppedClock) -> None:
 
 @pytest.mark.parametrize("reason", ["itself", "banned", "erased", "overflow"])
 def test_some_merges_are_invalid(api: Api, reason: str) -> None:
-    """Merges into the same, a banned or an erased player, or above the limit, are refused."""
+    """A merge into the same, a banned or an erased player, or above the limit, is refused."""
     make_player(api, "alice", gold=MAX_SAFE_INTEGER if reason == "overflow" else 1)
     make_player(api, "guest", gold=1)
     if reason == "banned":
@@ -614,7 +614,7 @@ def test_importing_players_sends_no_event(api: Api) -> None:
 
 
 def test_holdings_are_brought_in_without_a_word(api: Api) -> None:
-    """Players are made on the way; parameters stay with the holding."""
+    """Imported balances and items create their players and send no event."""
     assert api.post("/migrate/wallet", {"rows": [gold()]}).data["applied"] == 1
     rows = [chest(parameters={"atk": 4}), chest(key="k2", quantity=2, parameters={"def": 1})]
     assert api.post("/migrate/inventory", {"rows": rows}).data["applied"] == 2
@@ -635,7 +635,7 @@ def test_holdings_are_brought_in_without_a_word(api: Api) -> None:
     ],
 )
 def test_each_row_takes_effect_once(api: Api, clock: StoppedClock, path: str, make: Any) -> None:
-    """A row's key is kept; other contents under it are a failure of that row."""
+    """A row is applied once under its key, and other contents under that key fail."""
     batch = {"rows": [make("p_1"), make("p_2")], "idempotencyKey": "batch"}
     assert api.post(path, batch).data["applied"] == 2
     ledger = api.deltas()
@@ -657,7 +657,7 @@ def test_each_row_takes_effect_once(api: Api, clock: StoppedClock, path: str, ma
 
 
 def test_a_null_character_is_part_of_a_key(api: Api) -> None:
-    """Keys and ids are compared whole, also where SQLite's JSON would end them."""
+    """Keys and ids that differ only after a null character are different."""
     rows = [gold("p", key="k\0a"), gold("p", key="k\0b"), gold("p\0x", key="k")]
     assert 3 == api.post("/migrate/wallet", {"rows": rows}).data["applied"]
     assert 3 == api.post("/migrate/wallet", {"rows": rows}).data["skipped"]
@@ -665,14 +665,14 @@ def test_a_null_character_is_part_of_a_key(api: Api) -> None:
 
 
 def test_a_key_twice_in_a_batch_counts_once(api: Api) -> None:
-    """The second of two equal rows is a repeat like any other."""
+    """Of two equal rows in a batch, the second is skipped as a repeat."""
     outcome = api.post("/migrate/wallet", {"rows": [gold(), gold(), gold(amount=1)]}).data
     assert (outcome["applied"], outcome["skipped"], outcome["failed"]) == (1, 1, 1)
     assert api.balance("p_1") == 1500
 
 
 def test_bad_rows_fail_alone(api: Api) -> None:
-    """Each failure says its row, its player where known, and why; the others apply."""
+    """Each bad row fails with its index, player and code, and the others are applied."""
     rows: list[Any] = [
         gold("ok_1"),
         {"externalPlayerId": "p_2", "economyKey": "gold", "amount": 1},
@@ -708,7 +708,7 @@ def test_bad_rows_fail_alone(api: Api) -> None:
 
 
 def test_a_row_that_fails_leaves_no_trace(api: Api, clock: StoppedClock) -> None:
-    """A failed row does not even create its player."""
+    """A failed row does not even change when its player was last seen."""
     make_player(api, "alice", gold=MAX_SAFE_INTEGER)
     before = api.get("/players/alice/export").data["player"]
     clock.advance(60)
@@ -719,13 +719,13 @@ def test_a_row_that_fails_leaves_no_trace(api: Api, clock: StoppedClock) -> None
 
 
 def test_an_unknown_item_is_called_so(api: Api) -> None:
-    """Inventory rows have a code of their own for it."""
+    """An imported row with an unknown item fails with the code `unknown_item`."""
     outcome = api.post("/migrate/inventory", {"rows": [chest(itemKey="sword")]}).data
     assert outcome["failures"][0]["error"]["code"] == "unknown_item"
 
 
 def test_a_row_that_failed_can_succeed_later(api: Api) -> None:
-    """Only rows that applied are remembered, and the batch's own key protects nothing."""
+    """A row that failed can be sent again under the same keys and succeed."""
     bad = {"rows": [gold(amount=0)], "idempotencyKey": "batch"}
     good = {"rows": [gold(amount=5)], "idempotencyKey": "batch"}
     assert api.post("/migrate/wallet", bad).data["failed"] == 1
@@ -741,7 +741,7 @@ def test_a_row_that_failed_can_succeed_later(api: Api) -> None:
     ],
 )
 def test_a_batch_has_rows_and_a_limit(api: Api, body: dict[str, Any]) -> None:
-    """A batch that is no batch is refused as a whole."""
+    """A batch without a list of rows, or with too many, is refused as a whole."""
     refused = api.post("/migrate/players", body)
     assert refused.error == (400, "validation_failed")
     assert list(refused.fields) == ["rows"]
@@ -758,7 +758,7 @@ def test_a_full_batch_is_fine(api: Api) -> None:
 
 
 def test_erasing_leaves_the_ledger_and_no_name(api: Api, clock: StoppedClock) -> None:
-    """The row becomes a placeholder, its ledger stays, and one event names it last."""
+    """An erasure replaces the player's id everywhere, keeps the ledger and sends one event."""
     make_player(api)
     api.post(LOBBIES, {"key": "m1", "externalPlayerIds": ["alice"]})
     api.post("/migrate/players", {"rows": [row("alice", "k", contextSnapshot={"ip": "::1"})]})
@@ -793,7 +793,7 @@ def test_erasing_leaves_the_ledger_and_no_name(api: Api, clock: StoppedClock) ->
 
 
 def test_an_erased_id_is_free_again(api: Api) -> None:
-    """The next player with this id starts from nothing and can be erased as well."""
+    """A new player under an erased id starts from nothing, and can be erased too."""
     make_player(api)
     first = api.post("/players/alice/delete", {}).data
     make_player(api, gold=5)
@@ -819,13 +819,13 @@ def test_erasing_an_unknown_player_succeeds(api: Api, merged: bool) -> None:
 
 
 def test_an_erasure_needs_a_known_reason(api: Api) -> None:
-    """The legal bases are a closed list."""
+    """A reason for an erasure that is not in the contract's list is refused."""
     refused = api.post("/players/alice/delete", {"reason": "bored"})
     assert (refused.error, list(refused.fields)) == ((400, "validation_failed"), ["reason"])
 
 
 def test_an_export_holds_everything_up_to_a_limit(api: Api) -> None:
-    """Lists end at a thousand rows."""
+    """The lists of an export end after a thousand rows."""
     make_player(api)
     state = api.platform.state
     player = state.players.find("game_1", "alice")
@@ -854,7 +854,7 @@ def test_an_export_holds_everything_up_to_a_limit(api: Api) -> None:
 
 
 def test_the_client_key_opens_nothing(api: Api) -> None:
-    """A key of another permission set is forbidden, ping included."""
+    """A key with another permission set is forbidden every call, even a ping."""
     make_player(api)
     assert api.get("/ping", key=CLIENT_KEY).error == (403, "forbidden")
     debit = api.post("/players/alice/wallet/gold/debit", {"amount": 1}, key=CLIENT_KEY)

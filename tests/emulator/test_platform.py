@@ -1,4 +1,4 @@
-"""What holds for every operation: routes, keys, bodies, errors, headers, events."""
+"""What holds for every operation: routes, keys, bodies, errors, headers and events."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_every_path_of_the_contract_has_a_route(method: str, path: str) -> None:
 
 @pytest.mark.parametrize(("method", "path"), PATHS)
 def test_another_method_is_not_allowed(api: Api, method: str, path: str) -> None:
-    """The answer says which methods are."""
+    """A request with another method is refused, and `Allow` names the right one."""
     refused = api.send("PATCH", fill(path))
     assert refused.error == (405, "not_found")
     assert refused.headers["Allow"] == method
@@ -80,12 +80,13 @@ def test_other_paths_are_not_found(api: Api, path: bytes) -> None:
 
 
 def test_a_path_must_be_utf8(api: Api) -> None:
-    """A path that is not UTF-8 is not found."""
+    """A path that is not UTF-8 is refused."""
     assert api.get("/players/%ff").error == (400, "validation_failed")
 
 
 def test_an_operation_without_a_handler_is_an_error(clock: StoppedClock) -> None:
-    """A contract that is ahead of the emulator breaks that one call only."""
+    """An operation of the contract without a handler is answered with 501, and others still
+    work."""
     new = {**CONTRACT["paths"]["/ping"]["get"], "operationId": "brandNew"}
     document = {**CONTRACT, "paths": {**CONTRACT["paths"], "/new": {"get": new}}}
     state = State(":memory:")
@@ -112,7 +113,8 @@ def test_an_operation_without_a_handler_is_an_error(clock: StoppedClock) -> None
 )
 @pytest.mark.parametrize(("method", "path"), PATHS)
 def test_a_key_is_needed(api: Api, method: str, path: str, authorization: str, code: str) -> None:
-    """A missing and a wrong key are distinguished, before anything else is checked."""
+    """A missing and a wrong key are refused with different codes, before anything else is
+    checked."""
     answer = api.platform.answer(
         Request(
             method=method,
@@ -135,13 +137,13 @@ def test_the_scheme_is_written_either_way(api: Api) -> None:
 
 
 def test_no_answer_and_no_repr_holds_a_secret(api: Api) -> None:
-    """Only the prefix is shown."""
+    """Neither the repr of a world nor the answer to a ping shows the secret of a key."""
     assert "not-a-secret" not in repr(DEFAULT_WORLD)
     assert "not-a-secret" not in str(api.get("/ping"))
 
 
 def test_a_world_hangs_together() -> None:
-    """A key needs its game."""
+    """A world needs a key, and each key an existing game."""
     key = ApiKey(id="k", token="a.b", game_id="elsewhere")
     with pytest.raises(ValueError, match="elsewhere"):
         World(games=[Game(id="game")], keys=[key])
@@ -171,7 +173,7 @@ CREDIT = "/players/alice/wallet/gold/credit"
     ],
 )
 def test_a_body_must_be_json(api: Api, body: bytes) -> None:
-    """What cannot be read, or not be written again, is refused."""
+    """A body that is not JSON, or could not be stored as JSON, is refused."""
     assert api.post(CREDIT, body).error == (400, "validation_failed")
 
 
@@ -183,7 +185,7 @@ def test_a_body_must_be_an_object(api: Api, body: bytes) -> None:
 
 
 def test_depth_alone_is_no_offence(api: Api) -> None:
-    """What can be kept is kept, on every version of the validator."""
+    """A body with 100 levels is accepted and stored."""
     nested: dict[str, Any] = {}
     for _ in range(100):
         nested = {"in": nested}
@@ -193,7 +195,7 @@ def test_depth_alone_is_no_offence(api: Api) -> None:
 
 
 def test_a_number_too_long_for_an_integer_is_a_float(api: Api) -> None:
-    """A very long number is a float, as in JavaScript."""
+    """An integer of many digits becomes a float, as in JavaScript."""
     entry = {"type": "item", "itemKey": "health_potion", "quantity": 1}
     body = {"idempotencyKey": "r", "entries": [{**entry, "parameters": {"seed": 10**30}}]}
     made = api.post("/players/alice/grants", body).data
@@ -201,7 +203,8 @@ def test_a_number_too_long_for_an_integer_is_a_float(api: Api) -> None:
 
 
 def test_problems_are_named_in_the_entry_that_has_them(api: Api) -> None:
-    """A tagged choice is judged by its tag, and by nothing else where that is wrong."""
+    """Each problem of an entry is named with its path, and only by the schema that its tag
+    chooses."""
     entries = [
         {"type": "currency", "currencyKey": "gold", "amount": 0},
         {"type": "item", "itemKey": ""},
@@ -223,14 +226,14 @@ def test_problems_are_named_in_the_entry_that_has_them(api: Api) -> None:
 
 
 def test_the_problems_of_a_huge_request_are_cut_short(api: Api) -> None:
-    """The errors of a huge request are limited."""
+    """An error lists at most 100 fields, and its message stays short."""
     refused = api.post("/players/alice/grants", {"idempotencyKey": "r", "entries": [5] * 1000})
     assert len(refused.fields) == 100
     assert len(refused.body["error"]["message"]) < 300
 
 
 def test_a_tag_chooses_as_the_contract_says() -> None:
-    """Judging an entry by its tag accepts and refuses what the contract does."""
+    """An entry is accepted if and only if the contract's schema accepts it."""
     route, _ = load_contract().find("POST", b"/server/v1/players/x/grants")
     written = validator("#/components/schemas/CreateGrantRequest")
     currency = {"type": "currency", "currencyKey": "gold", "amount": 1}
@@ -265,7 +268,8 @@ def test_every_answer_has_an_id_and_a_budget(api: Api) -> None:
 
 
 def test_a_budget_is_per_key_and_minute(clock: StoppedClock) -> None:
-    """Past it, calls are refused until the minute is over; others are not concerned."""
+    """Beyond the rate limit, calls of one key are refused until the minute ends; other keys are
+    not."""
     state = State(":memory:")
     api = Api(Platform(state, clock=clock, requests_per_minute=2))
     clock.advance(42.5)
@@ -284,7 +288,7 @@ def test_a_budget_is_per_key_and_minute(clock: StoppedClock) -> None:
 
 
 def test_a_budget_is_positive() -> None:
-    """With none, nothing could ever be answered."""
+    """A rate limit of 0 is refused."""
     state = State(":memory:")
     with pytest.raises(ValueError, match="at least 1"):
         Platform(state, requests_per_minute=0)
@@ -295,7 +299,7 @@ def test_a_budget_is_positive() -> None:
 
 
 def test_the_newest_thousand_requests_are_kept(api: Api) -> None:
-    """Refused ones and unreadable ones too, and then no more of them."""
+    """The newest thousand requests are kept, including refused and unreadable ones."""
     api.post("/players/alice/unban", b"{")
     (seen,) = api.platform.seen()
     assert (seen.method, seen.path) == ("POST", "/server/v1/players/alice/unban")
@@ -309,7 +313,7 @@ def test_the_newest_thousand_requests_are_kept(api: Api) -> None:
 
 
 def test_events_are_sent_after_the_commit(clock: StoppedClock) -> None:
-    """The data of an event can be read when the event is sent."""
+    """When an event is sent, the change that it reports is committed."""
     state = State(":memory:")
     state.deliveries.set_endpoint("http://127.0.0.1/hook", "whsec", ["wallet.changed"])
     seen: list[int] = []
@@ -327,7 +331,7 @@ def test_events_are_sent_after_the_commit(clock: StoppedClock) -> None:
 
 
 def test_an_event_that_no_endpoint_wants_wakes_nobody(clock: StoppedClock) -> None:
-    """Whoever delivers webhooks is not woken for an event without a delivery."""
+    """The delivery loop is not woken for an event that no endpoint receives."""
     state = State(":memory:")
     state.deliveries.set_endpoint("http://127.0.0.1/hook", "whsec", ["inventory.changed"])
     woken: list[None] = []
@@ -370,7 +374,8 @@ def test_a_replay_and_a_refusal_send_no_event(api: Api) -> None:
 def test_an_unexpected_failure_is_an_answer(
     api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The caller gets an envelope, the log the reason, and the state stays as it was."""
+    """An unexpected error gives an envelope to the caller and its reason to the log, and rolls
+    back."""
 
     def post(*args: object, **kwargs: object) -> None:
         raise ZeroDivisionError("by design")
@@ -386,7 +391,7 @@ def test_an_unexpected_failure_is_an_answer(
 
 
 def test_the_log_names_the_call_and_no_key(api: Api, caplog: pytest.LogCaptureFixture) -> None:
-    """A line per request, with the id that the answer carries."""
+    """The log has one line per request, with the request id of the answer."""
     with caplog.at_level(logging.INFO, "kraty_admin.emulator"):
         reply = api.get("/ping")
     expected = f"GET /server/v1/ping 200 {reply.headers['X-Request-Id']}"
@@ -397,7 +402,7 @@ def test_the_log_names_the_call_and_no_key(api: Api, caplog: pytest.LogCaptureFi
 
 
 def test_the_same_calls_give_the_same_bytes() -> None:
-    """With the same clock and the same ids, a run is repeatable to the byte."""
+    """Two platforms with the same clock and ids give equal answers."""
 
     def run() -> list[object]:
         state = State(":memory:")
@@ -416,7 +421,7 @@ def test_the_same_calls_give_the_same_bytes() -> None:
 
 
 def test_ids_come_from_outside(clock: StoppedClock) -> None:
-    """A test can choose the ids."""
+    """The source of ids can be replaced."""
     state = State(":memory:")
     api = Api(Platform(state, clock=clock, new_uuid=lambda: UUID(int=7)))
     assert api.get("/ping").headers["X-Request-Id"] == f"req_{7:032x}"
@@ -442,7 +447,7 @@ def test_other_requests_have_other_fingerprints(other: object) -> None:
 
 
 def test_the_table_of_handlers_needs_no_extra() -> None:
-    """It can be compared with the contract where neither server nor validator is there."""
+    """The table of handlers can be imported without the packages of the extra."""
     code = (
         "import sys\n"
         "for name in ('cattrs', 'uvicorn', 'jsonschema_rs'): sys.modules[name] = None\n"

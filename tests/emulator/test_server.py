@@ -1,4 +1,4 @@
-"""The emulator as its users meet it: over HTTP, and as a Python object."""
+"""The emulator over HTTP, and as a Python object."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("no_thread_left")
 
 @pytest.fixture
 def no_thread_left() -> Iterator[None]:
-    """Whoever starts a server stops it."""
+    """Check that the test leaves no thread behind."""
     before = threading.active_count()
     yield
     assert threading.active_count() == before
@@ -35,7 +35,7 @@ def no_thread_left() -> Iterator[None]:
 
 @pytest.fixture
 def http(kraty: Emulator) -> Iterator[httpx.Client]:
-    """A client with the right key."""
+    """Return an HTTP client with the key."""
     with client(kraty) as http:
         yield http
 
@@ -53,7 +53,7 @@ def client(kraty: Emulator, key: str | None = None) -> httpx.Client:
 
 
 def test_every_operation_answers_over_http(kraty: Emulator, http: httpx.Client) -> None:
-    """Each operation is called once and answers as the contract describes it."""
+    """Each operation answers over HTTP as the contract describes it."""
     entries = [{"type": "currency", "currencyKey": "gold", "amount": 5}]
     row = {"externalPlayerId": "p_1", "idempotencyKey": "k"}
     done: dict[str, Any] = {}
@@ -134,7 +134,7 @@ OPERATIONS: dict[str, tuple[str, dict[str, str]]] = {
 def test_refusals_are_envelopes(
     http: httpx.Client, method: str, path: str, status: int, code: str
 ) -> None:
-    """Every error is answered in JSON."""
+    """Every refusal is an error envelope with a rate limit header."""
     refused = http.request(method, path)
     assert (refused.status_code, refused.json()["error"]["code"]) == (status, code)
     assert refused.headers["ratelimit-limit"] == "600000"
@@ -159,16 +159,18 @@ def test_escaped_ids_arrive_as_they_are(kraty: Emulator, http: httpx.Client, nam
 
 
 def test_answers_are_sent_at_once(kraty: Emulator, http: httpx.Client) -> None:
-    """None waits the 40 ms in which a client may not acknowledge what came before."""
+    """Each connection has TCP_NODELAY set, so that no answer waits for an acknowledgement."""
     http.get("/ping")
     server = kraty._running._server  # type: ignore[union-attr]  # pyright: ignore
-    for connection in list(server.server_state.connections):
+    connections = list(server.server_state.connections)
+    assert connections
+    for connection in connections:
         accepted: socket.socket = connection.transport.get_extra_info("socket")
         assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_one_receipt_mints_once_under_load(kraty: Emulator, http: httpx.Client) -> None:
-    """The first of several simultaneous calls is applied, and all get its answer."""
+    """Of many simultaneous calls with one key, one is applied and all get its balance."""
     body = {"amount": 5, "idempotencyKey": "receipt"}
 
     def credit(_: int) -> Any:
@@ -182,7 +184,7 @@ def test_one_receipt_mints_once_under_load(kraty: Emulator, http: httpx.Client) 
 
 
 def test_a_client_that_hangs_up_changes_nothing(kraty: Emulator) -> None:
-    """Half a body is no request, and no error of the server."""
+    """A request whose body was not sent in full is not recorded and changes nothing."""
     host, port = kraty.base_url.removeprefix("http://").split(":")
     head = (
         "POST /server/v1/players/alice/wallet/gold/credit HTTP/1.1\r\nHost: localhost\r\n"
@@ -200,7 +202,7 @@ def test_a_client_that_hangs_up_changes_nothing(kraty: Emulator) -> None:
 
 
 def test_it_can_be_looked_into(kraty: Emulator, http: httpx.Client) -> None:
-    """Balances, holdings, ledger and requests, without asking over HTTP."""
+    """Balances, items, ledger and requests can be read from the object."""
     body = b'{"amount":5,"reason":"iap", "sourceRefId":"r","idempotencyKey":"k"}'
     json_type = {"Content-Type": "application/json"}
     http.post("/players/alice/wallet/gold/credit", content=body, headers=json_type)
@@ -229,7 +231,7 @@ def test_it_can_be_looked_into(kraty: Emulator, http: httpx.Client) -> None:
 
 
 def test_starting_and_closing_twice_is_fine() -> None:
-    """A closed emulator can be started again; in memory it starts from nothing."""
+    """An emulator can be started and closed twice, and started again with a new state."""
     emulator = Emulator()
     assert "stopped" in repr(emulator)
     base_url = ""
@@ -251,12 +253,12 @@ def test_starting_and_closing_twice_is_fine() -> None:
 
 
 def test_the_key_is_known_before_the_start() -> None:
-    """Settings can be made before the emulator starts."""
+    """The API key can be read before the emulator starts."""
     assert Emulator().api_key == "krt_emulator_game1.not-a-secret"
 
 
 def test_many_run_side_by_side() -> None:
-    """Each emulator has its own port and world."""
+    """Several emulators run at the same time, each with its own port and state."""
     emulators = [Emulator() for _ in range(8)]
     try:
         for number, emulator in enumerate(emulators):
@@ -271,7 +273,7 @@ def test_many_run_side_by_side() -> None:
 
 
 def test_a_taken_port_is_an_error(kraty: Emulator, tmp_path: Path) -> None:
-    """The caller hears of it, and the database is closed again."""
+    """A port in use is an OSError, and the database is closed again."""
     port = int(kraty.base_url.rpartition(":")[2])
     other = Emulator(port=port, database=tmp_path / "kraty.sqlite3")
     with pytest.raises(OSError, match="in use") as failed:
@@ -282,7 +284,7 @@ def test_a_taken_port_is_an_error(kraty: Emulator, tmp_path: Path) -> None:
 
 
 def test_a_port_can_be_taken_again_at_once() -> None:
-    """A port can be reused while old connections linger."""
+    """A port can be reused at once, while an old connection is still open."""
     with Emulator() as first:
         port = int(first.base_url.rpartition(":")[2])
         http = client(first)
@@ -295,7 +297,7 @@ def test_a_port_can_be_taken_again_at_once() -> None:
 def test_a_server_that_cannot_start_says_why(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The reason is the error's cause, and nothing is left behind."""
+    """An emulator that cannot start raises an error with the cause, and is stopped."""
 
     async def startup(self: uvicorn.Server, sockets: object = None) -> None:
         raise ZeroDivisionError("by design")
@@ -320,20 +322,20 @@ def test_a_server_that_cannot_start_says_why(
     ],
 )
 def test_only_this_machine_is_served(host: str, why: str) -> None:
-    """Listening on other addresses has to be allowed, because the keys are public."""
+    """A host that is not this machine is refused, unless it is allowed explicitly."""
     with pytest.raises(ValueError, match=why):
         Emulator(host=host)
 
 
 def test_localhost_is_this_machine() -> None:
-    """A host may be a name or a number."""
+    """The host may be a loopback name or address."""
     for host in ("localhost", "127.0.0.2"):
         with Emulator(host=host) as emulator, client(emulator) as http:
             assert http.get("/ping").is_success
 
 
 def test_a_file_outlives_the_server(tmp_path: Path) -> None:
-    """The ledger is there when the next one opens it."""
+    """The next emulator with the same file knows the ledger and the keys."""
     database = tmp_path / "kraty.sqlite3"
     body = {"amount": 5, "idempotencyKey": "k"}
     for applied in (True, False):
@@ -344,7 +346,7 @@ def test_a_file_outlives_the_server(tmp_path: Path) -> None:
 
 
 def test_a_budget_can_be_set() -> None:
-    """A small rate limit leads to a 429."""
+    """A call beyond the configured rate limit gets a 429."""
     with (
         Emulator(requests_per_minute=1, seed=1) as emulator,
         client(emulator) as http,
@@ -389,7 +391,8 @@ def python(code: str, *options: str, cwd: Path | None = None) -> subprocess.Comp
 
 @pytest.mark.parametrize("ending", ["", "emulator.close()"])
 def test_a_process_ends_cleanly(tmp_path: Path, ending: str) -> None:
-    """Closed or forgotten: no warning, no noise, no half-written file, no hanging."""
+    """A process ends without a warning or a temporary file, whether the emulator was closed or
+    not."""
     code = f"""
 import httpx
 from kraty_admin.emulator import Emulator
@@ -459,7 +462,7 @@ print([name for name in ("cattrs", "uvicorn", "jsonschema_rs") if name in sys.mo
 
 
 def test_all_public_names_are_there() -> None:
-    """What is announced can be imported; anything else cannot."""
+    """Each name of `__all__` can be imported, and other names raise AttributeError."""
     for name in kraty_admin.emulator.__all__:
         assert getattr(kraty_admin.emulator, name) is not None
     assert set(kraty_admin.emulator.__all__) <= set(dir(kraty_admin.emulator))

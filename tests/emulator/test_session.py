@@ -1,4 +1,4 @@
-"""Sessions: saved to a file, and done again."""
+"""Sessions: saved to a file, and replayed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kraty_admin.emulator import Clock, Emulator, Fault
 
 
 def play(kraty: Emulator) -> None:
-    """Make calls of many kinds: lost, prevented, refused, late, with ids in their paths."""
+    """Make calls of many kinds: lost, prevented, refused, late, and with ids in their paths."""
     client = kraty.client(retry=RetryConfig(initial_delay=0))
     kraty.faults.add(Fault("drop"), Fault("reset", when="before"), operation="wallet.credit")
     client.wallet.credit("p", "gold", amount=5, idempotency_key="r1")
@@ -36,7 +36,7 @@ def play(kraty: Emulator) -> None:
 
 
 def test_a_session_is_the_same_on_another_machine(tmp_path: Path) -> None:
-    """Ledger, requests, answers, faults and the clock are as they were; no key is saved."""
+    """A replay restores ledger, requests, answers, faults and clock, and the file holds no key."""
     path = tmp_path / "session.jsonl"
     with Emulator(seed=7, clock=Clock()) as kraty:
         play(kraty)
@@ -58,7 +58,7 @@ def test_a_session_is_the_same_on_another_machine(tmp_path: Path) -> None:
 
 
 def test_another_answer_is_a_difference(tmp_path: Path) -> None:
-    """It is reported with its number, its operation and both answers."""
+    """A replay reports an answer that differs, with its number, operation and both bodies."""
     path = tmp_path / "session.jsonl"
     with Emulator(seed=7) as kraty:
         kraty.client().wallet.credit("p", "gold", amount=5)
@@ -72,7 +72,7 @@ def test_another_answer_is_a_difference(tmp_path: Path) -> None:
 
 
 def test_sessions_that_cannot_be_replayed(tmp_path: Path) -> None:
-    """What would give other answers is refused, with what would be right."""
+    """A session that cannot be saved or replayed exactly is refused with the reason."""
     path = tmp_path / "session.jsonl"
     with Emulator() as kraty, pytest.raises(ValueError, match="an emulator with a seed"):
         kraty.save_session(path)
@@ -94,7 +94,7 @@ def test_sessions_that_cannot_be_replayed(tmp_path: Path) -> None:
 
 
 def test_only_whole_sessions_are_saved(tmp_path: Path) -> None:
-    """When the first requests are no longer kept, there is no session."""
+    """A session whose first requests are no longer kept cannot be saved."""
     with Emulator(seed=7) as kraty:
         headers = {"Authorization": f"Bearer {kraty.api_key}"}
         with httpx.Client(base_url=kraty.base_url, headers=headers, trust_env=False) as http:

@@ -15,7 +15,8 @@ from kraty_admin.emulator import Emulator, Fault
 
 
 def test_a_snapshot_is_restored_as_often_as_needed() -> None:
-    """Balances, keys and the ledger return; faults, requests and the rate limit start again."""
+    """A snapshot restores balances, keys and ledger, and clears faults, requests and the rate
+    limit."""
     with Emulator() as kraty:
         client = kraty.client()
         client.wallet.credit("p", "gold", amount=5, idempotency_key="k")
@@ -32,7 +33,7 @@ def test_a_snapshot_is_restored_as_often_as_needed() -> None:
 
 
 def test_a_reset_keeps_snapshots() -> None:
-    """A snapshot can be restored after a reset; dropped ones are gone."""
+    """A snapshot can be restored after a reset, but not after `drop_snapshots`."""
     with Emulator() as kraty:
         kraty.client().wallet.credit("p", "gold", amount=5)
         kraty.snapshot("rich")
@@ -75,7 +76,8 @@ def test_a_running_clock_keeps_running() -> None:
 def test_a_state_is_saved_and_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: str
 ) -> None:
-    """Another emulator continues from the file: same keys, no id twice, the file unchanged."""
+    """Another emulator continues from a saved file with the same keys, and does not change the
+    file."""
     monkeypatch.chdir(tmp_path)
     saved = tmp_path / "state.kraty"
     with Emulator(seed=7) as kraty:
@@ -98,7 +100,7 @@ def test_a_state_is_saved_and_loaded(
 
 
 def test_a_database_of_an_emulator_can_be_loaded(tmp_path: Path) -> None:
-    """A file that `database` has kept is a state, too."""
+    """The `database` file of an emulator can be loaded as a state."""
     path = tmp_path / "kraty.sqlite3"
     with Emulator(database=path) as kraty:
         kraty.client().wallet.credit("p", "gold", amount=5)
@@ -108,7 +110,7 @@ def test_a_database_of_an_emulator_can_be_loaded(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_state_is_refused(tmp_path: Path) -> None:
-    """The message names the file, and the state stays as it was."""
+    """A file that is not a state is refused by name, and the present state stays."""
     text = tmp_path / "notes.txt"
     text.write_text("not a database" * 100)
     other = tmp_path / "other.sqlite3"
@@ -127,7 +129,7 @@ def test_a_file_that_is_no_state_is_refused(tmp_path: Path) -> None:
 
 
 def test_snapshots_over_http() -> None:
-    """Other languages take and restore snapshots by name."""
+    """Snapshots can be taken and restored over HTTP."""
     with Emulator() as kraty, httpx.Client(base_url=kraty.base_url, trust_env=False) as http:
         kraty.client().wallet.credit("p", "gold", amount=5)
         taken = http.post("/_emulator/snapshot", json={"name": "rich"})

@@ -32,7 +32,7 @@ class Step:
     key: str | None = None
 
     def request_body(self, defaults: dict[str, str], stamp: int) -> bytes | None:
-        """Return the bytes that an SDK sends; `stamp` numbers the keys that it makes."""
+        """Return the bytes that an SDK sends; `stamp` numbers the keys that it generates."""
         if self.body is None:
             return None
         added = defaults if self.path.endswith("/grants") else {}
@@ -91,7 +91,7 @@ STORY = [
 def test_every_sdk_gets_the_same_story(
     api: Api, tellers: list[dict[str, str]], same_stamp: bool
 ) -> None:
-    """Results and refusals do not depend on the SDK, nor on the keys that it adds to POSTs."""
+    """Results and refusals do not depend on the SDK, or on the keys that it adds to each POST."""
     codes = {400: "invalid_metric", 403: "forbidden", 404: "not_found"}
     stamps: dict[str, int] = {}
     for number, step in enumerate(STORY):

@@ -1,4 +1,4 @@
-"""Webhooks as a receiver meets them: signed, repeated, numbered, and none too many."""
+"""Webhooks as a receiver gets them: signed, repeated, numbered, and no more than are due."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PATIENCE = 20.0
 
 
 class Receiver:
-    """Verifies webhooks and remembers them, and answers with a status that a test sets."""
+    """A receiver that verifies and records webhooks, and answers with a status that a test sets."""
 
     def __init__(self) -> None:
         self.envelopes: list[dict[str, Any]] = []
@@ -48,13 +48,13 @@ class Receiver:
 
     @property
     def received(self) -> list[tuple[str, int]]:
-        """Names and attempts of what has arrived."""
+        """Return the name and the attempt of each webhook received."""
         return [(each["eventName"], each["deliveryAttempt"]) for each in self.envelopes]
 
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    """A receiver for one test."""
+    """Start a receiver."""
     receiver = Receiver()
     with serving(receiver) as server:
         receiver.url = f"{server.url}/hooks"
@@ -63,7 +63,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def kraty(running: Emulator, receiver: Receiver) -> Iterator[Emulator]:
-    """A server in its first state that tells the receiver of everything."""
+    """Reset the emulator, and register the receiver for every event."""
     running.reset()
     running.webhooks.register(receiver.url, SECRET)
     yield running
@@ -73,7 +73,7 @@ def kraty(running: Emulator, receiver: Receiver) -> Iterator[Emulator]:
 
 @pytest.fixture
 def client(kraty: Emulator) -> KratyAdmin:
-    """A client of it."""
+    """Return a client of the emulator."""
     return kraty.client()
 
 
@@ -101,7 +101,7 @@ def test_the_envelope(kraty: Emulator, client: KratyAdmin, receiver: Receiver) -
 
 
 def test_a_migration_is_silent(kraty: Emulator, client: KratyAdmin, receiver: Receiver) -> None:
-    """A migration sends no events, however much it imports."""
+    """An import sends no events."""
     who = {"externalPlayerId": "alice", "idempotencyKey": "k"}
     client.migrate.players([who])
     client.migrate.wallet([{**who, "economyKey": "gold", "amount": 5}])
@@ -114,7 +114,8 @@ def test_a_migration_is_silent(kraty: Emulator, client: KratyAdmin, receiver: Re
 def test_an_erasure_is_sent_once_with_the_erased_id(
     kraty: Emulator, client: KratyAdmin, receiver: Receiver
 ) -> None:
-    """Erasing an erased or unknown player sends no event."""
+    """An erasure sends one event with the erased id; erasing an erased or unknown player sends
+    none."""
     client.wallet.credit("alice", "gold", amount=5)
     for player in ("alice", "alice", "nobody"):
         client.players.delete(player, reason="gdpr_erasure")
@@ -139,7 +140,8 @@ def test_a_ban_is_sent_once(kraty: Emulator, client: KratyAdmin, receiver: Recei
 def test_a_call_without_effect_tells_nothing(
     kraty: Emulator, client: KratyAdmin, receiver: Receiver
 ) -> None:
-    """Neither a replay nor a fault before the commit sends webhooks; a fault after it does."""
+    """A call that changes nothing sends no webhook, and a lost answer after the commit sends
+    one."""
     kraty.faults.add(Fault("drop", when="before"), Fault("drop"), operation="wallet.credit")
     assert client.wallet.credit("alice", "gold", amount=5).http.attempts == 3
     kraty.webhooks.settle(PATIENCE)
@@ -149,7 +151,7 @@ def test_a_call_without_effect_tells_nothing(
 def test_an_endpoint_receives_the_events_that_it_names(
     kraty: Emulator, client: KratyAdmin, receiver: Receiver
 ) -> None:
-    """An endpoint receives the events that its latest registration names."""
+    """An endpoint receives only the events that its latest registration names."""
     client.wallet.credit("alice", "gold", amount=5)
     kraty.webhooks.settle(PATIENCE)
     receiver.envelopes.clear()
@@ -166,7 +168,7 @@ def test_an_endpoint_receives_the_events_that_it_names(
 def test_a_failed_delivery_is_retried(
     kraty: Emulator, client: KratyAdmin, receiver: Receiver
 ) -> None:
-    """A failed delivery is retried under the same id, after longer and longer waits."""
+    """A failed delivery is retried with the same id after growing waits, eight times in all."""
     kraty.webhooks.register(receiver.url, SECRET, events=["wallet.changed"])
     receiver.answer = lambda _: 500
     client.wallet.credit("alice", "gold", amount=5)
@@ -192,7 +194,7 @@ def test_a_failed_delivery_is_retried(
 def test_only_a_2xx_is_a_success(
     kraty: Emulator, client: KratyAdmin, receiver: Receiver, status: int
 ) -> None:
-    """A redirect is not followed."""
+    """A delivery that is not answered with 2xx is retried; a redirect is not followed."""
     kraty.webhooks.register(receiver.url, SECRET, events=["wallet.changed"])
     receiver.answer = lambda each: status if each["deliveryAttempt"] == 1 else 299
     client.wallet.credit("alice", "gold", amount=5)
@@ -203,8 +205,8 @@ def test_only_a_2xx_is_a_success(
     assert ("delivered", [status, 299]) == (delivery.status, [a.status for a in delivery.attempts])
 
 
-def test_a_refused_delivery_is_logged(kraty: Emulator, client: KratyAdmin) -> None:
-    """The log says why a delivery failed, and the next attempt is due."""
+def test_a_refused_delivery_is_recorded(kraty: Emulator, client: KratyAdmin) -> None:
+    """A delivery that cannot connect is listed with the error, and stays pending."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     kraty.webhooks.register(f"http://localhost:{port}/", SECRET, events=["wallet.changed"])
@@ -220,7 +222,7 @@ def test_a_refused_delivery_is_logged(kraty: Emulator, client: KratyAdmin) -> No
 def test_an_answer_that_is_lost_leads_to_a_second_delivery(
     kraty: Emulator, client: KratyAdmin, receiver: Receiver
 ) -> None:
-    """The receiver has it twice; a delivery that is lost itself, once."""
+    """A webhook whose answer is lost is received twice, and one that is itself lost only later."""
     kraty.webhooks.register(receiver.url, SECRET, events=["wallet.changed"])
     kraty.faults.add(Fault("drop"), Fault("drop", when="before"), operation="webhook")
     client.wallet.credit("alice", "gold", amount=5)
@@ -236,7 +238,7 @@ def test_an_answer_that_is_lost_leads_to_a_second_delivery(
 def test_one_that_is_held_back_is_overtaken(
     kraty: Emulator, client: KratyAdmin, receiver: Receiver
 ) -> None:
-    """Later events do not wait for a delayed one."""
+    """Later events overtake a delayed one."""
     kraty.webhooks.register(receiver.url, SECRET, events=["wallet.changed"])
     overtaken = threading.Event()
 
@@ -269,7 +271,7 @@ def test_a_replay(kraty: Emulator, client: KratyAdmin, receiver: Receiver) -> No
 
 
 def test_a_retry_comes_by_itself_where_the_clock_runs(receiver: Receiver) -> None:
-    """With a running clock, retries need no help."""
+    """With a running clock, a failed delivery is retried without a call of the test."""
     arrived = threading.Event()
 
     def answer(envelope: dict[str, Any]) -> int:
@@ -302,7 +304,7 @@ def test_proxies_are_for_others(receiver: Receiver, monkeypatch: pytest.MonkeyPa
 
 
 def test_settling_has_a_limit(kraty: Emulator, client: KratyAdmin) -> None:
-    """`settle` raises when its time is over."""
+    """`settle` raises `TimeoutError` when its time is over."""
     kraty.faults.add(Fault("delay", seconds=60), operation="webhook")
     client.wallet.credit("alice", "gold", amount=5)
     with pytest.raises(TimeoutError, match="under way"):
@@ -335,7 +337,7 @@ def test_a_reset_forgets_what_was_registered(receiver: Receiver) -> None:
 def test_a_reset_under_load_mixes_nothing_up(
     kraty: Emulator, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What was under way is recorded for nothing that comes after."""
+    """Resets while calls and deliveries are in flight log no error."""
     over = threading.Event()
 
     def load() -> None:
@@ -359,7 +361,7 @@ def test_a_reset_under_load_mixes_nothing_up(
 def test_what_cannot_be_broken_off_is_not_recorded(
     kraty: Emulator, client: KratyAdmin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Some of what the loop waits for takes a cancellation for something else."""
+    """A delivery that a reset could not cancel is not recorded when it ends."""
     started, recorded = threading.Event(), list[object]()
 
     async def post(*_: object) -> tuple[int, None]:
@@ -393,7 +395,7 @@ def test_settling_ends_with_a_reset(kraty: Emulator, client: KratyAdmin) -> None
 
 @pytest.fixture
 def looked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Each time that the loop has looked for what is due."""
+    """Record each time that the loop looks for due deliveries."""
     looked: list[int] = []
     due = Deliveries.due
 
@@ -456,7 +458,7 @@ def test_a_hanging_endpoint_does_not_keep_the_loop_busy(
 
 
 def test_whatever_fails_is_an_attempt(kraty: Emulator, client: KratyAdmin) -> None:
-    """A delivery that cannot be sent counts as an attempt and does not block the others."""
+    """A delivery that cannot be sent counts as an attempt and stays pending."""
     kraty.webhooks.register("http://127.0.0.1:65536/", SECRET, events=["player.banned"])
     client.wallet.credit("alice", "gold", amount=5)
     client.players.ban("alice", reason="x")
@@ -469,7 +471,7 @@ def test_whatever_fails_is_an_attempt(kraty: Emulator, client: KratyAdmin) -> No
 def test_the_end_of_deliveries_is_said(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An error that ends deliveries is logged, and calls still work."""
+    """An error that ends the delivery loop is logged, and calls still work."""
 
     def fail(deliveries: Deliveries, now: int) -> int | None:
         raise ZeroDivisionError("by design")
@@ -485,13 +487,13 @@ def test_the_end_of_deliveries_is_said(
 
 @pytest.mark.parametrize("wait", [-1.0, 86401.0, float("inf"), float("nan")])
 def test_no_such_wait(wait: float) -> None:
-    """A bad wait is refused by the constructor."""
+    """A wait of `webhook_backoff` that is out of range is refused."""
     with pytest.raises(ValueError, match="from 0 to 86400"):
         Emulator(webhook_backoff=[1.0, wait])
 
 
 def test_what_was_not_delivered_is_after_a_crash(tmp_path: Path, receiver: Receiver) -> None:
-    """A change and its delivery are committed together."""
+    """A webhook that a crash prevented is delivered when the emulator starts again."""
     database = tmp_path / "kraty.sqlite3"
     code = f"""
 import os, signal
@@ -524,7 +526,7 @@ with Emulator(database={str(database)!r}) as kraty:
     ],
 )
 def test_no_such_endpoint(kraty: Emulator, url: str, secret: str) -> None:
-    """An endpoint is on this machine and has a secret; any other is refused."""
+    """An endpoint that is not on this machine, or has no secret, is refused."""
     with pytest.raises(ValueError, match=r"this machine only|must not"):
         kraty.webhooks.register(url, secret)
     assert "whsec" not in repr(Endpoint(url="http://127.0.0.1/", secret=SECRET))

@@ -1,4 +1,4 @@
-"""Worlds from a file."""
+"""Worlds that are read from a file."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def load(folder: Path, document: object) -> World:
 
 
 def test_a_world_is_read(tmp_path: Path) -> None:
-    """All that it holds, with the defaults for what is left out."""
+    """A world is read with its games, keys and endpoints, and defaults for what is left out."""
     duel = Event(key="duel", mode="global", enabled=False, duration=60)
     assert load(tmp_path, DOCUMENT) == World(
         games=(
@@ -56,7 +56,7 @@ def test_a_world_is_read(tmp_path: Path) -> None:
 
 
 def test_it_is_lived_in(tmp_path: Path) -> None:
-    """Its key opens it, its catalog counts."""
+    """An emulator with a world of the user's accepts its key and knows its items."""
     with Emulator(world=load(tmp_path, DOCUMENT)) as kraty:
         client = kraty.client()
         assert client.health.ping().api_key.environment == "live"
@@ -64,7 +64,7 @@ def test_it_is_lived_in(tmp_path: Path) -> None:
 
 
 def change(*path: str | int, to: object) -> Callable[[dict[str, Any]], None]:
-    """Set the member at the end of the path."""
+    """Return a function that sets the member at the end of the path."""
 
     def apply(document: Any) -> None:
         for step in path[:-1]:
@@ -145,7 +145,7 @@ def change(*path: str | int, to: object) -> Callable[[dict[str, Any]], None]:
 def test_what_is_no_world(
     tmp_path: Path, damage: Callable[[dict[str, Any]], None], why: str
 ) -> None:
-    """The refusal says where, and shows no key or secret."""
+    """A wrong world is refused with the place of the mistake, and no key or secret is shown."""
     document = copy.deepcopy(DOCUMENT)
     damage(document)
     with pytest.raises(ValueError) as refused:  # noqa: PT011  # what it says is checked below
@@ -155,7 +155,7 @@ def test_what_is_no_world(
 
 
 def test_what_is_no_json(tmp_path: Path) -> None:
-    """Neither a text without JSON nor a missing file can be a world."""
+    """A file that is missing or is not a JSON object cannot be a world."""
     path = tmp_path / "world.json"
     with pytest.raises(FileNotFoundError):
         World.load(path)

@@ -1,4 +1,4 @@
-"""What the emulator's tests share: a platform without sockets, and a clock to turn."""
+"""Helpers of the emulator's tests: a platform without sockets, and a clock to set."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NOON = 1_780_920_000.0
 
 
 class StoppedClock:
-    """A clock that stands still until it is turned."""
+    """A clock that stands still until it is advanced."""
 
     def __init__(self) -> None:
         self.now = NOON
@@ -60,18 +60,18 @@ class Reply:
 
     @property
     def data(self) -> Any:
-        """The result of a call that succeeded."""
+        """Return the result of a call that succeeded."""
         assert self.status < 300, self.body
         return self.body["data"]
 
     @property
     def error(self) -> tuple[int, str]:
-        """Status and code of a call that was refused."""
+        """Return the status and the code of a call that was refused."""
         return self.status, self.body["error"]["code"]
 
     @property
     def fields(self) -> dict[str, str]:
-        """The fields that failed validation, with their messages."""
+        """Return the fields that failed validation, with their messages."""
         return {each["path"]: each["message"] for each in self.body["error"]["details"]["fields"]}
 
 
@@ -136,7 +136,7 @@ class Api:
 
     @property
     def events(self) -> list[tuple[str, dict[str, Any]]]:
-        """Every event that webhooks report, as name and data."""
+        """Return every event that webhooks report, as name and data."""
         rows = self.platform.state.database.all("SELECT name, data FROM events ORDER BY number")
         return [(name, json.loads(data)) for name, data in rows]
 
@@ -155,12 +155,12 @@ class Api:
 
 
 def dump(state: State) -> str:
-    """Every row of every table."""
+    """Return every row of every table, as SQL."""
     return "\n".join(state.database.connection.iterdump())
 
 
 def assert_fits_contract(request: Request, answer: Answer) -> None:
-    """The answer is one that the contract describes, with that status."""
+    """Check that the contract describes this answer, with its status."""
     pointer = "#/components/schemas/ErrorResponse"
     if answer.status < 300:
         route, _ = load_contract().find(request.method, request.path)
