@@ -161,7 +161,7 @@ class TestClosing:
         """Clients hold a key and connections, so they neither pickle nor copy."""
         kraty = twin.client()
         for attempt in (pickle.dumps, copy.copy, copy.deepcopy):
-            with pytest.raises(TypeError, match=r"does not pickle; make one per process$"):
+            with pytest.raises(TypeError, match=r"cannot be pickled: make one per process$"):
                 attempt(kraty)
 
 

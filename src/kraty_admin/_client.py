@@ -42,7 +42,7 @@ DEFAULT_RETRY_BUDGET: Final = 100
 
 
 class Route(Generic[P]):
-    """Where a client sends its calls, with the state that a test must not leave behind."""
+    """Where a client sends its calls, with the state that must not outlive a test."""
 
     def __init__(self, target: Target, sender: P, budget: RetryBudget, *, is_closed: bool) -> None:
         self.target = target
@@ -100,14 +100,14 @@ class _Client(Generic[P]):
         retry: RetryConfig | Unchanged | None = UNCHANGED,
         on_request: RequestHook | Unchanged | None = UNCHANGED,
     ) -> C:
-        """Return a client with other options, on the same connections and retry budget.
+        """Return a client with other options that shares the connections and the retry budget.
 
         Options that you leave out keep their value; `None` restores the default. Closing the
         returned client leaves this one open. Closing this one closes both.
 
         Args:
-            timeout: Seconds for each phase of an attempt; `None` for 15, and 60 for
-                `migrate`.
+            timeout: Seconds for each step of an attempt, or an `httpx.Timeout` to set each.
+                `None` means 15, or 60 for `migrate`.
             deadline: Seconds for a whole call; `math.inf` for no limit, `None` for 120.
             retry: When and how often to retry; `None` for `RetryConfig()`.
             on_request: Called after each attempt; `None` for no hook.
@@ -138,7 +138,7 @@ class _Client(Generic[P]):
         raise NotImplementedError
 
     def _route_to(self, target: Target) -> Route[P]:
-        """Return a new route to another server, over the caller's http_client if there is one."""
+        """Return a route to another server. It uses the caller's http_client if there is one."""
         sender = self._make_sender(target)
         sender.observer = self._sender.observer
         return Route(target, sender, self._budget.refilled(), is_closed=False)
@@ -147,7 +147,7 @@ class _Client(Generic[P]):
     def _route(self) -> Route[P]:
         """Where calls go. The emulator replaces it for the duration of a test.
 
-        A call that has begun makes all its attempts on the route that it began on.
+        A call in progress makes its remaining attempts on the route that it started with.
         """
         return Route(self._target, self._sender, self._budget, is_closed=self._closed)
 
@@ -202,8 +202,8 @@ class _Client(Generic[P]):
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
-            f"a {type(self).__name__} holds a secret and open connections, so it does not pickle; "
-            "make one per process"
+            f"a {type(self).__name__} holds a secret and open connections, so it cannot be "
+            "pickled: make one per process"
         )
 
 
@@ -217,24 +217,24 @@ class KratyAdmin(Resources, _Client["Sender"]):
     Args:
         api_key: A `server_integration` key. Default: `KRATY_SERVER_KEY` in the environment.
         base_url: The URL of the API, without `/server/v1`. Default: `KRATY_BASE_URL` in the
-            environment, or else `https://api.kraty.io`. `http://` is for loopback addresses,
-            and for the emulator's own keys.
+            environment, or else `https://api.kraty.io`. `http://` is accepted only for
+            loopback addresses, or with one of the emulator's own keys.
         timeout: Seconds for each step of an attempt (connecting, each read, each write), or
-            an `httpx.Timeout` to set each. Default: 15, and 60 for `migrate`.
+            an `httpx.Timeout` to set each. Default: 15, or 60 for `migrate`.
             Waiting for a free connection may take until the deadline, unless an
             `httpx.Timeout` limits it.
         deadline: Seconds for a whole call, including retries and waits. Nothing is sent after
-            it. Only slow name resolution by the system can make a call end later. Default:
-            120; `math.inf` for no limit.
+            it. If the system takes longer than that to resolve a name, the call ends late.
+            Default: 120; `math.inf` for no limit.
         retry: When and how often to retry.
         retry_budget: How many retries all threads together may spend. Each successful call
             gives one back. `None` for no limit.
         http_client: Your own `httpx.Client` or `httpx2.Client`, with its proxies, hooks and
-            transports. This client does not close it, and does not use its authentication
+            transports. The SDK does not close it, and does not use its authentication
             or redirects. Make its pool larger than the number of concurrent calls. A
             response hook that raises must `read()` the response first, or the server's error
-            is lost. You lose some safeguards of the SDK's own connections: see the notes on
-            `http_client` in the documentation.
+            is lost. You lose some safeguards of the SDK's own connections: see "A client of
+            your own" in the documentation.
         generate_idempotency_key: Returns the key for a write to which you pass none.
             Default: a random UUID.
         on_request: Called with a `RequestInfo` after each attempt. Exceptions that it raises
@@ -296,8 +296,8 @@ class KratyAdmin(Resources, _Client["Sender"]):
             body: The JSON body, with the API's names. For POST, PUT and PATCH, the SDK adds
                 an `idempotencyKey` if it is missing.
             query: The query parameters; those that are `None` are left out.
-            idempotency_key: The key, if it is not in the body. A body with a different or
-                null `idempotencyKey` is rejected.
+            idempotency_key: The key, if it is not in the body. With this argument, a body
+                that holds a different `idempotencyKey`, or a null one, is rejected.
 
         Returns:
             The answer's `data` if that is its only field, otherwise the whole answer. An
@@ -308,6 +308,7 @@ class KratyAdmin(Resources, _Client["Sender"]):
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
         """
         return self._call(raw_operation(method, path, body, query, idempotency_key))
 

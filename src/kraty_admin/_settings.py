@@ -72,14 +72,14 @@ class Target:
         self.key_prefix = key_prefix
         """The part of the key that may be shown."""
         self.key_id = key_id
-        """Tells keys apart without showing one: the prefix, or a hash of a key without prefix."""
+        """Identifies the key without revealing it: its prefix, or a hash if it has no prefix."""
         self.prepared = prepared
         """Common headers without Host, for a caller's client, which adds its own."""
         self.prepared_whole = prepared_whole
         """Common headers with Host, for our own connections."""
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a client holds a secret and open connections, so it does not pickle")
+        raise TypeError("a client holds a secret and open connections, so it cannot be pickled")
 
 
 class Settings(NamedTuple):
@@ -234,12 +234,13 @@ def _key(key: Secret) -> Secret:
         raise ValueError(f"{source} must not be empty")
     if not _KEY.fullmatch(key.given):
         raise ValueError(
-            f"{source} contains a character that no key has; is there a line break at its end?"
+            f"{source} contains a character that is not allowed in a key; is there a line break"
+            " at its end?"
         )
     if _UNEXPANDED.search(key.given):
         raise ValueError(
-            f"{source} contains a quote or ${{, which no key has; was it read from a file or a"
-            " template without removing the quotes or filling in the variable?"
+            f"{source} contains a quote or ${{, which are not allowed in a key; was it read from"
+            " a file with its quotes, or from a template whose variable was not filled in?"
         )
     return key
 
@@ -255,7 +256,7 @@ EMULATOR_KEYS: Final = frozenset(
         "krt_emulator_game2.not-a-secret",
     }
 )
-"""The emulator's published keys. They open nothing else, so they need no TLS."""
+"""The emulator's published keys. No other server accepts them, so they need no TLS."""
 
 
 def _origin(base_url: object, key: Secret) -> str:
@@ -269,13 +270,13 @@ def _origin(base_url: object, key: Secret) -> str:
         raise ValueError(f"base_url must be a URL such as {DEFAULT_BASE_URL!r}")
     if url.scheme == "http" and not is_loopback(url.host) and key.given not in EMULATOR_KEYS:
         raise ValueError(
-            "base_url must be https:// since the key goes with each request; http:// is for"
-            " loopback addresses, and for the emulator's own keys"
+            "base_url must be https://, since each request carries the key; http:// is accepted"
+            " only for loopback addresses, or with one of the emulator's own keys"
         )
     # The text is searched too, because `url` does not show an empty query or fragment.
     if url.userinfo or "?" in base_url or "#" in base_url:
-        raise ValueError("base_url must hold no user, query or fragment")
+        raise ValueError("base_url must not contain a user, a query or a fragment")
     origin = str(url).rstrip("/")
     if origin.endswith(API_ROOT):
-        raise ValueError(f"base_url must not end in {API_ROOT}: that is added")
+        raise ValueError(f"base_url must not end in {API_ROOT}: the SDK adds it")
     return origin

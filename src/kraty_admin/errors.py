@@ -20,8 +20,8 @@ on Python 3.11 and later a note that says the same in words.
 
 Some tools keep only an error's class and its `args`, as JSON: Celery's result backends do.
 So `args` holds the message and a dict of facts, and each class can be called with them:
-`type(error)(*error.args)` has the same code, status, idempotency key and `ambiguous`. Where
-the facts are missing, an error does not claim that the call had no effect.
+`type(error)(*error.args)` has the same code, status, idempotency key and `ambiguous`. If the
+facts are missing, `ambiguous` is true.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ __all__ = [
 _E = TypeVar("_E", bound="KratyError")
 
 RAW_BODY_LIMIT: Final = 8192
-"""How many bytes of a body an error keeps: enough for the head of an HTML error page."""
+"""How many bytes of a body an error keeps: enough for the start of an HTML error page."""
 
 
 DETAILS_LIMIT: Final = 300
@@ -84,11 +84,11 @@ class KratyError(Exception):
         return self.message
 
     def _set_facts(self, **facts: object) -> None:
-        """Put the facts into `args`, as JSON values, so that a copy can be made from `args`."""
+        """Add the facts to `args` as JSON values, so that a copy can be made from `args`."""
         Exception.__init__(self, self.message, facts)
 
     def __reduce__(self) -> tuple[Callable[..., KratyError], tuple[object, ...]]:
-        # The default calls the class with `self.args`, which cannot carry
+        # The default calls the class with `self.args`, which cannot hold
         # keyword-only fields.
         return _rebuild, (type(self), self.args, self.__dict__.copy())
 
@@ -299,7 +299,7 @@ class KratyServerError(ErrorCodeProperties, _CallError):
     code with its property (`err.is_not_found`), for any other with `err.is_code`.
 
     Args:
-        message: What went wrong, in the server's words.
+        message: The server's message.
         facts: The facts from another error's `args`, to copy that error.
         code: The error's code. Default: that of `facts`, or else `unknown`.
         status: The HTTP status. Default: that of `facts`, or else 0.
@@ -376,8 +376,8 @@ def _excerpt(details: object) -> str:
 class KratyResponseError(KratyServerError):
     """The server answered 2xx, but its body is not a valid result.
 
-    A write has most likely taken effect, so it is always `ambiguous`. Repeat it with
-    `idempotency_key` to learn the result, as long as the platform keeps that key.
+    A write has most likely taken effect, so `ambiguous` is always true for a write. Repeat the
+    call with `idempotency_key` to learn the result, as long as the platform keeps that key.
     `code` is `invalid_response`.
     """
 

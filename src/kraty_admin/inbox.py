@@ -1,12 +1,14 @@
-"""Webhooks once: remember in your own database which events have been handled.
+"""Handle each webhook once: remember handled events in your own database.
 
     event = construct_event(raw_body=body, signature_header=signature, secret=secret)
     with Session(engine) as session, session.begin():
         if inbox.once(session, event):
             session.add(...)  # the effect: committed with the event's id, or not at all
 
-Kraty delivers a webhook again until it is answered with a 2xx, and after a timeout even if it
-arrived. Needs the extra `outbox`; the table is one of `outbox.Tables`, and `outbox.set_up`
+Kraty repeats a delivery until your server answers it with a 2xx. If the answer came too late,
+Kraty repeats a delivery that did arrive.
+
+This module needs the extra `outbox`. Its table is one of `outbox.Tables`; `outbox.set_up`
 creates it.
 """
 
@@ -50,7 +52,11 @@ def once(
     Args:
         session: A `Session` or a `Connection` of SQLAlchemy.
         event: The event that `construct_event` returned.
-        tables: Which tables.
+        tables: The tables to use. Default: those that `outbox.set_up` creates by default.
+
+    Returns:
+        True the first time; handle the event in the same transaction. False if this event was
+        handled before.
 
     Raises:
         TypeError: `session` is asynchronous; use `once_async`.
@@ -93,15 +99,15 @@ def purge(
     older_than: timedelta = timedelta(days=30),
     tables: Tables = TABLES,
 ) -> int:
-    """Forget events that arrived long ago, and return how many.
+    """Delete the records of events that arrived long ago, and return how many were deleted.
 
-    A delivery that comes back later counts as new again. How long Kraty repeats a delivery is
-    not documented.
+    If such an event is delivered again, it counts as new. Kraty does not document for how long
+    it repeats a delivery.
 
     Args:
         engine: Your database.
-        older_than: How long ago they must have arrived.
-        tables: Which tables.
+        older_than: Delete events that arrived longer ago than this.
+        tables: The tables to use. Default: those that `outbox.set_up` creates by default.
     """
     ms = round(older_than.total_seconds() * 1000)
     old = tables.inbox.delete().where(tables.inbox.c.received_ms < now_ms() - ms)

@@ -50,7 +50,7 @@ _MAX_AHEAD: Final = 60
 """How many seconds a delivery's time may be ahead of our clock."""
 
 _MAX_TIME: Final = 999_999_999_999
-"""The latest time that twelve digits can express."""
+"""The largest number of twelve digits."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -92,8 +92,8 @@ def verify_webhook(
 ) -> bool:
     """Check that a delivery was signed with your secret, and recently.
 
-    Whatever a sender puts into the body or the header, the result is True or False.
-    A mistake on the receiver's side raises TypeError or ValueError, so that you do not
+    No body or header that a sender can choose raises an error: the result is True or False.
+    A mistake in your own code raises TypeError or ValueError, so that you do not
     mistake it for a forged delivery.
 
     To learn why a delivery was rejected, or to get the event, use `construct_event`.
@@ -117,8 +117,8 @@ def verify_webhook(
         True if the signature matches and the age is within bounds, otherwise False.
 
     Raises:
-        TypeError: `raw_body` has been parsed, `signature_header` is a list or the like,
-            `secret` is not text, or `tolerance_seconds` or `now` has the wrong type.
+        TypeError: An argument has the wrong type. For example, `raw_body` has been parsed, or
+            `signature_header` is a list.
         ValueError: A secret is empty, or begins or ends with white space, a quote or a
             byte order mark; there is no secret; `tolerance_seconds` is negative or NaN;
             or `now` has no time zone.
@@ -203,7 +203,7 @@ def construct_event(
               object in UTF-8.
 
             Log the reason, and answer the sender with a plain 401.
-        TypeError, ValueError: A mistake on the receiver's side, as for `verify_webhook`.
+        TypeError, ValueError: An argument is invalid, as for `verify_webhook`.
 
     Example:
         With FastAPI:
@@ -427,7 +427,7 @@ def _keyed(secret: str) -> hmac.HMAC | str:
 def _bytes(raw_body: object) -> bytes | None:
     """Return the body's bytes; `None` if no signature can match.
 
-    That is so without a body, and for text with lone surrogates, which has no UTF-8 bytes.
+    None can match a missing body, or text with a lone surrogate, which UTF-8 cannot encode.
     """
     if isinstance(raw_body, bytes):
         return raw_body

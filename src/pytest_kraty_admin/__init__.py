@@ -1,11 +1,11 @@
-"""The pytest plugin: a local Kraty for each test that asks for one.
+"""The pytest plugin: an emulator of Kraty for each test that asks for one.
 
     def test_a_purchase(kraty_emulator):
         kraty_emulator.client().wallet.credit("player_42", "gold", amount=500)
         assert kraty_emulator.balance("player_42", "gold") == 500
 
-It is a package of its own because pytest loads it wherever it is installed: neither
-`kraty_admin` nor what its emulator needs is imported before a test asks for it.
+It is a separate package because pytest imports it in every run. So `kraty_admin` and the
+packages that its emulator needs are imported only when a test asks for the emulator.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["kraty_async_client", "kraty_emulator", "kraty_session_emulator"]
 _MARKER: Final = "kraty"
 
 _SHOWN: Final = 50
-"""How many requests of a failed test its report shows."""
+"""How many requests the report of a failed test shows."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -53,7 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def _kraty_emulator_server() -> Iterator[Emulator]:  # pyright: ignore[reportUnusedFunction]  # pytest uses it
-    """The server that the tests of a process share, one after the other."""
+    """The emulator that the tests of a process share, one after the other."""
     with _running() as emulator:
         yield emulator
 
@@ -66,15 +66,15 @@ def kraty_emulator(
 
     During the test, `KRATY_BASE_URL` and `KRATY_SERVER_KEY` name the emulator, so a client
     that the test creates without arguments uses it. Every open client that was created
-    before the test, at import for example, also sends its calls to the emulator, with the
-    emulator's key; after the test it is as it was: see `Emulator.capture_clients`. A
-    client that the test creates with a `base_url` of its own uses that URL.
+    before the test, for example at import, also sends its calls to the emulator, with the
+    emulator's key. After the test, it sends them where it did before; see
+    `Emulator.capture_clients`. A client that the test creates with a `base_url` uses that URL.
 
     Clients from `client()` are closed after the test. Ids depend only on the order of the
     calls. The clock runs until the test sets it.
 
     `@pytest.mark.kraty(world=..., faults=...)` sets the world and the faults that the test
-    starts with. An emulator with a world is started for the test alone.
+    starts with. A test with a world gets its own emulator.
     """
     wishes = _wishes(request.node)
     with ExitStack() as stack:
@@ -89,15 +89,15 @@ def kraty_emulator(
             yield emulator
         emulator.close_clients()
         emulator.start()  # the test may have closed it
-        # Now, not before the next test: a delivery that is due again would reach a stranger
-        # who has got the receiver's port meanwhile.
+        # Now, not before the next test: a webhook that is delivered again could reach another
+        # program that has got the receiver's port in the meantime.
         emulator.reset()
         emulator.drop_snapshots()
 
 
 @pytest.fixture
 def kraty_async_client(kraty_emulator: Emulator) -> KratyAdminAsync:
-    """A client of `kraty_emulator` for asyncio, with any plugin that runs async tests.
+    """A client of `kraty_emulator` for asyncio. It works with any plugin that runs async tests.
 
     It opens a connection for each call, so it needs no `async with`.
     """
@@ -108,11 +108,12 @@ def kraty_async_client(kraty_emulator: Emulator) -> KratyAdminAsync:
 def kraty_session_emulator() -> Iterator[Emulator]:
     """One emulator for the whole session, which no test resets.
 
-    It is not the one behind `kraty_emulator`. Let a session fixture of your own build a state
-    and take a snapshot, and let each test `restore` it.
+    It is not the one behind `kraty_emulator`. Build a state and take a snapshot in your own
+    session fixture, and `restore` it in each test.
 
-    From its first use to the end of the session, the environment names it, and it captures
-    the clients that exist at its first use, as `kraty_emulator` does during a test.
+    From its first use to the end of the session, `KRATY_BASE_URL` and `KRATY_SERVER_KEY` name
+    it. It captures the clients that exist at its first use, as `kraty_emulator` does during a
+    test.
     """
     with _running() as emulator, pytest.MonkeyPatch.context() as environment:
         environment.setenv("KRATY_BASE_URL", emulator.base_url)
@@ -124,7 +125,7 @@ def kraty_session_emulator() -> Iterator[Emulator]:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, None]:
-    """Note where the requests of a test begin in the list of a shared emulator."""
+    """Record where the requests of a test begin in the list of a shared emulator."""
     for name in _emulators_of(item):
         item.stash.setdefault(_FIRST, {})[name] = _newest_request(item, name)
     yield
@@ -165,7 +166,7 @@ def _running(world: World | None = None) -> Generator[Emulator, None, None]:
 def _wishes(node: pytest.Item) -> dict[str, Any]:
     """Return the marker's arguments, checked."""
     wishes: dict[str, Any] = {"world": None, "faults": None}
-    # From the outermost, so that a test's own marker has the last word.
+    # From the outermost, so that a test's own marker overrides the others.
     for marker in reversed(list(node.iter_markers(_MARKER))):
         unknown = sorted(marker.kwargs.keys() - wishes.keys())
         if marker.args or unknown:
@@ -222,7 +223,7 @@ def _emulators_of(item: pytest.Item) -> dict[str, Emulator]:
 
 
 def _save_session(emulator: Emulator, folder: Path, test: str) -> str:
-    """Write the requests of a test to a file, and return what to say of it."""
+    """Write the requests of a test to a file, and return a line for its report."""
     path = folder / f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', test)[-150:]}.jsonl"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -234,7 +235,7 @@ def _save_session(emulator: Emulator, folder: Path, test: str) -> str:
 
 def _newest_request(item: pytest.Item, name: str) -> int:
     emulator = _emulators_of(item)[name]
-    # What fixtures have sent to a fresh emulator belongs to the test.
+    # Requests that fixtures have sent to a fresh emulator belong to the test.
     if name == "kraty_emulator":
         return 0
     return max((each.number for each in emulator.requests), default=0)
@@ -266,7 +267,7 @@ def _requests_of(emulator: Emulator, after: int) -> str:
     if len(requests) > _SHOWN:
         lines.append(f"(the last {_SHOWN} of {len(requests)})")
     text = "\n".join(lines)
-    # A path or a key may hold one by mistake.
+    # A path or an idempotency key may contain an API key by mistake.
     for key in emulator.world.keys:
         text = text.replace(key.token, f"{key.prefix}.***")
     return text

@@ -159,7 +159,7 @@ class TestRun:
         done = command("outbox", "run", "--once", "--json")
         assert (6, 1, 1) == (done.status, done.json["refused"], done.json["unknown"])
         assert "was refused" in done.err
-        assert "may have taken effect, and is not repeated any more" in done.err
+        assert "may have taken effect; it is not sent again until you decide" in done.err
         assert command("outbox", "run", "--once").status == 0
 
     def test_a_signal_ends_the_service_with_0(

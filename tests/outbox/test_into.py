@@ -60,7 +60,7 @@ def test_the_same_key_is_recorded_once(studio: Studio, time: Time, purged: bool)
     again = studio.credit("k")
     assert (first.id, "done", False) == (again.id, again.state, again.is_new)
     assert (None if purged else 500) == (again.result and again.result.balance)
-    with pytest.raises(outbox.OutboxConflictError, match=f"intent {first.id}, wallet.credit"):
+    with pytest.raises(outbox.OutboxConflictError, match=rf"intent {first.id} \(wallet.credit\)"):
         studio.credit("k", amount=499)
     studio.drain()
     assert 500 == studio.emulator.balance("player_42", "gold")

@@ -847,7 +847,7 @@ def test_a_worker_that_stood_still(
     monkeypatch.setattr(_store, "claim", claim_and_sleep)
     assert 1 == shop.drain().retried
     assert 1 == len(shop.sent())
-    assert "stood still" in facts(shop, recorded)["message"]
+    assert "was suspended" in facts(shop, recorded)["message"]
     assert shop.intent(recorded.id).first_sent_at is not None
 
 

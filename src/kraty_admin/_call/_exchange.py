@@ -1,8 +1,8 @@
 """The state of one call, without I/O: attempts, their outcomes, and what to do next.
 
-A sender asks `begin()` for the limits of an attempt, performs it, hands the outcome to
-`advance()` and does what that returns: sleep and begin again, return, or raise. Clock
-and randomness are passed in, so that plain calls can test every decision.
+A sender asks `begin()` for the limits of an attempt, performs the attempt and passes the
+outcome to `advance()`. Then it does what `advance()` returned: sleep and begin again, return,
+or raise. Clock and randomness are passed in, so that a test can call these methods directly.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class Failure(NamedTuple):
 
     cause: Exception
     was_sent: bool | None = None
-    """Whether some of the request may have been sent; `None` to decide by `cause`."""
+    """Whether part of the request may have been sent; `None` to decide by `cause`."""
     was_tried: bool = True
-    """Whether a connection was attempted. An earlier failure puts no load on the server."""
+    """Whether a connection was attempted. If not, the failure put no load on the server."""
 
 
 Outcome: TypeAlias = Reply | Failure
@@ -139,7 +139,7 @@ class Exchange(Generic[T]):
         self._timeout = timeout
         self._ends_at = ends_at
         self.repeat_within = KEY_TRUSTED_FOR
-        """For how many seconds after the first attempt to retry, by the wall clock."""
+        """Seconds after the first attempt, by the wall clock, from which no retry is sent."""
         self._random = random
         self._attempts = 0
         self._first_sent_at: float | None = None
@@ -176,11 +176,12 @@ class Exchange(Generic[T]):
             wall: Seconds since the epoch.
 
         Raises:
-            KratyServerError, KratyNetworkError: The wait before this attempt outlasted the
-                deadline, for example in a process that was suspended. A request sent now
-                could take effect after the caller has given up. Or the wait outlasted the
-                idempotency key, for example without a deadline, or while the machine
-                slept. A request sent now could take effect a second time.
+            KratyServerError, KratyNetworkError: The error of the previous attempt, because
+                this attempt would begin too late. Either the wait outlasted the deadline, for
+                example because the process was suspended: a request sent now could take
+                effect after the caller has given up. Or the platform may have forgotten the
+                idempotency key, for example because the machine slept during a call without
+                a deadline: a request sent now could take effect a second time.
         """
         if self._error is not None and (now >= self._ends_at or self._key_may_have_expired(wall)):
             raise self._error
@@ -208,7 +209,7 @@ class Exchange(Generic[T]):
             try:
                 result = self._result(outcome)
             except (ValueError, RecursionError) as problem:
-                # The call has most likely taken effect. A repeat under the same key
+                # The call has most likely taken effect. A retry with the same key
                 # returns its result.
                 self._ambiguous = True
                 error = self._response_error(outcome, str(problem))
@@ -437,7 +438,7 @@ def _message_without_envelope(reply: Reply) -> str:
 
 
 def _is_shallow(value: object, levels: int) -> bool:
-    """Return whether objects and arrays are nested at most `levels` deep."""
+    """Return whether the value's objects and arrays are nested at most `levels` deep."""
     if is_object(value):
         value = list(value.values())
     if not is_array(value):

@@ -1,4 +1,4 @@
-"""Which game a client calls, as the platform says."""
+"""Which game an API key belongs to, according to the platform."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ __all__ = ["Game", "game_of"]
 
 
 class Game(NamedTuple):
-    """What the platform says about an API key. A field is `None` where it says nothing."""
+    """What the platform says about an API key. A field that it leaves out is `None`."""
 
     environment: str | None
     """`live` or `test`."""
     studio_id: str | None
     game_id: str | None
-    """`None` also for a key that is for all games of a studio."""
+    """`None` also for a key that is valid for all games of a studio."""
 
 
 def game_of(answer: Mapping[str, Any]) -> Game:
-    """Return what the answer to a ping says about the key. It may say nothing."""
+    """Return what the answer to a ping says about the API key."""
     found: object = answer.get("apiKey")
     key = found if is_object(found) else {}
     return Game(*(_text(key.get(name)) for name in ("environment", "studioId", "gameId")))

@@ -43,7 +43,7 @@ def random_keys() -> Callable[[], str]:
 def stamp(
     method: str, body: Mapping[str, Any] | None, generate: Callable[[], str]
 ) -> tuple[Mapping[str, Any] | None, str | None]:
-    """Return the body with its key, and the key. A key in the body is kept.
+    """Add an idempotency key to a body, unless it has one; return the body and the key.
 
     Args:
         method: The HTTP method; only POST, PUT and PATCH carry a key.
@@ -73,10 +73,10 @@ def derive_key(*parts: str) -> str:
     """Build an idempotency key that is the same on every run and machine.
 
     Use it for jobs that may run again. Derive the key from what you fulfil, not from the run
-    that fulfils it. The key protects for as long as the platform keeps it: 24 hours for
+    that fulfils it. The key protects only as long as the platform keeps it: 24 hours for
     `wallet.credit`, `wallet.debit`, `inventory.grant` and `inventory.revoke`, permanently
-    for `grants.create`. For later runs, `kraty_admin.outbox` remembers the key in your own
-    database, permanently; without it, see `fulfil_once`.
+    for `grants.create`. If a job may run again later than that, use `kraty_admin.outbox`, which
+    remembers the key in your own database permanently, or see `fulfil_once`.
 
     Args:
         parts: What identifies the fulfilment, such as `("iap", receipt_id)`. At least one,
@@ -121,7 +121,7 @@ def derive_key_of_any(*parts: str) -> str:
 
 
 def derive_keys(common: Sequence[str], parts: Iterable[Sequence[str]]) -> list[str]:
-    """Build many keys of `derive_key_of_any` at once, which takes a third of the time.
+    """Build many keys of `derive_key_of_any` at once, in about a third of the time.
 
     Args:
         common: The first parts of all keys.
@@ -142,8 +142,8 @@ def _sized(part: str) -> bytes:
     return (_SIZES[size] if size < 256 else size.to_bytes(8, "big")) + data
 
 
-# How long before a key expires we stop relying on it. The time has to cover a call with its
-# retries, and clocks that disagree.
+# How long before a key expires we stop relying on it. This covers the duration of a call with
+# its retries, and the difference between clocks.
 _MARGIN: Final = timedelta(hours=1)
 
 KEY_TRUSTED_FOR: Final = (timedelta(hours=24) - _MARGIN).total_seconds()
@@ -161,15 +161,15 @@ def fulfil_once(
     first_tried_at: datetime | None = None,
     now: datetime | None = None,
 ) -> Generator[str, None, None]:
-    """Derive a fulfilment's key, refuse it once it may have expired, and report conflicts.
+    """Derive a fulfilment's key, raise if it may have expired, and report conflicts.
 
     Every run with the same parts gets the same key, so a run within 24 hours of the first
     does not pay out again. **After 24 hours the platform forgets the key of `wallet.credit`,
     `wallet.debit`, `inventory.grant` and `inventory.revoke`, and a run pays out again.**
     Stores and queues redeliver for longer than that. So before the first call, record the time
     in your database, and pass it as `first_tried_at`. When you are done, record that too, and
-    do not call again. `kraty_admin.outbox` does all of this for you, in your own database. By
-    hand:
+    do not call again. `kraty_admin.outbox` does all of this for you, in your own database.
+    Without the outbox:
 
         with fulfil_once(
             "iap", receipt_id,
@@ -218,7 +218,7 @@ def fulfil_once(
 
 
 def trusted_for(lifetime: KeyLifetime) -> timedelta | None:
-    """Return how long after the first call to repeat it; `None` for no limit."""
+    """Return how long after the first call it may be repeated; `None` for no limit."""
     hours = lifetime.repeat_within_hours
     return None if hours is None else timedelta(hours=hours) - _MARGIN
 

@@ -1,8 +1,8 @@
 """Encode JSON byte for byte as ECMAScript's `JSON.stringify` does.
 
-The server compares bodies to distinguish a repeat from a conflict, and services in other
-languages may share its keys. So the same value must always become the same bytes. The
-standard library's encoder prints floats differently, accepts NaN and does not move
+The server compares bodies to distinguish a repeat from a conflict, and a service in another
+language may use the same idempotency keys. So the same value must always become the same
+bytes. The standard library's encoder prints floats differently, accepts NaN and does not move
 integer-like keys to the front.
 """
 
@@ -32,12 +32,12 @@ def encode(body: Mapping[str, Any]) -> bytes:
     Raises:
         TypeError, ValueError: The body holds a value that JSON lacks; the message says where.
     """
-    # For a few scalars, the slow encoder takes less time than the check.
+    # For a few scalars, the slow encoder is faster than the check.
     if not _SCALARS.issuperset(map(type, body.values())) and _is_plain(body):
         try:
             return _PLAIN.encode(body).encode()
         except ValueError:
-            pass  # the slow encoder says where
+            pass  # the slow encoder reports where the problem is
     return encode_any(body)
 
 
@@ -181,7 +181,7 @@ def _int(value: int) -> str:
 
 
 def _float(value: float) -> str:
-    """Print as ECMAScript does: shortest digits, exponents only beyond 1e-7 and 1e21."""
+    """Print as ECMAScript does: shortest digits; an exponent below 1e-6 and from 1e21 on."""
     if not isfinite(value):
         raise _NotJsonError(f"is {value}, which JSON lacks", ValueError)
     if value == 0:

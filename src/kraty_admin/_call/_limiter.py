@@ -1,4 +1,4 @@
-"""Paces an import's calls by the rate limit that the server last reported."""
+"""Pace an import's calls by the rate limit that the server last reported."""
 
 from __future__ import annotations
 

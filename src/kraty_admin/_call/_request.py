@@ -42,15 +42,15 @@ def raw_operation(
     if not re.fullmatch(_PATH, target) or "?" in target or "#" in target or "//" in target:
         raise ValueError("path must begin with / and be percent-encoded, without a query")
     if any(unquote(segment) in (".", "..") for segment in target.split("/")):
-        raise ValueError("path must hold no . or .. segment")
+        raise ValueError("path must not contain a . or .. segment")
     wire: dict[str, Any] | None = None
     if body is not None:
         if verb in ("GET", "DELETE"):
-            raise ValueError(f"body must be left out of a {verb}")
+            raise ValueError(f"body must be left out for {verb}")
         wire = dict(checks.mapping("body", body))
     if idempotency_key is not None:
         if verb in ("GET", "DELETE"):
-            raise ValueError(f"idempotency_key must be left out of a {verb}")
+            raise ValueError(f"idempotency_key must be left out for {verb}")
         key = checks.string("idempotency_key", idempotency_key, min_length=1)
         if wire is not None and wire.get(FIELD, key) != key:
             raise ValueError("idempotency_key differs from the body's idempotencyKey")

@@ -1,4 +1,4 @@
-"""When to retry, and after how long. Callers pass in the clock and the randomness."""
+"""When to retry, and how long to wait first. Callers pass in the clock and the randomness."""
 
 from __future__ import annotations
 
@@ -32,9 +32,11 @@ class RetryConfig:
     The SDK retries errors that are `retryable`: 408, 425, 429 and 5xx answers, answers that
     cannot be read, and network errors. It never retries an idempotency conflict, nor after
     a cancellation.
+
     The wait before attempt n+1 is `initial_delay * 2 ** (n - 1)` seconds, at most
-    `max_delay`, spread by `jitter`, and never shorter than the server asks. If a 429 asks
-    for a wait that cannot be read, the call waits `max_delay`.
+    `max_delay`, spread by `jitter`. If the server asks for a longer wait, the SDK waits that
+    long. If a 429 asks for a wait that cannot be read, the SDK takes it for `max_delay`, or
+    for `max_retry_after` if that is shorter.
     """
 
     attempts: int = 4
@@ -63,7 +65,7 @@ def _check_count(name: str, value: object) -> None:
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{name} must be an int, not {type(value).__name__}")
     if value < 1:
-        raise ValueError(f"{name} must be at least 1, the first call included")
+        raise ValueError(f"{name} must be at least 1, since it counts the first attempt")
 
 
 def _check_seconds(name: str, value: object) -> None:
@@ -171,7 +173,7 @@ def _date(value: str) -> float | None:
 
 
 class RetryBudget:
-    """Limits the retries of a client, so that they do not multiply the load in an outage.
+    """Limits the retries of a client, so that they do not multiply the load during an outage.
 
     A retry takes one from the budget, and a successful call gives one back. When none is
     left, calls are still tried once, and successes refill the budget.

@@ -1,10 +1,9 @@
 """The only I/O of a call: its retry loop, and the channels that perform one attempt.
 
-A `Sender` runs the retry loop. For each attempt it asks a channel: an `OwnChannel` sends
-over connections of the SDK's own, a `LentChannel` over a client that the caller made.
-Each has an asynchronous twin, which differs by `await`, and by what event loops and
-cancellation need.
+A `Sender` runs the retry loop, and a channel performs each attempt: an `OwnChannel` over the
+SDK's own connections, a `LentChannel` over an HTTP client that the caller made. Each has an
+asynchronous twin, which differs by `await`, and by what event loops and cancellation need.
 
-The modules with own connections import httpcore, which takes longer than all else here.
-So they are imported when the first client is made, and not with the package.
+The modules with the SDK's own connections import httpcore, which takes longer to import than
+the whole package. So the first client imports them, not the package.
 """

@@ -1,7 +1,7 @@
 """The network below asynchronous connections. The twin of `_backend`.
 
-On asyncio itself and not on anyio, whose streams pass control to the loop several times
-for each read and write.
+It uses asyncio itself, not anyio, whose streams yield to the event loop several times for
+each read and write.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ __all__ = ["AsyncBackend"]
 T = TypeVar("T")
 
 _ENOUGH: Final = 262_144
-"""How many bytes are received ahead of being read."""
+"""How many received bytes may wait to be read before receiving is paused."""
 
 
 class Socket(asyncio.Protocol):
-    """What a transport reports of its socket, and a way to wait for the next report."""
+    """Records what a transport reports about its socket, and waits for the next report."""
 
     def __init__(self) -> None:
         self.chunks: deque[bytes] = deque()
         self.has_ended = False
         self.error: Exception | None = None
         self.is_full = False
-        """Whether what is to be sent has to wait."""
+        """Whether the send buffer is full, so that a writer has to wait."""
         self.transport: asyncio.Transport
         self._size = 0
         self._waiter: asyncio.Future[None] | None = None
@@ -71,7 +71,7 @@ class Socket(asyncio.Protocol):
         self._wake()
 
     def take(self, max_bytes: int) -> bytes:
-        """Return some of what was received."""
+        """Return some of the bytes that were received; there must be some."""
         data = self.chunks.popleft()
         if len(data) > max_bytes:
             self.chunks.appendleft(data[max_bytes:])
@@ -153,7 +153,7 @@ class AsyncStream(httpcore.AsyncNetworkStream):
         return await _secured(self, self._watch, ssl_context, server_hostname, timeout)
 
     async def aclose(self) -> None:
-        # What was not sent yet is dropped, since it could be sent after the deadline.
+        # Unsent data is dropped, because it could be sent after the deadline.
         self._socket.transport.abort()
         await asyncio.sleep(0)  # the transport closes its socket in the loop's next round
 
@@ -313,7 +313,7 @@ class AsyncBackend(httpcore.AsyncNetworkBackend):
 
 
 async def _resolved(host: str, port: int, seconds: float) -> list[Any]:
-    """Return the addresses of a host. An answer that comes after the time is up is ignored."""
+    """Return the addresses of a host. A resolver that takes longer than `seconds` is ignored."""
     with suppress(ValueError):
         ipaddress.ip_address(host)
         return socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)  # which does not wait

@@ -1,8 +1,8 @@
-"""The network below own connections: sockets on which no step outlasts the call.
+"""The network below the SDK's own connections: sockets on which no step outlasts the call.
 
-httpcore passes the timeout of a phase to each step of the phase. Each partial `send`, each
-address of a host and each piece of a response would get the whole of it. Here each step
-also gets no more than what is left until the call's deadline.
+httpcore passes the timeout of a phase to each step of the phase. So each partial `send`, each
+address of a host and each piece of a response could take that long. Here, a step also gets no
+more than the time left until the call's deadline.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ READ_SIZE: Final = 65_536
 SOCKS_ENDED: Final = "the SOCKS proxy closed the connection"
 
 _SHORTEST: Final = 0.001
-"""Seconds that an address gets at least: a socket takes a timeout of 0 for "do not wait"."""
+"""The fewest seconds for an address: a timeout of 0 would make its socket non-blocking."""
 
 
 class Watch:
-    """The attempt that uses a connection: its deadline, and how far it has come."""
+    """The attempt that uses a connection: its deadline, and how far it has got."""
 
     def __init__(self) -> None:
         self.begin(math.inf, is_open=False)
@@ -51,12 +51,12 @@ class Watch:
         self.was_tried = is_open
         """Whether connecting was tried, or the connection was open before."""
         self.was_sent = False
-        """Whether some of the request may have been sent."""
+        """Whether part of the request may have been sent."""
         self.reads = 0
         """How often the response was read from the network."""
 
     def connected(self) -> None:
-        """Forget what was sent and read while connecting, as to a proxy."""
+        """Forget what was sent and read while connecting, for example to a proxy."""
         self.was_sent = False
         self.reads = 0
 
@@ -95,12 +95,12 @@ class Stream(httpcore.NetworkStream):
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         if not (buffer or self._held):
-            # httpcore ends a body with an empty write. Sending nothing would take a reset
-            # from the socket, and the read would report that the server had closed.
+            # httpcore ends a body with an empty write. Sending nothing would consume a reset
+            # of the connection, and the next read would report a regular end instead.
             return
         if not (self._watch.was_sent or self._held):
             # httpcore writes a request's head first, then its body. The head waits for the
-            # next write or read, so that both leave in one packet and one system call.
+            # next write or read, so that both go out in one packet and one system call.
             self._held = buffer
             return
         left = self._watch.left(timeout, httpcore.WriteTimeout)
@@ -131,7 +131,7 @@ class Stream(httpcore.NetworkStream):
                 stream = TLSStream(self, layer)
                 stream.drive(layer.handshake(), timeout)
                 return stream
-            # The handshake as a whole takes no longer than the socket's timeout.
+            # The socket's timeout limits the handshake as a whole.
             self._sock.settimeout(self._watch.left(timeout, httpcore.ConnectTimeout))
             self._sock = ssl_context.wrap_socket(self._sock, server_hostname=server_hostname)
         except TimeoutError as error:
@@ -249,7 +249,7 @@ class Backend(httpcore.NetworkBackend):
             addresses = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
         except OSError as error:
             raise httpcore.ConnectError(str(error)) from error
-        # The phase begins here, since nothing can limit what the resolver takes.
+        # The phase begins here, because nothing can limit the time that the resolver takes.
         shares = shares_of(watch.left(timeout, httpcore.ConnectTimeout), len(addresses))
         failure: Exception = httpcore.ConnectError(f"{host} has no address")
         for (family, kind, protocol, _, address), share in zip(addresses, shares, strict=True):
@@ -266,7 +266,7 @@ class Backend(httpcore.NetworkBackend):
 
 
 def shares_of(seconds: float, count: int) -> Iterator[float]:
-    """For each of several addresses, an equal share of the time that is left when it is tried."""
+    """Yield the seconds for each address: an equal share of the time left when it is tried."""
     ends_at = time.monotonic() + seconds
     for left in range(count, 0, -1):
         yield max((ends_at - time.monotonic()) / left, _SHORTEST)
@@ -288,7 +288,7 @@ def _connected(
 
 
 def is_readable(sock: socket.socket) -> bool:
-    """Return whether an idle connection has received something, at best its end."""
+    """Return whether an idle connection has received something: data, or its end."""
     if sock.fileno() < 0:
         return True
     if not hasattr(select, "poll"):  # pragma: no cover: such as on Windows

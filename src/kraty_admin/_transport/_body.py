@@ -1,4 +1,4 @@
-"""Bodies of responses on own connections: how large they may be, and how they are unpacked."""
+"""Response bodies on the SDK's own connections: their size limit, and how to unpack them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import httpx
 __all__ = ["LIMIT", "too_large", "unpack"]
 
 LIMIT: Final = 64 * 1024 * 1024
-"""How many bytes a response's body may have, as it comes and unpacked."""
+"""How many bytes a response's body may have, both as received and unpacked."""
 
 _GZIP: Final = 31
 _ZLIB: Final = 15
@@ -24,21 +24,21 @@ def too_large() -> httpx.DecodingError:
 def unpack(body: bytes, encoding: str) -> bytes:
     """Undo the content encodings of a body, without holding more than `LIMIT` bytes.
 
-    A body in an encoding that is not gzip or deflate stays as it is. Requests ask for none
-    at all, so that hardly happens.
+    A body in an encoding other than gzip or deflate stays as it is. This is rare, because
+    requests do not ask for any encoding.
 
     Args:
-        body: The body as it came.
+        body: The body as received.
         encoding: The response's `content-encoding`.
 
     Raises:
-        httpx.DecodingError: It is broken or too large.
+        httpx.DecodingError: The body is damaged, or larger than `LIMIT`.
     """
     for name in reversed([part.strip().lower() for part in encoding.split(",")]):
         if name in ("gzip", "x-gzip"):
             body = _inflate(body, _GZIP)
         elif name == "deflate":
-            # Some servers mean zlib's format by it, others what is inside that.
+            # Some servers mean zlib's format by it, others the raw deflate data inside it.
             body = _inflate(body, _ZLIB if body[:1] == b"x" else _DEFLATE)
         elif name not in ("identity", ""):
             break

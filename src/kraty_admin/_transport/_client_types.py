@@ -1,4 +1,4 @@
-"""The types of a client that the caller made."""
+"""The types of an HTTP client that the caller made."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["AsyncHTTPClient", "HTTPClient"]
 
 
 class HTTPClient(Protocol):
-    """An `httpx.Client` or `httpx2.Client`, typed without a need to install httpx2."""
+    """An `httpx.Client` or `httpx2.Client`, described so that httpx2 need not be installed."""
 
     @property
     def is_closed(self) -> bool: ...
@@ -30,7 +30,7 @@ class HTTPClient(Protocol):
 
 
 class AsyncHTTPClient(Protocol):
-    """An `httpx.AsyncClient` or `httpx2.AsyncClient`, typed without a need to install httpx2."""
+    """An `httpx.AsyncClient` or `httpx2.AsyncClient`; httpx2 need not be installed."""
 
     @property
     def is_closed(self) -> bool: ...

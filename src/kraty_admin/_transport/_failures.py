@@ -1,4 +1,4 @@
-"""What went wrong in an attempt: whose exception it is, and what it must not keep."""
+"""Exceptions of an attempt: whose code raised them, and removing the API key from them."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ _STACK: Final = frozenset(
         *("concurrent", "threading"),
     }
 )
-"""Top-level packages through which a request goes, installed or not."""
+"""Top-level packages that a request passes through, whether they are installed or not."""
 
 _NOT_THE_CALLERS: Final = _STACK | sys.stdlib_module_names
-"""The same, and the standard library, which the stack calls with a request's parts."""
+"""The same, plus the standard library, which those packages call with parts of a request."""
 
 _FAMILIES: Final = ("httpx", "httpcore", "httpx2", "httpcore2")
-"""Packages whose exceptions report a failure of the network, whichever code raises them."""
+"""Packages whose exceptions report a network failure, whichever code raises them."""
 
 _OURS: Final = __name__.rpartition(".")[0]
 
 
 def is_network_failure(error: Exception, *, over_transport: bool = False) -> bool:
-    """Return whether the HTTP stack raised this, and not code of the caller's.
+    """Return whether the HTTP stack raised this error, rather than the caller's code.
 
-    Code of the caller's runs within a call too: hooks, custom transports and signal
-    handlers. The module of the innermost frame distinguishes them. Only the exceptions of
-    httpx and its kin count wherever they were raised, since raising them is how a custom
-    transport or a mock reports a failure.
+    The caller's code also runs within a call: hooks, custom transports and signal
+    handlers. The module of the innermost frame tells them apart. The exceptions of httpx,
+    httpcore and their forks always count as network failures, because custom transports and
+    mocks raise them to report one.
 
     Args:
-        error: What was raised.
-        over_transport: Whether it passed through a transport of the caller's, which may
-            let the exceptions of its sockets out. Those of Python's classes and any
-            ConnectionError then count too. A plain TimeoutError is one of them, so a
+        error: The exception that was raised.
+        over_transport: Whether it passed through the caller's transport, which may raise the
+            exceptions of its sockets. Then any ConnectionError counts too, and any OSError
+            whose class is Python's own. A plain TimeoutError is such an OSError, so a
             signal handler should raise its own class of exception. A KratyError counts as
-            well: code of the caller's made another call, which failed.
+            well: the caller's code made another call, and that call failed.
     """
     if isinstance(error, KratyError):
         return over_transport
@@ -76,10 +76,10 @@ def _is_in(packages: frozenset[str], traceback: TracebackType) -> bool:
 
 
 def forget_locals(error: BaseException) -> None:
-    """Clear the local variables of the stack's frames that an exception keeps.
+    """Clear the local variables in an exception's frames, except in the caller's code.
 
-    They hold the request as it is sent, with the API key, and error trackers record local
-    variables. Frames of the caller's code stay as they are, and so does the traceback.
+    They hold the request with the API key, and error trackers record local variables. The
+    traceback itself stays as it is.
     """
     seen: set[int] = set()
     todo: list[BaseException | None] = [error]
@@ -92,16 +92,17 @@ def forget_locals(error: BaseException) -> None:
         traceback = one.__traceback__
         while traceback is not None:
             if _is_in(_NOT_THE_CALLERS, traceback):
-                # Those that still run are the sender's own, which hold no key.
+                # A frame that still runs cannot be cleared. It is the sender's, without a key.
                 with suppress(RuntimeError):
                     traceback.tb_frame.clear()
             traceback = traceback.tb_next
 
 
 def as_of_httpx(error: Exception) -> Exception:
-    """Return the same error as an exception of httpx; itself if httpx has no such class.
+    """Convert an error of httpcore or httpx2 to httpx's class of the same name.
 
-    httpcore and httpx2 have classes of the same names, which do not inherit from httpx's.
+    Their classes do not inherit from httpx's. An error without such a class is returned as
+    it is.
     """
     for kind in type(error).__mro__:
         same = getattr(httpx, kind.__name__, None)
@@ -116,6 +117,6 @@ def as_of_httpx(error: Exception) -> Exception:
 
 
 def without_frames(error: E) -> E:
-    """Remove from an exception what refers to frames, whose locals hold the API key."""
+    """Remove an exception's references to frames, because their locals hold the API key."""
     error.__traceback__ = error.__cause__ = error.__context__ = None
     return error

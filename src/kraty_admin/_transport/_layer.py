@@ -1,4 +1,4 @@
-"""TLS as a layer on another stream, without I/O."""
+"""TLS on top of another stream, without I/O."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["Exchanged", "Layer"]
 T = TypeVar("T")
 
 Exchanged: TypeAlias = tuple[bytes, bool]
-"""What to send, and whether to receive something then."""
+"""The bytes to send, and whether to receive some afterwards."""
 
 
 class Layer:
-    """One TLS connection. Its operations yield what to send, and take what was received.
+    """One TLS connection. Its operations yield the bytes to send, and take those received.
 
-    What was received is empty when the peer has closed the stream below.
+    Send them empty bytes when the peer has closed the stream below.
     """
 
     def __init__(self, ssl_context: ssl.SSLContext, server_hostname: str | None) -> None:
@@ -31,23 +31,23 @@ class Layer:
         )
 
     def handshake(self) -> Generator[Exchanged, bytes, None]:
-        """Agree with the peer on keys, and check its certificate.
+        """Perform the TLS handshake, which checks the peer's certificate.
 
         Raises:
-            httpcore.ConnectError: That failed.
+            httpcore.ConnectError: The handshake failed.
         """
         try:
             yield from self._perform(self.object.do_handshake)
         except ssl.SSLError as error:
-            # The peer learns why.
+            # Send the alert that says why.
             yield self._outgoing.read(), False
             raise httpcore.ConnectError(str(error)) from error
 
     def read(self, max_bytes: int) -> Generator[Exchanged, bytes, bytes]:
-        """Read up to so many bytes; none at the end.
+        """Read up to `max_bytes` bytes; return none at the end of the stream.
 
         Raises:
-            httpcore.ReadError: The peer does not keep to TLS.
+            httpcore.ReadError: The peer violated the TLS protocol.
         """
         try:
             return (yield from self._perform(partial(self.object.read, max_bytes)))
@@ -57,7 +57,7 @@ class Layer:
             raise httpcore.ReadError(str(error)) from error
 
     def write(self, buffer: bytes) -> Generator[Exchanged, bytes, None]:
-        """Write all of this, record by record.
+        """Write the whole buffer, record by record.
 
         Raises:
             httpcore.WriteError: The connection has ended.

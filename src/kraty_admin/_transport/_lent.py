@@ -1,4 +1,4 @@
-"""Attempts over a client that the caller made: httpx's, or that of its fork httpx2."""
+"""Attempts over an HTTP client that the caller made, of httpx or of its fork httpx2."""
 
 from __future__ import annotations
 
@@ -41,10 +41,9 @@ class Phases(Mapping[str, float | None]):
 
 
 class Body:
-    """A response's body as it comes in.
+    """Collects a response's body until the deadline.
 
-    A server that sends it slowly but steadily never runs into the read timeout, and so
-    could outlast the deadline.
+    The read timeout is not enough: a server that sends slowly but steadily never exceeds it.
     """
 
     def __init__(self, ends_at: float) -> None:
@@ -54,15 +53,16 @@ class Body:
 
     def add(self, chunk: bytes) -> None:
         if self._is_late:
-            raise httpx.ReadTimeout("the deadline passed while the response was coming in")
+            raise httpx.ReadTimeout("the deadline passed while the response was being received")
         self._chunks.append(chunk)
-        # A chunk that comes late may be the last one, which completes the response.
+        # A late chunk is still accepted, because it may complete the response.
         self._is_late = time.monotonic() >= self._ends_at
 
     def unpacked(self, response: httpx.Response, family: ModuleType) -> bytes:
-        """Return the whole body, with the content encodings undone that the client knows.
+        """Return the whole body, without the content encodings that the client knows.
 
-        Not unpacked as it comes in: an endless stream of packed nothing would show no chunk.
+        It is not unpacked chunk by chunk: compressed data that unpacks to nothing would yield
+        no chunk, so the deadline would not be checked.
         """
         whole = b"".join(self._chunks)
         if "content-encoding" not in response.headers:
@@ -74,10 +74,10 @@ class Body:
 
 
 class Departure:
-    """Whether a request was sent.
+    """Records whether a request was sent.
 
-    What is raised does not say so: a hook may have asked another server, or the transport
-    may have tried another way after the first.
+    An exception alone does not show this: it may come from a hook that called another server,
+    or from a transport's second try after the first one had sent the request.
     """
 
     def __init__(self, request: httpx.Request, ends_at: float) -> None:
@@ -86,11 +86,11 @@ class Departure:
         self._was_sent = False
 
     def note(self, event: str, info: Mapping[str, Any]) -> None:
-        """Note an event of the `trace` extension.
+        """Record an event of the `trace` extension.
 
         Raises:
-            httpx.ConnectTimeout: The deadline passed while the transport connected. What
-                is sent after it could take effect when the caller has given up.
+            httpx.ConnectTimeout: The deadline passed while the transport connected. A request
+                sent now could take effect after the caller has given up.
         """
         if event.endswith(".send_request_headers.started") and info["request"].method != b"CONNECT":
             if time.monotonic() >= self._ends_at:
@@ -98,23 +98,25 @@ class Departure:
             self._was_sent = True
 
     async def note_async(self, event: str, info: Mapping[str, Any]) -> None:
-        """Note an event of the `trace` extension. The twin of `note`."""
+        """Record an event of the `trace` extension. The twin of `note`."""
         self.note(event, info)
 
     def outcome(self, cause: Exception, family: ModuleType) -> Outcome:
-        """Return the attempt's outcome, judged by what was raised."""
+        """Return the attempt's outcome, given the exception that ended it."""
         if isinstance(cause, family.HTTPStatusError):
             response = cast("httpx.HTTPStatusError", cause).response
             if response.request == self._request:
                 # A hook that calls `raise_for_status()` raises this.
                 return _reply(response, _content(response, family))
-            # Another server's refusal says nothing about our request.
+            # An error response from another server says nothing about our request.
             cause = httpx.NetworkError(f"a hook of http_client raised {cause}")
         elif isinstance(cause, KratyError):
-            # Nor does the error of another call, made in a hook or a custom transport. It
+            # Nor does the error of another call that a hook or a custom transport made. It
             # names that call's key, and says whether that call took effect.
-            cause = httpx.NetworkError(f"code of http_client raised {type(cause).__name__}: {cause}")
-        # None: by the kind of failure, since a custom transport may send without a trace.
+            cause = httpx.NetworkError(
+                f"code of http_client raised {type(cause).__name__}: {cause}"
+            )
+        # None leaves it to the kind of failure: a custom transport may send without a trace.
         return Failure(without_frames(as_of_httpx(cause)), was_sent=self._was_sent or None)
 
 
@@ -122,12 +124,12 @@ class LentChannel:
     """Performs attempts over the caller's client.
 
     Raises:
-        TypeError: It is not a client of httpx or httpx2.
+        TypeError: `client` is not a client of httpx or httpx2.
     """
 
     def __init__(self, prepared: Prepared, client: object) -> None:
         self._family = _family_of(client, "Client")
-        # Those of httpx2 have the same interface.
+        # Clients of httpx2 have the same interface.
         self._client = cast("httpx.Client", client)
         self._prepared = prepared
         self._closed = False
@@ -163,7 +165,7 @@ class LentChannel:
             return departure.outcome(cause, self._family)
 
     def close(self) -> None:
-        """Leave the client open: it is the caller's."""
+        """Refuse further attempts. The HTTP client stays open, because it is the caller's."""
         self._closed = True
 
 
@@ -171,12 +173,12 @@ class AsyncLentChannel:
     """Performs attempts over the caller's client. The twin of `LentChannel`.
 
     Raises:
-        TypeError: It is not an asynchronous client of httpx or httpx2.
+        TypeError: `client` is not an asynchronous client of httpx or httpx2.
     """
 
     def __init__(self, prepared: Prepared, client: object) -> None:
         self._family = _family_of(client, "AsyncClient")
-        # Those of httpx2 have the same interface.
+        # Clients of httpx2 have the same interface.
         self._client = cast("httpx.AsyncClient", client)
         self._prepared = prepared
         self._closed = False
@@ -216,14 +218,14 @@ class AsyncLentChannel:
             return departure.outcome(cause, self._family)
 
     async def aclose(self) -> None:
-        """Leave the client open: it is the caller's."""
+        """Refuse further attempts. The HTTP client stays open, because it is the caller's."""
         self._closed = True
 
 
 def _family_of(client: object, name: str) -> ModuleType:
     """Return the package whose class `name` this client is an instance of."""
     for package in ("httpx", "httpx2"):
-        # If the client is of httpx2, that has been imported.
+        # If the client comes from httpx2, someone has imported httpx2.
         module = sys.modules.get(package)
         if module is not None and isinstance(client, getattr(module, name)):
             return module
@@ -239,7 +241,7 @@ def _request_of(
     exchange: Exchange[T],
     limits: Limits,
 ) -> httpx.Request:
-    """Build the request with the caller's client, with its headers and ours."""
+    """Build the request with the caller's client, which adds its own headers to ours."""
     return client.build_request(
         exchange.method,
         exchange.url,
@@ -262,11 +264,11 @@ def _content(response: httpx.Response, family: ModuleType) -> bytes:
 
 
 def _same_process(first: tuple[int, int] | None) -> tuple[int, int]:
-    """Return this process; refuse a client that its parent used before the fork."""
+    """Return this process's identity; refuse a client that the parent used before a fork."""
     process = this_process()
     if first not in (None, process):
         raise KratyError(
-            "http_client was first used in another process, and its connections would cross "
-            "responses with that one's: make one per process"
+            "http_client was first used in another process. Each process could receive the "
+            "other's responses over its connections: make one client per process"
         )
     return process

@@ -1,8 +1,8 @@
-"""What instrumentation is notified of: the start and the end of calls and of attempts.
+"""Notify instrumentation of the start and the end of calls and of attempts.
 
 `on_request` reports an attempt when it has ended, which is enough for logs and counters.
-Spans also need the starts, and have to be current in between. An observer belongs to a
-sender, which all clients made by `with_options` share.
+A span also needs the start, because it has to be current in between. An observer belongs to
+a sender, which a client shares with those that its `with_options` returns.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ class Observer(Protocol):
     """Observes the calls of a sender."""
 
     def call_began(self, exchange: Exchange[Any]) -> CallObserver:
-        """Return what observes this call, before its first attempt."""
+        """Return an observer for this call, before its first attempt."""
         ...
 
 
 class ObservedCall:
-    """Notifies an observer of one call, and lets no exception of the observer fail the call.
+    """Notifies an observer of one call, and logs any exception that the observer raises.
 
-    The call may have paid out by then, and its result must reach the caller.
+    Such an exception must not fail the call, which may have paid out by then.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class ObservedCall:
         try:
             self._call = self._observer.call_began(self._exchange)
         except Exception:
-            _log.exception("instrumentation raised; the call goes on without it")
+            _log.exception("instrumentation raised an exception; the call continues without it")
         return self
 
     def attempt_began(self) -> None:
@@ -71,7 +71,7 @@ class ObservedCall:
             _notify(self._call.attempt_began)
 
     def attempt_ended(self, info: RequestInfo) -> None:
-        """Call the client's own hook, then notify the observer. This is the sender's hook."""
+        """Call the client's hook, then notify the observer. The sender uses this as its hook."""
         try:
             if self._hook is not None:
                 self._hook(info)
@@ -94,4 +94,4 @@ def _notify(method: Callable[..., None], *arguments: object) -> None:
     try:
         method(*arguments)
     except Exception:
-        _log.exception("instrumentation raised; the call goes on")
+        _log.exception("instrumentation raised an exception; the call continues")

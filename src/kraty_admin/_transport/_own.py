@@ -1,4 +1,4 @@
-"""Attempts over connections of the SDK's own."""
+"""Attempts over the SDK's own connections."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ __all__ = ["AsyncOwnChannel", "OwnChannel"]
 T = TypeVar("T")
 
 CONNECTIONS: Final = 100
-"""How many calls may be under way at once, each with a connection; others wait."""
+"""How many calls may run at once, each on its own connection; further calls wait."""
 
 _UNSOLICITED: Final = "the connection held a response before the request was sent"
 
 
 class Endpoint:
-    """How the API is reached. The environment is read once, when this is made.
+    """How to reach the API. The constructor reads the environment, and nothing reads it later.
 
     Raises:
-        ValueError: The environment names a proxy or authorities that cannot be used.
+        ValueError: The environment names a proxy or certificates that cannot be used.
     """
 
     def __init__(self, prepared: Prepared) -> None:
@@ -50,10 +50,10 @@ class Endpoint:
         self.url = httpcore.URL(
             scheme=root.raw_scheme, host=root.raw_host, port=root.port, target=root.raw_path
         )
-        self.ssl_context()  # so that authorities that cannot be read fail at construction
+        self.ssl_context()  # so that certificates that cannot be read fail at construction
 
     def ssl_context(self) -> ssl.SSLContext | None:
-        """Return the context with the trusted authorities; `None` for a server without TLS."""
+        """Return the TLS context to use; `None` for a server without TLS."""
         return None if self._trusted is None else tls_context(self._trusted)
 
     def tunnel(self) -> Tunnel | None:
@@ -62,7 +62,7 @@ class Endpoint:
         return None if self._proxy is None or context is None else Tunnel(self._proxy, context)
 
     def request(self, exchange: Exchange[T], limits: Limits) -> httpcore.Request:
-        """Put the prepared parts of a request together, which is faster than to parse a URL."""
+        """Build a request from the prepared parts, which is faster than parsing a URL."""
         body = exchange.body
         headers = self._prepared.headers(body, exchange.headers).raw
         if body is not None:
@@ -99,7 +99,7 @@ class Connection:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the server has closed it, or sent something unasked, since its last call."""
+        """Whether the server has closed it, or sent unsolicited data, since its last call."""
         return self._http.has_expired()
 
     @property
@@ -158,7 +158,7 @@ class AsyncConnection:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the server has closed it, or sent something unasked, since its last call."""
+        """Whether the server has closed it, or sent unsolicited data, since its last call."""
         return self._http.has_expired()
 
     @property
@@ -200,7 +200,7 @@ class AsyncConnection:
 
 
 class OwnChannel:
-    """Performs attempts over its own connections."""
+    """Performs attempts over the SDK's own connections."""
 
     def __init__(self, prepared: Prepared) -> None:
         self._endpoint = Endpoint(prepared)
@@ -253,7 +253,7 @@ class OwnChannel:
 
 
 class AsyncOwnChannel:
-    """Performs attempts over its own connections. The twin of `OwnChannel`."""
+    """Performs attempts over the SDK's own connections. The twin of `OwnChannel`."""
 
     def __init__(self, prepared: Prepared) -> None:
         self._endpoint = Endpoint(prepared)
@@ -302,7 +302,7 @@ class AsyncOwnChannel:
 
     def claim_loop(self) -> None:
         if not self._is_at_home():
-            # Its connections belong to the first loop and would hang or fail in this one.
+            # Its connections belong to the first loop; they would hang or fail in this one.
             raise KratyError(
                 "this KratyAdminAsync was first used in another event loop: make one per loop"
             )
@@ -337,8 +337,8 @@ def _reply(response: httpcore.Response, chunks: list[bytes]) -> Reply:
 
 
 def _failure(error: Exception, watch: Watch) -> Failure:
-    # Mocks raise httpx's exceptions in place of a connection that sends. What such a
-    # failure means for the call then follows from its kind.
+    # A mock raises httpx's exceptions without sending anything. So the kind of exception
+    # decides whether the request counts as sent.
     is_mocked = isinstance(error, httpx.HTTPError) and not watch.was_sent
     return Failure(
         without_frames(as_of_httpx(error)),

@@ -1,4 +1,4 @@
-"""Connections: each call has one to itself, each process has its own, and there is a limit."""
+"""Connections: each serves one call at a time and one process, and their number is limited."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 import httpx
 
 if TYPE_CHECKING:
-    # The asynchronous code imports it when that is used: importing it with the package
-    # would be a tenth of what the package takes.
+    # The asynchronous code imports it on first use: it would add a tenth to the package's
+    # import time.
     import asyncio
 
 __all__ = ["KEPT_FOR", "AsyncGate", "Gate", "Pool"]
@@ -30,14 +30,14 @@ _NO_PLACE: Final = "no connection became free in time"
 class Gate:
     """Lets a limited number of calls in; the others wait in line.
 
-    A signal handler may raise between any two steps of Python code, also in a destructor.
-    So a place has to come and go without such a step: an object stands for it from the
-    moment that it is taken until nothing refers to the object any more, and both ends of
-    the object's life are C code.
+    A signal handler may raise between any two steps of Python code, even in a destructor.
+    So no place may be taken or returned in Python code, or it could be lost. Instead, an
+    object stands for a taken place. C code creates the object, and C code returns the place
+    when nothing refers to the object any more.
     """
 
-    # Not a threading.Semaphore: that is Python code, which a signal handler that raises in
-    # the middle of it would leave locked.
+    # Not a threading.Semaphore: that is Python code, so a signal handler that raises in the
+    # middle of it could leave it locked.
 
     def __init__(self, places: int) -> None:
         # Looked up here, not at the top: gevent replaces it, often after this import, and
@@ -54,7 +54,7 @@ class Gate:
             """One of this gate's places, which returns to it when this object is freed."""
 
             __slots__ = ()
-            # Not a function, since a handler could raise at its first instruction.
+            # Not a Python function: a signal handler could raise at its first instruction.
             __del__ = staticmethod(give_back)
 
         self._place = Place
@@ -63,7 +63,7 @@ class Gate:
         """Wait for a place.
 
         Returns:
-            The place, which is free again as soon as nothing refers to this object.
+            The place. It is free again as soon as nothing refers to this object.
 
         Raises:
             httpx.PoolTimeout: No place became free within `seconds`.
@@ -87,7 +87,7 @@ class AsyncGate:
         """Wait for a place.
 
         Raises:
-            httpx.PoolTimeout: None became free within `seconds`.
+            httpx.PoolTimeout: No place became free within `seconds`.
         """
         if self._places:
             self._places -= 1
@@ -124,22 +124,22 @@ class AsyncGate:
 
 
 class Pool(Generic[C, G]):
-    """Connections that one call has to itself at a time.
+    """The idle connections. A call takes one and has it to itself.
 
-    httpcore has a pool too, but it loses a connection permanently when a call is cancelled
-    at the wrong moment, and it goes through all connections for each call that waits. Here
-    a failed call discards its connection, and nothing is searched.
+    httpcore has a pool too, but it can lose a connection permanently when a call is cancelled,
+    and it goes through all connections for each waiting call. Here, a failed call discards
+    its connection, and taking one needs no search.
     """
 
     def __init__(self, make: Callable[[], C], gate: G) -> None:
         self.gate: Final = gate
-        """What a call has to pass before it takes a connection."""
+        """The gate that a call has to enter before it takes a connection."""
         self._make = make
         # Threads share it without a lock, since each step on it is atomic.
         self._idle: deque[tuple[float, C]] = deque()
 
     def take(self) -> C:
-        """Return the connection that was used last, which is the likeliest to be open still."""
+        """Return the most recently used connection, which is most likely still open."""
         try:
             return self._idle.pop()[1]
         except IndexError:
@@ -150,7 +150,7 @@ class Pool(Generic[C, G]):
         self._idle.append((time.monotonic(), connection))
 
     def take_expired(self, seconds: float) -> Iterator[C]:
-        """Remove the connections that were idle for so long, for the caller to close."""
+        """Remove and yield the connections that were idle that long; the caller closes them."""
         while self._idle:
             try:
                 since, connection = self._idle.popleft()

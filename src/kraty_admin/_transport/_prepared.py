@@ -10,7 +10,7 @@ __all__ = ["Prepared"]
 class Prepared:
     """URL and headers that all requests of a client share.
 
-    The headers carry the API key. Nothing here has a repr that shows it.
+    The headers hold the API key; this class's repr does not show it.
     """
 
     def __init__(
@@ -21,7 +21,7 @@ class Prepared:
         self._with_body = with_body
 
     def headers(self, body: bytes | None, more: tuple[tuple[str, str], ...] = ()) -> httpx.Headers:
-        """Return the headers of a request with this body, and those of its operation."""
+        """Return the headers of a request with this body, including those of its operation."""
         shared = self._without_body if body is None else self._with_body
         if not more:
             return shared

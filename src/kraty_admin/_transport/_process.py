@@ -1,4 +1,4 @@
-"""Which process and event loop this is, and what belongs to one process alone."""
+"""Identify the current process and event loop, and keep a separate value per process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class _Descent:
-    """How many forks lie between the first process and this one."""
+    """Counts the forks between the first process and this one."""
 
     def __init__(self) -> None:
         self.forks = 0
@@ -34,8 +34,8 @@ _descent: Final = _Descent()
 def this_process() -> tuple[int, int]:
     """Identify this process across forks.
 
-    The process id alone is not enough: the first process of a container and its child in
-    its own container both have number 1.
+    The process id alone is not enough: a process and its child both have id 1 if each is the
+    first process of its container.
     """
     return os.getpid(), _descent.forks
 
@@ -51,23 +51,25 @@ def running_loop() -> asyncio.AbstractEventLoop:
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
-        raise KratyError("KratyAdminAsync runs on asyncio, and here no asyncio loop runs") from None
+        raise KratyError(
+            "KratyAdminAsync needs asyncio, but no event loop of asyncio is running here"
+        ) from None
 
 
 class PerProcess(Generic[T]):
-    """A value that each process makes for itself when it first needs it.
+    """A value that each process creates for itself on first use, such as its connections.
 
-    A fork that used its parent's connections would receive the parent's responses.
+    A child process that used its parent's connections could receive the parent's responses.
     """
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
-        # Without a lock, which a fork could inherit from a thread that holds it. The
-        # parent's value is kept, not closed: the parent still uses it.
+        # No lock, because a fork could inherit one that another thread holds. The parent's
+        # value is kept, not closed: the parent still uses it.
         self._each: dict[tuple[int, int], T] = {}
 
     def get(self) -> T:
-        """Return this process's value; make it if necessary."""
+        """Return this process's value; create it if there is none yet."""
         mine = self._each.get(this_process())
         return self._each.setdefault(this_process(), self._make()) if mine is None else mine
 

@@ -1,4 +1,4 @@
-"""Proxies that the environment names, and how to ask one for a connection."""
+"""The proxy that the environment names, and checks of hosts."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ._secret import Secret
 
 __all__ = ["has_address", "is_loopback", "proxy_for"]
 
-# What sockets and TLS accept; httpx would only find out in the midst of a call. Compiled when
-# it is used, since compiling such patterns is a noticeable part of the package's import.
+# What sockets and TLS accept. Without this check, a bad host would fail in the middle of a
+# call. The pattern is compiled on use, because compiling it at import time is noticeably slow.
 _HOST: Final = r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?|[0-9a-f.]*:[0-9a-f:.]*"
 
 
@@ -25,7 +25,7 @@ def has_address(url: httpx.URL) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host is this machine, where no one else can listen in."""
+    """Return whether a host is this machine, so that no one else can eavesdrop."""
     if host == "localhost":
         return True
     try:
@@ -35,14 +35,16 @@ def is_loopback(host: str) -> bool:
 
 
 def proxy_for(origin: str) -> httpx.Proxy | None:
-    """Return the proxy that the environment names for this one host; `None` for loopback.
+    """Return the proxy that the environment names for this URL; `None` if there is none.
+
+    Loopback addresses and hosts in `NO_PROXY` are reached directly.
 
     Raises:
         ValueError: The environment names something that is not a proxy.
     """
     url = httpx.URL(origin)
     port = url.port or (443 if url.scheme == "https" else 80)
-    # NO_PROXY may name hosts with and without a port.
+    # NO_PROXY may name a host with or without a port.
     if is_loopback(url.host) or proxy_bypass(url.host) or proxy_bypass(f"{url.host}:{port}"):
         return None
     named = _named_proxy(url.scheme)

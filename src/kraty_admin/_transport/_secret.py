@@ -1,4 +1,4 @@
-"""What must not be shown."""
+"""A wrapper for values that must not be shown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["Secret"]
 
 
 class Secret:
-    """A key, or a URL with a password. Held like this, no repr and no frame's locals show it."""
+    """A key, or a URL with a password. Reprs, and so tracebacks with locals, do not show it."""
 
     __slots__ = ("given",)
 
@@ -16,4 +16,4 @@ class Secret:
         self.given = given
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a secret does not pickle")
+        raise TypeError("a secret cannot be pickled")

@@ -1,6 +1,6 @@
 """The retry loop of a call, synchronous and asynchronous.
 
-What to do next is the exchange's decision, and performing one attempt is a channel's work.
+The exchange decides what to do next, and a channel performs each attempt.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ class Channel(Protocol):
 
     @property
     def is_closed(self) -> bool:
-        """Whether no attempt can be made any more."""
+        """Whether the channel accepts no further attempts."""
         ...
 
     def attempt(self, exchange: Exchange[T], limits: Limits) -> Outcome:
         """Send the exchange's request once, and return the response or the failure.
 
-        What code of the caller's raises propagates, as does every BaseException that is
-        not an Exception.
+        Exceptions that the caller's code raises propagate, and so does every BaseException
+        that is not an Exception.
         """
         ...
 
     def close(self) -> None:
-        """Close the idle connections, and each other one when its call ends."""
+        """Close the idle connections now, and each busy one when its call ends."""
         ...
 
 
@@ -49,14 +49,14 @@ class AsyncChannel(Protocol):
 
     @property
     def is_closed(self) -> bool:
-        """Whether no attempt can be made any more."""
+        """Whether the channel accepts no further attempts."""
         ...
 
     def claim_loop(self) -> None:
         """Bind this channel to the running event loop.
 
         Raises:
-            KratyError: It belongs to another loop, or this is not asyncio.
+            KratyError: The channel belongs to another loop, or asyncio is not running.
         """
         ...
 
@@ -65,7 +65,7 @@ class AsyncChannel(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Close the idle connections, and each other one when its call ends."""
+        """Close the idle connections now, and each busy one when its call ends."""
         ...
 
 
@@ -75,7 +75,7 @@ class Sender:
     def __init__(self, channel: Channel) -> None:
         self.channel: Final = channel
         self.observer: Observer | None = None
-        """What instrumentation has set, for all calls of this sender."""
+        """Observes all calls of this sender; instrumentation sets it."""
 
     def perform(
         self, exchange: Exchange[T], hook: RequestHook | None, call: ObservedCall | None = None
@@ -109,7 +109,7 @@ class AsyncSender:
     def __init__(self, channel: AsyncChannel) -> None:
         self.channel: Final = channel
         self.observer: Observer | None = None
-        """What instrumentation has set, for all calls of this sender."""
+        """Observes all calls of this sender; instrumentation sets it."""
 
     async def perform(
         self, exchange: Exchange[T], hook: RequestHook | None, call: ObservedCall | None = None
@@ -142,15 +142,15 @@ class AsyncSender:
 def _report_interruption(
     exchange: Exchange[T], interruption: BaseException, hook: RequestHook | None
 ) -> None:
-    """Hand the key of a call to the caller that an exception not of ours is about to end.
+    """Add what is known about the call to a foreign exception that is about to end it.
 
-    Such are cancellations, KeyboardInterrupt, and what hooks, custom transports and signal
-    handlers of the caller's raise. The platform may have the request, and a key that the
-    SDK made is known nowhere else.
+    A foreign exception is a cancellation, a KeyboardInterrupt, or one that the caller's hooks,
+    custom transports or signal handlers raise. The platform may have received the request, and
+    only the SDK knows the idempotency key if it generated it.
     """
     forget_locals(interruption)
     call = exchange.interrupt()
-    # Not by `setattr`: a class may refuse attributes that it does not know.
+    # Not with `setattr`: a class may reject unknown attributes.
     vars(interruption)["kraty_call"] = call
     if sys.version_info >= (3, 11):
         interruption.add_note(f"while calling Kraty: {describe(call)}")
@@ -160,7 +160,7 @@ def _report_interruption(
 
 
 def _advance(exchange: Exchange[T], outcome: Outcome, hook: RequestHook | None) -> Step[T]:
-    """Decide what follows from an attempt, and report the attempt to the hook."""
+    """Decide what to do after an attempt, and report the attempt to the hook."""
     now = time.monotonic()
     step = exchange.advance(outcome, now=now, wall=time.time())
     if hook is not None:
@@ -175,4 +175,4 @@ def _call_hook(hook: RequestHook, info: RequestInfo) -> None:
         hook(info)
     except Exception:
         # A failing hook must not fail the call.
-        _log.exception("on_request raised; the call goes on")
+        _log.exception("on_request raised an exception; the call continues")

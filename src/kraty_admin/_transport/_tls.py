@@ -1,4 +1,4 @@
-"""Which authorities are trusted: one TLS context per process and configuration."""
+"""Trusted certificate authorities: one TLS context per process and configuration."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ __all__ = ["Authorities", "authorities", "tls_context"]
 
 
 class Authorities(NamedTuple):
-    """The authorities that the environment named when a client was made."""
+    """The certificate authorities that the environment named when a client was made."""
 
     file: str | None
     folder: str | None
     changed_at: float | None
-    """When the file was last changed: one that is replaced later is read again."""
+    """When the file was last changed, so that a new client reads a file that was replaced."""
 
 
 def authorities() -> Authorities:
     """Return the authorities that the environment names now.
 
     Raises:
-        ValueError: It names some that do not exist.
+        ValueError: It names a file or directories that do not exist.
     """
     file = os.environ.get("SSL_CERT_FILE") or None
     folder = os.environ.get("SSL_CERT_DIR") or None
-    # OpenSSL says nothing of a folder that does not exist.
+    # OpenSSL silently ignores a directory that does not exist.
     if file and not Path(file).is_file():
         raise ValueError("SSL_CERT_FILE in the environment is not a file")
     if folder and not any(Path(part).is_dir() for part in folder.split(os.pathsep)):
@@ -43,19 +43,19 @@ _contexts: Final[dict[tuple[object, ...], ssl.SSLContext]] = {}
 
 
 def tls_context(trusted: Authorities) -> ssl.SSLContext:
-    """Return the context for these authorities, or for those that come with httpx.
+    """Return the context for these authorities, or for httpx's default ones.
 
-    Reading them takes longer than many calls, and they are most of a client's memory. So
+    Reading them takes longer than many calls, and they make up most of a client's memory. So
     the clients of a process share a context.
 
     Raises:
         ValueError: They cannot be read.
     """
-    # By class too: gevent replaces it, and sockets of the one that it replaces would stop
-    # all greenlets of the thread.
+    # The class is part of the key because gevent replaces it: sockets of the original class
+    # would block all greenlets of the thread.
     key = (this_process(), ssl.SSLContext, trusted)
     context = _contexts.get(key)
-    # Without a lock, which a fork could inherit from a thread that holds it.
+    # No lock, because a fork could inherit one that another thread holds.
     return _contexts.setdefault(key, _make(trusted)) if context is None else context
 
 

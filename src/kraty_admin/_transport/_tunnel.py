@@ -15,9 +15,9 @@ __all__ = ["Tunnel", "socks5"]
 
 
 class Tunnel:
-    """A proxy, and what it needs to know.
+    """A proxy: its address, and what a connection through it needs.
 
-    Nothing here has a repr that shows the proxy's password.
+    This class's repr does not show the proxy's password.
     """
 
     def __init__(self, proxy: httpx.Proxy, ssl_context: ssl.SSLContext) -> None:
@@ -68,7 +68,7 @@ def socks5(
 ) -> Generator[tuple[bytes, int], bytes, None]:
     """Perform the handshake of RFC 1928 and RFC 1929, without I/O.
 
-    Yields what to send and how many bytes to receive then, and takes those bytes.
+    It yields the bytes to send and how many bytes to receive next, and takes those bytes.
 
     Raises:
         httpcore.ProxyError: The proxy refused, or does not speak SOCKS 5.
@@ -78,7 +78,9 @@ def socks5(
     if version != 5:
         raise httpcore.ProxyError("the proxy does not speak SOCKS 5")
     if accepted != method:
-        raise httpcore.ProxyError("the SOCKS proxy accepts no such authentication")
+        raise httpcore.ProxyError(
+            "the SOCKS proxy requires another kind of authentication than the one offered"
+        )
     if auth is not None:
         user, password = auth
         _, status = yield (
@@ -90,7 +92,7 @@ def socks5(
     version, status, _, kind = yield b"\5\1\0" + _address(host) + port.to_bytes(2, "big"), 4
     if version != 5 or status != 0:
         raise httpcore.ProxyError(f"the SOCKS proxy refused the connection with {status}")
-    # It names the proxy's own address, which only has to be read.
+    # The rest is the proxy's own address. It has to be read, but is not needed.
     length = 4 if kind == 1 else 16 if kind == 4 else (yield b"", 1)[0]
     yield b"", length + 2
 

@@ -1,3 +1,3 @@
-"""Support for frameworks and tools that the package does not need. Each has an extra."""
+"""Support for frameworks and tools that are optional. Each has its own extra."""
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""FastAPI: one client per application, and webhooks that are handled in one transaction.
+"""FastAPI: one client per application, and webhooks that are each handled in a transaction.
 
     app = FastAPI(lifespan=lifespan())
 
@@ -10,7 +10,7 @@
     def receive(delivery: Annotated[Delivery[Session], webhook(Sessions)]) -> None:
         delivery.session.add(...)  # committed together with the event's id, or not at all
 
-Needs the extra `fastapi`.
+This module needs the extra `fastapi`: `pip install 'kraty-admin[fastapi]'`.
 """
 
 from __future__ import annotations
@@ -67,16 +67,16 @@ _log: Final = logging.getLogger("kraty_admin")
 def lifespan(
     make_client: Callable[[], KratyAdmin | KratyAdminAsync] = KratyAdminAsync,
 ) -> Callable[[object], AbstractAsyncContextManager[dict[str, Any]]]:
-    """Return a lifespan that opens one client when a server process starts, and closes it.
+    """Return a lifespan that opens a client when a server process starts, and closes it at the end.
 
-    If you have a lifespan already, enter this one in it, and yield its state with yours:
+    If you have a lifespan already, enter this one in it, and add its state to yours:
 
         async with kraty_lifespan(app) as state:
             yield {**state, "mine": ...}
 
     Args:
-        make_client: Returns the client: `KratyAdmin` for one that blocks, or a function that
-            sets options.
+        make_client: Returns the client. Pass `KratyAdmin` for a synchronous client, or a
+            function that sets options. Default: `KratyAdminAsync`.
     """
 
     @asynccontextmanager
@@ -94,20 +94,28 @@ def lifespan(
 
 
 async def client(connection: HTTPConnection) -> KratyAdmin:
-    """Return the application's client, which `lifespan(KratyAdmin)` has opened."""
+    """Return the application's client, which `lifespan(KratyAdmin)` has opened.
+
+    Raises:
+        RuntimeError: The application has no client, or an asynchronous one.
+    """
     return _opened(connection, KratyAdmin)
 
 
 async def async_client(connection: HTTPConnection) -> KratyAdminAsync:
-    """Return the application's asynchronous client, which `lifespan()` has opened."""
+    """Return the application's asynchronous client, which `lifespan()` has opened.
+
+    Raises:
+        RuntimeError: The application has no client, or a synchronous one.
+    """
     return _opened(connection, KratyAdminAsync)
 
 
 Client = Annotated[KratyAdmin, Depends(client)]
-"""An argument with this type is the application's client. For routes with `def`."""
+"""Annotate an argument with this type to get the application's client, in a `def` route."""
 
 AsyncClient = Annotated[KratyAdminAsync, Depends(async_client)]
-"""An argument with this type is the application's client. For routes with `async def`."""
+"""Annotate an argument with this type to get the application's client, in an `async def` route."""
 
 
 def _opened(connection: HTTPConnection, kind: type[D]) -> D:
@@ -132,19 +140,19 @@ class Delivery(Generic[D]):
     event: WebhookEvent
     """The event, whose signature is valid."""
     session: D
-    """Begun already; it is committed when the route has returned."""
+    """The session, in a transaction that is committed when the route has returned."""
 
 
 def verified_event(*, secret: str | Sequence[str] | None = None) -> Any:
-    """Return a dependency: the event of a webhook with a valid signature.
+    """Return a dependency that provides the event of a webhook whose signature is valid.
 
-    A repeated delivery is an event like any other. Use `webhook` to handle each event once,
-    or `inbox.once` in a transaction of your own. A delivery whose signature is wrong, missing
+    It does not recognise repeated deliveries. Use `webhook` to handle each event once,
+    or `inbox.once` in your own transaction. A delivery whose signature is wrong, missing
     or too old is answered with 401, and the reason is logged.
 
     Args:
         secret: The endpoint's secret, or several while one is being rotated. Default:
-            `KRATY_WEBHOOK_SECRET` in the environment, when a delivery arrives.
+            `KRATY_WEBHOOK_SECRET` in the environment, read when a delivery arrives.
     """
 
     async def verify(request: Request) -> WebhookEvent:
@@ -174,19 +182,19 @@ def webhook(
     secret: str | Sequence[str] | None = None,
     tables: Tables = TABLES,
 ) -> Any:
-    """Return a dependency: a webhook that has not been handled, as a `Delivery`.
+    """Return a dependency that provides a webhook that has not been handled, as a `Delivery`.
 
-    The event's id is recorded in the same transaction as what the route does with the
-    session. That transaction is committed before the response is sent. If the route or the
-    commit raises, it is rolled back, the response is an error, and Kraty delivers the event
-    again. So raise, rather than return a response with an error status: what has been
-    returned counts as handled. A repeat of a handled event is answered with 200 without
-    calling the route.
+    The event's id is recorded in the same transaction as the changes that the route makes
+    with the session. That transaction is committed before the response is sent. If the route
+    or the commit raises, the transaction is rolled back, the response is an error, and Kraty
+    delivers the event again. To reject an event, raise: if the route returns a response with
+    an error status, the event still counts as handled. A repeat of a handled event is answered
+    with 200 without calling the route.
 
     Args:
         sessions: Makes the sessions.
-        secret: As for `verified_event`, which says what happens to forged deliveries.
-        tables: Which tables; `outbox.set_up` creates them.
+        secret: The endpoint's secret; see `verified_event`, also for forged deliveries.
+        tables: The tables to use; `outbox.set_up` creates them.
     """
 
     # Not inside `Annotated`: FastAPI reads annotations as text, and does not see this name.
@@ -199,8 +207,8 @@ def webhook(
                 raise _handled_before()
             yield Delivery(event, session)
 
-    # Without this scope, FastAPI commits after it has sent the response. If that fails, Kraty
-    # does not deliver the event again, and it is lost.
+    # Without this scope, FastAPI commits after it has sent the response. If that commit failed,
+    # Kraty would not deliver the event again, and the event would be lost.
     return Depends(deliver, scope="function")
 
 
@@ -210,7 +218,7 @@ def async_webhook(
     secret: str | Sequence[str] | None = None,
     tables: Tables = TABLES,
 ) -> Any:
-    """Return a dependency: a webhook and an asynchronous session; see `webhook`."""
+    """Return a dependency like that of `webhook`, with an asynchronous session."""
 
     verified = verified_event(secret=secret)
 

@@ -1,18 +1,18 @@
-"""OpenTelemetry: spans and metrics of a client's calls, and metrics of an outbox.
+"""OpenTelemetry: spans and metrics for a client's calls, and metrics for an outbox.
 
     from kraty_admin.contrib.otel import instrument
 
     kraty = KratyAdmin()
     instrument(kraty)
 
-Each call is a span, such as `wallet.credit`, below the span that is current where the call is
-made. Each attempt is a child of it, with the standard attributes of an HTTP request. The
-attributes and metrics are listed in docs/observability.md.
+Each call is a span, such as `wallet.credit`. Its parent is the span that is current where the
+call is made. Each attempt is a child of it, with the standard attributes of an HTTP request.
+docs/observability.md lists the attributes and metrics.
 
-No span and no metric holds the API key, a body, or an idempotency key. `hash_key` gives the
-hash that stands for an idempotency key. `url.full` holds the ids of players; it has no query.
+No span and no metric holds the API key, a body, or an idempotency key. Spans hold a hash of the
+idempotency key; `hash_key` returns it. `url.full` can hold ids of players; it has no query.
 
-Needs the extra `otel`: `pip install 'kraty-admin[otel]'`.
+This module needs the extra `otel`: `pip install 'kraty-admin[otel]'`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ __all__ = ["hash_key", "instrument", "observe_outbox", "uninstrument"]
 
 _NAME: Final = "kraty_admin"
 _SCHEMA: Final = "https://opentelemetry.io/schemas/1.23.1"
-# Those that the semantic conventions advise for HTTP. A call may wait and retry for longer.
+# The bounds that the semantic conventions advise for HTTP. A call with its waits can take longer.
 _BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 _CALL_BOUNDS: Final = (*_BOUNDS, 30, 60, 120)
 
@@ -66,13 +66,13 @@ def instrument(
 ) -> None:
     """Report the calls of a client, and of all clients that share its connections.
 
-    Those are the clients that `with_options` has made or will make of it. Repeating this
-    changes the providers, and reports nothing twice.
+    These are the clients that its `with_options` returns, before or after this call. Calling
+    this again replaces the providers; nothing is reported twice.
 
     Args:
         client: The client.
-        tracer_provider: Where spans go; default: the global provider.
-        meter_provider: Where metrics go; default: the global provider.
+        tracer_provider: Receives the spans. Default: the global provider.
+        meter_provider: Receives the metrics. Default: the global provider.
 
     Raises:
         TypeError: `client` is not a client.
@@ -83,7 +83,7 @@ def instrument(
 def uninstrument(client: KratyAdmin | KratyAdminAsync) -> None:
     """Stop reporting the calls of a client, and of all clients that share its connections.
 
-    Calls in progress are still reported. Repeating this changes nothing.
+    Calls in progress are still reported. Calling this again changes nothing.
 
     Args:
         client: The client.
@@ -100,16 +100,16 @@ def observe_outbox(
     tables: Tables | None = None,
     meter_provider: MeterProvider | None = None,
 ) -> None:
-    """Report how many intents are in each state, and how long the oldest ones wait.
+    """Report how many intents are in each state, and how long the oldest ones have waited.
 
-    The database is asked whenever metrics are collected. Call it once, in one process per
-    outbox: every process that reports the same outbox reports all of its intents. It cannot
-    be undone.
+    Each collection of metrics queries the database. Call this once, in one process per outbox:
+    each process that calls it reports all intents, so they would be counted several times. It
+    cannot be undone.
 
     Args:
-        engine: Your database. It has to be a synchronous engine, also beside async code.
-        tables: The tables, if they are not the default ones.
-        meter_provider: Where metrics go; default: the global provider.
+        engine: Your database. Pass a synchronous engine, even if your code is asynchronous.
+        tables: The tables to use. Default: the default tables.
+        meter_provider: Receives the metrics. Default: the global provider.
     """
     from .. import outbox
     from ..outbox._tables import TABLES
@@ -123,7 +123,7 @@ def observe_outbox(
         shared.clear()
         status = outbox.status(engine, tables=used)
         shared.append(status)
-        # Also those without any: a series that ends looks like an outage.
+        # Report states without intents too: a series that ends looks like an outage.
         for state in get_args(outbox.IntentState):
             yield Observation(status.counts.get(state, 0), {"kraty.outbox.state": state})
 
@@ -144,8 +144,8 @@ def observe_outbox(
 def hash_key(idempotency_key: str) -> str:
     """Return the hash that spans hold in place of this idempotency key.
 
-    Use it to search for the spans of a receipt. The hash hides a long random key; a short
-    one can be found by trying all.
+    Use it to search for the spans of a receipt. The hash hides a long random key. It does not
+    hide a short or guessable one, which can be found by trying all candidates.
 
     Args:
         idempotency_key: The key that was sent.
@@ -174,12 +174,12 @@ class _Observer:
             explicit_bucket_boundaries_advisory=_BOUNDS,
         )
         self.retries = meter.create_counter(
-            "kraty.client.retries", "{retry}", "Attempts after the first, by what failed before."
+            "kraty.client.retries", "{retry}", "Retries, by the error of the attempt before."
         )
         self.budget = meter.create_gauge(
             "kraty.client.retry_budget",
             "{retry}",
-            "Retries that were left when the latest call of the process ended.",
+            "Retries left in the budget when the latest call of the process ended.",
         )
 
     def call_began(self, exchange: Exchange[Any]) -> _Call:
@@ -187,7 +187,7 @@ class _Observer:
 
 
 class _Call:
-    """One call, while its spans are open."""
+    """The open spans of one call."""
 
     def __init__(self, observer: _Observer, exchange: Exchange[Any]) -> None:
         self._observer = observer
@@ -292,7 +292,7 @@ def _is_ambiguous(error: BaseException) -> bool:
     """Return whether the call may have taken effect."""
     if isinstance(error, KratyServerError | KratyNetworkError):
         return error.ambiguous
-    call = vars(error).get("kraty_call")  # set on what else ends a call
+    call = vars(error).get("kraty_call")  # the sender sets it on foreign exceptions
     return not isinstance(call, CallInfo) or call.ambiguous
 
 

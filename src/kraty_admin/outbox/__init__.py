@@ -10,10 +10,12 @@
 
 The purchase and its fulfilment are stored together or not at all. A recorded call is an
 *intent*: a row in your database. A worker sends it under its own key until there is a definite
-answer, or until the platform may have forgotten the key. Then it stops, and a person decides.
-The same key is never recorded twice, so a receipt that returns after a year pays out nothing.
+answer. If the platform may have forgotten the key before that, the worker stops, and a person
+decides. The same key is never recorded twice, so a receipt that returns after a year does not
+pay out again.
 
-Needs the extra `outbox`: `pip install 'kraty-admin[outbox]'`. Works with PostgreSQL and SQLite.
+This module needs the extra `outbox`: `pip install 'kraty-admin[outbox]'`. It works with
+PostgreSQL and SQLite.
 """
 
 from __future__ import annotations
@@ -86,7 +88,7 @@ __all__ = [
 T = TypeVar("T")
 R = TypeVar("R")
 
-# Tracebacks, reprs and pickles name what people import.
+# Make tracebacks, reprs and pickles name the public module.
 for _public in (
     AsyncOutboxResources,
     DrainReport,
@@ -111,25 +113,26 @@ def set_up(
     tables: Tables = TABLES,
     add_target: bool = False,
 ) -> Target:
-    """Create the tables where they are missing, and record which game they are for.
+    """Create the tables if they are missing, and record which game they are for.
 
-    Call it when you deploy. It asks Kraty once which game the key belongs to, and changes
-    nothing if all is in place.
+    Call it when you deploy. It makes one call to Kraty, which says which game the key belongs
+    to. If everything is in place, it changes nothing.
 
     Args:
         engine: Your database.
         kraty: A client of the game.
-        tables: Which tables. If Alembic creates them, they are found here.
-        add_target: Allow intents of another game beside those that the database has. Then
-            `into` needs a `game_id`.
+        tables: The tables to use. Tables that Alembic has created are kept as they are.
+        add_target: Allow this game in a database that already has intents of another game.
+            Then `into` needs a `game_id`.
 
     Returns:
         The server, the studio, the game and the environment.
 
     Raises:
-        OutboxTargetError: The database is for another game, environment or server.
-        OutboxError: A later version of the SDK has written the tables.
-        KratyServerError, KratyNetworkError: Kraty could not be asked.
+        OutboxTargetError: The database is for another game, environment or server, and
+            `add_target` is false.
+        OutboxError: Another version of the SDK has created the tables.
+        KratyServerError, KratyNetworkError: The call to Kraty failed.
     """
     target = target_of(kraty)
     _transact(engine, lambda connection: _set_up(connection, tables, target, add_target))
@@ -179,14 +182,17 @@ def into(
     `idempotency_key` that you derive from what you fulfil: by this key, the outbox recognises
     the same purchase when it returns. Without one, each call is a new intent.
 
+    A method raises `OutboxConflictError` if another call is recorded under its key. It raises
+    `OutboxTargetError` if `set_up` has not been called, or if `game_id` does not select one game.
+
     Args:
         session: A `Session` or a `Connection` of SQLAlchemy, or an asynchronous one: then
             await the methods.
-        game_id: The game, if the database has intents of several.
-        tables: Which tables.
+        game_id: The game, if the database has intents of several games.
+        tables: The tables to use.
 
     Raises:
-        TypeError: `session` is none of these.
+        TypeError: `session` is of another type.
     """
     if isinstance(session, Session | scoped_session | sa.Connection):
 
@@ -195,7 +201,7 @@ def into(
             return _store.record(connection, tables, operation, game_id, _new_key)
 
         return OutboxResources(record)
-    # Imported here because its extra, greenlet, is not always there.
+    # Imported here because greenlet, which it needs, may not be installed.
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
 
     if not isinstance(session, AsyncSession | async_scoped_session | AsyncConnection):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers may pass anything
@@ -226,35 +232,37 @@ def drain(
     on_unknown: Callable[[Intent[Any]], object] | None = None,
     tables: Tables = TABLES,
 ) -> DrainReport:
-    """Send the intents that are due, and return when none is.
+    """Send the intents that are due, and return when none are due any more.
 
-    Any number of workers may do this at a time. A worker that is killed loses nothing: when
-    its lease ends, a minute after the call's deadline, another one repeats the call under
-    the same key. While the platform does not answer, no new intent is begun.
+    Any number of workers may run at the same time. If a worker is killed, no intent is lost:
+    its lease ends a minute after the call's deadline, and then another worker repeats the call
+    under the same key. While the platform does not answer pings, no intent is sent.
 
     Args:
         kraty: A client of the game. Its deadline must be at most 1,800 s.
-        engine: Your database. Each call in flight needs a connection of its pool at times.
+        engine: Your database. Each call in flight needs a connection from its pool at times.
         in_flight: How many intents to send at a time. More than one uses threads.
-        limit: How many intents to send at most.
-        seconds: Begin nothing after this time; `None` for no limit. A call in progress may
-            last until its deadline.
-        stop: When it is set, the calls in progress end, and nothing new begins.
+        limit: The most intents to send; `None` for no limit.
+        seconds: Start no call after this many seconds; `None` for no limit. A call in progress
+            may last until its deadline.
+        stop: Once it is set, no call starts; calls in progress are finished.
         on_refused: Called with each intent that the platform rejected.
         on_unknown: Called with each intent that a person has to decide about, because it may
-            have taken effect and the platform may have forgotten its key. It is
-            called once, after that was stored. `find(engine, state="unknown")` lists them.
-        tables: Which tables.
+            have taken effect and the platform may have forgotten its key. It is called once,
+            after the state was stored. `find(engine, state="unknown")` lists these intents.
+        tables: The tables to use.
 
     Returns:
-        How many intents were done, refused and so on, and why it ended.
+        How many intents were done, refused and so on, and why the worker ended.
 
     Raises:
         OutboxTargetError: The client calls another game than the intents are for.
-        KratyServerError: The key of the client is not accepted. The intents stay as they are.
-        KratyNetworkError: Kraty could not be asked which game the client calls.
-        sqlalchemy.exc.SQLAlchemyError: The database failed. Nothing is lost: what was sent
-            without a record is sent again under the same key.
+        KratyServerError: The platform does not accept the client's API key, or the call that
+            asks which game the client calls failed. The intents stay as they are.
+        KratyNetworkError: The call that asks which game the client calls got no answer.
+        KratyClosedError: The client was closed.
+        sqlalchemy.exc.SQLAlchemyError: The database failed. No intent is lost: if one was sent
+            but its outcome was not stored, it is sent again under the same key.
         TypeError, ValueError: An argument is invalid.
     """
     work = Work(
@@ -280,7 +288,7 @@ def run(
     on_unknown: Callable[[Intent[Any]], object] | None = None,
     tables: Tables = TABLES,
 ) -> DrainReport:
-    """Send intents until `stop` is set: `drain`, as a service.
+    """Send intents until `stop` is set: like `drain`, but as a service.
 
     Args:
         kraty: A client of the game; see `drain` for this and the other arguments.
@@ -290,7 +298,7 @@ def run(
         in_flight: How many intents to send at a time.
         on_refused: Called with each intent that the platform rejected.
         on_unknown: Called with each intent that a person has to decide about.
-        tables: Which tables.
+        tables: The tables to use.
     """
     work = Work(
         kraty,
@@ -315,10 +323,10 @@ async def drain_async(
     on_unknown: Callable[[Intent[Any]], object] | None = None,
     tables: Tables = TABLES,
 ) -> DrainReport:
-    """Send the intents that are due, and return when none is; see `drain`.
+    """Send the intents that are due, and return when none are due any more; see `drain`.
 
-    The callbacks are plain functions. If it is cancelled in a call, another worker repeats
-    that call under the same key when the lease ends.
+    The callbacks are plain functions. If this function is cancelled during a call, another
+    worker repeats that call under the same key when the lease has ended.
     """
     import asyncio
 
@@ -378,10 +386,10 @@ def find(
         engine: Your database.
         intent_id: Only the intent with this id.
         idempotency_key: Only the intent with this key.
-        state: Only those in this state.
-        player: Only those that name this player.
-        limit: At most so many; `None` for all.
-        tables: Which tables.
+        state: Only intents in this state.
+        player: Only intents that name this player, by your own id.
+        limit: The most intents to return; `None` for all.
+        tables: The tables to use.
     """
     ids = None if intent_id is None else [intent_id]
     return _read(
@@ -417,17 +425,17 @@ def resolve(
         intent_id: The intent.
         action: `applied`: it took effect, so it is done. `abandon`: do not send it.
             `send-again`: it had no effect, so send it. **If it did take effect, this pays out a
-            second time.** The platform may have forgotten the key, so it does not recognise
-            the repeat. A new 24 hours begin.
+            second time.** The platform may have forgotten the key, so it would not recognise
+            the repeat. The outbox then counts the age of the key from the new call.
         by: Who decided. Stored with the intent.
-        why: Why. Stored with the intent.
-        tables: Which tables.
+        why: The reason for the decision. Stored with the intent.
+        tables: The tables to use.
 
     Returns:
-        The intent as it is now.
+        The intent after the decision.
 
     Raises:
-        OutboxError: There is no such intent, or its outcome is not `unknown`.
+        OutboxError: There is no such intent, or its state is not `unknown`.
         ValueError: An argument is invalid.
     """
     return _transact(engine, lambda c: _store.resolve(c, tables, intent_id, action, by=by, why=why))
@@ -436,23 +444,24 @@ def resolve(
 def retry(
     engine: sa.Engine, intent_id: int, *, by: str, why: str, tables: Tables = TABLES
 ) -> Intent[Any]:
-    """Send an intent again that the platform refused, after its reason is gone.
+    """Send a refused intent again, once the reason for the refusal is gone.
 
-    It keeps its key and its content. If `error["ambiguous"]` is true, an earlier call may have
-    taken effect. Its 23 hours then continue: if they are over, the intent becomes `unknown`.
+    The intent keeps its key and its content. If `error["ambiguous"]` is true, an earlier attempt
+    may have taken effect. Then the time for which its key counts as valid does not start again:
+    if it is over, the intent becomes `unknown` instead of being sent.
 
     Args:
         engine: Your database.
         intent_id: The intent.
         by: Who decided. Stored with the intent.
-        why: Why. Stored with the intent.
-        tables: Which tables.
+        why: The reason for the decision. Stored with the intent.
+        tables: The tables to use.
 
     Returns:
-        The intent as it is now.
+        The intent after the decision.
 
     Raises:
-        OutboxError: There is no such intent, or it is not `refused`.
+        OutboxError: There is no such intent, it is not `refused`, or its content was purged.
         ValueError: An argument is invalid.
     """
     return _transact(engine, lambda c: _store.retry(c, tables, intent_id, by=by, why=why))
@@ -464,22 +473,25 @@ def purge(
     older_than: timedelta = timedelta(days=400),
     tables: Tables = TABLES,
 ) -> int:
-    """Remove the content of intents that ended long ago, and return how many.
+    """Remove the content of intents that ended long ago, and return how many were purged.
 
-    What remains of each is its key, a hash of its content, its operation, its state and its
+    Each keeps its key, a hash of its content, its operation, its state, its notes and its
     times: enough to recognise the same purchase later. Intents that are open or
-    `unknown` stay whole. Nothing is purged unless you call this.
+    `unknown` keep their content. Nothing is purged unless you call this.
 
     Args:
         engine: Your database.
-        older_than: How long ago they must have ended.
-        tables: Which tables.
+        older_than: Purge intents that ended longer ago than this.
+        tables: The tables to use.
+
+    Raises:
+        ValueError: `older_than` is negative.
     """
     ms = round(older_than.total_seconds() * 1000)
     if ms < 0:
         raise ValueError("older_than must not be negative")
     total = 0
-    # In portions, so that no transaction holds many rows.
+    # In portions, so that no transaction locks many rows.
     while count := _transact(
         engine, lambda connection: _store.purge(connection, tables, ms, limit=_store.PORTION)
     ):
@@ -490,13 +502,13 @@ def purge(
 def forget_player(session: Session | sa.Connection, player: str, *, tables: Tables = TABLES) -> int:
     """Remove the content of a player's finished intents, in your transaction.
 
-    A worker does so by itself when an intent of `players.delete` is done. Call this if you
+    When an intent of `players.delete` is done, the worker does this itself. Call this if you
     erase a player without the outbox. The keys are still recognised, as after `purge`.
 
     Args:
-        session: A `Session` or a `Connection`.
+        session: A `Session` or a `Connection` of SQLAlchemy.
         player: Your own id of the player.
-        tables: Which tables.
+        tables: The tables to use.
 
     Returns:
         How many intents lost their content.
@@ -511,6 +523,6 @@ def _transact(engine: sa.Engine, work: Callable[[sa.Connection], R]) -> R:
 
 
 def _read(engine: sa.Engine, work: Callable[[sa.Connection], R]) -> R:
-    # Without the lock of SQLite that keeps others from writing.
+    # Without the lock with which SQLite would block other writers.
     with engine.connect() as connection:
         return _store.in_transaction(connection, work, writes=False)

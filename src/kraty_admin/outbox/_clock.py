@@ -1,4 +1,4 @@
-"""The database's clock. A worker's own clock decides nothing."""
+"""The database's clock. All times of the outbox come from it, not from a worker's clock."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _Now(FunctionElement[int]):
 
 @compiles(_Now, "postgresql")
 def _on_postgresql(element: _Now, compiler: SQLCompiler, **kw: Any) -> str:
-    # Not now(): in a long transaction of the caller's that stays at its beginning.
+    # Not now(), which is the start of the transaction: the caller's may be long.
     return "CAST(extract(epoch FROM statement_timestamp()) * 1000 AS BIGINT)"
 
 

@@ -1,4 +1,4 @@
-"""What the SQL needs of a database connection."""
+"""The part of a database connection that the outbox's SQL needs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Connection", "Rows"]
 
 
 class Rows(Protocol):
-    """What a statement returned: a part of SQLAlchemy's `Result`."""
+    """The rows that a statement returned: a part of SQLAlchemy's `Result`."""
 
     def __iter__(self) -> Iterator[Any]:
         """Iterate over the rows."""
@@ -39,7 +39,7 @@ class Connection(Protocol):
 
     @property
     def dialect(self) -> sa.Dialect:
-        """Which SQL it understands."""
+        """The SQL dialect of the database."""
         ...
 
     def execute(

@@ -1,4 +1,4 @@
-"""What an outbox raises in addition to the errors of a call."""
+"""The errors of the outbox, in addition to those of a call."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ __all__ = ["OutboxConflictError", "OutboxError", "OutboxTargetError"]
 
 
 class OutboxError(KratyError):
-    """The outbox cannot be used as it is."""
+    """The outbox cannot do what was asked, for example because an intent is in another state."""
 
 
 class OutboxTargetError(OutboxError):
-    """The intents belong to another game, environment or server, or it is not known to which."""
+    """The intents are for another game, environment or server, or it is not known for which."""
 
 
 class OutboxConflictError(OutboxError):
@@ -38,5 +38,5 @@ class OutboxConflictError(OutboxError):
         self.intent_id: int = intent_id or facts.get("intent_id", 0)
         """The id of the intent that holds the key."""
         self.idempotency_key: str = idempotency_key or facts.get("idempotency_key", "")
-        """The key."""
+        """The key that was used twice."""
         self._set_facts(intent_id=self.intent_id, idempotency_key=self.idempotency_key)

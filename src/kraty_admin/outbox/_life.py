@@ -1,11 +1,12 @@
-"""The life of an intent, without I/O: what an answer makes of it, and when to send it again.
+"""The states of an intent, without I/O: what follows from an answer, and when to send again.
 
     pending ── claimed ──> sending ──┬─> done       it took effect
        ^                             ├─> refused    the platform rejected it
        └──── no definite answer ─────┤
                                      └─> unknown    no definite answer, and the key is too old
 
-A person may `resolve` what is unknown: it becomes done, abandoned, or pending again.
+A person may `resolve` an unknown intent: it becomes done, abandoned, or pending again. A person
+may `retry` a refused one: it becomes pending again.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ __all__ = [
 ]
 
 _REPEATS: Final = RetryConfig(initial_delay=1.0, max_delay=300.0, jitter=0.2)
-"""The waits between the calls of one intent; their number has no limit."""
+"""The waits between the calls of one intent. The number of calls has no limit."""
 
-# A proxy may ask for any number of seconds.
+# Limits what a server asks for, because a proxy may ask for any number of seconds.
 _LONGEST_ASKED: Final = 3600.0
 
 _SILENT_AT_MOST: Final = 3
-"""How many calls in a row may end without a definite answer before no new one is begun."""
+"""After this many calls in a row without a definite answer, no new intent is begun."""
 
 _FIRST_PING_DELAY: Final = 1.0
 _LONGEST_PING_DELAY: Final = 60.0
@@ -58,10 +59,10 @@ class Claim(NamedTuple):
     path: str
     body: str
     attempts: int
-    """How often it was claimed, this time included."""
+    """How often it was claimed, including this time."""
     claimed_ms: int
     first_sent_ms: int
-    """When the first call began that may have taken effect: now, if it equals `claimed_ms`."""
+    """When the first call that may have taken effect began. This one, if it is `claimed_ms`."""
 
     @property
     def was_in_doubt(self) -> bool:
@@ -70,7 +71,7 @@ class Claim(NamedTuple):
 
 
 class Settlement(NamedTuple):
-    """What becomes of an intent after it was sent."""
+    """What happens to an intent after it was sent."""
 
     state: IntentState
     first_sent_ms: int | None
@@ -79,7 +80,7 @@ class Settlement(NamedTuple):
     result: str | None = None
     error: str | None = None
     erases_players: bool = False
-    """Whether what the tables hold about its players has to go too."""
+    """Whether to remove the content of all finished intents of its players, too."""
 
 
 def settle(
@@ -89,13 +90,13 @@ def settle(
     key_works: bool,
     random: Callable[[], float],
 ) -> Settlement:
-    """Decide what becomes of an intent.
+    """Decide what happens to an intent after it was sent.
 
     Args:
         claim: The intent, as it was claimed.
         outcome: The result, or the error that the call raised.
-        key_works: Whether the client's key is known to be good, so that a 403 is about
-            this call.
+        key_works: Whether the client's API key is known to be accepted, so that a 403 is
+            about this call.
         random: Returns a number from 0 to 1, to spread the repeats.
     """
     if not isinstance(outcome, KratyError):
@@ -109,7 +110,7 @@ def settle(
     was_in_doubt = claim.was_in_doubt
     error = json.dumps(_facts(outcome, was_in_doubt), default=str)
     in_doubt = was_in_doubt or is_ambiguous(outcome)
-    # If the call is known to have had no effect, the key's time has not begun.
+    # If no call can have taken effect, the time of the key has not started.
     first_sent = claim.first_sent_ms if in_doubt else None
     if is_refusal(outcome) and (key_works or not denies_key(outcome)):
         return Settlement("refused", first_sent, error=error)
@@ -118,7 +119,7 @@ def settle(
 
 
 def asked_to_wait(error: KratyError) -> float:
-    """Return how many seconds the server asks to wait, within reason; 0 if it does not ask."""
+    """Return how many seconds the server asks to wait, at most an hour; 0 if it does not ask."""
     asked = error.retry_after if isinstance(error, KratyServerError) else None
     return min(asked or 0.0, _LONGEST_ASKED)
 
@@ -126,16 +127,16 @@ def asked_to_wait(error: KratyError) -> float:
 def is_ambiguous(error: KratyError) -> bool:
     """Return whether the call may have taken effect.
 
-    What is neither the server's nor the network's error was raised before anything was sent.
+    Any other error of the SDK was raised before anything was sent.
     """
     return isinstance(error, KratyServerError | KratyNetworkError) and error.ambiguous
 
 
 def is_refusal(error: KratyError) -> bool:
-    """Return whether Kraty itself rejected the call definitely.
+    """Return whether Kraty itself rejected the call, with an error that is not worth retrying.
 
     A 4xx without Kraty's envelope has the code `internal_error`. It comes from something in
-    between, such as a firewall, and says nothing about the call. A 401 is about the key.
+    between, such as a firewall, and says nothing about the call. A 401 is about the API key.
     """
     return (
         isinstance(error, KratyServerError)
@@ -147,7 +148,7 @@ def is_refusal(error: KratyError) -> bool:
 
 
 def denies_key(error: KratyError) -> bool:
-    """Return whether the server may have rejected the client's key rather than the call."""
+    """Return whether the server may have rejected the client's API key rather than the call."""
     return isinstance(error, KratyServerError) and (
         error.status == 401 or (error.status == 403 and error.is_forbidden)
     )
@@ -165,10 +166,10 @@ def _facts(error: KratyError, was_in_doubt: bool) -> dict[str, Any]:
 
 @cache  # each claim asks for it
 def limits_of_repeats() -> Mapping[int | None, Sequence[str]]:
-    """Return the operations by how many milliseconds after the first send they are repeated.
+    """Group the operations by how long after the first send they are repeated.
 
-    `None` is for those that are repeated without limit. An operation that this version does
-    not know is in no group, so it is never repeated.
+    The group's key is in milliseconds; `None` means without limit. An operation that this
+    version does not know is in no group, so it is never repeated.
     """
     groups: dict[int | None, list[str]] = {}
     for name, lifetime in KEY_LIFETIMES.items():
@@ -181,11 +182,12 @@ def limits_of_repeats() -> Mapping[int | None, Sequence[str]]:
 class Health:
     """Whether a worker may begin new intents, judged by how its last calls ended.
 
-    In an outage, each intent that is begun may end in doubt. So after a call without a
-    definite answer, the worker pings the platform before it claims anything. After
-    three such calls in a row, it claims only intents that are in doubt anyway, until one of
-    them gets an answer: the platform may answer pings and still fail at everything else.
-    Now and then it begins a new one, because the platform may fail at those few intents only.
+    During an outage, each intent that is sent may end in doubt. So after a call without a
+    definite answer, the worker pings the platform before it claims anything. After three such
+    calls in a row, it claims only intents that are in doubt already, until one of them gets an
+    answer: the platform may answer pings and still fail at everything else. After five minutes,
+    and then at longer intervals, it tries a new intent, because the platform may fail only at
+    those few intents.
 
     Times are seconds on a monotonic clock.
     """
@@ -207,12 +209,12 @@ class Health:
         self._probes += 1
 
     def began(self, claim: Claim, now: float) -> None:
-        """Take note that an intent is about to be sent."""
+        """Record that an intent is about to be sent."""
         if self._silent >= _SILENT_AT_MOST and not claim.was_in_doubt:
             self._postpone(now)
 
     def ended(self, outcome: Mapping[str, Any] | KratyError, now: float) -> None:
-        """Take note of how a call ended."""
+        """Record how a call ended."""
         if not isinstance(outcome, KratyError):
             self._silent = self._probes = 0
         elif is_ambiguous(outcome):
@@ -226,12 +228,12 @@ class Health:
             self._silent = self._probes = 0
 
     def answered_ping(self) -> None:
-        """Take note that the platform answers again."""
+        """Record that the platform answers again."""
         self.must_ping = False
         self._pings = 0
 
     def nothing_in_doubt(self) -> None:
-        """Take note that no intent is in doubt any more: allow one new one, to find out."""
+        """Record that no intent is in doubt any more, and allow one new intent as a test."""
         self._silent = min(self._silent, _SILENT_AT_MOST - 1)
 
     def ping_delay(self) -> float:

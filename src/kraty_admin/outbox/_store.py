@@ -56,7 +56,7 @@ Action: TypeAlias = Literal["applied", "send-again", "abandon"]
 """What a person may decide about an intent whose outcome is unknown."""
 
 PORTION: Final = 500
-"""How many intents to change in a transaction, or to name in a statement."""
+"""The most intents to change in one transaction, or to name in one statement."""
 
 
 class Target(NamedTuple):
@@ -79,17 +79,17 @@ class OutboxStatus(NamedTuple):
     """How many intents wait, for monitoring."""
 
     counts: Mapping[IntentState, int]
-    """How many intents there are in each state; those without any are left out."""
+    """How many intents there are in each state; a state without intents is left out."""
     oldest_open: datetime | None
-    """When the oldest intent was recorded that is still to be sent."""
+    """When the oldest open intent (`pending` or `sending`) was recorded; `None` without one."""
     oldest_unknown: datetime | None
-    """When the oldest intent stopped that waits for a person."""
+    """When the oldest `unknown` intent stopped; `None` without one."""
 
 
 def in_transaction(
     connection: sa.Connection, work: Callable[[sa.Connection], R], *, writes: bool = True
 ) -> R:
-    """Run work in a transaction of its own, on a connection that has none yet."""
+    """Run `work` in a new transaction, on a connection that is not in one."""
     if connection.dialect.name != "sqlite":
         with connection.execution_options(isolation_level="READ COMMITTED").begin():
             return work(connection)
@@ -98,15 +98,16 @@ def in_transaction(
     if driver.in_transaction and getattr(driver, "autocommit", None) is not False:
         raise OutboxError(
             "the database connection is in another transaction: end that first, or use an "
-            "engine that gives each its own connection, as one of a file does"
+            "engine that opens a connection for each, such as one for a database file"
         )
     with connection.begin():
         if writes and driver.in_transaction:
-            # The engine begins by itself, without the lock. It has read nothing yet.
+            # The engine or the driver has begun one without the lock. It has read nothing yet.
             connection.exec_driver_sql("ROLLBACK")
         if writes:
-            # Python's sqlite3 begins a transaction at the first change, where it can be too
-            # late to wait for another writer. So begin with the lock.
+            # Python's sqlite3 begins a transaction at the first change. Then SQLite may refuse
+            # to wait for another writer, because of what was read before. So begin with the
+            # lock.
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         return work(connection)
 
@@ -117,7 +118,7 @@ def insert_if_new(
     values: Mapping[str, Any],
     *returning: sa.Column[Any],
 ) -> Any:
-    """Insert a row, and return its columns; `None` if a row with such a key exists."""
+    """Insert a row and return the columns in `returning`; `None` if its key exists already."""
     match connection.dialect.name:
         case "postgresql":
             statement: Any = postgresql.insert(table).on_conflict_do_nothing()
@@ -129,14 +130,14 @@ def insert_if_new(
 
 
 _SET_UP_LOCK: Final = 0x6B72617479
-"""The number of the lock under which tables are created, the same for all processes."""
+"""The advisory lock under which tables are created. All processes use the same number."""
 
 
 def upgrade(connection: sa.Connection, tables: Tables) -> None:
-    """Create the tables, or bring those of an earlier version up to date.
+    """Create the tables that are missing, and record their version.
 
     Raises:
-        OutboxError: A later version of the SDK has written them.
+        OutboxError: The tables have a version that this SDK does not know.
     """
     if connection.dialect.name == "postgresql":
         # Several instances of a service may start at the same time.
@@ -147,12 +148,12 @@ def upgrade(connection: sa.Connection, tables: Tables) -> None:
 
 
 def _version(connection: sa.Connection, tables: Tables) -> int | None:
-    """Return the version of the tables; `None` if nothing was recorded in them yet."""
+    """Return the version of the tables; `None` if none is recorded yet."""
     found: int | None = connection.scalar(sa.select(sa.func.max(tables.version.c.version)))
     if found not in (None, VERSION):
         raise OutboxError(
-            f"the tables of the outbox have version {found}, and this SDK knows version {VERSION}: "
-            "use the version of the SDK that wrote them, or a later one"
+            f"the tables of the outbox have version {found}, but this SDK knows version {VERSION}: "
+            "use the version of the SDK that created them, or a later one"
         )
     return found
 
@@ -168,7 +169,7 @@ def _targets(connection: Connection, tables: Tables) -> dict[Target, int]:
 
 
 def register(connection: sa.Connection, tables: Tables, target: Target, *, add: bool) -> None:
-    """Record that intents of this database are for a target.
+    """Record a target that the intents of this database are for.
 
     Raises:
         OutboxTargetError: The database has another target, and `add` is false.
@@ -176,7 +177,7 @@ def register(connection: sa.Connection, tables: Tables, target: Target, *, add: 
     known = _targets(connection, tables)
     if known and target not in known and not add:
         raise OutboxTargetError(
-            f"this database's outbox is for {_named(known)}, and the client calls {target}. Use "
+            f"this database's outbox is for {_named(known)}, but the client calls {target}. Use "
             "the database of that environment, or pass add_target=True if it serves both"
         )
     insert_if_new(connection, tables.targets, target._asdict(), tables.targets.c.id)
@@ -187,14 +188,14 @@ def find_target(connection: sa.Connection, tables: Tables, target: Target) -> in
 
     Raises:
         OutboxTargetError: It has not been registered.
-        OutboxError: A later version of the SDK has written the tables.
+        OutboxError: The tables have a version that this SDK does not know.
     """
     _version(connection, tables)
     known = _targets(connection, tables)
     if target not in known:
         what = f"is for {_named(known)}" if known else "has no target yet: call outbox.set_up once"
         raise OutboxTargetError(
-            f"the client calls {target}, and this database's outbox {what}. Nothing was sent"
+            f"the client calls {target}, but this database's outbox {what}. Nothing was sent"
         )
     return known[target]
 
@@ -222,7 +223,7 @@ def _named(targets: Iterable[Target]) -> str:
 
 
 def _request_hash(operation: Operation[Any], body: Mapping[str, Any] | None) -> str:
-    """Hash what a key stands for. The order of an object's fields does not count."""
+    """Hash a call, to compare it with others under its key. The order of fields is ignored."""
     what = [operation.name, operation.path, body]
     text = json.dumps(what, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
@@ -238,14 +239,14 @@ def record(
     """Record an operation, or find the intent that holds its key.
 
     Raises:
-        OutboxConflictError: The key is that of another operation or body.
-        OutboxTargetError: It is not known which game it is for.
+        OutboxConflictError: The key belongs to another operation or body.
+        OutboxTargetError: It is not known which game the operation is for.
         TypeError, ValueError: The body holds a value that JSON lacks.
     """
     target_id = _only_target(connection, tables, game_id)
     body, key = stamp(operation.method, operation.body, generate_key)
     data = encode(body or {}).decode()
-    # Parsed again, so that what is compared is what is sent.
+    # Parsed again, so that the hash covers exactly what will be sent.
     request_hash = _request_hash(operation, json.loads(data))
     table = tables.intents
     now = _clock.now_ms()
@@ -282,8 +283,8 @@ def record(
     ).one()
     if row.request_hash != request_hash:
         raise OutboxConflictError(
-            f"intent {row.id}, {row.operation}, already holds this idempotency key, with another "
-            f"call or body than this {operation.name}. Nothing was recorded",
+            f"intent {row.id} ({row.operation}) already has this idempotency key, and differs "
+            f"from this {operation.name} in the method, the path or the body. Nothing was recorded",
             intent_id=row.id,
             idempotency_key=row.idempotency_key,
         )
@@ -301,7 +302,7 @@ def _moment(ms: int) -> datetime:
 
 
 def moment_or_none(ms: int | None) -> datetime | None:
-    """Return the moment that a column of milliseconds holds; `None` for NULL."""
+    """Convert a column of milliseconds to a time; `None` for NULL."""
     return None if ms is None else _moment(ms)
 
 
@@ -333,7 +334,7 @@ def _intent(
 
 
 def _may_repeat(intents: sa.FromClause) -> sa.ColumnElement[bool]:
-    """Test whether the platform still has the key of an intent that was sent before."""
+    """Return a condition: the platform still keeps the key of an intent that was sent before."""
     conditions: list[sa.ColumnElement[bool]] = []
     for ms, names in limits_of_repeats().items():
         known = intents.c.operation.in_(names)
@@ -350,19 +351,21 @@ def claim(
     lease_ms: int,
     only_in_doubt: bool = False,
 ) -> Claim | None:
-    """Take the next intent, and record durably that it is about to be sent.
+    """Take the next intent, and record that it is about to be sent; `None` if none is due.
+
+    An intent waits for earlier open intents that name one of its players.
 
     Args:
         connection: A connection; nothing else may use it.
         tables: The tables.
-        target_id: Whose intents to take.
-        lease_ms: For how long no other worker may take it.
-        only_in_doubt: Take only an intent that has been sent before.
+        target_id: The target whose intents to take.
+        lease_ms: For how many milliseconds no other worker may take the intent.
+        only_in_doubt: Take only an intent that may have taken effect already.
     """
     intents, now = tables.intents, _clock.now_ms()
     due = intents.alias("due")
     mine, earlier = tables.players.alias("mine"), tables.players.alias("earlier")
-    # Not a join: SQLite would begin it with all that wait, for each intent.
+    # Not a join: for each intent, SQLite would start from all players that wait.
     is_behind = (
         sa.select(sa.literal(1))
         .where(
@@ -403,7 +406,7 @@ def claim(
             attempts=c.attempts + 1,
             due_ms=now + lease_ms,
             first_sent_ms=sa.func.coalesce(c.first_sent_ms, now),
-            # That an earlier call had no effect does not hold for this one.
+            # Drop an error that says that there was no effect: this call may have one.
             error=sa.case((c.first_sent_ms.is_not(None), c.error)),
         )
         .returning(
@@ -421,7 +424,7 @@ def claim(
 
 
 def has_any_in_doubt(connection: sa.Connection, tables: Tables, target_id: int) -> bool:
-    """Return whether an open intent may have taken effect."""
+    """Return whether any open intent may have taken effect."""
     c = tables.intents.c
     found = sa.select(c.id).where(
         c.target_id == target_id, c.stopped_ms.is_(None), c.first_sent_ms.is_not(None)
@@ -430,7 +433,7 @@ def has_any_in_doubt(connection: sa.Connection, tables: Tables, target_id: int) 
 
 
 def settle(connection: sa.Connection, tables: Tables, claim: Claim, settlement: Settlement) -> bool:
-    """Record what became of an intent. Return false if another worker has taken it over."""
+    """Record the outcome of an intent. Return false if another worker has taken it over."""
     c, now = tables.intents.c, _clock.now_ms()
     is_open = settlement.wait_ms is not None
     changed = connection.execute(
@@ -457,13 +460,13 @@ def settle(connection: sa.Connection, tables: Tables, claim: Claim, settlement: 
 
 
 def _release(connection: sa.Connection, tables: Tables, ids: list[int]) -> None:
-    """Let intents hold back no others any more."""
+    """Let later intents of the same players be sent."""
     players = tables.players
     connection.execute(players.update().where(players.c.intent_id.in_(ids)).values(waiting=None))
 
 
 def expire(connection: sa.Connection, tables: Tables, target_id: int, *, limit: int) -> list[int]:
-    """Stop intents in doubt whose keys may be forgotten, at most `limit`. Return their ids."""
+    """Stop at most `limit` intents in doubt whose keys may be forgotten. Return their ids."""
     c, now = tables.intents.c, _clock.now_ms()
     too_old = (
         sa.select(c.id)
@@ -504,13 +507,13 @@ def find(
     table = tables.intents
     query = table.select().order_by(table.c.id.desc()).limit(limit)
     if key is not None:
-        # The index begins with the target, so the query names all of them.
+        # The index begins with the target, so the query names all targets to use it.
         targets = sa.select(tables.targets.c.id)
         query = query.where(table.c.target_id.in_(targets), table.c.idempotency_key == key)
     if ids is not None:
         query = query.where(table.c.id.in_(list(ids)))
     if state is not None:
-        # The second condition lets the database use the index of those that stopped.
+        # The second condition lets the database use one of the partial indexes.
         is_open = table.c.stopped_ms.is_(None)
         query = query.where(
             table.c.state == state, is_open if state in ("pending", "sending") else ~is_open
@@ -527,25 +530,25 @@ def find(
             sa.select(players.c.intent_id, players.c.player).where(players.c.intent_id.in_(portion))
         ):
             names[number].append(name)
-    # Sorted here: for that order, PostgreSQL would read the index of all players.
+    # Sorted here: with ORDER BY, PostgreSQL would read the index of all players.
     return [_intent(row, sorted(names[row.id]), _result_of(row.operation)) for row in rows]
 
 
 def _portions(ids: list[int]) -> Iterable[list[int]]:
-    """Cut a list: a statement may have only so many parameters."""
+    """Split a list, because the number of parameters of a statement is limited."""
     return (ids[start : start + PORTION] for start in range(0, len(ids), PORTION))
 
 
 def _result_of(operation: str) -> Callable[[dict[str, Any]], Any]:
-    """Return what makes the result; a plain dict for a method that this version lacks."""
+    """Return the result's class; `dict` for a method that this version does not have."""
     rebuild = REBUILD.get(operation)
     return dict if rebuild is None else rebuild("", None).result
 
 
 def status(connection: Connection, tables: Tables) -> OutboxStatus:
-    """Count the intents."""
+    """Count the intents by state."""
     c = tables.intents.c
-    # Two queries, each with an index of its own: the finished rows may be many.
+    # Two queries, so that each uses its own index: there may be many finished rows.
     open_ = connection.execute(
         sa.select(c.state, sa.func.count(), sa.func.min(c.created_ms))
         .where(c.stopped_ms.is_(None))
@@ -577,7 +580,7 @@ def resolve(
         case "abandon":
             values = {"state": "abandoned", **stopped}
         case "send-again":
-            # A person has found out that it had no effect, so the time of its key begins again.
+            # A person decided that it had no effect, so the time of its key starts again.
             values = {**_reopened(), "first_sent_ms": None}
         case _:
             raise ValueError("action must be applied, send-again or abandon")
@@ -587,13 +590,13 @@ def resolve(
 def retry(
     connection: Connection, tables: Tables, intent_id: int, *, by: str, why: str
 ) -> Intent[Any]:
-    """Send an intent again that was refused; see `outbox.retry`.
+    """Send a refused intent again; see `outbox.retry`.
 
-    An earlier attempt of it may have taken effect. Then it stays in doubt, and the time of its
-    key goes on.
+    If an earlier attempt may have taken effect, the intent stays in doubt, and the time of its
+    key does not start again.
     """
     note = {"action": "retry", "by": _text("by", by), "why": _text("why", why)}
-    needed = "`refused`, with its content"
+    needed = "`refused`, and not purged"
     return _decide(connection, tables, intent_id, _reopened(), note, "refused", needed)
 
 
@@ -603,7 +606,7 @@ def _reopened() -> dict[str, Any]:
 
 def _text(name: str, value: object) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{name} must be a text that is not empty")
+        raise ValueError(f"{name} must be a str that is not blank")
     return value
 
 
@@ -640,15 +643,15 @@ def _decide(
 
 
 def purge(connection: sa.Connection, tables: Tables, older_than_ms: int, *, limit: int) -> int:
-    """Remove the content of finished intents, at most `limit` of them. Return how many.
+    """Remove the content of at most `limit` finished intents. Return how many were purged.
 
-    What stays recognises a later repeat of the key: key, hash, operation, state and times.
+    Key, hash, operation, state, notes and times stay, to recognise a later repeat of the key.
     """
     c = tables.intents.c
     old = (
         sa.select(c.id)
         .where(
-            # Not the states that it may have: SQLite would use the index of those, and sort.
+            # Not a list of the allowed states: SQLite would use their index, and sort.
             c.state != "unknown",
             c.stopped_ms.is_not(None),
             c.stopped_ms < _clock.now_ms() - older_than_ms,
@@ -664,7 +667,7 @@ def purge(connection: sa.Connection, tables: Tables, older_than_ms: int, *, limi
 def forget_player(
     connection: Connection, tables: Tables, player: str, *, target_id: int | None = None
 ) -> int:
-    """Remove the content of a player's finished intents. Return how many.
+    """Remove the content of a player's finished intents. Return how many there were.
 
     Args:
         connection: A connection.
@@ -679,7 +682,7 @@ def forget_player(
     if target_id is not None:
         named = named.where(players.c.target_id == target_id)
     finished = sa.select(c.id).where(c.id.in_(named), c.state.in_(["done", "refused", "abandoned"]))
-    # In one order, so that two of these do not wait for each other.
+    # Locked in order of id, so that two of these do not wait for each other.
     ids = connection.execute(finished.order_by(c.id).with_for_update()).scalars()
     return _strip(connection, tables, list(ids))
 

@@ -15,7 +15,7 @@ VERSION: Final = 1
 _TEXT: Final = sa.Text
 # SQLite numbers rows by itself only in a column of type INTEGER.
 _NUMBER: Final = sa.BigInteger().with_variant(sa.Integer, "sqlite")
-# Milliseconds since the epoch, by the database's clock: a worker's clock decides nothing.
+# Milliseconds since the epoch, by the database's clock.
 _TIME: Final = sa.BigInteger
 
 
@@ -23,10 +23,10 @@ class Tables:
     """The tables of one outbox and its inbox.
 
     Args:
-        prefix: Begins the name of each table.
-        schema: The schema that holds them, where the database has schemas.
+        prefix: The start of each table's name.
+        schema: The schema that holds the tables, if the database has schemas.
         metadata: Add the tables to this metadata, for example that of your models, so that
-            Alembic sees them. Default: metadata of their own.
+            Alembic sees them. Default: a new `MetaData`.
     """
 
     def __init__(
@@ -37,11 +37,11 @@ class Tables:
         metadata: sa.MetaData | None = None,
     ) -> None:
         self.prefix: str = prefix
-        """Begins the name of each table."""
+        """The start of each table's name."""
         self.schema: str | None = schema
-        """The schema that holds them."""
+        """The schema that holds the tables; `None` for the default one."""
         self.metadata: sa.MetaData = sa.MetaData() if metadata is None else metadata
-        """What Alembic and `create_all` read."""
+        """The metadata that Alembic and `create_all` read."""
         self.version: sa.Table = self._table(
             "outbox_version",
             sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
@@ -63,17 +63,17 @@ class Tables:
             sa.Column("target_id", sa.Integer, nullable=False),
             sa.Column("operation", _TEXT, nullable=False),
             sa.Column("idempotency_key", _TEXT, nullable=False),
-            # What the key stands for, which stays when the content is purged.
+            # Identifies the call under this key. It stays when the content is purged.
             sa.Column("request_hash", sa.String(64), nullable=False),
             sa.Column("path", _TEXT),
             sa.Column("body", _TEXT),
             sa.Column("state", sa.String(16), nullable=False),
-            # Counts the claims. A worker that has lost its claim finds another number here.
+            # Counts the claims. If a worker has lost its claim, the number differs from its own.
             sa.Column("attempts", sa.Integer, nullable=False),
             sa.Column("created_ms", _TIME, nullable=False),
             # From when it may be claimed; while it is being sent, the end of the lease.
             sa.Column("due_ms", _TIME, nullable=False),
-            # Since when it may have taken effect; NULL while it is known not to have.
+            # When the first call that may have taken effect began; NULL if none may have.
             sa.Column("first_sent_ms", _TIME),
             # NULL while a worker may send it: the partial indexes hold only such rows.
             sa.Column("stopped_ms", _TIME),
@@ -82,7 +82,7 @@ class Tables:
             sa.Column("notes", _TEXT),
             sa.UniqueConstraint("target_id", "idempotency_key"),
         )
-        """The intents: what is to be sent, and what became of it."""
+        """The intents: the calls to send, and their outcomes."""
         open_ = self.intents.c.stopped_ms.is_(None)
         sa.Index(
             f"{prefix}outbox_intents_due",
@@ -97,7 +97,7 @@ class Tables:
             f"{prefix}outbox_intents_stopped",
             self.intents.c.state,
             self.intents.c.id,
-            # So that counting needs the index only.
+            # Lets a count read only the index.
             self.intents.c.stopped_ms,
             postgresql_where=stopped,
             sqlite_where=stopped,
@@ -114,7 +114,7 @@ class Tables:
             sa.Column("intent_id", _NUMBER, primary_key=True, autoincrement=False),
             sa.Column("player", _TEXT, primary_key=True),
             sa.Column("target_id", sa.Integer, nullable=False),
-            # NULL when it no longer holds back later intents of the player.
+            # NULL when the intent no longer holds back later intents of the player.
             sa.Column("waiting", sa.Integer),
         )
         """Which players each intent names."""
@@ -139,7 +139,7 @@ class Tables:
 
     @property
     def all(self) -> tuple[sa.Table, ...]:
-        """Each of the tables."""
+        """All of the tables."""
         return (self.version, self.targets, self.intents, self.players, self.inbox)
 
     def _table(self, name: str, *items: sa.Column[object] | sa.Constraint) -> sa.Table:
@@ -150,4 +150,4 @@ class Tables:
 
 
 TABLES: Final = Tables()
-"""The tables that are used where none are named."""
+"""The default tables."""

@@ -1,7 +1,7 @@
-"""Sends recorded intents: claim, send, record the outcome. The only part that calls Kraty.
+"""The worker that sends recorded intents: claim, send, record the outcome.
 
-Both twins read alike, on purpose. What they decide by lies in `_life`, what they store in
-`_store`, and what they share in `Work`.
+`Worker` and `AsyncWorker` are written alike on purpose. Their decisions are in `_life`, their
+SQL is in `_store`, and the state that their threads or tasks share is in `Work`.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ R = TypeVar("R")
 _log: Final = logging.getLogger("kraty_admin")
 
 _MARGIN: Final = 60.0
-"""How many seconds a lease lasts beyond the deadline of the call, for the statements before
+"""How many seconds a lease lasts beyond the call's deadline. They cover the statements before
 and after the call."""
 
 _LONGEST_DEADLINE: Final = 1800.0
@@ -73,13 +73,14 @@ class DrainReport(NamedTuple):
     unknown: int
     """Intents that stopped, because they may have taken effect and their keys are too old."""
     retried: int
-    """Calls without a definite answer, whose intents wait to be sent again."""
+    """Attempts after which the intent is sent again later: there was no definite answer, or
+    nothing was sent."""
     stopped_by: Stopped
-    """Why it ended: nothing is due, `limit` or `seconds` is reached, or `stop` was set."""
+    """Why the worker ended: nothing is due, `limit` or `seconds` is reached, or `stop` was set."""
 
 
 class Work:
-    """What the slots of a worker share: limits, counts, and the health of the platform."""
+    """State that a worker's threads or tasks share: limits, counts, the platform's health."""
 
     def __init__(
         self,
@@ -104,7 +105,7 @@ class Work:
         if deadline > _LONGEST_DEADLINE:
             raise ValueError(
                 f"a worker needs a client with a deadline of at most {_LONGEST_DEADLINE:.0f} s, "
-                "since no other worker may send the intent in that time: use "
+                "because no other worker may send the intent until then: use "
                 "kraty.with_options(deadline=120)"
             )
         self.tables = tables
@@ -117,7 +118,7 @@ class Work:
         self.ended_by: Stopped | None = None
         self._counts = {"done": 0, "refused": 0, "unknown": 0, "pending": 0}
         self.lease = deadline + _MARGIN
-        """For how many seconds a worker has an intent to itself."""
+        """For how many seconds no other worker may take a claimed intent."""
         self._left = limit
         self._ends_at = math.inf if seconds is None else time.monotonic() + seconds
         self._expires_at = -math.inf
@@ -169,13 +170,13 @@ class Work:
             self.limiter.done(headers, now, time.time())
 
     def found_nothing(self) -> None:
-        """Take back what `may_claim` counted."""
+        """Undo the count of `may_claim`."""
         with self._mutex:
             if self._left is not None:
                 self._left += 1
 
     def must_expire(self) -> bool:
-        """Return whether to look for keys that are too old, once a minute."""
+        """Return whether to look for keys that are too old; true once a minute."""
         return time.monotonic() >= self._expires_at
 
     def claim(self, connection: sa.Connection) -> Claim | None:
@@ -202,7 +203,7 @@ class Work:
             self._expires_at = time.monotonic() + _EXPIRE_EVERY
         for intent in intents:
             self._count("unknown")
-            _log.error("%r may have taken effect, and is not repeated any more", intent)
+            _log.error("%r may have taken effect; it is not sent again until you decide", intent)
             _call_back(self._on_unknown, intent)
 
     def settle(
@@ -223,7 +224,7 @@ class Work:
             _call_back(self._on_refused, refused)
 
     def report(self) -> DrainReport:
-        """Return what was done so far."""
+        """Return the counts so far, and why the worker ended."""
         counts = self._counts
         return DrainReport(
             done=counts["done"],
@@ -249,12 +250,12 @@ def _call_back(callback: Callable[[Intent[Any]], object] | None, intent: Intent[
     try:
         callback(intent)
     except Exception:
-        # The outcome is recorded already, and others wait.
-        _log.exception("a callback of the outbox raised; the worker goes on")
+        # The outcome is recorded already, and other intents wait.
+        _log.exception("a callback of the outbox raised an exception; the worker continues")
 
 
 class _Moment(NamedTuple):
-    """A moment on two clocks: one may stop while the machine sleeps, the other may be set."""
+    """A moment on two clocks: one may stop while the machine sleeps, the other may be changed."""
 
     monotonic: float
     wall: float
@@ -270,17 +271,17 @@ class _Moment(NamedTuple):
 def _exchange(
     client: KratyAdmin | KratyAdminAsync, claim: Claim, claimed_at: _Moment, repeat_within: float
 ) -> Exchange[Model]:
-    """Prepare to send an intent, as the bytes that were recorded.
+    """Prepare to send the recorded bytes of an intent.
 
     Args:
         client: The client.
         claim: The intent.
         claimed_at: A moment before it was claimed.
         repeat_within: For how many seconds the call may be retried. After that, another
-            worker may have it, or its key may be forgotten.
+            worker may have claimed the intent, or the platform may have forgotten its key.
 
     Raises:
-        OutboxError: It cannot be sent, or must not be sent so late.
+        OutboxError: This version has no such method, or the claim is too old to send anything.
     """
     rebuild = REBUILD.get(claim.operation)
     if rebuild is None:
@@ -292,12 +293,12 @@ def _exchange(
     exchange.body = claim.body.encode()
     exchange.repeat_within = repeat_within
     if claimed_at.seconds_since() > _MARGIN / 2:
-        raise OutboxError("nothing was sent: the worker stood still after it had claimed this")
+        raise OutboxError("nothing was sent: the worker was suspended after claiming the intent")
     return exchange
 
 
 def _target(origin: str, response: ServerPingResponse) -> Target:
-    """Return which game the key of a client is for."""
+    """Build the target from the answer to a ping."""
     game = game_of(response)
     return Target(origin, game.studio_id or "", game.game_id or "", game.environment or "")
 
@@ -359,7 +360,7 @@ class Worker:
             raise
 
     def _send_one(self) -> bool:
-        """Claim an intent and send it, in a place of the limiter. Return false if none is due."""
+        """Claim and send one intent, with a place of the limiter. Return false if none is due."""
         work = self._work
         ended: Outcome | None = None
         try:
@@ -377,7 +378,7 @@ class Worker:
         return True
 
     def _may_send(self) -> bool:
-        """Wait until a call may begin, in a place of the limiter. Return false if none may."""
+        """Wait for a place of the limiter. Return false if the worker has to end instead."""
         work = self._work
         with self._pings:
             self._expire()
@@ -386,7 +387,7 @@ class Worker:
                 if error is not None:
                     if denies_key(error) or isinstance(error, KratyClosedError):
                         raise error
-                    # Keys get too old in an outage as well.
+                    # Keys also expire during an outage.
                     self._expire()
                     self._pause(work.health.ping_delay())
         while not self._is_over():
@@ -406,7 +407,7 @@ class Worker:
 
     def _pause(self, seconds: float) -> None:
         ends_at = time.monotonic() + seconds
-        # In short steps, to notice `stop`, and when another slot has ended the work.
+        # In short steps, to notice that `stop` is set or that another slot has ended the work.
         while not self._is_over() and (left := ends_at - time.monotonic()) > 0:
             # Not `stop.wait()`, during which a signal handler that sets it could hang.
             time.sleep(min(left, max(self._work.left(), 0.0), _STEP))
@@ -490,7 +491,7 @@ class AsyncWorker:
             raise
 
     async def _send_one(self) -> bool:
-        """Claim an intent and send it, in a place of the limiter. Return false if none is due."""
+        """Claim and send one intent, with a place of the limiter. Return false if none is due."""
         work = self._work
         ended: Outcome | None = None
         try:
@@ -508,7 +509,7 @@ class AsyncWorker:
         return True
 
     async def _may_send(self) -> bool:
-        """Wait until a call may begin, in a place of the limiter. Return false if none may."""
+        """Wait for a place of the limiter. Return false if the worker has to end instead."""
         work = self._work
         async with self._pings:
             await self._expire()
@@ -517,7 +518,7 @@ class AsyncWorker:
                 if error is not None:
                     if denies_key(error) or isinstance(error, KratyClosedError):
                         raise error
-                    # Keys get too old in an outage as well.
+                    # Keys also expire during an outage.
                     await self._expire()
                     await self._pause(work.health.ping_delay())
         while not self._is_over():

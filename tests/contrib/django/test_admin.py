@@ -120,7 +120,7 @@ def test_a_decision(
     assert f'value="{action}"' in browser.get(decide).content.decode()
     data = {"action": action, "why": "seen in the ledger", "confirmed": "on"}
     page = browser.post(decide, data, follow=True).content.decode()
-    assert f"Intent {number} is {after} now." in page
+    assert f"Intent {number} is now {after}." in page
     intent = core.find(default_shop)[0]
     assert intent.state == after
     note = intent.notes[0]
@@ -151,7 +151,7 @@ def test_a_second_decision(browser: Client) -> None:
     """If an intent needs no decision, the page says so."""
     number = record("receipt_1", "done")
     page = browser.get(f"{LIST}{number}/decide/", follow=True).content.decode()
-    assert "There is nothing to decide: it is done." in page
+    assert "There is nothing to decide: the intent is done." in page
 
 
 def test_a_content_that_was_purged(browser: Client) -> None:
@@ -160,7 +160,7 @@ def test_a_content_that_was_purged(browser: Client) -> None:
     OutboxIntent.objects.update(body=None)
     data = {"action": "retry", "why": "x", "confirmed": "on"}
     page = browser.post(f"{LIST}{number}/decide/", data, follow=True).content.decode()
-    assert "it must be `refused`, with its content" in page
+    assert "it must be `refused`, and not purged" in page
     assert OutboxIntent.objects.get().state == "refused"
 
 

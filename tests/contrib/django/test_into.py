@@ -75,7 +75,7 @@ def test_another_call_under_the_same_key(using: str, shop: sa.Engine) -> None:
     """Another call under the same key is refused, and the transaction can go on."""
     credit(using)
     with transaction.atomic(using=using):
-        with pytest.raises(core.OutboxConflictError, match="already holds this idempotency key"):
+        with pytest.raises(core.OutboxConflictError, match="already has this idempotency key"):
             credit(using, amount=600)
         credit(using, "receipt_2")
     assert len(core.find(shop)) == 2

@@ -1,4 +1,4 @@
-"""A Django app: record calls in Django's transactions, send them, and look after them.
+"""A Django app: record calls in Django's transactions, send them, and manage them in the admin.
 
     # settings.py
     INSTALLED_APPS = [..., "kraty_admin.contrib.django"]
@@ -13,11 +13,11 @@
             "player_42", "gold", amount=500, idempotency_key=derive_key("iap", receipt.id)
         )
 
-`manage.py kraty_outbox` sends what is recorded, the admin shows it, and `webhook` turns a
+`manage.py kraty_outbox` sends the recorded calls, the admin shows them, and `webhook` turns a
 function into a view that handles each event once. See docs/django.md.
 
-Needs the extra `django`: `pip install 'kraty-admin[django]'`. Works with Django 5.2 and later,
-on PostgreSQL and SQLite.
+This app needs the extra `django`: `pip install 'kraty-admin[django]'`. It works with Django 5.2
+and later, on PostgreSQL and SQLite.
 """
 
 from __future__ import annotations

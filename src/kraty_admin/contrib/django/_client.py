@@ -18,29 +18,30 @@ __all__ = ["check_settings", "get_client", "webhook_secret"]
 _SETTING: Final = "KRATY"
 _SECRET: Final = "WEBHOOK_SECRET"  # noqa: S105 -- its name
 _OPTIONS: Final = {name.upper(): name for name in inspect.signature(KratyAdmin).parameters}
-"""The names of the client's options, by those of the setting."""
+"""The client's arguments, by their names in the setting."""
 
 _made: dict[str, KratyAdmin] = {}
-"""The client of this process under its only key."""
+"""The client, under the key "KRATY"; empty until it is made."""
 
 
 def get_client() -> KratyAdmin:
     """Return the client that the setting `KRATY` describes, the same one on each call.
 
-    It is made at the first call. Threads share it, and a process that was forked opens its own
-    connections. Do not close it.
+    The first call makes it. Threads share it, and a forked process opens its own connections.
+    Do not close it.
 
-    `KRATY` is a dict. Its names are those of the arguments of `KratyAdmin` in capitals, and
-    `WEBHOOK_SECRET`. For what is left out, the environment or the default of `KratyAdmin` counts.
+    `KRATY` is a dict. Its keys are the names of the arguments of `KratyAdmin` in capitals, and
+    `WEBHOOK_SECRET`. An option that is left out has the value from the environment or the
+    default of `KratyAdmin`.
 
     Raises:
-        ImproperlyConfigured: The setting is not a dict, or has an unknown name.
+        ImproperlyConfigured: The setting is not a dict, or has an unknown option.
         TypeError, ValueError: An option is invalid or missing. No message quotes the API key.
     """
     client = _made.get(_SETTING)
     if client is None:
         new = KratyAdmin(**_client_options())
-        # Atomic, and not a lock, which a fork could leave locked.
+        # Atomic. Not a lock, because a fork could inherit one that another thread holds.
         client = _made.setdefault(_SETTING, new)
         if client is not new:
             new.close()
@@ -51,7 +52,7 @@ def webhook_secret() -> str | Sequence[str]:
     """Return the secret of the webhooks, or several while one is being rotated.
 
     Raises:
-        ImproperlyConfigured: There is none, or `KRATY` is not as `get_client` says.
+        ImproperlyConfigured: There is no secret, or `KRATY` is invalid; see `get_client`.
     """
     secret = _values().get(_SECRET) or os.environ.get("KRATY_WEBHOOK_SECRET")
     if not secret:
@@ -63,10 +64,10 @@ def webhook_secret() -> str | Sequence[str]:
 
 
 def check_settings() -> None:
-    """Raise what is wrong with the setting, as far as that shows without a client.
+    """Check the setting's type and its options, without making a client.
 
     Raises:
-        ImproperlyConfigured: It is not a dict, or has an unknown name.
+        ImproperlyConfigured: It is not a dict, or has an unknown option.
     """
     values: object = getattr(settings, _SETTING, {})
     if not isinstance(values, Mapping):
@@ -74,7 +75,7 @@ def check_settings() -> None:
     known = {*_OPTIONS, _SECRET}
     for name in cast("Mapping[object, object]", values):
         if name not in known:
-            # Only a name can be shown: someone may have mixed it up with its value.
+            # Show only an identifier: anything else may be a secret in the wrong place.
             shown = name if isinstance(name, str) and name.isidentifier() else "a key"
             raise ImproperlyConfigured(
                 f"{_SETTING} has no option {shown}; the options are {', '.join(sorted(known))}"

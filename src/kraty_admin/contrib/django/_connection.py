@@ -21,7 +21,7 @@ __all__ = ["DjangoConnection", "in_atomic", "make_engine"]
 
 def _make_dialect(url: str) -> sa.Dialect:
     dialect = cast("Callable[..., sa.Dialect]", sa.make_url(url).get_dialect())
-    # Not SQLite's own `?`: Django's cursors take `%(name)s` for each database.
+    # Not SQLite's own `?`: Django's cursors take `%(name)s` for every database.
     return dialect(paramstyle="pyformat")
 
 
@@ -32,10 +32,10 @@ _DIALECTS: Final[Mapping[str, sa.Dialect]] = {
 
 
 class DjangoConnection:
-    """Executes statements of SQLAlchemy on a connection of Django.
+    """Executes SQLAlchemy's statements on one of Django's connections.
 
-    They go through Django's cursors. So they belong to Django's transaction, appear in its logs,
-    and raise Django's errors.
+    The statements go through Django's cursors. So they belong to Django's transaction, appear in
+    its logs, and raise its errors.
     """
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
@@ -78,26 +78,26 @@ def _dialect(connection: BaseDatabaseWrapper) -> sa.Dialect:
     dialect = _DIALECTS.get(connection.vendor)
     if dialect is None:
         raise OutboxError(
-            f"an outbox needs PostgreSQL or SQLite, and the database {connection.alias!r} is "
+            f"an outbox needs PostgreSQL or SQLite, but the database {connection.alias!r} is "
             f"{connection.display_name}"
         )
     return dialect
 
 
 @async_unsafe(
-    "this needs Django's transaction, which asynchronous code does not have: move the atomic() "
+    "this needs Django's transaction, which asynchronous code cannot have: move the atomic() "
     "block into a function, and await sync_to_async(function)(...)"
 )
 def in_atomic(using: str, what: str) -> DjangoConnection:
-    """Return the connection of a database, whose transaction is open.
+    """Return the connection of a database, which must be in an `atomic()` block.
 
     Args:
         using: The alias of the database.
-        what: What needs the transaction, for the error.
+        what: Names the caller in the error's message.
 
     Raises:
         TransactionManagementError: No `atomic()` block of this database is open. The blocks that
-            `TestCase` puts around a test do not count, since no other code has them.
+            `TestCase` puts around a test do not count, because they exist only in tests.
         SynchronousOnlyOperation: An event loop runs in this thread.
         OutboxError: The database is neither PostgreSQL nor SQLite.
     """
@@ -105,7 +105,7 @@ def in_atomic(using: str, what: str) -> DjangoConnection:
     blocks = cast("list[object]", getattr(connection, "atomic_blocks", []))
     if not any(not getattr(block, "_from_testcase", False) for block in blocks):
         raise TransactionManagementError(
-            f"{what} needs the transaction of your own change, and none is open: call it inside "
+            f"{what} needs the transaction of your own change, but none is open: call it inside "
             f"`with transaction.atomic({'' if using == DEFAULT_DB_ALIAS else f'using={using!r}'}):`"
         )
     return DjangoConnection(connection)
@@ -116,9 +116,9 @@ _SQLITE_WAIT: Final = 30
 
 
 def make_engine(using: str) -> sa.Engine:
-    """Return an engine of SQLAlchemy for a database of Django; see `outbox.engine`."""
-    # A copy, because a connection of Django belongs to its thread. Django's own code connects,
-    # so all options of the settings count.
+    """Return an engine of SQLAlchemy for one of Django's databases; see `outbox.engine`."""
+    # A copy, because a Django connection belongs to its thread. Django's own code connects, so
+    # all options in the settings apply.
     wrapper = connections[using].copy()
     _dialect(wrapper)
     options = wrapper.settings_dict["OPTIONS"] = dict(wrapper.settings_dict["OPTIONS"])
@@ -128,7 +128,7 @@ def make_engine(using: str) -> sa.Engine:
         options.setdefault("timeout", _SQLITE_WAIT)
         url = "sqlite://"
         if cast("Any", wrapper).is_in_memory_db():
-            # That of a test. There, nothing waits for another connection that writes.
+            # A test's database. Its connections share one memory, and do not wait for locks.
             pool = {"pool_size": 1, "max_overflow": 0}
     else:
         options.pop("pool", None)  # the engine has its own

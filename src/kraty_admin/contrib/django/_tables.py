@@ -1,4 +1,4 @@
-"""The operation of the migrations: the tables as `kraty_admin.outbox` defines them."""
+"""The migration operation that creates the tables as `kraty_admin.outbox` defines them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ __all__ = ["CreateTables"]
 class CreateTables(Operation):
     """Create the tables that are missing; leave those that `outbox.set_up` has created.
 
-    It cannot be reversed. Without these tables, a receipt that comes again would be paid again.
+    It cannot be reversed: without these tables, a receipt that returns would be paid out again.
 
     Args:
-        version: The version of the tables that it makes.
+        version: The version of the tables to create.
     """
 
     reversible = False
@@ -31,7 +31,7 @@ class CreateTables(Operation):
         self.version = version
 
     def state_forwards(self, app_label: str, state: ProjectState) -> None:
-        """Change nothing: the models are in the same migration."""
+        """Change nothing: the migration adds the models itself."""
 
     def database_forwards(
         self,
@@ -66,6 +66,6 @@ class CreateTables(Operation):
     ) -> None:
         """Refuse to drop the tables."""
         raise IrreversibleError(
-            "the outbox's tables are not dropped: they remember which receipts were paid. If you "
-            "want that, drop the tables yourself, and fake this migration"
+            "this migration does not drop the outbox's tables, because they record which receipts "
+            "were paid. If you want to lose that, drop the tables yourself and fake this migration"
         )

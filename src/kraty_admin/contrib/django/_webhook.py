@@ -40,25 +40,25 @@ def webhook(
         def kraty_webhook(event: WebhookEvent) -> None:
             Player.objects.filter(pk=event.data["playerId"]).update(...)
 
-    The view verifies the signature. It answers 401 if that is wrong or too old. It calls the
-    function if the event is new, in the same transaction that remembers the event. If the
-    function raises, both are rolled back, Django answers 500, and Kraty delivers the event again.
-    Otherwise it answers 204. What the function does elsewhere, such as sending mail, can happen
-    twice.
+    The view verifies the signature, and answers 401 if it is wrong or too old. If the event is
+    new, the view calls the function, in the same transaction that remembers the event. If the
+    function raises, the transaction is rolled back, Django answers 500, and Kraty delivers the
+    event again. Otherwise the view answers 204. Effects outside this database, such as a mail
+    that the function sends, can happen twice.
 
     Args:
         handler: The function. Its result is ignored.
         using: The alias of the database that the function writes to.
 
     Raises:
-        TypeError: The function is asynchronous: Django's transactions are not.
+        TypeError: The function is asynchronous, which Django's transactions do not support.
     """
 
     def decorate(function: Handler) -> View:
         if inspect.iscoroutinefunction(function):
             raise TypeError(
-                "a handler of webhooks must be a plain function: Django's transactions are not "
-                "asynchronous. Django runs the view in a thread where that is needed"
+                "a handler of webhooks must be a plain function, because Django's transactions "
+                "are not asynchronous. Under ASGI, Django runs the view in a thread"
             )
 
         @csrf_exempt

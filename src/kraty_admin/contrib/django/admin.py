@@ -1,4 +1,4 @@
-"""The pages of the admin: what waits, what became of it, and what a person has to decide."""
+"""The admin pages: the intents, their outcomes, and the decisions that a person has to make."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ __all__ = ["InboxEventAdmin", "OutboxIntentAdmin"]
 
 _DECISIONS: Final[dict[str, list[tuple[str, str]]]] = {
     "unknown": [
-        ("applied", "It took effect: it is done"),
+        ("applied", "It took effect: mark it as done"),
         ("send-again", "It had no effect: send it again"),
         ("abandon", "Do not send it"),
     ],
-    "refused": [("retry", "The reason is gone: send it again under its key")],
+    "refused": [("retry", "The reason is gone: send it again under the same key")],
 }
-"""What a person may decide, by the state of the intent."""
+"""The decisions that a person may make, by the state of the intent."""
 
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ else:
 
 
 class DecisionForm(forms.Form):
-    """What to do with an intent, and why."""
+    """Asks what to do with an intent, and why."""
 
     why = forms.CharField(
         max_length=1000, help_text="Stored with the intent, with your name and the time."
@@ -63,7 +63,7 @@ class DecisionForm(forms.Form):
 
 
 class OperationFilter(admin.SimpleListFilter):
-    """Filters by operation. The names do not come from the table, which may be long."""
+    """Filters by operation. It lists all operations, because the table may be too long to scan."""
 
     title = "operation"
     parameter_name = "operation"
@@ -87,13 +87,13 @@ class _ReadOnly:
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        # A deleted row is a receipt that would be paid again.
+        # If a row were deleted, its receipt could be paid out again.
         return False
 
 
 @admin.register(OutboxIntent)
 class OutboxIntentAdmin(_ReadOnly, _IntentAdmin):
-    """Intents: the list, one of them, and the decision about it."""
+    """The list of intents, the page of one intent, and the page to decide about it."""
 
     change_form_template = "admin/kraty/outboxintent/change_form.html"
     list_display = (
@@ -141,18 +141,18 @@ class OutboxIntentAdmin(_ReadOnly, _IntentAdmin):
 
     @admin.display(description="last error")
     def last_error(self, intent: OutboxIntent) -> str:
-        """Show what the last attempt failed with."""
+        """Show the error of the last attempt."""
         facts = intent.error_facts
         return str(facts.get("code") or facts.get("message") or "")
 
     @admin.display(description="created at", ordering="created_ms")
     def created_at(self, intent: OutboxIntent) -> Any:
-        """Show when it was recorded."""
+        """Show when the intent was recorded."""
         return intent.created_at
 
     @admin.display(description="body")
     def shown_body(self, intent: OutboxIntent) -> str:
-        """Show what it sends."""
+        """Show the body that is sent."""
         return _indented(intent.body)
 
     @admin.display(description="result")
@@ -162,12 +162,12 @@ class OutboxIntentAdmin(_ReadOnly, _IntentAdmin):
 
     @admin.display(description="error")
     def shown_error(self, intent: OutboxIntent) -> str:
-        """Show what the last attempt failed with."""
+        """Show the error of the last attempt, in full."""
         return _indented(intent.error)
 
     @admin.display(description="notes")
     def shown_notes(self, intent: OutboxIntent) -> str:
-        """Show who decided what."""
+        """Show who decided what, when and why."""
         return _indented(intent.notes)
 
     def get_urls(self) -> list[URLPattern]:
@@ -185,7 +185,7 @@ class OutboxIntentAdmin(_ReadOnly, _IntentAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """Show an intent; with a link to the decision if there is one to make."""
+        """Show an intent, with a link to the decision page if there is something to decide."""
         if request.method == "POST":
             raise PermissionDenied  # nothing here can be edited
         intent = self.get_object(request, unquote(object_id))
@@ -203,7 +203,7 @@ class OutboxIntentAdmin(_ReadOnly, _IntentAdmin):
         return super().change_view(request, object_id, form_url, context)
 
     def decide(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Ask for a decision, and have the outbox carry it out."""
+        """Ask for a decision, and pass it to the outbox."""
         intent = self.get_object(request, unquote(object_id))
         if intent is None:
             raise Http404
@@ -211,7 +211,7 @@ class OutboxIntentAdmin(_ReadOnly, _IntentAdmin):
             raise PermissionDenied
         shown = reverse(f"{self.admin_site.name}:kraty_outboxintent_change", args=[intent.pk])
         if intent.state not in _DECISIONS:
-            messages.error(request, f"There is nothing to decide: it is {intent.state}.")
+            messages.error(request, f"There is nothing to decide: the intent is {intent.state}.")
             return HttpResponseRedirect(shown)
         form = DecisionForm(intent.state, request.POST or None)
         if form.is_valid():
@@ -249,7 +249,7 @@ class OutboxIntentAdmin(_ReadOnly, _IntentAdmin):
             else:
                 now = resolve(connection, TABLES, intent.pk, action, by=by, why=why)
         self.log_change(request, intent, f"{action}: {why}")
-        messages.success(request, f"Intent {now.id} is {now.state} now.")
+        messages.success(request, f"Intent {now.id} is now {now.state}.")
 
 
 @admin.register(InboxEvent)
@@ -264,7 +264,7 @@ class InboxEventAdmin(_ReadOnly, _EventAdmin):
     readonly_fields = fields
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nothing here can be changed."""
+        """Return false: handled webhooks cannot be changed."""
         return False
 
 

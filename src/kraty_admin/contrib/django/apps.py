@@ -1,4 +1,4 @@
-"""What Django reads when it starts."""
+"""The app's configuration, which Django reads when it starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Webhooks once, in Django's transactions."""
+"""Handle each webhook once, in Django's transactions."""
 
 from __future__ import annotations
 
@@ -16,12 +16,16 @@ __all__ = ["once"]
 def once(event: WebhookEvent, using: str = DEFAULT_DB_ALIAS) -> bool:
     """Return whether an event is new, and remember it in Django's transaction.
 
-    `webhook` does so for you. If two deliveries of one event arrive together, the second waits
+    `webhook` calls this for you. If two deliveries of one event arrive together, the second waits
     for the first one's transaction. If that is rolled back, the event is still new.
 
     Args:
         event: The event that `construct_event` returned.
-        using: The alias of the database: the one that the handler writes to.
+        using: The alias of the database that your handler writes to.
+
+    Returns:
+        True the first time; handle the event in the same transaction. False if this event was
+        handled before.
 
     Raises:
         TransactionManagementError: No `atomic()` block of that database is open. The ones that

@@ -1,8 +1,9 @@
-"""The tables of the outbox and the inbox, to read and to join.
+"""Models of the outbox's and the inbox's tables, to read and to join.
 
-Do not change rows through these: the functions of the outbox and its workers do. The package
-`kraty_admin.outbox` defines the tables, and the migrations create them from there, with all
-indexes. So the fields here are only what Django has to know to read them.
+Do not change rows through these models; only the outbox's functions and workers do that. The
+package `kraty_admin.outbox` defines the tables, and the migrations create them from its
+definition, with all indexes. So these models have only the fields that Django needs to read the
+tables.
 """
 
 from __future__ import annotations
@@ -83,33 +84,33 @@ class OutboxIntent(models.Model):
 
     @property
     def created_at(self) -> datetime | None:
-        """When it was recorded."""
+        """When the intent was recorded."""
         return moment_or_none(self.created_ms)
 
     @property
     def due_at(self) -> datetime | None:
-        """From when it is sent; while it is being sent, until when no other worker takes it."""
+        """When the intent is due. While it is being sent, the end of the worker's lease."""
         return moment_or_none(self.due_ms)
 
     @property
     def first_sent_at(self) -> datetime | None:
-        """When the first attempt began that may have taken effect; `None` if there was none."""
+        """When the first attempt that may have taken effect began; `None` if there was none."""
         return moment_or_none(self.first_sent_ms)
 
     @property
     def stopped_at(self) -> datetime | None:
-        """When it ended; `None` while a worker may send it."""
+        """When the intent stopped; `None` while a worker may send it."""
         return moment_or_none(self.stopped_ms)
 
     @property
     def error_facts(self) -> dict[str, Any]:
-        """What the last attempt failed with; empty if there is nothing."""
+        """The error of the last attempt; empty if there is none."""
         facts: dict[str, Any] = json.loads(self.error or "{}")
         return facts
 
 
 class OutboxPlayer(models.Model):
-    """A player whom an intent names."""
+    """A player that an intent names."""
 
     pk = models.CompositePrimaryKey("intent", "player")
     intent: models.ForeignKey[OutboxIntent, OutboxIntent] = models.ForeignKey(
@@ -141,5 +142,5 @@ class InboxEvent(models.Model):
 
     @property
     def received_at(self) -> datetime | None:
-        """When it arrived."""
+        """When the delivery arrived."""
         return moment_or_none(self.received_ms)

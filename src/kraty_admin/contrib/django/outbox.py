@@ -1,7 +1,7 @@
-"""The outbox in Django's databases: record calls, and reach the tables from elsewhere.
+"""The outbox in Django's databases.
 
-`into` records in Django's own transaction. `engine` is for all else: the functions of
-`kraty_admin.outbox` take it.
+`into` records calls in Django's own transaction. `engine` returns the engine to pass to the
+functions of `kraty_admin.outbox`.
 """
 
 from __future__ import annotations
@@ -31,12 +31,16 @@ def into(using: str = DEFAULT_DB_ALIAS, *, game_id: str | None = None) -> Outbox
     """Return the resources of a client, whose methods record their calls in Django's transaction.
 
     Nothing is stored until the `atomic()` block around it commits, and nothing is sent before
-    that. Pass an `idempotency_key` that you derive from what you fulfil: it is what recognises
-    the same purchase when it returns. Without one, each call is a new intent.
+    that. Pass an `idempotency_key` that you derive from what you fulfil: by this key, the outbox
+    recognises the same purchase when it returns. Without one, each call is a new intent.
+
+    A method raises `OutboxConflictError` if another call is recorded under its key. It raises
+    `OutboxTargetError` if `kraty_outbox set-up` has not been run, or if `game_id` does not select
+    one game.
 
     Args:
-        using: The alias of the database: the one that your purchase is written to.
-        game_id: The game, if the database has intents of several.
+        using: The alias of the database that your purchase is written to.
+        game_id: The game, if the database has intents of several games.
 
     Raises:
         TransactionManagementError: No `atomic()` block of that database is open, now or when a
@@ -56,8 +60,8 @@ def into(using: str = DEFAULT_DB_ALIAS, *, game_id: str | None = None) -> Outbox
 def forget_player(player: str, using: str = DEFAULT_DB_ALIAS) -> int:
     """Remove the content of a player's finished intents, in Django's transaction.
 
-    A worker does so by itself when an intent of `players.delete` is done. Call this where you
-    erase a player without the outbox. What remains recognises the keys.
+    When an intent of `players.delete` is done, the worker does this itself. Call this if you
+    erase a player without the outbox. The keys are still recognised, as after `purge`.
 
     Args:
         player: Your own id of the player.
@@ -73,12 +77,12 @@ def forget_player(player: str, using: str = DEFAULT_DB_ALIAS) -> int:
 
 
 def engine(using: str = DEFAULT_DB_ALIAS) -> sa.Engine:
-    """Return an engine of SQLAlchemy for a database of Django.
+    """Return an engine of SQLAlchemy for one of Django's databases.
 
-    For the functions of `kraty_admin.outbox` that take one, such as `status`, `find`, `drain` and
-    `purge`. It connects as Django does, with connections of its own, so it does not see what an
-    open transaction of Django has written. Call its `dispose()` when done, and do not use it
-    in a process that was forked later.
+    Pass it to the functions of `kraty_admin.outbox` that take an engine, such as `status`, `find`,
+    `drain` and `purge`. It connects as Django does, but over its own connections. So it does not
+    see uncommitted changes of a Django transaction. Call its `dispose()` when done. Do not use it
+    in a process that was forked after this call.
 
     Args:
         using: The alias of the database.

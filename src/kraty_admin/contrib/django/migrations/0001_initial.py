@@ -17,7 +17,7 @@ _STATES = [
     (state, state) for state in ("pending", "sending", "done", "refused", "unknown", "abandoned")
 ]
 
-# What Django has to know of the tables. `CreateTables` creates them, with their indexes.
+# Django's view of the tables. `CreateTables` creates the tables and their indexes.
 _MODELS: list[Operation] = [
     migrations.CreateModel(
         name="InboxEvent",

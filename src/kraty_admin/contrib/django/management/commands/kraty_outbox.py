@@ -1,4 +1,4 @@
-"""`manage.py kraty_outbox`: send what is recorded, as `kraty-admin outbox` does."""
+"""`manage.py kraty_outbox`: send the recorded calls, as `kraty-admin outbox` does."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from kraty_admin.outbox._signals import stop_on_signals
 __all__ = ["Command"]
 
 _SOME_FAILED = 6
-"""The exit status of `run --once` if intents were refused or became unknown, as that of
-`kraty-admin outbox`."""
+"""The exit status of `run --once` if intents were refused or became unknown. `kraty-admin outbox`
+uses the same."""
 
 
 class Command(BaseCommand):
-    """Runs a worker of the outbox, and what belongs to it."""
+    """Sends recorded calls, sets up the outbox, or shows its status."""
 
     help = (
-        "Sends the calls that the project recorded. SIGTERM and Ctrl-C let the calls in flight "
-        "end; the second one ends at once. `set-up` records which game the outbox is for: run it "
-        "after `migrate`."
+        "Sends the calls that the project recorded. SIGTERM or Ctrl-C stops after the calls in "
+        "flight; a second one stops at once. `set-up` records which game the outbox is for: run "
+        "it after `migrate`."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -39,37 +39,38 @@ class Command(BaseCommand):
             nargs="?",
             choices=["run", "set-up", "status"],
             default="run",
-            help="What to do. Default: run.",
+            help="run: send recorded calls. set-up: record the game. status: count the intents. "
+            "Default: run.",
         )
         parser.add_argument(
             "--database",
             default=DEFAULT_DB_ALIAS,
             metavar="ALIAS",
-            help="The database with the tables, by its name in DATABASES. Default: default.",
+            help="The alias in DATABASES of the database with the tables. Default: default.",
         )
         parser.add_argument(
-            "--once", action="store_true", help="Send what is due and end, as for cron."
+            "--once", action="store_true", help="Send what is due, then exit, for use with cron."
         )
         parser.add_argument(
-            "--limit", type=int, metavar="N", help="With --once: send at most so many."
+            "--limit", type=int, metavar="N", help="With --once: send at most N intents."
         )
         parser.add_argument(
             "--seconds",
             type=float,
             metavar="SECONDS",
-            help="With --once: begin nothing after this time. Default: 300.",
+            help="With --once: start no call after this many seconds. Default: 300.",
         )
         parser.add_argument(
             "--in-flight",
             type=int,
             default=4,
             metavar="N",
-            help="How many to send at a time. Default: 4.",
+            help="How many intents to send at a time. Default: 4.",
         )
         parser.add_argument(
             "--add-target",
             action="store_true",
-            help="With set-up: allow a second game in a database that is for another.",
+            help="With set-up: allow this game in a database that is for another game.",
         )
 
     def handle(
@@ -84,7 +85,7 @@ class Command(BaseCommand):
         add_target: bool,
         **options: Any,
     ) -> None:
-        """Do what was asked for."""
+        """Run the action."""
         if not once and (limit is not None or seconds is not None):
             raise CommandError("--limit and --seconds need --once")
         database_engine = engine(database)
@@ -107,7 +108,7 @@ class Command(BaseCommand):
                         returncode=_SOME_FAILED,
                     )
             else:
-                self.stdout.write("Sending what is recorded, until SIGTERM or Ctrl-C.")
+                self.stdout.write("Sending recorded calls until SIGTERM or Ctrl-C.")
                 with stop_on_signals() as stop:
                     self._report(
                         outbox.run(get_client(), database_engine, stop=stop, in_flight=in_flight)
@@ -115,7 +116,7 @@ class Command(BaseCommand):
         except KratyError as error:
             raise CommandError(str(error)) from error
         except DBAPIError as error:
-            # Not the whole error, which has the statement and its values.
+            # Not the whole error, because it contains the statement and its values.
             raise CommandError(
                 f"the database failed: {error.orig}. If its tables are missing, run migrate"
             ) from error
