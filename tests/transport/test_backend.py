@@ -28,7 +28,7 @@ PATIENCE: Final = 20
 
 @contextmanager
 def connected() -> Generator[tuple[Stream, socket.socket], None, None]:
-    """A stream that has begun a request, and the socket of its peer."""
+    """Yield a stream that has begun a request, and the socket of its peer."""
     ours, peer = socket.socketpair()
     with ours, peer:
         stream = Stream(ours, Watch())
@@ -39,7 +39,8 @@ def connected() -> Generator[tuple[Stream, socket.socket], None, None]:
 
 
 def run(scenario: Callable[[AsyncStream, socket.socket], Awaitable[T]]) -> T:
-    """Return what a scenario makes of a stream that has begun a request, and of its peer."""
+    """Run a scenario with a stream that has begun a request and with its peer; return its
+    result."""
 
     async def main() -> T:
         ours, peer = socket.socketpair()
@@ -66,7 +67,7 @@ async def becomes_true(condition: Callable[[], bool]) -> None:
 
 
 def received(peer: socket.socket, count: int) -> int:
-    """Receive so many bytes, or until the end. Return how many came."""
+    """Receive this many bytes, or until the end; return how many came."""
     size = 0
     while size < count and (data := peer.recv(1_000_000)):
         size += len(data)
@@ -74,7 +75,7 @@ def received(peer: socket.socket, count: int) -> int:
 
 
 def test_a_large_response_is_not_received_ahead() -> None:
-    """The loop receives little more than is read. Reading on receives the rest."""
+    """The loop receives little more of a response than is read, until more is read."""
     body = bytes(range(250)) * (LARGE // 250)
 
     async def scenario(stream: AsyncStream, peer: socket.socket) -> tuple[int, bytes]:
@@ -109,7 +110,7 @@ def test_a_large_request_waits_for_the_peer() -> None:
 
 
 def test_a_peer_that_leaves_during_a_write() -> None:
-    """A write that the peer does not take to its end raises `WriteError`, with both clients."""
+    """A write whose peer leaves before taking all of it raises `WriteError`, with both clients."""
 
     async def scenario(stream: AsyncStream, peer: socket.socket) -> None:
         writing = asyncio.create_task(stream.write(bytes(LARGE)))
@@ -126,7 +127,7 @@ def test_a_peer_that_leaves_during_a_write() -> None:
 
 
 def test_a_closed_stream() -> None:
-    """It sends nothing more, and counts as readable, so that no call takes it."""
+    """A closed stream sends nothing more, and counts as readable, so that no call uses it."""
 
     async def scenario(stream: AsyncStream, peer: socket.socket) -> None:
         await stream.aclose()
@@ -145,7 +146,7 @@ def test_a_closed_stream() -> None:
 
 
 def test_no_time_is_left_for_a_handshake() -> None:
-    """It is not begun, and the socket is closed."""
+    """A handshake after the deadline is not begun, and the socket is closed."""
     ours, peer = socket.socketpair()
     watch = Watch()
     watch.begin(time.monotonic() - 1, is_open=False)
@@ -155,7 +156,8 @@ def test_no_time_is_left_for_a_handshake() -> None:
 
 
 def test_tls_that_has_failed() -> None:
-    """The peer learns of it. Then a write raises `WriteError`, and a read finds the end."""
+    """After TLS has failed, the peer gets an alert, a write raises `WriteError` and a read finds
+    the end."""
     layer = Layer(ssl.create_default_context(), "api.kraty.test")
     handshake = layer.handshake()
     hello, wants_more = next(handshake)

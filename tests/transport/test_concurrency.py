@@ -1,4 +1,4 @@
-"""Threads, tasks, processes: one client for many of them, and no answer crossed."""
+"""Threads, tasks and processes that share one client: each gets its own answers."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ PATIENCE: Final = 60.0
 
 
 def players_by_connection(server: Server) -> dict[int, set[str]]:
-    """The first parts of the players' ids, `a` of `a-1`, that each connection was used for."""
+    """Return the first parts of the player ids, `a` of `a-1`, that each connection was used for."""
     found: dict[int, set[str]] = defaultdict(set)
     for seen in server.seen:
         found[seen.connection].add(seen.player.split("-")[0])
@@ -59,10 +59,10 @@ def players_by_connection(server: Server) -> dict[int, set[str]]:
 
 
 class TestThreads:
-    """One client for many threads."""
+    """One client that many threads or tasks share."""
 
     def test_each_gets_its_own_answer(self) -> None:
-        """32 threads, 30 calls each: every answer is that of the call, every key is new."""
+        """Each of 960 calls from 32 threads gets its own answer and has its own key."""
 
         def work(number: int) -> list[str]:
             ids = [f"{number}-{call}" for call in range(30)]
@@ -80,7 +80,7 @@ class TestThreads:
         assert server.connections <= 32
 
     def test_tasks(self) -> None:
-        """500 tasks at once, of which each gets its own answer, over no more than 100 sockets."""
+        """Each of 500 simultaneous tasks gets its own answer, over at most 100 connections."""
         ids = [f"{number}-0" for number in range(500)]
 
         async def scenario(kraty: KratyAdminAsync) -> list[str]:
@@ -93,7 +93,7 @@ class TestThreads:
 
 
 class Made:
-    """Counts pools and SSL contexts as they are made."""
+    """Counts the pools and SSL contexts that are created."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.counts: Counter[str] = Counter()
@@ -112,7 +112,7 @@ class Made:
 
 
 class TestSharing:
-    """The objects that a client makes once."""
+    """The objects that a client creates once."""
 
     @twins
     def test_one_pool_and_one_ssl_context(
@@ -147,7 +147,8 @@ class TestSharing:
     )
     @twins
     def test_open_files(self, twin: Twin, outcome: str, calls: int) -> None:
-        """Hundreds of calls, however they end, leave as many files open as the first one."""
+        """After hundreds of calls, however they end, about as many files are open as after the
+        first."""
         counts: list[int] = []
 
         def answer(seen: Seen) -> bytes | None:
@@ -162,9 +163,10 @@ class TestSharing:
         with serving(answer) as server:
             url = "http://127.0.0.1:1" if outcome == "refused" else server.url
             twin.run(scenario, base_url=url, retry=ONCE)
-            # The server's ends of the connections are counted too, and go a little later.
+            # The server's ends of the connections are counted too, and close a little later.
             assert max(counts) <= counts[0] + 20
             assert abs(counts[0] - counts[-1]) <= 20
+            assert (0 if outcome == "refused" else calls) == len(server.seen)
 
 
 def open_files() -> int:
@@ -173,7 +175,7 @@ def open_files() -> int:
 
 
 def in_child(work: Callable[[], object]) -> tuple[int, int]:
-    """Fork a child that does this work; its id, and where its result can be read."""
+    """Fork a child that does this work; return its id and a pipe for the result."""
     reader, writer = os.pipe()
     with warnings.catch_warnings():
         # Python says that forking beside threads may deadlock; here is where it must not.
@@ -194,7 +196,7 @@ def in_child(work: Callable[[], object]) -> tuple[int, int]:
 
 
 def results_of(children: list[tuple[int, int]]) -> list[Any]:
-    """Return the output of the children; a child that hangs is ended."""
+    """Return the results of the children, and kill a child that hangs."""
     results: list[Any] = []
     for pid, reader in children:
         ready, _, _ = select.select([reader], [], [], PATIENCE)
@@ -257,7 +259,7 @@ def first_call(url: str, is_async: bool, report: Connection) -> None:
 
 
 def busy_fork(url: str, is_async: bool, report: Connection) -> None:
-    """Fork 8 children in the midst of the calls of 8 threads, and of their retries."""
+    """Fork 8 children in the middle of the calls and retries of 8 threads."""
     kraty = SYNC.client(base_url=url, retry=AT_ONCE)
     # Python's own import locks do not survive a fork: what is imported by a first call
     # has to be there before.
@@ -360,11 +362,12 @@ def report_of(
 
 @forking
 class TestForks:
-    """Clients that are made before a fork, as gunicorn and Celery do."""
+    """Clients created before a fork, as with gunicorn and Celery."""
 
     @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
     def test_warm(self, is_async: bool) -> None:
-        """8 children of a warm client: no crossed answer, and no connection of two processes."""
+        """8 children of a used client get their own answers, and no two processes share a
+        connection."""
         with serving() as server:
             warmed, results, meanwhile, after = report_of(warm_fork, server, is_async=is_async)
         assert "parent-0" == warmed
@@ -376,12 +379,12 @@ class TestForks:
         assert {"parent"} == users[1]
 
     def test_first_call_loads_nothing(self) -> None:
-        """A first call imports no module: forked in the middle of it, a child would hang."""
+        """A first call imports no module, since a child forked during an import would hang."""
         with serving() as server:
             assert [] == report_of(first_call, server)
 
     def test_busy(self) -> None:
-        """Threads that are in calls when a child is forked leave it nothing that hangs."""
+        """Children forked while threads are in calls do not hang, and get their own answers."""
         dropped: set[str] = set()
 
         def answer(seen: Seen) -> bytes | None:
@@ -397,7 +400,7 @@ class TestForks:
         assert {1} == {len(names) for names in players_by_connection(server).values()}
 
     def test_grandchildren(self) -> None:
-        """Each generation has its own connections, and keeps them."""
+        """Parent, child and grandchild each keep their own connection."""
         with serving() as server:
             (result,), parent = report_of(grandchildren_fork, server)
         mine, theirs = ["child-0", "child-1"], ["grandchild-0", "grandchild-1"]
@@ -408,7 +411,7 @@ class TestForks:
         )
 
     def test_closing_in_a_child(self) -> None:
-        """A child that closes the client leaves the parent's connection at work."""
+        """A child that closes the client does not close the parent's connection."""
         with serving() as server:
             results, is_closed, after = report_of(closing_fork, server)
         assert ([True, True], False, ["parent-0"]) == (results, is_closed, after)
@@ -417,7 +420,8 @@ class TestForks:
 
     @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
     def test_client_of_the_caller(self, is_async: bool) -> None:
-        """One of the caller's is refused in a child if it was used before, as it may share."""
+        """In a child, a caller's client is refused if the parent used it, as both might share a
+        connection."""
         with serving() as server:
             refused, answered = report_of(lent_fork, server, is_async=is_async)
         assert "KratyError: http_client was first used in another process" in refused
@@ -427,7 +431,7 @@ class TestForks:
 
 @attrs.define
 class CancelledAt:
-    """Awaits a coroutine, and cancels the task when that suspends for the nth time."""
+    """Awaits a coroutine, and cancels the task at the coroutine's nth suspension."""
 
     coroutine: Coroutine[Any, Any, Any]
     suspension: int
@@ -459,7 +463,7 @@ class TestCancelling:
     """Calls that are cancelled."""
 
     def test_at_every_suspension(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Wherever a call is cancelled, time and again, the pool stays usable."""
+        """The pool stays usable after calls were cancelled at each of their suspensions."""
         monkeypatch.setattr("kraty_admin._transport._own.CONNECTIONS", 12)
         cancelled = 0
 
@@ -488,7 +492,7 @@ class TestCancelling:
         assert cancelled >= 100
 
     def test_under_contention(self) -> None:
-        """500 calls for 100 connections, cancelled all along: 500 others get their answers."""
+        """After 500 calls for 100 connections were cancelled, 500 others get their answers."""
 
         async def scenario(kraty: KratyAdminAsync) -> tuple[list[Any], list[str]]:
             tasks = [
@@ -541,7 +545,7 @@ class TestCancelling:
         assert 4 == len(server.seen)
 
     def test_wait_for(self) -> None:
-        """A call that `asyncio.wait_for` gives up on was sent once, and is not tried again."""
+        """A call that `asyncio.wait_for` cancels was sent once, and is not retried."""
         arrived = threading.Event()
 
         def hang(seen: Seen) -> None:
@@ -561,7 +565,8 @@ class TestCancelling:
 
     @pytest.mark.skipif(sys.platform == "win32", reason="no signals to threads")
     def test_interrupted(self) -> None:
-        """Ctrl-C in a call comes through at once, is not tried again, and leaves no connection."""
+        """Ctrl-C during a call propagates, the call is not retried, and its connection is not used
+        again."""
 
         def interrupt(*args: object) -> None:
             raise KeyboardInterrupt
@@ -591,10 +596,11 @@ async def _awaited(awaitable: Awaitable[Any]) -> Any:
 
 
 class TestGate:
-    """The line in front of the connections."""
+    """The queue for connections."""
 
     def test_threads(self) -> None:
-        """A call that finds no place in time gives up; a place that was freed is taken again."""
+        """A call that finds no free place in time raises, and a place that was freed can be
+        taken."""
         gate = Gate(1)
         place = gate.enter(0.01)
         with pytest.raises(httpx.PoolTimeout):
@@ -603,14 +609,14 @@ class TestGate:
         gate.enter(None)
 
     def test_a_place_outlives_its_gate(self) -> None:
-        """The place of a call that is under way when its client is freed is freed without error."""
+        """A place can be freed without an error after its gate."""
         gate = Gate(1)
         place = gate.enter(0.01)
         del gate
         del place
 
     def test_gates_are_freed(self) -> None:
-        """A gate leaves nothing in memory once nothing refers to it."""
+        """A gate is freed from memory once nothing refers to it."""
         gate = Gate(1)
         kind = weakref.ref(type(gate.enter(None)))
         del gate
@@ -618,7 +624,7 @@ class TestGate:
         assert kind() is None
 
     def test_tasks_in_order(self) -> None:
-        """The call that has waited longest is next."""
+        """Tasks get a place in the order in which they asked for one."""
 
         async def main() -> list[int]:
             gate, order = AsyncGate(2), list[int]()
@@ -635,7 +641,7 @@ class TestGate:
         assert list(range(20)) == asyncio.run(main())
 
     def test_tasks_in_vain(self) -> None:
-        """A call that finds no place in time gives up, and takes none later."""
+        """A task that finds no place in time raises, and takes no place later."""
 
         async def main() -> None:
             gate = AsyncGate(1)
@@ -648,7 +654,7 @@ class TestGate:
         asyncio.run(main())
 
     def test_a_turn_that_comes_as_the_time_is_up(self) -> None:
-        """The call is let in if its turn comes just before its time is up."""
+        """A task whose place becomes free just before its time is up gets it."""
 
         async def main() -> None:
             gate = AsyncGate(1)
@@ -667,7 +673,8 @@ class TestGate:
 
     @pytest.mark.parametrize("moment", ["waiting", "let in"])
     def test_cancelled(self, moment: str) -> None:
-        """A place is not lost with a task that is cancelled, even if its turn had just come."""
+        """A place is not lost if its task is cancelled, even just after the place was given to
+        it."""
 
         async def main() -> None:
             gate = AsyncGate(1)
@@ -688,10 +695,11 @@ class TestGate:
 
 
 class TestPool:
-    """The connections that are kept."""
+    """The connections that a client keeps."""
 
     def test_last_used_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The last one that was given back is taken first; without one, a new one is made."""
+        """The connection that was returned last is taken first, and a new one is made if there is
+        none."""
         made = iter(range(10))
         pool = Pool(made.__next__, None)
         first, second = pool.take(), pool.take()
@@ -700,7 +708,7 @@ class TestPool:
         assert ([0, 1], [1, 0, 2]) == ([first, second], [pool.take() for _ in range(3)])
 
     def test_idle(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Only connections that were idle for too long are returned, to be closed."""
+        """Only connections that have been idle for too long are removed from the pool."""
         clock = [1.0, 2.0, 3.0]
         monkeypatch.setattr(time, "monotonic", lambda: clock.pop(0) if clock else 6.5)
         made = iter(range(10))
@@ -720,7 +728,7 @@ class TestPool:
     def test_broken_connections_are_closed(
         self, twin: Twin, failure: BaseException, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """One whose call has failed in any way is closed, and not used again."""
+        """A connection whose call failed is closed and not used again."""
         connection = httpcore.AsyncHTTP11Connection if twin.is_async else httpcore.HTTP11Connection
 
         def fail(*args: object) -> None:
@@ -743,7 +751,7 @@ class TestPool:
     def test_unused_connections_are_closed(
         self, twin: Twin, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Later calls close the connections of a burst that they do not need."""
+        """Later calls close the idle connections that a burst has left."""
         together = threading.Barrier(4)
 
         def answer(seen: Seen) -> bytes:
@@ -771,11 +779,11 @@ class TestPool:
 
 
 class TestStaleConnections:
-    """Connections that the server has closed since."""
+    """Connections that the server has closed."""
 
     @twins
     def test_closed_between_calls(self, twin: Twin) -> None:
-        """A connection that the server has closed in between is not used again."""
+        """A connection that the server closed after its answer is not used again."""
 
         async def scenario(kraty: Any) -> list[int]:
             attempts: list[int] = []
@@ -793,7 +801,8 @@ class TestStaleConnections:
 
     @twins
     def test_closed_instead_of_an_answer(self, twin: Twin) -> None:
-        """If the server closes it instead of answering, the same bytes go out once more."""
+        """If the server closes a connection instead of answering, the same bytes are sent once
+        more."""
 
         def answer(seen: Seen) -> bytes | None:
             return None if seen.connection == 1 else credited(seen)
@@ -806,7 +815,7 @@ class TestStaleConnections:
 
 @twins
 def test_failed_construction_opens_nothing(twin: Twin) -> None:
-    """A client that is refused leaves nothing to close."""
+    """A client whose arguments are refused leaves no file open."""
     before = open_files() if sys.platform != "win32" else 0
     for _ in range(50):
         with pytest.raises(ValueError, match=r"^base_url"):

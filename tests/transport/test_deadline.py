@@ -1,4 +1,4 @@
-"""The deadline in every step of an attempt, and that nothing is sent after it."""
+"""The deadline in every step of an attempt."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def failing(
 
 @contextmanager
 def dead_addresses(count: int, port: int = 0) -> Generator[tuple[list[str], int], None, None]:
-    """Addresses of this machine that accept no connection, since their queues are full."""
+    """Yield addresses of this machine that accept no connection, since their queues are full."""
     with ExitStack() as stack:
         hosts: list[str] = []
         for number in range(count):
@@ -66,7 +66,7 @@ class TestAddresses:
 
     @twins
     def test_all_dead(self, twin: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
-        """All addresses together get no more time than a single one."""
+        """Six dead addresses together take no longer than the connect timeout of one."""
         with dead_addresses(6) as (hosts, port):
             resolve_to(monkeypatch, hosts)
             url = f"http://localhost:{port}"
@@ -84,7 +84,7 @@ class TestAddresses:
 
 
 class TestResolver:
-    """A resolver that takes longer than the call may."""
+    """A resolver that takes longer than the deadline."""
 
     @pytest.fixture
     def slow(self, monkeypatch: pytest.MonkeyPatch) -> Generator[None, None, None]:
@@ -102,7 +102,7 @@ class TestResolver:
     @channels
     @twins
     def test_nothing_is_sent(self, twin: Twin, own: bool) -> None:
-        """The call ends with an error, in asyncio in time, and the server sees no request."""
+        """A call whose resolver is too slow raises, in asyncio in time, and sends nothing."""
         with serving() as server:
             url = f"http://localhost:{server.port}"
             error, took = failing(twin, own, base_url=url, deadline=0.3)
@@ -111,7 +111,7 @@ class TestResolver:
 
 
 class TestSending:
-    """A server that takes the request slowly, but steadily."""
+    """A server that takes the request slowly but steadily."""
 
     @twins
     def test_slow_reader(self, twin: Twin) -> None:
@@ -143,7 +143,7 @@ class TestHandshakes:
 
     @twins
     def test_tls(self, twin: Twin) -> None:
-        """A server that never completes the TLS handshake."""
+        """A server that never completes the TLS handshake does not extend the deadline."""
         with socket.create_server(("127.0.0.1", 0)) as listener:
             url = f"https://127.0.0.1:{listener.getsockname()[1]}"
             error, took = failing(twin, True, base_url=url, deadline=0.3)
@@ -153,7 +153,7 @@ class TestHandshakes:
     @pytest.mark.parametrize("scheme", ["http", "socks5"])
     @twins
     def test_proxy(self, twin: Twin, scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A proxy that answers byte by byte."""
+        """A proxy that answers byte by byte does not extend the deadline."""
         over = threading.Event()
         reply = b"HTTP/1.1 200 OK\r\nx: " if scheme == "http" else b"\5\0\5\0\0\3\xff"
 

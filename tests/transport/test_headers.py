@@ -1,4 +1,4 @@
-"""Headers of an operation: on the wire, over own connections and a caller's client; in no log."""
+"""Headers of an operation: sent over own connections and a caller's client, and never logged."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ lent: Final = pytest.mark.parametrize("is_lent", [False, True], ids=["own", "len
 
 
 def described(method: str = "POST", *, sends_headers: bool = True) -> Operation[Model]:
-    """Return a call whose contract has header parameters and media types of its own."""
+    """Return a call with its own header parameters and media types."""
     headers = (
         ("Accept", "application/vnd.a+json, application/json"),
         ("Content-Type", "application/vnd.b+json; charset=utf-8"),
@@ -51,7 +51,7 @@ def call(twin: Twin, is_lent: bool, *operations: Operation[Any], **options: Any)
 
 
 def lines(seen: Seen, *names: str) -> list[str]:
-    """Return the lines of these headers, as they came."""
+    """Return the lines of these headers, as received."""
     head = seen.head.decode("latin-1").split("\r\n")
     found = (line for line in head if line.lower().split(":")[0] in names)
     return [line.split(":")[0].lower() + ":" + line.partition(":")[2] for line in sorted(found)]
@@ -60,7 +60,8 @@ def lines(seen: Seen, *names: str) -> list[str]:
 @twins
 @lent
 def test_headers_are_sent_with_each_attempt(twin: Twin, is_lent: bool) -> None:
-    """Each attempt has them once, in place of the client's; the next call does not."""
+    """Each attempt sends the operation's headers once, instead of the client's, and the next call
+    does not."""
     answers: Iterator[bytes] = iter([response(503), *[response(200, {"data": {}})] * 2])
     calls = described(), described(sends_headers=False)
     with serving(lambda _: next(answers)) as server:
@@ -80,7 +81,7 @@ def test_headers_are_sent_with_each_attempt(twin: Twin, is_lent: bool) -> None:
 @twins
 @lent
 def test_no_body_has_no_media_type(twin: Twin, is_lent: bool) -> None:
-    """A call whose optional body was left out does not say what the body is."""
+    """A call without its optional body sends no `Content-Type`."""
     with serving(lambda _: response(200, {"data": {}})) as server:
         call(twin, is_lent, described("DELETE"), base_url=server.url)
     assert [] == lines(server.seen[0], "content-type")
@@ -93,7 +94,7 @@ def test_no_body_has_no_media_type(twin: Twin, is_lent: bool) -> None:
 def test_headers_are_in_no_report(
     twin: Twin, is_lent: bool, answer: bytes | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """No log, error, traceback with its locals or telemetry shows a value."""
+    """No log, error, traceback with locals or telemetry shows the value of a header."""
     caplog.set_level(logging.DEBUG)
     reports: list[object] = []
     options = {"retry": RetryConfig(attempts=2, initial_delay=0.0), "on_request": reports.append}
@@ -111,7 +112,7 @@ def test_headers_are_in_no_report(
 
 @twins
 def test_headers_of_an_answer(twin: Twin) -> None:
-    """A value is read as UTF-8, or as Latin-1 if it is not UTF-8; several are joined."""
+    """A response header is read as UTF-8 or else Latin-1, and several of one name are joined."""
     answer = response(404, {}, x_proxy="Zo\xeb", x_cache="a").replace(
         b"x-cache", b"X-Proxy: Zo\xeb\r\nx-cache"
     )

@@ -1,4 +1,4 @@
-"""Calls that end with an exception that is not ours still hand their key to the caller."""
+"""Calls that end with an exception of another library still report their key."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def call_of(error: BaseException | None) -> CallInfo:
 
 
 class Interrupter:
-    """Raises in the main thread, as a signal handler does."""
+    """Raises an exception in the main thread, as a signal handler does."""
 
     def __init__(self, error: BaseException) -> None:
         self._error = error
@@ -78,7 +78,8 @@ needs_signals = pytest.mark.skipif(
 @pytest.mark.parametrize("own", [True, False], ids=["own connections", "http_client"])
 @pytest.mark.parametrize("kind", [SoftTimeLimitExceeded, KeyboardInterrupt, Stubborn])
 def test_a_signal_handler_raises(kind: type[BaseException], own: bool) -> None:
-    """The exception passes unchanged, with the key of the call, and the hook gets it before."""
+    """An exception of a signal handler propagates unchanged with the call's facts, after the hook
+    got them."""
     reported: list[RequestInfo] = []
     error = kind()
     with Interrupter(error) as interrupter:
@@ -121,7 +122,7 @@ def test_a_signal_handler_raises(kind: type[BaseException], own: bool) -> None:
 
 @pytest.mark.parametrize("own", [True, False], ids=["own connections", "http_client"])
 def test_a_task_is_cancelled(own: bool) -> None:
-    """`asyncio.wait_for` ends a call, and the key is on the cancellation behind its error."""
+    """A cancelled call reports its key to the hook and on the `CancelledError`."""
     reported: list[RequestInfo] = []
 
     async def main(url: str) -> BaseException:
@@ -155,7 +156,7 @@ def test_a_task_is_cancelled(own: bool) -> None:
 
 
 def test_a_task_is_cancelled_in_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A call that waits for a connection has sent nothing, and says so."""
+    """A call cancelled while it waits for a connection is not ambiguous."""
     monkeypatch.setattr(_own, "CONNECTIONS", 1)
 
     async def main(url: str) -> CallInfo:
@@ -188,7 +189,7 @@ def test_a_task_is_cancelled_in_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_task_is_cancelled_while_connecting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A call that has no connection yet has sent nothing, and says so."""
+    """A call cancelled while it connects is not ambiguous."""
 
     async def main() -> CallInfo:
         from kraty_admin import KratyAdminAsync
@@ -219,7 +220,7 @@ def test_a_task_is_cancelled_while_connecting(monkeypatch: pytest.MonkeyPatch) -
 def test_between_attempts(
     twin: Twin, status: int, ambiguous: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An exception during the wait for a retry has the verdict of the attempts before."""
+    """An exception during the wait for a retry is as ambiguous as the attempts before it."""
     reported: list[RequestInfo] = []
 
     def interrupt(seconds: float) -> None:
@@ -264,7 +265,7 @@ def test_a_bug_in_a_hook_of_http_client(twin: Twin) -> None:
 
 @twins
 def test_a_custom_transport_raises(twin: Twin) -> None:
-    """An exception of a custom transport propagates unchanged, and counts as possibly sent."""
+    """An exception of a custom transport propagates unchanged, and the call is ambiguous."""
 
     def broken(request: httpx.Request) -> httpx.Response:
         raise LookupError("no route")
@@ -276,7 +277,7 @@ def test_a_custom_transport_raises(twin: Twin) -> None:
 
 @twins
 def test_on_request_ends_the_process(twin: Twin) -> None:
-    """A hook that exits after a success leaves word that the call may have taken effect."""
+    """If the hook exits after a success, the call is reported as ambiguous."""
 
     def leave(info: RequestInfo) -> None:
         raise SystemExit(3)
@@ -288,7 +289,7 @@ def test_on_request_ends_the_process(twin: Twin) -> None:
 
 @twins
 def test_a_read(twin: Twin) -> None:
-    """An interrupted read has no key, and takes no effect."""
+    """An interrupted read has no key and is not ambiguous."""
 
     def broken(request: httpx.Request) -> httpx.Response:
         raise LookupError("no route")
@@ -304,7 +305,7 @@ def test_a_read(twin: Twin) -> None:
 
 @twins
 def test_errors_of_ours_carry_their_own_facts(twin: Twin) -> None:
-    """A KratyError has `call`, and no second copy of it."""
+    """A KratyError has its facts in `call`, and no `kraty_call`."""
     with pytest.raises(KratyNetworkError) as raised:
         twin.credit(base_url="http://127.0.0.1:9", retry=RetryConfig(attempts=1))
     assert not hasattr(raised.value, "kraty_call")
@@ -312,7 +313,7 @@ def test_errors_of_ours_carry_their_own_facts(twin: Twin) -> None:
 
 @twins
 def test_each_retry_is_logged(twin: Twin, caplog: pytest.LogCaptureFixture) -> None:
-    """A line per retry names operation, attempt, cause and wait, and never the API key."""
+    """Each retry is logged with operation, attempt, cause and wait, and without the API key."""
     answers = iter([response(503), response(429, {"error": {"code": "rate_limited"}})])
 
     def answer(seen: Seen) -> bytes:
@@ -337,7 +338,7 @@ def test_each_retry_is_logged(twin: Twin, caplog: pytest.LogCaptureFixture) -> N
 
 
 def test_a_call_without_retry_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """A call that succeeds at once leaves no line."""
+    """A call that succeeds at once logs nothing."""
     caplog.set_level(logging.DEBUG, "kraty_admin")
     with serving() as server, KratyAdmin(api_key="a.b", base_url=server.url) as kraty:
         kraty.wallet.credit("p", "gold", amount=5)

@@ -1,4 +1,4 @@
-"""A caller's client: its failures, its hooks, and the clients of httpx2."""
+"""A caller's client: its failures, its hooks, and clients of httpx2."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class TestFamilies:
     @families
     @twins
     def test_a_result(self, twin: Twin, family: Any) -> None:
-        """A call over real connections has its result, and the same connection serves the next."""
+        """Calls over a caller's client return their results, and share a connection."""
 
         async def scenario(kraty: Any) -> list[Any]:
             found = [await settled(kraty.wallet.credit("p", "gold", amount=1)) for _ in range(2)]
@@ -114,7 +114,7 @@ class TestFamilies:
     @families
     @twins
     def test_failures(self, twin: Twin, family: Any, failure: str, ambiguous: bool) -> None:
-        """Each failure is reported as httpx's of the same name."""
+        """Each failure of either library is reported as httpx's exception of the same name."""
 
         def answer(request: Any) -> Any:
             raise getattr(family, failure)("no")
@@ -158,7 +158,7 @@ class TestFamilies:
     @families
     @twins
     def test_packed_answers(self, twin: Twin, family: Any) -> None:
-        """An answer that the client asked to have packed is unpacked."""
+        """A compressed answer is decompressed."""
         import gzip
 
         def answer(seen: Seen) -> bytes:
@@ -173,7 +173,7 @@ class TestFamilies:
 
     @twins
     def test_other_clients(self, twin: Twin) -> None:
-        """The other twin's clients, and anything else, are refused at construction."""
+        """A client of the other kind, and any other object, is refused at construction."""
         other = SYNC if twin.is_async else ASYNC
         for client in (other.http_client(), object(), httpx2):
             with pytest.raises(TypeError, match=r"^http_client must be an httpx\."):
@@ -183,7 +183,7 @@ class TestFamilies:
 @families
 @twins
 def test_a_refusing_proxy(twin: Twin, family: Any) -> None:
-    """A CONNECT that the proxy refuses is no request that was sent."""
+    """A CONNECT that the proxy refuses is not ambiguous."""
     with serving(lambda seen: response(403)) as proxy:
         client = lent(twin, family, proxy=proxy.url)
         with pytest.raises(KratyNetworkError) as raised:
@@ -208,7 +208,7 @@ class TestWhoseException:
     )
     @twins
     def test_of_the_stack(self, twin: Twin, module: str) -> None:
-        """Even a bug of a library below is retried, since the call may have had an effect."""
+        """A bug of a library below is retried as a network error, and is ambiguous."""
         client = mocked(twin, httpx, raising_in(module, KeyError("stream 7")))
         with pytest.raises(KratyNetworkError, match="KeyError: 'stream 7'") as raised:
             twin.credit(http_client=client, retry=AT_ONCE)
@@ -225,7 +225,8 @@ class TestWhoseException:
     )
     @twins
     def test_of_the_caller(self, twin: Twin, error: Exception) -> None:
-        """The exception propagates unchanged after one attempt, and shows no key."""
+        """An exception of the caller's transport propagates unchanged after one attempt, and no
+        frame shows the key."""
         attempts: list[object] = []
 
         def answer(request: Any) -> Any:
@@ -248,13 +249,13 @@ class TestWhoseException:
             assert not any(CANARY in repr(value) for value in frame.f_locals.values())
             traceback = traceback.tb_next
         assert "answer" == names[-1]
-        assert "handle_async_request" in names or "handle_request" in names
+        assert ("handle_async_request" if twin.is_async else "handle_request") in names
 
     @pytest.mark.parametrize("moment", ["request", "response"])
     @families
     @twins
     def test_of_another_call(self, twin: Twin, family: Any, moment: str) -> None:
-        """The error of a call that a hook made does not pass for the error of this call."""
+        """The error of a call that a hook made is not taken for the error of this call."""
 
         def refuse(_: object) -> httpx.Response:
             return httpx.Response(404, json={"error": {"code": "player_not_found", "message": "m"}})

@@ -1,4 +1,4 @@
-"""The bytes on the wire, their destination, and how long calls may take."""
+"""The bytes on the wire, where they go, and how long calls may take."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ from loopback import (
 
 
 def redirected(location: str, status: int) -> Callable[[Seen], bytes]:
-    """Return an answer that sends elsewhere."""
+    """Return a handler that redirects to this location."""
 
     def answer(seen: Seen) -> bytes:
         return response(status, {}, location=location)
@@ -58,7 +58,7 @@ def redirected(location: str, status: int) -> Callable[[Seen], bytes]:
 
 
 class Captured:
-    """Requests as our own transports are handed them; nothing reaches the network."""
+    """Records the requests that our own transport gets, and answers them without a network."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.requests: list[httpx.Request] = []
@@ -129,7 +129,7 @@ def id_in(target: str, prefix: str, suffix: str) -> str:
 
 
 def random_ids(count: int, seed: int) -> Generator[str, None, None]:
-    """Ids of all kinds of characters, with many of those that mean something in a URL."""
+    """Yield ids of all kinds of characters, many of which have a meaning in a URL."""
     source = random.Random(seed)
     telling = "/\\?#%&=+:;@!$'()*,.~-_ [](){}|^`\"<>abc019"
     while count:
@@ -175,7 +175,8 @@ class TestIds:
     )
     @twins
     def test_refused(self, twin: Twin, id_: object, error: type[Exception]) -> None:
-        """An id that could name another endpoint, or no string at all, never leaves."""
+        """An id that could name another endpoint, or is not text, is refused and nothing is
+        sent."""
         sent: list[httpx.Request] = []
 
         def answer(request: httpx.Request) -> httpx.Response:
@@ -208,7 +209,7 @@ class TestIds:
     )
     @twins
     def test_escaped(self, twin: Twin, id_: str, segment: str) -> None:
-        """All else is escaped as `encodeURIComponent` does it, and arrives so."""
+        """Other ids are escaped as `encodeURIComponent` does, and arrive unchanged."""
         with serving() as server:
             assert id_ == twin.credit(id_, base_url=server.url)["player"]
         assert f"/server/v1/players/{segment}/wallet/gold/credit" == server.seen[0].target
@@ -217,7 +218,7 @@ class TestIds:
     @given(id_=st.text(min_size=1))
     @settings(max_examples=60, deadline=None)
     def test_any_text(self, place: str, id_: str) -> None:
-        """Whatever text an id is, it is refused or comes back from its one segment."""
+        """Any text as an id is either refused or stays one segment of the path."""
         prefix, suffix, call = PLACES[place]
         targets: list[str] = []
 
@@ -235,7 +236,7 @@ class TestIds:
                 assert [id_] == [id_in(target, prefix, suffix) for target in targets]
 
     def test_many_ids(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """5,000 random ids, as the pool of connections is handed them."""
+        """5,000 random ids reach httpcore unchanged in one segment of each path."""
         import httpcore
 
         targets: list[str] = []
@@ -258,7 +259,7 @@ class TestIds:
 
     @twins
     def test_many_ids_over_sockets(self, twin: Twin) -> None:
-        """300 random ids, as a socket receives them."""
+        """300 random ids reach a server unchanged in one segment of the path."""
         ids = list(random_ids(300, seed=26))
 
         async def scenario(kraty: Any) -> None:
@@ -277,7 +278,7 @@ class TestPaths:
     @pytest.mark.parametrize("prefix", ["", "/kraty", "/a/b%20c"], ids=["root", "path", "paths"])
     @twins
     def test_prefix(self, twin: Twin, prefix: str, slash: str) -> None:
-        """The path of `base_url` stays in front, with or without a slash at its end."""
+        """The path of `base_url` precedes that of the call, with or without slashes at its end."""
         with serving() as server:
             twin.credit(base_url=f"{server.url}{prefix}{slash}")
         target = f"{prefix}/server/v1/players/player_42/wallet/gold/credit"
@@ -285,7 +286,7 @@ class TestPaths:
 
     @twins
     def test_bytes_of_a_request(self, twin: Twin) -> None:
-        """A request has one of each header, the host first, and the body that it announces."""
+        """A request has each header once, `Host` first, and the body."""
         with serving() as server:
             twin.credit(base_url=server.url, generate_idempotency_key=lambda: "k")
         (seen,) = server.seen
@@ -305,7 +306,7 @@ class TestPaths:
 
     @twins
     def test_bytes_of_a_read(self, twin: Twin) -> None:
-        """A read has no body, and says nothing of one."""
+        """A read has no body and no header about one."""
 
         async def scenario(kraty: Any) -> None:
             await settled(kraty.players.get("player_42"))
@@ -333,7 +334,7 @@ class TestPaths:
 
     @twins
     def test_one_connection(self, twin: Twin) -> None:
-        """Calls one after another use one connection."""
+        """Consecutive calls use one connection."""
 
         async def scenario(kraty: Any) -> None:
             for _ in range(20):
@@ -382,7 +383,7 @@ class TestRawPaths:
     )
     @twins
     def test_refused(self, twin: Twin, path: str, captured: Captured) -> None:
-        """A path that could lead elsewhere is refused before anything is sent."""
+        """A path that could lead elsewhere is refused, and nothing is sent."""
 
         async def scenario(kraty: Any) -> None:
             with pytest.raises(ValueError, match=r"^path "):
@@ -430,10 +431,10 @@ class TestRawPaths:
     )
     @twins
     def test_bad_query(self, twin: Twin, query: Any, captured: Captured) -> None:
-        """Parameters of other types are refused before anything is sent."""
+        """Parameters of other types are refused, and nothing is sent."""
 
         async def scenario(kraty: Any) -> None:
-            with pytest.raises(TypeError):
+            with pytest.raises(TypeError, match=r"^query"):
                 await settled(kraty.request("GET", "/lobbies/x", query=query))
 
         twin.run(scenario)
@@ -454,7 +455,7 @@ class TestAnswersOfRequest:
     )
     @twins
     def test_unwrapped(self, twin: Twin, answer: Any, expected: Any) -> None:
-        """`data` is unwrapped if the answer holds nothing else, so no cursor is lost."""
+        """`data` is unwrapped only if the answer holds nothing else, so that no cursor is lost."""
 
         async def scenario(kraty: Any) -> Any:
             return await settled(kraty.request("GET", "/lobbies"))
@@ -464,7 +465,8 @@ class TestAnswersOfRequest:
     @pytest.mark.parametrize("key", [None, "", "other", 7], ids=["null", "empty", "other", "int"])
     @twins
     def test_another_key_in_the_body(self, twin: Twin, key: Any, captured: Captured) -> None:
-        """A body whose `idempotencyKey` is not the argument is refused before it is sent."""
+        """A body whose `idempotencyKey` differs from the argument is refused, and nothing is
+        sent."""
 
         async def scenario(kraty: Any) -> None:
             with pytest.raises(ValueError, match=r"^idempotency_key differs from the body's"):
@@ -483,7 +485,7 @@ class TestRedirects:
     @pytest.mark.parametrize("own", [True, False], ids=["own-transport", "follow_redirects=True"])
     @twins
     def test_raise(self, twin: Twin, own: bool, status: int) -> None:
-        """A redirect raises at once, and the host that it names sees nothing."""
+        """A redirect raises at once, and its target gets no connection."""
         with serving() as second, ExitStack() as stack:
             location = f"{second.url}/server/v1/elsewhere"
             first = stack.enter_context(serving(redirected(location, status)))
@@ -553,7 +555,7 @@ class TestTimeouts:
     def test_migrate(
         self, twin: Twin, batch: str, timeout: float | None, expected: float, captured: Captured
     ) -> None:
-        """Batches of up to 1,000 rows have longer, unless the caller says otherwise."""
+        """Batches have a longer default timeout, and the caller's timeout replaces it."""
 
         async def scenario(kraty: Any) -> None:
             row = {"externalPlayerId": "p", "idempotencyKey": "k"}
@@ -564,7 +566,7 @@ class TestTimeouts:
 
     @twins
     def test_with_options(self, twin: Twin, captured: Captured) -> None:
-        """A derived client's timeout is its own; its parent's stays."""
+        """A derived client's timeout does not change its parent's."""
 
         async def scenario(kraty: Any) -> None:
             await settled(kraty.with_options(timeout=2.0).health.ping())
@@ -579,7 +581,8 @@ class TestTimeouts:
     )
     @twins
     def test_deadline_caps_phases(self, twin: Twin, timeout: Any, captured: Captured) -> None:
-        """Over `http_client` no phase, not even one without a timeout, outlasts the deadline."""
+        """Over `http_client`, no phase may take longer than the deadline, even without a
+        timeout."""
         twin.credit(timeout=timeout, deadline=4.0, http_client=twin.http_client())
         (phases,) = captured.phases
         for seconds in phases.values():
@@ -587,7 +590,7 @@ class TestTimeouts:
             assert 0 < seconds <= 4.0
 
     def test_phases_shrink(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A phase that begins late has only what is left, so that all end by the deadline."""
+        """A phase that begins late has only the time left until the deadline."""
         phases = Phases(Limits(dict.fromkeys(PHASES, 5.0), ends_at=100.0))
         clock = iter([90.0, 95.0, 99.0, 99.75, 100.0, 150.0, 151.0])
         monkeypatch.setattr(time, "monotonic", clock.__next__)
@@ -598,7 +601,7 @@ class TestTimeouts:
 
     @twins
     def test_read(self, twin: Twin) -> None:
-        """A server that hangs after the request is a read timeout, which may have taken effect."""
+        """A server that does not answer causes a read timeout, which is ambiguous."""
 
         def hang(seen: Seen) -> None:
             server.over.wait(60)
@@ -610,7 +613,7 @@ class TestTimeouts:
 
     @twins
     def test_deadline(self, twin: Twin) -> None:
-        """A server that hangs is left when the deadline is over, whatever the timeout."""
+        """A call to a server that does not answer ends at the deadline."""
 
         def hang(seen: Seen) -> None:
             server.over.wait(60)
@@ -624,7 +627,7 @@ class TestTimeouts:
 
     @twins
     def test_write(self, twin: Twin) -> None:
-        """A peer that takes no bytes is a write timeout."""
+        """A peer that takes no bytes causes a write timeout, which is ambiguous."""
         with closing(socket.create_server(("127.0.0.1", 0))) as listener:
             error = failing(
                 twin,
@@ -637,7 +640,7 @@ class TestTimeouts:
     @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a full backlog hang")
     @twins
     def test_connect(self, twin: Twin) -> None:
-        """A host that accepts no connection is a connect timeout, and nothing was sent."""
+        """A host that accepts no connection causes a connect timeout, which is not ambiguous."""
         with ExitStack() as stack:
             listener = stack.enter_context(socket.socket())
             listener.bind(("127.0.0.1", 0))
@@ -655,7 +658,7 @@ class TestTimeouts:
 
     @twins
     def test_pool(self, twin: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A call that gets no connection is a pool timeout, and nothing was sent."""
+        """A call that gets no connection raises a pool timeout, which is not ambiguous."""
         monkeypatch.setattr("kraty_admin._transport._own.CONNECTIONS", 1)
         busy = threading.Event()
 
@@ -685,7 +688,7 @@ class TestTimeouts:
 
 
 def failing(twin: Twin, reason: str | None = None, **options: Any) -> KratyNetworkError:
-    """Return the error of one credit that is not tried again."""
+    """Return the error of one credit that is not retried."""
 
     async def scenario(kraty: Any) -> KratyNetworkError:
         with pytest.raises(KratyNetworkError) as raised:
@@ -702,7 +705,7 @@ HOST: Final = "api.kraty.test"
 
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for `HOST` that signs itself, with its key beside it."""
+    """Return a self-signed certificate for `HOST`, with its key beside it."""
     openssl = which("openssl")
     if openssl is None:
         pytest.skip("making a certificate needs the openssl command")
@@ -724,7 +727,7 @@ def speaking_tls(authority: Path) -> ssl.SSLContext:
 
 @pytest.fixture
 def resolving(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`HOST` is this machine, for all that ask."""
+    """Resolve `HOST` to this machine."""
     resolve = socket.getaddrinfo
 
     def getaddrinfo(host: Any, *args: Any, **kwargs: Any) -> Any:
@@ -735,7 +738,7 @@ def resolving(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class TestAuthorities:
-    """Whom a client trusts."""
+    """Which certificates a client trusts."""
 
     @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
     @pytest.mark.usefixtures("resolving")
@@ -748,7 +751,7 @@ class TestAuthorities:
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """An authority that the environment names is trusted."""
+        """A certificate that the environment names is trusted."""
         if variable == "SSL_CERT_FILE":
             monkeypatch.setenv(variable, str(authority))
         else:
@@ -777,7 +780,7 @@ class TestAuthorities:
 
 @contextmanager
 def ending(tls: ssl.SSLContext, how: str) -> Generator[int, None, None]:
-    """The port of a server that receives one request over TLS, and then ends TLS."""
+    """Yield the port of a server that receives one request over TLS, and then ends TLS."""
 
     def serve() -> None:
         with suppress(OSError), tls.wrap_socket(listener.accept()[0], server_side=True) as client:
@@ -798,7 +801,7 @@ def ending(tls: ssl.SSLContext, how: str) -> Generator[int, None, None]:
 
 
 class TestEndsOfTLS:
-    """Servers that end TLS in place of an answer."""
+    """Servers that end TLS instead of answering."""
 
     @pytest.mark.parametrize(
         ("how", "cause"),
@@ -813,7 +816,7 @@ class TestEndsOfTLS:
     def test_are_ambiguous(
         self, twin: Twin, how: str, cause: str, authority: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The call may have gone through."""
+        """A call whose server ends TLS instead of answering is ambiguous."""
         monkeypatch.setenv("SSL_CERT_FILE", str(authority))
         with ending(speaking_tls(authority), how) as port:
             error = failing(twin, base_url=f"https://{HOST}:{port}")
@@ -824,7 +827,7 @@ class TestEndsOfTLS:
     def test_an_answer_that_ends_the_connection(
         self, twin: Twin, authority: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The answer counts, and the next call has another connection."""
+        """An answer that closes the connection counts, and the next call opens another."""
         monkeypatch.setenv("SSL_CERT_FILE", str(authority))
 
         def answer(seen: Seen) -> bytes:
@@ -852,13 +855,14 @@ def hashed(authority: Path, folder: Path) -> Path:
 
 
 def tunnelling(seen: Seen) -> bytes:
-    """A proxy's answer to CONNECT; what comes through the tunnel is a credit."""
+    """Answer a CONNECT as a proxy, and a request through the tunnel as a credit."""
     return b"HTTP/1.1 200 OK\r\n\r\n" if seen.method == "CONNECT" else credited(seen)
 
 
 @contextmanager
 def relaying(tls: ssl.SSLContext, port: int) -> Generator[tuple[int, list[bytes]], None, None]:
-    """A proxy that speaks TLS, and relays what comes after a CONNECT to a port."""
+    """Yield the port of a proxy that speaks TLS and relays to `port`, and the heads that it
+    received."""
     heads: list[bytes] = []
 
     def copy(source: socket.socket, target: socket.socket) -> None:
@@ -898,7 +902,7 @@ class TestProxies:
         authority: Path,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """Calls go through the proxy, which learns the host and nothing else."""
+        """Calls go through the proxy, which sees the host but not the key."""
         with serving(tunnelling, tunnel=speaking_tls(authority)) as proxy:
             monkeypatch.setenv("SSL_CERT_FILE", str(authority))
             monkeypatch.setenv(variable, f"{scheme}127.0.0.1:{proxy.port}")
@@ -912,7 +916,7 @@ class TestProxies:
     @pytest.mark.usefixtures("resolving")
     @twins
     def test_over_tls(self, twin: Twin, authority: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A proxy that is spoken to over TLS, with TLS to the server within."""
+        """Calls over TLS go through a proxy that is itself reached over TLS, on one connection."""
         monkeypatch.setenv("SSL_CERT_FILE", str(authority))
         with (
             serving(credited, tls=speaking_tls(authority)) as server,
@@ -938,7 +942,7 @@ class TestProxies:
 
     @twins
     def test_credentials(self, twin: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A proxy's user and password go to the proxy."""
+        """A proxy's user and password are sent to the proxy."""
 
         def refuse(seen: Seen) -> bytes:
             return response(407)
@@ -951,7 +955,7 @@ class TestProxies:
 
     @twins
     def test_loopback_goes_straight(self, twin: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A server on this machine is spoken to without a proxy."""
+        """A server on this machine is called without a proxy."""
         with serving() as proxy, serving() as server:
             for variable in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
                 monkeypatch.setenv(variable, proxy.url)
@@ -960,7 +964,7 @@ class TestProxies:
 
     @twins
     def test_is_read_once(self, twin: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The environment is read when the client is made, not in the midst of its calls."""
+        """The proxy is read from the environment when the client is created, not later."""
 
         async def scenario(kraty: Any) -> None:
             monkeypatch.delenv("HTTPS_PROXY")
@@ -1013,7 +1017,7 @@ class TestProxies:
     def test_which(
         self, variables: dict[str, str], expected: str | None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The proxy of a host, according to the common variables."""
+        """The proxy of a host follows the usual environment variables."""
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
         proxy = proxy_for(f"https://{HOST}")
@@ -1025,11 +1029,11 @@ class Refusal(Exception):  # noqa: N818 -- somebody's own
 
 
 class TestHttpClient:
-    """A client of the caller's own, with all that it brings along."""
+    """A caller's own client, with its settings."""
 
     @twins
     def test_headers_and_parameters(self, twin: Twin) -> None:
-        """Its headers, cookies and parameters go along; where they collide, ours win."""
+        """The caller's headers, cookies and parameters are sent, but do not replace ours."""
         requests: list[httpx.Request] = []
 
         def answer(request: httpx.Request) -> httpx.Response:
@@ -1057,14 +1061,14 @@ class TestHttpClient:
 
     @twins
     def test_mounts(self, twin: Twin) -> None:
-        """A transport that is mounted for the host gets the calls."""
+        """A transport that the caller mounted for the host gets the calls."""
         mounted = httpx.MockTransport(always({"data": {"mounted": True}}))
         http_client = twin.http_client(mounts={"https://api.kraty.io": mounted})
         assert {"mounted": True} == twin.credit(http_client=http_client)
 
     @twins
     def test_hooks(self, twin: Twin) -> None:
-        """Its event hooks see every attempt's request and answer."""
+        """The caller's event hooks see the request and the answer of every attempt."""
         reported: list[str] = []
         answers = iter([503, 200])
 
@@ -1085,7 +1089,7 @@ class TestHttpClient:
     @pytest.mark.parametrize("moment", ["request", "response"])
     @twins
     def test_hook_that_raises(self, twin: Twin, moment: str) -> None:
-        """An exception of the caller's hook propagates unchanged, and ends the call."""
+        """An exception of the caller's hook propagates unchanged and ends the call."""
         refusal = Refusal("not today")
         reported: list[int] = []
 
@@ -1103,7 +1107,7 @@ class TestHttpClient:
     @pytest.mark.parametrize(("status", "attempts"), [(404, 1), (503, 4)])
     @twins
     def test_hook_that_raises_for_status(self, twin: Twin, status: int, attempts: int) -> None:
-        """A refusal stays one where a hook makes an exception of it, and is retried as one."""
+        """An error status that a hook raises is handled as a refusal, and retried if it can be."""
 
         def answer(request: httpx.Request) -> httpx.Response:
             return httpx.Response(status, json={"error": {"code": "c", "message": "m"}})
@@ -1122,7 +1126,7 @@ class TestHttpClient:
     def test_authentication(
         self, twin: Twin, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Its authentication, given or found in a netrc file, does not replace the key."""
+        """The caller's authentication, given or from a netrc file, does not replace the key."""
         requests: list[httpx.Request] = []
 
         def answer(request: httpx.Request) -> httpx.Response:
@@ -1150,7 +1154,8 @@ class TestHttpClient:
     )
     @twins
     def test_transport_that_fails(self, twin: Twin, failure: Exception) -> None:
-        """Failures of its transport are tried again, and then ours to raise."""
+        """Failures of the caller's transport are retried, and then raised as
+        `KratyNetworkError`."""
 
         def answer(request: httpx.Request) -> httpx.Response:
             raise failure
@@ -1161,7 +1166,7 @@ class TestHttpClient:
 
     @twins
     def test_streamed_answers(self, twin: Twin) -> None:
-        """Answers that come in pieces are put together."""
+        """An answer that arrives in pieces is put together."""
 
         def answer(request: httpx.Request) -> httpx.Response:
             pieces = [b'{"data": ', b'{"balance": ', b"7}}"]
@@ -1194,7 +1199,7 @@ class Pieces(httpx.SyncByteStream, httpx.AsyncByteStream):
     ],
 )
 def test_methods(twin: Twin, method: str) -> None:
-    """Each method is sent as it is called, with a length where there is a body."""
+    """Each method is sent as given, and only writes have a key and a length."""
 
     async def scenario(kraty: Any) -> Any:
         return await settled(kraty.request(method, "/x"))

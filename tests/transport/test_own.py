@@ -1,4 +1,4 @@
-"""Own connections: limits, mocks, proxies, pools and what surrounds them."""
+"""Own connections: limits, mocks, proxies and pools."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ CREDIT: Final = "https://api.kraty.io/server/v1/players/player_42/wallet/gold/cr
 
 
 class TestRespx:
-    """respx, which users mock HTTP with."""
+    """respx, with which users mock HTTP."""
 
     @pytest.mark.parametrize("proxy", [None, "http://127.0.0.1:9", "socks5://127.0.0.1:9"])
     @twins
     def test_own(self, twin: Twin, proxy: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-        """respx sees the request of an own connection and answers it, also behind a proxy."""
+        """respx sees and answers the request of an own connection, also behind a proxy."""
         if proxy is not None:
             monkeypatch.setenv("HTTPS_PROXY", proxy)
         requests: list[httpx.Request] = []
@@ -93,7 +93,7 @@ class TestRespx:
     def test_failures(
         self, twin: Twin, failure: type[Exception], ambiguous: bool, own: bool
     ) -> None:
-        """An exception from respx counts as on a real connection, and the call is retried."""
+        """An exception from respx counts like a real failure, and the call is retried."""
         with respx.mock:
             route = respx.post(CREDIT).mock(side_effect=failure("no"))
             with pytest.raises(KratyNetworkError) as raised:
@@ -103,7 +103,7 @@ class TestRespx:
 
 
 def packed(body: bytes, encoding: str) -> Callable[[Seen], bytes]:
-    """Return an answer with a body in an encoding that was not asked for."""
+    """Return a handler whose answer has a body in this encoding."""
     head = f"HTTP/1.1 200 OK\r\ncontent-encoding: {encoding}\r\ncontent-length: {len(body)}\r\n\r\n"
     return lambda seen: head.encode() + body
 
@@ -117,7 +117,7 @@ GOOD: Final = b'{"data":{"economyKey":"gold","balance":7,"applied":true}}'
 
 
 class TestBodies:
-    """Bodies that are packed or large."""
+    """Bodies that are compressed or large."""
 
     @pytest.mark.parametrize(
         ("encoding", "body"),
@@ -131,7 +131,7 @@ class TestBodies:
     )
     @twins
     def test_unpacked(self, twin: Twin, encoding: str, body: bytes) -> None:
-        """Encodings that a proxy may apply are undone."""
+        """A body in an encoding that a proxy may apply is decoded."""
         with serving(packed(body, encoding)) as server:
             assert 7 == twin.credit(base_url=server.url).balance
 
@@ -140,7 +140,7 @@ class TestBodies:
     )
     @twins
     def test_broken(self, twin: Twin, broken: bytes) -> None:
-        """A body that cannot be unpacked is an ambiguous failure."""
+        """A body that cannot be decompressed makes the call ambiguous."""
         with serving(packed(broken, "gzip")) as server, pytest.raises(KratyNetworkError) as raised:
             twin.credit(base_url=server.url, retry=ONCE)
         assert ("DecodingError", True) == (raised.value.cause_name, raised.value.ambiguous)
@@ -148,7 +148,7 @@ class TestBodies:
     @pytest.mark.parametrize("encoding", ["gzip", "identity"])
     @twins
     def test_too_large(self, twin: Twin, encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A body beyond the limit, as it comes or unpacked, is an ambiguous failure."""
+        """A body beyond the limit, compressed or not, makes the call ambiguous."""
         monkeypatch.setattr("kraty_admin._transport._own.LIMIT", 100_000)
         monkeypatch.setattr(_body, "LIMIT", 100_000)
         body = b" " * 100_001
@@ -164,7 +164,7 @@ class TestBodies:
                 twin.credit(base_url=server.url, retry=ONCE)
 
     def test_a_bomb_is_not_unpacked_whole(self) -> None:
-        """256 MiB of zeros in 256 KiB are refused without unpacking more than the limit."""
+        """A body of 256 KiB that expands to 256 MiB is refused without being fully expanded."""
         packer = zlib.compressobj(wbits=31)
         bomb = b"".join(packer.compress(bytes(1 << 20)) for _ in range(256)) + packer.flush()
         tracemalloc.start()
@@ -178,10 +178,10 @@ class TestBodies:
 
 
 class TestContexts:
-    """The trusted authorities."""
+    """SSL contexts."""
 
     def test_are_shared(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        """All clients of a process with the same authorities have the same context."""
+        """Clients share an SSL context while the certificate files are the same and unchanged."""
 
         def context() -> ssl.SSLContext:
             found = SYNC.client()._sender.channel._endpoint.ssl_context()
@@ -209,7 +209,7 @@ class TestContexts:
 def socks_proxy(
     replies: list[bytes], behind: Callable[[socket.socket], None] | None = None
 ) -> Generator[tuple[str, list[bytes]], None, None]:
-    """A proxy that sends these replies, one for each message, and then what is behind it."""
+    """Start a proxy that sends these replies, one for each message, and then runs `behind`."""
     received: list[bytes] = []
 
     def serve() -> None:
@@ -247,7 +247,7 @@ class TestSocks:
         ],
     )
     def test_hosts(self, host: str, sent: bytes) -> None:
-        """An address is sent as one; a name is for the proxy to resolve."""
+        """An address is sent to the proxy as such, and a name is left for it to resolve."""
         assert sent == _address(host)
 
     @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ class TestSocks:
     def test_that_fails(
         self, twin: Twin, replies: list[bytes], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Every failure to connect is one where nothing was sent."""
+        """A call that fails at the SOCKS proxy is retried, and is not ambiguous."""
         with socks_proxy(replies) as (address, _):
             monkeypatch.setenv("ALL_PROXY", f"socks5://{address}")
             with pytest.raises(KratyNetworkError) as raised:
@@ -277,7 +277,7 @@ class TestSocks:
 
     @twins
     def test_wrong_password(self, twin: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A proxy that refuses user or password is asked for no connection."""
+        """A proxy that rejects user or password gets no further message."""
         with socks_proxy([b"\5\2", b"\1\1"]) as (address, received):
             monkeypatch.setenv("ALL_PROXY", f"socks5://user:pass@{address}")
             with pytest.raises(KratyNetworkError, match="password") as raised:
@@ -293,7 +293,7 @@ class TestSocks:
     def test_that_connects(
         self, twin: Twin, user: str | None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The proxy receives the host's name, and a user and password if set; TLS goes through."""
+        """The proxy gets the host's name, and user and password if set; TLS follows."""
         spoken: list[bytes] = []
 
         def behind(accepted: socket.socket) -> None:
@@ -317,7 +317,7 @@ class TestWaiting:
 
     @twins
     def test_the_budget_is_not_charged(self, twin: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A call that only waited leaves the retries to the calls that were sent."""
+        """A call that only waited for a connection does not use the retry budget."""
         monkeypatch.setattr("kraty_admin._transport._own.CONNECTIONS", 1)
         busy = threading.Event()
         seen_first: list[Seen] = []
@@ -356,7 +356,7 @@ class TestWaiting:
 
     @twins
     def test_a_refused_connection_is_charged(self, twin: Twin) -> None:
-        """A connection that was tried and refused uses the budget: the server may be down."""
+        """A refused connection uses the retry budget, since the server may be down."""
         with serving() as server:
             url = server.url
         with pytest.raises(KratyNetworkError) as raised:
@@ -365,7 +365,8 @@ class TestWaiting:
 
     @twins
     def test_until_the_deadline(self, twin: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Unless `timeout.pool` is set, a call waits for longer than its `timeout`."""
+        """Unless `timeout.pool` is set, a call may wait for a connection longer than its
+        `timeout`."""
         monkeypatch.setattr("kraty_admin._transport._own.CONNECTIONS", 1)
         order: list[str] = []
 
@@ -447,13 +448,13 @@ def run_program(source: str, *arguments: str) -> str:
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a limit of open files")
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_out_of_file_descriptors(mode: str) -> None:
-    """A call that finds no file descriptor was not sent, and charges no retry to the budget."""
+    """A call that finds no file descriptor is not ambiguous, and does not use the retry budget."""
     with serving() as server:
         assert "False 2 0\n" == run_program(OUT_OF_FILES, server.url, mode)
 
 
 def received_after_a_head(is_async: bool, then: str) -> list[bytes]:
-    """Return what a peer has received after a head was written, and after what is done `then`."""
+    """Return what a peer receives after a head is written, and after the next write or read."""
     ours, peer = socket.socketpair()
     peer.setblocking(False)
     received: list[bytes] = []
@@ -504,7 +505,7 @@ def test_head_and_body_leave_together(is_async: bool) -> None:
 
 
 def test_entries_of_a_call() -> None:
-    """A warm call makes at most 70 entries into functions of the package."""
+    """A warm call enters at most 70 functions of the package."""
     folders = (*kraty_admin.__path__, *kraty_server_api.__path__)
     entries: list[str] = []
 
@@ -541,7 +542,7 @@ print(len(done))
 
 
 def test_imported_before_gevent_patched() -> None:
-    """150 greenlets of a client that was made before gevent patched all get their answers."""
+    """150 greenlets get their answers from a client that was created before gevent patched."""
     pytest.importorskip("gevent")
     with serving() as server:
         assert "150\n" == run_program(GREENLETS, server.url)
@@ -549,7 +550,7 @@ def test_imported_before_gevent_patched() -> None:
 
 @pytest.mark.parametrize("own", [True, False], ids=["own", "http_client"])
 def test_trio(own: bool) -> None:
-    """Under trio the first call says what is needed, before anything is sent."""
+    """Under trio, the first call raises an error that names asyncio, and nothing is sent."""
     trio = importlib.import_module("trio")
     sent: list[httpx.Request] = []
 
@@ -573,7 +574,7 @@ class Soft(Exception):  # noqa: N818 -- like Celery's SoftTimeLimitExceeded
 
 
 def values_in(error: BaseException | None) -> Iterable[str]:
-    """All local variables that an exception's frames, and theirs, still hold."""
+    """Yield the repr of each local variable that an exception's frames still hold."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -596,7 +597,8 @@ def values_in(error: BaseException | None) -> Iterable[str]:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.usefixtures("untraced")
 def test_interrupted_anywhere() -> None:
-    """2,000 calls are cut by a handler that raises: no frame shows the key, and none hangs."""
+    """After 2,000 calls that a signal handler interrupted, no frame shows the key, and no call
+    hung."""
     is_armed = False
 
     def interrupt(*_: object) -> None:
@@ -636,7 +638,7 @@ def test_interrupted_anywhere() -> None:
 
 
 def test_an_unknown_encoding() -> None:
-    """The body stays as it came, also below an encoding that is known."""
+    """A body in an unknown encoding stays as it came, even below a known one."""
     assert b"body" == _body.unpack(b"body", "br")
     assert b"body" == _body.unpack(gzip.compress(b"body"), "br, gzip")
 

@@ -1,4 +1,4 @@
-"""A canary for a key: it must not be anywhere but on the wire."""
+"""The API key appears nowhere but on the wire."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ HUGE: Final = "x" * 8_000_000
 
 
 def frames_of(error: BaseException) -> Generator[tuple[str, dict[str, Any]], None, None]:
-    """Modules and locals of all frames that an exception, and what it comes from, refers to."""
+    """Yield the module and the locals of each frame that an exception, or its cause or context,
+    refers to."""
     seen: set[int] = set()
     found: list[BaseException | None] = [error]
     while found:
@@ -64,7 +65,7 @@ def frames_of(error: BaseException) -> Generator[tuple[str, dict[str, Any]], Non
 
 
 def shown_by(error: BaseException) -> str:
-    """Return all that loggers, error trackers and debuggers make of an exception."""
+    """Return everything that loggers, error trackers and debuggers show of an exception."""
     texts = [str(error), repr(error), repr(error.args), repr(vars(error))]
     texts += traceback.format_exception(type(error), error, error.__traceback__)
     texts += traceback.TracebackException.from_exception(error, capture_locals=True).format()
@@ -77,7 +78,7 @@ def shown_by(error: BaseException) -> str:
 
 
 def assert_silent(error: BaseException) -> None:
-    """Neither the key nor a frame that knows it is in an exception."""
+    """Check that an exception holds neither the key nor the locals of a library's frame."""
     assert CANARY not in shown_by(error)
     for module, variables in frames_of(error):
         if module.split(".")[0] in ("httpx", "httpcore", "h11", "anyio", "asyncio", "ssl"):
@@ -92,7 +93,7 @@ def assert_silent(error: BaseException) -> None:
 
 @contextmanager
 def deaf() -> Generator[str, None, None]:
-    """The URL of a peer that takes connections, and no bytes."""
+    """Yield the URL of a peer that accepts connections and reads no bytes."""
     with closing(socket.socket()) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         listener.bind(("127.0.0.1", 0))
@@ -105,7 +106,7 @@ class TestReprs:
 
     @twins
     def test_every_part(self, twin: Twin) -> None:
-        """No part of a client that has made calls shows the key, by itself or by its fields."""
+        """No part of a client that has made calls shows the key in its repr or fields."""
         texts: list[str] = []
 
         async def scenario(kraty: Any) -> None:
@@ -138,12 +139,12 @@ class TestReprs:
 
     @twins
     def test_the_prefix_is_shown(self, twin: Twin) -> None:
-        """The part of a key that may be shown is shown, to distinguish clients."""
+        """The repr of a client shows the prefix of its key, to distinguish clients."""
         assert "key=kraty_live_7f3a.***" in repr(twin.client())
 
     @pytest.mark.parametrize("part", ["_target", "secret"])
     def test_no_pickle(self, part: str) -> None:
-        """Objects with the key do not pickle, nor do their copies."""
+        """Objects that hold the key can be neither pickled nor copied."""
         holder = Secret(KEY) if part == "secret" else SYNC.client()._target
         for attempt in (pickle.dumps, copy.copy, copy.deepcopy):
             with pytest.raises(TypeError, match=r"secret.* cannot be pickled$"):
@@ -151,7 +152,7 @@ class TestReprs:
 
     @pytest.mark.parametrize("client", ["KratyAdmin", "KratyAdminAsync"])
     def test_help(self, client: str) -> None:
-        """Signatures and help know no key, not even one that is in the environment at import."""
+        """Signatures and help do not show a key that is in the environment at import."""
         program = f"import kraty_admin; help(kraty_admin.{client})"
         shown = subprocess.run(
             [sys.executable, "-c", program],
@@ -170,7 +171,7 @@ class TestLogs:
     @pytest.mark.parametrize("own", [True, False], ids=["own-transport", "http_client"])
     @twins
     def test_debug(self, twin: Twin, own: bool, caplog: pytest.LogCaptureFixture) -> None:
-        """The key is not logged at DEBUG, whether a call is answered, refused or broken."""
+        """No record at level DEBUG holds the key, whether a call succeeds, is refused or breaks."""
         caplog.set_level(logging.DEBUG)
 
         def answer(seen: Seen) -> bytes | None:
@@ -199,7 +200,7 @@ class TestLogs:
         assert CANARY not in repr([vars(record) for record in caplog.records])
 
     def test_hook_that_raises(self, caplog: pytest.LogCaptureFixture) -> None:
-        """The log of a hook that raises has its traceback, and no key."""
+        """The log of a hook that raises has its traceback and no key."""
 
         def hook(info: RequestInfo) -> None:
             raise ZeroDivisionError
@@ -269,7 +270,7 @@ class TestErrors:
     @pytest.mark.parametrize("own", [True, False], ids=["own-transport", "http_client"])
     @twins
     def test_connecting(self, twin: Twin, own: bool) -> None:
-        """A refused connection does not show the key."""
+        """The error of a refused connection does not show the key."""
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))
             error = self._error(twin, own, f"http://127.0.0.1:{unused.getsockname()[1]}")
@@ -279,7 +280,7 @@ class TestErrors:
     @pytest.mark.parametrize("own", [True, False], ids=["own-transport", "http_client"])
     @twins
     def test_receiving(self, twin: Twin, own: bool) -> None:
-        """A late answer does not show the key."""
+        """The error of a read timeout does not show the key."""
 
         def hang(seen: Seen) -> None:
             server.over.wait(60)
@@ -293,7 +294,7 @@ class TestErrors:
     @pytest.mark.parametrize("own", [True, False], ids=["own-transport", "http_client"])
     @twins
     def test_sending(self, twin: Twin, own: bool) -> None:
-        """If sending takes too long, while frames hold the very bytes."""
+        """The error of a write timeout, whose frames held the request, does not show the key."""
         with deaf() as url:
             timeout = httpx.Timeout(30.0, write=0.05)
             error = self._error(twin, own, url, reason=HUGE, timeout=timeout)
@@ -321,7 +322,7 @@ class TestErrors:
         assert set() == {t for t in found if t.__module__.split(".")[0] in ("httpcore", "h11")}
 
     def _error(self, twin: Twin, own: bool, url: str, **options: Any) -> BaseException:
-        """Return the error of one credit that is not tried again."""
+        """Return the error of one credit that is not retried."""
         errors: list[BaseException] = []
         reason = options.pop("reason", None)
 
@@ -361,7 +362,7 @@ BROKEN_CALLS: Final[dict[str, Callable[[Any], Any]]] = {
 
 
 class TestArguments:
-    """Arguments that are refused, in frames that hold the key at that moment."""
+    """Arguments that are refused in frames that hold the key."""
 
     @pytest.mark.parametrize(
         "options",
@@ -379,7 +380,7 @@ class TestArguments:
     )
     @pytest.mark.parametrize("client", [KratyAdmin, KratyAdminAsync])
     def test_options(self, client: type[Any], options: dict[str, Any]) -> None:
-        """Refused options show what was wrong with them, and no key."""
+        """The error for a refused option does not show the key."""
         with pytest.raises((TypeError, ValueError)) as raised:
             client(api_key=KEY, **options)
         assert_silent(raised.value)
@@ -387,14 +388,14 @@ class TestArguments:
     @pytest.mark.parametrize("name", [pytest.param(name, id=name) for name in BROKEN_KEYS])
     @pytest.mark.parametrize("client", [KratyAdmin, KratyAdminAsync])
     def test_keys(self, client: type[Any], name: str) -> None:
-        """A refused key is not shown."""
+        """The error for a refused key does not show it."""
         with pytest.raises((TypeError, ValueError)) as raised:
             client(api_key=BROKEN_KEYS[name])
         assert_silent(raised.value)
 
     @pytest.mark.parametrize("client", [KratyAdmin, KratyAdminAsync])
     def test_environment(self, client: type[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-        """A broken key or proxy of the environment is not shown."""
+        """The error for a broken key or proxy in the environment does not show it."""
         monkeypatch.setenv("KRATY_SERVER_KEY", f"{KEY}\n")
         with pytest.raises(ValueError, match=r"^KRATY_SERVER_KEY") as first:
             client()
@@ -408,7 +409,7 @@ class TestArguments:
     @pytest.mark.parametrize("name", [pytest.param(name, id=name) for name in BROKEN_CALLS])
     @twins
     def test_calls(self, twin: Twin, name: str) -> None:
-        """Refused arguments of calls say nothing of the key."""
+        """The error for a refused argument of a call does not show the key."""
         errors: list[BaseException] = []
 
         async def scenario(kraty: Any) -> None:
@@ -423,7 +424,7 @@ class TestArguments:
 
     @twins
     def test_closed(self, twin: Twin) -> None:
-        """The error of a closed client says nothing of the key."""
+        """The error of a closed client does not show the key."""
         errors: list[BaseException] = []
 
         async def scenario(kraty: Any) -> None:
@@ -443,13 +444,14 @@ class Refusal(Exception):  # noqa: N818 -- somebody's own
 
 
 class TestInterruptions:
-    """An exception from outside that ends a call amid frames with the request."""
+    """Exceptions from outside that end a call whose frames hold the request."""
 
     @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers on this platform")
     @pytest.mark.parametrize("phase", ["receiving", "sending"])
     @pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit])
     def test_signals(self, phase: str, interruption: type[BaseException]) -> None:
-        """Ctrl-C and a worker's shutdown come through without the frames that they hit."""
+        """Ctrl-C and a worker's exit propagate without the locals of the frames that held the
+        key."""
 
         def interrupt(*args: object) -> None:
             raise interruption
@@ -477,7 +479,8 @@ class TestInterruptions:
     @pytest.mark.parametrize("phase", ["receiving", "sending"])
     @pytest.mark.parametrize("own", [True, False], ids=["own-transport", "http_client"])
     def test_cancellation(self, own: bool, phase: str) -> None:
-        """A cancelled call ends in a `CancelledError` without the frames that it hit."""
+        """A cancelled call raises `CancelledError` without the locals of the frames that held the
+        key."""
         caught: list[BaseException] = []
         reason = "x" if phase == "receiving" else HUGE
 
@@ -512,7 +515,7 @@ class TestInterruptions:
     @pytest.mark.parametrize("moment", ["request", "response"])
     @twins
     def test_hooks_of_the_caller(self, twin: Twin, moment: str) -> None:
-        """An exception of the caller's hook keeps its traceback, which shows no key."""
+        """An exception of the caller's hook keeps its traceback, which does not show the key."""
         errors: list[BaseException] = []
 
         def refuse(_: object) -> None:
@@ -533,7 +536,8 @@ class TestInterruptions:
 
     @twins
     def test_context_of_the_caller(self, twin: Twin) -> None:
-        """An exception that the caller was handling stays in the chain, with its frames."""
+        """An exception that the caller was handling stays the error's context, with its
+        traceback."""
         kept: list[BaseException] = []
 
         async def scenario(kraty: Any) -> None:
@@ -557,7 +561,7 @@ class TestResults:
 
     @twins
     def test_results_and_telemetry(self, twin: Twin) -> None:
-        """The key is in no result, no details of the HTTP call and no telemetry."""
+        """Neither results, their HTTP details nor telemetry hold the key."""
         reported: list[RequestInfo] = []
         with serving() as server:
             result = twin.credit(base_url=server.url, on_request=reported.append)
@@ -580,13 +584,13 @@ class TestResults:
 
     @twins
     def test_environment_stays(self, twin: Twin) -> None:
-        """A key that is passed is not put into the environment, where children would get it."""
+        """A key that is passed is not put into the environment, which child processes inherit."""
         twin.client(http_client=twin.mocked(always({})))
         assert CANARY not in repr(dict(os.environ))
 
 
 def test_server_sees_the_key() -> None:
-    """The canary of these tests is what goes over the wire, so they would notice it."""
+    """The key that these tests look for is the one that is sent."""
     server: Server
     with serving() as server:
         ASYNC.credit(base_url=server.url)
