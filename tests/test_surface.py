@@ -651,7 +651,18 @@ OPTIONAL: Final = (
 )
 
 
-SELDOM_NEEDED: Final = ("asyncio", "attr", "attrs", "decimal", "httpcore", "platform", "uuid")
+SELDOM_NEEDED: Final = (
+    "asyncio",
+    "attr",
+    "attrs",
+    "decimal",
+    "hmac",
+    "httpcore",
+    "platform",
+    "uuid",
+    "kraty_admin._call._request",
+    "kraty_admin.webhooks",
+)
 
 
 def test_an_import_loads_no_extras_and_no_models() -> None:
@@ -667,6 +678,21 @@ def test_an_import_loads_no_extras_and_no_models() -> None:
         names, "kraty_server_api.models", "kraty_server_api.params", "kraty_server_api.operations"
     )
     assert {"kraty_server_api.resources"} == of(generated, "kraty_server_api.resources")
+
+
+def test_webhooks_are_loaded_on_first_use() -> None:
+    """Functions and module are there without an import of their own, and `dir` names them."""
+    names = modules_after(
+        """
+import kraty_admin, sys
+assert {"construct_event", "sign_webhook", "verify_webhook"} < set(dir(kraty_admin))
+assert not hasattr(kraty_admin, "verify_webhok")
+assert "kraty_admin.webhooks" not in sys.modules
+assert kraty_admin.webhooks.verify_webhook is kraty_admin.verify_webhook
+"""
+    )
+
+    assert "kraty_admin.webhooks" in names
 
 
 def test_resources_are_loaded_with_the_first_client() -> None:

@@ -6,6 +6,9 @@ with KratyAdmin() as kraty:
     kraty.wallet.credit("player_42", "gold", amount=500, idempotency_key="receipt_1")
 """
 
+import importlib
+import typing
+
 from kraty_server_api.errors import ErrorCode
 from kraty_server_api.model import ResponseInfo
 from kraty_server_api.unset import UNSET, Unset
@@ -25,7 +28,22 @@ from .errors import (
     WebhookVerificationError,
 )
 from .telemetry import RequestHook, RequestInfo
-from .webhooks import construct_event, sign_webhook, verify_webhook
+
+if typing.TYPE_CHECKING:
+    from .webhooks import construct_event, sign_webhook, verify_webhook
+else:
+    # Hidden from type checkers, which would no longer report names that do not exist.
+    def __getattr__(name):
+        """Import what concerns webhooks on first use, since many programs receive none."""
+        if name != "webhooks" and name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        webhooks = importlib.import_module(f"{__name__}.webhooks")
+        if name == "webhooks":
+            return webhooks
+        globals()[name] = getattr(webhooks, name)
+        _set_public_module([name])
+        return globals()[name]
+
 
 __all__ = [
     "UNSET",
@@ -63,4 +81,8 @@ def _set_public_module(names: list[str]) -> None:
             public.__module__ = __name__
 
 
-_set_public_module(__all__)
+_set_public_module([name for name in __all__ if name in globals()])
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

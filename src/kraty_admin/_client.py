@@ -16,7 +16,6 @@ from kraty_server_api.resources import AsyncResources, Resources
 from ._call._idempotency import random_keys, stamp
 from ._call._json import encode
 from ._call._limiter import Limiter
-from ._call._request import raw_operation
 from ._call._retry import RetryBudget, RetryConfig
 from ._settings import UNCHANGED, Settings, Target, Unchanged, make_settings, make_target
 from ._transport._client_types import AsyncHTTPClient, HTTPClient
@@ -310,6 +309,9 @@ class KratyAdmin(Resources, _Client["Sender"]):
             KratyNetworkError: No complete answer arrived.
             KratyClosedError: The client is closed; nothing was sent.
         """
+        # Imported here because most programs never need it; so does the asynchronous twin.
+        from ._call._request import raw_operation
+
         return self._call(raw_operation(method, path, body, query, idempotency_key))
 
     def close(self) -> None:
@@ -426,6 +428,8 @@ class KratyAdminAsync(AsyncResources, _Client["AsyncSender"]):
         idempotency_key: str | None = None,
     ) -> Any:
         """Call an endpoint that this version has no method for; see `KratyAdmin.request`."""
+        from ._call._request import raw_operation
+
         return await self._call(raw_operation(method, path, body, query, idempotency_key))
 
     async def close(self) -> None:

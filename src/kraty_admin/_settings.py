@@ -232,12 +232,12 @@ def _key(key: Secret) -> Secret:
         raise TypeError(f"{source} must be a str, not {type(key.given).__name__}")
     if not key.given:
         raise ValueError(f"{source} must not be empty")
-    if not _KEY.fullmatch(key.given):
+    if not re.fullmatch(_KEY, key.given):
         raise ValueError(
             f"{source} contains a character that is not allowed in a key; is there a line break"
             " at its end?"
         )
-    if _UNEXPANDED.search(key.given):
+    if re.search(_UNEXPANDED, key.given):
         raise ValueError(
             f"{source} contains a quote or ${{, which are not allowed in a key; was it read from"
             " a file with its quotes, or from a template whose variable was not filled in?"
@@ -245,8 +245,9 @@ def _key(key: Secret) -> Secret:
     return key
 
 
-_KEY: Final = re.compile(r"[!-~]+")
-_UNEXPANDED: Final = re.compile(r"[\"'`]|\$\{")
+# Compiled when they are used, not when the package is imported.
+_KEY: Final = r"[!-~]+"
+_UNEXPANDED: Final = r"[\"'`]|\$\{"
 
 
 EMULATOR_KEYS: Final = frozenset(

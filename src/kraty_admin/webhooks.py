@@ -57,10 +57,11 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 # Used with `fullmatch`, because `$` would allow a final newline. They list the digits,
 # because `\d` and `int` also accept those of other scripts. Capitals are not accepted, so
 # that a digest has only one spelling.
-_TIME: Final = re.compile(r"[0-9]{1,12}")
-_SIGNATURE: Final = re.compile(r"[0-9a-f]{64}")
 _USUAL: Final = re.compile(r"t=([0-9]{1,12}),v1=([0-9a-f]{64})")
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+# Few headers need these, so they are compiled when they are used.
+_TIME: Final = r"[0-9]{1,12}"
+_SIGNATURE: Final = r"[0-9a-f]{64}"
+_CONTROL: Final = r"[\x00-\x08\x0a-\x1f\x7f]"
 
 _BYTES: Final = (bytes, bytearray, memoryview)
 
@@ -321,7 +322,7 @@ def _parse(header: str) -> tuple[str, list[str]] | None:
     usual = _USUAL.fullmatch(header)
     if usual is not None:  # fast path: the rest would give the same
         return usual[1], [usual[2]]
-    if len(header) > _HEADER_LIMIT or _CONTROL.search(header):
+    if len(header) > _HEADER_LIMIT or re.search(_CONTROL, header):
         return None
     times: list[str] = []
     signatures: list[str] = []
@@ -329,9 +330,9 @@ def _parse(header: str) -> tuple[str, list[str]] | None:
         name, _, value = field.strip(" \t").partition("=")
         if name == "t":
             times.append(value)
-        elif name == "v1" and _SIGNATURE.fullmatch(value):
+        elif name == "v1" and re.fullmatch(_SIGNATURE, value):
             signatures.append(value)
-    if len(times) != 1 or not _TIME.fullmatch(times[0]) or not signatures:
+    if len(times) != 1 or not re.fullmatch(_TIME, times[0]) or not signatures:
         return None
     return times[0], signatures
 

@@ -467,4 +467,4 @@ def test_all_public_names_are_there() -> None:
         assert getattr(kraty_admin.emulator, name) is not None
     assert set(kraty_admin.emulator.__all__) <= set(dir(kraty_admin.emulator))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        _ = kraty_admin.emulator.nothing
+        _ = kraty_admin.emulator.nothing  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType]

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from kraty_admin import KratyAdmin, KratyAdminAsync, RetryConfig, verify_webhook
+import kraty_admin
+from kraty_admin import KratyAdmin, KratyAdminAsync, RetryConfig, emulator, verify_webhook
 from kraty_admin.params import MigrateWalletRowParam
 
 
@@ -77,4 +78,6 @@ def options(body: bytes, anything: Any) -> None:
     RetryConfig(attempts="4")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     retry = RetryConfig(4)
     retry.attempts = 5  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+    kraty_admin.verify_webhok(raw_body=body)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    emulator.Emulater()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
     verify_webhook(body, "t=1", "whsec_a")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

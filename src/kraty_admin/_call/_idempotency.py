@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from typing import Any, Final
 
-from kraty_server_api.lifetimes import KEY_LIFETIMES
 from kraty_server_api.operation import KeyLifetime
 
 from ..errors import KratyKeyExpiredError, KratyServerError
@@ -234,6 +233,9 @@ def check_key_age(
 
     The arguments and errors are those of `fulfil_once`.
     """
+    # Imported here to keep the package's import time down. A client has imported it already.
+    from kraty_server_api.lifetimes import KEY_LIFETIMES
+
     if operation is not None and operation not in KEY_LIFETIMES:
         known = ", ".join(sorted(KEY_LIFETIMES))
         raise ValueError(f"operation must be a method that takes a key: {known}")

@@ -16,7 +16,7 @@ silent, it had to choose: docs/emulator.md lists every choice ("What it cannot k
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ._extra import MissingExtraError
 
@@ -80,14 +80,16 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        return getattr(import_module(f"{__name__}.{home}"), name)
-    except ModuleNotFoundError as missing:
-        raise MissingExtraError.of(missing) from None
+if not TYPE_CHECKING:
+    # Hidden from type checkers, which would no longer report names that do not exist.
+    def __getattr__(name):
+        home = _HOMES.get(name)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        try:
+            return getattr(import_module(f"{__name__}.{home}"), name)
+        except ModuleNotFoundError as missing:
+            raise MissingExtraError.of(missing) from None
 
 
 def __dir__() -> list[str]:
