@@ -104,4 +104,4 @@ def test_the_help_names_the_default_of_seconds() -> None:
     """The default is that of `outbox.drain`."""
     printed = Command().create_parser("manage.py", "kraty_outbox").format_help()
     seconds = inspect.signature(core.drain).parameters["seconds"].default
-    assert f"begin nothing after this time. Default: {seconds:g}." in " ".join(printed.split())
+    assert f"start no call after this many seconds. Default: {seconds:g}." in " ".join(printed.split())
