@@ -21,7 +21,7 @@ import pytest
 from kraty_admin.cli import _emulator, main
 from kraty_admin.cli._emulator import _serve  # pyright: ignore[reportPrivateUsage]
 from kraty_admin.emulator import Emulator
-from kraty_admin.emulator._log import DroppingHandler
+from kraty_admin.emulator._log import DroppingHandler, _JsonFormatter
 
 PATIENCE = 30
 """Seconds after which a process that should be quick has failed."""
@@ -111,6 +111,28 @@ def test_dropped_lines_are_counted() -> None:
     shown = log.count("a line\n")
     assert 2 <= shown <= 3
     assert f"({10 - shown} lines were dropped" in log
+
+
+def test_a_reader_that_is_gone() -> None:
+    """Lines for a pipe that nothing reads go nowhere, and stop nothing."""
+    read, write = os.pipe()
+    os.close(read)
+    handler = DroppingHandler(write, lines=2)
+    for _ in range(9):
+        handler.handle(logging.makeLogRecord({"msg": "a line"}))
+    handler.close()
+    os.close(write)
+
+
+def test_an_exception_as_json() -> None:
+    """Its traceback is a member of the line."""
+    try:
+        raise LookupError("by design")
+    except LookupError:
+        record = logging.makeLogRecord({"msg": "it failed", "exc_info": sys.exc_info()})
+    line = json.loads(_JsonFormatter().format(record))
+    assert "it failed" == line["message"]
+    assert line["exception"].endswith("LookupError: by design")
 
 
 def test_quiet_logs_no_requests() -> None:

@@ -78,6 +78,19 @@ def test_faults_drop_deliveries(kraty: Emulator, when: Any, received: list[Any])
     assert ("pending", "lost on purpose") == (delivery.status, delivery.attempts[0].error)
 
 
+def test_faults_drop_deliveries_that_are_awaited(kraty: Emulator) -> None:
+    """The receiver gets nothing, and the delivery is due again."""
+
+    async def receive(body: bytes, headers: Mapping[str, str]) -> int:
+        raise AssertionError
+
+    kraty.faults.add(Fault("drop", when="before"), operation="webhook")
+    kraty.webhooks.trigger("player.banned")
+    assert 1 == asyncio.run(kraty.webhooks.deliver_async(receive))
+    (delivery,) = kraty.deliveries
+    assert ("pending", "lost on purpose") == (delivery.status, delivery.attempts[0].error)
+
+
 def test_a_receiver_that_raises(kraty: Emulator) -> None:
     """An exception of the receiver propagates, and the attempt is recorded as failed."""
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
+import attrs
 import httpx
 import pytest
 
 from kraty_admin import KratyAdmin, KratyServerError
-from kraty_admin.emulator import Emulator
+from kraty_admin.emulator import DEFAULT_WORLD, Emulator, Event
 
 
 @pytest.fixture
@@ -33,6 +35,20 @@ class TestAttempts:
         assert {"kills": 5, "gems": 0.5} == progress.attempt.metrics
         assert (5.5, "in_progress") == (progress.attempt.score, progress.attempt.status)
         assert [] == progress.milestones_fired
+
+    def test_an_event_that_was_disabled(self, tmp_path: Path) -> None:
+        """An attempt of an event that is disabled later makes no more progress."""
+        path = str(tmp_path / "kraty.sqlite3")
+        with Emulator(database=path) as kraty:
+            attempt_id = kraty.game_client.start_attempt("p", "quick_brawl")
+        (first, *others) = DEFAULT_WORLD.games
+        events = [Event(key="quick_brawl", enabled=False)]
+        world = attrs.evolve(DEFAULT_WORLD, games=[attrs.evolve(first, events=events), *others])
+        with Emulator(database=path, world=world) as kraty:
+            report = kraty.client().events.report_progress
+            with pytest.raises(KratyServerError) as refused:
+                report("p", "quick_brawl", attempt_id, mode="set", metric_value=1)
+        assert (409, "event_disabled") == (refused.value.status, refused.value.code)
 
     def test_a_repeat_adds_nothing(self, kraty: Emulator, client: KratyAdmin) -> None:
         """A repeat with the same key returns the first answer; another body is refused."""

@@ -327,6 +327,12 @@ def test_only_this_machine_is_served(host: str, why: str) -> None:
         Emulator(host=host)
 
 
+def test_one_allowed_host_is_a_list_too() -> None:
+    """A text would be a list of letters."""
+    with pytest.raises(TypeError, match=r"^allow_hosts must be a list of names, not a str"):
+        Emulator(allow_hosts="kraty.test")
+
+
 def test_localhost_is_this_machine() -> None:
     """The host may be a loopback name or address."""
     for host in ("localhost", "127.0.0.2"):

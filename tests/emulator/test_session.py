@@ -87,6 +87,13 @@ def test_sessions_that_cannot_be_replayed(tmp_path: Path) -> None:
     with Emulator(seed=8) as kraty:
         with pytest.raises(ValueError, match="with its seed, 7"):
             kraty.replay(path)
+        saved = path.read_text()
+        path.write_text(saved.replace('"seed": 7', '"seed": 8').replace("key_1", "key_9"))
+        with pytest.raises(ValueError, match="the session needs a world with a key 'key_9'"):
+            kraty.replay(path)
+        path.write_text(saved.replace('"at": "2026', '"at": 5, "a": "2026'))
+        with pytest.raises(ValueError, match="at: must be a time such as .*, not a number"):
+            kraty.replay(path)
         for text in ("", "{}", "[]", "x"):
             path.write_text(text)
             with pytest.raises(ValueError, match=r"session\.jsonl is not a session: "):

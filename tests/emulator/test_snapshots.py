@@ -7,6 +7,7 @@ import stat
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -30,6 +31,17 @@ def test_a_snapshot_is_restored_as_often_as_needed() -> None:
             assert ([], 600_000) == (kraty.faults.rules, kraty.requests_per_minute)
         assert not client.wallet.credit("p", "gold", amount=5, idempotency_key="k").applied
         assert [5] == [entry.delta for entry in kraty.ledger]
+
+
+def test_a_snapshot_replaces_one_of_the_same_name() -> None:
+    """The state is that of the later one."""
+    with Emulator() as kraty:
+        for _ in range(2):
+            kraty.client().wallet.credit("p", "gold", amount=5)
+            kraty.snapshot("rich")
+        kraty.reset()
+        kraty.restore("rich")
+        assert 10 == kraty.balance("p", "gold")
 
 
 def test_a_reset_keeps_snapshots() -> None:
@@ -126,6 +138,28 @@ def test_a_file_that_is_no_state_is_refused(tmp_path: Path) -> None:
         with pytest.raises(OSError, match="missing"):
             kraty.save(tmp_path / "missing" / "state.kraty")
         assert 5 == kraty.balance("p", "gold")
+
+
+def test_a_state_that_cannot_be_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk is an OSError that names the file, and nothing unfinished is left."""
+    folder, file = tmp_path / "folder", tmp_path / "state.kraty"
+    folder.mkdir()
+    real = sqlite3.connect
+
+    def full(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        connection = real(*arguments, **options)
+        if str(arguments[0]).endswith(".unfinished"):
+            connection.execute("PRAGMA max_page_count = 2")
+        return connection
+
+    with Emulator() as kraty:
+        with pytest.raises(OSError, match="folder"):
+            kraty.save(folder)
+        monkeypatch.setattr(sqlite3, "connect", full)
+        with pytest.raises(OSError, match=r"state\.kraty: .*full"):
+            kraty.save(file)
+        monkeypatch.undo()
+    assert [folder] == list(tmp_path.iterdir())
 
 
 def test_snapshots_over_http() -> None:

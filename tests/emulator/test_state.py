@@ -7,13 +7,13 @@ import time
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from kraty_admin.emulator._platform import Platform
 from kraty_admin.emulator._state import LedgerRow, State
-from kraty_admin.emulator._state._database import LAYOUT
+from kraty_admin.emulator._state._database import LAYOUT, _run_script
 
 from .testkit import Api, StoppedClock, dump
 
@@ -230,6 +230,14 @@ def test_a_holding_stays_in_bounds(api: Api, amount: int) -> None:
         connection.execute("UPDATE holdings SET amount = ?", (amount,))
 
 
+def test_a_change_that_breaks_another_rule_is_a_defect(api: Api) -> None:
+    """Only a broken bound means that the player has too little or too much."""
+    people(api)
+    ledger = api.platform.state.ledger
+    with pytest.raises(sqlite3.IntegrityError, match="NOT NULL"):
+        ledger.change("ply_1", "currency", cast("Any", None), 5, 0)
+
+
 def test_reset_forgets_everything(api: Api, clock: StoppedClock) -> None:
     """After a reset, the state equals that of a new database."""
     fresh = dump(api.platform.state)
@@ -294,6 +302,33 @@ def test_a_file_serves_one_emulator(tmp_path: Path) -> None:
     first.close()
     State(path).close()
     assert ["kraty.sqlite3"] == [file.name for file in tmp_path.iterdir()]
+
+
+def test_a_lock_that_is_another_programs_file(tmp_path: Path) -> None:
+    """The file beside the database is not taken for a lock, and stays as it is."""
+    lock = tmp_path / "kraty.sqlite3-lock"
+    lock.write_text("the notes of somebody" * 100)
+    with pytest.raises(ValueError, match=r"kraty\.sqlite3: file is not a database"):
+        State(str(tmp_path / "kraty.sqlite3"))
+    assert [lock.name] == [file.name for file in tmp_path.iterdir()]
+    assert lock.read_text().startswith("the notes of somebody")
+
+
+def test_a_script_runs_whole_or_not_at_all(tmp_path: Path) -> None:
+    """A database is left as it was by a migration that fails, also if it is locked."""
+    path = tmp_path / "kraty.sqlite3"
+    with (
+        closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as database,
+        closing(sqlite3.connect(path, isolation_level=None)) as other,
+    ):
+        with pytest.raises(sqlite3.OperationalError, match="syntax error"):
+            _run_script(database, "CREATE TABLE a (x);\nnonsense")
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            _run_script(database, "CREATE TABLE a (x)")
+        other.execute("ROLLBACK")
+        assert not database.in_transaction
+        assert [] == database.execute("SELECT name FROM sqlite_master").fetchall()
 
 
 def test_a_file_that_another_program_locks(tmp_path: Path, clock: StoppedClock) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -466,6 +467,43 @@ def test_whatever_fails_is_an_attempt(kraty: Emulator, client: KratyAdmin) -> No
     (failed,) = [each for each in kraty.deliveries if each.url == "http://127.0.0.1:65536/"]
     assert [(1, None)] == [(each.attempt, each.status) for each in failed.attempts]
     assert "pending" == failed.status
+
+
+def test_an_attempt_that_cannot_be_recorded(
+    kraty: Emulator,
+    client: KratyAdmin,
+    receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It is logged, and not made again at once."""
+    failed = threading.Event()
+
+    def fail(*_: object, **columns: object) -> None:
+        failed.set()
+        raise sqlite3.OperationalError("database is locked")
+
+    monkeypatch.setattr(Deliveries, "add_attempt", fail)
+    kraty.webhooks.trigger("player.banned")
+    assert failed.wait(PATIENCE)
+    client.health.ping()  # the loop has ended the attempt when it answers
+    assert ["A delivery could not be made or recorded"] == [
+        record.message for record in caplog.records if record.levelname == "ERROR"
+    ]
+    assert 1 == len(receiver.received)
+
+
+def test_so_many_signatures_are_kept(
+    kraty: Emulator, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the latest attempts are kept; the others are forgotten."""
+    monkeypatch.setattr("kraty_admin.emulator._webhooks._SIGNATURES", 2)
+    for _ in range(3):
+        kraty.webhooks.trigger("player.banned")
+        kraty.webhooks.settle(PATIENCE)
+    numbers = [each.number for each in kraty.deliveries]
+    kept = [kraty.webhooks.signature(number, 1) for number in numbers]
+    assert [None, *receiver.signatures[1:]] == kept
 
 
 def test_the_end_of_deliveries_is_said(

@@ -6,11 +6,11 @@ import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from kraty_admin.emulator import ApiKey, Emulator, Endpoint, Event, Game, World
+from kraty_admin.emulator import DEFAULT_WORLD, ApiKey, Emulator, Endpoint, Event, Game, World
 
 DOCUMENT: dict[str, Any] = {
     "games": [
@@ -166,3 +166,41 @@ def test_what_is_no_json(tmp_path: Path) -> None:
             World.load(path)
     with pytest.raises(ValueError, match=r"world\.json: world: must be an object"):
         load(tmp_path, [])
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        pytest.param(
+            lambda: Endpoint(url=cast("Any", 5), secret="s"),
+            "url must be of type str, not int",
+            id="no text",
+        ),
+        pytest.param(
+            lambda: Event(key="duel", duration=cast("Any", True)),
+            "duration must be of type int, not bool",
+            id="a bool for a number",
+        ),
+        pytest.param(
+            lambda: Game(id="g", currencies=cast("Any", ["gold", 5])),
+            r"currencies\[1\] must be of type str, not int",
+            id="no text in a list",
+        ),
+        pytest.param(
+            lambda: Game(id="g", currencies="gold"),
+            "currencies must be of type list or tuple, not str",
+            id="one text for a list",
+        ),
+    ],
+)
+def test_a_world_of_the_wrong_types(make: Callable[[], object], why: str) -> None:
+    """Objects of a program are checked like a file, at once."""
+    with pytest.raises(TypeError, match=f"^{why}"):
+        make()
+
+
+def test_a_game_that_does_not_exist() -> None:
+    """It is a KeyError with the id."""
+    assert "game_1" == DEFAULT_WORLD.game("game_1").id
+    with pytest.raises(KeyError, match="chess"):
+        DEFAULT_WORLD.game("chess")

@@ -21,7 +21,7 @@ class _Descent:
 
     def __init__(self) -> None:
         self.forks = 0
-        if hasattr(os, "register_at_fork"):
+        if hasattr(os, "register_at_fork"):  # pragma: no branch: Windows does not fork
             os.register_at_fork(after_in_child=self._forked)
 
     def _forked(self) -> None:

@@ -152,7 +152,7 @@ def _report_interruption(
     call = exchange.interrupt()
     # Not with `setattr`: a class may reject unknown attributes.
     vars(interruption)["kraty_call"] = call
-    if sys.version_info >= (3, 11):
+    if sys.version_info >= (3, 11):  # pragma: no branch: Python 3.10 has no notes
         interruption.add_note(f"while calling Kraty: {describe(call)}")
     info = exchange.describe_interruption(interruption, time.monotonic())
     if hook is not None and info is not None:

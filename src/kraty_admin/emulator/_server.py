@@ -580,7 +580,8 @@ class _Server(uvicorn.Server):
 
     def do(self, act: Callable[[], T]) -> Future[T]:
         if self._loop is None:
-            raise RuntimeError("the emulator is not running")
+            # For type checkers: starting waits for the loop.
+            raise RuntimeError("the emulator is not running")  # pragma: no cover
 
         async def in_the_loop() -> T:
             return act()
@@ -589,7 +590,7 @@ class _Server(uvicorn.Server):
 
     def stop(self) -> None:
         self.should_exit = True
-        if self._loop is not None:
+        if self._loop is not None:  # pragma: no branch: or starting was interrupted
             # The loop is closed already if serving has failed.
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._stopped.set)
@@ -600,7 +601,8 @@ def _listen(host: str, port: int) -> socket.socket:
     # sockets only, and with it on every answer waits 40 ms for an acknowledgement.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        if sys.platform != "win32":  # where the option lets two servers share a port
+        # On Windows, the option lets two servers share a port.
+        if sys.platform != "win32":  # pragma: no branch: another platform
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         listener.listen(128)
