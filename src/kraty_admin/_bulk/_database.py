@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, TypeGuard, cast
 
 from ._rows import listed
 
+if TYPE_CHECKING:
+    from kraty_server_api.imports import Cursor, QueryResult
+
 __all__ = [
-    "Cursor",
-    "Result",
     "database_url",
     "is_cursor",
     "is_result",
@@ -25,33 +26,12 @@ __all__ = [
 _BATCH: Final = 2000
 
 
-class Cursor(Protocol):
-    """A cursor of the DB-API."""
-
-    @property
-    def description(self) -> Sequence[Sequence[Any]] | None:
-        """What the columns are: the name comes first."""
-        ...
-
-    def fetchmany(self, size: int, /) -> Sequence[Any]:
-        """Return the next rows; an empty list at the end."""
-        ...
-
-
-class Result(Protocol):
-    """A result of SQLAlchemy."""
-
-    def mappings(self) -> Iterable[Mapping[str, Any]]:
-        """Return the rows by the names of their columns."""
-        ...
-
-
-def is_cursor(source: object) -> bool:
+def is_cursor(source: object) -> TypeGuard[Cursor]:
     """Return whether an object looks like a cursor of the DB-API."""
     return hasattr(source, "description") and hasattr(source, "fetchmany")
 
 
-def is_result(source: object) -> bool:
+def is_result(source: object) -> TypeGuard[QueryResult]:
     """Return whether an object looks like a result of SQLAlchemy."""
     return callable(getattr(source, "mappings", None)) and hasattr(source, "keys")
 
@@ -75,7 +55,7 @@ def rows_of_cursor(cursor: Cursor) -> Iterator[dict[str, Any]]:
                 yield dict(zip(names, row, strict=True))
 
 
-def rows_of_result(result: Result) -> Iterator[dict[str, Any]]:
+def rows_of_result(result: QueryResult) -> Iterator[dict[str, Any]]:
     """Yield the rows of a result of SQLAlchemy.
 
     Raises:

@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING, Any, Final, cast
 from kraty_server_api.decoding import is_object
 
 from ._arrow import has_stream, read_parquet, read_stream
-from ._database import Cursor, Result, is_cursor, is_result, rows_of_cursor, rows_of_result
+from ._database import is_cursor, is_result, rows_of_cursor, rows_of_result
 from ._delimited import Dialect, read_delimited
 from ._json_rows import Place, Places, read_document, read_json_lines, survey
 from ._lines import Readable
@@ -358,9 +358,9 @@ def _of_object(source: object) -> Iterator[Read]:
     if has_stream(source):
         return read_stream(source)
     if is_result(source):
-        return _of_iterable(rows_of_result(cast("Result", source)))
+        return _of_iterable(rows_of_result(source))
     if is_cursor(source):
-        return _of_iterable(rows_of_cursor(cast("Cursor", source)))
+        return _of_iterable(rows_of_cursor(source))
     kind = type(source).__name__
     if not isinstance(source, Iterable) or isinstance(source, Mapping | bytes):
         raise TypeError(f"rows must be an iterable of dicts or a path, not {kind}")
