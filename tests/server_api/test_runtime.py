@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date, datetime, timedelta, timezone
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -191,3 +192,10 @@ def test_the_names_of_the_first_release_are_still_there() -> None:
     """`kraty_server_api.types` has the names that pickles and programs may use."""
     assert (Model, ResponseInfo, Operation) == (types.Model, types.ResponseInfo, types.Operation)
     assert {"AsyncCall", "Call", "KeyLifetime", "attach"} < set(types.__all__)
+
+
+def test_ids_are_read_from_dicts_and_other_mappings() -> None:
+    """Rows without a text in the field, and what is no row, are passed over."""
+    rows = [{"id": "a"}, MappingProxyType({"id": "b"}), {"id": 7}, {"name": "c"}, "d"]
+
+    assert ["a", "b"] == checks.each(rows, "id")
