@@ -545,7 +545,7 @@ def test_the_last_requests_are_shown_if_there_are_many(monkeypatch: pytest.Monke
     with Emulator(seed=0) as emulator:
         for key in "abc":
             emulator.client().wallet.credit("p", "gold", amount=1, idempotency_key=key)
-        shown = pytest_kraty_admin._requests_of(emulator, 0).splitlines()
+        shown = pytest_kraty_admin._requests_of(emulator, 0).splitlines()  # pyright: ignore[reportPrivateUsage]
     assert ["operation", "wallet.credit", "wallet.credit", "(the"] == [
         line.split()[0] for line in shown
     ]

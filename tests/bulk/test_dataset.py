@@ -17,13 +17,13 @@ import pytest
 
 from kraty_admin._bulk._report import ImportReport, ImportTotals
 from kraty_admin.bulk import import_dataset
-from kraty_admin.bulk._dataset import (  # pyright: ignore[reportPrivateUsage]
-    _beside,
-    _files,
-    _gather,
-    _stopped,
-    _sum,
-    _Unseen,
+from kraty_admin.bulk._dataset import (
+    _beside,  # pyright: ignore[reportPrivateUsage]
+    _files,  # pyright: ignore[reportPrivateUsage]
+    _gather,  # pyright: ignore[reportPrivateUsage]
+    _stopped,  # pyright: ignore[reportPrivateUsage]
+    _sum,  # pyright: ignore[reportPrivateUsage]
+    _Unseen,  # pyright: ignore[reportPrivateUsage]
 )
 from kraty_admin.emulator import Emulator
 
@@ -260,7 +260,7 @@ def replace_dask(monkeypatch: pytest.MonkeyPatch, **members: object) -> None:
 def test_a_client_that_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """An asynchronous client of dask is refused, since its results come later."""
     replace_dask(monkeypatch, Client=FakeClient)
-    with pytest.raises(TypeError, match="^scheduler must be a client that waits"):
+    with pytest.raises(TypeError, match=r"^scheduler must be a client that waits"):
         import_dataset({}, [__file__], kind="wallet", scheduler=FakeClient())
 
 
@@ -274,7 +274,7 @@ def test_an_import_that_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
     replace_dask(monkeypatch, as_completed=as_completed)
     client, done, running = FakeClient(), FakeFuture(), FakeFuture()
     with pytest.raises(KeyboardInterrupt):
-        _gather(client, {done: "a.csv", running: "b.csv"})
+        _gather(cast("Any", client), {done: "a.csv", running: "b.csv"})
     assert [running] == client.canceled
 
 

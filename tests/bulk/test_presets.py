@@ -366,7 +366,11 @@ def test_a_later_line_of_firebase_that_is_cut_off(tmp_path: Path) -> None:
 def test_a_disabled_player_of_nakama_from_a_database() -> None:
     """A driver gives times where a file has text."""
     users = [
-        {"id": name, "wallet": {"gold": 5}, "disable_time": datetime(year, 1, 1, tzinfo=timezone.utc)}
+        {
+            "id": name,
+            "wallet": {"gold": 5},
+            "disable_time": datetime(year, 1, 1, tzinfo=timezone.utc),
+        }
         for name, year in (("a", 1970), ("b", 2024))
     ]
     first, second = items_of("wallet", "nakama", *users)

@@ -24,7 +24,7 @@ from kraty_admin._settings import DEFAULT_BASE_URL
 from kraty_admin.bulk import ImportStoppedError
 from kraty_admin.cli import _known_keys, main
 from kraty_admin.cli._failures import command_line, failure_of
-from kraty_admin.cli._migrate import _stopped
+from kraty_admin.cli._migrate import _stopped  # pyright: ignore[reportPrivateUsage]
 from kraty_admin.cli._output import shell_line
 from kraty_admin.emulator import Emulator, Fault
 
@@ -463,7 +463,6 @@ class TestAdvice:
         assert error["attempts"] >= 1
         assert error["idempotency_key"]
         assert error["cause"]["code"] not in ("", "network_error")
-
 
     @pytest.mark.parametrize("cause", [KratyError("the client is closed"), None])
     def test_an_import_that_no_call_stopped(self, cause: KratyError | None) -> None:

@@ -20,9 +20,9 @@ from typing import Final
 
 import pytest
 
-from kraty_admin.cli._output import _table as table
+from kraty_admin.cli._output import _table as table  # pyright: ignore[reportPrivateUsage]
 from kraty_admin.cli._output import pick, tab_lines, to_json
-from kraty_admin.cli._player_profile import _local as local
+from kraty_admin.cli._player_profile import _local as local  # pyright: ignore[reportPrivateUsage]
 from kraty_admin.cli._player_profile import contents_of, profile_view
 from kraty_admin.emulator import Emulator
 
@@ -144,7 +144,7 @@ def test_a_list_of_plain_values_for_programs() -> None:
 
 def test_a_table_of_objects_within_objects() -> None:
     """Each object has a table with its path as the title; a plain value stands alone."""
-    value = {"a": 1, "b": {"c": {"d": 2, "e": {}}, "f": []}}
+    value: object = {"a": 1, "b": {"c": {"d": 2, "e": {}}, "f": []}}
     lines = [line.split() for line in table(value, None).splitlines()]
     assert [["a", "1"], [], ["b.c"], ["d", "2"], ["e", "{}"]] == lines[:5]
     assert ["b.f:", "none"] == lines[-1]

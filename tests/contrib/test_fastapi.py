@@ -282,6 +282,8 @@ def test_a_missing_client_is_explained(path: str, start: Any, message: str) -> N
 def test_without_fastapi(monkeypatch: pytest.MonkeyPatch) -> None:
     """The import says what to install."""
     monkeypatch.setitem(sys.modules, "fastapi", None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'kraty-admin\[fastapi\]'") as raised:
+    with pytest.raises(
+        ModuleNotFoundError, match=r"pip install 'kraty-admin\[fastapi\]'"
+    ) as raised:
         runpy.run_path(module.__file__)
     assert "fastapi" == raised.value.name

@@ -21,7 +21,7 @@ import pytest
 from kraty_admin.cli import _emulator, main
 from kraty_admin.cli._emulator import _serve  # pyright: ignore[reportPrivateUsage]
 from kraty_admin.emulator import Emulator
-from kraty_admin.emulator._log import DroppingHandler, _JsonFormatter
+from kraty_admin.emulator._log import DroppingHandler, _JsonFormatter  # pyright: ignore[reportPrivateUsage]
 
 PATIENCE = 30
 """Seconds after which a process that should be quick has failed."""

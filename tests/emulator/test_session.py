@@ -92,7 +92,7 @@ def test_sessions_that_cannot_be_replayed(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="the session needs a world with a key 'key_9'"):
             kraty.replay(path)
         path.write_text(saved.replace('"at": "2026', '"at": 5, "a": "2026'))
-        with pytest.raises(ValueError, match="at: must be a time such as .*, not a number"):
+        with pytest.raises(ValueError, match=r"at: must be a time such as .*, not a number"):
             kraty.replay(path)
         for text in ("", "{}", "[]", "x"):
             path.write_text(text)

@@ -147,7 +147,7 @@ def test_a_state_that_cannot_be_saved(tmp_path: Path, monkeypatch: pytest.Monkey
     real = sqlite3.connect
 
     def full(*arguments: Any, **options: Any) -> sqlite3.Connection:
-        connection = real(*arguments, **options)
+        connection: sqlite3.Connection = real(*arguments, **options)
         if str(arguments[0]).endswith(".unfinished"):
             connection.execute("PRAGMA max_page_count = 2")
         return connection

@@ -13,7 +13,7 @@ import pytest
 
 from kraty_admin.emulator._platform import Platform
 from kraty_admin.emulator._state import LedgerRow, State
-from kraty_admin.emulator._state._database import LAYOUT, _run_script
+from kraty_admin.emulator._state._database import LAYOUT, _run_script  # pyright: ignore[reportPrivateUsage]
 
 from .testkit import Api, StoppedClock, dump
 

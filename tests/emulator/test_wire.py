@@ -46,7 +46,7 @@ def test_a_connection_that_ends_before_its_fault() -> None:
         raise AssertionError
 
     answer = Answer(status=200, headers={}, body=b"")
-    asyncio.run(wire._break(None, receive, answer, Fault("stall", seconds=600)))
+    asyncio.run(wire._break(None, receive, answer, Fault("stall", seconds=600)))  # pyright: ignore[reportPrivateUsage]
 
 
 def test_what_comes_before_the_end_of_a_connection() -> None:
@@ -56,7 +56,7 @@ def test_what_comes_before_the_end_of_a_connection() -> None:
     async def receive() -> Any:
         return messages.pop()
 
-    assert asyncio.run(wire._pause(receive, PATIENCE))
+    assert asyncio.run(wire._pause(receive, PATIENCE))  # pyright: ignore[reportPrivateUsage]
     assert [] == messages
 
 
@@ -72,8 +72,8 @@ def test_a_page_that_leaves_at_once() -> None:
             raise OSError("the connection was closed")
 
     with pytest.raises(OSError, match="closed"):
-        asyncio.run(wire._stream(changes, receive, send))
-    assert not changes._readers
+        asyncio.run(wire._stream(changes, receive, send))  # pyright: ignore[reportPrivateUsage]
+    assert not changes._readers  # pyright: ignore[reportPrivateUsage]
 
 
 def test_a_wake_up_without_news() -> None:
@@ -82,7 +82,7 @@ def test_a_wake_up_without_news() -> None:
     async def main() -> tuple[list[Any], list[Any]]:
         with Changes().reader() as reader:
             reader.tell("settings")
-            reader._is_news.set()
+            reader._is_news.set()  # pyright: ignore[reportPrivateUsage]
             first = await reader.next()  # before the loop has set it again
             waiting = asyncio.ensure_future(reader.next())
             await asyncio.sleep(0)
@@ -99,5 +99,5 @@ def test_an_absolute_target_without_httptools() -> None:
     headers = {b"host": b"other"}
     scope: dict[str, Any] = {"raw_path": b"HTTP://127.0.0.1:8080/server/v1/ping"}
     for _ in range(2):
-        wire._to_origin_form(scope, headers)
+        wire._to_origin_form(scope, headers)  # pyright: ignore[reportPrivateUsage]
         assert (b"127.0.0.1:8080", b"/server/v1/ping") == (headers[b"host"], scope["raw_path"])

@@ -412,7 +412,7 @@ def test_a_key_that_is_revoked_in_an_outage_stops_the_worker(studio: Studio) -> 
     studio.emulator.faults.add(NOTHING, operation="wallet.credit")
     revoked = Fault("status", when="before", status=401)
     studio.emulator.faults.add(None, revoked, operation="health.ping")
-    with pytest.raises(KratyServerError, match="^401 "):
+    with pytest.raises(KratyServerError, match=r"^401 "):
         studio.drain()
     assert ["pending", "pending"] == studio.states()
     in_doubt = [studio.intent(each.id).first_sent_at is not None for each in recorded]
@@ -948,7 +948,7 @@ def test_arguments_are_checked(shop: Studio, options: dict[str, Any]) -> None:
 
 def test_the_wait_between_two_looks_is_checked(shop: Studio) -> None:
     """A service that would look for intents without a pause is refused."""
-    with pytest.raises(ValueError, match="^poll must be above 0"):
+    with pytest.raises(ValueError, match=r"^poll must be above 0"):
         outbox.run(shop.emulator.client(), shop.engine, stop=threading.Event(), poll=0)
 
 

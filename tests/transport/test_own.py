@@ -101,6 +101,17 @@ class TestRespx:
         assert (failure.__name__, ambiguous) == (raised.value.cause_name, raised.value.ambiguous)
         assert 4 == route.call_count
 
+    @twins
+    def test_of_the_test(self, twin: Twin) -> None:
+        """An exception of the test's own code comes out unchanged, with the call's key."""
+        failure = LookupError("in the test")
+        with respx.mock:
+            route = respx.post(CREDIT).mock(side_effect=failure)
+            with pytest.raises(LookupError) as raised:
+                twin.credit(retry=AT_ONCE)
+        assert (failure, 1) == (raised.value, route.call_count)
+        assert vars(failure)["kraty_call"].idempotency_key
+
 
 def packed(body: bytes, encoding: str) -> Callable[[Seen], bytes]:
     """Return a handler whose answer has a body in this encoding."""

@@ -18,7 +18,7 @@ from django.views.debug import get_exception_reporter_filter
 
 import kraty_admin.contrib.django
 from kraty_admin import KratyAdmin
-from kraty_admin.contrib.django import _client, get_client
+from kraty_admin.contrib.django import _client, get_client  # pyright: ignore[reportPrivateUsage]
 from kraty_admin.emulator import Emulator
 
 KEY = "krt_studio.a-secret"
