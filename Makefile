@@ -48,7 +48,7 @@ test: $(VENV)/.dev ## the tests, on one Python, without those that take long
 test-long: $(VENV)/.dev ## the tests that take long: small proofs, type checkers, browsers, pytest in pytest
 	@$(BIN)/python -m pytest --numprocesses 2 -m long
 
-coverage: $(VENV)/.dev ## list the lines and branches that no test reaches; takes three times as long as the tests
+coverage: $(VENV)/.dev ## fail if no test reaches a line or branch of src/, and list them; takes some ten minutes
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest --numprocesses 2
 	@$(BIN)/coverage combine --quiet

@@ -580,8 +580,7 @@ class _Server(uvicorn.Server):
 
     def do(self, act: Callable[[], T]) -> Future[T]:
         if self._loop is None:
-            # For type checkers: starting waits for the loop.
-            raise RuntimeError("the emulator is not running")  # pragma: no cover
+            raise RuntimeError("the emulator is not running")  # pragma: no cover: start() waits
 
         async def in_the_loop() -> T:
             return act()
