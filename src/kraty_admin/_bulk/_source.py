@@ -191,9 +191,9 @@ def _read_path(
             yield from read_parquet(str(path), file, partial(_on_rows, opened))
             return
         again = partial(_survey, opened, path, file, options, packed=packed) if regular else None
-        with _unpacked(opened, path, file, packed=packed) as readable:
+        with _unpacked(opened, file, packed=packed) as readable:
             yield from _numbered(
-                opened, path, _rows(opened, str(path), readable, options, preset, written, again)
+                path, _rows(opened, str(path), readable, options, preset, written, again)
             )
 
 
@@ -201,7 +201,7 @@ def _on_rows(opened: OpenSource, number: int, total: int) -> None:
     opened.bytes_read = (opened.size or 0) * number // max(total, 1)
 
 
-def _numbered(opened: OpenSource, path: Path, rows: Iterator[Read]) -> Iterator[Read]:
+def _numbered(path: Path, rows: Iterator[Read]) -> Iterator[Read]:
     """Yield the rows. If the file cannot be unpacked, the error names the last of them."""
     number = 0
     try:
@@ -217,7 +217,7 @@ def _survey(
 ) -> Places:
     """Look through a document, and go back to its start."""
     try:
-        with _unpacked(opened, path, file, packed=packed) as readable:
+        with _unpacked(opened, file, packed=packed) as readable:
             return survey(str(path), readable, options.encoding)
     finally:
         file.seek(0)
@@ -226,7 +226,7 @@ def _survey(
 
 @contextmanager
 def _unpacked(
-    opened: OpenSource, path: Path, file: IO[bytes], *, packed: bool
+    opened: OpenSource, file: IO[bytes], *, packed: bool
 ) -> Generator[Readable, None, None]:
     counted = _Counted(opened, file)
     if not packed:
@@ -313,7 +313,7 @@ def _document(
         )
     if path is None and look is not None:
         places = look()
-        path = _choose(name, places, options, preset)
+        path = _choose(name, places, preset)
         for mark in places.marks:
             _note_page(opened, mark)
     yield from read_document(
@@ -327,7 +327,7 @@ def _note_page(opened: OpenSource, mark: str) -> None:
         opened.notes.append(note)
 
 
-def _choose(name: str, places: Places, options: ReadOptions, preset: Preset | None) -> str:
+def _choose(name: str, places: Places, preset: Preset | None) -> str:
     """Return the place of the rows, if there is only one possible place."""
     usable = [] if preset is None else [each for each in places.found if _fits(each, preset)]
     if len(usable) == 1 and usable[0].whole:

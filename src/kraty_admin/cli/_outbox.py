@@ -632,7 +632,7 @@ def resolve(state: State, intent: int, action: Action | None, why: str, by: str 
         found = _in_state(_find(database, intent), "unknown")
         question, warning = _ACTIONS[action]
         state.out.say(warning)
-        state.ask(question.format(_described(database, found)))
+        state.ask(question.format(_described(found)))
         with _conflicts():
             done = outbox.resolve(
                 database.engine, intent, action, by=_who(by), why=why, tables=database.tables
@@ -661,7 +661,7 @@ def _conflicts() -> Generator[None, None, None]:
         raise CommandError(error.message, code="conflict", exit_status=CONFLICT) from None
 
 
-def _described(database: Database, intent: Intent[Any]) -> str:
+def _described(intent: Intent[Any]) -> str:
     """Describe an intent with its content, for a person who decides about it."""
     request = _request(intent)
     body: dict[str, object] = {} if request is None else request["body"]
