@@ -2,6 +2,10 @@
 
 A table stands between two comments, `<!-- table NAME ... -->` and `<!-- end NAME -->`. What is
 around them is written by hand.
+
+What the package decides or shows itself comes from its code, so that the pages agree with it:
+which errors are retried, and the glossary, which `kraty-admin help glossary` prints and a wheel
+therefore has to hold.
 """
 
 from __future__ import annotations
