@@ -46,7 +46,7 @@ T = TypeVar("T")
 _logger = logging.getLogger("kraty_admin.emulator")
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class Controls:
     """The parts of an emulator that can be controlled."""
 
@@ -65,7 +65,7 @@ class Controls:
     """The initial rate limit of each key."""
     snapshots: dict[str, Snapshot] = attrs.field(factory=dict[str, Snapshot])
     """The snapshots by name. They survive a reset."""
-    began_empty: list[bool] = attrs.field(factory=lambda: [True])
+    began_empty: bool
     """Whether the state was empty before the first request that is kept."""
 
     def ledger(
@@ -85,7 +85,7 @@ class Controls:
         self.platform.reset()
         self.platform.requests_per_minute = self.requests_per_minute
         self.webhooks.reset()
-        self.began_empty[:] = [True]
+        self.began_empty = True
         self.changes.tell("reset")
 
     # The next three also belong in the server's thread, so that they see whole calls only.
@@ -110,7 +110,7 @@ class Controls:
         """Reset to the initial state, but with the state of a snapshot."""
         self.reset()
         snapshot.apply(self.platform.state, self.clock, self.ids)
-        self.began_empty[:] = [False]
+        self.began_empty = False
         self.webhooks.wake()
 
     def session(self) -> Session:
@@ -121,7 +121,7 @@ class Controls:
         """
         if self.ids is None:
             raise ValueError("a session needs an emulator with a seed: Emulator(seed=...)")
-        if self.began_empty != [True]:
+        if not self.began_empty:
             raise ValueError("the session began with a state that is not empty")
         return Session.of(self.platform.seen(), self.ids.seed)
 

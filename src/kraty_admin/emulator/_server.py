@@ -174,8 +174,8 @@ class Emulator:
                 ids=self._ids,
                 game_id=game_id,
                 requests_per_minute=self._requests_per_minute,
+                began_empty=state.is_empty,
             )
-            controls.began_empty[:] = [state.is_empty]
             self._running = _Running(controls, self._host, self._port, self._allowed_hosts)
         except BaseException:
             state.close()
