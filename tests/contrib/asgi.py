@@ -1,4 +1,4 @@
-"""Run an ASGI application as a server does, in the test's own process."""
+"""Run an ASGI application as a server does, within the test's process."""
 
 from __future__ import annotations
 

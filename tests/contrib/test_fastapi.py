@@ -46,7 +46,7 @@ routes = APIRouter()
 
 
 class Trouble:
-    """What goes wrong in the routes."""
+    """The error that the routes raise."""
 
     error: Exception | None = None
 
@@ -56,7 +56,7 @@ trouble = Trouble()
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[sa.Engine]:
-    """A database for both kinds of sessions."""
+    """Create a database for both kinds of sessions."""
     engine = sa.create_engine(f"sqlite:///{tmp_path}/shop.sqlite3")
     tables.metadata.create_all(engine)
     sessions.configure(bind=engine)
@@ -126,7 +126,7 @@ def post(path: str, *bodies: bytes, start: Any = None, signature: str | None = "
 
 
 def events(database: sa.Engine) -> tuple[list[str], list[str]]:
-    """Return what has been handled, and what the inbox remembers."""
+    """Return the events that were handled, and those that the inbox knows."""
     with database.connect() as connection:
         effects = connection.scalars(sa.select(handled.c.event)).all()
         known = connection.scalars(sa.select(tables.inbox.c.event_id)).all()
@@ -140,7 +140,7 @@ BOTH = pytest.mark.parametrize(
 
 @BOTH
 def test_a_repeat_is_answered_and_not_handled(database: sa.Engine, path: str) -> None:
-    """The route runs for the first of three deliveries; all are answered with a 2xx."""
+    """Of three deliveries of an event only the first is handled, and all are answered with 2xx."""
     assert [204, 200, 200] == post(path, BODY, BODY, BODY)
     assert (["evt_1"], ["evt_1"]) == events(database)
 
@@ -156,7 +156,7 @@ def test_a_repeat_is_answered_and_not_handled(database: sa.Engine, path: str) ->
 def test_a_failure_loses_no_event(
     database: sa.Engine, path: str, error: Exception, status: int
 ) -> None:
-    """If the route raises, nothing of it stays, and the next delivery is handled."""
+    """If the route raises, its changes are rolled back, and the next delivery is handled."""
     trouble.error = error
     assert [status] == post(path, BODY)
     assert ([], []) == events(database)
@@ -167,7 +167,7 @@ def test_a_failure_loses_no_event(
 
 @BOTH
 def test_a_commit_that_fails_is_no_success(database: sa.Engine, path: str) -> None:
-    """The transaction is committed before the response is sent, not after it."""
+    """If the commit fails, the response is a 500, and the next delivery is handled."""
     event.listen(Session, "before_commit", fail)
     try:
         assert [500] == post(path, BODY)
@@ -205,7 +205,7 @@ def test_a_forged_delivery_is_refused(
     path: str,
     signature: str | None,
 ) -> None:
-    """It is answered with 401, and the reason is in the log alone."""
+    """A delivery that does not verify is answered with 401 and logged, and not handled."""
     monkeypatch.setenv("KRATY_WEBHOOK_SECRET", SECRET)
     caplog.set_level(logging.WARNING)
     assert [401] == post(path, BODY, signature=signature)
@@ -216,7 +216,8 @@ def test_a_forged_delivery_is_refused(
 def test_the_secret_of_the_environment(
     monkeypatch: pytest.MonkeyPatch, database: sa.Engine
 ) -> None:
-    """It is read when a delivery arrives; without one, the delivery is not accepted."""
+    """The secret is read from the environment when a delivery arrives; without one the answer is
+    500."""
     assert [500] == post("/event", BODY)
     monkeypatch.setenv("KRATY_WEBHOOK_SECRET", SECRET)
     assert [200] == post("/event", BODY)
@@ -244,7 +245,7 @@ def test_a_client_for_the_application(kraty_emulator: Emulator, path: str, make:
 
 @pytest.mark.usefixtures("kraty_emulator")
 def test_a_lifespan_within_a_lifespan() -> None:
-    """An application with a lifespan of its own adds the client to its state."""
+    """An application can use the client's lifespan within its own."""
 
     @asynccontextmanager
     async def mine(app: FastAPI) -> AsyncGenerator[dict[str, Any], None]:
@@ -269,7 +270,7 @@ def test_a_lifespan_within_a_lifespan() -> None:
 )
 @pytest.mark.usefixtures("kraty_emulator")
 def test_a_missing_client_is_explained(path: str, start: Any, message: str) -> None:
-    """The error says what to pass to FastAPI."""
+    """The error for a missing client says what to pass to FastAPI."""
 
     async def run() -> None:
         async with served(application(start), raise_exceptions=True) as http:
@@ -280,7 +281,7 @@ def test_a_missing_client_is_explained(path: str, start: Any, message: str) -> N
 
 
 def test_without_fastapi(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The import says what to install."""
+    """Without FastAPI, the import says what to install."""
     monkeypatch.setitem(sys.modules, "fastapi", None)
     with pytest.raises(
         ModuleNotFoundError, match=r"pip install 'kraty-admin\[fastapi\]'"

@@ -36,7 +36,7 @@ CREDITED = "https://kraty.test:8443/server/v1/players/player_42/wallet/gold/cred
 
 @attrs.frozen
 class Telemetry:
-    """Providers of OpenTelemetry, and what they have exported."""
+    """Providers of OpenTelemetry, and what they exported."""
 
     spans: TracerProvider
     meters: MeterProvider
@@ -45,14 +45,14 @@ class Telemetry:
 
     @property
     def finished(self) -> list[ReadableSpan]:
-        """All spans that have ended, in that order."""
+        """Return all spans that have ended, in that order."""
         return list(self.exporter.get_finished_spans())
 
     def named(self, name: str) -> list[ReadableSpan]:
         return [span for span in self.finished if span.name == name]
 
     def points(self, name: str) -> dict[tuple[Any, ...], Any]:
-        """The count of each histogram and the value of the rest, by the attributes' values."""
+        """Return a metric's counts or values by the attributes."""
         data = self.reader.get_metrics_data()
         found: dict[tuple[Any, ...], Any] = {}
         for resource in data.resource_metrics if data else ():
@@ -117,7 +117,7 @@ def credit(
 
 
 def test_a_call_and_its_attempts(twin: Twin, telemetry: Telemetry) -> None:
-    """A call that is retried once is a span with two children, with standard attributes."""
+    """A call with one retry is a span with two children, with the standard attributes."""
     credit(twin, telemetry, answers(503, 200))
     first, second, call = telemetry.finished
     assert ["POST", "POST", "wallet.credit"] == [first.name, second.name, call.name]
@@ -151,7 +151,7 @@ def test_a_call_and_its_attempts(twin: Twin, telemetry: Telemetry) -> None:
 
 
 def always(status: int) -> Answer:
-    """Answer with this status, however often."""
+    """Return a handler that answers every request with this status."""
     return lambda request: answers(status)(request)
 
 
@@ -180,7 +180,7 @@ def test_a_call_that_fails(
     kind: str,
     is_ambiguous: bool,
 ) -> None:
-    """Both spans have the error's type, and no text that could name a key."""
+    """The spans of a failed call and of its attempt have the error's type, but not its text."""
     with pytest.raises(error):
         credit(twin, telemetry, answer, retry=ONCE)
     attempt, call = telemetry.finished
@@ -213,7 +213,8 @@ def test_no_secrets(twin: Twin, telemetry: Telemetry) -> None:
 
 
 def test_spans_nest(twin: Twin, telemetry: Telemetry) -> None:
-    """A call is below the caller's span, and current spans are those of call and attempt."""
+    """A call is a child of the caller's span, and the attempt's span is current in the transport
+    and the hook."""
     current: list[str] = []
 
     def name() -> str:
@@ -235,7 +236,7 @@ def test_spans_nest(twin: Twin, telemetry: Telemetry) -> None:
 
 
 def test_tasks_and_threads(telemetry: Telemetry) -> None:
-    """Concurrent calls are each below the span of their own task or thread."""
+    """Each concurrent call is a child of the span of its own task or thread."""
     tracer = telemetry.spans.get_tracer("shop")
 
     async def in_task(kraty: Any, number: int) -> None:
@@ -275,7 +276,7 @@ def test_tasks_and_threads(telemetry: Telemetry) -> None:
 
 
 class Silent(httpx.AsyncBaseTransport):
-    """Never answers."""
+    """A transport that never answers."""
 
     def __init__(self) -> None:
         self.received = asyncio.Event()
@@ -287,7 +288,7 @@ class Silent(httpx.AsyncBaseTransport):
 
 
 def test_a_cancelled_call(telemetry: Telemetry) -> None:
-    """A cancelled call ends its spans, leaves none current, and may have taken effect."""
+    """A cancelled call ends its spans, leaves none current, and is reported as ambiguous."""
 
     async def scenario() -> None:
         transport = Silent()
@@ -344,7 +345,7 @@ def test_metrics(twin: Twin, telemetry: Telemetry) -> None:
 
 
 def test_the_retry_budget(twin: Twin, telemetry: Telemetry) -> None:
-    """The gauge shows what the latest call left of the budget; without a limit there is none."""
+    """The gauge shows what is left of the retry budget, and is absent without a budget."""
     with pytest.raises(KratyServerError):
         credit(twin, telemetry, answers(503, 503, 503, 503), retry_budget=None)
     assert {} == telemetry.points("kraty.client.retry_budget")
@@ -354,7 +355,7 @@ def test_the_retry_budget(twin: Twin, telemetry: Telemetry) -> None:
 
 
 def test_instrument_and_uninstrument(twin: Twin, telemetry: Telemetry) -> None:
-    """Both can be repeated, and hold for all clients on the same connections."""
+    """Both functions can be repeated, and affect all clients that share connections."""
     counts: list[int] = []
 
     async def scenario(kraty: Any) -> None:
@@ -379,13 +380,13 @@ def test_instrument_and_uninstrument(twin: Twin, telemetry: Telemetry) -> None:
 
 @pytest.mark.parametrize("function", [instrument, uninstrument])
 def test_not_a_client(function: Callable[[Any], None]) -> None:
-    """Anything but a client is rejected."""
+    """An object that is not a client is refused."""
     with pytest.raises(TypeError, match=r"client must be a KratyAdmin .*, not Engine"):
         function(sa.create_engine("sqlite://"))
 
 
 class Broken(SpanProcessor):
-    """A processor that raises, as one of a studio's own may."""
+    """A span processor that raises."""
 
     def __init__(self, moment: str) -> None:
         self._moment = moment
@@ -404,7 +405,7 @@ class Broken(SpanProcessor):
 def test_broken_instrumentation(
     twin: Twin, telemetry: Telemetry, caplog: pytest.LogCaptureFixture, moment: str
 ) -> None:
-    """An exception of the instrumentation is logged; the result of the call still returns."""
+    """An exception of the instrumentation is logged, and the call still returns its result."""
     telemetry.spans.add_span_processor(Broken(moment))
     with caplog.at_level(logging.ERROR, "kraty_admin"):
         assert 500 == credit(twin, telemetry, answers(200)).balance
@@ -414,7 +415,7 @@ def test_broken_instrumentation(
 
 
 def test_a_broken_hook(twin: Twin, telemetry: Telemetry) -> None:
-    """The span of an attempt ends although `on_request` raises."""
+    """The span of an attempt ends even if `on_request` raises."""
 
     def on_request(info: RequestInfo) -> None:
         raise RuntimeError("broken")
@@ -430,7 +431,7 @@ def emulator() -> Iterator[Emulator]:
 
 
 def test_an_outbox(telemetry: Telemetry, emulator: Emulator, tmp_path: Path) -> None:
-    """What a worker sends is reported as calls, and the outbox by its states."""
+    """Calls of a worker are reported as spans, and the outbox by its states."""
     emulator.reset()
     engine = sa.create_engine(f"sqlite:///{tmp_path}/shop.db")
     with emulator.client(retry=ONCE) as kraty:
@@ -484,7 +485,7 @@ def test_an_outbox_is_asked_once_a_collection(
 
 
 def test_an_import(telemetry: Telemetry, emulator: Emulator) -> None:
-    """The chunks of an import are below the span that started it, also from other threads."""
+    """The chunks of an import are children of the span that started it, even from other threads."""
     emulator.reset()
     rows = [{"externalPlayerId": f"p{number}"} for number in range(4)]
     tracer = telemetry.spans.get_tracer("shop")
@@ -497,7 +498,7 @@ def test_an_import(telemetry: Telemetry, emulator: Emulator) -> None:
 
 
 def test_captured_clients(telemetry: Telemetry, emulator: Emulator) -> None:
-    """A client that the emulator captures for a test is still instrumented."""
+    """A client that the emulator captures stays instrumented."""
     with SYNC.client() as kraty:
         telemetry.instrument(kraty)
         with emulator.capture_clients():
@@ -506,7 +507,7 @@ def test_captured_clients(telemetry: Telemetry, emulator: Emulator) -> None:
 
 
 def test_without_opentelemetry() -> None:
-    """Without the extra, the import says what to install; the package does not import it."""
+    """The package does not import OpenTelemetry, and `contrib.otel` says what to install."""
     code = """
 import sys
 import kraty_admin

@@ -28,7 +28,7 @@ ODD: dict[str, Any] = {
 
 
 class Receipt(BaseModel):
-    """A response of the studio's own, with a result in it."""
+    """A response model of the studio's, which holds a result."""
 
     receipt_id: str
     wallet: WalletAdjustment
@@ -68,7 +68,7 @@ def application(result: Any) -> FastAPI:
 
 
 def test_a_result_is_the_response(kraty_emulator: Emulator) -> None:
-    """What a call returned is what the route answers."""
+    """A route that returns a result answers with its JSON."""
     with KratyAdmin() as kraty:
         result = kraty.wallet.credit("player_42", "gold", amount=5, idempotency_key="r")
     assert dict(result) == TestClient(application(result)).get("/one").json()
@@ -92,13 +92,13 @@ def test_a_result_is_the_response(kraty_emulator: Emulator) -> None:
 )
 @pytest.mark.parametrize("kind", [WalletAdjustment, dict])
 def test_odd_results_pass_as_they_came(path: str, expected: object, kind: type) -> None:
-    """No new field or value makes a response fail, after the call has taken effect."""
+    """A result with new or odd values does not make the response fail."""
     response = TestClient(application(kind(ODD))).get(path)
     assert (200, expected) == (response.status_code, response.json())
 
 
 def test_the_openapi_page_shows_the_contract() -> None:
-    """Each result is listed once under its name, with fields, texts and nested results."""
+    """FastAPI's OpenAPI document shows results with their fields, texts and nested results."""
     document = TestClient(application(ODD)).get("/openapi.json").json()
     schemas = document["components"]["schemas"]
     assert {"WalletAdjustment", "Grant", "PlayerProfile", "Receipt"} <= schemas.keys()
@@ -116,7 +116,7 @@ def test_the_openapi_page_shows_the_contract() -> None:
 
 
 def test_every_result_has_a_schema(kraty_emulator: Emulator) -> None:
-    """Each schema is valid, has no reference left, and accepts what the emulator answers."""
+    """Each result has a valid schema without references, which accepts the emulator's answer."""
     for model in RESULTS:
         schema = TypeAdapter(model).json_schema(mode="serialization")
         (whole,) = schema["$defs"].values() if "$defs" in schema else [schema]
@@ -133,7 +133,7 @@ def test_every_result_has_a_schema(kraty_emulator: Emulator) -> None:
 
 
 def test_a_result_that_holds_itself() -> None:
-    """Inside itself it is any object, so that its schema ends."""
+    """In the schema of a recursive result, the inner one is any object."""
     schema = TypeAdapter(golden.Tree).json_schema()
     assert {"type": "object", "title": "Tree"} == schema["properties"]["children"]["items"]
     ping = TypeAdapter(golden.Ping).json_schema()

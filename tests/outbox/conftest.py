@@ -1,4 +1,4 @@
-"""Fixtures of the outbox's tests: each database, each flavour, and clocks to move."""
+"""Fixtures of the outbox's tests: each database, both flavours, and clocks to move."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ POSTGRESQL: Final = pytest.param("postgresql", id="postgresql", marks=pytest.mar
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Emulator]:
-    """One emulator for all tests of a process."""
+    """Start one emulator for all tests of a process."""
     with Emulator(seed=0, clock=Clock()) as emulator:
         yield emulator
 
 
 @pytest.fixture
 def emulator(server: Emulator) -> Iterator[Emulator]:
-    """A Kraty in its first state."""
+    """Return the emulator, which is reset after the test."""
     yield server
     server.close_clients()
     server.start()  # the test may have closed it
@@ -40,7 +40,7 @@ def emulator(server: Emulator) -> Iterator[Emulator]:
 
 @pytest.fixture
 def time(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Time:
-    """The clocks of the database and the emulator."""
+    """Return the clocks of the database and the emulator."""
     return Time(monkeypatch, emulator)
 
 
@@ -67,7 +67,7 @@ def _disposed(database: Database) -> Iterator[Database]:
 
 @pytest.fixture(scope="session")
 def sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    """The tables in a file of SQLite."""
+    """Create the tables in an SQLite file."""
     with _sqlite(tmp_path_factory.mktemp("outbox")) as database:
         database.create()
         yield database
@@ -75,7 +75,7 @@ def sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
 
 @pytest.fixture(scope="session")
 def postgresql(postgresql_url: str) -> Iterator[Database]:
-    """The tables in a schema of PostgreSQL."""
+    """Create the tables in a schema of PostgreSQL."""
     with _postgresql(postgresql_url) as database:
         database.create()
         yield database
@@ -83,7 +83,7 @@ def postgresql(postgresql_url: str) -> Iterator[Database]:
 
 @pytest.fixture(params=[SQLITE, POSTGRESQL])
 def database(request: pytest.FixtureRequest) -> Iterator[Database]:
-    """The tables of each kind of database, without rows."""
+    """Return each kind of database with empty tables."""
     database: Database = request.getfixturevalue(request.param)
     yield database
     database.clear()
@@ -91,7 +91,7 @@ def database(request: pytest.FixtureRequest) -> Iterator[Database]:
 
 @pytest.fixture(params=[SQLITE, POSTGRESQL])
 def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    """A database of each kind, without tables."""
+    """Return each kind of database without tables."""
     if request.param == "sqlite":
         with _sqlite(tmp_path) as database:
             yield database
@@ -108,7 +108,7 @@ def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     ]
 )
 def studio(request: pytest.FixtureRequest, emulator: Emulator) -> Iterator[Studio]:
-    """A studio with each flavour of the outbox."""
+    """Return a studio with each flavour of the outbox."""
     name, is_async = request.param
     database: Database = request.getfixturevalue(name)
     yield Studio(database, emulator, is_async=is_async)
@@ -117,5 +117,5 @@ def studio(request: pytest.FixtureRequest, emulator: Emulator) -> Iterator[Studi
 
 @pytest.fixture
 def shop(database: Database, emulator: Emulator) -> Studio:
-    """A studio on each database, for what does not depend on the flavour."""
+    """Return a studio on each database, for what does not depend on the flavour."""
     return Studio(database, emulator, is_async=False)

@@ -1,4 +1,4 @@
-"""What the outbox's statements cost with many rows, in steps of SQLite's own machine."""
+"""What the outbox's statements cost with many rows, in instructions of SQLite's virtual machine."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ def steps(connection: sa.Connection, work: Work) -> int:
 
 
 def record(connection: sa.Connection, number: int) -> None:
-    """Record an intent of a player of its own."""
+    """Record an intent of a new player."""
     outbox.into(connection).wallet.credit(
         f"player_{number}", "gold", amount=1, idempotency_key=f"key_{number}"
     )
 
 
 def multiply(connection: sa.Connection, times: int) -> None:
-    """Copy the intents, and the players that they name, as often as this; ids go on."""
+    """Copy the intents and their players this many times, with new ids."""
     for table in (TABLES.intents, TABLES.players):
         number = table.c[0]  # the intent's
         last = connection.execute(sa.select(sa.func.max(number))).scalar_one()
@@ -92,7 +92,7 @@ def claim_and_settle(connection: sa.Connection) -> None:
 
 
 def test_a_claim_costs_the_same_however_many_wait(connection: sa.Connection) -> None:
-    """Fifty times as many waiting intents make no claim dearer."""
+    """A claim costs the same with fifty times as many pending intents."""
     for number in range(10):
         record(connection, number)
     few = steps(connection, claim)
@@ -114,7 +114,7 @@ def test_a_claim_costs_the_same_however_many_wait(connection: sa.Connection) -> 
     ],
 )
 def test_finished_rows_cost_nothing(connection: sa.Connection, work: Work) -> None:
-    """Fifty times as many finished intents make no statement dearer."""
+    """Each statement costs the same with fifty times as many finished intents."""
     for number in range(20):
         record(connection, number)
     finish(connection)

@@ -21,14 +21,14 @@ from .testkit import Box, RolledBackError, Studio, Time
 
 
 def test_a_purchase_and_its_intent_are_committed_together(studio: Studio) -> None:
-    """After a commit both are there."""
+    """A commit stores both the purchase and its intent."""
     intent = studio.credit("k")
     assert intent.is_new
     assert (["pending"], 1) == (studio.states(), studio.count_purchases())
 
 
 def test_a_purchase_and_its_intent_are_rolled_back_together(studio: Studio) -> None:
-    """After a rollback neither is there, and nothing is sent."""
+    """A rollback stores neither the purchase nor its intent, and nothing is sent."""
     with pytest.raises(RolledBackError):
         studio.record(lambda box: box.wallet.credit("a", "gold", amount=1), fail=True)
     assert ([], 0) == (studio.states(), studio.count_purchases())
@@ -37,7 +37,7 @@ def test_a_purchase_and_its_intent_are_rolled_back_together(studio: Studio) -> N
 
 
 def test_a_savepoint_takes_its_intents_with_it(shop: Studio) -> None:
-    """What was recorded in a savepoint that is rolled back is not sent."""
+    """An intent that was recorded in a savepoint is lost when the savepoint is rolled back."""
     with Session(shop.engine) as session, session.begin():
         outbox.into(session).wallet.credit("a", "gold", amount=1, idempotency_key="kept")
         with session.begin_nested() as savepoint:
@@ -51,7 +51,8 @@ def test_a_savepoint_takes_its_intents_with_it(shop: Studio) -> None:
 
 @pytest.mark.parametrize("purged", [False, True], ids=["whole", "purged"])
 def test_the_same_key_is_recorded_once(studio: Studio, time: Time, purged: bool) -> None:
-    """A receipt that returns after a year finds its intent, and pays out nothing."""
+    """A receipt recorded again after a year finds its intent and pays nothing; another amount
+    conflicts."""
     first = studio.credit("k")
     studio.drain()
     if purged:
@@ -70,14 +71,14 @@ ENTRIES: Final = [{"type": "currency", "currencyKey": "gold", "amount": 5}]
 
 
 def grant(metadata: dict[str, Any], player: str = "a") -> Callable[[Box], Any]:
-    """Records a grant under one key."""
+    """Return a function that records a grant under one key."""
     return lambda box: box.grants.create(
         player, idempotency_key="k", entries=ENTRIES, metadata=metadata
     )
 
 
 def credit_under_key(box: Box) -> Any:
-    """Records another operation under the same key."""
+    """Record another operation under the same key."""
     return box.wallet.credit("a", "gold", amount=1, idempotency_key="k")
 
 
@@ -90,7 +91,8 @@ def credit_under_key(box: Box) -> Any:
     ],
 )
 def test_what_is_the_same_call(shop: Studio, call: Callable[[Box], Any]) -> None:
-    """The order of fields does not count, nor how Python writes a number."""
+    """A call whose fields are in another order, or whose numbers are spelled differently, is the
+    same."""
     recorded = shop.record(grant({"b": 2, "a": {"y": 1, "z": []}}))[0]
     assert recorded.id == shop.record(call)[0].id
 
@@ -109,7 +111,7 @@ def test_what_is_the_same_call(shop: Studio, call: Callable[[Box], Any]) -> None
     ],
 )
 def test_what_is_another_call(shop: Studio, call: Callable[[Box], Any]) -> None:
-    """Another value, player or operation under the key is a conflict, and records nothing."""
+    """Another value, player or operation under the key conflicts, and the transaction can go on."""
     recorded = shop.record(grant({"n": 1}))[0]
     with pytest.raises(outbox.OutboxConflictError) as caught:
         shop.record(call)
@@ -124,18 +126,18 @@ def test_what_is_another_call(shop: Studio, call: Callable[[Box], Any]) -> None:
 
 
 def credit_of_one(box: Box) -> Any:
-    """Records a credit without a key."""
+    """Record a credit without a key."""
     return box.wallet.credit("a", "gold", amount=1)
 
 
 def test_a_call_without_a_key_is_recorded_each_time(shop: Studio) -> None:
-    """Each call without a key gets its own random key, so each is recorded."""
+    """Each call without a key is recorded under its own random key."""
     first, second = shop.record(credit_of_one, credit_of_one)
     assert first.idempotency_key != second.idempotency_key
 
 
 def test_concurrent_recorders_of_a_key(shop: Studio) -> None:
-    """The second waits for the first one's transaction, and finds its intent."""
+    """A second transaction that records a key waits for the first, and finds its intent."""
     engine = shop.database.new_engine()
     began, results = threading.Event(), list[Any]()
 
@@ -157,7 +159,7 @@ def test_concurrent_recorders_of_a_key(shop: Studio) -> None:
 
 
 def test_sessions_of_all_kinds(shop: Studio) -> None:
-    """A session, a scoped one, and a connection record alike."""
+    """Sessions, scoped sessions and connections, synchronous or not, all record intents."""
     sessions = scoped_session(sessionmaker(shop.engine))
     outbox.into(sessions).wallet.credit("a", "gold", amount=1)
     sessions.commit()
@@ -178,7 +180,7 @@ def test_sessions_of_all_kinds(shop: Studio) -> None:
 
 
 def test_what_is_no_session(shop: Studio) -> None:
-    """An engine has no transaction to record in."""
+    """An engine, which has no transaction, is refused."""
     engine: Any = shop.engine
     with pytest.raises(TypeError, match="not Engine"):
         outbox.into(engine)
@@ -193,14 +195,14 @@ INVALID: Final[dict[str, Callable[[Box], Any]]] = {
 
 @pytest.mark.parametrize("name", INVALID)
 def test_arguments_are_checked_when_recording(shop: Studio, name: str) -> None:
-    """An invalid call is rejected where the purchase is, not in a worker."""
+    """An invalid call is refused when it is recorded, and no intent is stored."""
     with pytest.raises(ValueError, match=name):
         shop.record(INVALID[name])
     assert [] == shop.states()
 
 
 def test_which_game_an_intent_is_for(shop: Studio) -> None:
-    """A database of two games needs to know; one of a game that it lacks is named."""
+    """With two games in a database, a call must name one of them."""
     other = DEFAULT_WORLD.keys[2]
     with KratyAdmin(api_key=other.token, base_url=shop.emulator.base_url) as second:
         outbox.set_up(shop.engine, second, add_target=True)
@@ -219,7 +221,7 @@ def test_which_game_an_intent_is_for(shop: Studio) -> None:
 
 
 def test_a_database_without_a_target(shop: Studio) -> None:
-    """The error says what to call."""
+    """The error for a database without a target names `set_up`."""
     with shop.engine.begin() as connection:
         connection.execute(sa.delete(outbox.Tables().targets))
     with pytest.raises(outbox.OutboxTargetError, match="set_up"):
@@ -229,7 +231,7 @@ def test_a_database_without_a_target(shop: Studio) -> None:
 
 
 def test_sqlalchemy_is_an_extra() -> None:
-    """The package does not import it, and its modules that need it say how to install it."""
+    """The package does not import SQLAlchemy, and the modules that need it say what to install."""
     code = """
 import sys
 import kraty_admin

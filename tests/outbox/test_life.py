@@ -1,4 +1,5 @@
-"""The life of an intent: each decision, and random lives against a model of the platform."""
+"""The life of an intent: each decision, and random lives checked against a model of the
+platform."""
 
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ AGAIN: Final = FIRST._replace(attempts=2, claimed_ms=9)
 
 
 def failure(status: int, code: str = "x", *, ambiguous: bool = False, **more: Any) -> KratyError:
-    """Return an answer that is not a result."""
+    """Return the error for an answer that is not a result."""
     call = CallInfo(ambiguous=ambiguous)
     return KratyServerError("m", status=status, code=code, call=call, **more)
 
@@ -79,7 +80,7 @@ def test_what_an_answer_makes_of_an_intent(
     first: tuple[str, int | None],
     again: tuple[str, int | None],
 ) -> None:
-    """State, and since when the call may have taken effect: after a first and a later call."""
+    """Each outcome gives an intent its state, and sets since when it may have taken effect."""
     for claim, expected in ((FIRST, first), (AGAIN, again)):
         settlement = settle(claim, outcome, key_works=True, random=lambda: 0.5)
         assert expected == settlement[:2]
@@ -97,12 +98,12 @@ def test_what_an_answer_makes_of_an_intent(
     ],
 )
 def test_a_key_that_may_not_work(error: KratyError, state: str) -> None:
-    """A 403 refuses an intent only if it is not about the key."""
+    """A 403 refuses an intent only if its code is not about the API key."""
     assert state == settle(FIRST, error, key_works=False, random=lambda: 0.5).state
 
 
 def test_delays_grow_to_a_limit() -> None:
-    """They double up to five minutes, spread by a fifth, however often it was tried."""
+    """Delays double up to five minutes, spread by 20 %, for any number of attempts."""
     waits = [
         settle(FIRST._replace(attempts=attempts), LOST, key_works=True, random=lambda: 0.5).wait_ms
         for attempts in (1, 2, 3, 9, 10, 5_000)
@@ -113,7 +114,7 @@ def test_delays_grow_to_a_limit() -> None:
 
 
 def test_only_documented_keys_are_repeated_without_limit() -> None:
-    """All others for 23 hours; each write is in exactly one group."""
+    """Only grants are repeated without a limit; every other write for 23 hours."""
     limits = limits_of_repeats()
     assert {None: ["grants.create", "grants.ack"]} == {None: limits[None]}
     assert {None, 23 * HOUR} == limits.keys()
@@ -121,7 +122,7 @@ def test_only_documented_keys_are_repeated_without_limit() -> None:
 
 
 class TestHealth:
-    """When a worker pings, and when it begins no new intent."""
+    """When a worker pings, and when it starts no new intent."""
 
     def test_each_call_without_an_answer_asks_for_a_ping(self) -> None:
         """A call without an answer asks for a ping; an answer of any kind does not."""
@@ -142,7 +143,8 @@ class TestHealth:
             assert not health.must_ping
 
     def test_three_calls_without_an_answer(self) -> None:
-        """After them, new intents are begun rarely, until one of any kind is answered."""
+        """After three calls without an answer, new intents are started rarely, until a call is
+        answered."""
         health = Health()
         for _ in range(3):
             assert not health.only_in_doubt(0.0)
@@ -159,14 +161,14 @@ class TestHealth:
         assert not health.only_in_doubt(900.0)
 
     def test_an_unsent_call_puts_nothing_in_doubt(self) -> None:
-        """A call that was not sent does not count as one of the three."""
+        """A call that was not sent does not count as a call without an answer."""
         health = Health()
         for _ in range(9):
             health.ended(UNSENT, 0.0)
         assert not health.only_in_doubt(0.0)
 
     def test_delays_of_pings(self) -> None:
-        """They grow to a minute, also in an outage of days, and begin again after it."""
+        """Delays between pings grow to a minute, and start again after an answer."""
         health = Health()
         delays = [health.ping_delay() for _ in range(3_000)]
         assert ([1.0, 2.0, 4.0], 60.0) == (delays[:3], delays[-1])
@@ -174,7 +176,8 @@ class TestHealth:
         assert 1.0 == health.ping_delay()
 
     def test_a_new_one_when_none_is_in_doubt(self) -> None:
-        """Another worker, or a person, may have settled those that were."""
+        """If no intent is in doubt, a worker may start a new one, until the next call without an
+        answer."""
         health = Health()
         for _ in range(3):
             health.ended(LOST, 0.0)
@@ -192,7 +195,7 @@ DECISIONS: Final[list[Literal["applied", "send-again", "abandon"]]] = [
 
 
 class Sending(NamedTuple):
-    """A call whose outcome a worker has not stored yet."""
+    """A call whose outcome no worker has stored yet."""
 
     claim: Claim
     outcome: Mapping[str, Any] | KratyError
@@ -239,7 +242,8 @@ class Walk:
             self.transact(lambda c: _store.record(c, TABLES, operation, None, str))
 
     def send(self) -> None:
-        """Claim and send; what becomes of the worker is decided later."""
+        """Claim and send an intent; `store` or `kill` decides what the worker does with the
+        outcome."""
         lease = round(LEASE.total_seconds() * 1000)
         only = self.random.random() < 0.1
         claim: Claim | None = self.transact(
@@ -283,26 +287,26 @@ class Walk:
         return {"balance": 1}
 
     def store(self) -> None:
-        """A worker stores an outcome, perhaps long after its lease."""
+        """Let a worker store an outcome, perhaps long after its lease."""
         if self.sending:
             claim, outcome = self.sending.pop(self.random.randrange(len(self.sending)))
             settlement = settle(claim, outcome, key_works=True, random=self.random.random)
             self.transact(lambda c: _store.settle(c, TABLES, claim, settlement))
 
     def kill(self) -> None:
-        """A worker loses what it knows. The call may have taken effect."""
+        """Let a worker lose an outcome. The call may have taken effect."""
         if self.sending:
             self.sending.pop()
 
     def wait(self) -> None:
-        """Time passes: seconds, minutes, hours, or a day."""
+        """Let seconds, minutes, hours or a day pass."""
         self.now += self.random.choice([1, 5, 200, 600, 3600, 5 * 3600, 24 * 3600]) * 1000
 
     def expire(self) -> None:
         self.transact(lambda c: _store.expire(c, TABLES, 1, limit=2))
 
     def decide(self) -> None:
-        """A person decides about an intent."""
+        """Let a person decide about some intents."""
         for row in self.rows():
             if row.state == "unknown" and self.random.random() < 0.3:
                 action = self.random.choice(DECISIONS)
@@ -326,7 +330,8 @@ class Walk:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_random_lives(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No key is sent too late, no player's order is broken, and each intent ends once."""
+    """No key is sent too late, no player's order is broken, and each intent ends, paid at most
+    once."""
     walk = Walk(seed, monkeypatch)
     steps = [walk.record, walk.send, walk.store, walk.kill, walk.wait, walk.expire, walk.decide]
     for step in walk.random.choices(steps, weights=[4, 8, 6, 1, 3, 1, 1], k=400):

@@ -1,4 +1,4 @@
-"""What people do: look, decide, retry, purge and forget."""
+"""What people do with intents: look, decide, retry, purge and forget."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOST = Fault("drop", when="after")
 
 @pytest.fixture
 def unknown(shop: Studio, time: Time) -> outbox.Intent[Any]:
-    """An intent that paid out without an answer, a day ago."""
+    """Return an intent that paid out a day ago, and whose answer was lost."""
     shop.emulator.faults.add(LOST, operation="wallet.credit")
     recorded = shop.credit("k")
     shop.drain()
@@ -38,7 +38,7 @@ def test_a_decision_is_kept(
     action: Literal["applied", "abandon"],
     state: str,
 ) -> None:
-    """It says who decided, why and when; and nothing is sent any more."""
+    """A decision is stored with who made it, why and when, and the intent is not sent again."""
     intent = outbox.resolve(shop.engine, unknown.id, action, by="ann", why="in the ledger \ud83d")
     note = intent.notes[0]
     assert state == intent.state
@@ -56,7 +56,8 @@ def test_a_decision_is_kept(
 def test_sending_again_starts_a_new_day(
     shop: Studio, time: Time, unknown: outbox.Intent[Any]
 ) -> None:
-    """A person who says so pays out again, for which there are 23 hours again."""
+    """An intent that a person sends again is repeated for another 23 hours, and pays a second
+    time."""
     outbox.resolve(shop.engine, unknown.id, "send-again", by="ann", why="not in the ledger")
     time.advance(2 * DAY)
     shop.emulator.faults.add(LOST, operation="wallet.credit")
@@ -69,7 +70,7 @@ def test_sending_again_starts_a_new_day(
 def test_an_intent_that_is_sent_again_holds_back_later_ones(
     shop: Studio, time: Time, unknown: outbox.Intent[Any]
 ) -> None:
-    """An intent that is sent again is the player's first one, so later ones wait."""
+    """Later intents of the player wait for one that is sent again."""
     shop.credit("l")
     outbox.resolve(shop.engine, unknown.id, "send-again", by="ann", why="x")
     shop.emulator.faults.add(LOST, operation="wallet.credit")
@@ -78,7 +79,7 @@ def test_an_intent_that_is_sent_again_holds_back_later_ones(
 
 
 def test_what_cannot_be_decided(shop: Studio) -> None:
-    """Each mistake is named, and changes nothing."""
+    """A decision that is not possible is refused with the reason, and changes nothing."""
     recorded = shop.credit("k")
     action: Any = "forget"
     with pytest.raises(outbox.OutboxError, match="no intent 99"):
@@ -95,7 +96,7 @@ def test_what_cannot_be_decided(shop: Studio) -> None:
 
 
 def test_status(shop: Studio, unknown: outbox.Intent[Any]) -> None:
-    """Monitoring sees how many wait, and since when."""
+    """The status counts intents by state, and dates the oldest."""
     recorded = shop.credit("l")
     status = outbox.status(shop.engine)
     assert {"pending": 1, "unknown": 1} == status.counts
@@ -106,7 +107,7 @@ def test_status(shop: Studio, unknown: outbox.Intent[Any]) -> None:
 
 
 def test_find(shop: Studio) -> None:
-    """Intents are found by id, state and player, the latest first."""
+    """Intents are found by state, player and key, the latest first."""
     first, second = shop.credit("1", "a"), shop.credit("2", "b")
     shop.drain(limit=1)
     assert [second.id, first.id] == [i.id for i in outbox.find(shop.engine)]
@@ -120,7 +121,7 @@ def test_find(shop: Studio) -> None:
 
 
 def test_purge_keeps_what_is_open(shop: Studio, time: Time, unknown: outbox.Intent[Any]) -> None:
-    """Only what ended long enough ago loses its content, and only once."""
+    """A purge removes the content only of intents that ended long enough ago."""
     old = shop.credit("old", "a")
     shop.drain()
     time.advance(timedelta(days=401))
@@ -139,7 +140,7 @@ def test_purge_keeps_what_is_open(shop: Studio, time: Time, unknown: outbox.Inte
 
 
 def test_forget_a_player(shop: Studio) -> None:
-    """A player who is erased without the outbox is forgotten in the caller's transaction."""
+    """`forget_player` removes the content of a player's finished intents, but not of open ones."""
     done = shop.credit("1", "a")
     shop.drain()
     waiting = shop.credit("2", "a")
@@ -158,20 +159,20 @@ def test_forget_a_player(shop: Studio) -> None:
     ids=lambda error: type(error).__name__,
 )
 def test_errors_pickle(error: outbox.OutboxError) -> None:
-    """An error reaches another process with all that it knows."""
+    """An error of the outbox pickles with all its facts."""
     copy = pickle.loads(pickle.dumps(error))
     assert (type(error), str(error), vars(error)) == (type(copy), str(copy), vars(copy))
 
 
 def test_a_conflict_is_rebuilt_from_its_arguments() -> None:
-    """Tools that keep an error's class and `args` only lose nothing."""
+    """A conflict that is rebuilt from its class and `args` keeps its facts."""
     error = outbox.OutboxConflictError("m", intent_id=7, idempotency_key="k")
     copy = type(error)(*error.args)
     assert (7, "k") == (copy.intent_id, copy.idempotency_key)
 
 
 def test_an_intent_says_what_it_sends(shop: Studio) -> None:
-    """Path and body are there for an alert, until the content is purged."""
+    """An intent has its path and body until its content is purged."""
     shop.credit("1", "a")
     (intent,) = outbox.find(shop.engine)
     assert "/players/a/wallet/gold/credit" == intent.path

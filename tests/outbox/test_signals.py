@@ -14,7 +14,8 @@ from kraty_admin.outbox._signals import stop_on_signals
 def test_the_first_signal_stops_and_the_second_ends_at_once(
     number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Standard error says what happens to the calls in flight."""
+    """The first signal stops the worker, and the second ends it at once; both say what happens to
+    calls."""
     ended: list[int] = []
     monkeypatch.setattr(os, "_exit", ended.append)
     before = signal.getsignal(number)

@@ -1,4 +1,4 @@
-"""The SQL on both databases: tables, transactions, many rows, and odd engines."""
+"""The SQL on both databases: tables, transactions, many rows, and unusual engines."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MANY: Final = 1_100
 
 
 def test_set_up_may_be_repeated(empty: Database, emulator: Emulator) -> None:
-    """Each deployment may call it; another game is refused by name."""
+    """`set_up` may be called again for the same game; another game needs `add_target`."""
     kraty = emulator.client()
     first = outbox.set_up(empty.engine, kraty)
     assert ("game_1", "test") == (first.game_id, first.environment)
@@ -45,7 +45,7 @@ def test_set_up_may_be_repeated(empty: Database, emulator: Emulator) -> None:
 
 
 def test_set_up_with_an_asynchronous_engine(empty: Database, emulator: Emulator) -> None:
-    """It creates the same tables, and finds the same game."""
+    """`set_up_async` creates the same tables and finds the same game."""
 
     async def main() -> outbox.Target:
         async with emulator.async_client() as kraty:
@@ -55,7 +55,7 @@ def test_set_up_with_an_asynchronous_engine(empty: Database, emulator: Emulator)
 
 
 def test_instances_set_up_at_the_same_time(empty: Database, emulator: Emulator) -> None:
-    """A service that starts four times at once creates the tables once."""
+    """Four calls of `set_up` at the same time create the tables once."""
     kraty = emulator.client()
     failures: list[BaseException] = []
     barrier = threading.Barrier(4)
@@ -81,7 +81,8 @@ def test_instances_set_up_at_the_same_time(empty: Database, emulator: Emulator) 
 def test_tables_of_the_callers_metadata(
     empty: Database, emulator: Emulator, schema: str | None
 ) -> None:
-    """Alembic, which creates what the metadata holds, may create the tables."""
+    """The outbox works with tables that the caller's metadata created, with a prefix and in a
+    schema."""
     if schema is not None and empty.name == "sqlite":
         pytest.skip("SQLite has no schemas")
     if schema is not None:
@@ -105,7 +106,7 @@ def test_tables_of_the_callers_metadata(
 
 
 def test_tables_of_a_later_version(shop: Studio) -> None:
-    """An older SDK touches nothing in them: neither at a deployment nor in a worker."""
+    """Tables of a later version are refused, in `set_up` and in a worker, and nothing is sent."""
     shop.credit("k")
     version = TABLES.version
     with shop.engine.begin() as connection:
@@ -121,7 +122,7 @@ def test_tables_of_a_later_version(shop: Studio) -> None:
 
 
 def test_the_clock_of_the_database(shop: Studio) -> None:
-    """It gives milliseconds in UTC, and in a long transaction it goes on."""
+    """The clock of the database counts milliseconds in UTC, and runs on within a transaction."""
     before = datetime.now(timezone.utc) - timedelta(seconds=1)
     with shop.engine.begin() as connection:
         first = connection.execute(sa.select(now_ms())).scalar_one()
@@ -132,7 +133,7 @@ def test_the_clock_of_the_database(shop: Studio) -> None:
 
 
 def insert_many(shop: Studio, **values: object) -> None:
-    """Insert thousands of intents of one player, all in the same state."""
+    """Insert `MANY` intents of one player, all in the same state."""
     target = {"target_id": sa.select(TABLES.targets.c.id).scalar_subquery()}
     first = {"operation": "wallet.credit", "request_hash": "", "path": "/", "body": "{}"}
     times = {"attempts": 1, "created_ms": 1, "due_ms": 1}
@@ -163,7 +164,7 @@ def insert_many(shop: Studio, **values: object) -> None:
 
 @pytest.fixture
 def parameters(shop: Studio) -> Iterator[list[int]]:
-    """How many parameters each statement had. A database allows some thousands."""
+    """Record how many parameters each statement has. A database allows some thousands."""
     counts: list[int] = []
 
     def count(conn: object, cursor: object, statement: str, values: Any, *_: object) -> None:
@@ -175,7 +176,7 @@ def parameters(shop: Studio) -> Iterator[list[int]]:
 
 
 def test_many_keys_that_expire(shop: Studio, parameters: list[int]) -> None:
-    """All of them stop, and all are found, in statements of a limited size."""
+    """All intents with an expired key become unknown, in statements of a limited size."""
     insert_many(shop, state="pending", first_sent_ms=1)
     seen: list[int] = []
 
@@ -189,7 +190,7 @@ def test_many_keys_that_expire(shop: Studio, parameters: list[int]) -> None:
 
 
 def test_many_rows_to_forget(shop: Studio, parameters: list[int]) -> None:
-    """A player with a long history is forgotten, and an old outbox is purged."""
+    """A long history is forgotten and purged in statements of a limited size."""
     insert_many(shop, state="done", stopped_ms=1)
     with shop.engine.connect() as connection, connection.begin() as transaction:
         assert MANY == outbox.forget_player(connection, "a")
@@ -199,7 +200,7 @@ def test_many_rows_to_forget(shop: Studio, parameters: list[int]) -> None:
 
 
 def explain(shop: Studio) -> str:
-    """Return how PostgreSQL claims an intent when it plans without the parameters' values."""
+    """Return PostgreSQL's generic plan for claiming an intent."""
     statements: list[tuple[str, Any]] = []
 
     def keep(conn: Any, cursor: Any, statement: str, parameters: Any, *_: object) -> None:
@@ -233,7 +234,7 @@ def explain(shop: Studio) -> str:
 
 @pytest.mark.once
 def test_claims_use_the_partial_indexes(postgresql: Database, emulator: Emulator) -> None:
-    """A prepared claim reads neither finished intents nor players who wait for nothing."""
+    """A prepared claim uses the indexes that leave out finished intents and players."""
     shop = Studio(postgresql, emulator, is_async=False)
     plan = explain(shop)
     postgresql.clear()
@@ -242,7 +243,7 @@ def test_claims_use_the_partial_indexes(postgresql: Database, emulator: Emulator
 
 
 def engines(path: Path) -> dict[str, Callable[[], sa.Engine]]:
-    """Engines of SQLite, each with other habits in beginning a transaction."""
+    """Return SQLite engines that begin transactions in different ways."""
     url = f"sqlite:///{path}"
 
     def begins_itself() -> sa.Engine:
@@ -278,7 +279,7 @@ def engines(path: Path) -> dict[str, Callable[[], sa.Engine]]:
 
 @pytest.mark.parametrize("name", engines(Path()))
 def test_engines_of_sqlite(name: str, tmp_path: Path, emulator: Emulator) -> None:
-    """Each works, and its connections go back to the pool as they were."""
+    """Each engine works, and its connections keep their isolation level."""
     if name == "PEP 249" and sys.version_info < (3, 12):
         pytest.skip("sqlite3 has no such mode before Python 3.12")
     engine = engines(tmp_path / "studio.db")[name]()
@@ -290,7 +291,7 @@ def test_engines_of_sqlite(name: str, tmp_path: Path, emulator: Emulator) -> Non
     with Session(engine) as session, session.begin():
         outbox.into(session).wallet.credit("a", "gold", amount=1)
         outbox.into(session).wallet.credit("b", "gold", amount=1)
-    with pytest.raises(RuntimeError), engine.connect() as connection:
+    with pytest.raises(RuntimeError, match="by design"), engine.connect() as connection:
         _store.in_transaction(connection, lambda c: fail(c))
     in_flight = 1 if name == "in memory" else 4
     assert 2 == outbox.drain(kraty, engine, in_flight=in_flight).done
@@ -303,11 +304,11 @@ def test_engines_of_sqlite(name: str, tmp_path: Path, emulator: Emulator) -> Non
 def fail(connection: sa.Connection) -> None:
     """Change something and raise: the change must be rolled back."""
     connection.execute(TABLES.intents.delete())
-    raise RuntimeError
+    raise RuntimeError("by design")
 
 
 def test_a_connection_that_is_in_another_transaction(emulator: Emulator) -> None:
-    """A worker does not commit what the caller has not committed."""
+    """A worker refuses a connection with a transaction of the caller's, and does not commit it."""
     engine = sa.create_engine("sqlite://", poolclass=StaticPool)
     kraty = emulator.client()
     outbox.set_up(engine, kraty)
@@ -320,7 +321,7 @@ def test_a_connection_that_is_in_another_transaction(emulator: Emulator) -> None
 
 
 def test_another_writer_of_sqlite(sqlite: Database, emulator: Emulator) -> None:
-    """A worker waits for the lock of another connection, and monitoring needs none."""
+    """A worker needs SQLite's write lock, and reading the status does not."""
     shop = Studio(sqlite, emulator, is_async=False)
     shop.credit("k")
     with sqlite3.connect(sqlite.engine.url.database or "", isolation_level=None) as other:
@@ -348,7 +349,7 @@ def test_another_writer_of_sqlite(sqlite: Database, emulator: Emulator) -> None:
 def test_engines_of_postgresql(
     postgresql: Database, emulator: Emulator, options: dict[str, Any]
 ) -> None:
-    """Each works, and its connections go back to the pool as they were."""
+    """Each engine works, and its connections keep their isolation level."""
     shop = Studio(postgresql, emulator, is_async=False)
     engine = postgresql.new_engine(**options)
     with engine.connect() as connection:
@@ -363,14 +364,15 @@ def test_engines_of_postgresql(
 
 
 def test_another_database(tmp_path: Path) -> None:
-    """A database that the outbox was not tested on is refused by name."""
+    """A database that is neither PostgreSQL nor SQLite is refused by name."""
     connection: Any = sa.create_mock_engine("mysql://", print)
     with pytest.raises(outbox.OutboxError, match="PostgreSQL or SQLite, not mysql"):
         _store.insert_if_new(connection, TABLES.inbox, {})
 
 
 def test_players_delete_of_a_player_with_intents_in_doubt(shop: Studio, time: Time) -> None:
-    """What is open or unknown keeps its content, since someone still has to decide."""
+    """An unknown intent keeps its content when its player is forgotten, since a person must still
+    decide."""
     waiting = shop.credit("k", "a")
     with shop.engine.begin() as connection:
         connection.execute(

@@ -1,4 +1,4 @@
-"""What the tests of the outbox share: databases, clocks, and both flavours used alike."""
+"""Helpers of the outbox's tests: databases, clocks, and both flavours used alike."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Database:
                     connection.execute(table.delete())
 
     def register(self, target: outbox.Target) -> None:
-        """Let the intents be for this target."""
+        """Set the target that the intents are for."""
         with self.engine.connect() as connection:
             _store.in_transaction(
                 connection, lambda c: _store.register(c, TABLES, target, add=False)
@@ -69,7 +69,7 @@ class Database:
 
 
 class Time:
-    """The clocks of the database and of the emulator, which tests move on."""
+    """The clocks of the database and of the emulator, which tests advance."""
 
     def __init__(self, patch: pytest.MonkeyPatch, emulator: Emulator) -> None:
         self._emulator = emulator
@@ -78,7 +78,7 @@ class Time:
         patch.setattr(_clock, "now_ms", lambda: real() + self._ahead_ms)
 
     def advance(self, by: timedelta | float) -> None:
-        """Move both clocks on."""
+        """Advance both clocks."""
         by = by if isinstance(by, timedelta) else timedelta(seconds=by)
         self._ahead_ms += round(by.total_seconds() * 1000)
         self._emulator.clock.advance(by)
@@ -181,7 +181,7 @@ class Studio:
         return asyncio.run(main())
 
     def intent(self, intent_id: int) -> outbox.Intent[Any]:
-        """Return an intent as it is now."""
+        """Return an intent in its present state."""
         return outbox.find(self.engine, intent_id=intent_id)[0]
 
     def states(self) -> list[str]:
@@ -189,7 +189,7 @@ class Studio:
         return [intent.state for intent in reversed(outbox.find(self.engine, limit=None))]
 
     def sent(self) -> list[tuple[str, str | None]]:
-        """Operation and key of each write that the emulator has received, in order."""
+        """Return the operation and the key of each write that the emulator received, in order."""
         return [
             (seen.operation or "", seen.idempotency_key)
             for seen in self.emulator.requests

@@ -1,4 +1,4 @@
-"""A Django project in this process, with a database of each kind."""
+"""A Django project in this process, with each kind of database."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ django.setup()
 
 @pytest.fixture(scope="session")
 def sqlite() -> Iterator[str]:
-    """The alias of a database of SQLite with all tables."""
+    """Create all tables in an SQLite database; yield its alias."""
     call_command("migrate", database="default", verbosity=0)
     yield "default"
     connections["default"].close()
@@ -91,7 +91,7 @@ def sqlite() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def postgresql(postgresql_url: str) -> Iterator[str]:
-    """The alias of a database of PostgreSQL with all tables."""
+    """Create all tables in a PostgreSQL database; yield its alias."""
     host = sa.make_url(postgresql_url).query["host"]
     with psycopg.connect(host=str(host), user="postgres", dbname="postgres") as connection:
         connection.execute("CREATE SCHEMA django")
@@ -114,7 +114,7 @@ def postgresql(postgresql_url: str) -> Iterator[str]:
     ]
 )
 def using(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The alias of each kind of database."""
+    """Yield the alias of each kind of database."""
     alias: str = request.getfixturevalue(request.param)
     yield alias
     clear(alias)
@@ -122,13 +122,13 @@ def using(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture
 def default(sqlite: str) -> Iterator[str]:
-    """The alias of the default database, for what does not depend on its kind."""
+    """Yield the alias of the default database, for what does not depend on its kind."""
     yield sqlite
     clear(sqlite)
 
 
 def clear(alias: str) -> None:
-    """Delete the rows that tests have made."""
+    """Delete the rows that a test made."""
     names = [*(table.name for table in TABLES.all if table is not TABLES.version), "auth_group"]
     with connections[alias].cursor() as cursor:
         for name in names:
@@ -137,7 +137,7 @@ def clear(alias: str) -> None:
 
 @pytest.fixture
 def new_engine() -> Iterator[Callable[[str], sa.Engine]]:
-    """Makes engines, and disposes of them."""
+    """Return a function that makes engines, and dispose of them afterwards."""
     made: list[sa.Engine] = []
 
     def make(alias: str) -> sa.Engine:
@@ -151,14 +151,14 @@ def new_engine() -> Iterator[Callable[[str], sa.Engine]]:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Emulator]:
-    """One emulator for all tests of a process."""
+    """Start one emulator for all tests of a process."""
     with Emulator(seed=0) as emulator:
         yield emulator
 
 
 @pytest.fixture
 def emulator(server: Emulator) -> Iterator[Emulator]:
-    """A Kraty in its first state, which the setting `KRATY` names."""
+    """Return the emulator that the setting `KRATY` names, and reset it afterwards."""
     values: dict[str, Any] = {
         "API_KEY": server.api_key,
         "BASE_URL": server.base_url,
@@ -171,7 +171,7 @@ def emulator(server: Emulator) -> Iterator[Emulator]:
 
 @pytest.fixture
 def shop(using: str, emulator: Emulator, new_engine: Callable[[str], sa.Engine]) -> sa.Engine:
-    """The outbox of each kind of database, set up for the emulator's game."""
+    """Set up the outbox on each kind of database, for the emulator's game."""
     engine = new_engine(using)
     outbox.set_up(engine, emulator.client())
     return engine
@@ -181,7 +181,7 @@ def shop(using: str, emulator: Emulator, new_engine: Callable[[str], sa.Engine])
 def default_shop(
     default: str, emulator: Emulator, new_engine: Callable[[str], sa.Engine]
 ) -> sa.Engine:
-    """The outbox of the default database, set up for the emulator's game."""
+    """Set up the outbox on the default database, for the emulator's game."""
     engine = new_engine(default)
     outbox.set_up(engine, emulator.client())
     return engine

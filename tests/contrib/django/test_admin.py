@@ -18,7 +18,7 @@ LIST = "/admin/kraty/outboxintent/"
 
 
 def client_of(name: str, *permissions: str) -> Client:
-    """Return a browser of a member of the staff with these permissions."""
+    """Return the browser of a member of staff with these permissions."""
     user, _ = User.objects.get_or_create(username=name, is_staff=True)
     user.user_permissions.set(  # pyright: ignore[reportUnknownMemberType]  # its stubs
         Permission.objects.filter(codename__in=permissions)
@@ -30,12 +30,12 @@ def client_of(name: str, *permissions: str) -> Client:
 
 @pytest.fixture
 def browser(default_shop: sa.Engine) -> Client:
-    """The browser of one who may decide."""
+    """Return the browser of a person who may decide."""
     return client_of("ann", "view_outboxintent", "change_outboxintent", "view_inboxevent")
 
 
 def record(key: str, state: str = "pending", player: str = "player_42") -> int:
-    """Record a credit, and put it into a state; return its id."""
+    """Record a credit, and set its state; return its id."""
     with transaction.atomic():
         intent = outbox.into().wallet.credit(player, "gold", amount=500, idempotency_key=key)
     if state != "pending":
@@ -88,10 +88,10 @@ def test_filters_and_search(browser: Client, query: str, keys: list[str]) -> Non
 
 
 def test_one_intent(browser: Client) -> None:
-    """Its page shows all of it, and nothing to edit, to add or to delete."""
+    """The page of an intent shows its content, and allows no change, addition or deletion."""
     number = record("receipt_1")
     page = browser.get(f"{LIST}{number}/change/").content.decode()
-    assert "/wallet/player_42/gold/credit" in page or "player_42" in page
+    assert "/players/player_42/wallet/gold/credit" in page
     assert "&quot;amount&quot;: 500" in page
     assert "decide/" not in page  # it is pending
     assert "<textarea" not in page
@@ -113,7 +113,7 @@ def test_one_intent(browser: Client) -> None:
 def test_a_decision(
     browser: Client, default_shop: sa.Engine, state: str, action: str, after: str
 ) -> None:
-    """It is what the outbox does, with who and why; and Django's history has it."""
+    """A decision changes the intent, and is stored with who and why, also in Django's history."""
     number = record("receipt_1", state)
     assert "../decide/" in browser.get(f"{LIST}{number}/change/").content.decode()
     decide = f"{LIST}{number}/decide/"
@@ -140,7 +140,7 @@ def test_a_decision(
     ],
 )
 def test_a_decision_that_is_incomplete(browser: Client, data: dict[str, str]) -> None:
-    """The form is shown again, and nothing changes."""
+    """An incomplete decision shows the form again, and changes nothing."""
     number = record("receipt_1", "unknown")
     answer = browser.post(f"{LIST}{number}/decide/", data)
     assert answer.status_code == 200
@@ -148,14 +148,14 @@ def test_a_decision_that_is_incomplete(browser: Client, data: dict[str, str]) ->
 
 
 def test_a_second_decision(browser: Client) -> None:
-    """If an intent needs no decision, the page says so."""
+    """The page of an intent that needs no decision says so."""
     number = record("receipt_1", "done")
     page = browser.get(f"{LIST}{number}/decide/", follow=True).content.decode()
     assert "There is nothing to decide: the intent is done." in page
 
 
 def test_a_content_that_was_purged(browser: Client) -> None:
-    """What the outbox itself refuses is shown as an error."""
+    """A decision that the outbox refuses is shown as an error."""
     number = record("receipt_1", "refused")
     OutboxIntent.objects.update(body=None)
     data = {"action": "retry", "why": "x", "confirmed": "on"}
@@ -165,7 +165,7 @@ def test_a_content_that_was_purged(browser: Client) -> None:
 
 
 def test_one_who_may_only_look(default_shop: sa.Engine) -> None:
-    """Without the permission to change, there is no decision."""
+    """A person without the permission to change cannot decide."""
     browser = client_of("bob", "view_outboxintent")
     number = record("receipt_1", "unknown")
     assert "decide/" not in browser.get(f"{LIST}{number}/change/").content.decode()
@@ -175,16 +175,16 @@ def test_one_who_may_only_look(default_shop: sa.Engine) -> None:
 
 
 def test_an_intent_that_does_not_exist(browser: Client) -> None:
-    """Its decision is not found."""
+    """The decision about an unknown intent is not found."""
     assert browser.get(f"{LIST}99/decide/").status_code == 404
 
 
 def test_the_webhooks(browser: Client) -> None:
-    """Webhooks are listed, and cannot be changed."""
+    """Handled webhooks are listed, and cannot be changed."""
     InboxEvent.objects.create(event_id="evt_1", event_name="grant.created", received_ms=1)
     page = browser.get("/admin/kraty/inboxevent/").content.decode()
     assert "evt_1" in page
     assert "Jan. 1, 1970" in page
     one = browser.get("/admin/kraty/inboxevent/evt_5F1/change/").content.decode()
     assert "evt_1 | View handled webhook" in one
-    assert browser.post("/admin/kraty/inboxevent/evt_5F1/change/", {}).status_code in (403, 302)
+    assert browser.post("/admin/kraty/inboxevent/evt_5F1/change/", {}).status_code == 403

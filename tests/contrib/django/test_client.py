@@ -25,7 +25,7 @@ KEY = "krt_studio.a-secret"
 
 
 def test_the_client_is_made_once(emulator: Emulator) -> None:
-    """All threads get the same one, which calls what the setting says."""
+    """All threads get the same client, which uses the setting's address."""
     found: list[KratyAdmin] = []
     ready = threading.Barrier(4)
 
@@ -45,7 +45,7 @@ def test_the_client_is_made_once(emulator: Emulator) -> None:
 
 @override_settings(KRATY={"API_KEY": KEY})
 def test_two_threads_make_it_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both get the client of the quicker one, and the other client is closed."""
+    """If two threads create the client at once, both get one of them, and the other is closed."""
     quicker: list[KratyAdmin] = []
     made: list[KratyAdmin] = []
 
@@ -78,7 +78,7 @@ def test_a_forked_process(emulator: Emulator) -> None:
 
 
 def test_another_setting_in_a_test(emulator: Emulator) -> None:
-    """A test that overrides the setting gets a client of its own."""
+    """A test that overrides the setting gets a new client, and the earlier one is closed."""
     before = get_client()
     with override_settings(KRATY={"API_KEY": KEY, "BASE_URL": "https://kraty.test"}):
         assert get_client().base_url == "https://kraty.test"
@@ -89,10 +89,11 @@ def test_another_setting_in_a_test(emulator: Emulator) -> None:
 
 @override_settings(KRATY={})
 def test_the_environment(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the setting leaves out comes from the variables of `KratyAdmin`."""
+    """Options that the setting leaves out come from the environment variables."""
     monkeypatch.setenv("KRATY_SERVER_KEY", emulator.api_key)
     monkeypatch.setenv("KRATY_BASE_URL", emulator.base_url)
     with override_settings(KRATY={"DEADLINE": 5}):
+        assert emulator.base_url == get_client().base_url
         get_client().health.ping()
 
 
@@ -106,7 +107,8 @@ def test_the_environment(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) ->
     ],
 )
 def test_a_setting_that_is_wrong(value: object, message: str) -> None:
-    """The client and Django's checks refuse it, and no message has the key."""
+    """A wrong setting is refused by the client and by Django's checks, and no message has the
+    key."""
     with override_settings(KRATY=value):
         with pytest.raises(ImproperlyConfigured, match=message) as caught:
             get_client()
@@ -118,20 +120,20 @@ def test_a_setting_that_is_wrong(value: object, message: str) -> None:
 
 @override_settings(KRATY={"API_KEY": KEY, "DEADLINE": 5})
 def test_a_setting_that_is_right() -> None:
-    """Django's checks find nothing."""
+    """Django's checks accept a correct setting."""
     assert [] == checks.run_checks(tags=["kraty"])
 
 
 @override_settings(KRATY={"API_KEY": KEY, "DEADLINE": -1})
 def test_an_option_that_is_wrong() -> None:
-    """The error of `KratyAdmin` names it."""
+    """The error for a wrong option of the setting names it."""
     with pytest.raises(ValueError, match="deadline"):
         get_client()
 
 
 @override_settings(KRATY={"API_KEY": KEY, "WEBHOOK_SECRET": "whsec_a-secret"})
 def test_the_secrets_are_hidden() -> None:
-    """Django's page of an error hides both, and the client's repr has no key."""
+    """Neither Django's error page nor the client's repr shows the secrets of the setting."""
     shown = str(get_exception_reporter_filter(None).get_safe_settings()["KRATY"])
     assert "a-secret" not in shown
     assert "API_KEY" in shown
@@ -139,7 +141,7 @@ def test_the_secrets_are_hidden() -> None:
 
 
 def test_without_django(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The import says what to install, also if Django is too old."""
+    """Without Django, or with one that is too old, the import says what is needed."""
     path = kraty_admin.contrib.django.__file__
     with monkeypatch.context() as patch:
         patch.setattr(django, "VERSION", (5, 1))

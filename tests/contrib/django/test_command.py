@@ -35,7 +35,7 @@ def credit(key: str, using: str = "default", currency: str = "gold") -> None:
 
 
 def test_from_the_tables_to_a_delivery(using: str, emulator: Emulator) -> None:
-    """`set-up`, a purchase, `run --once` and `status`, on each kind of database."""
+    """`set-up`, `run --once` and `status` take a purchase from the tables to a delivery."""
     assert kraty_outbox("set-up", "--database", using) == (
         f"The outbox is for game game_1 (test) at {emulator.base_url}.\n"
     )
@@ -49,7 +49,8 @@ def test_from_the_tables_to_a_delivery(using: str, emulator: Emulator) -> None:
 
 
 def test_a_service_stops_on_sigterm(default_shop: sa.Engine, emulator: Emulator) -> None:
-    """The call in flight ends, nothing new begins, and the handlers are those of before."""
+    """SIGTERM lets the call in flight finish and starts no other, and the old handlers are
+    restored."""
     before = signal.getsignal(signal.SIGTERM)
 
     def stop(info: RequestInfo) -> None:
@@ -66,7 +67,7 @@ def test_a_service_stops_on_sigterm(default_shop: sa.Engine, emulator: Emulator)
 
 
 def test_intents_that_were_refused(default_shop: sa.Engine) -> None:
-    """The status is that of `kraty-admin outbox run --once`."""
+    """The status after a refused intent is 6, as with `kraty-admin outbox run --once`."""
     credit("receipt_1", currency="nuggets")
     with pytest.raises(CommandError, match="look at them in the admin") as caught:
         kraty_outbox("run", "--once")
@@ -74,19 +75,19 @@ def test_intents_that_were_refused(default_shop: sa.Engine) -> None:
 
 
 def test_an_outbox_without_a_target(default: str, emulator: Emulator) -> None:
-    """The error says so in one line."""
+    """The command's error for an outbox without a target says so."""
     with pytest.raises(CommandError, match="no target yet"):
         kraty_outbox("run", "--once")
 
 
 def test_a_database_without_tables(emulator: Emulator) -> None:
-    """The error names what is missing, and what to do."""
+    """The error for a database without tables says to run migrate."""
     with pytest.raises(CommandError, match=r"no such table: kraty_\w+\. .* run migrate"):
         kraty_outbox("status", "--database", "empty")
 
 
 def test_options_that_need_once() -> None:
-    """A service has no limit."""
+    """`--limit` without `--once` is refused."""
     with pytest.raises(CommandError, match="need --once"):
         kraty_outbox("--limit", "3")
 
@@ -101,7 +102,7 @@ def test_options_of_a_limit(default_shop: sa.Engine) -> None:
 
 
 def test_the_help_names_the_default_of_seconds() -> None:
-    """The default is that of `outbox.drain`."""
+    """The default of `--seconds` in the help is that of `outbox.drain`."""
     printed = Command().create_parser("manage.py", "kraty_outbox").format_help()
     seconds = inspect.signature(core.drain).parameters["seconds"].default
     assert f"start no call after this many seconds. Default: {seconds:g}." in " ".join(printed.split())

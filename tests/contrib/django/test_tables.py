@@ -1,4 +1,4 @@
-"""Django's tables are those of the outbox, and its models describe them."""
+"""Django's migration creates the outbox's tables, and its models describe them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MODELS = {model._meta.db_table: model for model in apps.get_app_config("kraty").
 
 
 def description(engine: sa.Engine, schema: str | None = None) -> dict[str, Any]:
-    """Return what the database says of each table of the outbox."""
+    """Return what the database reports about each table of the outbox."""
     found = sa.inspect(engine)
     return {
         table.name: {
@@ -42,7 +42,7 @@ def description(engine: sa.Engine, schema: str | None = None) -> dict[str, Any]:
 
 
 def _plain(facts: Any) -> dict[str, Any]:
-    """Compare SQL by its text, and sequences without the name of their schema."""
+    """Return facts with SQL as text, and with sequences without their schema."""
     return {
         name: _plain(value) if isinstance(value, dict) else re.sub(r"'\w+\.", "'", str(value))
         for name, value in facts.items()
@@ -52,7 +52,8 @@ def _plain(facts: Any) -> dict[str, Any]:
 def test_the_migration_makes_the_tables_of_the_outbox(
     using: str, new_engine: Callable[[str], sa.Engine]
 ) -> None:
-    """Columns, types, keys and indexes are the same, on each kind of database."""
+    """The migration creates the same columns, types, keys and indexes as the outbox, on each
+    database."""
     engine = new_engine(using)
     with plain_tables(engine) as (plain, schema):
         expected = description(plain, schema)
@@ -64,7 +65,7 @@ def test_the_migration_makes_the_tables_of_the_outbox(
 
 @contextmanager
 def plain_tables(engine: sa.Engine) -> Generator[tuple[sa.Engine, str | None]]:
-    """The tables as the outbox creates them, without Django; with the schema that holds them."""
+    """Yield an engine and the schema where the outbox has created its tables without Django."""
     if engine.dialect.name == "sqlite":
         plain = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
         TABLES.metadata.create_all(plain)
@@ -82,7 +83,7 @@ def plain_tables(engine: sa.Engine) -> Generator[tuple[sa.Engine, str | None]]:
 
 @pytest.mark.parametrize("table", [pytest.param(table, id=table.name) for table in TABLES.all])
 def test_the_models_have_the_columns(using: str, table: sa.Table) -> None:
-    """Names, types, primary keys and what may be null are those of the outbox."""
+    """Each model has the names, types, primary key and nullability of the outbox's columns."""
     connection = connections[using]
     dialect = DjangoConnection(connection).dialect
 
@@ -102,7 +103,8 @@ def test_the_models_have_the_columns(using: str, table: sa.Table) -> None:
 
 
 def test_no_migration_is_missing(sqlite: str) -> None:
-    """Models and migrations agree, and the last migration is for the version of the tables."""
+    """Models and migrations agree, and the last migration is for the current version of the
+    tables."""
     call_command("makemigrations", "kraty", check=True, dry_run=True, stdout=StringIO())
     loader = MigrationLoader(connections[sqlite])
     name = loader.graph.leaf_nodes("kraty")[0][1]
@@ -112,7 +114,7 @@ def test_no_migration_is_missing(sqlite: str) -> None:
 
 
 def test_tables_that_exist(using: str) -> None:
-    """The migration leaves tables that `kraty-admin outbox set-up` has created."""
+    """The migration leaves existing tables as they are."""
     connection = connections[using]
     state = MigrationExecutor(connection).loader.project_state()
     with connection.schema_editor() as editor:
@@ -123,21 +125,21 @@ def test_tables_that_exist(using: str) -> None:
 
 
 def test_the_migration_is_not_reversed(default: str) -> None:
-    """Reversing the migration would lose which receipts were paid, so it is refused."""
+    """Reversing the migration, which would lose which receipts were paid, is refused."""
     with pytest.raises(IrreversibleError):
         call_command("migrate", "kraty", "zero", database=default, verbosity=0)
     assert "kraty_outbox_intents" in connections[default].introspection.table_names()
 
 
 def test_the_statements_can_be_read(default: str) -> None:
-    """`sqlmigrate` shows them, as if no table existed, or none if all do."""
+    """`sqlmigrate` shows the migration's statements."""
     out = StringIO()
     call_command("sqlmigrate", "kraty", "0001", database=default, stdout=out)
     assert "INSERT INTO kraty_outbox_version" in out.getvalue()
 
 
 class OnlyOther:
-    """Lets the app have its tables in another database only."""
+    """A router that allows the app's tables only in another database."""
 
     def allow_migrate(self, db: str, app_label: str, **hints: object) -> bool:
         """Return whether an app has tables in a database."""
@@ -145,7 +147,7 @@ class OnlyOther:
 
 
 def test_a_router_decides(default: str) -> None:
-    """Where the router does not allow the app, nothing is created."""
+    """The migration creates nothing where the router does not allow the app."""
     connection = connections[default]
     state = MigrationExecutor(connection).loader.project_state()
     with (
@@ -157,7 +159,7 @@ def test_a_router_decides(default: str) -> None:
 
 
 def test_a_database_of_another_kind(default: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error names the database and what would do."""
+    """The error for an unsupported database names it."""
     monkeypatch.setattr(type(connections[default]), "vendor", "mysql")
     monkeypatch.setattr(type(connections[default]), "display_name", "MySQL")
     with pytest.raises(outbox.OutboxError, match="'default' is MySQL"):

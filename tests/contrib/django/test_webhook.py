@@ -43,7 +43,7 @@ def deliver(
 
 
 def test_an_event_is_handled_once(using: str) -> None:
-    """A second delivery is answered as the first, and changes nothing."""
+    """A second delivery is answered like the first, and not handled."""
     events: list[WebhookEvent] = []
 
     @webhook(using=using)
@@ -57,7 +57,7 @@ def test_an_event_is_handled_once(using: str) -> None:
 
 
 def test_a_handler_that_fails(using: str) -> None:
-    """Its changes are rolled back, and the next delivery is handled."""
+    """The changes of a handler that fails are rolled back, and the next delivery is handled."""
     failures = [ValueError("not now")]
 
     @webhook(using=using)
@@ -90,13 +90,13 @@ def unreachable(event: WebhookEvent) -> None:
 def test_a_delivery_that_is_not_genuine(
     caplog: pytest.LogCaptureFixture, secret: str, signature: str | None
 ) -> None:
-    """A forged delivery is logged and answered with 401, before any database is asked."""
+    """A delivery that does not verify is answered with 401 and logged, and not handled."""
     assert deliver(unreachable, secret=secret, signature=signature) == 401
     assert "webhook rejected: " in caplog.text
 
 
 def test_another_method() -> None:
-    """A webhook is a POST."""
+    """A request that is not a POST is answered with 405."""
     assert unreachable(RequestFactory().get("/kraty/webhook")).status_code == 405
 
 
@@ -111,7 +111,7 @@ def test_a_secret_that_is_being_rotated(default: str) -> None:
 
 
 def test_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is the project's mistake, and the sender is not blamed for it."""
+    """A missing secret is an error of the configuration, and the variable can provide it."""
     with override_settings(KRATY={}):
         with pytest.raises(ImproperlyConfigured, match="WEBHOOK_SECRET"):
             deliver(unreachable)
@@ -129,7 +129,7 @@ def test_an_asynchronous_handler() -> None:
 
 
 def test_under_asgi(default: str) -> None:
-    """Django runs the view in a thread, with its transaction."""
+    """Under ASGI, Django runs the view in a thread, and the event is handled."""
 
     async def server() -> int:
         answer = await AsyncClient().post(
@@ -146,7 +146,7 @@ def test_under_asgi(default: str) -> None:
 
 
 def test_a_view_of_ones_own(using: str) -> None:
-    """`inbox.once` needs the transaction of the handler."""
+    """`inbox.once` needs a transaction, and accepts an event once."""
     event = WebhookEvent(json.loads(BODY))
     with pytest.raises(TransactionManagementError):
         inbox.once(event, using)

@@ -14,7 +14,7 @@ __all__ = ["urlpatterns"]
 
 @webhook
 def receive(event: WebhookEvent) -> None:
-    """Write something down for each event."""
+    """Create a group for each event."""
     Group.objects.create(name=event.id)
 
 
