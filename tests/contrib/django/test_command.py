@@ -105,4 +105,6 @@ def test_the_help_names_the_default_of_seconds() -> None:
     """The default of `--seconds` in the help is that of `outbox.drain`."""
     printed = Command().create_parser("manage.py", "kraty_outbox").format_help()
     seconds = inspect.signature(core.drain).parameters["seconds"].default
-    assert f"start no call after this many seconds. Default: {seconds:g}." in " ".join(printed.split())
+    assert f"start no call after this many seconds. Default: {seconds:g}." in " ".join(
+        printed.split()
+    )
