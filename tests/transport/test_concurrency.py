@@ -693,6 +693,25 @@ class TestGate:
 
         asyncio.run(main())
 
+    @pytest.mark.parametrize("moment", ["waiting", "let in"])
+    def test_interrupted(self, moment: str) -> None:
+        """A place is not lost if a signal handler raises in a call that waits in line."""
+
+        async def main() -> None:
+            gate = AsyncGate(1)
+            await gate.enter(None)
+            waiting = gate.enter(None)
+            waiting.send(None)
+            if moment == "let in":
+                gate.leave()
+            with pytest.raises(KeyError):
+                waiting.throw(KeyError("raised by a handler"))
+            if moment == "waiting":
+                gate.leave()
+            await gate.enter(0.01)
+
+        asyncio.run(main())
+
 
 class TestPool:
     """The connections that a client keeps."""

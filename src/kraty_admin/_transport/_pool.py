@@ -79,6 +79,10 @@ class Gate:
 class AsyncGate:
     """Lets a limited number of calls in; the others wait in line. The twin of `Gate`."""
 
+    # A signal handler that raises within the few steps that take or give back a place still
+    # loses it, for as long as the client lives. What `Gate` does in C cannot wake a task.
+    # Calls in line end by their deadline even then.
+
     def __init__(self, places: int) -> None:
         self._places = places
         self._line: deque[asyncio.Future[None]] = deque()
@@ -96,14 +100,16 @@ class AsyncGate:
 
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[None] = loop.create_future()
-        self._line.append(turn)
         # Not `asyncio.wait_for`, which until 3.12 could lose a cancellation.
         timer = None if seconds is None else loop.call_later(seconds, self._expire, turn)
         try:
+            self._line.append(turn)
             await turn
-        except asyncio.CancelledError:
+        except BaseException:
+            # Not only if it is cancelled: a signal handler may raise here.
             if turn.done() and not turn.cancelled() and turn.exception() is None:
                 self.leave()  # the place was granted already: pass it on
+            turn.cancel()  # so that no place is granted later
             raise
         finally:
             if timer is not None:
