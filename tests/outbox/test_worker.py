@@ -507,7 +507,7 @@ def test_a_rate_limit_holds_all_calls(studio: Studio) -> None:
     studio.emulator.faults.add(limited, operation="wallet.credit")
     for number in range(3):
         studio.credit(str(number), player=f"p{number}")
-    report = studio.drain(seconds=0.3)
+    report = studio.drain(seconds=1)
     assert (0, 1, "time") == (report.done, report.retried, report.stopped_by)
     assert 1 == len(studio.sent())
 
@@ -518,7 +518,7 @@ def test_an_outage_leaves_in_doubt_what_was_being_sent(studio: Studio, time: Tim
         studio.credit(str(number), player=f"p{number}")
     studio.emulator.faults.add(NOTHING, operation="wallet.credit", times=None)
     studio.emulator.faults.add(None, *[NOTHING] * 99, operation="health.ping")
-    report = studio.drain(in_flight=2, seconds=0.5)
+    report = studio.drain(in_flight=2, seconds=1)
     assert (0, "time") == (report.done, report.stopped_by)
     in_doubt = sum(i.first_sent_at is not None for i in outbox.find(studio.engine, limit=None))
     assert 1 <= in_doubt <= 2
@@ -912,13 +912,17 @@ def test_keys_expire_during_an_outage(shop: Studio, time: Time) -> None:
         worker._work._expires_at = -math.inf
         return real(worker)
 
+    stop = threading.Event()
+
     def on_unknown(intent: outbox.Intent[Any]) -> None:
         unknown.append(intent.id)
+        stop.set()
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_worker.Worker, "_ping", ping)
-        report = shop.drain(seconds=0.3, on_unknown=on_unknown)
-    assert (1, "time") == (report.unknown, report.stopped_by)
+        kraty = shop.emulator.client(retry=ONCE)
+        report = outbox.drain(kraty, shop.engine, seconds=20, stop=stop, on_unknown=on_unknown)
+    assert (1, "stop") == (report.unknown, report.stopped_by)
     assert [recorded.id] == unknown
 
 
@@ -932,7 +936,7 @@ def test_a_platform_that_dies(shop: Studio, time: Time) -> None:
         shop.emulator.close()
 
     with shop.own_client() as kraty:
-        report = shop.drain(kraty, on_refused=die, seconds=0.3)
+        report = shop.drain(kraty, on_refused=die, seconds=1)
         assert (1, 0, "time") == (report.refused, report.done, report.stopped_by)
         intent = shop.intent(recorded.id)
         assert ("pending", None) == (intent.state, intent.first_sent_at)
