@@ -14,9 +14,9 @@ from kraty_server_api import checks
 from ._json_rows import parse_json
 from ._options import ReadOptions
 from ._presets import Left, Preset, is_zero, preset_for
-from ._rows import Item, Kind, LeftOut, Read, Row, Unreadable, listed
+from ._rows import AMOUNT_FIELDS, Item, Kind, LeftOut, Read, Row, Unreadable, listed
 from ._validate import fields
-from ._values import plain
+from ._values import SCALARS, plain
 
 __all__ = ["RowMapping", "make_mapping", "parse_map"]
 
@@ -30,9 +30,6 @@ _SHORT: Final = 19
 """In characters. Shorter numbers need no pattern."""
 
 _ABSENT: Final = object()
-
-_PLAIN: Final = frozenset({str, int, bool, type(None)})
-"""The types that JSON has as they are."""
 
 INVALID: Final = "validation_failed"
 """The code of rows that are refused here; the server has the same."""
@@ -106,7 +103,7 @@ def make_mapping(
 def _check_override(kind: Kind, preset: str, targets: Sequence[_Target]) -> None:
     """Refuse a column that would stand in all of the rows that one row of the source makes."""
     for target in targets:
-        if target.path[0] in _HOLDING.get(kind, ()):
+        if target.path[0] in AMOUNT_FIELDS.get(kind, ()):
             raise ValueError(
                 f"{target.name} cannot be mapped: the preset {preset} takes it from the export,"
                 " where a player may have several. To rename one, pass rename={'GO': 'gold'}"
@@ -157,7 +154,7 @@ class RowMapping:
             name: _CONVERSIONS[field.type] for name, field in wire.items() if field.type != "string"
         }
         self._optional = frozenset(name for name, field in wire.items() if not field.required)
-        self._key, self._amount = _HOLDING.get(kind, ("", ""))
+        self._key, self._amount = AMOUNT_FIELDS.get(kind, ("", ""))
         self._selects = bool(options.rename or options.only is not None or options.skip_zero)
         self._id_column: str | None = None
         self._unchecked = True
@@ -301,7 +298,7 @@ class RowMapping:
                     continue
                 convert = self._convert_text.get(name)
             else:
-                if type(value) not in _PLAIN:
+                if type(value) not in SCALARS:
                     try:
                         value = plain(value)
                     except ValueError as error:
@@ -338,12 +335,6 @@ def _failed(item: Row, message: str, row: dict[str, Any] | None) -> Unreadable:
 
 
 _PLAYER: Final = "externalPlayerId"
-_HOLDING: Final[Mapping[str, tuple[str, str]]] = {
-    "wallet": ("economyKey", "amount"),
-    "inventory": ("itemKey", "quantity"),
-}
-"""What a row is of, and how much of it."""
-
 _NOTHING: Final[Mapping[str, str]] = {
     "players": "there is no player",
     "wallet": "the player has no balances",

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from kraty_server_api.decoding import is_array, is_object
 from kraty_server_api.imports import DUPLICATE
 
-from .._call._idempotency import FIELD, KEY_TRUSTED_FOR, derive_key_of_any, derive_keys
+from .._call._idempotency import KEY_FIELD, KEY_TRUSTED_FOR, derive_key_of_any, derive_keys
 from .._call._json import encode
 from ._rows import Item, Kind, Layout, LeftOut, Row, Unreadable
 from ._tally import Tally, amounts, totals, valid_amounts
@@ -114,7 +114,7 @@ class Chunk(NamedTuple):
 
     def keys(self) -> list[str]:
         """Return the keys of the valid rows."""
-        return [row[FIELD] for row in self.sent]
+        return [row[KEY_FIELD] for row in self.sent]
 
 
 class Part(NamedTuple):
@@ -180,9 +180,9 @@ def _chunk(kind: Kind, number: int, read: int, items: Sequence[Item]) -> Chunk:
 
 def _with_keys(kind: Kind, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return valid rows, each with its own key, or with one derived from what it is about."""
-    lacking = [row for row in rows if FIELD not in row]
+    lacking = [row for row in rows if KEY_FIELD not in row]
     keys = iter(derive_keys(("import", kind), identities(kind, lacking)))
-    return [row if FIELD in row else {**row, FIELD: next(keys)} for row in rows]
+    return [row if KEY_FIELD in row else {**row, KEY_FIELD: next(keys)} for row in rows]
 
 
 def _content(sent: Sequence[Mapping[str, Any]], rest: object) -> bytes:
@@ -199,7 +199,7 @@ def _failure(given: Row, code: str, message: str) -> Failure:
 
 def duplicate(given: Row, first: int) -> Failure:
     """Return the failure of a row whose key an earlier one has."""
-    own_key = given.row.get(FIELD) is not None
+    own_key = given.row.get(KEY_FIELD) is not None
     message = (
         f"row {first} has the same idempotencyKey"
         if own_key

@@ -8,10 +8,11 @@ add up. All items of a source row have its `number` and its `source`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal, NamedTuple
 
 __all__ = [
+    "AMOUNT_FIELDS",
     "LONGEST_TEXT",
     "UNREADABLE",
     "Item",
@@ -26,6 +27,12 @@ __all__ = [
 ]
 
 Kind = Literal["players", "wallet", "inventory"]
+
+AMOUNT_FIELDS: Final[Mapping[Kind, tuple[str, str]]] = {
+    "wallet": ("economyKey", "amount"),
+    "inventory": ("itemKey", "quantity"),
+}
+"""What a row is of, and how much of it: the fields of the kinds that have them."""
 
 UNREADABLE: Final = "unreadable_row"
 LONGEST_TEXT: Final = 2000

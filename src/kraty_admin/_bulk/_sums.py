@@ -9,9 +9,8 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from .._call._idempotency import FIELD
-from ._rows import Item, Kind, LeftOut, Row, Unreadable
-from ._tally import AMOUNT_FIELDS
+from .._call._idempotency import KEY_FIELD
+from ._rows import AMOUNT_FIELDS, Item, Kind, LeftOut, Row, Unreadable
 from ._validate import problem
 
 __all__ = ["ADDED_UP", "Sums"]
@@ -71,7 +70,7 @@ class Sums:
         why = problem(self._kind, row.row)
         if why is not None:
             return _invalid(row, why)
-        if FIELD in row.row:
+        if KEY_FIELD in row.row:
             return row
         rest = {name: value for name, value in row.row.items() if name != self._amount}
         same = json.dumps(rest, sort_keys=True)

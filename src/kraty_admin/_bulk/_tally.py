@@ -10,10 +10,9 @@ from typing import Any, Final, NamedTuple
 
 from kraty_server_api.imports import ImportReport, ImportTotals
 
-from ._rows import Kind
+from ._rows import AMOUNT_FIELDS, Kind
 
 __all__ = [
-    "AMOUNT_FIELDS",
     "Amounts",
     "Tally",
     "amounts",
@@ -23,12 +22,6 @@ __all__ = [
     "totals",
     "valid_amounts",
 ]
-
-AMOUNT_FIELDS: Final[Mapping[Kind, tuple[str, str]]] = {
-    "wallet": ("economyKey", "amount"),
-    "inventory": ("itemKey", "quantity"),
-}
-"""The fields that are added up, of the kinds that have them."""
 
 _MOST_KEYS: Final = 1000
 """How many currencies or items have a total of their own.

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from kraty_server_api.checks import path_segment
 
-from .._call._idempotency import FIELD
+from .._call._idempotency import KEY_FIELD
 from .._call._json import encode_any
 from ._rows import Kind
 
@@ -71,7 +71,7 @@ def fields(kind: Kind) -> Mapping[str, Field]:
         name: Field(
             type=each["type"],
             # A row may lack its key: the importer derives it.
-            required=name in required and name != FIELD,
+            required=name in required and name != KEY_FIELD,
             least=each.get("minLength", each.get("minimum")),
             most=each.get("maximum"),
         )

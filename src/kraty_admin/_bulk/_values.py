@@ -11,11 +11,12 @@ from operator import index
 from typing import Any, Final, cast
 from uuid import UUID
 
-__all__ = ["plain"]
+__all__ = ["SCALARS", "plain"]
 
 _DIGITS: Final = 400
 
-_SCALARS: Final = frozenset({str, int, bool, type(None)})
+SCALARS: Final = frozenset({str, int, bool, type(None)})
+"""The types that JSON has as they are."""
 
 
 def plain(value: object) -> Any:
@@ -26,7 +27,7 @@ def plain(value: object) -> Any:
     Raises:
         ValueError: JSON has no such value; the message follows the name of what holds it.
     """
-    if type(value) in _SCALARS:
+    if type(value) in SCALARS:
         return value
     if _is_missing(value):
         return None

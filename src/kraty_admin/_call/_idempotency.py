@@ -25,7 +25,9 @@ __all__ = [
     "trusted_for",
 ]
 
-FIELD: Final = "idempotencyKey"
+KEY_FIELD: Final = "idempotencyKey"
+"""The field of a body that holds the idempotency key."""
+
 _WRITES: Final = frozenset({"POST", "PUT", "PATCH"})
 _STRAY_SPACE: Final = (
     "must not begin or end with white space, or one receipt could get two keys: strip() it"
@@ -58,7 +60,7 @@ def stamp(
     """
     if method not in _WRITES:
         return body, None
-    value = None if body is None else body.get(FIELD)
+    value = None if body is None else body.get(KEY_FIELD)
     key: object = generate() if value is None else value
     origin = "generate_idempotency_key returned" if value is None else "idempotency_key is"
     if not isinstance(key, str):
@@ -68,7 +70,7 @@ def stamp(
     if key.strip() != key:
         raise ValueError(f"{origin} not usable: a key {_STRAY_SPACE}")
     key = str.__str__(key)  # other processes, which unpickle errors, may lack a subclass
-    return (body if value is not None else {**(body or {}), FIELD: key}), key
+    return (body if value is not None else {**(body or {}), KEY_FIELD: key}), key
 
 
 def derive_key(*parts: str) -> str:

@@ -13,7 +13,7 @@ from kraty_server_api.decoding import is_object
 from kraty_server_api.model import Model
 from kraty_server_api.operation import Operation
 
-from ._idempotency import FIELD
+from ._idempotency import KEY_FIELD
 
 __all__ = ["Query", "raw_operation"]
 
@@ -52,9 +52,9 @@ def raw_operation(
         if verb in ("GET", "DELETE"):
             raise ValueError(f"idempotency_key must be left out for {verb}")
         key = checks.string("idempotency_key", idempotency_key, min_length=1)
-        if wire is not None and wire.get(FIELD, key) != key:
+        if wire is not None and wire.get(KEY_FIELD, key) != key:
             raise ValueError("idempotency_key differs from the body's idempotencyKey")
-        wire = {**(wire or {}), FIELD: key}
+        wire = {**(wire or {}), KEY_FIELD: key}
     return Operation(
         name=f"request {verb} {path}",
         method=str(verb),

@@ -23,6 +23,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
 from kraty_admin import KratyAdmin
+from kraty_admin._call._idempotency import KEY_FIELD
 
 from ._failures import (
     FAILED,
@@ -648,7 +649,7 @@ def _dry_run(
                 invalid = [{"row": each["number"], "problem": each["message"]} for each in few]
                 # The idempotency key would fill most of a line.
                 valid = [
-                    {name: each for name, each in row.items() if name != "idempotencyKey"}
+                    {name: each for name, each in row.items() if name != KEY_FIELD}
                     for row in json.loads(b"[" + rows.read() + b"]")
                 ]
                 state.out.result({"valid": valid, "invalid": invalid})

@@ -11,12 +11,13 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 from urllib.parse import quote
 
 import attrs
 import click
 
+from kraty_admin._call._idempotency import KEY_FIELD
 from kraty_server_api.intent import IntentState
 
 from ._failures import (
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from kraty_admin.outbox import Intent, OutboxStatus, Tables
+    from kraty_admin.outbox._store import Action
 
 __all__ = ["outbox_group"]
 
@@ -581,8 +583,6 @@ _STILL_IN_DOUBT: Final = (
     "its key. After that time, it becomes unknown instead."
 )
 
-Action = Literal["applied", "send-again", "abandon"]
-
 _ACTIONS: Final[Mapping[Action, tuple[str, str]]] = {
     "applied": (
         "Declare {} done",
@@ -665,7 +665,7 @@ def _described(intent: Intent[Any]) -> str:
     """Describe an intent with its content, for a person who decides about it."""
     request = _request(intent)
     body: dict[str, object] = {} if request is None else request["body"]
-    facts = ", ".join(f"{name} {value}" for name, value in body.items() if name != "idempotencyKey")
+    facts = ", ".join(f"{name} {value}" for name, value in body.items() if name != KEY_FIELD)
     where = "" if request is None else request["path"]
     text = f"intent {intent.id}: {intent.operation} {where}"
     return f"{text} ({facts})" if facts else text

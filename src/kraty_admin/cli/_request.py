@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import click
 
+from kraty_admin._call._idempotency import KEY_FIELD
 from kraty_server_api.decoding import is_object
 from kraty_server_api.lifetimes import UNDOCUMENTED
 
@@ -16,7 +17,6 @@ from ._state import State, json_option, verbose_option, yes_option
 __all__ = ["request"]
 
 _KEYED: Final = ("POST", "PUT", "PATCH")
-_KEY: Final = "idempotencyKey"
 
 
 def _body(
@@ -97,7 +97,7 @@ def request(
     repeat it more than 23 hours after the first try.
     """
     method = method.upper()
-    in_body = (body or {}).get(_KEY)
+    in_body = (body or {}).get(KEY_FIELD)
     with state.client() as kraty:
         if method != "GET":
             state.confirm(kraty, f"Send {method} {path}")
