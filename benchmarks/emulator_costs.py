@@ -24,6 +24,7 @@ from typing import Any, Final
 from unittest import mock
 
 import attrs
+from measure import ratio
 
 from kraty_admin.emulator import DEFAULT_WORLD, Emulator
 from kraty_admin.emulator._platform import Platform, Request
@@ -176,13 +177,8 @@ def race_credits() -> Iterator[Target]:
     for parser, taken in times.items():
         print(f"| a credit over HTTP, {parser} | {median(taken):.0f} us |")
     fast = times["httptools"]
-    yield Target("a credit over HTTP to the same without sockets", _ratio(fast, inside), 3)
-    yield Target("httptools to h11", _ratio(fast, times["h11"]), 0.8)
-
-
-def _ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """Compare what was measured in the same round: the machine's speed changes in between."""
-    return median(our / their for our, their in zip(ours, theirs, strict=True))
+    yield Target("a credit over HTTP to the same without sockets", ratio(fast, inside), 3)
+    yield Target("httptools to h11", ratio(fast, times["h11"]), 0.8)
 
 
 # --- ledgers and imports, small and large ------------------------------------------------

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from typing import Any, Final, cast
+from typing import Any, Final, NoReturn, cast
 
 __all__ = [
     "MAX_SAFE_INTEGER",
     "dump",
     "dump_text",
     "fingerprint",
+    "no_constant",
     "optional_dump_text",
     "optional_parse_text",
     "parse",
@@ -100,10 +101,11 @@ def _number(text: str) -> int | float:
     return int(number) if number.is_integer() and abs(number) <= MAX_SAFE_INTEGER else number
 
 
-def _no_constant(text: str) -> float:
+def no_constant(text: str) -> NoReturn:
+    """Refuse `NaN` and `Infinity`, which Python's reader takes and JSON does not have."""
     raise ValueError(f"{text} is not JSON")
 
 
 _DECODER: Final = json.JSONDecoder(
-    parse_int=_integer, parse_float=_number, parse_constant=_no_constant
+    parse_int=_integer, parse_float=_number, parse_constant=no_constant
 )

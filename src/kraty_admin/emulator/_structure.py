@@ -15,6 +15,8 @@ from dateutil import parser
 
 from kraty_server_api.decoding import is_array, is_object
 
+from ._json import no_constant
+
 __all__ = ["parse_json", "structure"]
 
 T = TypeVar("T")
@@ -36,7 +38,7 @@ def parse_json(raw: bytes) -> Any:
         ValueError: It is not JSON, an object has a member twice, or it is nested too deeply.
     """
     try:
-        return json.loads(raw, object_pairs_hook=_object, parse_constant=_no_constant)
+        return json.loads(raw, object_pairs_hook=_object, parse_constant=no_constant)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except UnicodeDecodeError:
@@ -79,10 +81,6 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"an object has the member {twice!r} twice")
     return members
-
-
-def _no_constant(text: str) -> Any:
-    raise ValueError(f"{text} is not JSON")
 
 
 def _exactly(name: str, *kinds: type) -> Callable[[Any, Any], Any]:
