@@ -1,4 +1,4 @@
-"""The emulator's command, run as a process."""
+"""`kraty-admin emulator`, run as a process."""
 
 from __future__ import annotations
 
