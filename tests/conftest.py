@@ -1,4 +1,4 @@
-"""What holds for every test: the environment of the machine has no influence."""
+"""Fixtures of all tests. The machine's environment has no influence on them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def plain_environment() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def postgresql_url() -> Iterator[str]:
-    """The URL of a PostgreSQL server, one for all tests of a process."""
+    """Start a PostgreSQL server for all tests of a process; yield its URL."""
     from postgres import MISSING, postgres  # not every test needs its driver
 
     with postgres() as url:
@@ -53,6 +53,6 @@ def untraced() -> Iterator[None]:
 
 @pytest.fixture
 def mypy_cache(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """Where mypy keeps what it knows of libraries: between runs, if pytest keeps anything."""
+    """Return the folder of mypy's cache, which is kept between runs if pytest keeps any."""
     cache: pytest.Cache | None = getattr(request.config, "cache", None)
     return tmp_path / "mypy" if cache is None else cache.mkdir(f"mypy-{request.node.originalname}")

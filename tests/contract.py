@@ -58,7 +58,7 @@ def sample(schema: dict[str, Any]) -> Any:
 
 
 def arguments(operation_id: str, method: Callable[..., Any]) -> dict[str, Any]:
-    """Values for the arguments of a method that have no default."""
+    """Return values for the arguments of a method that have no default."""
     body = OPERATIONS[operation_id].get("requestBody")
     members: dict[str, Any] = (
         {} if body is None else sample(body["content"]["application/json"]["schema"])

@@ -37,7 +37,7 @@ AT_ONCE: Final = RetryConfig(initial_delay=0.0)
 
 @attrs.frozen
 class Seen:
-    """A request as it came over the wire."""
+    """A request as a server received it."""
 
     connection: int
     head: bytes
@@ -53,7 +53,7 @@ class Seen:
 
     @property
     def player(self) -> str:
-        """The player whom the path names, in `/server/v1/players/{id}/...`."""
+        """Return the player whom the path names, in `/server/v1/players/{id}/...`."""
         return unquote(self.target.partition("/players/")[2].split("/")[0])
 
     @property
@@ -81,7 +81,7 @@ def credited(seen: Seen) -> bytes:
 
 
 class Server:
-    """Answers over plain sockets, and remembers what it saw."""
+    """A server over plain sockets that records what it receives."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class Server:
 
     @property
     def connections(self) -> int:
-        """How many it has accepted."""
+        """Return how many connections the server has accepted."""
         return len(self._connections)
 
     def _start(self, run: Callable[..., None], *args: object) -> None:
@@ -172,7 +172,7 @@ class Server:
         self.close()
 
     def is_left(self) -> bool:
-        """Return whether all connections have ended, or do so soon."""
+        """Return whether all connections end within 10 s."""
         served = self._threads[1:]
         for thread in served:
             thread.join(10)
@@ -213,7 +213,7 @@ def serving(
 
 
 def always(payload: object) -> Callable[[httpx.Request], httpx.Response]:
-    """The same answer to everything, for a client of the caller's that reaches no network."""
+    """Return a handler that answers every request with the same payload, without a network."""
 
     def answer(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, json=payload)
@@ -224,7 +224,7 @@ def always(payload: object) -> Callable[[httpx.Request], httpx.Response]:
 def mock_own_connections(
     monkeypatch: pytest.MonkeyPatch, answer: Callable[[httpx.Request], httpx.Response]
 ) -> None:
-    """Answer what own connections are to send, as mocks do; nothing reaches the network."""
+    """Answer the requests of own connections, so that nothing reaches the network."""
 
     def handle(connection: object, request: httpcore.Request) -> httpcore.Response:
         url = httpx.URL(
@@ -255,7 +255,7 @@ def mock_own_connections(
 
 
 async def settled(value: Any) -> Any:
-    """Return what a call of either client results in."""
+    """Return the result of a call of either client."""
     return await value if inspect.isawaitable(value) else value
 
 
@@ -283,11 +283,11 @@ class Twin:
         return self.http_client_type(**options)
 
     def mocked(self, answer: Callable[[httpx.Request], httpx.Response], **options: Any) -> Any:
-        """Return a client of the caller's that reaches no network."""
+        """Return a caller's client that reaches no network."""
         return self.http_client_type(transport=httpx.MockTransport(answer), **options)
 
     def run(self, scenario: Callable[[Any], Awaitable[T]], **options: Any) -> T:
-        """Return what a scenario makes of a client; the client is closed after it."""
+        """Run a scenario with a new client, close it, and return the result."""
 
         async def main() -> T:
             kraty = self.client(**options)
@@ -307,7 +307,7 @@ class Twin:
         return self.run(scenario, **options)
 
     def hook(self, function: Callable[[Any], object]) -> Callable[[Any], Any]:
-        """Return an event hook for a client of the caller's."""
+        """Return an event hook for a caller's client."""
 
         async def hook(value: Any) -> None:
             function(value)

@@ -106,7 +106,7 @@ BLOCKS: Final = [block for page in PAGES for block in blocks_of(page)]
 
 @attrs.define
 class Story:
-    """A reader who works through a page, in an empty directory and with a local Kraty."""
+    """A reader who works through a page in an empty directory, with a local Kraty."""
 
     emulator: Emulator
     names: dict[str, Any] = attrs.field(factory=lambda: {"__name__": "__main__"})
@@ -130,7 +130,7 @@ class Story:
             parse(block.code)
 
     def close(self) -> None:
-        """Close what the blocks have opened, as the end of the reader's program does."""
+        """Close what the blocks opened, as the end of the reader's program does."""
         for value in self.opened:
             value.close() if isinstance(value, KratyAdmin) else value.dispose()
 
@@ -176,7 +176,7 @@ def is_not_run(words: list[str]) -> bool:
 
 
 def is_run(block: Block) -> bool:
-    """Return whether a test has to run something of a block."""
+    """Return whether a test has to run something in a block."""
     if block.language == "sh":
         return not all(is_not_run(words) for words in commands(block))
     return block.language not in DATA

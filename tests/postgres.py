@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the tests' own: in a folder that goes with it, on a socket in there."""
+"""A PostgreSQL server for tests, in a temporary folder and on a socket in it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PATIENCE: Final = 60.0
 
 
 class _As(TypedDict, total=False):
-    """Which user a process runs as, for `subprocess`."""
+    """The user that a process runs as, as arguments for `subprocess`."""
 
     user: int
     group: int

@@ -1,4 +1,4 @@
-"""Money calls that are repeated after the platform has forgotten their keys."""
+"""Calls that pay, repeated after the platform has forgotten their keys."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def kraty(emulator: Emulator) -> Iterator[KratyAdmin]:
 
 
 def credit(kraty: KratyAdmin, emulator: Emulator, tried: datetime, amount: int = 500) -> None:
-    """Fulfil a receipt as a studio does that has recorded when it first tried."""
+    """Fulfil a receipt as a studio does that stored when it first tried."""
     now = emulator.clock.now
     with fulfil_once(
         "iap",
@@ -67,7 +67,7 @@ def test_a_redelivered_receipt(kraty: KratyAdmin, emulator: Emulator, amount: in
 
 
 def test_without_the_time_it_pays_out_again(kraty: KratyAdmin, emulator: Emulator) -> None:
-    """The key alone does not protect: this is what `first_tried_at` is for."""
+    """Without `first_tried_at`, a receipt that is repeated after 25 hours pays twice."""
     for _ in range(2):
         with fulfil_once("iap", "apple_receipt_1", on_conflict=print) as key:
             kraty.wallet.credit("player_42", "gold", amount=500, idempotency_key=key)
@@ -76,7 +76,7 @@ def test_without_the_time_it_pays_out_again(kraty: KratyAdmin, emulator: Emulato
 
 
 def test_an_error_says_since_when_its_key_counts(kraty: KratyAdmin, emulator: Emulator) -> None:
-    """The facts that a caller stores of a lost answer are enough to stop in time."""
+    """The error of a lost answer has the time of its first attempt."""
     emulator.faults.add(Fault("drop"), operation="wallet.credit")
     before = datetime.now(timezone.utc)
     with pytest.raises(KratyNetworkError) as caught:
@@ -87,7 +87,7 @@ def test_an_error_says_since_when_its_key_counts(kraty: KratyAdmin, emulator: Em
 
 
 def test_a_chargeback_file_on_the_next_day(kraty: KratyAdmin, emulator: Emulator) -> None:
-    """A file that a job processes twice debits each player once."""
+    """A file that a job processes again a day later debits each refund once."""
     kraty.wallet.credit("player_42", "gold", amount=100, idempotency_key="seed")
     recorded: dict[str, datetime] = {}
     refused: list[str] = []

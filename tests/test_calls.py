@@ -39,14 +39,14 @@ GOOD: Final = {"data": {"economyKey": "gold", "balance": 500, "applied": True}}
 
 @pytest.fixture(params=[pytest.param(SYNC, id="sync"), pytest.param(ASYNC, id="async")])
 def driver(request: pytest.FixtureRequest) -> Iterator[Driver]:
-    """Makes clients of one kind, and closes them."""
+    """Return a maker of clients of one kind, and close them afterwards."""
     made = Driver(request.param)
     yield made
     made.close()
 
 
 class Script:
-    """A handler that answers as scripted, then with success, and keeps what it was sent."""
+    """A handler that gives scripted answers and then successes, and records requests."""
 
     def __init__(self, *answers: httpx.Response | Exception | int) -> None:
         self._answers = deque(answers)
@@ -82,7 +82,7 @@ def credit(client: Any, **options: Any) -> Any:
 
 
 class TestOneKeyOneBody:
-    """Every attempt of a call carries the same bytes, under one key."""
+    """All attempts of a call send the same bytes, under one key."""
 
     def test_caller_changes_its_dicts(self, driver: Driver) -> None:
         """Changing an argument between attempts does not change the request."""
@@ -140,7 +140,7 @@ class TestOneKeyOneBody:
         assert [b'{"value":[1],"idempotencyKey":"k"}'] * 2 == script.bodies
 
     def test_minted_once(self, driver: Driver) -> None:
-        """A key is minted once per call, not per attempt, and each call has its own."""
+        """A key is generated once per call, not per attempt, and each call has its own."""
         minted: list[str] = []
 
         def mint() -> str:
@@ -159,7 +159,8 @@ class TestOneKeyOneBody:
         )
 
     def test_default_keys_differ(self, driver: Driver) -> None:
-        """Without a generator, two calls have two keys, each on all of its attempts."""
+        """Two calls without a generator have different keys, and each keeps its own in all
+        attempts."""
         script = Script(503, httpx.Response(200, json=GOOD), 503)
         client = driver.client(script)
         first, second = driver.wait(credit(client)), driver.wait(credit(client))
@@ -168,7 +169,7 @@ class TestOneKeyOneBody:
         assert one != other
 
     def test_reads_have_none(self, driver: Driver) -> None:
-        """A read carries no key and no body, and mints none."""
+        """A read carries no key and no body, and generates no key."""
 
         def never() -> str:
             raise AssertionError("no key was needed")
@@ -200,7 +201,7 @@ class TestOneKeyOneBody:
         assert [] == script.requests
 
     def test_generator_that_raises(self, driver: Driver) -> None:
-        """An exception of a generator reaches the caller before anything is sent."""
+        """An exception of a generator propagates before anything is sent."""
 
         def fail() -> str:
             raise LookupError("no key today")
@@ -212,11 +213,11 @@ class TestOneKeyOneBody:
 
 
 class TestIdempotencyConflict:
-    """The key was used for another body."""
+    """Keys that were used for another body."""
 
     @pytest.mark.parametrize("status", [409, 429, 503])
     def test_never_retried(self, driver: Driver, status: int) -> None:
-        """A conflict ends the call at once, and is no other 409."""
+        """A conflict of keys ends the call at once, and is distinguished from other conflicts."""
         script = Script(*[refusal(status, "idempotency_conflict") for _ in range(4)])
         with pytest.raises(KratyServerError) as caught:
             driver.wait(credit(driver.client(script), idempotency_key="k"))
@@ -229,7 +230,7 @@ class TestIdempotencyConflict:
         )
 
     def test_other_conflicts(self, driver: Driver) -> None:
-        """A lack of balance is another conflict, and says what is lacking."""
+        """A lack of balance is another kind of conflict, and its text says what is lacking."""
         script = Script(refusal(409, "conflict", details={"required": 500, "available": 12}))
         with pytest.raises(KratyServerError) as caught:
             driver.wait(
@@ -246,7 +247,8 @@ class TestIdempotencyConflict:
         ) == str(caught.value)
 
     def test_alert(self, driver: Driver) -> None:
-        """`fulfil_once` reports a conflict and raises it again, around either kind of call."""
+        """`fulfil_once` reports a conflict and raises it again, around a plain or an awaited
+        call."""
         alerts: list[KratyServerError] = []
         script = Script(refusal(409, "idempotency_conflict"))
         client = driver.client(script)
@@ -264,7 +266,7 @@ class TestIdempotencyConflict:
         assert ([caught.value], [derive_key("iap", "r")]) == (alerts, script.keys)
 
     def test_behind_a_hook_of_the_http_client(self, driver: Driver) -> None:
-        """A hook that raises for bad statuses does not make a refusal look like a failure."""
+        """A hook that raises for error statuses does not hide a conflict."""
         script = Script(*[refusal(409, "idempotency_conflict") for _ in range(4)])
 
         def check(response: httpx.Response) -> None:
@@ -296,7 +298,7 @@ Fault = Literal[
 
 
 class LedgerServer(Server):
-    """Keeps a ledger by idempotency key, and fails as scripted."""
+    """A server with a ledger by idempotency key, which fails as scripted."""
 
     def __init__(self, *script: Fault) -> None:
         self._script = deque(script)
@@ -306,7 +308,7 @@ class LedgerServer(Server):
 
     @property
     def requests(self) -> int:
-        """How many have arrived."""
+        """Return how many requests have arrived."""
         return len(self.seen)
 
     def _perform(self, seen: Seen) -> bytes | Iterable[bytes] | None:
@@ -342,7 +344,7 @@ class LedgerServer(Server):
 
 
 class TestLedger:
-    """One receipt, one mint, over real connections."""
+    """One receipt, one payout, over real connections."""
 
     @pytest.mark.parametrize(
         "faults",
@@ -355,7 +357,7 @@ class TestLedger:
         ],
     )
     def test_within_a_call(self, driver: Driver, faults: list[Fault]) -> None:
-        """A call whose connection breaks is repeated under its key, and mints once."""
+        """A call whose connection breaks is retried under its key, and pays once."""
         with LedgerServer(*faults) as server:
             result = driver.wait(credit(driver.client(base_url=server.url), idempotency_key="r"))
             driver.close()
@@ -384,7 +386,7 @@ class TestLedger:
         request_id: str | None,
         given: str | None,
     ) -> None:
-        """A failed call has its key; calling again with that key leaves one ledger entry."""
+        """A call that is repeated with the key of its error leaves one ledger entry."""
         with LedgerServer(fault, fault, fault, fault) as server:
             client = driver.client(base_url=server.url)
             with pytest.raises(kind) as caught:
@@ -400,7 +402,7 @@ class TestLedger:
         assert ({given or key: 500}, True, 5) == (server.ledger, result.replayed, server.requests)
 
     def test_job_that_runs_again(self, driver: Driver) -> None:
-        """A job that crashes after its call and is run again by its queue mints once."""
+        """A job that runs twice with a derived key pays once."""
 
         def job() -> None:
             client = driver.client(base_url=server.url)
@@ -413,7 +415,7 @@ class TestLedger:
         assert {derive_key("iap", "receipt_1"): 500} == server.ledger
 
     def test_idle_connection_is_closed(self, driver: Driver) -> None:
-        """An idle connection that the server has closed does not cost the next call anything."""
+        """A call after the server closed the idle connection succeeds."""
         with LedgerServer("answer-then-close", "answer-then-close") as server:
             client = driver.client(base_url=server.url)
             results = [driver.wait(credit(client, idempotency_key=key)) for key in "abc"]
@@ -422,7 +424,7 @@ class TestLedger:
         assert 1500 == results[-1].balance
 
     def test_idle_connection_is_closed_at_the_wrong_moment(self, driver: Driver) -> None:
-        """One that it closes as the next request arrives (`RemoteProtocolError`) is retried."""
+        """A call whose connection is closed as the request arrives is retried."""
         reported: list[RequestInfo] = []
         with LedgerServer("answer", "drop") as server:
             client = driver.client(base_url=server.url, on_request=reported.append)
@@ -443,7 +445,7 @@ class TestDeadline:
 
     @pytest.mark.parametrize("fault", ["hang", "trickle"])
     def test_slow_server(self, driver: Driver, fault: Fault) -> None:
-        """A server that hangs or trickles its answer is given up on in time."""
+        """A call to a server that hangs or trickles its answer ends at the deadline."""
         with LedgerServer(fault, fault, fault, fault) as server:
             client = driver.client(base_url=server.url, deadline=0.3)
             started = time.monotonic()
@@ -459,7 +461,7 @@ class TestDeadline:
         )
 
     def test_many_attempts(self, driver: Driver) -> None:
-        """The deadline is over all attempts: those that time out are not each given all of it."""
+        """The deadline limits all attempts together."""
         retry = RetryConfig(attempts=1000, initial_delay=0.0)
         with LedgerServer(*HANGS) as server:
             client = driver.client(base_url=server.url, deadline=0.5, timeout=0.05, retry=retry)
@@ -482,7 +484,7 @@ class TestDeadline:
         assert (1, 30.0) == (caught.value.attempts, caught.value.retry_after)
 
     def test_without_one(self, driver: Driver) -> None:
-        """Without a deadline and without timeouts, a call works over a real connection."""
+        """A call without a deadline and without timeouts works over a real connection."""
         with LedgerServer("answer") as server:
             client = driver.client(base_url=server.url, deadline=inf, timeout=httpx.Timeout(None))
             result = driver.wait(credit(client))
@@ -492,7 +494,7 @@ class TestDeadline:
 
 @pytest.fixture
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The waits between attempts, which are noted instead of being slept."""
+    """Record the waits between attempts instead of sleeping."""
     waits: list[float] = []
 
     async def note(seconds: float) -> None:
@@ -504,7 +506,7 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 class TestRetryAfter:
-    """The server's wishes are kept."""
+    """Waits that the server asks for."""
 
     @pytest.mark.parametrize(
         "headers",
@@ -522,7 +524,7 @@ class TestRetryAfter:
     def test_never_earlier(
         self, driver: Driver, slept: list[float], headers: dict[str, str]
     ) -> None:
-        """The wait is at least what was asked, however it is spread."""
+        """Each wait is at least as long as the server asks, whatever the jitter."""
         answers = [refusal(429, "rate_limited", headers=headers) for _ in range(3)]
         retry = RetryConfig(initial_delay=6.4, max_delay=6.4, jitter=1.0)
         driver.wait(credit(driver.client(Script(*answers), retry=retry)))
@@ -531,7 +533,7 @@ class TestRetryAfter:
         assert all(asked <= wait <= 12.8 for wait in slept)
 
     def test_above_the_cap(self, driver: Driver, slept: list[float]) -> None:
-        """A wish above the cap is raised at once, with what was asked."""
+        """A requested wait above the cap raises at once, with the wait in `retry_after`."""
         script = Script(refusal(429, "rate_limited", headers={"Retry-After": "9999999999"}))
         with pytest.raises(KratyServerError) as caught:
             driver.wait(credit(driver.client(script)))
@@ -543,7 +545,7 @@ class TestRetryAfter:
         )
 
     def test_backoff(self, driver: Driver, slept: list[float]) -> None:
-        """Without `Retry-After`, the waits grow and have jitter."""
+        """Waits that the server does not ask for double, and have jitter."""
         driver.wait(credit(driver.client(Script(503, 503, 503), retry=RetryConfig())))
         assert 3 == len(slept)
         for wait, middle in zip(slept, (0.2, 0.4, 0.8), strict=True):
@@ -551,7 +553,7 @@ class TestRetryAfter:
 
 
 class Interruption(Exception):  # noqa: N818 -- as celery's SoftTimeLimitExceeded is called
-    """The exception of a job queue whose job takes too long."""
+    """The exception of a job queue when a job takes too long."""
 
 
 class TestCancellation:
@@ -559,7 +561,7 @@ class TestCancellation:
 
     @pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit, Interruption])
     def test_during_an_attempt(self, driver: Driver, interruption: type[BaseException]) -> None:
-        """An interruption of an attempt reaches the caller, after this one attempt."""
+        """An interruption of an attempt propagates, and no second attempt is made."""
         attempts: list[int] = []
 
         def interrupt(request: httpx.Request) -> httpx.Response:
@@ -578,7 +580,7 @@ class TestCancellation:
         interruption: type[BaseException],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """An interruption of a wait reaches the caller, and nothing more is sent."""
+        """An interruption of a wait propagates, and nothing more is sent."""
 
         def interrupt(seconds: float) -> None:
             raise interruption
@@ -595,7 +597,7 @@ class TestCancellation:
         assert 1 == len(script.requests)
 
     def cancelled(self, answer: Callable[[], httpx.Response] | None, how: str) -> int:
-        """Return how many attempts a call makes that is cancelled once it hangs or waits."""
+        """Return how many attempts a call makes that is cancelled while it hangs or waits."""
         attempts = 0
 
         async def main() -> None:
@@ -640,11 +642,11 @@ class TestCancellation:
         ],
     )
     def test_task(self, answer: Callable[[], httpx.Response] | None, how: str) -> None:
-        """Cancelling a task, or waiting for it no longer, leaves exactly one attempt."""
+        """A task that is cancelled, or no longer waited for, makes one attempt."""
         assert 1 == self.cancelled(answer, how)
 
     def test_over_a_real_connection(self) -> None:
-        """Cancelling a call to a server that hangs leaves exactly one attempt."""
+        """A call to a server that hangs makes one attempt when it is cancelled."""
 
         async def main() -> None:
             async with KratyAdminAsync(api_key="k.s", base_url=server.url, retry=AT_ONCE) as client:
@@ -660,7 +662,7 @@ class TestCancellation:
 
 
 class Stream(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """A body that breaks off, and notes that it is closed."""
+    """A body that breaks off, and records that it was closed."""
 
     def __init__(self, broken_by: BaseException | None) -> None:
         self._broken_by = broken_by
@@ -683,7 +685,7 @@ class Stream(httpx.SyncByteStream, httpx.AsyncByteStream):
 
 
 class TestClosing:
-    """Every answer is closed, so that its connection goes back to the pool."""
+    """Every response is closed, so that its connection returns to the pool."""
 
     @pytest.mark.parametrize("status", [200, 302, 404, 503])
     @pytest.mark.parametrize(
@@ -692,7 +694,7 @@ class TestClosing:
         ids=["whole", "dropped", "interrupted", "foreign"],
     )
     def test_closed(self, driver: Driver, status: int, broken_by: BaseException | None) -> None:
-        """An answer is closed once it is read, or once reading it has failed."""
+        """A response is closed, whether it was read in full or broke off."""
         stream = Stream(broken_by)
         client = driver.client(
             lambda _: httpx.Response(status, stream=stream), retry=RetryConfig(attempts=1)
@@ -745,7 +747,7 @@ class TestAmounts:
     def test_bad(
         self, driver: Driver, method: str, argument: str, value: Any, error: type[Exception]
     ) -> None:
-        """Anything else is refused before anything is sent, and the message names it."""
+        """An amount that is not a whole number in range is refused by name, and nothing is sent."""
         script = Script()
         with pytest.raises(error, match=f"^{argument} must be"):
             driver.wait(method_of(driver.client(script), method)("p", "x", **{argument: value}))
@@ -754,7 +756,7 @@ class TestAmounts:
     @MINTING
     @pytest.mark.parametrize("value", [1, LARGEST], ids=["smallest", "largest"])
     def test_good(self, driver: Driver, method: str, argument: str, value: int) -> None:
-        """From 1 to 2**53 - 1, an amount arrives and comes back digit for digit."""
+        """An amount from 1 to 2**53 - 1 is sent and returned digit for digit."""
         sent: list[bytes] = []
 
         def echo(request: httpx.Request) -> httpx.Response:
@@ -774,7 +776,7 @@ class TestAmounts:
 
 
 class TestRetryBudget:
-    """An outage is not multiplied by retries."""
+    """The budget that limits retries in an outage."""
 
     @pytest.mark.parametrize(
         ("options", "calls", "expected"),
@@ -788,7 +790,8 @@ class TestRetryBudget:
     def test_outage(
         self, driver: Driver, options: dict[str, Any], calls: int, expected: int
     ) -> None:
-        """In an outage, each call is tried once, and as many retries are made as the budget has."""
+        """In an outage, each call is tried once, and all calls together are retried as often as the
+        budget allows."""
         script = Script(*[503] * 1000)
         client = driver.client(script, **options)
         for _ in range(calls):
@@ -797,7 +800,7 @@ class TestRetryBudget:
         assert expected == len(script.requests)
 
     def test_refilled(self, driver: Driver) -> None:
-        """After an outage, each success buys one retry."""
+        """After an outage, each success gives one retry back."""
         good = [httpx.Response(200, json=GOOD) for _ in range(2)]
         script = Script(*[503] * 4, *good, *[503] * 4)
         client = driver.client(script, retry_budget=2)
@@ -811,7 +814,7 @@ class TestRetryBudget:
         assert [3, 1, 1, 1, 3, 1] == sent
 
     def test_shared(self, driver: Driver) -> None:
-        """Clients that are derived from one another share a budget: they share the server."""
+        """Derived clients share their parent's budget."""
         script = Script(*[503] * 100)
         client = driver.client(script, retry_budget=3)
         other = client.with_options(timeout=5.0)
@@ -822,10 +825,10 @@ class TestRetryBudget:
 
 
 class TestEveryStatus:
-    """Whatever is not 2xx raises."""
+    """Every status other than 2xx raises."""
 
     def test_all(self, driver: Driver) -> None:
-        """Each status from 300 to 599 raises, documented or not, and holds what came."""
+        """Each status from 300 to 599 raises an error with the body, headers and request id."""
         statuses: list[int] = []
 
         def answer(request: httpx.Request) -> httpx.Response:
@@ -848,7 +851,7 @@ class TestEveryStatus:
         assert 300 == len(statuses)
 
     def test_redirects_are_not_followed(self, driver: Driver) -> None:
-        """A redirect is an error, and nothing is sent to where it points."""
+        """A redirect is an error, and its target gets no request."""
         script = Script(httpx.Response(307, headers={"Location": "https://evil.example/"}))
         with pytest.raises(KratyServerError) as caught:
             driver.wait(credit(driver.client(script)))
@@ -859,7 +862,7 @@ class TestEveryStatus:
 
 
 def hostile_answer(draw: random.Random) -> httpx.Response:
-    """Any status with any of the bodies that servers, proxies and accidents make."""
+    """Return a random status with a body as servers, proxies and accidents make them."""
     good = json.dumps(GOOD).encode()
     bodies: list[bytes] = [
         good,
@@ -897,10 +900,10 @@ def hostile_answer(draw: random.Random) -> httpx.Response:
 
 
 class TestHostileAnswers:
-    """Nothing but a `KratyError` escapes a call."""
+    """Hostile answers raise nothing but a `KratyError`."""
 
     def test_many(self, driver: Driver) -> None:
-        """1,500 calls to a hostile server end in a result or in a `KratyError`; nothing hangs."""
+        """Each of 1,500 calls to a hostile server ends in a result or a `KratyError`."""
         draw = random.Random(7)
         client = driver.client(
             lambda _: hostile_answer(draw),
@@ -924,7 +927,7 @@ class TestHostileAnswers:
         assert 1500 == sum(ends.values())
 
     def test_broken_compression(self, driver: Driver) -> None:
-        """An answer that cannot be decompressed is a network error, and ambiguous."""
+        """An answer that cannot be decompressed makes the call ambiguous."""
 
         def answer(request: httpx.Request) -> httpx.Response:
             return httpx.Response(
@@ -950,11 +953,11 @@ TRANSPORT_ERRORS: Final = [
 
 
 class TestTransportErrors:
-    """Every failure of the connection is tried again, then raised."""
+    """Failures of the connection, which are retried and then raised."""
 
     @pytest.mark.parametrize("kind", TRANSPORT_ERRORS, ids=lambda kind: kind.__name__)
     def test_raised(self, driver: Driver, kind: type[Exception]) -> None:
-        """The error names its cause, which is detached from what was sent."""
+        """The error of a failed connection names its cause, which holds nothing of the request."""
         script = Script(*[kind("dropped") for _ in range(4)])
         with pytest.raises(KratyNetworkError) as caught:
             driver.wait(credit(driver.client(script), idempotency_key="k"))
@@ -969,7 +972,7 @@ class TestTransportErrors:
 
     @pytest.mark.parametrize("kind", TRANSPORT_ERRORS, ids=lambda kind: kind.__name__)
     def test_recovers(self, driver: Driver, kind: type[Exception]) -> None:
-        """Where the next attempt is answered, the call has its result."""
+        """A call whose second attempt is answered returns the result."""
         result = driver.wait(credit(driver.client(Script(kind("dropped")))))
         assert (500, 2) == (result.balance, result.http.attempts)
 
@@ -1040,7 +1043,7 @@ class TestHook:
         assert [0.2, 3.0] == slept
 
     def test_last_attempt(self, driver: Driver) -> None:
-        """The last attempt of a call that fails says that none follows."""
+        """The hook learns that no attempt follows the last one."""
         reported: list[RequestInfo] = []
         client = driver.client(Script(*[503] * 4), on_request=reported.append)
         with pytest.raises(KratyServerError):
@@ -1070,7 +1073,7 @@ class TestHook:
     def test_hook_that_raises_hides_no_error(
         self, driver: Driver, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """The call's own error is raised, and has no trace of the hook's."""
+        """The error of a call does not refer to an exception of the hook."""
 
         def fail(info: RequestInfo) -> None:
             raise LookupError("no such metric")
@@ -1081,7 +1084,7 @@ class TestHook:
 
     @pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit])
     def test_interrupted_hook(self, driver: Driver, interruption: type[BaseException]) -> None:
-        """An interruption is the caller's wish, also when it happens in the hook."""
+        """An interruption in the hook propagates and ends the call."""
 
         def interrupt(info: RequestInfo) -> None:
             raise interruption

@@ -1,4 +1,4 @@
-"""docs/configuration.md lists what the code has, with the same defaults."""
+"""docs/configuration.md lists the options of the code, with the same defaults."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PAGE: Final = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
 
 
 def rows(heading: str) -> dict[str, list[str]]:
-    """The table below a heading: the cells of each row by what its first cell has as code."""
+    """Return the table below a heading: the cells of each row by the code in the first."""
     section = PAGE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
     table: dict[str, list[str]] = {}
     for line in re.findall(r"^\| (`.+) \|$", section, re.M):
@@ -55,14 +55,14 @@ def test_the_fields_of_retries() -> None:
 
 
 def test_the_fixed_limits() -> None:
-    """The numbers that cannot be set are those of the code."""
+    """The page names the limits of the code that cannot be set."""
     limits = f"at most {CONNECTIONS} connections, and a response has at most {LIMIT >> 20} MiB"
 
     assert limits in PAGE
 
 
 def test_the_variables_of_the_environment() -> None:
-    """Each variable that the code names has a row, and no row is left over."""
+    """The page has a row for each variable that the code reads, and no other."""
     # Not the variable that the example of a profile names.
     named = r'(?<!key_env = )"(KRATY_[A-Z_]+|XDG_[A-Z_]+|NO_COLOR|SSL_CERT_[A-Z]+)"'
     read = {

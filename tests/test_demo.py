@@ -1,4 +1,4 @@
-"""`make demo` shows what it promises to show."""
+"""What `make demo` prints."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_the_demo_shows_one_mint_for_three_tries() -> None:
-    """The purchase flow runs over real HTTP and prints what became of each step."""
+    """The purchase flow runs over real HTTP and prints the outcome of each step."""
     done = subprocess.run(
         [sys.executable, ROOT / "examples" / "purchase_flow.py"],
         capture_output=True,

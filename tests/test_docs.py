@@ -1,4 +1,4 @@
-"""Every Python block of the README and of docs/ runs as it is printed, and type-checks."""
+"""Checks of the pages' blocks that need one, of links, and of what pages quote from the code."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ from pages import BLOCKS, PAGES, ROOT, Block, Story, name_of
 
 
 class Recorder:
-    """Stands for a function or object of the reader's own, and remembers its calls."""
+    """A stand-in for a function or object of the reader's, which records its calls."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
@@ -65,14 +65,14 @@ class Recorder:
 
 @attrs.define
 class Reader:
-    """The names that a reader of the page has defined when they come to a block."""
+    """A reader of a page, with the names that earlier blocks have defined."""
 
     emulator: Emulator
     kraty: KratyAdmin
     names: dict[str, Any]
 
     def run(self, block: Block) -> dict[str, Any]:
-        """Run a block as it is printed; returns what it has defined."""
+        """Run a block as it is printed; return the names that it defined."""
         self.close_engines()  # as when a program that is run again had ended
         text = "\n" * block.line + block.code
         # Not with the `from __future__` of this module.
@@ -89,7 +89,7 @@ class Reader:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Emulator]:
-    """One server for all blocks with a check."""
+    """Start one emulator for all blocks with a check."""
     with Emulator() as emulator:
         yield emulator
 
@@ -140,7 +140,7 @@ def checked_blocks() -> list[Block]:
 
 
 def test_no_check_outlives_its_block() -> None:
-    """`test_pages.py` finds the blocks without a check."""
+    """Each check belongs to a block of a page."""
     assert sorted(CHECKS) == sorted((block.page, block.name) for block in checked_blocks())
 
 
@@ -152,7 +152,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def test_a_block_runs_as_printed(reader: Reader, block: Block) -> None:
-    """Each block runs, and does what the page says."""
+    """Each block with a check runs as printed and passes the check."""
     CHECKS[block.page, block.name](reader, block)
 
 
@@ -336,7 +336,7 @@ def _(reader: Reader, block: Block) -> None:
 
 
 class Elided:
-    """A client whose `grants.create` knows what the `...` of the page stands for."""
+    """A client whose `grants.create` accepts the `...` of the page, and raises."""
 
     def __init__(self, failure: KratyServerError | KratyNetworkError) -> None:
         self.failure = failure
@@ -371,7 +371,7 @@ def deliver(app: Any, body: bytes, headers: dict[str, str]) -> httpx.Response:
 
 
 def receives(app: Any) -> None:
-    """A receiver takes what is signed and refuses what is not."""
+    """Check that a receiver accepts what is signed and refuses anything else."""
     body = json.dumps({"id": "evt_1", "eventName": "grant.created", "data": {}}).encode()
     header = sign_webhook(raw_body=body, secret="whsec_docs")
     assert deliver(app, body, {"X-Signature": header}).status_code == 200
@@ -505,7 +505,7 @@ def _(reader: Reader, block: Block) -> None:
 
 @pytest.mark.parametrize("days", DAYS)
 def test_a_receipt_that_comes_again_is_paid_once(shop: Shop, days: int) -> None:
-    """A receipt that was paid out needs no call, at once as after a week."""
+    """A receipt that was paid needs no further call, even after a week."""
     shop.fulfil()
     calls = shop.calls
     shop.wait(timedelta(days=days))
@@ -516,7 +516,8 @@ def test_a_receipt_that_comes_again_is_paid_once(shop: Shop, days: int) -> None:
 
 @pytest.mark.parametrize("days", DAYS)
 def test_a_lost_answer_is_paid_once(shop: Shop, days: int) -> None:
-    """Repeated in time it returns; later nothing is sent, and a person is asked."""
+    """A purchase whose answer was lost is repeated within 23 hours; later a person is asked
+    instead."""
     shop.reader.emulator.faults.add(Fault("drop"), operation="wallet.credit")
     once = shop.reader.kraty.with_options(retry=RetryConfig(attempts=1))
     with pytest.raises(KratyNetworkError):
@@ -535,7 +536,7 @@ def test_a_lost_answer_is_paid_once(shop: Shop, days: int) -> None:
 
 
 def test_a_receipt_is_committed_before_the_first_call(shop: Shop) -> None:
-    """A process that is killed in the call has left its row behind."""
+    """The row of a purchase is committed before the call is made."""
     seen: list[list[tuple[str, int]]] = []
 
     class Watching:
@@ -548,7 +549,7 @@ def test_a_receipt_is_committed_before_the_first_call(shop: Shop) -> None:
 
 
 def test_a_receipt_of_another_player_asks_a_human(shop: Shop) -> None:
-    """The conflict is reported and raised, and the receipt is not done."""
+    """A receipt of another player is reported and raised as a conflict, and not marked done."""
     shop.reader.emulator.faults.add(Fault("drop"), operation="wallet.credit")
     with pytest.raises(KratyNetworkError):
         shop.fulfil(shop.reader.kraty.with_options(retry=RetryConfig(attempts=1)))
@@ -617,7 +618,7 @@ def _(reader: Reader, block: Block) -> None:
 
 
 class FailsOnce:
-    """A handler that writes to the database, and fails after that the first time."""
+    """A handler that writes to the database, and then fails the first time."""
 
     def __init__(self) -> None:
         self.runs = 0
@@ -638,7 +639,7 @@ def handled() -> list[str]:
 
 @contextlib.contextmanager
 def shop_with_outbox(reader: Reader) -> Generator[sa.Engine, None, None]:
-    """A database that has been set up."""
+    """Yield the engine of a database that has been set up."""
     engine = sa.create_engine("sqlite:///shop.sqlite3")
     outbox.set_up(engine, reader.kraty)
     try:
@@ -815,7 +816,7 @@ def _(reader: Reader, block: Block) -> None:
 
 
 def test_the_function_of_the_page_is_the_one_that_runs() -> None:
-    """The page runs the handler, and `make examples` kills it."""
+    """The page's AWS Lambda function is the one of `examples/`, whose tests run it."""
     program = ROOT / "examples" / "lambda_handler" / "handler.py"
     assert program.read_text(encoding="utf-8") == block_named("frameworks.md", "AWS Lambda 1").code
 
@@ -947,7 +948,7 @@ def _(reader: Reader, block: Block) -> None:
 
 
 def general(text: str) -> str:
-    """Return a text of the command line without what differs from run to run."""
+    """Return a text of the command line without the parts that vary from run to run."""
     text = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "KEY", text)
     text = re.sub(r"api\.kraty\.io|127\.0\.0\.1:\d+", "HOST", text)
     return re.sub(r"[\d-]{10}T[\d:]{8}Z|[\d,]+\.\d s|[\d,]+ rows a second", "TIME", text)
@@ -1027,7 +1028,7 @@ def _(reader: Reader, block: Block) -> None:
 
 
 def anchors(page: Path) -> set[str]:
-    """Return the fragments that lead to the headings of a page."""
+    """Return the fragments of a page's headings."""
     text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
     headings = re.findall(r"^#+ (.+)$", text, re.M)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
@@ -1035,7 +1036,7 @@ def anchors(page: Path) -> set[str]:
 
 @pytest.mark.parametrize("page", [pytest.param(page, id=name_of(page)) for page in PAGES])
 def test_links_lead_somewhere(page: Path) -> None:
-    """A link is absolute, or leads to a file and a heading of the repository."""
+    """Each link is absolute, or leads to a file and heading of the repository."""
     for link in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
         if link.startswith("https://"):
             continue
@@ -1046,7 +1047,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_the_architecture_names_files_that_exist() -> None:
-    """Each path of the page is there, below one of the folders that it is written for."""
+    """Each path of the page on architecture exists."""
     roots = [ROOT, ROOT / "src" / "kraty_admin", ROOT / "generated" / "kraty_server_api"]
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     paths = re.findall(r"`([\w./]+(?:\.py|\.yaml|\.json|/))`", text)
@@ -1055,7 +1056,7 @@ def test_the_architecture_names_files_that_exist() -> None:
 
 
 def test_the_architecture_names_code_that_exists() -> None:
-    """In the table of rules, each name before a file is in that file."""
+    """Each name in the page's table of rules stands in the file that the table gives."""
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     _, _, rules = text.partition("\n| rule | where |\n")
     rows = re.findall(r"^\|.*\|.*\|$", rules.partition("\n\n")[0], re.MULTILINE)[1:]
@@ -1071,7 +1072,8 @@ def test_the_architecture_names_code_that_exists() -> None:
 
 
 def test_the_supported_versions_are_those_of_the_package() -> None:
-    """The page names the Pythons of the classifiers, and the lowest httpx and SQLAlchemy."""
+    """docs/versioning.md names the Pythons of the classifiers, and the lowest httpx and
+    SQLAlchemy."""
     settings = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     text = (ROOT / "docs" / "versioning.md").read_text(encoding="utf-8")
     *others, last = re.findall(r"Programming Language :: Python :: (3\.\d+)", settings)
@@ -1082,7 +1084,8 @@ def test_the_supported_versions_are_those_of_the_package() -> None:
 
 
 def test_the_messages_of_troubleshooting_are_those_of_the_code() -> None:
-    """Each message that the page quotes is in the code, between what differs."""
+    """Each message that docs/troubleshooting.md quotes stands in the code, apart from its variable
+    parts."""
     sources = [
         path.read_text(encoding="utf-8")
         for folder in ("src", "generated")
@@ -1161,7 +1164,7 @@ RELAXED = """\
 
 
 def checked(block: Block) -> str:
-    """Return a block as a module that a type checker can judge."""
+    """Return a block as a module that a type checker can check."""
     if block.page == "errors.md":
         return "from reader import kraty\n" + block.code
     if block.page != "sdk.md":
@@ -1173,7 +1176,7 @@ def checked(block: Block) -> str:
 
 
 def modules() -> dict[str, str]:
-    """Return what is type-checked: each block with a check, and each other page as one module."""
+    """Return the modules to type-check: each block with a check, and each other page as one."""
     found: dict[str, str] = {}
     for number, block in enumerate(BLOCKS):
         if block.language != "python" or block.page == "imports.md":
@@ -1190,7 +1193,7 @@ def modules() -> dict[str, str]:
 @pytest.mark.long
 @pytest.mark.parametrize("checker", ["mypy", "pyright"])
 def test_the_blocks_type_check(tmp_path: Path, mypy_cache: Path, checker: str) -> None:
-    """Each block passes strict checks, but for functions that the page leaves without types."""
+    """Each block passes strict checks, except for functions that the page leaves without types."""
     if checker == "pyright" and shutil.which("node") is None:
         pytest.skip("pyright needs Node")
     (tmp_path / "reader.pyi").write_text(READER, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Errors as values: what they say, what they hold, and that they survive any journey."""
+"""Errors as values: their texts and fields, and that they survive pickling and copying."""
 
 from __future__ import annotations
 
@@ -87,12 +87,12 @@ every_error = pytest.mark.parametrize("error", ERRORS, indirect=True)
 
 @pytest.fixture
 def error(request: pytest.FixtureRequest) -> KratyError:
-    """A new error for each test, so that none sees what another did to it."""
+    """Return a new error for each test, so that none sees what another did to it."""
     return ERRORS[request.param]()
 
 
 def fields_of(error: KratyError) -> dict[str, object]:
-    """Every fact of an error; exceptions in it by type and arguments."""
+    """Return every fact of an error; exceptions in it by type and arguments."""
     fields: dict[str, object] = {
         "type": type(error),
         "args": error.args,
@@ -166,7 +166,8 @@ class TestJourneys:
         assert ["while fulfilling receipt_1"] == pickle.loads(pickle.dumps(error)).__notes__
 
     def test_process_pool(self) -> None:
-        """Errors raised in a worker arrive whole, and the pool goes on working."""
+        """An error raised in a worker process arrives with all its fields, and the pool still
+        works."""
         # Spawned, not forked: a fork would find the error in its copy of our memory.
         spawn = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(max_workers=1, mp_context=spawn) as pool:
@@ -185,11 +186,12 @@ MISSING_FACTS: Final[dict[str, tuple[Any, ...]]] = {
 
 
 class TestCopiedByArgs:
-    """Rebuilt from its class and its `args`, as Celery does it, an error keeps what matters."""
+    """Errors that are rebuilt from their class and `args`, as Celery does."""
 
     @every_error
     def test_json(self, error: KratyError) -> None:
-        """Through JSON it keeps its text, code, status, key, verdict and times."""
+        """An error that passes through JSON keeps its text, code, status, key, ambiguity and
+        times."""
         copied: KratyError = type(error)(*json.loads(json.dumps(error.args)))
         names = (
             *("message", "code", "status", "retry_after", "reason", "operation"),
@@ -215,12 +217,12 @@ class TestCopiedByArgs:
         assert (True, None, None) == (error.ambiguous, error.idempotency_key, error.first_sent_at)
 
     def test_known_to_have_had_no_effect(self) -> None:
-        """A copy of an error that is certain is certain too."""
+        """A copy of an error without effect is not ambiguous either."""
         error = KratyServerError("no", code="not_found", status=404, call=CERTAIN)
         assert not KratyServerError(*json.loads(json.dumps(error.args))).ambiguous
 
     def test_no_api_key(self) -> None:
-        """The facts are those of the call, which hold no API key."""
+        """The `args` of an error hold the idempotency key, and no API key."""
         with (
             KratyAdmin(
                 api_key="krt_live.canary",
@@ -247,7 +249,7 @@ class TestRetryable:
 
     @pytest.mark.parametrize("status", [409, 429, 503])
     def test_conflict(self, status: int) -> None:
-        """A key that belongs to another body stays taken, whatever the status."""
+        """A conflict of keys is not retryable, whatever its status."""
         error = KratyServerError("no", code="idempotency_conflict", status=status)
         assert error.retryable is False
 
@@ -264,16 +266,16 @@ class TestRetryable:
         ],
     )
     def test_others(self, name: str, expected: bool) -> None:
-        """A retry may help if no answer came, or an unreadable one."""
+        """Only errors without a readable answer are retryable, among those without a status."""
         assert expected is ERRORS[name]().retryable
 
 
 class TestFirstSentAt:
-    """Every error has it."""
+    """The time of the first attempt."""
 
     @every_error
     def test_every_error(self, error: KratyError) -> None:
-        """The time of the call that it belongs to, or `None`."""
+        """The `first_sent_at` of every error is that of its call, or `None`."""
         call = getattr(error, "call", CallInfo())
         assert call.first_sent_at == error.first_sent_at
 
@@ -305,7 +307,7 @@ def drop(request: httpx.Request) -> httpx.Response:
 
 
 class HoldingError(ConnectionError):
-    """An error of somebody's own transport, which holds the request in its arguments."""
+    """An error of a caller's transport, whose arguments hold the request."""
 
 
 def drop_holding(request: httpx.Request) -> httpx.Response:
@@ -313,7 +315,7 @@ def drop_holding(request: httpx.Request) -> httpx.Response:
 
 
 class OwnTimeout(httpx.ReadTimeout):
-    """An error of somebody's own transport, which needs more than a message."""
+    """An error of a caller's transport, whose constructor takes more than a message."""
 
     def __init__(self, message: str, attempt: int, *, request: httpx.Request) -> None:
         super().__init__(message, request=request)
@@ -364,7 +366,7 @@ def failure_of(handler: Callable[[httpx.Request], httpx.Response]) -> KratyError
 
 
 class TestHoldings:
-    """An error that leaves a call is a plain value."""
+    """What an error that leaves a call refers to."""
 
     @every_failure
     def test_no_http_objects(
@@ -407,7 +409,7 @@ class TestHoldings:
         kind: type[KratyError],
         cause: str | None,
     ) -> None:
-        """Every error pickles and copies, whatever its arguments."""
+        """The error of every failure pickles and copies."""
         error = failure_of(handler)
         for other in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
             assert fields_of(error) == fields_of(other)
@@ -421,7 +423,7 @@ class TestHoldings:
 
 
 class Awkward:
-    """A detail that cannot even be shown."""
+    """A detail whose repr raises."""
 
     def __repr__(self) -> str:
         raise RuntimeError("no repr")
@@ -482,7 +484,7 @@ class TestText:
         ],
     )
     def test_text(self, error: KratyError, expected: str) -> None:
-        """The message has the cause, the call, the number of attempts and how to repeat it."""
+        """The text of an error has the cause, the call, the attempts and how to repeat it."""
         assert expected == str(error)
 
     @pytest.mark.parametrize(
@@ -513,7 +515,7 @@ class TestText:
         assert "409 conflict: no: <list>" == str(error)
 
     def test_can_be_written(self) -> None:
-        """A server's half of an emoji does not keep an error out of a log."""
+        """A lone surrogate from the server does not prevent the error from being logged."""
         error = KratyServerError(
             "name is cut \ud83d", code="validation_failed", status=400, call=CERTAIN
         )
@@ -534,7 +536,7 @@ class TestFields:
         )
 
     def test_without_a_call(self) -> None:
-        """An error that is made by hand does not claim that the call had no effect."""
+        """An error without facts of a call is ambiguous."""
         error = KratyServerError("no", code="x", status=500)
         assert (None, 1, True, None) == (
             error.idempotency_key,
@@ -545,12 +547,12 @@ class TestFields:
 
     @pytest.mark.parametrize("length", [0, 8192, 8193, 10**6])
     def test_raw_body_is_capped(self, length: int) -> None:
-        """Of a body, an error keeps the start."""
+        """An error keeps at most 8 KiB of a body."""
         error = KratyServerError("no", code="x", status=500, raw_body=b"x" * length)
         assert (8192, min(length, 8192)) == (RAW_BODY_LIMIT, len(error.raw_body))
 
     def test_headers_are_a_copy(self) -> None:
-        """An error's headers are its own."""
+        """Changing the headers that an error was made from does not change the error."""
         headers = {"a": "1"}
         error = KratyServerError("no", code="x", status=500, headers=headers)
         headers["a"] = "2"
@@ -558,19 +560,19 @@ class TestFields:
 
     @pytest.mark.parametrize("code", sorted(ERROR_CODES))
     def test_code_properties(self, code: str) -> None:
-        """Each known code has its property, and no other one's is true."""
+        """Of all `is_` properties, only that of the error's code is true."""
         error = KratyServerError("no", code=code, status=400)
         expected = {f"is_{known}": known == code for known in ERROR_CODES}
         assert expected == {name: getattr(error, name) for name in expected}
 
     def test_unknown_code(self) -> None:
-        """A code that this version does not know comes through."""
+        """A code that this version does not know is kept, and no `is_` property is true."""
         error = KratyServerError("no", code="score_frozen", status=409)
         assert (True, False) == (error.is_code("score_frozen"), error.is_code("conflict"))
         assert not any(getattr(error, f"is_{known}") for known in ERROR_CODES)
 
     def test_idempotency_conflict_is_no_other_conflict(self) -> None:
-        """The two kinds of conflict are distinguished, though both are 409."""
+        """The two kinds of conflict are distinguished, though both have status 409."""
         body = KratyServerError("no", code="idempotency_conflict", status=409)
         balance = KratyServerError("no", code="conflict", status=409)
         assert [(True, False), (False, True)] == [
@@ -583,7 +585,7 @@ class TestFields:
         ids=["httpx", "OSError"],
     )
     def test_cause_name(self, cause: Exception, expected: str) -> None:
-        """The cause has a name for logs and metrics."""
+        """The name of an error's cause is its class's."""
         assert expected == KratyNetworkError("no answer", original_cause=cause).cause_name
 
 
@@ -603,13 +605,13 @@ class TestTree:
         ids=lambda kind: kind.__name__,
     )
     def test_bases(self, kind: type, base: type) -> None:
-        """The tree is as the module's docstring draws it."""
+        """Each class has the base that the module's docstring draws."""
         assert issubclass(kind, base)
         assert not issubclass(kind, OSError | ValueError)
 
     @every_error
     def test_public_name(self, error: KratyError) -> None:
-        """An error goes by the name that people import it by."""
+        """The class of each error is imported from `kraty_admin`."""
         kind = type(error)
         assert ("kraty_admin", kind) == (kind.__module__, getattr(kraty_admin, kind.__name__))
 
@@ -621,7 +623,7 @@ class TestTree:
         assert fields == json.loads(json.dumps(fields))
 
     def test_threads_share_an_error(self) -> None:
-        """Sixteen threads may show and pickle one error at a time."""
+        """Sixteen threads can print and pickle one error at the same time."""
         error = ERRORS["KratyServerError"]()
         texts: list[str] = []
         threads = [

@@ -39,7 +39,7 @@ def test_an_event_is_new_once(engine: sa.Engine) -> None:
 
 
 def test_an_event_whose_effect_was_rolled_back(engine: sa.Engine) -> None:
-    """After a rollback the event is still new, so the next delivery handles it."""
+    """An event whose transaction was rolled back is still new."""
     with Session(engine) as session:
         assert inbox.once(session, EVENT, tables=TABLES)
         session.rollback()
@@ -48,7 +48,7 @@ def test_an_event_whose_effect_was_rolled_back(engine: sa.Engine) -> None:
 
 
 def test_an_event_in_an_asynchronous_session(engine: sa.Engine) -> None:
-    """The awaited twin does the same."""
+    """`once_async` accepts an event once, in asynchronous sessions and connections."""
 
     async def main() -> list[bool]:
         engine_async = create_async_engine(f"sqlite+aiosqlite:///{engine.url.database}")
@@ -64,13 +64,13 @@ def test_an_event_in_an_asynchronous_session(engine: sa.Engine) -> None:
 
 @pytest.mark.parametrize("event", [{}, {"id": ""}, {"id": 7}], ids=["none", "empty", "number"])
 def test_an_event_without_an_id(engine: sa.Engine, event: dict[str, Any]) -> None:
-    """It cannot be recognised, so it is an error and not new each time."""
+    """An event without an id, which cannot be recognised again, is refused."""
     with engine.begin() as connection, pytest.raises(ValueError, match="no id"):
         inbox.once(connection, WebhookEvent(event), tables=TABLES)
 
 
 def test_sessions_of_the_other_kind(engine: sa.Engine) -> None:
-    """The error names the twin."""
+    """The error for a session of the other kind names the right function."""
     anything: Any = engine
     with pytest.raises(TypeError, match="once_async"):
         inbox.once(anything, EVENT)
@@ -79,7 +79,7 @@ def test_sessions_of_the_other_kind(engine: sa.Engine) -> None:
 
 
 def test_old_events_are_purged(engine: sa.Engine) -> None:
-    """Those that arrived long ago are forgotten; a redelivery of them is new."""
+    """A purge removes old events, and a redelivery of one is new."""
     with engine.begin() as connection:
         inbox.once(connection, EVENT, tables=TABLES)
         connection.execute(TABLES.inbox.update().values(received_ms=1))

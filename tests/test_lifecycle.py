@@ -1,4 +1,4 @@
-"""Making, deriving, sharing and closing clients."""
+"""Creating, deriving, sharing and closing clients."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class TestClosing:
 
     @twins
     def test_connections_end(self, twin: Twin) -> None:
-        """Closing ends the connections, so that the server sees them go."""
+        """Closing a client closes its connections."""
 
         async def scenario(kraty: Any) -> None:
             await settled(kraty.wallet.credit("p", "gold", amount=1))
@@ -66,7 +66,7 @@ class TestClosing:
 
     @twins
     def test_twice(self, twin: Twin) -> None:
-        """Closing again does nothing."""
+        """A client can be closed several times."""
 
         async def scenario(kraty: Any) -> bool:
             for _ in range(3):
@@ -78,7 +78,7 @@ class TestClosing:
     @pytest.mark.parametrize("call", [pytest.param(name, id=name) for name in CALLS])
     @twins
     def test_use_after_close(self, twin: Twin, call: str) -> None:
-        """A call after `close()` is a `KratyClosedError`, and nothing is sent."""
+        """A call after `close()` raises `KratyClosedError`, and nothing is sent."""
 
         async def scenario(kraty: Any) -> None:
             await closed(kraty)
@@ -91,7 +91,7 @@ class TestClosing:
 
     @twins
     def test_context_manager(self, twin: Twin) -> None:
-        """Leaving the block closes the client, also by an exception, which comes through."""
+        """Leaving the block closes the client, and an exception propagates."""
 
         async def main() -> None:
             kraty = twin.client()
@@ -126,7 +126,7 @@ class TestClosing:
 
     @twins
     def test_during_a_call(self, twin: Twin) -> None:
-        """A call that is under way gets its answer, and leaves no connection behind."""
+        """A call in flight gets its answer after the client is closed, and its connection ends."""
         waiting, go_on = threading.Event(), threading.Event()
 
         def answer(seen: Seen) -> bytes:
@@ -150,15 +150,19 @@ class TestClosing:
             result = twin.run(scenario, base_url=server.url)
         assert ("p", 1, 1) == (result["player"], result.http.attempts, len(server.seen))
 
-    def test_never_used(self) -> None:
-        """Clients that never called anything close as well."""
-        with kraty_admin.KratyAdmin(api_key=KEY):
-            pass
-        asyncio.run(KratyAdminAsync(api_key=KEY).close())
+    @twins
+    def test_never_used(self, twin: Twin) -> None:
+        """A client that made no call can be closed."""
+
+        async def scenario(kraty: Any) -> None:
+            await closed(kraty)
+            assert kraty.is_closed
+
+        twin.run(scenario)
 
     @twins
     def test_no_pickle(self, twin: Twin) -> None:
-        """Clients hold a key and connections, so they neither pickle nor copy."""
+        """Clients, which hold a key and connections, neither pickle nor copy."""
         kraty = twin.client()
         for attempt in (pickle.dumps, copy.copy, copy.deepcopy):
             with pytest.raises(TypeError, match=r"cannot be pickled: make one per process$"):
@@ -170,7 +174,7 @@ class TestDerived:
 
     @twins
     def test_derived_closes_alone(self, twin: Twin) -> None:
-        """A derived client that is closed leaves its parent and its siblings at work."""
+        """Closing a derived client leaves its parent, siblings and children open."""
 
         async def scenario(kraty: Any) -> None:
             derived, sibling = kraty.with_options(timeout=1.0), kraty.with_options(timeout=2.0)
@@ -189,7 +193,7 @@ class TestDerived:
 
     @twins
     def test_parent_closes_all(self, twin: Twin) -> None:
-        """Closing the client that was made first closes all that were derived from it."""
+        """Closing the first client closes all that were derived from it."""
 
         async def scenario(kraty: Any) -> None:
             derived = kraty.with_options(timeout=1.0)
@@ -216,11 +220,11 @@ class TestDerived:
 
 
 class TestHttpClient:
-    """A client of the caller's is the caller's to close."""
+    """A caller's client, which the caller closes."""
 
     @twins
     def test_is_not_closed(self, twin: Twin) -> None:
-        """Closing ours leaves theirs open and at work."""
+        """Closing our client leaves the caller's client open."""
         http_client = twin.mocked(always({"data": {"a": 1}}))
 
         async def scenario(kraty: Any) -> Any:
@@ -235,7 +239,7 @@ class TestHttpClient:
 
     @twins
     def test_closed_by_the_caller(self, twin: Twin) -> None:
-        """A call after the caller has closed theirs is a `KratyClosedError`."""
+        """A call after the caller's client was closed raises `KratyClosedError`."""
         http_client = twin.mocked(always({}))
 
         async def scenario(kraty: Any) -> None:
@@ -248,7 +252,8 @@ class TestHttpClient:
 
     @twins
     def test_closed_between_attempts(self, twin: Twin) -> None:
-        """If it is closed in mid-call, the error still says under which key to ask again."""
+        """If the caller's client is closed during a call, the error is ambiguous and has the
+        key."""
         attempts: list[httpx.Request] = []
 
         def answer(request: httpx.Request) -> httpx.Response:
@@ -279,7 +284,7 @@ class TestLoops:
     """Asynchronous clients and event loops."""
 
     def test_made_outside(self) -> None:
-        """A client may be made before there is a loop."""
+        """A client may be created before there is an event loop."""
         kraty = ASYNC.client(http_client=ASYNC.mocked(always({"ok": True})))
 
         async def main() -> Any:
@@ -309,7 +314,8 @@ class TestLoops:
             first.close()
 
     def test_second_loop(self) -> None:
-        """In a second loop a call is an error that says what to do, and nothing is sent."""
+        """A call in a second loop is refused with what to do, and the first loop can still use the
+        client."""
         with serving() as server:
             kraty = KratyAdminAsync(api_key=KEY, base_url=server.url)
 
@@ -345,7 +351,7 @@ class TestLoops:
         assert 1 == len(server.seen)
 
     def test_loops_at_once(self) -> None:
-        """Of many loops that use a client at once, one gets answers and all others the error."""
+        """Of eight loops that use a client at once, one gets an answer and the others an error."""
         start = threading.Barrier(8)
         outcomes: list[str] = []
 
@@ -371,7 +377,7 @@ class TestLoops:
         assert 1 == len(server.seen)
 
     def test_close_in_another_loop(self) -> None:
-        """Closing in another loop is an error, after which the right one can do it."""
+        """Closing in another loop is refused, and the right loop can still close the client."""
         with serving() as server:
             kraty = KratyAdminAsync(api_key=KEY, base_url=server.url)
 
@@ -390,7 +396,8 @@ class TestLoops:
             first.close()
 
     def test_http_client_with_connections(self) -> None:
-        """A caller's connection whose loop has ended may have sent the request: tried again."""
+        """A failure of a connection whose loop has ended is retried, since the request may have
+        been sent."""
         bodies: list[bytes] = []
         ended = asyncio.new_event_loop()
         ended.close()
@@ -410,7 +417,7 @@ class TestLoops:
         assert bodies[1] == bodies[2]
 
     def test_http_client_with_another_problem(self) -> None:
-        """A `RuntimeError` of the caller's own transport is the caller's."""
+        """A `RuntimeError` of the caller's own transport propagates unchanged."""
 
         def answer(request: httpx.Request) -> httpx.Response:
             raise RuntimeError("mine")
@@ -420,7 +427,7 @@ class TestLoops:
         assert "mine" == str(caught.value)  # `match` would see the note with the key too
 
     def test_http_client_in_a_second_loop(self) -> None:
-        """A caller's client that holds no connections works in any loop."""
+        """A caller's client without connections works in any loop."""
         kraty = ASYNC.client(http_client=ASYNC.mocked(always({"ok": True})))
 
         async def call() -> Any:
@@ -468,7 +475,7 @@ SCENARIO: Final = """
 
 
 def test_no_warnings() -> None:
-    """Calls, failures and cancellations leave nothing unclosed that Python would warn of."""
+    """Calls, failures and cancellations leave nothing open that Python would warn about."""
 
     def answer(seen: Seen) -> bytes | None:
         if seen.player == "hang":
@@ -484,7 +491,7 @@ def test_no_warnings() -> None:
 
 
 def modules() -> list[ModuleType]:
-    """Every module that a client is made of."""
+    """Return every module that a client consists of."""
     found = [kraty_admin, kraty_server_api]
     for package in (kraty_admin, kraty_server_api):
         for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
@@ -494,7 +501,7 @@ def modules() -> list[ModuleType]:
 
 
 class TestGlobals:
-    """No state is kept outside of clients."""
+    """No state is kept outside clients."""
 
     @pytest.mark.parametrize("module", modules(), ids=lambda module: str(module.__name__))
     def test_no_global_statement(self, module: ModuleType) -> None:
@@ -505,7 +512,7 @@ class TestGlobals:
 
     @twins
     def test_modules_stay_as_they_are(self, twin: Twin) -> None:
-        """Calls, refusals and closing leave every variable of every module as it was."""
+        """Calls and closing change no variable of any module."""
 
         async def scenario(kraty: Any) -> None:
             for call in CALLS.values():
@@ -527,7 +534,7 @@ class TestGlobals:
 
     @twins
     def test_clients_do_not_know_each_other(self, twin: Twin) -> None:
-        """Each client has its own key, host, options and state."""
+        """Each client calls its own host with its own key."""
         reported: list[tuple[str, str]] = []
 
         def answer(request: httpx.Request) -> httpx.Response:

@@ -1,4 +1,4 @@
-"""The installed package: metadata, licence, commands."""
+"""The installed package: metadata, licence and commands."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def names(needs: list[Requirement], extra: str) -> set[str]:
 
 
 def test_the_metadata_names_licence_authors_and_pages() -> None:
-    """Package indexes and licence scanners read them."""
+    """The metadata names licence, authors and pages, for package indexes and licence scanners."""
     metadata = DISTRIBUTION.metadata
     assert metadata["License-Expression"] == "MIT"
     assert metadata["Author"] == "the kraty-admin authors"
@@ -34,7 +34,7 @@ def test_the_metadata_names_licence_authors_and_pages() -> None:
 
 
 def test_the_description_stands_alone() -> None:
-    """A package index shows it without a checkout: no relative links, pictures or make targets."""
+    """The description for a package index has no relative links, pictures or make targets."""
     description = (DISTRIBUTION.read_text("METADATA") or "").partition("\n\n")[2]
     assert "pip install 'kraty-admin[outbox]'" in description
     assert "<!--" not in description
@@ -45,7 +45,7 @@ def test_the_description_stands_alone() -> None:
 
 
 def test_the_extra_all_has_every_other() -> None:
-    """A new extra is added there as well."""
+    """The extra `all` has the requirements of every other extra."""
     needs = [Requirement(text) for text in DISTRIBUTION.requires or []]
     named = {
         extra: names(needs, extra) for extra in DISTRIBUTION.metadata.get_all("Provides-Extra", [])
@@ -56,7 +56,7 @@ def test_the_extra_all_has_every_other() -> None:
 
 
 def test_the_licence_is_installed() -> None:
-    """The text of the licence goes with every copy of the code."""
+    """The text of the licence is installed with the package."""
     files = [file for file in DISTRIBUTION.files or [] if file.name == "LICENSE"]
     assert len(files) == 1
     text = files[0].read_text()

@@ -1,4 +1,4 @@
-"""Each block of each page is run, or its language says why not: see `pages.py`."""
+"""Each block of each page is run, or its language says why not; see `pages.py`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ STORIES = {
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Emulator]:
-    """One server for all stories."""
+    """Start one emulator for all stories."""
     with Emulator() as emulator:
         yield emulator
 
@@ -45,7 +45,7 @@ def story(
     tmp_path: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Story]:
-    """A reader with an empty directory, and the environment that the pages tell them to set."""
+    """Return a reader with an empty directory, and the environment that the pages describe."""
     server.reset()
     monkeypatch.setenv("KRATY_BASE_URL", server.base_url)
     monkeypatch.setenv("KRATY_SERVER_KEY", server.api_key)
@@ -60,13 +60,13 @@ def story(
 
 @pytest.mark.parametrize("page", [pytest.param(page, id=page) for page in STORIES])
 def test_a_page_runs_as_printed(story: Story, page: str) -> None:
-    """From top to bottom, and each block prints what the page shows below it."""
+    """The blocks of a page run from top to bottom, and print what the page shows."""
     for block in STORIES[page]:
         story.run(block)
 
 
 def test_a_reader_goes_from_page_to_page(story: Story) -> None:
-    """The tasks print what they show, also with one emulator and one directory for all pages."""
+    """The pages of tasks also work one after the other, with one emulator and one directory."""
     story.run(block_named("getting-started.md", "3. Make a call 1"))
     for name in (OUTBOX, "Options and other endpoints 2", "Import 1"):
         story.run(block_named("README.md", name))
@@ -80,7 +80,7 @@ def test_a_reader_goes_from_page_to_page(story: Story) -> None:
 
 
 def test_no_block_is_left_out() -> None:
-    """Each block that can run has a check, is part of a story, or runs in a test named here."""
+    """Each block that can run has a check, is part of a story, or runs in another test."""
     left_out = [
         block
         for block in BLOCKS
@@ -103,13 +103,14 @@ def test_no_block_is_left_out() -> None:
     ],
 )
 def test_a_py_block_is_part_of_an_example(block: Block) -> None:
-    """`make examples` runs the programs in examples/, where their frameworks are installed."""
+    """Each block of language `py` is part of a program in `examples/`, which `make examples`
+    runs."""
     programs = (ROOT / "examples").rglob("*.py")
     assert any(block.code in program.read_text(encoding="utf-8") for program in programs)
 
 
 def test_the_reasons_for_not_running_are_needed() -> None:
-    """No reason outlives the commands and languages that it is for."""
+    """Each reason for not running something belongs to a command or language that the pages use."""
     used = {block.language for block in BLOCKS}
     assert set(DATA) <= used
     words = [each for block in BLOCKS if block.language == "sh" for each in commands(block)]
@@ -128,7 +129,7 @@ def test_the_reasons_for_not_running_are_needed() -> None:
     ],
 )
 def test_a_fault_of_a_block_is_found(story: Story, block: tuple[str, str], said: str) -> None:
-    """Whatever does not work as printed fails the test of its page."""
+    """A block that does not work as printed fails the test of its page."""
     language, code = block
     with pytest.raises(Exception, match=said):
         story.run(Block("page.md", "Heading 1", language, code, 1))

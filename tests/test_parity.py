@@ -38,7 +38,7 @@ ANSWER: Final[dict[str, Any]] = {"data": {"friends": [], "blocked": []}}
 
 
 def python_values(value: dict[str, Any]) -> Any:
-    """A JSON object, or what JSON has no notation for."""
+    """Return a JSON object, or the Python value that it stands for."""
     if value.keys() == {"$datetime"}:
         return datetime.fromisoformat(value["$datetime"])
     if value.keys() == {"$tuple"}:
@@ -170,7 +170,7 @@ def test_an_awaited_request_is_what_javascript_sends(case: dict[str, Any], expec
 def test_the_own_transport_gets_the_same_requests(
     monkeypatch: pytest.MonkeyPatch, is_async: bool
 ) -> None:
-    """A client without an `http_client` sends the same bytes."""
+    """A client without an `http_client` sends the expected bytes too."""
     requests = send_on_own_transport(CASES, monkeypatch, is_async=is_async)
 
     assert [Sent.expected(line) for line in EXPECTED] == [Sent.of(request) for request in requests]
@@ -184,7 +184,7 @@ def test_the_own_transport_gets_the_same_requests(
     ],
 )
 def test_a_path_of_the_base_url_is_kept(base_url: str) -> None:
-    """A gateway's prefix goes before `/server/v1`, and nothing else changes."""
+    """The path of `base_url` precedes `/server/v1`, and nothing else changes."""
     expected = [Sent.expected(line, "/kraty") for line in EXPECTED]
 
     assert expected == [Sent.of(request) for request in send(CASES, base_url=base_url)]
@@ -217,7 +217,8 @@ def expected_headers(line: dict[str, Any]) -> dict[str, str]:
 def test_the_documented_headers_and_no_others(
     monkeypatch: pytest.MonkeyPatch, is_async: bool
 ) -> None:
-    """Each request carries every documented header once, and a `Content-Type` with a body only."""
+    """Each request has every documented header once, no other, and a `Content-Type` only with a
+    body."""
     requests = send_on_own_transport(CASES, monkeypatch, is_async=is_async)
 
     for line, request in zip(EXPECTED, requests, strict=True):
@@ -230,7 +231,7 @@ def test_the_documented_headers_and_no_others(
 def test_an_http_client_adds_only_its_own_headers(
     sender: Callable[[list[dict[str, Any]]], list[httpx.Request]],
 ) -> None:
-    """Over a client of the caller's, ours win, and what it adds are its connection's."""
+    """A caller's client adds only headers of its connection, and replaces none of ours."""
     of_the_connection = {"accept-encoding", "connection"}
 
     for line, request in zip(EXPECTED, sender(CASES), strict=True):
@@ -239,7 +240,7 @@ def test_an_http_client_adds_only_its_own_headers(
 
 
 def test_the_cases_cover_many_operations() -> None:
-    """An operation with cases has several, unless it takes no arguments."""
+    """There are at least 150 cases, and several for each operation that takes arguments."""
     counts = Counter(case["operation"] for case in CASES)
 
     assert 150 <= len(CASES)
@@ -248,7 +249,8 @@ def test_the_cases_cover_many_operations() -> None:
 
 
 def test_the_cases_cover_every_argument() -> None:
-    """Every argument of an operation is given in some case and, if optional, left out in one."""
+    """Each argument of an operation is passed in some case and, if optional, left out in
+    another."""
     with KratyAdmin(**options()) as kraty:
         for operation in {case["operation"] for case in CASES}:
             cases = [case for case in CASES if case["operation"] == operation]
@@ -261,7 +263,7 @@ def test_the_cases_cover_every_argument() -> None:
 
 
 def test_the_cases_have_ids_of_their_own() -> None:
-    """Cases and expectations belong together by id, and no id stands twice."""
+    """Cases and expectations have the same ids, and no id twice."""
     ids = [case["id"] for case in CASES]
 
     assert ids == [line["id"] for line in EXPECTED]
@@ -270,7 +272,7 @@ def test_the_cases_have_ids_of_their_own() -> None:
 
 @pytest.mark.skipif(NODE is None, reason="node is not on PATH: expected.json is taken as it is")
 def test_the_expectations_are_what_the_script_prints() -> None:
-    """The committed expectations are those that a JavaScript engine makes of the cases."""
+    """The committed expectations are those that Node makes of the cases."""
     assert NODE is not None
     printed = subprocess.run(
         [NODE, str(PARITY / "expected.mjs")], capture_output=True, check=True, timeout=60
@@ -289,13 +291,13 @@ for (const line of require("node:fs").readFileSync(0, "utf8").trimEnd().split("\
 
 
 class Values:
-    """Random values of the kinds that encoders disagree on, the same on every run."""
+    """Random values of the kinds that encoders disagree on, from a seed."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
 
     def text(self) -> str:
-        """Letters, controls, and characters of one to four bytes."""
+        """Return letters, controls, and characters of one to four bytes."""
         ranges = [(0x20, 0x7F), (0, 0x20), (0x7F, 0x800), (0x800, 0xD800), (0xE000, 0x110000)]
         length = self._random.randrange(6)
         return "".join(
@@ -303,14 +305,14 @@ class Values:
         )
 
     def id(self) -> str:
-        """Text that may stand in a path."""
+        """Return text that may stand in a path."""
         while True:
             text = "".join(c for c in self.text() if not (c < " " or "\x7f" <= c <= "\x9f"))
             if text not in ("", ".", ".."):
                 return text
 
     def float(self) -> float:
-        """Any double, and often one that people write."""
+        """Return any double, and often one that people write."""
         while True:
             any_bits: float = struct.unpack("d", self._random.randbytes(8))[0]
             scaled = self._random.random() * 10.0 ** self._random.randrange(-12, 25)
@@ -320,12 +322,12 @@ class Values:
                 return value
 
     def key(self) -> str:
-        """Text, or what is or only looks like an array's index."""
+        """Return text, or what is or resembles an array's index."""
         index = self._random.choice([self._random.randrange(30), 2**32 - self._random.randrange(4)])
         return self._random.choice([self.text(), str(index), f"0{index}"])
 
     def value(self, depth: int = 0) -> Any:
-        """Any JSON value that JavaScript can hold."""
+        """Return any JSON value that JavaScript can hold."""
         kind = self._random.randrange(7 if depth < 4 else 5)
         if kind == 0:
             return self.text()

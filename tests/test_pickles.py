@@ -49,7 +49,7 @@ EVENT: Final = {"id": "evt_1", "eventName": "grant.created", "data": {"grantId":
 
 @pytest.fixture(name="old", params=sorted(DATA))
 def load_old(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """The objects in the pickles of a protocol, by name."""
+    """Return the objects in the pickles of a protocol, by name."""
     pickles = {name: base64.b64decode(text) for name, text in DATA[request.param].items()}
     assert b"kraty_server_api" in pickles["grant"]
     return {name: pickle.loads(data) for name, data in pickles.items()}
@@ -68,7 +68,7 @@ def load_old(request: pytest.FixtureRequest) -> dict[str, Any]:
 def test_a_result_loads(
     old: dict[str, Any], name: str, cls: type[Model], wire: dict[str, Any]
 ) -> None:
-    """A result has its type and content, and pickles again under the public name."""
+    """A result that 0.1.0 pickled has its type and content, and pickles again."""
     result = old[name]
 
     assert cls is type(result)
@@ -79,7 +79,7 @@ def test_a_result_loads(
 
 @pytest.mark.parametrize("name", ["grant", "grant after it was read"])
 def test_a_result_that_loads_is_as_good(old: dict[str, Any], name: str) -> None:
-    """Properties, `http` and `replayed` of an old result are there."""
+    """A result that 0.1.0 pickled has its properties, `http` and `replayed`."""
     grant: Grant = old[name]
 
     assert GrantContents is type(grant.contents)
@@ -91,7 +91,7 @@ def test_a_result_that_loads_is_as_good(old: dict[str, Any], name: str) -> None:
 
 
 def test_details_of_a_call_load(old: dict[str, Any]) -> None:
-    """A named tuple of a hook or a result loads as the one of today."""
+    """A `ResponseInfo` and a `RequestInfo` that 0.1.0 pickled load as today's classes."""
     response, request = old["response info"], old["request info"]
 
     assert ResponseInfo is type(response)
@@ -105,7 +105,7 @@ def test_details_of_a_call_load(old: dict[str, Any]) -> None:
 
 
 def test_a_report_of_an_import_loads(old: dict[str, Any]) -> None:
-    """The report of an import is the same value as today."""
+    """An import report that 0.1.0 pickled equals today's."""
     expected = ImportReport(
         read=2, rows=2, applied=1, failed=1, chunks=1, seconds=0.5, rows_per_second=4.0
     )

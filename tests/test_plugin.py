@@ -275,7 +275,7 @@ def test_no_test_sees_another(tmp_path: Path, options: list[str]) -> None:
 
 
 def test_a_client_that_is_not_captured_is_noticed(tmp_path: Path) -> None:
-    """The test above can fail: without the capture its calls reach production, with real keys."""
+    """Without the capture, calls reach production with real keys, so the test above can fail."""
     conftest = """
 from contextlib import nullcontext
 from kraty_admin.emulator import Emulator
@@ -427,7 +427,7 @@ def test_no_fault_is_left(kraty_emulator):
 
 
 def test_a_session_and_markers(tmp_path: Path) -> None:
-    """A shared state is restored, an async client is left open, a marker sets world and faults."""
+    """A session's state can be restored, and a marker sets the world and the faults."""
     (tmp_path / "world.json").write_text(
         '{"games": [{"id": "g", "currencies": ["gems"]}],'
         ' "keys": [{"id": "k", "token": "a.b", "game_id": "g"}]}'
@@ -464,7 +464,7 @@ def test_after(kraty_emulator):
 
 
 def test_a_wrong_marker_is_a_clear_error(tmp_path: Path) -> None:
-    """The test does not run, and one line says what is wrong."""
+    """A test with a wrong marker does not run, and one line says what is wrong."""
     with pytest.raises(AssertionError, match="1 passed, 6 errors") as failed:
         run(tmp_path, WRONG)
     output = str(failed.value)
@@ -506,7 +506,8 @@ def test_passes(kraty_emulator):
 
 
 def test_the_session_of_a_failed_test_is_saved(tmp_path: Path) -> None:
-    """With `--kraty-sessions`, its file can be replayed; a test that passes leaves none."""
+    """With `--kraty-sessions`, a failed test leaves a session that can be replayed, and others
+    none."""
     with pytest.raises(AssertionError, match="2 failed, 2 passed") as failed:
         run(tmp_path, FAILS, options=["--kraty-sessions", "sessions"])
     (path,) = (tmp_path / "sessions").iterdir()
@@ -519,7 +520,7 @@ def test_the_session_of_a_failed_test_is_saved(tmp_path: Path) -> None:
 
 
 def test_the_requests_of_a_failed_test_are_shown(tmp_path: Path) -> None:
-    """Its report lists them with their faults, but no other test's, and no API key."""
+    """The report of a failed test lists its requests and faults, and no API key."""
     with pytest.raises(AssertionError, match="2 failed, 2 passed") as failed:
         run(tmp_path, FAILS)
     output = str(failed.value)
@@ -540,7 +541,7 @@ def test_the_requests_of_a_failed_test_are_shown(tmp_path: Path) -> None:
 
 
 def test_the_last_requests_are_shown_if_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The table says how many there were."""
+    """Of many requests only the last are listed, with their total."""
     monkeypatch.setattr(pytest_kraty_admin, "_SHOWN", 2)
     with Emulator(seed=0) as emulator:
         for key in "abc":
@@ -554,7 +555,7 @@ def test_the_last_requests_are_shown_if_there_are_many(monkeypatch: pytest.Monke
 
 
 def test_nothing_is_imported_before_it_is_used(tmp_path: Path) -> None:
-    """Tests of a project that only installs the package are not slowed down."""
+    """The plugin imports nothing of the package until its fixture is used."""
     code = """
 import sys
 
@@ -568,7 +569,7 @@ def test_without():
 
 
 def test_it_can_be_switched_off(tmp_path: Path) -> None:
-    """The plugin can be disabled by its listed name."""
+    """The plugin can be disabled by its name."""
     code = """
 import pytest
 
@@ -580,7 +581,7 @@ def test_it(request):
 
 
 def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
-    """Only tests that use the fixture fail, with one line and without a traceback."""
+    """Without the extra, only tests that use the fixture fail, with one line."""
     code = """
 def test_without(): pass
 

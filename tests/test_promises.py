@@ -63,7 +63,7 @@ ABSOLUTE = [
 
 @pytest.mark.parametrize("sentence", ABSOLUTE)
 def test_an_absolute_promise_is_gone(sentence: str) -> None:
-    """Such a sentence stands in no text that users or maintainers read."""
+    """No text that users or maintainers read holds a sentence that promised too much."""
     assert len(TEXTS) > 50
     assert [name for name, text in TEXTS.items() if flat(sentence).strip() in text] == []
 
@@ -73,12 +73,12 @@ def test_an_absolute_promise_is_gone(sentence: str) -> None:
     ["README.md", *(f"docs/{page}.md" for page in ("sdk", "cli", "imports", "emulator", "proofs"))],
 )
 def test_a_page_about_repeating_states_the_limit(name: str) -> None:
-    """Each page that speaks of repeating says that most keys are forgotten after 24 hours."""
+    """Each page about repeating calls says that most keys are forgotten after 24 hours."""
     assert "24 hours" in TEXTS[name]
     assert re.search(r"forg[eo]t|expire", TEXTS[name])
 
 
 def test_a_sentence_is_found_across_lines() -> None:
-    """Strings and comments that continue on the next line do not hide a promise."""
+    """A promise is found even if it continues on another line or has marks in it."""
     source = '"""\n    under it `nothing\n    # is minted" \n  "or taken *twice*'
     assert "nothing is minted or taken twice" in flat(source)

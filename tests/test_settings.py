@@ -1,4 +1,4 @@
-"""Options of a client: what is refused at construction, and what they default to."""
+"""Options of a client: what is refused at construction, and the defaults."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from loopback import CANARY, KEY, SYNC, Twin, always, settled, twins
 
 
 def sent_by(twin: Twin, **options: Any) -> httpx.Request:
-    """Return the request of one credit, over a client of the caller's that reaches no network."""
+    """Return the request of one credit, over a caller's client that reaches no network."""
     requests: list[httpx.Request] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -40,19 +40,19 @@ class TestKey:
 
     @twins
     def test_environment(self, twin: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Without an argument the key comes from `KRATY_SERVER_KEY`."""
+        """The key comes from `KRATY_SERVER_KEY` if none is passed."""
         monkeypatch.setenv("KRATY_SERVER_KEY", "env.secret")
         assert "Bearer env.secret" == sent_by(twin, api_key=None).headers["authorization"]
 
     @twins
     def test_argument_wins(self, twin: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A key that is passed goes before the environment's."""
+        """A key that is passed is preferred to the environment's."""
         monkeypatch.setenv("KRATY_SERVER_KEY", "env.secret")
         assert f"Bearer {KEY}" == sent_by(twin, api_key=KEY).headers["authorization"]
 
     @pytest.mark.parametrize("client", [KratyAdmin, KratyAdminAsync])
     def test_missing(self, client: type[KratyAdmin | KratyAdminAsync]) -> None:
-        """Without a key anywhere, the error says where it could come from."""
+        """The error for a missing key names the argument and the variable."""
         with pytest.raises(ValueError, match=r"^api_key is missing: .*KRATY_SERVER_KEY$"):
             client()
 
@@ -78,7 +78,7 @@ class TestKey:
     def test_unusable(
         self, twin: Twin, source: str, key: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A key that no header can hold is refused by the name of its source, unquoted."""
+        """A key that no header can hold is refused with the name of its source, and not quoted."""
         # Not into the real environment, which cannot hold all of them.
         monkeypatch.setattr(os, "environ", {"KRATY_SERVER_KEY": key})
         with pytest.raises(ValueError, match=f"^{source} ") as raised:
@@ -88,7 +88,7 @@ class TestKey:
     @pytest.mark.parametrize("key", [KEY.encode(), 7, ["a"]], ids=["bytes", "int", "list"])
     @twins
     def test_not_a_string(self, twin: Twin, key: Any) -> None:
-        """A key that is no `str` is a `TypeError` that shows its type only."""
+        """A key that is not a `str` is a `TypeError` that shows only its type."""
         with pytest.raises(TypeError, match=f"^api_key must be a str, not {type(key).__name__}$"):
             twin.client(api_key=key)
 
@@ -103,7 +103,7 @@ class TestKey:
     )
     @twins
     def test_shown(self, twin: Twin, key: str, expected: str) -> None:
-        """Of a key nothing but its prefix is ever shown."""
+        """The repr of a client shows only the prefix of the key."""
         shown = repr(twin.client(api_key=key))
         assert f"<{twin.client_type.__name__} https://api.kraty.io {expected}>" == shown
 
@@ -132,13 +132,13 @@ class TestBaseUrl:
     )
     @twins
     def test_kept(self, twin: Twin, base_url: str, expected: str) -> None:
-        """Host, port and path are kept, and every path goes below `/server/v1` there."""
+        """Host, port and path of `base_url` are kept, and calls go below `/server/v1` there."""
         assert expected == twin.client(base_url=base_url).base_url
         url = f"{expected}/server/v1/players/player_42/wallet/gold/credit"
         assert url == str(sent_by(twin, base_url=base_url).url)
 
     def test_default(self) -> None:
-        """Without an argument or a variable it is the platform's own host."""
+        """The default of `base_url` is the platform's host."""
         assert "https://api.kraty.io" == SYNC.client().base_url
 
     @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ class TestBaseUrl:
         expected: str,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """`KRATY_BASE_URL` is the default, and an argument goes before it."""
+        """`KRATY_BASE_URL` is the default of `base_url`, and an argument is preferred to it."""
         monkeypatch.setenv("KRATY_BASE_URL", variable)
         assert expected == twin.client(base_url=argument).base_url
 
@@ -176,7 +176,7 @@ class TestBaseUrl:
     )
     @twins
     def test_insecure(self, twin: Twin, base_url: str) -> None:
-        """`http://` is refused for all but loopback, since the key goes with each request."""
+        """`http://` is refused unless the host is loopback, since each request carries the key."""
         with pytest.raises(ValueError, match=r"^base_url must be https://"):
             twin.client(base_url=base_url)
 
@@ -228,7 +228,7 @@ class TestBaseUrl:
     def test_unusable(
         self, twin: Twin, source: str, base_url: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A wrong `base_url` is refused at construction, not in the first call."""
+        """A wrong `base_url` is refused at construction."""
         if source == "environment":
             monkeypatch.setenv("KRATY_BASE_URL", base_url or "/")
         with pytest.raises(ValueError, match=r"^base_url must "):
@@ -237,7 +237,7 @@ class TestBaseUrl:
     @pytest.mark.parametrize("base_url", [b"https://h", 0, httpx.URL("https://h")], ids=type)
     @twins
     def test_not_a_string(self, twin: Twin, base_url: Any) -> None:
-        """A `base_url` that is no `str` is a `TypeError`, also where it is falsy."""
+        """A `base_url` that is not a `str` is a `TypeError`, even if it is falsy."""
         with pytest.raises(TypeError, match=r"^base_url must be a str, not "):
             twin.client(base_url=base_url)
 
@@ -278,7 +278,7 @@ class TestTimeout:
     )
     @twins
     def test_bad_number(self, twin: Twin, option: str, value: float) -> None:
-        """Seconds that no socket can wait are a `ValueError` by the option's name."""
+        """A number of seconds that no socket can wait is a `ValueError` that names the option."""
         with pytest.raises(ValueError, match=f"^{option} must be above 0 seconds"):
             twin.client(**{option: value})
         with pytest.raises(ValueError, match=f"^{option} must be above 0 seconds"):
@@ -294,19 +294,19 @@ class TestTimeout:
 
     @pytest.mark.parametrize("phase", ["connect", "read", "write", "pool"])
     def test_bad_phase(self, phase: str) -> None:
-        """An `httpx.Timeout` is checked phase by phase."""
+        """Each phase of an `httpx.Timeout` is checked."""
         phases: dict[str, Any] = {"connect": 1.0, "read": 1.0, "write": 1.0, "pool": 1.0}
         with pytest.raises(ValueError, match=f"^timeout's {phase} must be above 0 seconds"):
             SYNC.client(timeout=httpx.Timeout(**{**phases, phase: 0.0}))
 
     def test_infinite_timeout(self) -> None:
-        """A phase without end is written as `httpx.Timeout(None)`, not as infinity."""
+        """An infinite timeout is refused; no timeout is written `httpx.Timeout(None)`."""
         with pytest.raises(ValueError, match=r"^timeout must be"):
             SYNC.client(timeout=math.inf)
 
     @twins
     def test_is_copied(self, twin: Twin) -> None:
-        """Changing an `httpx.Timeout` after it was given changes no client."""
+        """Changing an `httpx.Timeout` later does not change the client."""
         timeout = httpx.Timeout(5.0)
         kraty = twin.client(timeout=timeout)
         timeout.read = 0.001
@@ -314,7 +314,7 @@ class TestTimeout:
 
 
 class TestCallables:
-    """Hooks and sources of keys are what they are called as."""
+    """Hooks and other objects that a client takes."""
 
     @pytest.mark.parametrize("option", ["on_request", "generate_idempotency_key"])
     @twins
@@ -325,7 +325,7 @@ class TestCallables:
 
     @twins
     def test_coroutine_function(self, twin: Twin) -> None:
-        """A hook that would have to be awaited is refused, as nothing would."""
+        """A coroutine function as a hook is refused, since nothing would await it."""
 
         async def hook(info: RequestInfo) -> None: ...
 
@@ -338,7 +338,7 @@ class TestCallables:
 
     @twins
     def test_retry(self, twin: Twin) -> None:
-        """`retry` takes nothing but a `RetryConfig`."""
+        """A `retry` that is not a `RetryConfig` is refused."""
         with pytest.raises(TypeError, match=r"^retry must be a RetryConfig, not int$"):
             twin.client(retry=3)
 
@@ -347,7 +347,7 @@ class TestCallables:
     )
     @twins
     def test_retry_budget(self, twin: Twin, value: Any) -> None:
-        """`retry_budget` takes whole numbers from 0, or `None`."""
+        """A `retry_budget` that is not a whole number of at least 0 is refused."""
         with pytest.raises(ValueError, match=r"^retry_budget must be an int of at least 0"):
             twin.client(retry_budget=value)
 
@@ -367,7 +367,7 @@ class TestCallables:
 
     @twins
     def test_falsy_http_client(self, twin: Twin) -> None:
-        """A client of the caller's is used also where its class calls it false."""
+        """A caller's client is used even if it is falsy."""
 
         class Falsy(twin.http_client_type):  # type: ignore[name-defined, misc]
             def __bool__(self) -> bool:
@@ -378,7 +378,7 @@ class TestCallables:
 
 
 class TestEnvironment:
-    """Proxies and authorities of the environment: usable, or refused at construction."""
+    """Proxies and certificates of the environment: used, or refused at construction."""
 
     @pytest.mark.parametrize(
         "proxy",
@@ -435,7 +435,7 @@ class TestEnvironment:
     def test_bad_certificate_file(
         self, twin: Twin, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A `SSL_CERT_FILE` that holds no authority is refused at construction."""
+        """An `SSL_CERT_FILE` without certificates is refused at construction."""
         file = tmp_path / "ca.pem"
         if kind == "a-directory":
             file.mkdir()
@@ -449,7 +449,7 @@ class TestEnvironment:
     def test_bad_certificate_directory(
         self, twin: Twin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A `SSL_CERT_DIR` that leads nowhere is refused at construction."""
+        """An `SSL_CERT_DIR` that does not exist is refused at construction."""
         monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "missing"))
         with pytest.raises(ValueError, match=r"^SSL_CERT_DIR in the environment"):
             twin.client()
@@ -458,7 +458,7 @@ class TestEnvironment:
     def test_authorities_that_are_not_asked(
         self, twin: Twin, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Without TLS, no certificate authorities are read."""
+        """A client without TLS does not read the certificates."""
         monkeypatch.setenv("SSL_CERT_FILE", "/missing")
         assert "http://127.0.0.1:1" == twin.client(base_url="http://127.0.0.1:1").base_url
 
@@ -466,13 +466,13 @@ class TestEnvironment:
     def test_certificate_directory(
         self, twin: Twin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """One of several directories is enough."""
+        """An `SSL_CERT_DIR` of several directories needs only one that exists."""
         monkeypatch.setenv("SSL_CERT_DIR", f"{tmp_path / 'missing'}:{tmp_path}")
         assert "https://api.kraty.io" == twin.client().base_url
 
     @twins
     def test_own_client_needs_none_of_it(self, twin: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
-        """With a client of the caller's, proxies and authorities are the caller's matter."""
+        """Proxies and certificates of the environment are not read with a caller's client."""
         http_client = twin.mocked(always({"data": {}}))
         monkeypatch.setenv("SSL_CERT_FILE", "/missing")
         monkeypatch.setenv("HTTPS_PROXY", "nonsense://")
@@ -498,7 +498,8 @@ class TestWithOptions:
 
     @twins
     def test_what_is_left_out_is_inherited(self, twin: Twin) -> None:
-        """Options that are not given are the parent's, through any number of generations."""
+        """A derived client inherits the options that are not passed, through several
+        generations."""
         parent = twin.client(timeout=5.0, deadline=50.0, retry=RetryConfig(attempts=2))
         derived = parent.with_options(deadline=5.0).with_options(timeout=1.0).with_options()
         assert httpx.Timeout(1.0, pool=None) == derived._settings.timeout
@@ -507,7 +508,7 @@ class TestWithOptions:
 
     @twins
     def test_none_is_the_default(self, twin: Twin) -> None:
-        """`None` brings the default back, and removes a hook."""
+        """An option of `None` restores its default, and removes a hook."""
         parent = twin.client(
             timeout=5.0, deadline=50.0, retry=RetryConfig(attempts=2), on_request=print
         )
@@ -523,7 +524,7 @@ class TestWithOptions:
         [pytest.param(None, 15.0, id="call"), pytest.param(60.0, 60.0, id="migrate")],
     )
     def test_timeout_of_each_operation(self, operation: float | None, expected: float) -> None:
-        """Without a timeout, each operation has its own again."""
+        """With `timeout=None`, each operation has its own default again."""
         settings = SYNC.client(timeout=5.0).with_options(timeout=None)._settings
         phases = dict.fromkeys(("connect", "read", "write"), expected)
         # A call waits for a connection until its deadline.
@@ -531,7 +532,7 @@ class TestWithOptions:
 
     @twins
     def test_removed_hook(self, twin: Twin) -> None:
-        """A removed hook is not called, and the parent's still is."""
+        """A hook that was removed is not called, and the parent's still is."""
         reported: list[RequestInfo] = []
 
         async def scenario(kraty: Any) -> None:
@@ -546,7 +547,7 @@ class TestWithOptions:
 
     @twins
     def test_shared(self, twin: Twin) -> None:
-        """Connections, retry budget and source of keys are shared."""
+        """A derived client shares connections, retry budget and key generator."""
         parent = twin.client(generate_idempotency_key=lambda: "k")
         derived = parent.with_options(timeout=1.0)
         assert parent._sender is derived._sender
@@ -582,7 +583,7 @@ class TestWithOptions:
 
     @twins
     def test_many_generations(self, twin: Twin) -> None:
-        """A loop that derives from what it derived grows neither stack nor chain."""
+        """A client derived 5,000 times in a row still works."""
 
         async def scenario(kraty: Any) -> Any:
             for _ in range(5_000):
@@ -594,7 +595,7 @@ class TestWithOptions:
 
 
 def test_ssl_context_is_a_verifying_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Certificates and host names are checked."""
+    """The SSL context checks certificates and host names."""
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
         monkeypatch.delenv(name, raising=False)
     context = SYNC.client()._sender.channel._endpoint.ssl_context()

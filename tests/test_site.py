@@ -1,4 +1,4 @@
-"""The tools of the pages: `tools/check_site.py` finds what it looks for; drawings are current."""
+"""The tools of the pages: `check_site.py` finds faults, and drawings are up to date."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAMES = ["kraty_admin.Thing", "kraty_admin.Thing.part", "kraty_server_api.Wallet
 
 
 def write_site(folder: Path, html: str, names: list[str]) -> list[str]:
-    """Write a site of one page, and return what is wrong with it."""
+    """Write a site of one page, and return the problems found in it."""
     lines = "".join(f"{name} py:class 1 x -\n" for name in names).encode()
     (folder / "site").mkdir()
     (folder / "site/objects.inv").write_bytes(b"# 1\n# 2\n# 3\n# 4\n" + zlib.compress(lines))
@@ -51,7 +51,7 @@ def write_site(folder: Path, html: str, names: list[str]) -> list[str]:
     ],
 )
 def test_a_fault_of_a_page_is_found(tmp_path: Path, html: str, found: str | None) -> None:
-    """Dead links and anything from another host are reported; links to other hosts are fine."""
+    """Dead links and files of another host are reported, and links to other hosts are not."""
     wrong = write_site(tmp_path, html, NAMES)
     assert (0 if found is None else 1) == len(wrong)
     assert (found or "") in "".join(wrong)
@@ -60,7 +60,7 @@ def test_a_fault_of_a_page_is_found(tmp_path: Path, html: str, found: str | None
 @pytest.mark.once
 @pytest.mark.parametrize("left_out", NAMES)
 def test_a_public_name_without_an_entry_is_found(tmp_path: Path, left_out: str) -> None:
-    """The reference must have classes, their members, and the methods of resources."""
+    """A class, member or method of a resource without an entry in the reference is reported."""
     wrong = write_site(tmp_path, "", [name for name in NAMES if name != left_out])
     assert 1 == len(wrong)
     assert left_out.rpartition(".")[2] in wrong[0]
@@ -68,7 +68,7 @@ def test_a_public_name_without_an_entry_is_found(tmp_path: Path, left_out: str) 
 
 @pytest.mark.once
 def test_a_page_outside_the_navigation_is_found(tmp_path: Path) -> None:
-    """Nobody finds such a page."""
+    """A page that is not in the navigation is reported."""
     (tmp_path / "docs/tasks").mkdir(parents=True)
     (tmp_path / "docs/tasks/lost.md").touch()
     (tmp_path / "site").mkdir()
@@ -80,5 +80,5 @@ def test_a_page_outside_the_navigation_is_found(tmp_path: Path) -> None:
 @pytest.mark.once
 @pytest.mark.parametrize("name", PICTURES)
 def test_a_drawing_is_current(name: str) -> None:
-    """`make pictures` would write the same file."""
+    """Each drawing is the one that `make pictures` would write."""
     assert PICTURES[name]() == (ROOT / "docs" / name).read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The public surface: what is documented is there, and what is there is documented."""
+"""The public surface: what is documented exists, and what exists is documented."""
 
 from __future__ import annotations
 
@@ -144,14 +144,14 @@ ERROR_CODES: Final = [
 
 @pytest.fixture(name="sync", scope="module")
 def make_sync() -> Iterator[KratyAdmin]:
-    """A client."""
+    """Return a client."""
     with KratyAdmin(api_key="krt_test.secret", base_url="https://api.kraty.io") as kraty:
         yield kraty
 
 
 @pytest.fixture(name="twin", scope="module")
 def make_twin() -> KratyAdminAsync:
-    """Its twin, which has connected to nothing that could be closed."""
+    """Return an asynchronous client, which has opened no connection."""
     return KratyAdminAsync(api_key="krt_test.secret", base_url="https://api.kraty.io")
 
 
@@ -174,7 +174,7 @@ def shape(function: Callable[..., Any]) -> str:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_takes_the_documented_arguments(sync: KratyAdmin, name: str) -> None:
-    """Names, order, kinds and defaults of a method's arguments are those of the reference."""
+    """Names, order, kinds and defaults of each method's arguments are as documented."""
     assert METHODS[name] == shape(operation_of(sync, name))
 
 
@@ -182,7 +182,7 @@ def test_a_method_takes_the_documented_arguments(sync: KratyAdmin, name: str) ->
 def test_the_twin_of_a_method_is_its_equal(
     sync: KratyAdmin, twin: KratyAdminAsync, name: str
 ) -> None:
-    """Both have one signature, types included, and one text; only the twin's is awaited."""
+    """A method and its twin have the same signature and docstring, and only the twin is awaited."""
     method, awaited = operation_of(sync, name), operation_of(twin, name)
 
     assert inspect.signature(method) == inspect.signature(awaited)
@@ -195,7 +195,7 @@ def test_the_twin_of_a_method_is_its_equal(
 def test_imports_take_the_documented_arguments(
     sync: KratyAdmin, twin: KratyAdminAsync, name: str
 ) -> None:
-    """Both clients import alike."""
+    """The imports of both clients take the documented arguments."""
     assert IMPORTS[name] == shape(operation_of(sync, name)) == shape(operation_of(twin, name))
     assert inspect.iscoroutinefunction(operation_of(twin, name))
     assert not inspect.iscoroutinefunction(operation_of(sync, name))
@@ -203,7 +203,7 @@ def test_imports_take_the_documented_arguments(
 
 @pytest.mark.parametrize("name", [*METHODS, *IMPORTS])
 def test_each_argument_is_described(sync: KratyAdmin, twin: KratyAdminAsync, name: str) -> None:
-    """The docstring has an entry for each argument, also for those of imports."""
+    """The docstring of each method describes each argument."""
     for method in (operation_of(sync, name), operation_of(twin, name)):
         text = inspect.getdoc(method) or ""
         described = re.findall(r"^    (\w+): ", text.partition("Returns:")[0], re.MULTILINE)
@@ -220,7 +220,7 @@ def test_an_alias_is_the_method(
 
 
 def test_there_are_no_other_methods(sync: KratyAdmin, twin: KratyAdminAsync) -> None:
-    """Each resource has the methods of the reference and nothing else."""
+    """Each resource has the documented methods and no others."""
     for kraty in (sync, twin):
         names = {
             f"{resource}.{method}"
@@ -231,7 +231,7 @@ def test_there_are_no_other_methods(sync: KratyAdmin, twin: KratyAdminAsync) -> 
 
 
 def test_there_are_no_other_attributes_of_a_client(sync: KratyAdmin, twin: KratyAdminAsync) -> None:
-    """A client has its resources, its properties and its methods."""
+    """A client has the documented resources, properties and methods, and no others."""
     for kraty in (sync, twin):
         assert RESOURCES | PROPERTIES | public(list(CLIENT)) == public(dir(kraty))
 
@@ -239,12 +239,12 @@ def test_there_are_no_other_attributes_of_a_client(sync: KratyAdmin, twin: Kraty
 @pytest.mark.parametrize("name", CLIENT)
 @pytest.mark.parametrize("client", [KratyAdmin, KratyAdminAsync])
 def test_a_client_takes_the_documented_options(client: type[object], name: str) -> None:
-    """The options of both clients are the same ones, all of them given by name."""
+    """Both clients take the documented options."""
     assert CLIENT[name] == shape(getattr(client, name))
 
 
 def test_the_twins_of_a_clients_methods_are_awaited() -> None:
-    """Methods that do I/O are awaited; the others are called as on the synchronous client."""
+    """Only the asynchronous client's methods that do I/O are awaited."""
     awaited = {
         name for name in CLIENT if inspect.iscoroutinefunction(getattr(KratyAdminAsync, name))
     }
@@ -255,14 +255,15 @@ def test_the_twins_of_a_clients_methods_are_awaited() -> None:
 
 @pytest.mark.parametrize("function", [pytest.param(each, id=each.__name__) for each in FUNCTIONS])
 def test_a_function_takes_the_documented_arguments(function: Callable[..., Any]) -> None:
-    """Names, order, kinds and defaults of a function's arguments are those of the reference."""
+    """Names, order, kinds and defaults of each function's arguments are as documented."""
     assert FUNCTIONS[function] == shape(function)
 
 
 def test_a_double_of_a_client_takes_what_the_client_takes(
     sync: KratyAdmin, twin: KratyAdminAsync
 ) -> None:
-    """A mock made of a client has its methods, refuses other arguments, and is awaited."""
+    """A mock with a client as its spec has the client's methods, refuses other arguments, and is
+    awaited like the client."""
     double = create_autospec(sync)
     double.wallet.credit("player_42", "gold", amount=500)
 
@@ -278,7 +279,7 @@ CLIENTS: Final = [pytest.param(KratyAdmin, id="sync"), pytest.param(KratyAdminAs
 
 @pytest.fixture(scope="module", params=CLIENTS)
 def doubled(request: pytest.FixtureRequest) -> tuple[type[Any], list[Any]]:
-    """A client, and mocks made of it: as an instance, and as the class that is then called."""
+    """Return a client class, and mocks of it: as an instance, and as a class that is called."""
     client: type[Any] = request.param
     return client, [create_autospec(client, instance=True), create_autospec(client)(api_key="k")]
 
@@ -287,7 +288,7 @@ def doubled(request: pytest.FixtureRequest) -> tuple[type[Any], list[Any]]:
 def test_a_double_of_the_class_takes_what_a_client_takes(
     doubled: tuple[type[Any], list[Any]], name: str
 ) -> None:
-    """A mock made of the class, without a client, has the methods and their signatures."""
+    """A mock with the class as its spec has the methods and their signatures."""
     client, doubles = doubled
     parameters = inspect.signature(operation_of(client, name)).parameters.values()
     needed = {each.name: "x" for each in parameters if each.default is each.empty}
@@ -318,7 +319,7 @@ def test_a_mock_with_the_class_as_its_spec_has_the_resources(client: type[Any]) 
 @pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize("autospec", [None, True], ids=["plain", "autospec"])
 def test_a_resource_can_be_replaced_on_the_class(client: type[Any], autospec: bool | None) -> None:
-    """Clients that have not used the resource find the mock, until it is taken away."""
+    """A resource that is patched on the class is used by all clients until the patch ends."""
     kraty = client(api_key="krt_test.secret")
 
     with patch.object(client, "wallet", autospec=autospec) as wallet:
@@ -332,7 +333,7 @@ def test_a_resource_can_be_replaced_on_the_class(client: type[Any], autospec: bo
 
 @pytest.mark.parametrize("client", CLIENTS)
 def test_a_resource_can_be_replaced_on_a_client(client: type[Any]) -> None:
-    """Only this client has the mock, also after it has used the resource."""
+    """A resource that is patched on a client is replaced there only, even after it was used."""
     kraty, other = client(api_key="krt_test.secret"), client(api_key="krt_test.secret")
     real = kraty.wallet
 
@@ -346,7 +347,7 @@ def test_a_resource_can_be_replaced_on_a_client(client: type[Any]) -> None:
 
 
 def test_everything_that_is_exposed_is_listed() -> None:
-    """`__all__` names all that the package exposes except its modules, in order and once."""
+    """`__all__` lists everything that the package exposes except modules, sorted."""
     exposed = {
         name
         for name, value in vars(kraty_admin).items()
@@ -364,7 +365,7 @@ ALIASES: Final = {"ErrorCode", "RequestHook"}
 
 @pytest.mark.parametrize("name", sorted(set(kraty_admin.__all__) - {"__version__"} - ALIASES))
 def test_what_is_exposed_says_where_to_import_it_from(name: str) -> None:
-    """Tracebacks, reprs and pickles name the package, not the module that keeps it."""
+    """The module of each exposed name is the package, also in pickles."""
     value = getattr(kraty_admin, name)
 
     assert "kraty_admin" == value.__module__
@@ -373,7 +374,7 @@ def test_what_is_exposed_says_where_to_import_it_from(name: str) -> None:
 
 @pytest.mark.parametrize("module", [models, params])
 def test_models_and_params_say_where_to_import_them_from(module: ModuleType) -> None:
-    """Each class names the public module, where pickle and `get_type_hints` find it."""
+    """The module of each class is the public one, also in pickles and for `get_type_hints`."""
     exported = [getattr(module, name) for name in module.__all__]
     classes = [value for value in exported if isinstance(value, type)]
 
@@ -394,13 +395,13 @@ def get_annotations(cls: type[Any]) -> dict[str, Any]:
 
 
 def test_aliases_are_the_types_that_they_stand_for() -> None:
-    """The contract's error codes, and a function that takes a report."""
+    """`ErrorCode` lists the contract's codes, and `RequestHook` takes a `RequestInfo`."""
     assert set(ERROR_CODES) == set(get_args(kraty_admin.ErrorCode))
     assert ([RequestInfo], object) == get_args(kraty_admin.RequestHook)
 
 
 def test_a_result_names_the_public_module_without_importing_it() -> None:
-    """A program that never imports `kraty_admin.models` has results that name it."""
+    """The class of a result names `kraty_admin.models`, even if the program does not import it."""
     names = modules_after(
         """
 import pickle
@@ -422,7 +423,7 @@ with httpx.Client(transport=answer) as http:
 
 
 def test_the_public_surface_is_the_recorded_one() -> None:
-    """Names, signatures, types and commands are those of `tests/surface/public.txt`."""
+    """Names, signatures, types and commands are those recorded in `tests/surface/public.txt`."""
     recorded = RECORD.read_text(encoding="utf-8").splitlines()
 
     diff = list(
@@ -441,12 +442,12 @@ REQUIRED: Final = inspect.Parameter.empty
 
 
 def fields(cls: type[Any]) -> dict[str, Any]:
-    """Return a value's fields in order, with their defaults."""
+    """Return the fields of a value class in order, with their defaults."""
     return {name: field.default for name, field in inspect.signature(cls).parameters.items()}
 
 
 def test_retries_have_the_documented_defaults() -> None:
-    """Left alone, a call is tried four times, after 0.2 s at first and 10 s at most."""
+    """The fields and defaults of `RetryConfig` are as documented."""
     expected = {
         "attempts": 4,
         "initial_delay": 0.2,
@@ -460,7 +461,7 @@ def test_retries_have_the_documented_defaults() -> None:
 
 
 def test_a_request_info_has_the_documented_fields() -> None:
-    """The documented fields come first, and what was added later has defaults."""
+    """A `RequestInfo` has the documented fields first, and later ones have defaults."""
     documented = ["method", "url", "attempt", "idempotency_key", "duration_ms", "status", "ok"]
     added = {
         "operation": "",
@@ -478,7 +479,7 @@ def test_a_request_info_has_the_documented_fields() -> None:
 
 @pytest.mark.parametrize("cls", [RetryConfig, RequestInfo, ResponseInfo, CallInfo])
 def test_values_do_not_change(cls: type[Any]) -> None:
-    """Settings and reports are values: no field of theirs can be set."""
+    """No field of a value can be set."""
     required = [name for name, default in fields(cls).items() if default is REQUIRED]
     value = cls(**dict.fromkeys(required))
 
@@ -492,7 +493,7 @@ def test_values_do_not_change(cls: type[Any]) -> None:
 
 @pytest.mark.parametrize("code", [*ERROR_CODES, "brand_new", ""])
 def test_a_code_has_a_property(code: str) -> None:
-    """Of all `is_` properties, that of the error's code alone is true; an unknown code has none."""
+    """Only the `is_` property of the error's code is true, and an unknown code has none."""
     error = KratyServerError("no", code=code, status=400)
     true = {name for name in public(dir(error)) if name.startswith("is_") and name != "is_code"}
 
@@ -509,7 +510,7 @@ ATTRIBUTES: Final = (FunctionType, classmethod, staticmethod, property, cached_p
 
 
 def modules(package: ModuleType) -> Iterator[ModuleType]:
-    """A package and its public modules, but for those that need an extra."""
+    """Yield a package and its public modules, except those that need an extra."""
     yield package
     for info in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
         name = info.name.rpartition(".")[2]
@@ -520,7 +521,7 @@ def modules(package: ModuleType) -> Iterator[ModuleType]:
 
 
 def documented() -> Iterator[tuple[str, object]]:
-    """Whatever people can see: modules, classes, functions, methods and properties."""
+    """Yield everything public: modules, classes, functions, methods and properties."""
     ours = ("kraty_admin", "kraty_server_api")
     for module in (*modules(kraty_admin), *modules(kraty_server_api)):
         yield module.__name__, module
@@ -539,7 +540,7 @@ def documented() -> Iterator[tuple[str, object]]:
 
 
 def test_everything_public_has_a_text() -> None:
-    """Every public module, class, function, method and property has its own docstring."""
+    """Every public module, class, function, method and property has a docstring."""
     everything = dict(documented())
 
     silent = [
@@ -562,7 +563,7 @@ def is_text(node: ast.AST | None) -> bool:
 
 
 def undescribed(tree: ast.Module) -> Iterator[str]:
-    """Fields of classes, and attributes that `__init__` sets, without a text below them."""
+    """Yield the public fields and attributes of classes without a docstring below them."""
     for cls in ast.walk(tree):
         if not isinstance(cls, ast.ClassDef):
             continue
@@ -601,7 +602,7 @@ def undescribed(tree: ast.Module) -> Iterator[str]:
     ],
 )
 def test_every_public_field_has_a_text(module: str) -> None:
-    """Fields of the values that people get or give are described below their names."""
+    """Each public field has a docstring below it."""
     path = importlib.import_module(module).__file__
     assert path is not None
 
@@ -609,7 +610,7 @@ def test_every_public_field_has_a_text(module: str) -> None:
 
 
 def test_models_are_classes_of_their_own() -> None:
-    """Each model has its own text, not an inherited one."""
+    """Each model has its own docstring."""
     texts = [
         value.__doc__
         for value in vars(models).values()
@@ -634,7 +635,7 @@ def modules_after(program: str) -> set[str]:
 
 
 def of(names: set[str], *packages: str) -> set[str]:
-    """Return the modules that belong to a package."""
+    """Return the modules that belong to these packages."""
     return {name for name in names if any(f"{name}.".startswith(f"{each}.") for each in packages)}
 
 
@@ -666,7 +667,7 @@ SELDOM_NEEDED: Final = (
 
 
 def test_an_import_loads_no_extras_and_no_models() -> None:
-    """`import kraty_admin` loads neither extras nor what a first call will need."""
+    """`import kraty_admin` loads neither extras nor modules that only calls need."""
     names = modules_after("import kraty_admin")
     generated = of(names, "kraty_server_api")
 
@@ -681,7 +682,7 @@ def test_an_import_loads_no_extras_and_no_models() -> None:
 
 
 def test_webhooks_are_loaded_on_first_use() -> None:
-    """Functions and module are there without an import of their own, and `dir` names them."""
+    """The webhook functions are listed by `dir`, and their module is loaded when one is used."""
     names = modules_after(
         """
 import kraty_admin, sys
@@ -696,7 +697,8 @@ assert kraty_admin.webhooks.verify_webhook is kraty_admin.verify_webhook
 
 
 def test_resources_are_loaded_with_the_first_client() -> None:
-    """A client loads all modules, so that no call imports one while another thread forks."""
+    """Creating a client loads all modules, so that a call imports none while another thread
+    forks."""
     names = modules_after(
         """
 import sys
@@ -719,7 +721,7 @@ with httpx.Client(transport=answer) as http:
 
 
 def test_a_client_takes_no_memory_for_what_imports_need() -> None:
-    """A client loads no attrs, which takes 1 MiB, no uuid and not the importer."""
+    """Creating a client loads neither attrs, which takes 1 MiB, nor the importer."""
     # httpcore loads trio where it is installed, and trio loads attrs.
     start = "import sys; sys.modules['trio'] = None; import httpcore, httpx"
     names = modules_after(

@@ -1,4 +1,4 @@
-"""What type checkers say of programs that use the SDK, and of the SDK itself."""
+"""Type checkers accept programs that use the SDK, and find their mistakes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ needs_pyright: Final = pytest.mark.skipif(
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Return a checker's answer, with the package as this Python has it installed."""
+    """Run a checker on the programs, with the package as this Python has it installed."""
     # Pyright looks for packages where the first Python on the path has them.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     return subprocess.run(
@@ -42,7 +42,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @needs_mypy
 def test_mypy_agrees_with_the_programs(mypy_cache: Path) -> None:
-    """In strict mode, mypy takes each value for what it is and objects to each mistake."""
+    """mypy in strict mode infers each asserted type and objects to each mistake."""
     answer = run(
         "mypy",
         "--strict",
@@ -59,7 +59,7 @@ def test_mypy_agrees_with_the_programs(mypy_cache: Path) -> None:
 @needs_pyright
 @pytest.mark.parametrize("python", ["3.10", "3.13"])
 def test_pyright_agrees_with_the_programs(python: str) -> None:
-    """In strict mode, pyright takes each value for what it is and objects to each mistake."""
+    """pyright in strict mode infers each asserted type and objects to each mistake."""
     answer = run(
         "pyright", "--project=pyrightconfig.json", f"--pythonversion={python}", "--outputjson"
     )
@@ -80,7 +80,7 @@ annotation would have to repeat the private types of Django's stubs."""
 @needs_pyright
 @pytest.mark.parametrize("package", ["kraty_admin", "kraty_server_api", "pytest_kraty_admin"])
 def test_every_public_symbol_has_a_type(package: str) -> None:
-    """No public symbol of the package leaves its type to be inferred."""
+    """The type of every public symbol of a package is declared."""
     answer = run("pyright", f"--verifytypes={package}", "--ignoreexternal", "--outputjson")
 
     completeness: dict[str, Any] = json.loads(answer.stdout)["typeCompleteness"]

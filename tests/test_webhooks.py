@@ -1,4 +1,4 @@
-"""Webhooks: what passes, what is refused and why, and which mistakes raise."""
+"""Webhooks: what verifies, what is refused and why, and which mistakes raise."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class TestKnownAnswers:
         ],
     )
     def test_verify_and_sign(self, secret: str, t: str, body: bytes, v1: str) -> None:
-        """Signatures of other implementations pass, and ours are the same."""
+        """Signatures of other implementations verify, and ours are the same."""
         assert True is verify_webhook(
             raw_body=body,
             signature_header=f"t={t},v1={v1}",
@@ -132,12 +132,12 @@ class TestKnownAnswers:
             assert f"t={t},v1={v1}" == header
 
     def test_digits_are_signed_as_sent(self) -> None:
-        """A signature over `t` without its leading zeros does not match `t` with them."""
+        """A signature over `t` without leading zeros does not match `t` with them."""
         assert "no_match" == reason_for(signature_header=f"t=00{T},v1={V1}")
 
 
 class TestAge:
-    """The window, whose two bounds belong to it."""
+    """The window of accepted ages, which includes its two bounds."""
 
     @pytest.mark.parametrize(
         ("seconds", "expected"),
@@ -157,7 +157,7 @@ class TestAge:
         ],
     )
     def test_default_window(self, seconds: float, expected: str | None) -> None:
-        """By default a delivery may be 300 seconds old and 60 ahead."""
+        """By default a delivery may be 300 seconds old and 60 seconds ahead."""
         assert expected == reason_for(now=NOW + timedelta(seconds=seconds))
 
     @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ class TestAge:
         ],
     )
     def test_tolerance(self, tolerance: float, seconds: int, expected: str | None) -> None:
-        """The tolerance moves the bound behind, never the one ahead."""
+        """The tolerance sets how old a delivery may be, not how far ahead."""
         now = NOW + timedelta(seconds=seconds)
         assert expected == reason_for(tolerance_seconds=tolerance, now=now)
 
@@ -200,7 +200,7 @@ class TestAge:
     def test_system_clock(
         self, monkeypatch: pytest.MonkeyPatch, clock: float, expected: bool
     ) -> None:
-        """Without `now` the system's clock decides."""
+        """Without `now`, the age is measured by the system's clock."""
         monkeypatch.setattr(time, "time", lambda: clock)
         assert expected is verify_webhook(raw_body=BODY, signature_header=HEADER, secret=SECRET)
 
@@ -213,18 +213,18 @@ class TestAge:
     )
     @pytest.mark.parametrize("hours", [-14, 14])
     def test_extreme_clocks(self, extreme: datetime, expected: str, hours: int) -> None:
-        """The first and the last day are days like others, in every time zone."""
+        """The first and the last day of datetime are accepted as `now`, in every time zone."""
         zone = timezone(timedelta(hours=hours))
         assert expected == reason_for(now=extreme.replace(tzinfo=zone))
 
     @pytest.mark.parametrize("t", [0, T - 301, T + 61, 999_999_999_999])
     def test_age_is_not_revealed_without_the_secret(self, t: int) -> None:
-        """A forged signature gets the same error whatever its time."""
+        """A forged signature has the same reason, whatever its time."""
         assert "no_match" == reason_for(signature_header=f"t={t},v1={V1}")
 
 
 class TestRotation:
-    """Several secrets, several signatures."""
+    """Several secrets and several signatures."""
 
     both = f"t={T},v1={'0' * 64},v1={V1}"
 
@@ -248,11 +248,11 @@ class TestRotation:
         ],
     )
     def test_any_pair(self, header: str, secret: Any, expected: str | None) -> None:
-        """One secret that made one of the signatures is enough."""
+        """A delivery verifies if one of the secrets made one of the signatures."""
         assert expected == reason_for(signature_header=header, secret=secret)
 
     def test_every_pair_is_compared(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A match ends nothing early, and each comparison takes constant time."""
+        """Each secret is compared with each signature in constant time, even after a match."""
         pairs: list[tuple[Any, Any]] = []
         compare = hmac.compare_digest
 
@@ -271,7 +271,7 @@ class TestRotation:
 
 
 class TestBody:
-    """The bytes are what counts."""
+    """The bytes of the body, over which the signature is made."""
 
     @pytest.mark.parametrize(
         "body",
@@ -284,7 +284,7 @@ class TestBody:
         ],
     )
     def test_types(self, body: Any) -> None:
-        """Every way to hold the bytes does."""
+        """The body may be bytes, text or any buffer."""
         assert None is reason_for(raw_body=body)
 
     @pytest.mark.parametrize(
@@ -305,16 +305,16 @@ class TestBody:
         ],
     )
     def test_other_bytes(self, body: str | bytes | None) -> None:
-        """Another writing of the same event does not pass."""
+        """Another serialisation of the same event does not verify."""
         assert "no_match" == reason_for(raw_body=body)
 
     def test_no_body(self) -> None:
-        """`None` is rejected even if an empty body was signed."""
+        """A body of `None` is rejected even if an empty body was signed."""
         header = sign_webhook(raw_body=b"", secret=SECRET, timestamp=T)
         assert "no_match" == reason_for(raw_body=None, signature_header=header)
 
     def test_invalid_utf8(self) -> None:
-        """Bytes that are not UTF-8, rightly signed, are genuine, though no event."""
+        """A signed body that is not UTF-8 verifies, but is not an event."""
         body = b'{"id":"\xff"}'
         header = sign_webhook(raw_body=body, secret=SECRET, timestamp=T)
         assert verify_webhook(raw_body=body, signature_header=header, secret=SECRET, now=NOW)
@@ -322,7 +322,7 @@ class TestBody:
 
 
 def digits(zero: int) -> str:
-    """The right time in the digits of another script, which `int` and `\\d` take."""
+    """Return the right time in the digits of another script, which `int` would accept."""
     return "".join(chr(zero + int(digit)) for digit in str(T))
 
 
@@ -431,13 +431,13 @@ HEADERS: Final[list[Any]] = [
 
 @pytest.mark.parametrize(("header", "expected"), HEADERS)
 def test_header(header: Any, expected: str | None) -> None:
-    """A header passes, or is refused for the documented reason."""
+    """A header verifies, or is refused for the documented reason."""
     assert expected == reason_for(signature_header=header)
 
 
 @pytest.mark.parametrize("code", [*range(0x20), 0x7F], ids=lambda code: f"{code:#04x}")
 def test_control_characters(code: int) -> None:
-    """Of the control characters only the tab may occur, even where nothing is read."""
+    """A control character other than the tab is refused anywhere in the header."""
     expected = None if chr(code) == "\t" else "malformed_header"
     assert expected == reason_for(signature_header=f"{HEADER},x={chr(code)}y")
 
@@ -455,7 +455,7 @@ class TestEvent:
         )
 
     def test_typed(self) -> None:
-        """The event is the delivered object, and has typed properties."""
+        """The event equals the delivered object, and has typed properties."""
         event = construct_event(raw_body=BODY, signature_header=HEADER, secret=SECRET, now=NOW)
         assert json.loads(BODY) == event
         assert WebhookEvent is type(event)
@@ -482,7 +482,7 @@ class TestEvent:
         ],
     )
     def test_tolerant(self, body: str | bytes) -> None:
-        """Unknown, odd and absent fields pass."""
+        """An event may have unknown, odd and absent fields."""
         assert json.loads(body) == self.deliver(body)
 
     def test_duplicate_names(self) -> None:
@@ -523,13 +523,13 @@ class TestEvent:
         ],
     )
     def test_invalid_payload(self, body: bytes) -> None:
-        """A genuine body that is no JSON object is refused as such, and by nothing else."""
+        """A genuine body that is not a JSON object is refused as `invalid_payload`."""
         with pytest.raises(WebhookVerificationError) as caught:
             self.deliver(body)
         assert "invalid_payload" == caught.value.reason
 
     def test_forged_body_is_not_parsed(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Nothing reaches the JSON parser before the signature has been found right."""
+        """A body is not parsed before its signature has been verified."""
 
         def parse(*_: object, **__: object) -> object:
             raise AssertionError("parsed")
@@ -538,7 +538,7 @@ class TestEvent:
         assert "no_match" == reason_for(raw_body=b'{"a":' * 200_000)
 
     def test_models_load_lazily(self) -> None:
-        """Verifying loads none of the generated models."""
+        """Verifying a webhook does not load the generated models."""
         program = (
             "import sys; from kraty_admin.webhooks import verify_webhook;"
             "verify_webhook(raw_body=b'', signature_header='t=1,v1=' + '0' * 64, secret='s');"
@@ -568,7 +568,7 @@ class TestSign:
     def test_timestamp(
         self, monkeypatch: pytest.MonkeyPatch, timestamp: Any, expected: int
     ) -> None:
-        """The timestamp is written in whole seconds, and what it signs verifies then."""
+        """The timestamp is written in whole seconds, and the signature verifies at that time."""
         monkeypatch.setattr(time, "time", lambda: 2_000_000_000.75)
         header = sign_webhook(raw_body=BODY, secret=SECRET, timestamp=timestamp)
         assert header.startswith(f"t={expected},v1=")
@@ -596,7 +596,7 @@ class TestSign:
         ],
     )
     def test_mistakes(self, changes: dict[str, Any], expected: type[Exception]) -> None:
-        """Arguments that cannot be signed raise."""
+        """Arguments that cannot be signed are refused."""
         arguments: dict[str, Any] = {"raw_body": BODY, "secret": SECRET, **changes}
         with pytest.raises(expected):
             sign_webhook(**arguments)
@@ -673,7 +673,7 @@ def test_mistakes_of_the_receiver(
     expected: type[Exception],
     says: str,
 ) -> None:
-    """A receiver's mistake raises on every delivery, and no frame of ours shows the secret."""
+    """A wrong argument raises on every delivery, and no frame of ours shows the secret."""
     arguments = {
         "raw_body": BODY,
         "signature_header": header,
@@ -694,7 +694,7 @@ V1_OF_A_BRACKET: Final = "2e472fd235fae49f38d0ce613de5e2b74fcd12f0b3c5a6ae3af6ed
 
 @pytest.mark.parametrize("fails", ["copy", "compare_digest", "time"])
 def test_failures_within(monkeypatch: pytest.MonkeyPatch, fails: str) -> None:
-    """When a step fails or is interrupted, no frame of ours shows the secret either."""
+    """If a step fails or is interrupted, no frame of ours shows the secret."""
 
     def fail(*_: object) -> None:
         raise InterruptedError
@@ -736,12 +736,12 @@ class TestError:
         return caught.value
 
     def test_all_reasons_are_covered(self) -> None:
-        """The cases below are all the reasons there are."""
+        """The cases below cover all documented reasons."""
         assert set(ALL_REASONS) == {case.values[1] for case in REFUSALS}
 
     @pytest.mark.parametrize(("changes", "reason"), REFUSALS)
     def test_fields(self, changes: dict[str, Any], reason: str) -> None:
-        """The error has a reason in one word and a message in a sentence."""
+        """The error has a documented reason and a message."""
         error = self.refusal(changes)
         assert isinstance(error, KratyError)
         assert reason == error.reason
@@ -777,7 +777,7 @@ class TestError:
 
     @pytest.mark.parametrize(("changes", "reason"), REFUSALS)
     def test_not_chained(self, changes: dict[str, Any], reason: str) -> None:
-        """No parser's error, which would hold the body, hangs on it."""
+        """The error has no cause or context, which could hold the body."""
         error = self.refusal(changes)
         assert (None, None, reason) == (error.__cause__, error.__context__, error.reason)
 
@@ -802,7 +802,8 @@ def receiver() -> FastAPI:
 
 
 def signed_now() -> dict[str, Any]:
-    """Headers of a fresh delivery: one signed at collection would be too old in a long run."""
+    """Return the headers of a fresh delivery: one signed at collection would be too old in a long
+    run."""
     return {"X-Signature": sign_webhook(raw_body=BODY, secret=SECRET)}
 
 

@@ -1,4 +1,4 @@
-"""Webhooks under hostile input: nothing but the documented answers comes out."""
+"""Webhooks with hostile input, which gets only documented answers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ REASONS: Final[frozenset[str]] = frozenset(get_args(WebhookVerificationReason))
 def answer(
     raw_body: str | bytes, header: str | bytes | None, secret: str | list[str] = SECRET
 ) -> str | None:
-    """Return why the delivery is refused; fails on any answer that is not documented."""
+    """Return why the delivery is refused, after checking that the answer is a documented one."""
     delivery: dict[str, Any] = {
         "raw_body": raw_body,
         "signature_header": header,
@@ -60,7 +60,7 @@ def answer(
 
 @pytest.fixture(autouse=True, scope="module")
 def clock() -> Iterator[None]:
-    """The clock stands at `NOW` for calls that leave `now` out."""
+    """Stop the clock at `NOW`, for calls without `now`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("kraty_admin.webhooks.time", SimpleNamespace(time=NOW.timestamp))
         yield
@@ -84,7 +84,7 @@ scraps = st.sampled_from(SCRAPS)
 
 @st.composite
 def altered(draw: st.DrawFn) -> str:
-    """Return the right header with some of it cut out, or something put in, or both."""
+    """Return the right header with something cut out or put in, or both."""
     at = draw(st.integers(0, len(HEADER)))
     cut = draw(st.integers(0, 8))
     return HEADER[:at] + draw(scraps | any_text) + HEADER[at + cut :]
@@ -111,13 +111,13 @@ class TestArbitrary:
     @given(bodies, st.one_of(st.none(), any_text, st.binary()))
     @settings(max_examples=200, deadline=None)
     def test_junk(self, body: str | bytes, header: str | bytes | None) -> None:
-        """Junk is refused, for what its header is."""
+        """Random bodies and headers are refused."""
         assert answer(body, header) in {"missing_header", "malformed_header", "no_match"}
 
     @given(bodies, near_headers)
     @settings(max_examples=300, deadline=None)
     def test_near_misses_over_other_bodies(self, body: str | bytes, header: str) -> None:
-        """No header that resembles the right one matches another body."""
+        """A header that resembles the right one does not match another body."""
         raw = body.encode("utf-8", "replace") if isinstance(body, str) else body
         if raw != BODY:
             assert answer(body, header) in {"missing_header", "malformed_header", "no_match"}
@@ -125,7 +125,7 @@ class TestArbitrary:
     @given(near_headers)
     @settings(max_examples=300, deadline=None)
     def test_near_misses_pass_only_with_both_parts(self, header: str) -> None:
-        """Over the right body a header passes only if it holds the right `t` and `v1`."""
+        """A header verifies only if it holds the right `t` and `v1`."""
         if answer(BODY, header) is None:
             assert f"t={T}" in header
             assert f"v1={V1}" in header
@@ -133,25 +133,25 @@ class TestArbitrary:
     @given(near_headers)
     @settings(max_examples=200, deadline=None)
     def test_bytes_are_latin_1(self, header: str) -> None:
-        """A header in bytes is judged as its Latin-1 text is."""
+        """A header in bytes gets the same answer as its Latin-1 text."""
         raw = header.encode("latin-1", "replace")
         assert answer(BODY, raw.decode("latin-1")) == answer(BODY, raw)
 
     @given(st.binary(max_size=300))
     @settings(max_examples=200, deadline=None)
     def test_signed_junk(self, body: bytes) -> None:
-        """Any bytes verify if rightly signed; those that are not a JSON object are not an event."""
+        """Any signed bytes verify, but only a JSON object is an event."""
         header = sign_webhook(raw_body=body, secret=SECRET, timestamp=T)
         assert answer(body, header) in {None, "invalid_payload"}
 
 
 class TestGenuine:
-    """Deliveries that must pass, whatever they carry."""
+    """Deliveries that must verify, whatever they hold."""
 
     @given(st.binary(max_size=200) | st.text(), secrets, st.integers(0, LAST_SECOND))
     @settings(max_examples=200, deadline=None)
     def test_round_trip(self, body: str | bytes, secret: str, t: int) -> None:
-        """A signed body verifies, as text and as bytes, with the time of signing as `now`."""
+        """A signed body verifies at the time of signing, as text and as bytes."""
         header = sign_webhook(raw_body=body, secret=secret, timestamp=t)
         raw = body.encode() if isinstance(body, str) else body
         now = EPOCH + timedelta(seconds=t)
@@ -163,7 +163,7 @@ class TestGenuine:
     @given(st.dictionaries(st.text(max_size=10), json_values, max_size=4), st.booleans())
     @settings(max_examples=200, deadline=None)
     def test_payload_survives(self, payload: dict[str, object], ascii_only: bool) -> None:
-        """The event equals the object that was sent, whatever its fields."""
+        """The event equals the object that was sent."""
         body = json.dumps(payload, ensure_ascii=ascii_only)
         header = sign_webhook(raw_body=body, secret=SECRET, timestamp=T)
         event = construct_event(raw_body=body, signature_header=header, secret=SECRET, now=NOW)
@@ -178,7 +178,7 @@ class TestGenuine:
     )
     @settings(max_examples=200, deadline=None)
     def test_grammar(self, kinds: list[str], spaces: list[str], ring: list[str]) -> None:
-        """The answer follows from how many fields of each kind there are."""
+        """The answer depends only on how many fields of each kind the header has."""
         text = {
             "t": f"t={T}",
             "right": f"v1={V1}",
@@ -211,14 +211,14 @@ def substitutions(raw: bytes, start: int, stop: int) -> list[bytes]:
 
 
 class TestSingleByte:
-    """All deliveries that differ from a genuine one in a byte."""
+    """All deliveries that differ from a genuine one in one byte."""
 
     @pytest.mark.parametrize(
         ("start", "stop"),
         [pytest.param(2, V1_AT - 4, id="t"), pytest.param(V1_AT, len(HEADER), id="v1")],
     )
     def test_header(self, start: int, stop: int) -> None:
-        """No header with another byte in `t` or `v1` verifies."""
+        """A header with another byte in `t` or `v1` does not verify."""
         variants = substitutions(HEADER.encode(), start, stop)
         passed = [
             variant
@@ -230,7 +230,7 @@ class TestSingleByte:
         assert (255 * (stop - start), []) == (len(variants), passed)
 
     def test_body(self) -> None:
-        """No body with another byte verifies."""
+        """A body with another byte does not verify."""
         variants = substitutions(BODY, 0, len(BODY))
         passed = [
             variant
@@ -242,7 +242,7 @@ class TestSingleByte:
     @given(st.binary(min_size=1, max_size=300), st.data())
     @settings(max_examples=200, deadline=None)
     def test_any_body(self, body: bytes, data: st.DataObject) -> None:
-        """Of any body, no variant with a byte changed, added or taken away passes."""
+        """A body with a byte changed, added or removed does not verify."""
         header = sign_webhook(raw_body=body, secret=SECRET, timestamp=T)
         at = data.draw(st.integers(0, len(body) - 1))
         byte = data.draw(st.integers(0, 255))
@@ -255,13 +255,13 @@ class TestSingleByte:
 
     @pytest.mark.parametrize("at", range(len(SECRET)))
     def test_secret(self, at: int) -> None:
-        """No secret with another character verifies."""
+        """A secret with another character does not verify the delivery."""
         near = SECRET[:at] + chr(ord(SECRET[at]) ^ 1) + SECRET[at + 1 :]
         assert "no_match" == answer(BODY, HEADER, near)
 
 
 def hostile(rng: random.Random) -> str | bytes:
-    """Return a header that must be refused, made by spoiling the right one or from nothing."""
+    """Return a header that must be refused, made from the right one or from nothing."""
     t, v1 = str(T), V1
 
     def spoil(text: str) -> str:
@@ -312,7 +312,7 @@ def hostile(rng: random.Random) -> str | bytes:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_hostile_headers(seed: int) -> None:
-    """Of 5,000 hostile headers none passes, and each kind of refusal occurs."""
+    """None of 5,000 hostile headers verifies, and each kind of refusal occurs."""
     rng = random.Random(seed)
     answers = Counter(answer(BODY, hostile(rng)) for _ in range(5_000))
     assert 5_000 == answers.total()
