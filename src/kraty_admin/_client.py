@@ -13,7 +13,7 @@ import httpx
 from kraty_server_api.operation import Operation
 from kraty_server_api.resources import AsyncResources, Resources
 
-from ._call._idempotency import random_key, stamp
+from ._call._idempotency import random_keys, stamp
 from ._call._json import encode
 from ._call._limiter import Limiter
 from ._call._retry import RetryBudget, RetryConfig
@@ -87,7 +87,7 @@ class _Client(Generic[P]):
         self._target = make_target(key, base_url)
         self._budget = RetryBudget(retry_budget)
         self._limiter = Limiter()
-        self._generate_key = generate_idempotency_key or random_key
+        self._generate_key = generate_idempotency_key or random_keys()
         self._closed = False
         self._derived = False
 

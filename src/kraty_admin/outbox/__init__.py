@@ -37,7 +37,7 @@ from kraty_server_api.intent import Intent, IntentState
 from kraty_server_api.operation import Operation
 from kraty_server_api.outbox import AsyncOutboxResources, OutboxResources
 
-from .._call._idempotency import random_key
+from .._call._idempotency import random_keys
 from .._client import KratyAdmin, KratyAdminAsync
 from . import _store
 from ._errors import OutboxConflictError, OutboxError, OutboxTargetError
@@ -102,6 +102,8 @@ for _public in (
     Target,
 ):
     _public.__module__ = __name__
+
+_new_key = random_keys()
 
 
 def set_up(
@@ -196,7 +198,7 @@ def into(
 
         def record(operation: Operation[T], /) -> Intent[T]:
             connection = session if isinstance(session, sa.Connection) else session.connection()
-            return _store.record(connection, tables, operation, game_id, random_key)
+            return _store.record(connection, tables, operation, game_id, _new_key)
 
         return OutboxResources(record)
     # Imported here because greenlet, which it needs, may not be installed.
@@ -213,7 +215,7 @@ def into(
             connection = session
         else:
             connection = await session.connection()
-        return await connection.run_sync(_store.record, tables, operation, game_id, random_key)
+        return await connection.run_sync(_store.record, tables, operation, game_id, _new_key)
 
     return AsyncOutboxResources(record_async)
 

@@ -17,12 +17,14 @@ from kraty_admin.outbox._store import record as _record
 from kraty_admin.outbox._tables import TABLES
 from kraty_server_api.operation import Operation
 
-from ..._call._idempotency import random_key
+from ..._call._idempotency import random_keys
 from ._connection import in_atomic, make_engine
 
 __all__ = ["engine", "forget_player", "into"]
 
 T = TypeVar("T")
+
+_new_key = random_keys()
 
 
 def into(using: str = DEFAULT_DB_ALIAS, *, game_id: str | None = None) -> OutboxResources:
@@ -50,7 +52,7 @@ def into(using: str = DEFAULT_DB_ALIAS, *, game_id: str | None = None) -> Outbox
 
     def record(operation: Operation[T], /) -> Intent[T]:
         connection = in_atomic(using, "recording a call")
-        return _record(connection, TABLES, operation, game_id, random_key)
+        return _record(connection, TABLES, operation, game_id, _new_key)
 
     return OutboxResources(record)
 
