@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,12 @@ VARIABLES: Final = (
     *("KRATY_SERVER_KEY", "KRATY_BASE_URL", "KRATY_WEBHOOK_SECRET"),
 )
 """What the SDK or httpx reads."""
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector the modules and tests: it would look at all of them each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")

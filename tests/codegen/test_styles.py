@@ -220,10 +220,14 @@ def test_a_path_never_becomes_another(calls: Any, name: str, value: Any) -> None
         getattr(calls, name)(value)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(find_spec("mypy") is None, reason="mypy is not installed")
-@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13"])
+@pytest.mark.parametrize("python", ["3.10", "3.13"])
 def test_mypy_accepts_the_package(package: Path, mypy_cache: Path, python: str) -> None:
-    """In strict mode, the generated code has no error."""
+    """In strict mode, the oldest and the newest Python find no error in the generated code.
+
+    The templates ask for no version, so a Python between them finds none either.
+    """
     check_types(
         package,
         *("mypy", "--strict", "--config-file=", f"--python-version={python}"),
