@@ -1070,9 +1070,7 @@ class TestHook:
         assert "LookupError: no such metric" in caplog.text
         assert "secret" not in caplog.text
 
-    def test_hook_that_raises_hides_no_error(
-        self, driver: Driver, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    def test_hook_that_raises_hides_no_error(self, driver: Driver) -> None:
         """The error of a call does not refer to an exception of the hook."""
 
         def fail(info: RequestInfo) -> None:

@@ -62,7 +62,7 @@ def test_a_query_without_order_is_refused() -> None:
         query("SELECT id FROM users", "sqlite://")
 
 
-def test_what_a_database_refuses_is_an_error_without_the_url(tmp_path: Path) -> None:
+def test_what_a_database_refuses_is_an_error_without_the_url() -> None:
     """Errors of the database, its URL and its driver say what is wrong without showing the
     password."""
     with pytest.raises(OSError, match="the database refuses the query: OperationalError: no such"):

@@ -927,7 +927,7 @@ class TestDoubt:
 class TestCounts:
     """Every row is counted once, and amounts add up."""
 
-    def test_control_totals(self, twin: Twin, tmp_path: Path) -> None:
+    def test_control_totals(self, twin: Twin) -> None:
         """The totals of each currency split the source's amount into imported, left out and
         failed."""
         server = MockPlatform()
@@ -981,7 +981,7 @@ class TestCounts:
         assert {"gold": ImportTotals(175, 175)} == summed.totals
         assert summed.totals == dry_run("wallet", rows, sum_duplicates=True).totals
 
-    def test_what_is_not_added_up(self, twin: Twin, tmp_path: Path) -> None:
+    def test_what_is_not_added_up(self, twin: Twin) -> None:
         """Rows with equal keys, with other differences, or with a sum beyond the limit are
         duplicates."""
         server = MockPlatform()
@@ -1037,7 +1037,7 @@ class TestPatience:
     def _no_waiting(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("kraty_admin._bulk._patience._FIRST_DELAY", 0.001)
 
-    def test_it_goes_on(self, twin: Twin, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def test_it_goes_on(self, twin: Twin, caplog: pytest.LogCaptureFixture) -> None:
         """An import repeats the same call until the server answers, and logs why it waits."""
         server = MockPlatform()
         server.answer = lambda body: httpx.Response(503) if 2 <= len(server.bodies) <= 14 else None

@@ -88,7 +88,7 @@ def count(command: click.Command) -> int:
     return 1 + sum(map(count, children))
 
 
-def test_man_pages(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_man_pages(tmp_path: Path) -> None:
     """Each command and topic has a man page, with the options and examples of its help."""
     folder = tmp_path / "man"
     assert 0 == main(["help", "--man-pages", str(folder)])

@@ -363,7 +363,7 @@ def test_engines_of_postgresql(
     postgresql.clear()
 
 
-def test_another_database(tmp_path: Path) -> None:
+def test_another_database() -> None:
     """A database that is neither PostgreSQL nor SQLite is refused by name."""
     connection: Any = sa.create_mock_engine("mysql://", print)
     with pytest.raises(outbox.OutboxError, match="PostgreSQL or SQLite, not mysql"):

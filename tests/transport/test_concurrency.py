@@ -716,7 +716,7 @@ class TestGate:
 class TestPool:
     """The connections that a client keeps."""
 
-    def test_last_used_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_last_used_first(self) -> None:
         """The connection that was returned last is taken first, and a new one is made if there is
         none."""
         made = iter(range(10))

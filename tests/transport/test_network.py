@@ -1123,9 +1123,7 @@ class TestHttpClient:
 
     @pytest.mark.parametrize("source", ["auth", "netrc"])
     @twins
-    def test_authentication(
-        self, twin: Twin, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_authentication(self, twin: Twin, source: str, tmp_path: Path) -> None:
         """The caller's authentication, given or from a netrc file, does not replace the key."""
         requests: list[httpx.Request] = []
 
