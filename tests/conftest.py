@@ -25,6 +25,11 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_sessionfinish() -> None:
+    """Show the modules again: hypothesis, which may be imported now, looks for their references."""
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True, scope="session")
 def plain_environment() -> Iterator[None]:
     """Unset every variable that the SDK or httpx reads; a test may set them again."""
