@@ -30,8 +30,9 @@ from artefacts import UV  # noqa: E402
 # What an old dependency, or a wheel that lacks a file, breaks: names, imports, and each way
 # of calling over real connections.
 SMOKE = [
-    *("test_a_day_later.py", "test_demo.py", "test_docs.py", "test_surface.py"),
-    *("server_api/test_key_lifetimes.py", "cli/test_commands.py", "bulk/test_imports.py"),
+    *("test_a_day_later.py", "test_demo.py", "test_surface.py"),
+    *("docs/test_blocks.py", "docs/test_purchase.py", "server_api/test_key_lifetimes.py"),
+    *("cli/test_commands.py", "bulk/test_imports.py"),
 ]
 # What a version of Python itself can break: sockets, TLS, event loops, threads, SQLite, pickles.
 PYTHON = [

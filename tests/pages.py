@@ -9,7 +9,7 @@ The language of a fence says what becomes of a block:
 - `py` is part of a program in `examples/`, which needs a framework; `make examples` runs its tests.
 - The languages in `DATA` are not run. A block is parsed if `DATA` has a parser for its language.
 
-A page tells a story unless `test_docs.py` has checks for it: its blocks run from top to bottom, as
+A page tells a story unless `docs/blocks/` has checks for it: its blocks run from top to bottom, as
 a reader does it who types everything in one directory.
 """
 

@@ -11,7 +11,9 @@ import pytest
 
 from kraty_admin.emulator import Emulator
 from pages import BLOCKS, DATA, NOT_RUN, PAGES, ROOT, Block, Story, commands, is_run, name_of
-from test_docs import CHECKS, OUTBOX, block_named
+
+from .blocks import CHECKS
+from .testkit import OUTBOX, block_named
 
 ELSEWHERE = {
     ("cli.md", "sh"): "cli/test_commands.py",
@@ -29,13 +31,6 @@ STORIES = {
     and (blocks := [block for block in BLOCKS if block.page == name])
 }
 """The pages that are run from top to bottom."""
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Emulator]:
-    """Start one emulator for all stories."""
-    with Emulator() as emulator:
-        yield emulator
 
 
 @pytest.fixture
