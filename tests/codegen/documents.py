@@ -23,7 +23,7 @@ def json_body(schema: object, media: str = "application/json", **more: object) -
 
 
 def answering(schema: object = OBJECT) -> Node:
-    """Return the answers of an operation that succeeds with this."""
+    """Return the answers of an operation that succeeds with a body of this schema."""
     return {"responses": {"200": json_body(schema)}}
 
 
@@ -54,23 +54,23 @@ def contract(paths: Node, **components: object) -> Node:
 
 
 def sending(schema: object, **schemas: object) -> Node:
-    """Return a contract with one write, whose body this is."""
+    """Return a contract with one write, whose body has this schema."""
     post = operation(requestBody=json_body(schema, required=True))
     return contract({"/t": {"post": post}}, schemas=schemas)
 
 
 def taking(*parameters: Node, path: str = "/t", **components: object) -> Node:
-    """Return a contract with one read, which takes these parameters."""
+    """Return a contract with one read that takes these parameters."""
     return contract({path: {"get": operation(parameters=list(parameters))}}, **components)
 
 
 def reading(schema: object, **schemas: object) -> Node:
-    """Return a contract with one read, whose answer this is."""
+    """Return a contract with one read, whose answer has this schema."""
     return contract({"/t": {"get": operation(**answering(schema))}}, schemas=schemas)
 
 
 def surface(document: Node, **rows: Node) -> Node:
-    """Return the surface of a contract: every operation a method of `things`."""
+    """Return a surface in which every operation of the contract is a method of `things`."""
     found: Node = {}
     for item in document.get("paths", {}).values():
         for method, node in item.items():
@@ -89,12 +89,12 @@ def surface(document: Node, **rows: Node) -> Node:
 
 
 def build(document: Node, **rows: Node) -> PackageView:
-    """Return what the templates get."""
+    """Return what the templates get for a contract."""
     return package_view(document, surface(document, **rows))
 
 
 def causes(document: Node, **rows: Node) -> list[str]:
-    """Return why a contract is refused; nothing if it is not."""
+    """Return the reasons why a contract is refused, or an empty list."""
     try:
         build(document, **rows)
     except SurfaceError as error:

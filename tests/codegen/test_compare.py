@@ -1,4 +1,4 @@
-"""What changed between two contracts, and whom it breaks."""
+"""The comparison of two contracts lists each change and whether it breaks callers."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def lines(old: Node, new: Node) -> list[str]:
 
 @attrs.frozen
 class Case:
-    """One edit of a schema; `changes` are (verdicts, step below `x`, message)."""
+    """An edit of a schema; `changes` are (verdicts, step below `x`, message)."""
 
     id: str
     old: object
@@ -72,7 +72,7 @@ class Case:
 
 
 def bound(keyword: str, old: object, new: object, tight: str, loose: str) -> list[Case]:
-    """Return the tightening of a bound and its loosening."""
+    """Return two cases: a bound is tightened, and it is loosened."""
     less = {"type": "string"} if old is None else {"type": "string", keyword: old}
     more = {"type": "string", keyword: new}
     return [
@@ -625,7 +625,7 @@ ROOTS = "request body.x", "response 200.x"
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in CASES])
 def test_schema(case: Case, side: int) -> None:
-    """An edit of a schema is judged by what callers do with the value there."""
+    """An edit of a schema breaks callers or not by what they do with the value: send or read."""
     expected = [
         f"{verdicts[side]}  make  {ROOTS[side]}{step}  {message}"
         for verdicts, step, message in case.changes
@@ -1104,12 +1104,12 @@ OPERATIONS: dict[str, tuple[Node, Node, list[str]]] = {
 
 @pytest.mark.parametrize(("old", "new", "expected"), OPERATIONS.values(), ids=OPERATIONS)
 def test_operation(old: Node, new: Node, expected: list[str]) -> None:
-    """A change around the schemas is listed at its operation, or at the contract."""
+    """A change outside the schemas is listed at its operation, or at the contract."""
     assert expected == lines(old, new)
 
 
 def crowded() -> tuple[Node, Node]:
-    """Return contracts whose operations reach the same schemas, and one of them another."""
+    """Return two contracts: several operations reach the same schemas, and one reaches more."""
     pair: list[Node] = []
     for leaf, same in ((INT, INT), (LIMITED, {"type": ["integer"]})):
         last = fields(v=leaf, s=ref("S0"), t=ref("Same"))
@@ -1126,7 +1126,8 @@ def crowded() -> tuple[Node, Node]:
 
 
 def test_schemas_that_too_many_operations_share(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After so many steps, a schema is listed once, and others say whether it breaks them."""
+    """Beyond the limit of steps, one operation lists a schema's change and the others refer to
+    it."""
     elsewhere = {
         "BREAKS": "uses schemas that break it; other operations list how",
         "ok    ": "uses schemas that changed; other operations list how",
@@ -1143,7 +1144,7 @@ def test_schemas_that_too_many_operations_share(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_every_rule_is_covered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each kind of change that has a rule is produced by a case above, and no other."""
+    """The cases above produce each kind of change that has a rule, and no other kind."""
     pairs = [case.pair for case in CASES] + [(old, new) for old, new, _ in OPERATIONS.values()]
     found = {change.kind for old, new in pairs for change in compare(old, new)}
     monkeypatch.setattr(compare_schemas, "STEPS", 0)
@@ -1153,7 +1154,7 @@ def test_every_rule_is_covered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_shared_schema_is_listed_once() -> None:
-    """A component is listed once for each direction, at the shortest way into it."""
+    """A shared component is listed once per direction, at the shortest way to it."""
     pair = [
         exchanging(fields(a=ref("Money"), b={"type": "array", "items": ref("Money")}), Money=money)
         for money in (fields(n=INT), fields(n=LIMITED))
@@ -1166,7 +1167,7 @@ def test_shared_schema_is_listed_once() -> None:
 
 
 def ring(size: int, leaf: Node, reach: int | None = None) -> Node:
-    """Return schemas that refer to the next ones in a ring; to all of them by default."""
+    """Return schemas in a ring, each of which refers to the next `reach`, or to all others."""
     steps = range(1, (reach or size - 1) + 1)
     return {
         f"S{i}": fields(v=leaf, **{f"r{j}": ref(f"S{(i + j) % size}") for j in steps})
@@ -1175,7 +1176,7 @@ def ring(size: int, leaf: Node, reach: int | None = None) -> Node:
 
 
 def test_a_ring_is_listed_once() -> None:
-    """Each schema of a ring is listed once for each direction, at the shortest way into it."""
+    """Each schema of a ring is listed once per direction, at the shortest way to it."""
     old, new = (exchanging(ref("S0"), **ring(20, leaf)) for leaf in (INT, LIMITED))
     expected = [f"request body.x.r{j}.v" for j in range(1, 20)] + ["request body.x.v"]
     found = [change for change in compare(old, new) if change.breaking]
@@ -1183,9 +1184,9 @@ def test_a_ring_is_listed_once() -> None:
     assert {f"S{i}" for i in range(20)} == {change.schema for change in found}
 
 
-@pytest.mark.parametrize("size", [2_000], ids=str)
-def test_a_deep_ring_is_followed_to_its_end(size: int) -> None:
-    """No recursion limit stands in the way of references."""
+def test_a_deep_ring_is_followed_to_its_end() -> None:
+    """A chain of references longer than Python's recursion limit is followed to its end."""
+    size = 2 * sys.getrecursionlimit()
     old, new = (exchanging(ref("S0"), **ring(size, INT, 1)) for _ in range(2))
     new["components"]["schemas"][f"S{size - 1}"]["properties"]["v"] = LIMITED
     (change,) = [change for change in compare(old, new) if change.breaking]
@@ -1193,7 +1194,7 @@ def test_a_deep_ring_is_followed_to_its_end(size: int) -> None:
 
 
 def test_work_grows_with_the_contract(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each pair of schemas is compared once for each direction, however often it is met."""
+    """Each pair of schemas is compared once per direction, however often it is reached."""
     compared: list[object] = []
     real = Schemas.difference
 
@@ -1245,7 +1246,7 @@ RECURSIVE = [
 
 @pytest.mark.parametrize(("components", "places"), RECURSIVE)
 def test_recursion_ends(components: Node, places: list[str]) -> None:
-    """A schema that contains itself is walked once along each way into it."""
+    """A schema that contains itself is compared once along each way to it."""
     text = json.dumps(components)
     pair = [
         exchanging(ref("Node"), **json.loads(text.replace('"LEAF"', json.dumps(leaf))))
@@ -1269,7 +1270,7 @@ BROKEN = [
 
 @pytest.mark.parametrize(("schema", "message"), BROKEN)
 def test_malformed(schema: object, message: str) -> None:
-    """What cannot be read is refused by name instead of being passed over."""
+    """A malformed part of a contract is an error that names the part and its place."""
     loops: Node = {"Loop": ref("Loop")} if schema == ref("Loop") else {}
     broken = exchanging(schema, **loops)
     with pytest.raises(ContractError) as caught:
@@ -1279,7 +1280,7 @@ def test_malformed(schema: object, message: str) -> None:
 
 
 def test_looping_parameter() -> None:
-    """References between parameters may not go in circles either."""
+    """A reference from a parameter to itself is an error."""
     loop = {"$ref": "#/components/parameters/A"}
     broken = contract({"parameters": [loop]}, components={"parameters": {"A": loop}})
     with pytest.raises(ContractError, match="leads back to itself"):
@@ -1287,14 +1288,14 @@ def test_looping_parameter() -> None:
 
 
 def test_ambiguous_operation() -> None:
-    """Two operations of one name are reported as ambiguous."""
+    """Two operations with the same operationId are an error."""
     same = {"operationId": "same"}
     with pytest.raises(ContractError, match="two operations are called 'same'"):
         compare({"paths": {"/a": {"get": same, "put": same}}}, {})
 
 
 def test_pointer_escapes() -> None:
-    """A reference may escape what JSON pointers and URIs reserve."""
+    """A reference with escaped characters finds the key that holds them."""
     plain = {**contract(parameter()), "x-odd": {"a/b~ c": parameter()["parameters"]}}
     odd = copy.deepcopy(plain)
     odd["paths"]["/things"]["post"]["parameters"] = [{"$ref": "#/x-odd/a~1b~0%20c/0"}]
@@ -1310,21 +1311,21 @@ OLD, NEW, BAD = contract(parameter()), contract({"deprecated": True, **parameter
 
 
 def test_cli_nothing_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Equal contracts are status 0 and the summary alone."""
+    """For equal contracts the command prints only the summary, and its status is 0."""
     old = write(tmp_path / "old.json", OLD)
     expected = 0, "Nothing changed.\n"
     assert expected == (main([old, old]), capsys.readouterr().out)
 
 
 def test_cli_nothing_breaks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Harmless changes are listed, and the status is 0."""
+    """The command lists changes that break no caller, and its status is 0."""
     old, new = write(tmp_path / "old.json", OLD), write(tmp_path / "new.json", NEW)
     expected = "ok      make  operation  deprecated\n1 change, none breaks callers.\n"
     assert (0, expected) == (main([old, new]), capsys.readouterr().out)
 
 
 def test_cli_something_breaks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A change that breaks callers makes the status 1."""
+    """The command's status is 1 if a change breaks callers."""
     old, new = write(tmp_path / "old.json", NEW), write(tmp_path / "new.json", BAD)
     expected = (
         "ok      make  operation  no longer deprecated\n"
@@ -1335,14 +1336,14 @@ def test_cli_something_breaks(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 
 def shared_pair(tmp_path: Path) -> list[str]:
-    """Two contracts whose shared schema differs, and an operation."""
+    """Write two contracts that differ in a shared schema and in an operation."""
     documents = [exchanging(ref("Money"), Money=fields(n=leaf)) for leaf in (INT, LIMITED)]
     documents[1]["paths"]["/more"] = {"get": {"operationId": "more"}}
     return [write(tmp_path / f"{i}.json", each) for i, each in enumerate(documents)]
 
 
 def test_cli_groups_shared_schemas(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Operations come first, then a line for each shared schema, then the verdict."""
+    """The command lists operations first, then each shared schema once, then the verdict."""
     expected = (
         "ok      more  operation  added (GET /more)\n"
         "BREAKS  schema Money  n maximum 5 added  (2 uses)\n"
@@ -1352,7 +1353,7 @@ def test_cli_groups_shared_schemas(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_cli_markdown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The same can be pasted into a changelog or a review."""
+    """`--markdown` prints the changes under two headings: breaking ones first."""
     status = main([*shared_pair(tmp_path), "--markdown"])
     expected = (
         "3 changes, 1 of them breaks callers.\n"
@@ -1363,7 +1364,7 @@ def test_cli_markdown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_cli_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The same changes are available to scripts."""
+    """`--json` prints the changes and the number of those that break callers."""
     old, new = write(tmp_path / "old.json", OLD), write(tmp_path / "new.json", BAD)
     change = {
         "operation": "make",
@@ -1403,7 +1404,8 @@ def test_cli_unusable(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Arguments and files that cannot be used are status 2 and one line."""
+    """For arguments or files that it cannot use, the command prints one line, and its status is
+    2."""
     monkeypatch.chdir(tmp_path)
     Path("text.json").write_text("{", encoding="utf-8")
     Path("bytes.json").write_bytes(b'{"openapi": "\xff"}')
@@ -1421,7 +1423,7 @@ def test_cli_unusable(
 
 
 def test_cli_process(tmp_path: Path) -> None:
-    """The script runs by itself and passes its status on."""
+    """Run as a process, the command prints the changes and exits with its status."""
     old, new = write(tmp_path / "old.json", OLD), write(tmp_path / "new.json", BAD)
     command = [sys.executable, "-m", "compare", old, new]
     ran = subprocess.run(command, cwd=CODEGEN, capture_output=True, text=True, check=False)
@@ -1487,14 +1489,14 @@ def reordered(value: object) -> Any:
 @settings(deadline=None)
 @given(CONTRACTS)
 def test_nothing_changed(document: Node) -> None:
-    """A contract equals itself, however its keys are ordered."""
+    """A contract equals itself, whatever the order of its keys."""
     assert not compare(document, reordered(document))
 
 
 @settings(deadline=None)
 @given(CONTRACTS, NAMES, OBJECTS)
 def test_change_is_seen_from_both_sides(old: Node, name: str, component: Node) -> None:
-    """What differs going one way differs going back."""
+    """Two contracts differ in one direction of the comparison if they differ in the other."""
     new = copy.deepcopy(old)
     new["components"]["schemas"][name] = component
     assert bool(compare(old, new)) == bool(compare(new, old))
@@ -1503,7 +1505,7 @@ def test_change_is_seen_from_both_sides(old: Node, name: str, component: Node) -
 @settings(deadline=None)
 @given(CONTRACTS, NAMES)
 def test_added_field_is_removed_by_going_back(old: Node, name: str) -> None:
-    """An optional field breaks no caller when it is added, and breaks them when it is removed."""
+    """An optional field that is added breaks no caller; the reverse change breaks each place."""
     new = copy.deepcopy(old)
     new["components"]["schemas"][name]["properties"]["fresh"] = INT
     there, back = compare(old, new), compare(new, old)

@@ -1,4 +1,4 @@
-"""The tables in `docs/`, which the build step writes."""
+"""The build step writes the tables in `docs/`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TEXTS: Final[dict[str, Any]] = parse_yaml(doc_tables.ERRORS.read_bytes())
 
 
 def test_a_table_is_replaced_and_the_rest_stays() -> None:
-    """Only what stands between the two comments changes."""
+    """The build step replaces only the text between the two comments of a table."""
     page = "# A\n<!-- table x: made -->\nold\n<!-- end x -->\ntail\n"
 
     assert page.replace("old\n", "new\n") == doc_tables.fill(page, {"x": "new\n"})
@@ -34,7 +34,7 @@ def test_a_table_is_replaced_and_the_rest_stays() -> None:
     ],
 )
 def test_a_broken_place_is_named(page: str, message: str) -> None:
-    """A comment that names no table, or has no end, is an error and not left as it is."""
+    """A comment that names an unknown table, or has no end, is an error."""
     with pytest.raises(SurfaceError, match=message):
         doc_tables.fill(page, {"x": "new\n"})
 
@@ -55,7 +55,7 @@ def test_a_broken_place_is_named(page: str, message: str) -> None:
 def test_texts_that_do_not_match_the_contract_are_refused(
     change: dict[str, Any], message: str
 ) -> None:
-    """Each code of the contract has a text, and no other has one."""
+    """A text that is missing, has no code in the contract or is malformed is an error."""
     texts = {code: text for code, text in {**TEXTS, **change}.items() if text is not None}
 
     with pytest.raises(SurfaceError, match=message):
@@ -63,13 +63,13 @@ def test_texts_that_do_not_match_the_contract_are_refused(
 
 
 def test_the_emulator_answers_with_the_statuses_of_the_table() -> None:
-    """The emulator's status of each code is the first one of the table."""
+    """For each code, the emulator answers with the first status of the table."""
     assert STATUS == {**STATUS, **{c: t["statuses"][0] for c, t in TEXTS.items() if t["statuses"]}}
     assert set(STATUS) == set(TEXTS)
 
 
 def test_an_error_is_retryable_and_ambiguous_as_the_client_says() -> None:
-    """The columns come from the rules of a call, not from a list."""
+    """The table says of an error what the client does: repeat the call, call it ambiguous."""
     lines = doc_tables.error_codes(CONTRACT, TEXTS).splitlines()
 
     assert [" yes ", " no "] == next(x for x in lines if "rate_limited" in x).split("|")[3:5]

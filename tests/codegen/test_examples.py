@@ -1,4 +1,4 @@
-"""Examples of bodies that are derived from schemas."""
+"""The build step derives examples of bodies from their schemas."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def bodies(operation: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def test_each_missing_example_is_named() -> None:
-    """Kraty's contract lacks none; without its examples, each body is named."""
+    """Kraty's contract lacks no example; if all are removed, each body is named."""
     assert [] == list(examples.missing(CONTRACT))
     lines = list(examples.missing(without_examples()))
     expected = [
@@ -44,7 +44,7 @@ def test_each_missing_example_is_named() -> None:
 
 
 def test_a_derived_example_fits_its_schema() -> None:
-    """Each body of Kraty's contract gets an example that its schema allows."""
+    """For each body of Kraty's contract, an example is derived that fits the body's schema."""
     contract = without_examples()
     examples.add(contract)
     for item in contract["paths"].values():
@@ -69,7 +69,7 @@ def test_a_derived_example_fits_its_schema() -> None:
     ],
 )
 def test_what_cannot_be_derived_is_left_out(schema: dict[str, Any]) -> None:
-    """No example is better than a wrong one."""
+    """A schema from which no valid example can be derived gets none, and the body is named."""
     media = {"schema": schema}
     answer = {"200": {"description": "", "content": {"application/json": media}}}
     contract: dict[str, Any] = {"paths": {"/a": {"get": {"responses": answer}}}}

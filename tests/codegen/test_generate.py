@@ -1,4 +1,4 @@
-"""The build step: deterministic output, and a check that sees every kind of drift."""
+"""The build step has deterministic output, and its check finds every kind of drift."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def layout_in(folder: Path) -> Layout:
 
 @pytest.fixture(scope="module")
 def golden(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The golden contract with its output. Generating takes a second, so tests copy it."""
+    """Return a folder with the golden contract and its output, which tests copy for speed."""
     folder = tmp_path_factory.mktemp("layouts") / "golden"
     shutil.copytree(GOLDEN.contract.parent, folder)
     layout = layout_in(folder)
@@ -45,7 +45,7 @@ def golden(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def golden_with_runtime(golden: Path) -> Path:
-    """The same contract, for a package that gets copies of three small modules."""
+    """Return a folder with the golden contract whose package has copies of three small modules."""
     folder = golden.with_name("golden-with-runtime")
     shutil.copytree(golden, folder)
     runtime = folder / "runtime"
@@ -60,13 +60,13 @@ def golden_with_runtime(golden: Path) -> Path:
 
 @pytest.fixture
 def layout(golden: Path, tmp_path: Path) -> Layout:
-    """A copy of the golden contract with its output, which the test may break."""
+    """Return the layout of a copy of `golden` that the test may change."""
     return layout_in(Path(shutil.copytree(golden, tmp_path / "golden")))
 
 
 @pytest.fixture
 def with_runtime(golden_with_runtime: Path, tmp_path: Path) -> Layout:
-    """The same contract with copies of a runtime, which the test may break."""
+    """Return the layout of a copy of `golden_with_runtime` that the test may change."""
     folder = Path(shutil.copytree(golden_with_runtime, tmp_path / "golden"))
     return attrs.evolve(layout_in(folder), runtime=folder / "runtime")
 
@@ -87,7 +87,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("seed", ["1", "2"])
 def test_nothing_has_drifted_whatever_the_hash_seed(seed: str) -> None:
-    """The committed output is what comes out, under any order of sets."""
+    """The check finds no drift in the repository, whatever the order of sets."""
     done = subprocess.run(
         [sys.executable, "codegen/generate.py", "--check"],
         cwd=ROOT,
@@ -101,21 +101,21 @@ def test_nothing_has_drifted_whatever_the_hash_seed(seed: str) -> None:
 
 
 def test_every_generated_module_names_the_command_that_makes_it() -> None:
-    """A reader who opens a generated file learns where it comes from."""
+    """Each generated module names `make regen` in its first lines."""
     modules = [*KRATY.output.rglob("*.py"), *GOLDEN.output.rglob("*.py")]
     assert len(modules) > 30
     assert [path for path in modules if "`make regen`" not in path.read_text()[:100]] == []
 
 
 def test_regenerating_twice_changes_nothing(layout: Layout) -> None:
-    """The output is a function of the inputs."""
+    """Generating again from the same inputs gives the same files."""
     before = files(layout.output)
     regenerate(layout, layout.contract.read_bytes())
     assert files(layout.output) == before
 
 
 def test_classes_name_the_public_package(layout: Layout) -> None:
-    """Where people import classes from another package, the modules say so."""
+    """If people import from another package, the generated classes give it as their module."""
     copy = attrs.evolve(layout, public="golden")
     regenerate(copy, copy.contract.read_bytes())
     for module, line in (("models", "_model.__module__"), ("params", "_params.__module__")):
@@ -139,7 +139,7 @@ def _lost_operation(contract: Any) -> None:
 
 
 def test_a_changed_contract_is_drift(layout: Layout) -> None:
-    """A contract that was changed without regenerating is named, with what it makes stale."""
+    """The check names a contract changed without regenerating, and the files out of date."""
     edit(layout.contract, _summary)
     assert check(layout) == [
         "contract.json: changed without regenerating",
@@ -152,32 +152,32 @@ def test_a_changed_contract_is_drift(layout: Layout) -> None:
 
 
 def test_a_changed_surface_is_drift(layout: Layout) -> None:
-    """A surface that was changed without regenerating is named."""
+    """The check names a surface that was changed without regenerating."""
     layout.surface.write_text(layout.surface.read_text().replace("things.plain", "things.simple"))
     assert check(layout)[0] == "surface.yaml: changed without regenerating"
 
 
 def test_an_edited_file_is_drift(layout: Layout) -> None:
-    """One byte in a generated file is enough."""
+    """The check names a generated file in which one byte was added."""
     path = layout.output / "golden_api" / "models.py"
     path.write_text(path.read_text() + "\n")
     assert check(layout) == ["golden_api/models.py: edited by hand"]
 
 
 def test_a_missing_file_is_drift(layout: Layout) -> None:
-    """A generated file that is gone is named."""
+    """The check names a generated file that was deleted."""
     (layout.output / "golden_api" / "py.typed").unlink()
     assert check(layout) == [f"golden_api/py.typed: missing from {layout.output.name}"]
 
 
 def test_an_unlisted_file_is_drift(layout: Layout) -> None:
-    """A file that the build step does not write does not hide among those it does."""
+    """The check names a file in the output that the build step does not write."""
     (layout.output / "golden_api" / "extra.py").write_text("")
     assert check(layout) == ["golden_api/extra.py: not listed, the build step does not write it"]
 
 
 def test_modules_of_the_runtime_are_copied(with_runtime: Layout) -> None:
-    """A copy is the module below a header that names its source and the command."""
+    """Each module of the runtime but `__init__` is copied below a header, and in the manifest."""
     package = with_runtime.output / "golden_api"
     copied = (package / "first.py").read_text(encoding="utf-8")
     assert copied == (
@@ -192,7 +192,7 @@ def test_modules_of_the_runtime_are_copied(with_runtime: Layout) -> None:
 
 
 def test_kratys_package_has_all_modules_of_the_runtime() -> None:
-    """The package ships the modules of `codegen/runtime`; the golden package imports those."""
+    """Kraty's package has a copy of each module of `codegen/runtime`, the golden package none."""
     modules = {path.name for path in KRATY.runtime_modules()}
     assert {"checks.py", "decoding.py", "model.py", "operation.py"} < modules
     assert modules < {path.name for path in (KRATY.output / KRATY.package).iterdir()}
@@ -200,7 +200,7 @@ def test_kratys_package_has_all_modules_of_the_runtime() -> None:
 
 
 def test_a_changed_runtime_module_is_drift(with_runtime: Layout) -> None:
-    """A module that was changed without regenerating is named, with its copy."""
+    """The check names a runtime module that was changed without regenerating, and its copy."""
     assert with_runtime.runtime is not None
     (with_runtime.runtime / "first.py").write_text('"""Changed."""\n', encoding="utf-8")
     assert check(with_runtime) == [
@@ -211,7 +211,7 @@ def test_a_changed_runtime_module_is_drift(with_runtime: Layout) -> None:
 
 
 def test_a_new_runtime_module_is_drift(with_runtime: Layout) -> None:
-    """A module without its copy is named."""
+    """The check names a runtime module that has no copy."""
     assert with_runtime.runtime is not None
     (with_runtime.runtime / "third.py").write_text('"""New."""\n', encoding="utf-8")
     assert check(with_runtime) == [
@@ -222,7 +222,7 @@ def test_a_new_runtime_module_is_drift(with_runtime: Layout) -> None:
 
 
 def test_a_removed_runtime_module_is_drift(with_runtime: Layout) -> None:
-    """A copy without its module is named."""
+    """The check names a copy whose runtime module was deleted."""
     assert with_runtime.runtime is not None
     (with_runtime.runtime / "first.py").unlink()
     assert check(with_runtime) == [
@@ -232,14 +232,14 @@ def test_a_removed_runtime_module_is_drift(with_runtime: Layout) -> None:
 
 
 def test_an_edited_copy_is_drift(with_runtime: Layout) -> None:
-    """A copy is edited where it is written, not in the output."""
+    """The check names a copy of a runtime module that was edited in the output."""
     path = with_runtime.output / "golden_api" / "first.py"
     path.write_text(path.read_text(encoding="utf-8") + "\n", encoding="utf-8")
     assert check(with_runtime) == ["golden_api/first.py: edited by hand"]
 
 
 def test_a_runtime_module_does_not_replace_a_generated_one(with_runtime: Layout) -> None:
-    """A module with the name of a generated one is refused."""
+    """A runtime module with the name of a generated module is refused."""
     assert with_runtime.runtime is not None
     (with_runtime.runtime / "models.py").write_text("", encoding="utf-8")
     assert check(with_runtime) == ["models.py: a template writes models.py too"]
@@ -247,13 +247,13 @@ def test_a_runtime_module_does_not_replace_a_generated_one(with_runtime: Layout)
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"inputs": {}, "files": {}}'], ids=repr)
 def test_a_spoilt_manifest_is_drift(layout: Layout, content: str) -> None:
-    """A truncated or emptied manifest never passes."""
+    """The check names a manifest that is truncated or emptied."""
     (layout.output / "MANIFEST.json").write_text(content)
     assert check(layout)[-1] == "MANIFEST.json: out of date"
 
 
 def test_an_operation_without_a_row_is_drift(layout: Layout) -> None:
-    """A new operation needs a place on the surface."""
+    """The check names an operation without a row in the surface, and the row to add."""
     edit(layout.contract, _extra_operation)
     assert check(layout) == [
         "postPlain (POST /plain), #/paths/~1plain/post: it has no row in surface.yaml. "
@@ -262,13 +262,13 @@ def test_an_operation_without_a_row_is_drift(layout: Layout) -> None:
 
 
 def test_a_row_without_an_operation_is_drift(layout: Layout) -> None:
-    """A row outlives no operation."""
+    """The check names a row of the surface whose operation is gone."""
     edit(layout.contract, _lost_operation)
     assert check(layout) == ["surface.yaml: row getPlain has no operation. Remove it."]
 
 
 def test_an_operation_that_the_emulator_does_not_serve_is_drift() -> None:
-    """The emulator keeps up with the contract, and the reverse."""
+    """The check names operations without a handler, and handlers without an operation."""
     contract = json.loads(KRATY.contract.read_bytes())
     assert list(unhandled(contract)) == []
     contract["paths"]["/ping"]["get"]["operationId"] = "knock"
@@ -328,13 +328,13 @@ def test_an_operation_that_the_emulator_does_not_serve_is_drift() -> None:
     ],
 )
 def test_a_wrong_row_is_named(layout: Layout, old: str, new: str, cause: str) -> None:
-    """A mistake in the surface says where it is."""
+    """A mistake in a row of the surface is reported with the name of the row."""
     layout.surface.write_text(layout.surface.read_text().replace(old, new, 1))
     assert check(layout)[0].startswith(cause)
 
 
 def test_a_contract_that_does_not_fit_changes_nothing(layout: Layout) -> None:
-    """Adopting is all or nothing: a failure leaves contract and output as they were."""
+    """If a contract cannot be adopted, the old contract and its output stay as they were."""
     contract = layout.contract.read_bytes()
     before = files(layout.output)
     document = json.loads(contract)
@@ -347,14 +347,14 @@ def test_a_contract_that_does_not_fit_changes_nothing(layout: Layout) -> None:
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    """A server that hands out the contract, minified."""
+    """Yield the address of a server that sends the contract without spaces."""
     contract = json.loads(KRATY.contract.read_bytes())
     with serving(lambda _: response(200, contract)) as server:
         yield f"{server.url}/spec.json"
 
 
 def test_a_contract_is_adopted_from_a_url_or_path(url: str) -> None:
-    """Wherever it comes from, it is laid out as this project keeps it."""
+    """A contract from a URL or a path is laid out as the repository keeps it."""
     expected = KRATY.contract.read_bytes()
     assert fetch(url) == expected
     assert fetch(str(KRATY.contract)) == expected
@@ -377,7 +377,7 @@ paths:
 
 
 def test_a_yaml_contract_is_adopted_as_json(tmp_path: Path) -> None:
-    """Keys become text, and dates stay what was written."""
+    """In a contract in YAML, keys become text, and dates and words like `yes` stay text."""
     spec = tmp_path / "spec.yaml"
     spec.write_text(YAML)
     answer = json.loads(fetch(str(spec)))["paths"]["/t"]["get"]["responses"]["200"]
@@ -411,7 +411,7 @@ def test_a_yaml_contract_is_adopted_as_json(tmp_path: Path) -> None:
 def test_what_is_wrong_with_a_document_is_named(
     tmp_path: Path, content: str, expected: list[str]
 ) -> None:
-    """All that makes a document unusable is named, with its place."""
+    """Each mistake that makes a document unusable is reported, with its place."""
     spec = tmp_path / "spec"
     spec.write_text(content)
     with pytest.raises(SurfaceError) as caught:
@@ -426,7 +426,7 @@ def test_what_is_wrong_with_a_document_is_named(
 def test_what_is_no_contract_is_not_adopted(
     tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A wrong file is refused in one line, and nothing is touched."""
+    """A file that is no contract is refused with a message, and the output stays as it was."""
     spec = tmp_path / "spec.json"
     spec.write_bytes(content)
     before = files(KRATY.output)
@@ -451,5 +451,5 @@ def test_what_is_no_contract_is_not_adopted(
     ids=repr,
 )
 def test_names_collide_with_nothing(wire: str, taken: tuple[str, ...], name: str) -> None:
-    """A wire name becomes a property name that nothing else has."""
+    """The property name of a wire name differs from Python's names and those already taken."""
     assert python_name(wire, taken) == name

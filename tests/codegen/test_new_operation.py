@@ -1,4 +1,4 @@
-"""What a new operation costs: contract, surface row, handler. Nothing else is by hand."""
+"""A new operation needs a change of contract, surface and handlers, and no other."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ with Emulator() as kraty, kraty.client() as client:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A copy of what an operation is made of."""
+    """Return a copy of the files that the build step, the package and its tests need."""
     ignored = shutil.ignore_patterns("__pycache__", ".*")
     for name in COPIED:
         if (ROOT / name).is_dir():
@@ -90,7 +90,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 def run(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run Python on the copy."""
+    """Run Python on the copy of the tree."""
     path = os.pathsep.join(str(tree / name) for name in ("src", "generated", "tests"))
     return subprocess.run(
         [sys.executable, *arguments],
@@ -104,7 +104,7 @@ def run(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def add_to_contract(tree: Path, *, has_examples: bool = True) -> None:
-    """Describe the operation, with the schemas of its body and of its result."""
+    """Add the operation to the contract, with the schemas of its body and its result."""
     file = tree / "openapi.server.json"
     contract = json.loads(file.read_text(encoding="utf-8"))
     schemas = contract["components"]["schemas"]
@@ -150,7 +150,7 @@ def _object(description: str, required: list[str], **properties: Any) -> dict[st
 
 
 def add_handler(tree: Path) -> None:
-    """Write a handler, and its row in the emulator's table."""
+    """Write a handler, and enter it in the emulator's table."""
     operations = tree / TABLE
     operations.with_name("_notes.py").write_text(HANDLER, encoding="utf-8")
     table = operations.read_text(encoding="utf-8")
@@ -162,7 +162,7 @@ def add_handler(tree: Path) -> None:
 
 
 def test_contract_row_and_handler_are_all(tree: Path) -> None:
-    """A copy of the tree with one more operation generates, is checked, tested and callable."""
+    """With contract, row and handler, a new operation passes check and tests and can be called."""
     add_to_contract(tree, has_examples=False)
     refused = run(tree, "codegen/generate.py")
     lines = [line for line in refused.stderr.splitlines() if "it has no example" in line]

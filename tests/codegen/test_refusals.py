@@ -1,4 +1,4 @@
-"""What the templates cannot express is refused by name: the operation, the place, the change."""
+"""The build step refuses what the templates cannot express, with operation, place and remedy."""
 
 from __future__ import annotations
 
@@ -357,12 +357,12 @@ REFUSED: dict[str, tuple[Node, list[str]]] = {
 
 @pytest.mark.parametrize(("document", "expected"), REFUSED.values(), ids=REFUSED)
 def test_refused(document: Node, expected: list[str]) -> None:
-    """A construct that the templates lack is named with its operation, place and remedy."""
+    """A construct that the templates lack is refused with its operation, place and remedy."""
     assert expected == causes(document)
 
 
 def test_all_causes_are_reported_at_once() -> None:
-    """One run names each cause in parameters, body, answers, schemas and surface."""
+    """One run reports each cause in parameters, body, answers, schemas and surface."""
     shared = fields(list={"enum": [["x"]]}, never=False)
     document = contract(
         {
@@ -441,7 +441,7 @@ READ: dict[str, Node] = {
 
 @pytest.mark.parametrize("document", READ.values(), ids=READ)
 def test_read(document: Node) -> None:
-    """What once ended in a traceback is generated."""
+    """A valid but unusual contract is read without an error."""
     settings = surface(document)
     settings["operations"].setdefault("doIt", {"method": "things.doit"})
     if "paths" not in document:
@@ -450,7 +450,7 @@ def test_read(document: Node) -> None:
 
 
 def test_parameters_of_a_path_item_are_arguments() -> None:
-    """A parameter of the path item is an argument unless the operation replaces it."""
+    """A parameter of a path item is an argument unless the operation replaces the parameter."""
     item: Node = {
         "parameters": [parameter("path", "a"), parameter("query", "b"), parameter("query", "c")],
         "get": operation(parameters=[parameter("query", "b", required=True)]),
@@ -463,14 +463,14 @@ def test_parameters_of_a_path_item_are_arguments() -> None:
 
 
 def test_an_inline_payload_of_a_webhook_has_a_model() -> None:
-    """What a webhook delivers is a model, named after the webhook."""
+    """The inline payload of a webhook becomes a model that is named after the webhook."""
     (model,) = build(READ["webhooks only"]).models
     assert ("WPayload", ["a"]) == (model.name, [field.name for field in model.fields])
 
 
 @pytest.mark.parametrize("first", ["multipart/form-data", "application/x-www-form-urlencoded"])
 def test_the_fields_of_a_body_are_those_of_its_json(first: str) -> None:
-    """Another media type before application/json changes nothing."""
+    """The arguments are the fields of the JSON body, though another media type comes first."""
     content = {
         first: {"schema": fields(a=TEXT)},
         "application/json": {"schema": fields(a=TEXT, j=TEXT)},
@@ -507,7 +507,7 @@ def test_the_fields_of_a_body_are_those_of_its_json(first: str) -> None:
 def test_the_media_types_of_the_contract_are_used(
     media: str, sent: list[str], accepted: list[str]
 ) -> None:
-    """Bodies and answers have the contract's media type; `application/json` is preferred."""
+    """Body and answer have the contract's media type; `application/json` is preferred."""
     body, answer = json_body(OBJECT, media), json_body(OBJECT, media)
     document = contract({"/t": {"post": operation(requestBody=body, responses={"200": answer})}})
     (view,) = build(document).operations
@@ -519,14 +519,14 @@ def test_the_media_types_of_the_contract_are_used(
 
 
 def test_headers_that_openapi_ignores() -> None:
-    """Parameters of these names mean nothing in OpenAPI, since other parts of it say the same."""
+    """The header parameters that OpenAPI says to ignore do not become arguments."""
     names = ("Accept", "content-type", "Authorization")
     (view,) = build(taking(*(parameter("header", name) for name in names))).operations
     assert [] == view.arguments
 
 
 def test_an_operation_replaces_a_header_of_its_path_item() -> None:
-    """Names of headers have no case."""
+    """An operation replaces a header of its path item that differs in case only."""
     item: Node = {
         "parameters": [parameter("header", "X-Trace")],
         "get": operation(parameters=[parameter("header", "x-trace", required=True)]),
@@ -538,12 +538,12 @@ def test_an_operation_replaces_a_header_of_its_path_item() -> None:
 
 
 def test_a_contract_need_not_list_error_codes() -> None:
-    """Without the schema `ErrorCode` there are no codes, and it is no mistake."""
+    """A contract without the schema `ErrorCode` is read, and has no error codes."""
     assert [] == build(reading(OBJECT)).error_codes
 
 
 def test_names_of_imports_are_left_alone() -> None:
-    """A schema or argument with the name of an import gets an underscore."""
+    """A schema or argument that is named like an import gets an underscore."""
     names = ("Model", "Any", "Literal", "Mapping")
     document = reading(
         fields(**{name.lower(): ref(name) for name in names}),
@@ -590,7 +590,7 @@ FOUR = taking(parameter("path", "id"), parameter("query", "a", required=True), p
     ],
 )
 def test_a_wrong_arrangement(row: Node, expected: str) -> None:
-    """A row that does not fit its operation is named with the operation."""
+    """A row whose order of arguments does not fit its operation is refused by operation."""
     (cause,) = causes(FOUR, doIt=row)
     prefix = "doIt (GET /t/{id}), surface.yaml: "
     assert prefix + expected == cause[: len(prefix + expected)]
@@ -614,13 +614,13 @@ def test_a_wrong_arrangement(row: Node, expected: str) -> None:
     ],
 )
 def test_a_wrong_setting(row: Node, expected: str) -> None:
-    """A setting that cannot be used is named with its row."""
+    """A setting that cannot be used is refused with the name of its row."""
     (cause,) = causes(FOUR, doIt=row)
     assert f"surface.yaml: doIt: {expected}" == cause[: len(f"surface.yaml: doIt: {expected}")]
 
 
 def test_names_of_commands_do_not_meet() -> None:
-    """What people type is one command."""
+    """Two operations with the same command are refused."""
     document = contract({"/a": {"get": operation("a")}, "/b": {"get": operation("b")}})
     (cause,) = causes(document, a={"cli": {"command": "go"}}, b={"cli": {"command": "go"}})
     expected = "surface.yaml: a and b would both be the command go. Rename one"
@@ -628,7 +628,7 @@ def test_names_of_commands_do_not_meet() -> None:
 
 
 def test_names_of_methods_do_not_meet() -> None:
-    """An alias is a method like others."""
+    """An alias that equals the name of another method is refused."""
     document = contract({"/a": {"get": operation("a")}, "/b": {"get": operation("b")}})
     (cause,) = causes(document, a={"alias": "b"})
     expected = "surface.yaml: b of a and b of b would both be the method things.b. Rename one"
@@ -674,7 +674,7 @@ def test_names_of_methods_do_not_meet() -> None:
     ],
 )
 def test_a_wrong_surface(change: dict[str, Any], expected: str) -> None:
-    """A mistake in the surface is named."""
+    """A mistake outside the rows of the surface is refused by name."""
     document = contract({"/t": {"get": operation()}})
     with pytest.raises(SurfaceError) as caught:
         package_view(document, {**surface(document), **change})
@@ -715,7 +715,7 @@ NULLABLE: Node = {"type": "string", "nullable": True}
     ],
 )
 def test_nullable_of_3_0(schema: Node, argument: str, field: str | None) -> None:
-    """What 3.0 allows to be null can be sent and read as null, wherever it is."""
+    """A schema that OpenAPI 3.0 marks `nullable` can be sent and read as null."""
     components = {"T": TEXT, "N": NULLABLE}
     sent = build({**sending(fields(a=schema), **components), "openapi": "3.0.3"})
     read = build({**reading(fields(a=schema), **components), "openapi": "3.0.3"})

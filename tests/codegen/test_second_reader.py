@@ -1,4 +1,4 @@
-"""Our reading of the contract beside that of openapi-python-client, an independent reader."""
+"""Our build step and openapi-python-client read the contract alike."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Fields = dict[str, bool]
 
 @pytest.fixture(scope="module")
 def theirs() -> GeneratorData:
-    """Read the contract with openapi-python-client."""
+    """Return the contract as openapi-python-client reads it."""
     config = Config.from_sources(
         ConfigFile(literal_enums=True), MetaType("none"), CONTRACT, "utf-8", True, None
     )
@@ -41,13 +41,13 @@ def theirs() -> GeneratorData:
 
 @pytest.fixture(scope="module")
 def ours() -> PackageView:
-    """Read the contract as the build step does."""
+    """Return the contract as the build step reads it."""
     surface: Any = YAML(typ="safe", pure=True).load(ROOT / "codegen" / "surface.yaml")  # pyright: ignore[reportUnknownMemberType]  # ruamel leaves its stream untyped
     return package_view(json.loads(CONTRACT.read_bytes()), surface)
 
 
 def fields(properties: Sequence[PropertyProtocol] | None) -> Fields:
-    """Return the names of properties, and whether they are required."""
+    """Return the names of properties, each with whether it is required."""
     return {each.name.get_untrusted_value(): each.required for each in properties or []}
 
 
@@ -61,7 +61,7 @@ def body(endpoint: Endpoint) -> Fields | None:
 
 
 def test_requests(theirs: GeneratorData, ours: PackageView) -> None:
-    """Each operation has the same method, parameters and body fields for both readers."""
+    """Both readers find the same method, parameters and body fields for each operation."""
     expected = {
         (endpoint.method.upper(), str(endpoint.name)): (
             set(fields(endpoint.path_parameters)),
@@ -87,7 +87,7 @@ def test_requests(theirs: GeneratorData, ours: PackageView) -> None:
 
 
 def test_results(theirs: GeneratorData, ours: PackageView) -> None:
-    """Each model of a result has the same fields for both readers."""
+    """Both readers find the same fields for each model of a result."""
     known = {
         str(model.class_info.name): set(fields(model.required_properties))
         | set(fields(model.optional_properties))
@@ -100,10 +100,11 @@ def test_results(theirs: GeneratorData, ours: PackageView) -> None:
 
 
 def test_enums(theirs: GeneratorData, ours: PackageView) -> None:
-    """Each enumeration has the same values for both readers."""
+    """Both readers find the same values for each enumeration."""
     known = {
         str(enum.class_info.name): {str(value) for value in enum.values} for enum in theirs.enums
     }
     enums = {view.name: {json.loads(value) for value in view.values} for view in ours.enums}
 
+    assert enums
     assert {name: known[name] for name in enums} == enums

@@ -1,4 +1,4 @@
-"""The generated package of a contract with every style: what it sends, and its types."""
+"""A package generated from a contract with every style has the right requests and types."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def synthetic() -> Node:
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the generated package `synthetic_api`."""
+    """Return the folder of the generated package `styles_api`."""
     folder = tmp_path_factory.mktemp("synthetic")
     document = synthetic()
     layout = Layout(folder / "contract.json", folder / "surface.yaml", folder / "out", "styles_api")
@@ -87,7 +87,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def calls(package: Path) -> Any:
-    """The module of the package's operations."""
+    """Return the module with the package's operations."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "path", [str(package), *sys.path])
         return importlib.import_module("styles_api.operations.things")
@@ -99,7 +99,7 @@ PLAIN: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0
 
 
 def percent(value: Scalar) -> str:
-    """Escape what may mean something in a URL, byte by byte."""
+    """Percent-encode what may have a meaning in a URL, byte by byte."""
     text = json.dumps(value) if isinstance(value, bool | int) else value
     return "".join(chr(b) if b in PLAIN else f"%{b:02X}" for b in text.encode())
 
@@ -156,7 +156,7 @@ def expected(
     value: Parameter,
     escape: Callable[[Scalar], str] = percent,
 ) -> str:
-    """Return what is written for the parameter `the one`."""
+    """Return the text that the parameter `the one` must become."""
     scalar = escape(value) if isinstance(value, str | int) else ""
     items = [escape(each) for each in value] if isinstance(value, list) else []
     fields = [(escape(k), escape(v)) for k, v in value.items()] if isinstance(value, dict) else []
@@ -170,7 +170,7 @@ header_texts = st.text('a.;&|[]+%/ ü"', min_size=1, max_size=4).filter(lambda t
 
 
 def values(texts: st.SearchStrategy[str], shape: str) -> st.SearchStrategy[Parameter]:
-    """Return values of a shape, made of these texts, numbers and booleans."""
+    """Return a strategy for values of a shape, made of these texts, numbers and booleans."""
     scalars = texts | st.integers(-9, 99) | st.booleans()
     if shape == "list":
         return st.lists(scalars, min_size=1, max_size=4).map(list[Scalar])
@@ -183,7 +183,7 @@ def values(texts: st.SearchStrategy[str], shape: str) -> st.SearchStrategy[Param
 def test_each_style_is_written_as_openapi_says(
     calls: Any, case: tuple[str, str, bool, str]
 ) -> None:
-    """For any value, URL and header are those of an encoder which shares no code with ours."""
+    """For any value, URL and header equal those of an encoder that shares no code with ours."""
     location, style, explode, shape = case
     name = name_of(*case)
     call = getattr(calls, name)
@@ -215,7 +215,7 @@ def test_each_style_is_written_as_openapi_says(
     ids=["no items", "empty item", "dot", "two dots", "no fields"],
 )
 def test_a_path_never_becomes_another(calls: Any, name: str, value: Any) -> None:
-    """A value that would vanish from the path, or shorten it, is rejected."""
+    """A value that would vanish from the path, or change its segments, is rejected."""
     with pytest.raises(ValueError, match="the_one must not be"):
         getattr(calls, name)(value)
 
@@ -224,9 +224,9 @@ def test_a_path_never_becomes_another(calls: Any, name: str, value: Any) -> None
 @pytest.mark.skipif(find_spec("mypy") is None, reason="mypy is not installed")
 @pytest.mark.parametrize("python", ["3.10", "3.13"])
 def test_mypy_accepts_the_package(package: Path, mypy_cache: Path, python: str) -> None:
-    """In strict mode, the oldest and the newest Python find no error in the generated code.
+    """mypy in strict mode finds no error in the package, for the oldest and the newest Python.
 
-    The templates ask for no version, so a Python between them finds none either.
+    The templates ask for no version, so mypy finds none for a Python between them either.
     """
     check_types(
         package,
@@ -248,7 +248,7 @@ def check_types(package: Path, *arguments: str) -> None:
     find_spec("pyright") is None or shutil.which("node") is None, reason="pyright needs node"
 )
 def test_pyright_accepts_the_package(package: Path) -> None:
-    """In strict mode, the generated code has no error."""
+    """pyright in strict mode finds no error in the generated package."""
     options = {"typeCheckingMode": "strict", "extraPaths": [str(ROOT / "generated")]}
     (package / "pyrightconfig.json").write_text(json.dumps(options))
     done = subprocess.run(

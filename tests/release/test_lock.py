@@ -1,4 +1,4 @@
-"""requirements-dev.lock fits pyproject.toml. Checked without a network."""
+"""requirements-dev.lock fits pyproject.toml, which is checked without a network."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 
 
 class Pin(NamedTuple):
-    """One entry of the lock: a version for some environments, and the hashes of its files."""
+    """An entry of the lock: a version for some environments, and the hashes of its files."""
 
     name: str
     version: str
@@ -34,7 +34,7 @@ class Pin(NamedTuple):
 
 
 def pins() -> list[Pin]:
-    """Read the lock; a line that is neither an entry nor a hash fails."""
+    """Return the lock's entries; fail at a line that is neither an entry nor a hash."""
     found: list[Pin] = []
     for line in LOCK.splitlines():
         text = line.removesuffix("\\").strip()
@@ -48,7 +48,7 @@ def pins() -> list[Pin]:
 
 
 def requirements() -> list[Requirement]:
-    """Return what pyproject.toml asks for, in all extras and in the group `dev`."""
+    """Return the requirements of pyproject.toml, in all extras and in the group `dev`."""
     project: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     texts: list[str] = list(project["project"]["dependencies"])
     for extra in project["project"]["optional-dependencies"].values():
@@ -61,23 +61,24 @@ def requirements() -> list[Requirement]:
             else:
                 groups.append(each["include-group"])
     found = [Requirement(text) for text in texts]
+    assert "httpx" in {each.name for each in found}
     return [each for each in found if each.name != "kraty-admin"]
 
 
 def test_each_entry_has_hashes() -> None:
-    """An entry without one would be installed unchecked."""
+    """Each entry of the lock has a hash, without which pip would not check its files."""
     assert len(pins()) > 100
     assert [] == [pin.name for pin in pins() if not pin.hashes]
 
 
 def test_the_lock_names_no_place() -> None:
-    """Everyone installs from the index that their own machine is set up for."""
+    """The lock contains no URL, so each machine installs from its own index."""
     assert "//" not in LOCK
 
 
 @pytest.mark.parametrize("python", PYTHONS)
 def test_the_lock_fits_what_pyproject_asks_for(python: str) -> None:
-    """Each requirement has one version that satisfies it: if this fails, run `make lock`."""
+    """The lock has one version that satisfies each requirement: if not, run `make lock`."""
     environment = {
         "python_version": python,
         "python_full_version": f"{python}.1",

@@ -1,4 +1,4 @@
-"""The contract itself: valid, complete, and true to its own examples."""
+"""The contract is valid and complete, and its examples fit its schemas."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contract import CONTRACT, OPERATIONS, resolved
 
 
 def media() -> Iterator[tuple[str, Any]]:
-    """Every JSON body of the contract, with a name."""
+    """Yield every JSON body of the contract, with a name."""
     for name, operation in OPERATIONS.items():
         if "requestBody" in operation:
             yield f"{name} request", operation["requestBody"]["content"]["application/json"]
@@ -22,27 +22,27 @@ def media() -> Iterator[tuple[str, Any]]:
         yield f"webhook {name}", item["post"]["requestBody"]["content"]["application/json"]
 
 
-def test_it_is_a_valid_openapi_document() -> None:
-    """The validator of the OpenAPI initiative's schemas has nothing to say."""
+def test_the_contract_is_a_valid_openapi_document() -> None:
+    """The OpenAPI validator finds no mistake in the contract."""
     validator = pytest.importorskip("openapi_spec_validator", reason="a tool of `make setup`")
     validator.validate(CONTRACT)
 
 
-def test_it_holds_every_documented_webhook() -> None:
-    """The known events, in the envelope's enumeration and on their own."""
+def test_every_event_name_has_a_webhook() -> None:
+    """The contract describes each event name that its enumeration lists."""
     names = CONTRACT["components"]["schemas"]["WebhookEventName"]["enum"]
     assert sorted(CONTRACT["webhooks"]) == sorted(names)
 
 
 @pytest.mark.parametrize(("name", "body"), [pytest.param(n, b, id=n) for n, b in media()])
 def test_an_example_fits_its_schema(name: str, body: Any) -> None:
-    """Every body has an example, and the example is what the schema says."""
+    """Every body of the contract has an example that fits the body's schema."""
     schema = {**body["schema"], "components": CONTRACT["components"]}
     jsonschema_rs.validator_for(schema, validate_formats=True).validate(body["example"])
 
 
 def test_amounts_stay_within_what_javascript_counts_exactly() -> None:
-    """Each amount and quantity that a caller sends is from 1 to 2**53 - 1."""
+    """Each amount and quantity that a caller sends is bounded to 1 … 2**53 - 1."""
     schemas = CONTRACT["components"]["schemas"]
     places = [
         (name, field)
@@ -57,8 +57,9 @@ def test_amounts_stay_within_what_javascript_counts_exactly() -> None:
 
 
 def test_rate_limit_headers_are_described() -> None:
-    """Every 429 has the four headers, every success the three that count."""
+    """Each operation describes four headers of a 429, and three of a success."""
     for operation in OPERATIONS.values():
+        assert "429" in operation["responses"]
         for status, response in operation["responses"].items():
             headers = set(resolved(response).get("headers", {}))
             counted = {"RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"}

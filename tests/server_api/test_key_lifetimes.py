@@ -1,4 +1,4 @@
-"""How long each key lasts, and that docstrings and the command line say so."""
+"""Docstrings and the command line state how long the key of each write lasts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def words(text: str | None) -> str:
 
 
 def test_each_write_has_the_documented_lifetime() -> None:
-    """A write of which the documents say nothing is repeated for 24 hours at most."""
+    """Each write's key has its documented lifetime, or 24 hours if none is documented."""
     assert {name: DOCUMENTED.get(name, ("undocumented", 24)) for name in KEY_LIFETIMES} == {
         name: (lifetime.name, lifetime.repeat_within_hours)
         for name, lifetime in KEY_LIFETIMES.items()
@@ -74,7 +74,7 @@ def test_help_of_the_command_line(operation: str) -> None:
 
 @every_write
 def test_the_sentence_names_the_limit(operation: str) -> None:
-    """A limit in hours stands in the sentence too."""
+    """The sentence about a key's lifetime names the limit in hours, if there is one."""
     lifetime = KEY_LIFETIMES[operation]
     hours = re.findall(r"(\d+) hours", lifetime.doc)
     expected = [] if lifetime.repeat_within_hours is None else [str(lifetime.repeat_within_hours)]

@@ -1,4 +1,4 @@
-"""Answers: whatever the server sends, a call that it has carried out does not fail."""
+"""A call that the server has carried out does not fail, whatever the answer holds."""
 
 from __future__ import annotations
 
@@ -223,7 +223,7 @@ Get = Callable[[Any], Any]
 
 @attrs.frozen
 class Method:
-    """An operation of either client, called with arguments that fit."""
+    """An operation of a client, called with arguments that fit."""
 
     name: str
     call: Get
@@ -237,7 +237,7 @@ class Method:
 
 
 def schema_of_answer(operation_id: str) -> dict[str, Any]:
-    """Return the contract's schema of a result."""
+    """Return the contract's schema of an operation's result."""
     responses = OPERATIONS[operation_id]["responses"]
     response = next(each for status, each in responses.items() if status.startswith("2"))
     envelope = resolved(response["content"]["application/json"]["schema"])
@@ -245,7 +245,7 @@ def schema_of_answer(operation_id: str) -> dict[str, Any]:
 
 
 def derived(operation_id: str, name: str) -> Method:
-    """A method that the list below does not have, with all that the contract lets it answer."""
+    """Return a method that `METHODS` lacks, with a full answer derived from the contract."""
     with KratyAdmin(api_key="a.b") as kraty:
         method = operation_of(kraty, name)
     values = arguments(operation_id, method)
@@ -314,7 +314,7 @@ EACH_METHOD: Final = [
 
 
 class Answers:
-    """Clients of both kinds that get the answer of the test and reach no network."""
+    """A client of each kind that gets the test's answer without a network."""
 
     def __init__(self) -> None:
         self.status = 200
@@ -346,7 +346,7 @@ class Answers:
 
 @pytest.fixture(scope="module")
 def answers() -> Iterator[Answers]:
-    """Clients that get the answers of the tests here."""
+    """Yield clients that get the answers of these tests."""
     answers = Answers()
     yield answers
     answers.close()
@@ -359,22 +359,22 @@ Path_ = tuple[str | int, ...]
 
 @attrs.frozen
 class Place:
-    """Where an answer holds a model; no method stands for a webhook."""
+    """A place where an answer holds a model; without a method, the answer is a webhook."""
 
     method: Method | None
     path: Path_ = ()
 
     def answer(self) -> dict[str, Any]:
-        """Return a fresh answer in full."""
+        """Return a fresh copy of the full answer."""
         return copy.deepcopy(EVENT if self.method is None else self.method.answer)
 
     def shown(self, answer: dict[str, Any]) -> Any:
-        """Return what of an answer is the result."""
+        """Return the part of an answer that is the result."""
         unwraps = self.method is not None and self.method.unwraps
         return answer[str(self.path[0])] if unwraps else answer
 
     def fetch(self, answers: Answers, answer: dict[str, Any]) -> Any:
-        """Return the result when the platform sends this."""
+        """Return the result of this answer."""
         if self.method is not None:
             return answers.call(self.method, answer)
         body = json.dumps(answer)
@@ -383,7 +383,7 @@ class Place:
         return construct_event(raw_body=body, signature_header=header, secret="whsec_a", now=now)
 
     def wire(self, answer: dict[str, Any]) -> dict[str, Any]:
-        """Return the model's own part of an answer, by keys."""
+        """Return the model's part of an answer, found by keys."""
         part: Any = answer
         for step in self.path:
             part = part[step]
@@ -391,7 +391,7 @@ class Place:
         return part
 
     def read(self, result: Any) -> Any:
-        """Return the model's own part of a result, by properties."""
+        """Return the model's part of a result, found by properties."""
         unwraps = self.method is not None and self.method.unwraps
         for step in self.path[1:] if unwraps else self.path:
             result = result[step] if isinstance(step, int) else read(result, step)
@@ -429,7 +429,7 @@ PLACES: dict[str, Place] = {
 
 
 def places(schema: dict[str, Any], path: Path_) -> Iterator[tuple[str, Path_]]:
-    """Every model in an answer, with the way to it."""
+    """Yield every model in an answer, with the way to it."""
     if "anyOf" in schema:
         schema = next(each for each in schema["anyOf"] if each.get("type") != "null")
     name = schema.get("$ref", "").rpartition("/")[2]
@@ -466,12 +466,12 @@ def class_of(name: str) -> type[Model]:
 
 
 def property_of(key: str) -> str:
-    """Return the property that shows a key of the wire."""
+    """Return the name of the property that shows a wire key."""
     return re.sub(r"(?<=[a-z0-9])([A-Z])", lambda match: "_" + match[1].lower(), key)
 
 
 def read(model: Any, key: str) -> Any:
-    """Return the value of a key's property."""
+    """Return the value of the property that shows a wire key."""
     return getattr(model, property_of(key))
 
 
@@ -483,7 +483,7 @@ def schema_of(name: str, key: str) -> dict[str, Any]:
 
 
 def kind_of(name: str, key: str) -> str:
-    """`string`, `date-time`, `integer`, `number`, `boolean`, `object` or `array`."""
+    """Return the format of a field, such as `date-time`, or its JSON type."""
     schema = schema_of(name, key)
     kinds = schema["type"]
     return str(schema.get("format", kinds[0] if is_array(kinds) else kinds))
@@ -509,7 +509,7 @@ def hint_of(name: str, key: str) -> Any:
 
 
 def fits(value: object, hint: Any) -> bool:
-    """Return whether a value is of an annotated type, all the way down."""
+    """Return whether a value has an annotated type, at every depth."""
     origin, arguments = get_origin(hint), get_args(hint)
     if hint is Any:
         return True
@@ -548,9 +548,9 @@ T = TypeVar("T")
 
 
 def failures(cases: Iterable[T], check: Callable[[T], None]) -> list[str]:
-    """Check every case; the result names each one that failed, and says why.
+    """Check every case; return a line for each case that failed, with the reason.
 
-    A parametrized test for each case costs more to collect than to run.
+    One parametrized test per case would cost more to collect than to run.
     """
     found: list[str] = []
     for case in cases:
@@ -562,7 +562,7 @@ def failures(cases: Iterable[T], check: Callable[[T], None]) -> list[str]:
 
 
 def test_every_model_and_every_field_is_looked_at() -> None:
-    """The models are all that there are, and their fields are those of the contract."""
+    """These tests cover all models, and each model has exactly the fields of the contract."""
     public = {
         name
         for name, value in vars(models).items()
@@ -582,7 +582,7 @@ def test_every_model_and_every_field_is_looked_at() -> None:
 
 
 def test_every_method_is_called() -> None:
-    """There is a method per operation of the contract."""
+    """These tests call a method for each operation of the contract."""
     assert OPERATIONS.keys() == NAMES.keys()
     assert set(NAMES.values()) == METHODS.keys()
 
@@ -602,7 +602,7 @@ def test_a_field_has_the_annotated_type(answers: Answers, name: str) -> None:
 
 @pytest.mark.parametrize("name", EACH_MODEL)
 def test_an_annotation_says_what_the_contract_says(name: str) -> None:
-    """A property may be `None` where the contract allows it, and lists the contract's values."""
+    """A property's annotation allows `None` and lists values exactly as the contract does."""
 
     def check(key: str) -> None:
         hint = hint_of(name, key)
@@ -619,7 +619,7 @@ def test_an_annotation_says_what_the_contract_says(name: str) -> None:
 
 @pytest.mark.parametrize("name", EACH_MODEL)
 def test_a_field_shows_the_wire_value(answers: Answers, name: str) -> None:
-    """A property returns what the wire says; of a date, the moment."""
+    """A property returns the wire's value, or its moment if it is a date."""
     place = PLACES[name]
     answer = place.answer()
     model = place.read(place.fetch(answers, answer))
@@ -652,7 +652,7 @@ WRONG: Final[dict[str, list[Any]]] = {
 
 @attrs.frozen
 class Damage:
-    """A field that is not as the contract says."""
+    """A change of one field to what the contract does not say."""
 
     name: str
     key: str
@@ -672,7 +672,7 @@ class Damage:
             wire[self.key] = copy.deepcopy(self.value)
 
     def check(self, model: Any) -> None:
-        """Reading the field says what it is, or what is wrong with it."""
+        """Check that the property shows the damaged value, or says what is wrong with it."""
         where = f"{self.name}: {self.key!r}"
         if self.what == "extra":
             assert self.value == model[f"{self.key}New"]
@@ -693,7 +693,7 @@ class Damage:
 
 
 def damages() -> Iterator[Damage]:
-    """Every damage to each field."""
+    """Yield every damage to each field."""
     for name, key in FIELDS:
         yield Damage(name, key, "missing", ABSENT)
         yield Damage(name, key, "null", None)
@@ -713,7 +713,7 @@ EACH_KIND_OF_DAMAGE: Final = [
 
 
 def test_every_field_is_damaged_in_every_way() -> None:
-    """Each of the fields goes missing, is null, has neighbours and has the wrong type."""
+    """Each field is tested missing, null, with a new neighbour and with the wrong type."""
     by_way = {
         way: {(damage.name, damage.key) for damage in DAMAGES if damage.what == way}
         for way in ("missing", "null", "extra", "wrong")
@@ -724,7 +724,7 @@ def test_every_field_is_damaged_in_every_way() -> None:
 
 
 def survives(damage: Damage, fetch: Callable[[Place, dict[str, Any]], Any]) -> None:
-    """The call succeeds, nothing is lost, and only the damaged field cannot be read."""
+    """Check that the call succeeds and loses nothing, and only the damaged field is unreadable."""
     place = PLACES[damage.name]
     answer = place.answer()
     damage.inflict(place.wire(answer))
@@ -750,7 +750,7 @@ def survives(damage: Damage, fetch: Callable[[Place, dict[str, Any]], Any]) -> N
 
 @pytest.mark.parametrize(("name", "what"), EACH_KIND_OF_DAMAGE)
 def test_a_damaged_field_never_fails_a_call(answers: Answers, name: str, what: str) -> None:
-    """Only reading a field fails if the field is missing, null, new or of another type."""
+    """A call with a damaged field in its answer succeeds; only reading that field may fail."""
 
     def check(damage: Damage) -> None:
         survives(damage, lambda place, answer: place.fetch(answers, answer))
@@ -760,7 +760,7 @@ def test_a_damaged_field_never_fails_a_call(answers: Answers, name: str, what: s
 
 
 def test_a_damaged_field_never_fails_an_awaited_call(answers: Answers) -> None:
-    """Awaited calls survive the same damage."""
+    """An awaited call with a damaged field in its answer succeeds too."""
 
     def fetch(place: Place, answer: dict[str, Any]) -> Any:
         if place.method is None:
@@ -775,7 +775,7 @@ def test_a_damaged_field_never_fails_an_awaited_call(answers: Answers) -> None:
     "is_async", [pytest.param(False, id="sync"), pytest.param(True, id="async")]
 )
 def test_an_empty_object_is_a_result(answers: Answers, method: Method, is_async: bool) -> None:
-    """Even if every field is missing, the call succeeds, and each field says so by itself."""
+    """A call whose answer lacks every field succeeds; each property says what is missing."""
     result = (answers.call_async if is_async else answers.call)(method, {})
 
     assert {} == result
@@ -790,7 +790,7 @@ def test_an_empty_object_is_a_result(answers: Answers, method: Method, is_async:
 
 
 def examples() -> Iterator[Any]:
-    """The contract's own examples of successful answers, with the method that gets them."""
+    """Yield the contract's own examples of successful answers, each with its method."""
     for identifier, name in NAMES.items():
         method = METHODS[name]
         if method.unwraps:
@@ -805,7 +805,7 @@ def examples() -> Iterator[Any]:
 def test_the_contracts_examples_read_well(
     answers: Answers, method: Method, status: int, example: dict[str, Any]
 ) -> None:
-    """Of an answer as the contract shows it, every property can be read."""
+    """Every property of each of the contract's examples has a value of its annotated type."""
     expected = example["data"] if method.is_enveloped else example
 
     result = answers.call(method, expected, status)
@@ -819,7 +819,7 @@ def test_the_contracts_examples_read_well(
     "method", [pytest.param(each, id=each.name) for each in METHODS.values() if each.unwraps]
 )
 def test_a_list_is_returned_without_its_envelope(answers: Answers, method: Method) -> None:
-    """The result is the list, and each of its objects is a model."""
+    """A method that returns a list leaves out the envelope, and each object is a model."""
     (items,) = method.answer.values()
 
     for result in (answers.call(method, method.answer), answers.call_async(method, method.answer)):
@@ -846,7 +846,7 @@ ZONES: Final = {
 
 @pytest.mark.parametrize("zone", [pytest.param(zone, id=zone) for zone in ZONES])
 def test_a_time_of_any_width_and_zone_is_an_aware_datetime(zone: str) -> None:
-    """A moment is read with its offset, up to the microsecond that Python can hold."""
+    """A time is read with its offset, to the microsecond, whatever its number of digits."""
     tz = timezone(timedelta(minutes=ZONES[zone]))
 
     def check(fraction: str) -> None:
@@ -882,7 +882,7 @@ def test_a_time_of_any_width_and_zone_is_an_aware_datetime(zone: str) -> None:
     ],
 )
 def test_other_dates_are_aware_too(text: str, expected: datetime) -> None:
-    """A date is midnight UTC, and what names no zone is UTC."""
+    """A date is read as midnight UTC, and a time without a zone as UTC."""
     moment = models.Player({"createdAt": text}).created_at
 
     assert expected == moment
@@ -897,7 +897,7 @@ def test_other_dates_are_aware_too(text: str, expected: datetime) -> None:
     ],
 )
 def test_what_is_no_date_says_so_when_it_is_read(text: str) -> None:
-    """The answer keeps the text; only its property raises, with the model's and the key's name."""
+    """The property of a malformed date raises with model and key; the answer keeps the text."""
     player = models.Player({"createdAt": text})
 
     with pytest.raises(ValueError, match=r"^Player: 'createdAt': "):
@@ -917,7 +917,7 @@ def test_what_is_no_date_says_so_when_it_is_read(text: str) -> None:
     ],
 )
 def test_a_known_tag_gives_its_model(answers: Answers, tag: str, model: type[Model]) -> None:
-    """An entry is the model that its `type` names."""
+    """An entry is read as the model that its `type` names."""
     grant = answers.call(METHODS["grants.create"], {"contents": {"entries": [{"type": tag}]}})
 
     assert [model] == [type(entry) for entry in grant.contents.entries]
@@ -936,7 +936,7 @@ def test_a_known_tag_gives_its_model(answers: Answers, tag: str, model: type[Mod
     ],
 )
 def test_an_unknown_tag_leaves_the_plain_dict(answers: Answers, entry: dict[str, Any]) -> None:
-    """An entry of a kind that this version does not know stays a plain dict, beside known ones."""
+    """An entry with an unknown `type` stays a plain dict, and its neighbours stay models."""
     known = {"type": "currency", "currencyKey": "gold", "amount": 1}
     data = {"contents": {"entries": [entry, known]}}
 
@@ -954,7 +954,7 @@ PLAIN: Final = (dict, list, str, int, float, bool, NoneType)
 
 
 def plainness(value: object) -> Iterator[type]:
-    """The types of all values in a result's dict, as a strict serialiser sees them."""
+    """Yield the types of all values in a result, as a strict serialiser sees them."""
     yield type(value)
     if is_array(value):
         for item in value:
@@ -965,13 +965,13 @@ def plainness(value: object) -> Iterator[type]:
 
 
 def plain(result: Any) -> Any:
-    """Return a result as the plain values that it holds, itself no model."""
+    """Return a result as plain values: a dict, or a list of dicts."""
     return [dict(each) for each in result] if is_array(result) else dict(result)
 
 
 @pytest.mark.parametrize("name", EACH_MODEL)
 def test_reading_changes_nothing(answers: Answers, name: str) -> None:
-    """Before and after every property was read, the dict holds plain JSON values."""
+    """A result holds plain JSON values before and after every property was read."""
     place = PLACES[name]
     result = place.fetch(answers, place.answer())
 
@@ -982,7 +982,7 @@ def test_reading_changes_nothing(answers: Answers, name: str) -> None:
 
 
 def test_a_property_shows_a_change_by_key(answers: Answers) -> None:
-    """A nested object that was read before is made again from what the dict holds."""
+    """A property that was read before shows a later change of the dict."""
     profile = answers.call(METHODS["players.get"], PROFILE)
     assert "studio_1" == profile.player.studio_id
     assert 1 == len(profile.inventory)
@@ -996,7 +996,7 @@ def test_a_property_shows_a_change_by_key(answers: Answers) -> None:
 
 
 def test_a_change_of_what_a_property_returns_is_not_kept(answers: Answers) -> None:
-    """A model, and a list of models, is a copy: neither the dict nor the next read shows it."""
+    """A change of a model or list that a property returned is not in the dict or the next read."""
     profile = answers.call(METHODS["players.get"], PROFILE)
 
     profile.player["studioId"] = "studio_2"
@@ -1009,7 +1009,7 @@ def test_a_change_of_what_a_property_returns_is_not_kept(answers: Answers) -> No
 
 
 def test_an_empty_list_of_models_is_a_copy_too(answers: Answers) -> None:
-    """Whether a list is a copy does not depend on what it holds."""
+    """A property returns a copy of an empty list of models too."""
     profile = answers.call(METHODS["players.get"], {**PROFILE, "inventory": []})
 
     profile.inventory.append(models.ItemHolding({"itemKey": "sword"}))
@@ -1018,7 +1018,7 @@ def test_an_empty_list_of_models_is_a_copy_too(answers: Answers) -> None:
 
 
 def test_a_model_that_was_put_into_the_dict_is_returned(answers: Answers) -> None:
-    """A caller may put a model where the server sent an object; it is read as it is."""
+    """A property returns the model that a caller has put into the dict."""
     profile = answers.call(METHODS["players.get"], PROFILE)
     player = models.Player({"id": "ply_2"})
 
@@ -1028,7 +1028,7 @@ def test_a_model_that_was_put_into_the_dict_is_returned(answers: Answers) -> Non
 
 
 def test_maps_and_plain_rows_are_those_of_the_wire(answers: Answers) -> None:
-    """Objects and lists without a model are those in the dict, so a change shows in both."""
+    """A property of a map or list without models returns the dict's own object."""
     bundle = answers.call(METHODS["players.export"], EXPORT)
     profile = answers.call(METHODS["players.get"], PROFILE)
 
@@ -1042,7 +1042,7 @@ def test_maps_and_plain_rows_are_those_of_the_wire(answers: Answers) -> None:
 
 
 def through_pickle(value: Any, protocol: int) -> Any:
-    """Return the result as another process loads it."""
+    """Return a copy of the value by pickling and unpickling it."""
     return pickle.loads(pickle.dumps(value, protocol))
 
 
@@ -1058,7 +1058,7 @@ COPIES: Final = [
 
 @pytest.mark.parametrize("method", EACH_METHOD)
 def test_a_result_is_a_dict(answers: Answers, method: Method) -> None:
-    """A result equals the wire object and goes wherever a dict goes."""
+    """A result equals the wire object, and works wherever a dict does."""
     result = answers.call(method, method.answer)
 
     assert is_object(result)
@@ -1082,7 +1082,7 @@ def test_a_result_is_a_dict(answers: Answers, method: Method) -> None:
 def test_a_copy_of_a_result_is_as_good(
     answers: Answers, method: Method, duplicate: Callable[[Any], Any]
 ) -> None:
-    """Copies and pickles keep type, content, `.http` and `.replayed`."""
+    """Copies and pickles of a result keep its type, content, `.http` and `.replayed`."""
     result = answers.call(method, method.answer)
 
     other = duplicate(result)
@@ -1099,7 +1099,7 @@ def test_a_copy_of_a_result_is_as_good(
 
 
 def test_a_deep_copy_shares_nothing(answers: Answers) -> None:
-    """Changing a deep copy, nested objects included, leaves the result alone."""
+    """A change in a deep copy of a result does not change the result."""
     result = answers.call(METHODS["grants.create"], GRANT)
     _ = result.contents.entries
 
@@ -1112,7 +1112,7 @@ def test_a_deep_copy_shares_nothing(answers: Answers) -> None:
 
 
 def test_a_full_answer_survives_pickling_after_it_was_read(answers: Answers) -> None:
-    """Reading adds nothing to a pickle, and properties of what is loaded return models."""
+    """Reading a result adds nothing to its pickle, and the unpickled result has models."""
     result = answers.call(METHODS["players.get"], PROFILE)
     before = len(pickle.dumps(result))
     read_all(result)
@@ -1134,7 +1134,7 @@ def test_a_full_answer_survives_pickling_after_it_was_read(answers: Answers) -> 
 )
 @pytest.mark.parametrize("method", EACH_METHOD)
 def test_http_describes_the_call(answers: Answers, method: Method, is_async: bool) -> None:
-    """Status, headers, request id, attempts and key are beside the dict, not in it."""
+    """A result's `http` has the status, headers, request id, attempts and key of the call."""
     result = (answers.call_async if is_async else answers.call)(method, method.answer)
     is_read = method.name not in KEY_LIFETIMES
     info = result.http
@@ -1147,7 +1147,7 @@ def test_http_describes_the_call(answers: Answers, method: Method, is_async: boo
 
 
 def test_only_results_have_http(answers: Answers) -> None:
-    """A nested model, and one that was made by hand, is not the result of a call."""
+    """A nested model, or one made by hand, has no `http`, and says that it is no result."""
     grant = answers.call(METHODS["grants.create"], GRANT)
 
     for model in (grant.contents, models.Grant(GRANT)):
@@ -1158,7 +1158,7 @@ def test_only_results_have_http(answers: Answers) -> None:
 
 
 def test_wire_fields_of_these_names_do_not_interfere(answers: Answers) -> None:
-    """An answer that holds `http`, `_replayed` or `items` keeps it, under its key."""
+    """Wire fields named like attributes of a result stay in the dict and change no attribute."""
     answer = dict.fromkeys(
         ["http", "_http", "replayed", "_replayed", "items", "get", "__class__"], 1
     )
@@ -1207,7 +1207,7 @@ def test_replayed_is_what_the_answer_says(
     expected: bool | None,
     is_async: bool,
 ) -> None:
-    """`replayed` is True for a repeat, False for a first call, None if unknown."""
+    """A result's `replayed` is True for a repeat, False for a first call, None if unknown."""
     method = METHODS[name]
     call = answers.call_async if is_async else answers.call
 
@@ -1215,7 +1215,7 @@ def test_replayed_is_what_the_answer_says(
 
 
 def test_replayed_of_a_missing_applied_is_none(answers: Answers) -> None:
-    """`replayed` is None if an adjustment does not say whether it was applied."""
+    """An adjustment's `replayed` is None if the answer has no `applied`."""
     assert answers.call(METHODS["wallet.credit"], {"balance": 1}).replayed is None
 
 
@@ -1242,7 +1242,7 @@ values = st.recursive(
 
 @st.composite
 def variants(draw: st.DrawFn, value: Any) -> Any:
-    """Something that resembles a full answer, with parts of it gone or replaced."""
+    """Draw something that resembles a full answer, with parts of it gone or replaced."""
     if draw(st.integers(0, 9)) == 0:
         return draw(values)
     if is_object(value):
@@ -1255,7 +1255,7 @@ def variants(draw: st.DrawFn, value: Any) -> Any:
 
 
 def read_all(value: object) -> None:
-    """Read each property of everything in a result; only the documented errors come out."""
+    """Read each property of everything in a result; let only undocumented errors out."""
     if is_array(value):
         for item in value:
             read_all(item)
@@ -1283,7 +1283,7 @@ fuzzed = settings(
 @fuzzed
 @given(data=st.data())
 def test_any_object_is_a_result(answers: Answers, method: Method, data: st.DataObject) -> None:
-    """A 2xx with any object in it is a result that equals it, also after all of it was read."""
+    """A 2xx with any object is a result that equals the object, also after it was read."""
     answer = data.draw(st.dictionaries(keys, values, max_size=8) | variants(method.answer))
     assume(is_object(answer))
     body = method.body(answer)
@@ -1302,7 +1302,7 @@ def test_any_object_is_a_result(answers: Answers, method: Method, data: st.DataO
 def test_any_answer_is_a_result_or_an_error_of_ours(
     answers: Answers, method: Method, data: st.DataObject
 ) -> None:
-    """Whatever status and bytes arrive, nothing but a `KratyError` is raised."""
+    """Whatever status and bytes arrive, a call raises nothing but a `KratyError`."""
     status = data.draw(st.one_of(st.just(200), st.integers(200, 599)))
     body = data.draw(
         st.one_of(
@@ -1343,7 +1343,7 @@ def test_any_answer_is_a_result_or_an_error_of_ours(
     ],
 )
 def test_a_result_that_cannot_be_read_is_an_error_of_ours(answers: Answers, body: bytes) -> None:
-    """A 2xx without an object is a `KratyResponseError` that says the call may have worked."""
+    """A 2xx without an object is an ambiguous `KratyResponseError` with the key and the body."""
     with pytest.raises(KratyResponseError) as caught:
         answers.call_raw(METHODS["wallet.credit"], body)
 

@@ -1,7 +1,7 @@
-"""The modules that every contract shares: checks of arguments, decoding and results.
+"""The modules of `codegen/runtime` check arguments, decode answers and make results.
 
-The package has copies of them, and the tests use those. `test_golden.py` tests the checks that
-generated code calls; this file tests what the golden contract does not reach.
+These tests use the copies in Kraty's package. `test_golden.py` tests the checks that generated
+code calls; this file tests what the golden contract does not reach.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ HTTP = ResponseInfo(200, {"x-request-id": "req_1"}, "req_1", 1, "key")
 def test_a_value_that_fits_is_sent(
     check: Callable[[str, object], object], value: object, sent: object
 ) -> None:
-    """A check returns the value as it is sent."""
+    """A check returns a valid value in the form in which it is sent."""
     assert sent == check("it", value)
 
 
@@ -110,7 +110,7 @@ def test_a_value_that_fits_is_sent(
 def test_a_value_that_does_not_fit_is_refused(
     check: Callable[[str, object], object], value: object, error: type[Exception], message: str
 ) -> None:
-    """A check names the argument and what would be right."""
+    """A check rejects an invalid value with the argument's name and the reason."""
     with pytest.raises(error) as caught:
         check("it", value)
     assert message == str(caught.value)
@@ -124,13 +124,13 @@ def test_a_value_that_does_not_fit_is_refused(
     ],
 )
 def test_a_bound_is_named(bounds: dict[str, int], value: int, message: str) -> None:
-    """The message holds the bound that the number exceeds."""
+    """A check rejects a number outside a bound, and names the bound."""
     with pytest.raises(ValueError, match=message):
         checks.integer("it", value, **bounds)
 
 
 def test_a_query_holds_what_is_given() -> None:
-    """Parameters that are `None` are left out; the others are escaped."""
+    """A query leaves out parameters that are `None`, and escapes the others."""
     assert "?a=1&b=true&c=x%26y" == checks.query({"a": 1, "b": True, "c": "x&y", "d": None})
     assert "" == checks.query({"d": None})
 
@@ -145,19 +145,19 @@ def test_a_query_holds_what_is_given() -> None:
     ],
 )
 def test_a_value_of_another_shape_passes(decode: Callable[[Any], object], value: object) -> None:
-    """Decoding returns a value that does not have the documented shape as it is."""
+    """A decoder returns a value of an undocumented shape as it is."""
     assert value is decode(value)
 
 
 @pytest.mark.parametrize("decode", [decoding.as_datetime, decoding.as_date])
 def test_a_time_must_be_text(decode: Callable[[Any], object]) -> None:
-    """A number is not read as a time."""
+    """The decoders of times reject a number."""
     with pytest.raises(TypeError, match=r"^expected an RFC 3339 time, not int$"):
         decode(7)
 
 
 def test_details_of_the_call_are_beside_the_dict() -> None:
-    """A result has `http` and `replayed`; the dict does not hold them."""
+    """A model gets `http` and `replayed` from `attach`, and its dict does not hold them."""
     model = Model(a=1)
     with pytest.raises(AttributeError, match=r"^this Model is not the result of a call$"):
         _ = model.http
@@ -171,7 +171,7 @@ def test_details_of_the_call_are_beside_the_dict() -> None:
 
 
 def test_an_operation_has_defaults() -> None:
-    """An operation is enveloped, needs a body in the answer and cannot recognise a repeat."""
+    """An operation is by default enveloped, needs a body in the answer and knows no repeat."""
     operation = Operation(name="a.b", method="GET", path="/", body=None, result=Model)
     assert operation.enveloped
     assert not operation.may_be_empty
@@ -182,20 +182,20 @@ def test_an_operation_has_defaults() -> None:
 
 
 def test_a_repeat_shows_in_the_status_or_the_result() -> None:
-    """Each rule reads its own part of the answer."""
+    """A repeat is recognised by the status or by `applied`, as the operation's rule says."""
     assert [True, False] == [replayed_by_status(status, {}) for status in (200, 201)]
     answers: list[dict[str, Any]] = [{"applied": False}, {"applied": True}, {"applied": 0}, {}]
     assert [True, False, None, None] == [replayed_by_applied(200, data) for data in answers]
 
 
 def test_the_names_of_the_first_release_are_still_there() -> None:
-    """`kraty_server_api.types` has the names that pickles and programs may use."""
+    """`kraty_server_api.types` has the names that old pickles and programs use."""
     assert (Model, ResponseInfo, Operation) == (types.Model, types.ResponseInfo, types.Operation)
     assert {"AsyncCall", "Call", "KeyLifetime", "attach"} < set(types.__all__)
 
 
 def test_ids_are_read_from_dicts_and_other_mappings() -> None:
-    """Rows without a text in the field, and what is no row, are passed over."""
+    """Ids are read from mappings; rows without a text in the field are passed over."""
     rows = [{"id": "a"}, MappingProxyType({"id": "b"}), {"id": 7}, {"name": "c"}, "d"]
 
     assert ["a", "b"] == checks.each(rows, "id")

@@ -102,7 +102,7 @@ def _names() -> Iterator[Line]:
 
 
 def _is_defined(value: object) -> bool:
-    """Return whether a value is a function or a class. On 3.10, aliases are instances of type."""
+    """Return whether a value is a function or a class; on 3.10, aliases are instances of type."""
     return isinstance(value, FunctionType | type) and get_origin(value) is None
 
 
@@ -193,7 +193,7 @@ def _members(cls: type[Any]) -> Iterator[Line]:
 
 
 def _set_by(init: Callable[..., object]) -> Iterator[Line]:
-    """List the attributes that a constructor sets. Only its source names them."""
+    """List the attributes that a constructor sets, which only its source names."""
     arguments = inspect.signature(init).parameters
     for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(init)))):
         if not isinstance(node, ast.Assign | ast.AnnAssign):
@@ -214,7 +214,7 @@ def _set_by(init: Callable[..., object]) -> Iterator[Line]:
 
 @dataclasses.dataclass(frozen=True)
 class _Text:
-    """A text that `str(signature)` shows without quotes."""
+    """A text whose `repr` has no quotes, for `str(signature)`."""
 
     text: str
 
@@ -235,7 +235,7 @@ def _function(function: Callable[..., object], *, is_method: bool = False) -> st
 
 
 def _signature(signature: inspect.Signature) -> str:
-    """Return the arguments of a signature as text. It is the same under each Python."""
+    """Return the arguments of a signature as text that is the same under each Python."""
     arguments = [
         each.replace(
             annotation=_Text(_type(each.annotation)),
