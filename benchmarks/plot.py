@@ -22,6 +22,7 @@ def bars(results: Mapping[str, Taken | str]) -> str:
     width, height = _LABELS + _LONGEST + 80, _ROW * (len(ran) + 1)
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"'
+        f' width="{width}" height="{height}"'
         ' font-family="sans-serif" font-size="13">',
         f'<rect width="{width}" height="{height}" fill="white"/>',
         f'<text x="{_LABELS}" y="17">Processor time per call, in µs; shorter is better</text>',
