@@ -2,7 +2,8 @@
 
 The builder itself refuses a link to a page or heading that does not exist. It does not see what
 this checks: that a reader without a network misses nothing, that links to other files work, that
-each page is in the navigation, and that the reference has every public name.
+each page is in the navigation and has a title and a description of its own, and that the reference
+has every public name.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import re
 import sys
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -35,6 +37,7 @@ class _Page(HTMLParser):
         self.documented: set[str] = set()
         self.has_broken_table = "<p>|" in text
         self.has_mermaid = False
+        self.heads = re.findall(r'<title>.*?</title>|<meta name="description".*?>', text)
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -80,6 +83,12 @@ def problems(site: Path, pages: Path, navigation: str, surface: str) -> Iterator
                 yield f"{here}: {url} leads nowhere"
             elif target.suffix == ".html" and parts.fragment not in found[target].anchors:
                 yield f"{here}: {url} leads to no heading"
+    heads = Counter(
+        head for path, page in found.items() if path.name != "404.html" for head in page.heads
+    )
+    for head, pages_with_it in heads.items():
+        if pages_with_it > 1:
+            yield f"{pages_with_it} pages have {head}"
     listed = re.findall('"([^"]+)"', navigation)
     for source in sorted(pages.rglob("*.md")):
         if (name := source.relative_to(pages).as_posix()) not in listed:

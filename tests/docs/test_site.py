@@ -22,7 +22,7 @@ NAMES = ["kraty_admin.Thing", "kraty_admin.Thing.part", "kraty_server_api.Wallet
 def write_site(folder: Path, html: str, names: list[str]) -> list[str]:
     """Write a site of one page, and return the problems found in it."""
     lines = "".join(f"{name} py:class 1 x -\n" for name in names).encode()
-    (folder / "site").mkdir()
+    (folder / "site").mkdir(exist_ok=True)
     (folder / "site/objects.inv").write_bytes(b"# 1\n# 2\n# 3\n# 4\n" + zlib.compress(lines))
     (folder / "site/page.html").write_text(html, encoding="utf-8")
     (folder / "site/picture.svg").touch()
@@ -55,6 +55,15 @@ def test_a_fault_of_a_page_is_found(tmp_path: Path, html: str, found: str | None
     wrong = write_site(tmp_path, html, NAMES)
     assert (0 if found is None else 1) == len(wrong)
     assert (found or "") in "".join(wrong)
+
+
+@pytest.mark.once
+def test_a_title_that_two_pages_have_is_found(tmp_path: Path) -> None:
+    """Two pages with the same title are reported; the page for what is not found may repeat one."""
+    (tmp_path / "site").mkdir()
+    for name in ("first", "second", "404"):
+        (tmp_path / f"site/{name}.html").write_text("<title>Errors</title>", encoding="utf-8")
+    assert ["2 pages have <title>Errors</title>"] == write_site(tmp_path, "", NAMES)
 
 
 @pytest.mark.once
