@@ -96,11 +96,11 @@ class Api:
         self, method: str, path: str, body: Any = None, *, key: str = SERVER_KEY, query: str = ""
     ) -> Reply:
         request = self.request(method, path, body, key=key, query=query)
-        before = dump(self.platform.state)
+        before = rows(self.platform.state)
         answer = self.platform.answer(request)
         assert_fits_contract(request, answer)
         if answer.status >= 300:
-            assert before == dump(self.platform.state), "a refusal changed something"
+            assert before == rows(self.platform.state), "a refusal changed something"
         return Reply(answer.status, json.loads(answer.body), dict(answer.headers))
 
     def request(
@@ -157,6 +157,12 @@ class Api:
 def dump(state: State) -> str:
     """Return every row of every table, as SQL."""
     return "\n".join(state.database.connection.iterdump())
+
+
+def rows(state: State) -> dict[str, list[Any]]:
+    """Return every row of every table; several times faster than `dump`."""
+    tables = state.database.all("SELECT name FROM sqlite_master WHERE type = 'table'")
+    return {name: state.database.all(f'SELECT * FROM "{name}"') for (name,) in tables}
 
 
 def assert_fits_contract(request: Request, answer: Answer) -> None:

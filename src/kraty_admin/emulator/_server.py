@@ -570,7 +570,7 @@ class _Server(uvicorn.Server):
             server.close()
         loop, state = asyncio.get_running_loop(), self.server_state
         give_up = loop.time() + _GRACE
-        while (state.connections or state.tasks) and loop.time() < give_up:
+        while (state.connections or state.tasks) and loop.time() < give_up:  # noqa: ASYNC110  # uvicorn has no event
             await asyncio.sleep(0.001)
 
     async def _stop_accepting(self) -> None:
