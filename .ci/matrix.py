@@ -53,7 +53,7 @@ AT_A_TIME = 3
 
 
 class Run(NamedTuple):
-    """The tests on one Python, with one resolution of the dependencies."""
+    """A run of the tests on one Python, with one resolution of the dependencies."""
 
     version: str
     python: str
@@ -62,7 +62,7 @@ class Run(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What it is called in the output."""
+        """The name of the run in the output."""
         return f"Python {self.version}, {self.resolution} dependencies"
 
 

@@ -1,4 +1,4 @@
-"""The DAG in Airflow itself, against the emulator: retried, killed, and run again after a week."""
+"""The DAG pays each prize once in Airflow itself: retried, killed, and run again after a week."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PAID = [("player_1", 100), ("player_2", 50)]
 
 @pytest.fixture(scope="session")
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
-    """The environment of an Airflow with a database of its own and this DAG."""
+    """Return the environment of an Airflow with a database of its own and this DAG."""
     home = tmp_path_factory.mktemp("airflow")
     dags, prizes = home / "dags", home / "prizes"
     dags.mkdir()
@@ -43,7 +43,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
 
 
 def start(deployment: Mapping[str, str], emulator: Emulator) -> subprocess.Popen[str]:
-    """Begin the DAG's run of the day; a run that there was is cleared, as in the web page."""
+    """Start the DAG's run of the day; an earlier run is cleared, as the web page does."""
     return subprocess.Popen(
         [AIRFLOW, "dags", "test", "pay_prizes", DAY],
         env={
@@ -68,7 +68,7 @@ def paid(emulator: Emulator) -> list[tuple[str, int]]:
 
 
 def test_run_again_after_a_week(kraty_emulator: Emulator, deployment: Mapping[str, str]) -> None:
-    """A run that is cleared a week later pays nothing; its calls were answered as replays."""
+    """A run that is cleared a week later pays nothing, and its calls are answered as replays."""
     kraty_emulator.faults.add(Fault("drop"), operation="grants.create")
     run(deployment, kraty_emulator)
     assert PAID == paid(kraty_emulator)
@@ -79,7 +79,7 @@ def test_run_again_after_a_week(kraty_emulator: Emulator, deployment: Mapping[st
 
 
 def test_killed_in_the_middle(kraty_emulator: Emulator, deployment: Mapping[str, str]) -> None:
-    """A run is killed after Kraty has paid the first prize; the next run pays the rest."""
+    """If a run is killed after Kraty has paid the first prize, the next run pays only the rest."""
     kraty_emulator.faults.add(Fault("delay", seconds=60), operation="grants.create")
     process = start(deployment, kraty_emulator)
     ends_at = time.monotonic() + 120

@@ -1,4 +1,4 @@
-"""The run against the emulator: on several days, killed in the middle, and too late."""
+"""The script debits each chargeback once: on several days, killed, and too late."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TAKEN = [("player_1", -60), ("player_2", -40)]
 
 @pytest.fixture
 def emulator(kraty_emulator: Emulator) -> Emulator:
-    """A Kraty whose players have 100 gold each."""
+    """Return a local Kraty whose players have 100 gold each."""
     with kraty_emulator.client() as kraty:
         for player in ("player_1", "player_2"):
             kraty.wallet.credit(player, "gold", amount=100)
@@ -56,7 +56,7 @@ def taken(emulator: Emulator) -> list[tuple[str, int]]:
 
 
 def test_the_same_file_on_any_day(emulator: Emulator, folder: Path) -> None:
-    """Run again at once and after 25 hours, with a new row, each chargeback is debited once."""
+    """Each chargeback is debited once, though the file comes again at once and after 25 hours."""
     assert (0, "done: 2\n") == run(folder)
     assert (0, "done: 2\n") == run(folder)
     emulator.clock.advance(timedelta(hours=25))
@@ -66,7 +66,7 @@ def test_the_same_file_on_any_day(emulator: Emulator, folder: Path) -> None:
 
 
 def test_killed_in_the_middle(emulator: Emulator, folder: Path) -> None:
-    """A run is killed after Kraty has taken the first; the next run takes only the second."""
+    """If a run is killed after Kraty has taken the first, the next run takes only the second."""
     emulator.faults.add(Fault("delay", seconds=60), operation="wallet.debit")
     with subprocess.Popen(command(folder)) as process:
         ends_at = time.monotonic() + 30
@@ -80,7 +80,7 @@ def test_killed_in_the_middle(emulator: Emulator, folder: Path) -> None:
 
 
 def test_no_answer_for_a_day(emulator: Emulator, folder: Path) -> None:
-    """A debit in doubt is repeated for 23 hours; then nothing is sent, and a person decides."""
+    """A debit in doubt for more than 23 hours is not sent again, and a person has to decide."""
     write(folder, ROWS[0])
     emulator.faults.add(Fault("drop"), operation="wallet.debit", times=None)
     status, output = run(folder)
@@ -99,7 +99,7 @@ def test_no_answer_for_a_day(emulator: Emulator, folder: Path) -> None:
 
 
 def test_what_a_person_has_to_look_at(emulator: Emulator, folder: Path) -> None:
-    """More than the player has, and an id that comes again with another amount, take nothing."""
+    """A chargeback above the balance, or with a known id and another amount, takes nothing."""
     assert 0 == run(folder)[0]
     write(folder, "cb_1,player_1,gold,61", "cb_9,player_2,gold,1000", ROWS[1])
     status, output = run(folder)
@@ -109,7 +109,7 @@ def test_what_a_person_has_to_look_at(emulator: Emulator, folder: Path) -> None:
 
 
 def test_a_wrong_key(emulator: Emulator, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a key that Kraty does not know, the run stops, and the right key finishes it."""
+    """A run with an unknown key stops, and a run with the right key finishes the file."""
     with monkeypatch.context() as patch:
         patch.setenv("KRATY_SERVER_KEY", "wrong.key")
         done = subprocess.run(command(folder), capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""The shop against a local Kraty: each receipt is paid once, wherever a process is killed."""
+"""The shop pays each receipt once against a local Kraty, wherever a process is killed."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ call_command("kraty_outbox", "--once")
 
 @pytest.fixture(scope="module")
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
-    """A local Kraty, and the project with a database for it."""
+    """Yield a local Kraty, with a database for the project."""
     with Emulator() as emulator, pytest.MonkeyPatch.context() as patch:
         patch.setenv("DJANGO_SETTINGS_MODULE", "shop.settings")
         patch.setenv("KRATY_BASE_URL", emulator.base_url)
@@ -73,7 +73,7 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
 
 @pytest.fixture
 def kraty(emulator: Emulator) -> Iterator[Emulator]:
-    """The local Kraty in its first state, and an empty shop."""
+    """Yield the local Kraty in its first state, with an empty shop."""
     from django.db import connection
 
     yield emulator
@@ -103,14 +103,14 @@ def killed(program: str, *arguments: str) -> bool:
 
 
 def end_leases() -> None:
-    """Let what a lost worker had claimed be sent again, as if minutes had passed."""
+    """Make what a lost worker had claimed due, as if minutes had passed."""
     from kraty_admin.contrib.django.models import OutboxIntent
 
     OutboxIntent.objects.filter(state="sending").update(due_ms=0)
 
 
 def ledger(kraty: Emulator) -> list[tuple[str, int]]:
-    """Return what Kraty has paid and taken."""
+    """Return each player's changes in Kraty's ledger."""
     return [(entry.external_player_id, entry.delta) for entry in kraty.ledger]
 
 
@@ -123,7 +123,7 @@ def ledger(kraty: Emulator) -> list[tuple[str, int]]:
     ],
 )
 def test_a_view_that_is_killed(kraty: Emulator, point: str, stored: int) -> None:
-    """Purchase and intent are both there or both not; the repeat pays once."""
+    """A killed view leaves both purchase and intent or neither, and the repeat pays once."""
     from shop.models import Purchase
 
     from kraty_admin.contrib.django.models import OutboxIntent
@@ -138,7 +138,7 @@ def test_a_view_that_is_killed(kraty: Emulator, point: str, stored: int) -> None
 
 
 def test_a_worker_that_is_killed(kraty: Emulator) -> None:
-    """What it was sending is sent again under the same key, and paid once."""
+    """What a killed worker was sending is sent again, and paid once."""
     for receipt in ("receipt_1", "receipt_2"):
         assert buy(receipt) == 202
     for _ in range(2):
@@ -151,7 +151,7 @@ def test_a_worker_that_is_killed(kraty: Emulator) -> None:
 
 
 def test_a_receipt_of_another_player(kraty: Emulator) -> None:
-    """It is refused, and pays no one."""
+    """A receipt that comes again for another player is refused, and pays that player nothing."""
     assert buy("receipt_1") == 202
     assert buy("receipt_1", "player_43") == 409
     call_command("kraty_outbox", "--once")
@@ -159,7 +159,7 @@ def test_a_receipt_of_another_player(kraty: Emulator) -> None:
 
 
 def test_a_refund(kraty: Emulator) -> None:
-    """The action of the admin takes the gold back once, after it was paid."""
+    """The admin's action takes the gold back once, after the purchase was paid."""
     from django.contrib.auth.models import User
 
     assert buy("receipt_1") == 202
@@ -176,7 +176,7 @@ def test_a_refund(kraty: Emulator) -> None:
 
 
 def test_webhooks(kraty: Emulator) -> None:
-    """A delivery whose answer was lost comes again, and is handled once."""
+    """A webhook whose answer was lost comes again, and is handled once."""
     from shop.models import BalanceChange
 
     from kraty_admin.emulator import Fault
@@ -198,7 +198,7 @@ def test_webhooks(kraty: Emulator) -> None:
 
 
 def test_the_tests_of_the_project() -> None:
-    """Django's own runner passes, with its database in memory."""
+    """The project's tests pass in Django's own runner, with a database in memory."""
     command = [sys.executable, "manage.py", "test"]
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "shop.settings"}
     done = subprocess.run(command, cwd=FOLDER, env=environment, check=False, timeout=60)

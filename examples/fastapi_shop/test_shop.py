@@ -1,4 +1,4 @@
-"""The shop and its worker as processes, killed in the middle of purchases."""
+"""The shop and its worker deliver each purchase once, even if they are killed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ORDER = {"receipt_id": "r_1", "player": "player_42", "product": "gold_500"}
 
 @pytest.fixture
 def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[sa.Engine]:
-    """An empty database, which the processes find in their environment."""
+    """Yield an empty database, which the processes find in their environment."""
     url = URL.format(folder=tmp_path)
     monkeypatch.setenv("SHOP_DATABASE_URL", url.replace("sqlite:", "sqlite+aiosqlite:"))
     monkeypatch.setenv("KRATY_OUTBOX_URL", url)
@@ -87,7 +87,7 @@ def wait_until(true: Callable[[], object]) -> None:
 
 
 def test_a_purchase(kraty_emulator: Emulator, engine: sa.Engine) -> None:
-    """It is delivered, shown and reported. Repeats of the order and of the webhook add nothing."""
+    """A purchase is delivered, shown and reported once, though order and webhook are repeated."""
     with shop() as (http, _):
         kraty_emulator.webhooks.register(
             f"{http.base_url}/kraty/webhook", SECRET, events=["wallet.changed"]
@@ -117,7 +117,7 @@ def test_a_purchase(kraty_emulator: Emulator, engine: sa.Engine) -> None:
 
 
 def test_the_shop_is_killed(kraty_emulator: Emulator, engine: sa.Engine) -> None:
-    """The shop dies while orders come in; the game client repeats those without an answer."""
+    """If the shop is killed while orders come in, repeats complete them, and each is paid once."""
     orders = [ORDER | {"receipt_id": f"r_{number}"} for number in range(60)]
     answered: list[str] = []
 
@@ -143,7 +143,7 @@ def test_the_shop_is_killed(kraty_emulator: Emulator, engine: sa.Engine) -> None
 
 
 def test_the_worker_is_killed(kraty_emulator: Emulator, engine: sa.Engine) -> None:
-    """The worker dies after Kraty has paid and before it knows; the next one does not pay again."""
+    """If a worker is killed after Kraty has paid, the next worker does not pay again."""
     with shop() as (http, _):
         http.post("/purchases", json=ORDER)
         kraty_emulator.faults.add(Fault("delay", seconds=60), operation="wallet.credit")

@@ -1,4 +1,4 @@
-"""The shop with a worker and a broker, killed in the middle of purchases."""
+"""The shop delivers each purchase once with a worker and a broker, even if they are killed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ORDER = {"receipt_id": "r_1", "player": "player_42", "product": "gold_500"}
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kraty_emulator: Emulator) -> Path:
-    """Where the database, the broker and the results are; the processes' environment names it."""
+    """Return the folder of database, broker and results, which the environment names."""
     (tmp_path / "results").mkdir()
     monkeypatch.setenv("CELERY_BROKER_URL", f"sqla+sqlite:///{tmp_path}/broker.sqlite3")
     monkeypatch.setenv("CELERY_RESULT_BACKEND", f"file://{tmp_path}/results")
@@ -44,7 +44,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kraty_emulator: Emul
 
 @pytest.fixture
 def shop(folder: Path) -> Generator[ModuleType, None, None]:
-    """The program itself, to call its tasks, with the environment of this test."""
+    """Yield the shop's module, imported in the environment of the test."""
     import shop
 
     yield shop
@@ -100,7 +100,7 @@ def paid(emulator: Emulator) -> list[tuple[str, int]]:
 def test_a_task_whose_process_is_killed(
     kraty_emulator: Emulator, folder: Path, shop: ModuleType
 ) -> None:
-    """The process dies after Kraty has paid; the task runs again in another, and pays nothing."""
+    """If a task's process is killed after Kraty has paid, the task runs again and pays nothing."""
     kraty_emulator.faults.add(Fault("delay", seconds=60), operation="grants.create")
     result = shop.compensate.delay("TICKET-1", "player_42", 500)
     with worker(folder) as running:
@@ -114,7 +114,7 @@ def test_a_task_whose_process_is_killed(
 def test_a_purchase_whose_worker_is_killed(
     kraty_emulator: Emulator, folder: Path, shop: ModuleType
 ) -> None:
-    """The whole worker dies after Kraty has paid; the next one repeats the call under its key."""
+    """If the worker is killed after Kraty has paid, the next one repeats the call, paying once."""
     log = folder / "flask.log"
     with process("flask", "--app", "shop", "run", "--port", "0", log=log):
         wait_until(lambda: "Running on" in log.read_text())
@@ -137,7 +137,7 @@ def test_a_purchase_whose_worker_is_killed(
 def test_a_webhook_whose_handler_fails(
     kraty_emulator: Emulator, shop: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is handled when Kraty delivers it again, and once; a forged one is refused."""
+    """A webhook whose handler fails comes again and is handled once; a forged one is refused."""
     monkeypatch.setenv("KRATY_WEBHOOK_SECRET", "whsec_shop")
     kraty_emulator.webhooks.collect("whsec_shop", events=["player.banned"])
     http = shop.app.test_client()
@@ -168,7 +168,7 @@ def test_a_webhook_whose_handler_fails(
 def test_a_purchase_without_a_broker(
     kraty_emulator: Emulator, shop: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The purchase is accepted, and what the schedule calls delivers it."""
+    """A purchase is accepted without a broker, and the scheduled task delivers it."""
 
     def fail(*args: object, **options: object) -> None:
         raise shop.OperationalError("there is no broker")
@@ -184,7 +184,7 @@ def test_a_purchase_without_a_broker(
 def test_a_lost_answer_and_the_soft_time_limit(
     kraty_emulator: Emulator, shop: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A task that is cut off in the middle of its call runs again under the same key."""
+    """A task that is cut off in the middle of its call runs again and pays once."""
     create = shop.kraty().grants.create
 
     def cut_off(*args: Any, **options: Any) -> None:
@@ -199,7 +199,7 @@ def test_a_lost_answer_and_the_soft_time_limit(
 
 
 def test_a_refusal_is_not_retried(kraty_emulator: Emulator, folder: Path, shop: ModuleType) -> None:
-    """Who waits for the result gets Kraty's error, with its code, through JSON."""
+    """A refused task is not retried, and its result is Kraty's error, carried as JSON."""
     shop.kraty().grants.create(
         "p",
         entries=[{"type": "currency", "currencyKey": "gold", "amount": 1}],
@@ -211,3 +211,4 @@ def test_a_refusal_is_not_retried(kraty_emulator: Emulator, folder: Path, shop: 
     assert caught.value.is_idempotency_conflict
     assert not caught.value.ambiguous
     assert [("gold", 1)] == paid(kraty_emulator)
+    assert 2 == sum(each.operation == "grants.create" for each in kraty_emulator.requests)

@@ -1,4 +1,4 @@
-"""The handler in a process, as Lambda runs it: killed, out of time, frozen, called again."""
+"""The handler pays each message once in a process like Lambda's: killed, late, frozen, reused."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ for line in sys.stdin:
 
 
 class Environment:
-    """An execution environment, which lasts from one event to the next."""
+    """An execution environment, which outlives an event."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
@@ -42,7 +42,7 @@ class Environment:
         self.process.stdin.flush()
 
     def answer(self) -> list[str]:
-        """Return the messages that have failed."""
+        """Return the ids of the messages that have failed."""
         assert self.process.stdout is not None
         answer = json.loads(self.process.stdout.readline())
         return [each["itemIdentifier"] for each in answer["batchItemFailures"]]
@@ -68,7 +68,7 @@ def environment() -> Generator[Environment, None, None]:
 
 
 def message(receipt: str, *, gold: int = 500, hours: float = 0) -> dict[str, Any]:
-    """Return a message as SQS delivers it; it was queued some hours ago."""
+    """Return a message as SQS delivers it, queued some hours ago."""
     purchase = {
         "receipt_id": receipt,
         "player": "player_42",
@@ -90,7 +90,7 @@ def paid(emulator: Emulator) -> list[int]:
 
 
 def test_a_batch_is_delivered_again(kraty_emulator: Emulator) -> None:
-    """A failed message is named, the others are done, and the whole batch may come again."""
+    """Only the failed message of a batch is named, and the whole batch may come again."""
     kraty_emulator.faults.add(Fault("status", status=422, when="before"), skip=1)
     batch = [message(f"r_{number}") for number in range(3)]
     with environment() as function:
@@ -100,7 +100,7 @@ def test_a_batch_is_delivered_again(kraty_emulator: Emulator) -> None:
 
 
 def test_a_message_that_cannot_be_read(kraty_emulator: Emulator) -> None:
-    """It does not keep the rest of its batch from being delivered."""
+    """A message that cannot be read fails alone; the rest of its batch is delivered."""
     broken = {"messageId": "m_broken", "body": "{"}
     with environment() as function:
         assert ["m_broken"] == function.call(broken, message("r_1"))
@@ -108,7 +108,7 @@ def test_a_message_that_cannot_be_read(kraty_emulator: Emulator) -> None:
 
 
 def test_killed_before_the_answer(kraty_emulator: Emulator) -> None:
-    """Lambda kills the environment after Kraty has paid; SQS delivers to another one."""
+    """If Lambda kills the environment after Kraty has paid, another one does not pay again."""
     kraty_emulator.faults.add(Fault("delay", seconds=60), operation="wallet.credit")
     with environment() as function:
         function.start(message("r_1"))
@@ -119,7 +119,7 @@ def test_killed_before_the_answer(kraty_emulator: Emulator) -> None:
 
 
 def test_out_of_time(kraty_emulator: Emulator) -> None:
-    """The call ends before Lambda's timeout, and the messages behind it are not begun."""
+    """A call ends before Lambda's timeout, and the messages behind it are left for later."""
     kraty_emulator.faults.add(Fault("delay", seconds=60), operation="wallet.credit")
     with environment() as function:
         assert ["m_r_1"] == function.call(message("r_1"), seconds=3.2)
@@ -130,7 +130,7 @@ def test_out_of_time(kraty_emulator: Emulator) -> None:
 
 
 def test_frozen_in_the_middle(kraty_emulator: Emulator) -> None:
-    """The environment thaws after the call's deadline; the purchase is paid once."""
+    """A purchase is paid once, though the environment thaws after the call's deadline."""
     kraty_emulator.faults.add(Fault("delay", seconds=60), operation="wallet.credit")
     with environment() as function:
         function.start(message("r_1"), seconds=4)
@@ -144,7 +144,7 @@ def test_frozen_in_the_middle(kraty_emulator: Emulator) -> None:
 
 
 def test_a_dead_connection(kraty_emulator: Emulator) -> None:
-    """The connection that an environment has kept is reset when the next event uses it."""
+    """A message is delivered though the connection that the environment has kept is reset."""
     with environment() as function:
         assert [] == function.call(message("r_1"))
         kraty_emulator.faults.add(Fault("reset", when="before"), operation="wallet.credit")
@@ -153,14 +153,14 @@ def test_a_dead_connection(kraty_emulator: Emulator) -> None:
 
 
 def test_a_message_after_a_day(kraty_emulator: Emulator) -> None:
-    """It may have been paid and forgotten by Kraty, so nothing is sent; a person decides."""
+    """A message as old as Kraty's keys is not sent, since Kraty may have forgotten its payment."""
     with environment() as function:
         assert ["m_r_1"] == function.call(message("r_1", hours=23.5))
     assert not kraty_emulator.requests
 
 
 def test_a_receipt_with_other_contents(kraty_emulator: Emulator) -> None:
-    """It is not paid again."""
+    """A receipt that comes again with other contents fails, and is not paid again."""
     with environment() as function:
         assert [] == function.call(message("r_1"))
         assert ["m_r_1"] == function.call(message("r_1", gold=700))

@@ -23,7 +23,7 @@ def on_request(info: RequestInfo) -> None:
 
 
 class OutboxCollector(Collector):
-    """Asks the database when Prometheus scrapes. Register it in one process per outbox."""
+    """A collector that asks the database at each scrape; register it once per outbox."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine

@@ -1,4 +1,4 @@
-"""The recipes of docs/observability.md, with Prometheus's registry and Sentry's real SDK."""
+"""The recipes of docs/observability.md work with Prometheus's registry and Sentry's SDK."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ AT_ONCE = RetryConfig(initial_delay=0)
 
 
 def test_prometheus(kraty_emulator: Emulator, tmp_path: Path) -> None:
-    """Attempts, retries, failures and the states of an outbox are in what Prometheus scrapes."""
+    """Prometheus scrapes the attempts, retries and failures of calls, and an outbox's states."""
     for status in (503, 409):
         kraty_emulator.faults.add(Fault("status", status=status), operation="wallet.credit")
     engine = create_engine(f"sqlite:///{tmp_path}/shop.sqlite3")
@@ -50,7 +50,7 @@ def test_prometheus(kraty_emulator: Emulator, tmp_path: Path) -> None:
 
 
 class Kept(Transport):
-    """Keeps what would go to Sentry."""
+    """A transport that keeps what would go to Sentry."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class Kept(Transport):
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
-    """What the recipe sends to Sentry, with every trace kept."""
+    """Yield the list of what the recipe sends to Sentry, with every trace kept."""
     transport, init = Kept(), sentry_sdk.init
 
     def keep(**options: Any) -> None:
@@ -79,7 +79,8 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
 
 
 def test_sentry(kraty_emulator: Emulator, sent: list[Any]) -> None:
-    """An error has its own issue, tags and breadcrumbs; each attempt is a span; no key leaks."""
+    """In Sentry, a failed call is an issue with tags, breadcrumbs and a span per attempt, no
+    key."""
     kraty_emulator.faults.add(Fault("status", status=503), operation="wallet.credit")
     kraty_emulator.faults.add(Fault("status", status=409), operation="wallet.credit")
     with sentry_errors.set_up() as made, sentry_sdk.start_transaction(name="checkout"):
@@ -106,7 +107,7 @@ def test_sentry(kraty_emulator: Emulator, sent: list[Any]) -> None:
 
 
 def test_no_tracing_headers(kraty_emulator: Emulator, sent: list[Any]) -> None:
-    """The recipe keeps Sentry's headers from Kraty."""
+    """The recipe sends none of Sentry's headers to Kraty."""
     seen: list[str] = []
     with sentry_errors.set_up() as kraty, sentry_sdk.start_transaction(name="checkout"):
         http_client: Any = kraty._http_client

@@ -1,4 +1,4 @@
-"""The import in Spark's local mode, against the emulator: killed in the middle, and repeated."""
+"""The import in Spark's local mode applies each row once: killed, and with a failed task."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROWS = 40
 
 @pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The command that imports four files of ten rows, with Spark on the loopback only."""
+    """Return the command that imports four files of ten rows, with Spark on the loopback only."""
     monkeypatch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
     monkeypatch.setenv("PYSPARK_SUBMIT_ARGS", "--conf spark.ui.enabled=false pyspark-shell")
     for number in range(4):
@@ -49,7 +49,7 @@ def assert_imported_once(emulator: Emulator) -> None:
 
 
 def test_killed_in_the_middle(kraty_emulator: Emulator, command: list[str]) -> None:
-    """The job is killed with its workers after a chunk; a second run imports the rest."""
+    """If the job is killed after a chunk, a second run imports the rest."""
     kraty_emulator.faults.add(Fault("delay", seconds=60), operation="migrate.wallet", times=4)
     with subprocess.Popen(command, start_new_session=True) as job:
         ends_at = time.monotonic() + 120
@@ -64,7 +64,7 @@ def test_killed_in_the_middle(kraty_emulator: Emulator, command: list[str]) -> N
 
 
 def test_a_failed_task_runs_again(kraty_emulator: Emulator, command: list[str]) -> None:
-    """A task fails although its chunk was applied; Spark runs it again, and no row is doubled."""
+    """If a task fails after its chunk was applied, Spark runs it again and doubles no row."""
     kraty_emulator.faults.add(Fault("status", status=401), operation="migrate.wallet")
     assert "30 rows applied, 10 applied before, 0 failed" in run(command)
     assert_imported_once(kraty_emulator)

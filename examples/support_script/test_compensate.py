@@ -1,4 +1,4 @@
-"""The script against the emulator: repeated, after lost answers, and killed in the middle."""
+"""The script pays each ticket once: repeated, with other contents, and killed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def paid(emulator: Emulator) -> list[tuple[str, int]]:
 
 
 def test_a_ticket_pays_once(kraty_emulator: Emulator) -> None:
-    """A colleague who runs the same command a week later pays nothing."""
+    """The same command, run again a week later, pays nothing."""
     first = run("--gold", "500", "--item", "starter_chest=2")
     kraty_emulator.clock.advance(timedelta(days=7))
     second = run("--gold", "500", "--item", "starter_chest=2")
@@ -38,7 +38,7 @@ def test_a_ticket_pays_once(kraty_emulator: Emulator) -> None:
 
 
 def test_a_ticket_with_other_contents_is_refused(kraty_emulator: Emulator) -> None:
-    """The same ticket with another amount exits with 1 and pays nothing."""
+    """A ticket that was paid exits with 1 for another amount, and pays nothing."""
     run("--gold", "500")
     other = run("--gold", "700")
     assert 1 == other.returncode
@@ -53,7 +53,7 @@ def test_nothing_to_pay(kraty_emulator: Emulator) -> None:
 
 
 def test_killed_before_the_answer(kraty_emulator: Emulator) -> None:
-    """The script is killed after Kraty has paid; the same command does not pay again."""
+    """If the script is killed after Kraty has paid, the same command does not pay again."""
     kraty_emulator.faults.add(Fault("delay", seconds=60), operation="grants.create")
     with subprocess.Popen([*COMMAND, "--gold", "500"]) as script:
         ends_at = time.monotonic() + 30

@@ -29,13 +29,13 @@ def api(clock: StoppedClock) -> Iterator[Api]:
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Emulator]:
-    """One server for all tests of a file."""
+    """Yield one server for all tests of a file."""
     with Emulator(seed=1) as emulator:
         yield emulator
 
 
 @pytest.fixture
 def kraty(running: Emulator) -> Emulator:
-    """A server in its first state."""
+    """Return the server in its first state."""
     running.reset()
     return running

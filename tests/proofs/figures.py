@@ -1,4 +1,4 @@
-"""What a proof measures, and the table of it."""
+"""Figures that a proof measures, and a table of them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import attrs
 
-__all__ = ["Figure", "table"]
+__all__ = ["Figure", "assert_kept", "table"]
 
 
 @attrs.frozen
 class Figure:
-    """One measured value, and what it has to be."""
+    """A measured value, and the value that is required."""
 
     what: str
     """What was counted, for people."""
@@ -24,14 +24,21 @@ class Figure:
 
     @property
     def holds(self) -> bool:
-        """Whether the promise is kept."""
+        """Whether the measured value is the required one."""
         if self.at_most is not None:
             return not isinstance(self.measured, str) and self.measured <= self.at_most
         return self.expected is None or self.measured == self.expected
 
 
+def assert_kept(figures: Sequence[Figure]) -> None:
+    """Fail unless every figure holds, and at least one has a required value."""
+    assert all(figure.holds for figure in figures), table("figures", figures)
+    required = [each for each in figures if (each.expected, each.at_most) != (None, None)]
+    assert required, "no figure has a required value"
+
+
 def table(title: str, figures: Sequence[Figure]) -> str:
-    """A Markdown table: what was measured, what it had to be, and whether it was."""
+    """Return a Markdown table: what was measured, what is required, and whether it holds."""
     rows = [f"### {title}", "", "| figure | measured | required | |", "| --- | --- | --- | --- |"]
     for figure in figures:
         required = "" if figure.expected is None else _shown(figure.expected)

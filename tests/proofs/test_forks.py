@@ -1,4 +1,4 @@
-"""The small form: a forked client, at hand and in gunicorn and Celery."""
+"""A forked client works: the proof in its small form, by hand, in gunicorn and in Celery."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from .figures import Figure
+from .figures import assert_kept
 from .forks import celery, forked, gunicorn
 
 pytestmark: Final = [
@@ -19,23 +19,18 @@ pytestmark: Final = [
 NOT_HERE: Final = "is among what the proofs need, not what the wheel is tested with"
 
 
-def broken(figures: list[Figure]) -> list[Figure]:
-    """Return the figures that are not what they have to be."""
-    return [figure for figure in figures if not figure.holds]
-
-
 def test_forked(tmp_path: Path) -> None:
-    """8 children of a client in use: no crossed answer, exact ledger."""
-    assert [] == broken(forked(tmp_path, calls=10))
+    """No answer is crossed among 8 children of a client in use, and the ledger is exact."""
+    assert_kept(forked(tmp_path, calls=10))
 
 
 def test_gunicorn(tmp_path: Path) -> None:
-    """4 workers of a preloaded app: no crossed answer, exact ledger."""
+    """No answer is crossed among 4 workers of a preloaded app, and the ledger is exact."""
     pytest.importorskip("gunicorn", reason=f"gunicorn {NOT_HERE}")
-    assert [] == broken(gunicorn(tmp_path, requests=10))
+    assert_kept(gunicorn(tmp_path, requests=10))
 
 
 def test_celery(tmp_path: Path) -> None:
-    """4 prefork workers, some of which die: no task's money twice, exact ledger."""
+    """No task pays twice in 4 prefork workers, some of which die, and the ledger is exact."""
     pytest.importorskip("celery", reason=f"Celery {NOT_HERE}")
-    assert [] == broken(celery(tmp_path, jobs=12))
+    assert_kept(celery(tmp_path, jobs=12))

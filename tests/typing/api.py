@@ -70,7 +70,7 @@ if TYPE_CHECKING:
 
 
 def every_method(kraty: KratyAdmin, moment: datetime) -> None:
-    """Each method with all of its arguments."""
+    """Call each method with all of its arguments."""
     assert_type(
         kraty.grants.create(
             "player_42",
@@ -185,7 +185,7 @@ def every_method(kraty: KratyAdmin, moment: datetime) -> None:
 
 
 async def every_method_awaited(kraty: KratyAdminAsync, moment: datetime) -> None:
-    """Each method of the twin with all of its arguments."""
+    """Await each method of the asynchronous client with all of its arguments."""
     assert_type(
         await kraty.grants.create(
             "player_42",
@@ -299,7 +299,7 @@ async def every_method_awaited(kraty: KratyAdminAsync, moment: datetime) -> None
 
 
 def least_arguments(kraty: KratyAdmin) -> None:
-    """What may be left out can be left out."""
+    """Leave out each argument that may be left out."""
     kraty.grants.create("p", idempotency_key="k", entries=[])
     kraty.grants.ack("p", "g")
     kraty.inventory.grant("p", "i", quantity=1)
@@ -318,7 +318,7 @@ def least_arguments(kraty: KratyAdmin) -> None:
 
 
 def arguments_by_name(kraty: KratyAdmin) -> None:
-    """Ids and rows can be named."""
+    """Pass ids and rows by name."""
     kraty.wallet.credit(external_player_id="p", economy_key="gold", amount=1)
     kraty.players.merge(from_external_player_id="a", to_external_player_id="b")
     kraty.lobbies.read(game_id="g", lobby_id="l")
@@ -326,7 +326,7 @@ def arguments_by_name(kraty: KratyAdmin) -> None:
 
 
 def typed_rows(kraty: KratyAdmin) -> None:
-    """Entries and rows can be declared where they are made."""
+    """Declare the types of entries and rows where they are made."""
     currency: CurrencyRewardEntryParam = {"type": "currency", "currencyKey": "gold", "amount": 1}
     item: ItemRewardEntryParam = {"type": "item", "itemKey": "chest", "quantity": 1}
     crate: CrateRewardEntryParam = {"type": "crate", "crateItemKey": "box", "quantity": 1}
@@ -354,7 +354,7 @@ def plain_rows(
     texts: list[dict[str, str]],
     metadata: dict[str, object],
 ) -> None:
-    """Dicts from elsewhere, which no checker knows the keys of, are taken as well."""
+    """Pass dicts whose keys no checker knows."""
     kraty.grants.create("p", idempotency_key="k", entries=[entry])
     kraty.grants.create("p", idempotency_key="k", entries=entries)
     kraty.grants.create("p", idempotency_key="k", entries=tuple(entries), metadata=metadata)
@@ -367,7 +367,7 @@ def plain_rows(
 
 
 def undeclared_rows(kraty: KratyAdmin, receipts: list[str]) -> None:
-    """Variables without a declared type are accepted too."""
+    """Pass variables without a declared type."""
     entries = [
         {"type": "currency", "currencyKey": "gold", "amount": 500},
         {"type": "item", "itemKey": "chest", "quantity": 1},
@@ -379,26 +379,26 @@ def undeclared_rows(kraty: KratyAdmin, receipts: list[str]) -> None:
 
 
 def entries_of_a_grant(kraty: KratyAdmin, grant: Grant) -> None:
-    """What a grant holds can be granted again."""
+    """Grant again what another grant holds."""
     kraty.grants.create("p", idempotency_key="k", entries=grant.contents.entries or [])
 
 
 def moments(kraty: KratyAdmin, moment: datetime, source: Literal["api", "admin"]) -> None:
-    """Times are datetimes or text, and enums are literals."""
+    """Pass times as datetimes or text, and enums as literals."""
     kraty.grants.create("p", idempotency_key="k", entries=[], expires_at=moment)
     kraty.grants.create("p", idempotency_key="k", entries=[], expires_at="2026-06-08T12:00:00Z")
     kraty.grants.create("p", idempotency_key="k", entries=[], source_kind=source)
 
 
 def either_client(kraty: KratyAdmin | KratyAdminAsync) -> None:
-    """What both clients have in common needs no telling apart."""
+    """Use what both clients have in common without telling them apart."""
     assert_type(kraty.is_closed, bool)
     assert_type(kraty.base_url, str)
     assert_type(kraty.with_options(timeout=5), KratyAdmin | KratyAdminAsync)
 
 
 def fields(kraty: KratyAdmin) -> None:
-    """Fields have the types of their values, by property."""
+    """Read fields by property, each with the type of its value."""
     grant = kraty.grants.create("p", idempotency_key="k", entries=[])
     assert_type(grant.id, str)
     assert_type(grant.contents, GrantContents)
@@ -441,7 +441,7 @@ def fields(kraty: KratyAdmin) -> None:
 
 
 def results_are_dicts(kraty: KratyAdmin) -> None:
-    """Results go where dicts go."""
+    """Pass results where dicts are wanted."""
     snapshot: dict[str, Any] = kraty.players.get("p")
     assert_type(snapshot["player"]["externalPlayerId"], Any)
     outcome = kraty.players.delete("p", reason="gdpr_erasure")
@@ -457,7 +457,7 @@ def results_are_dicts(kraty: KratyAdmin) -> None:
 
 
 def errors(kraty: KratyAdmin) -> None:
-    """The attributes of errors have types."""
+    """Read the typed attributes of errors."""
     try:
         kraty.health.ping()
     except KratyServerError as err:
@@ -485,7 +485,7 @@ def errors(kraty: KratyAdmin) -> None:
 
 
 def clients(http: httpx.Client) -> None:
-    """Every option of a client, and a client derived from it."""
+    """Make a client with every option, and derive a client from it."""
 
     def on_request(info: RequestInfo) -> None:
         assert_type(info.duration_ms, float | None)
@@ -512,7 +512,7 @@ def clients(http: httpx.Client) -> None:
 
 
 async def clients_awaited(http: httpx.AsyncClient) -> None:
-    """The same of the twin."""
+    """Make an asynchronous client with every option, and derive a client from it."""
     async with KratyAdminAsync(api_key="krt_test.secret", http_client=http) as kraty:
         assert_type(kraty, KratyAdminAsync)
         assert_type(kraty.with_options(deadline=5), KratyAdminAsync)
@@ -521,7 +521,7 @@ async def clients_awaited(http: httpx.AsyncClient) -> None:
 
 
 def keys(kraty: KratyAdmin, receipt_id: str) -> None:
-    """Keys that are the same on every run."""
+    """Derive keys that are the same on every run."""
 
     def on_conflict(err: KratyServerError) -> None:
         assert_type(err.details, Any)
@@ -533,7 +533,7 @@ def keys(kraty: KratyAdmin, receipt_id: str) -> None:
 
 
 def key_ages(receipt_id: str, tried: datetime) -> None:
-    """Keys that may have expired."""
+    """Ask whether keys may have expired."""
     try:
         with fulfil_once(
             "iap",
@@ -551,7 +551,7 @@ def key_ages(receipt_id: str, tried: datetime) -> None:
 
 
 def webhooks(body: bytes, header: str | None, now: datetime) -> None:
-    """Deliveries, checked and read."""
+    """Check deliveries and read them."""
     assert_type(verify_webhook(raw_body=body, signature_header=header, secret="whsec_a"), bool)
     try:
         event = construct_event(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def recording(session: Session, connection: sa.Connection) -> None:
-    """An intent knows the type of its result."""
+    """Record calls: an intent knows the type of its result."""
     assert_type(outbox.into(session), OutboxResources)
     assert_type(outbox.into(connection, game_id="g"), OutboxResources)
     intent = outbox.into(session).wallet.credit("p", "gold", amount=1)
@@ -35,14 +35,14 @@ def recording(session: Session, connection: sa.Connection) -> None:
 
 
 async def recording_awaited(session: AsyncSession) -> None:
-    """The same of the twin."""
+    """Record calls asynchronously: an intent knows the type of its result."""
     box = outbox.into(session)
     assert_type(box, AsyncOutboxResources)
     assert_type(await box.wallet.credit("p", "gold", amount=1), Intent[WalletAdjustment])
 
 
 def working(kraty: KratyAdmin, engine: sa.Engine, stop: threading.Event) -> None:
-    """Workers report; callbacks get intents."""
+    """Run a worker: it returns a report, and callbacks get intents."""
 
     def on_unknown(intent: Intent[Any]) -> None:
         assert_type(intent.id, int)
@@ -54,18 +54,18 @@ def working(kraty: KratyAdmin, engine: sa.Engine, stop: threading.Event) -> None
 
 
 async def working_awaited(kraty: KratyAdminAsync, engine: AsyncEngine, stop: asyncio.Event) -> None:
-    """The same of the twin."""
+    """Run an asynchronous worker: it returns a report, and callbacks get intents."""
     assert_type(await outbox.drain_async(kraty, engine), DrainReport)
     assert_type(await outbox.run_async(kraty, engine, stop=stop), DrainReport)
 
 
 def receiving(session: Session, event: WebhookEvent) -> None:
-    """Whether an event is new."""
+    """Ask whether an event is new."""
     assert_type(inbox.once(session, event), bool)
 
 
 def mistakes(session: Session, kraty: KratyAdmin, engine: sa.Engine) -> None:
-    """Each checker must object to each line."""
+    """Make mistakes with the outbox, to each of which every checker must object."""
     outbox.into(engine)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
     outbox.into(session).wallet.credit("p", "gold")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     outbox.into(session).players.get("p")  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]

@@ -13,7 +13,7 @@ from kraty_admin.params import MigrateWalletRowParam
 
 
 def arguments(kraty: KratyAdmin) -> None:
-    """Arguments of the wrong type, name or number."""
+    """Pass arguments of the wrong type, name or number."""
     kraty.wallet.credit("p", "gold", amount="5")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     kraty.wallet.credit("p", "gold", amount=5.0)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     kraty.wallet.credit("p", "gold", amount=None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
@@ -34,7 +34,7 @@ def arguments(kraty: KratyAdmin) -> None:
 
 
 def grants(kraty: KratyAdmin) -> None:
-    """Grants that lack something or hold something unknown."""
+    """Make grants that lack something or hold something unknown."""
     kraty.grants.create("p", entries=[])  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     kraty.grants.create("p", idempotency_key="k")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     kraty.grants.create("p", idempotency_key=None, entries=[])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
@@ -47,14 +47,14 @@ def grants(kraty: KratyAdmin) -> None:
 
 
 def rows(kraty: KratyAdmin) -> None:
-    """Rows that do not have the declared shape."""
+    """Pass rows that do not have the declared shape."""
     row: MigrateWalletRowParam = {"externalPlayerId": "p", "economyKey": "gold", "amount": 1}  # type: ignore[typeddict-item]  # pyright: ignore[reportAssignmentType]
     kraty.migrate.wallet(row)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     kraty.migrate.players("p_1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 def results(kraty: KratyAdmin) -> None:
-    """Fields that are not there, or may be null."""
+    """Read fields that do not exist or may be null."""
     grant = kraty.grants.ack("p", "g")
     _ = grant.createdAt  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType]
     grant.created_at = grant.created_at  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
@@ -63,14 +63,14 @@ def results(kraty: KratyAdmin) -> None:
 
 
 async def awaiting(kraty: KratyAdminAsync) -> object:
-    """A call that was not awaited has no result."""
+    """Use the result of a call that was not awaited."""
     kraty.health.ping()  # type: ignore[unused-coroutine]  # pyright: ignore[reportUnusedCoroutine]
     adjustment = kraty.wallet.credit("p", "gold", amount=1)
     return adjustment.balance  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType]
 
 
 def options(body: bytes, anything: Any) -> None:
-    """Options of the wrong type or name."""
+    """Pass options of the wrong type or name."""
     KratyAdmin("krt_test.secret")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     KratyAdmin(api_key=7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     KratyAdmin(api_key=anything, retries=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

@@ -7,10 +7,10 @@ from kraty_admin.emulator import Emulator
 
 
 class PurchaseTest(TransactionTestCase):
-    """A purchase against a local Kraty."""
+    """Purchases against a local Kraty."""
 
     def test_a_receipt_that_comes_twice(self) -> None:
-        """The player is paid once."""
+        """A receipt that comes twice pays the player once."""
         with (
             Emulator() as kraty,
             override_settings(KRATY={"API_KEY": kraty.api_key, "BASE_URL": kraty.base_url}),
