@@ -392,7 +392,7 @@ class TestStopped:
         said += read_all(ours)
         assert 130 == forks.wait()
         stopping, ended, again = visible(said.decode())
-        assert stopping.startswith("Stopping: the calls in flight finish.")
+        assert stopping.startswith("Stopping after the calls in flight.")
         assert ended.startswith("Ended at once. The journal has the rows in doubt.")
         kraty.faults.clear()
         assert main(shlex.split(again)[1:]) == 0

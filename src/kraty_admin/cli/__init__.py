@@ -9,17 +9,17 @@ from typing import Final
 __all__ = ["main"]
 
 _EXTRA: Final = frozenset({"click", "rich", "tomli"})
-"""What the extra `cli` installs, by the names that are imported."""
+"""The packages of the extra `cli`, by the names under which they are imported."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Args:
-        argv: The arguments; those of the process if left out.
+        argv: The arguments. Default: those of the process.
 
     Returns:
-        The exit status, as `kraty-admin --help` lists them.
+        The exit status; `kraty-admin --help` lists them.
     """
     try:
         from ._app import run

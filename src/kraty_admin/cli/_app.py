@@ -33,20 +33,20 @@ __all__ = ["app", "run"]
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the command; returns its exit status."""
+    """Run the command and return its exit status."""
     _open_standard_files()
     for stream in (sys.stdout, sys.stderr):
         # A name that the terminal cannot show must not end in a traceback.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     state = State(arguments=arguments)
-    # Before the arguments are read: an error message may quote the key, if someone typed it there.
+    # Before the arguments are parsed, because an error message may quote a key among them.
     state.out.hide(os.environ.get("KRATY_SERVER_KEY", ""))
     try:
         status: object = app.main(
             list(arguments), prog_name="kraty-admin", standalone_mode=False, obj=state
         )
-    except SystemExit:  # click ends so when the reader of a help text is gone
+    except SystemExit:  # click raises this if the reader of a help text has closed the pipe
         return 0
     except (Exception, KeyboardInterrupt) as error:
         return _failed(state, error)
@@ -60,7 +60,7 @@ _EXPECTED: Final = (
 
 
 def _open_standard_files() -> None:
-    """Open what the parent closed, or the next opened file would be taken for it."""
+    """Open standard streams that the parent closed, so that no other file gets their number."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)
@@ -69,7 +69,7 @@ def _open_standard_files() -> None:
 
 
 def _failed(state: State, error: BaseException) -> int:
-    """Say why a run failed, and return its exit status. What was sent decides."""
+    """Report why a run failed, and return its exit status, which depends on what was sent."""
     if isinstance(error, OutputError) and error.reader_gone:
         if state.effect is not None:
             key = "" if state.write is None else f" Idempotency key: {state.write.key}"
@@ -151,7 +151,8 @@ def app(
     --json as one JSON document. Prompts, progress and errors go to standard error.
 
     `players delete` and `players merge` always ask for confirmation. With a live key, so do
-    `players ban`, `migrate`, `request`, and what changes balances, items, scores or progress.
+    `players ban`, `migrate`, `request`, and commands that change balances, items, scores or
+    progress.
     """
     state = context.ensure_object(State)
     if context.get_parameter_source("base_url") is ParameterSource.COMMANDLINE:

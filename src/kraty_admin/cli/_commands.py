@@ -1,4 +1,4 @@
-"""The commands that make one call each: made from the generated table, with their exceptions."""
+"""The commands that make one call each. The generated table describes them, with exceptions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _DIGITS: Final = re.compile(r"[0-9]{1,16}")
 
 def _export_command(row: CommandRow) -> click.Command:
     command = command_of(row)
-    # An export is the whole document, as the law asks for it.
+    # No --fields: the law requires the whole document.
     command.params = [each for each in command.params if each.name != "fields"]
     command.params.append(
         click.Option(
@@ -56,7 +56,7 @@ def _export_player(state: State, external_player_id: str, output: Path | None) -
 
 
 def _entry(text: str) -> Mapping[str, Any]:
-    """Parse an entry such as `currency:gold:500`; the key may hold colons itself."""
+    """Parse an entry such as `currency:gold:500`; the key may contain colons."""
     kind, _, rest = text.partition(":")
     key, _, number = rest.rpartition(":")
     if not key or not _DIGITS.fullmatch(number):
@@ -129,7 +129,7 @@ def _show_profile(state: State, kraty: KratyAdmin, profile: Mapping[str, Any]) -
 
 
 def _asks(template: str) -> Exceptions:
-    """Ask this question before a change; the template has the names of the SDK's arguments."""
+    """Return the exceptions of a command with this question, a template of the SDK's arguments."""
     return Exceptions(question=lambda row, values: template.format(**values))
 
 
@@ -168,7 +168,7 @@ _EXCEPTIONS: Final[Mapping[str, Exceptions]] = {
 }
 
 _BY_HAND: Final = frozenset({"migrate.players", "migrate.wallet", "migrate.inventory"})
-"""The operations whose commands another module has."""
+"""The operations whose commands are in another module."""
 
 _GROUPS: Final[Mapping[str, str]] = {
     "players": "Look up, export, erase, ban and merge players.",
@@ -179,7 +179,7 @@ _GROUPS: Final[Mapping[str, str]] = {
     "events": "Report the progress of players in events.",
     "lobbies": "Create lobbies for your own matchmaker, and show them.",
 }
-"""What the groups of commands are for."""
+"""The help texts of the groups of commands."""
 
 
 def call_commands(rows: Sequence[CommandRow] = COMMANDS) -> Iterator[click.Command]:
@@ -197,7 +197,7 @@ def call_commands(rows: Sequence[CommandRow] = COMMANDS) -> Iterator[click.Comma
             continue
         name = row.path[0]
         if name not in groups:
-            usual = f"Calls of the SDK's `{name}`."
+            usual = f"Call the methods of the SDK's `{name}`."
             groups[name] = Group(name, section=row.group, help=_GROUPS.get(name, usual))
         groups[name].add_command(command)
     yield from groups.values()

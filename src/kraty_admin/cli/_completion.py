@@ -1,4 +1,4 @@
-"""`kraty-admin completion`: the scripts with which shells complete commands and options."""
+"""`kraty-admin completion`: the scripts that let shells complete commands and options."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _file(shell: str) -> Path:
 
 def _next_step(shell: str, file: Path) -> str:
     return {
-        "bash": "Open a new shell. It needs the package bash-completion.",
+        "bash": "Open a new shell. Completion needs the package bash-completion.",
         "zsh": f"Add fpath+=({file.parent}) to ~/.zshrc, before compinit. Open a new shell.",
         "fish": "Open a new shell.",
     }[shell]
@@ -53,7 +53,7 @@ def _next_step(shell: str, file: Path) -> str:
 def completion(context: click.Context, shell: str | None, install: bool) -> None:
     """Print the script that completes commands in your shell.
 
-    Without an argument, it is the script for the shell in the variable SHELL.
+    Without an argument, print the script for the shell in the variable SHELL.
     """
     state = context.ensure_object(State)
     shell = shell or Path(os.environ.get("SHELL", "")).name

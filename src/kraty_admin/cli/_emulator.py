@@ -81,7 +81,7 @@ def _waits(
     "--import",
     "import_",
     metavar="FILE",
-    help="Start with the state in this file, which --export-on-exit or --database wrote.",
+    help="Start with the state in this file, written by --export-on-exit or --database.",
 )
 @click.option(
     "--export-on-exit",
@@ -91,7 +91,7 @@ def _waits(
 @click.option(
     "--replay",
     metavar="FILE",
-    help="First repeat the requests in this file, which pytest wrote with --kraty-sessions.",
+    help="First repeat the requests in this file, written by pytest with --kraty-sessions.",
 )
 @click.option(
     "--world", metavar="FILE", help="JSON file with games, catalogs, API keys and webhooks."
@@ -175,8 +175,9 @@ def emulator(
 ) -> None:
     """Run a local Kraty.
 
-    When it is ready, it prints its address and an API key: as text on a terminal, and as one line
-    of JSON elsewhere. The log goes to standard error. Log lines are dropped if nothing reads them.
+    When the emulator is ready, it prints its address and an API key: as text on a terminal, and as
+    one line of JSON elsewhere. The log goes to standard error. Log lines are dropped if nothing
+    reads them.
 
     The commands below inspect and control a running emulator.
     """
@@ -252,7 +253,7 @@ def _ready(kraty: Emulator, *, for_people: bool) -> str:
     if not for_people:
         return json.dumps({"base_url": kraty.base_url, "api_key": kraty.api_key}) + "\n"
     return f"""A local Kraty is running at {kraty.base_url}
-To see what happens in it, open that address in a browser.
+Open that address in a browser to see what happens in it.
 
   export KRATY_BASE_URL={shlex.quote(kraty.base_url)}
   export KRATY_SERVER_KEY={shlex.quote(kraty.api_key)}
@@ -277,7 +278,7 @@ def _serve(
                 )
         if import_ is not None:
             kraty.load(import_)
-        # Python has no `sys.stdout` where the parent has closed the descriptor.
+        # `sys.stdout` is None if the parent has closed the descriptor.
         if sys.stdout is not None:  # pyright: ignore[reportUnnecessaryComparison]
             sys.stdout.write(_ready(kraty, for_people=sys.stdout.isatty()))
             sys.stdout.flush()

@@ -1,6 +1,6 @@
 """`kraty-admin emulator requests` and its siblings, which inspect and control an emulator.
 
-They use what it serves under `/_emulator/`, without an API key.
+They use the endpoints below `/_emulator/`, without an API key.
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ _limit_option = click.option(
     default=20,
     show_default=True,
     metavar="NUMBER",
-    help="How many of the newest to show.",
+    help="How many to show, from the newest.",
 )
 
 
 class _Control:
-    """The control of an emulator that runs."""
+    """A client of the control endpoints of a running emulator."""
 
     def __init__(self, http: httpx.Client, url: str) -> None:
         self._http = http
         self._url = url
 
     def check(self) -> None:
-        """Make sure that an emulator answers, so that no other server is sent anything.
+        """Check that the server is an emulator, before anything else is sent to it.
 
         Raises:
-            CommandError: Nothing answers there, or it is no emulator.
+            CommandError: Nothing answers, or the server is not an emulator.
         """
         answer = self._send("GET", "ready", None, None)
         if answer.status_code != 200 or _parsed(answer) != {"ok": True}:
@@ -66,15 +66,15 @@ class _Control:
             )
 
     def get(self, name: str, **query: str | int) -> Any:
-        """Return what the emulator shows."""
+        """GET an endpoint, and return its answer."""
         return self._result(self._send("GET", name, query, None))
 
     def post(self, name: str, body: Mapping[str, object]) -> Any:
-        """Have the emulator do something, and return what it shows."""
+        """POST to an endpoint, and return its answer."""
         return self._result(self._send("POST", name, None, body))
 
     def delete(self, name: str) -> Any:
-        """Have the emulator delete something, and return what it shows."""
+        """DELETE at an endpoint, and return its answer."""
         return self._result(self._send("DELETE", name, None, None))
 
     def _send(
@@ -103,7 +103,8 @@ class _Control:
             return value
         error = value.get("error") if is_object(value) else None
         message = error.get("message") if is_object(error) else None
-        raise refusal(f"the emulator refused: {message or f'status {answer.status_code}'}")
+        reason = message or f"status {answer.status_code}"
+        raise refusal(f"the emulator rejected the request: {reason}")
 
 
 def _parsed(answer: httpx.Response) -> Any:
@@ -117,7 +118,7 @@ def _parsed(answer: httpx.Response) -> Any:
 def _control(state: State, url: str | None) -> Generator[_Control, None, None]:
     set_by_environment = os.environ.get("KRATY_BASE_URL")
     where = (url or state.base_url or set_by_environment or _DEFAULT_URL).rstrip("/")
-    # The machine's proxies are not for its own loopback.
+    # Without the environment's proxies, because the emulator usually runs on this machine.
     with httpx.Client(timeout=10, trust_env=False) as http:
         control = _Control(http, where)
         control.check()
@@ -191,10 +192,10 @@ def ledger(state: State, player: str | None, limit: int, url: str | None) -> Non
     type=click.Choice(["before", "after"]),
     default="after",
     show_default=True,
-    help="Whether it strikes before the call takes effect, or after.",
+    help="Whether the fault happens before the call takes effect, or after.",
 )
 @click.option(
-    "--status", type=int, metavar="NUMBER", help="HTTP status, for the kind status: 400 to 599."
+    "--status", type=int, metavar="NUMBER", help="For status: the HTTP status, from 400 to 599."
 )
 @click.option(
     "--seconds", type=float, metavar="SECONDS", help="For stall, drip and delay: how long."
@@ -217,7 +218,7 @@ def faults(
     clear: bool,
     url: str | None,
 ) -> None:
-    """Show the faults that are set and those that happened. With KIND, add one.
+    """Show the faults that are set, and those that have happened. With KIND, add one.
 
     Kinds are status, drop, reset, stall, truncate, invalid_json, content_type, drip and delay.
     """
@@ -269,7 +270,7 @@ def clock(state: State, at: str | None, advance: float | None, run: bool, url: s
     "trigger", cls=Command, section="local", examples=["kraty-admin emulator trigger player.banned"]
 )
 @click.argument("event_name", metavar="EVENT")
-@click.option("--player", metavar="ID", help="The player in the sample data.")
+@click.option("--player", metavar="ID", help="The id of the player in the sample data.")
 @click.option("--data", metavar="JSON", help="The data of the event, instead of sample data.")
 @_url_option
 @json_option

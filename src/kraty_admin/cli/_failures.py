@@ -86,7 +86,7 @@ class Advice(NamedTuple):
     command: Sequence[str] = ()
     """The words of the command to run next; empty if there is none."""
     limit: str = ""
-    """Until when the command may be repeated, and why."""
+    """How long the platform keeps the key, and so how long the command may be repeated."""
 
 
 @attrs.define
@@ -100,11 +100,11 @@ class Write:
     lifetime: KeyLifetime
     """How long the platform keeps the key."""
     arguments: Sequence[str]
-    """What was typed after `kraty-admin`."""
+    """The arguments that the user typed after `kraty-admin`."""
     has_age_option: bool = False
     """Whether the command has the option --first-tried-at."""
     attempts: int = 0
-    """How many attempts to send it have ended."""
+    """How many attempts of it have ended."""
 
 
 @attrs.frozen(kw_only=True)
@@ -113,7 +113,7 @@ class Failure:
 
     exit_status: int
     code: str
-    """What went wrong, for programs: the server's code, or one of ours."""
+    """What went wrong, for programs: the server's code, or one of the command's own."""
     message: str
     status: int | None = None
     """The HTTP status, if the server answered."""
@@ -132,9 +132,9 @@ class Failure:
     result: object = None
     """The result of a command that took effect."""
     facts: tuple[str, ...] = ()
-    """Details for people, a line each."""
+    """Details for people, each on its own line."""
     why: str = ""
-    """What may have caused it."""
+    """The likely cause, and what to check."""
     advice: Advice = attrs.field(factory=Advice)
     """What to do about it."""
     usage: str = ""
@@ -159,7 +159,7 @@ class CommandError(Exception):
         self.code = code
         self.exit_status = exit_status
         self.why = why
-        """What may have caused it."""
+        """The likely cause, and what to check."""
         self.advice = advice or Advice()
         self.cause = cause
         """The failed call behind it, if there is one."""
@@ -172,7 +172,7 @@ class OutputError(Exception):
         super().__init__(reason)
         self.reason = reason
         self.reader_gone = reader_gone
-        """Whether the reader has closed the pipe, as `head` does when it has enough."""
+        """Whether the reader has closed the pipe, as `head` does when it has read enough."""
 
 
 def refusal(message: str) -> CommandError:
@@ -181,12 +181,12 @@ def refusal(message: str) -> CommandError:
 
 
 def failure_of(error: BaseException, write: Write | None, *, sent: bool = False) -> Failure:
-    """Return what an error means for the person who ran the command.
+    """Turn an error into what the person who ran the command needs to know.
 
     Args:
-        error: What was raised.
-        write: The write that was under way; `None` if none was.
-        sent: Whether anything was sent, besides the question which game the key is for.
+        error: The exception that was raised.
+        write: The write that was in progress; `None` if none was.
+        sent: Whether anything was sent, apart from the ping that asks which game the key is for.
     """
     if isinstance(error, KratyServerError | KratyNetworkError):
         return _of_call(error, write)
@@ -206,7 +206,7 @@ def failure_of(error: BaseException, write: Write | None, *, sent: bool = False)
     if isinstance(error, OutputError):
         message = f"the result cannot be written to standard output: {error.reason}"
         return Failure(exit_status=FAILED, code="output_error", message=message)
-    # Once something was sent, nothing that goes wrong is a mistake in the command.
+    # Once something was sent, an error is no longer a usage error.
     if write is not None and write.attempts:
         return Failure(
             exit_status=FAILED,
@@ -240,9 +240,9 @@ def after_effect(failure: Failure, result: object, write: Write | None) -> Failu
     """Return the failure of a command that had already taken effect.
 
     Args:
-        failure: What went wrong afterwards.
+        failure: The failure after that.
         result: The result, which the user has not seen.
-        write: The write, if the command was one.
+        write: The write, if the command sent one with a key.
     """
     interrupted = failure.exit_status == INTERRUPTED
     return Failure(
@@ -352,7 +352,7 @@ def _exit_status(error: KratyServerError) -> int:
 
 
 _UNREACHED: Final = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError"})
-"""What failed before a request could be sent, by the names of httpx's exceptions."""
+"""httpx's exceptions that are raised before a request is sent, by name."""
 
 
 def _why(error: KratyServerError | KratyNetworkError) -> str:
@@ -455,9 +455,9 @@ def command_line(arguments: Sequence[str], *options: str) -> Sequence[str]:
     """Return the words of a whole command.
 
     Args:
-        arguments: What was typed after `kraty-admin`.
-        options: More options for it.
+        arguments: The arguments that the user typed after `kraty-admin`.
+        options: Options to add.
     """
-    # What follows a -- is no option.
+    # Words after a -- are not options.
     end = list(arguments).index("--") if "--" in arguments else len(arguments)
     return ["kraty-admin", *arguments[:end], *options, *arguments[end:]]

@@ -11,12 +11,12 @@ __all__ = ["write_privately"]
 
 
 def write_privately(path: Path, data: bytes) -> None:
-    """Write a file with mode 0600, all of it or nothing.
+    """Write a file with mode 0600, completely or not at all.
 
     Raises:
-        OSError: It cannot be written.
+        OSError: The file cannot be written.
     """
-    # Created next to it with that mode, so that no one else can read it at any moment.
+    # Written to a temporary file with that mode first, so that no one else can read it meanwhile.
     handle, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:

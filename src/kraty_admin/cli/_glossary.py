@@ -1,4 +1,4 @@
-"""The words of this project, explained, for the help topic and for docs/glossary.md."""
+"""The glossary, for the help topic and for docs/glossary.md."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ GLOSSARY: Final[Mapping[str, str]] = {
     ),
     "call": "One use of a method, with all its attempts and waits.",
     "chargeback": (
-        "The player's bank takes the money of a purchase back. You then take back what the player "
+        "The player's bank reverses the payment for a purchase. You then take back what the player "
         "got, with `wallet.debit` or `inventory.revoke`."
     ),
     "chunk": "The rows that an import sends in one call: 1,000 unless you set `chunk_size`.",
@@ -63,18 +63,18 @@ GLOSSARY: Final[Mapping[str, str]] = {
     ),
     "definite answer": "An answer that says whether the call took effect: a result or a rejection.",
     "delivery": (
-        "A webhook on its way to your server. Kraty repeats a delivery that you did not answer "
-        "with 2xx; it then has the same `id`."
+        "One attempt of Kraty to send a webhook to your server. If you do not answer with 2xx, "
+        "Kraty sends the webhook again, with the same `id`."
     ),
     "dry run": "A check of all rows of an import that sends nothing.",
     "emulator": "The local Kraty of this package, for tests and development.",
     "envelope": (
-        'The object around what matters: `{"data": ...}` around results, `{"error": ...}` '
+        'The JSON object around the content: `{"data": ...}` around results, `{"error": ...}` '
         "around errors, and the fields around a webhook's `data`."
     ),
     "event": (
         "Two things. In the game: something that players take part in, such as a tournament; "
-        "`kraty.events` is about those. In webhooks: something that happened, such as "
+        "`kraty.events` has the methods for these. In webhooks: something that happened, such as "
         "`wallet.changed`."
     ),
     "external player id": (
@@ -94,12 +94,12 @@ GLOSSARY: Final[Mapping[str, str]] = {
     "fulfil": "To give a player what was bought.",
     "grant": (
         "A bundle of currencies, items and crates that `grants.create` gives to a player, all of "
-        "it or nothing. `inventory.grant`, in spite of its name, adds one kind of item and creates "
-        "no such bundle."
+        "it or nothing. Despite its name, `inventory.grant` does not create a grant: it adds one "
+        "kind of item."
     ),
     "idempotency key": (
         "A text that names one change, such as the id of a receipt. Kraty recognises a second call "
-        "with the same key and does not do the change again. It forgets most keys after 24 hours."
+        "with the same key and does not make the change again. It forgets most keys after 24 hours."
     ),
     "inbox": "A table in your database that remembers which webhooks were handled.",
     "intent": "A call that was recorded in the outbox.",
@@ -109,17 +109,19 @@ GLOSSARY: Final[Mapping[str, str]] = {
     ),
     "key": (
         "An idempotency key, an API key, or the name of a currency, item, event or leaderboard, as "
-        "in `economy_key`. Read what stands before it."
+        "in `economy_key`. The word before it says which."
     ),
     "kind": (
         "Of a grant: `reward` or `crate`. Of an import: players, wallet or inventory. Of a fault: "
         "what fails."
     ),
     "lease": (
-        "How long an outbox worker has an intent for itself. If the worker is lost, another one "
-        "takes the intent when the lease ends."
+        "How long no other outbox worker may take an intent that a worker has claimed. If that "
+        "worker is lost, another one takes the intent when the lease ends."
     ),
-    "ledger": "The list of all changes of balances and items. The server API does not show it.",
+    "ledger": (
+        "The list of all changes of balances and items. No method of the server API returns it."
+    ),
     "lifetime of a key": "How long Kraty recognises an idempotency key.",
     "live key, test key": (
         "An API key of the live environment or of a test environment. `health.ping` says which "
@@ -140,12 +142,13 @@ GLOSSARY: Final[Mapping[str, str]] = {
         "A table in your database for calls to Kraty, with workers that send them. You record a "
         "call in the transaction of the purchase."
     ),
-    "partition": "One of several files of an import, each imported by its own worker.",
-    "platform": "Kraty itself: the server that the SDK calls. The texts of the API call it so.",
+    "partition": "One of several files of an import, each imported by its own process.",
+    "platform": "Kraty itself: the server that the SDK calls.",
     "preset": "A ready-made mapping for the exports of another platform, such as PlayFab.",
-    "push": "To hand a lobby to Kraty that you have put together elsewhere.",
+    "push": "To create a lobby in Kraty from players that you have put together elsewhere.",
     "rate limit": (
-        "How many requests an API key may make in a minute. More are rejected with the status 429."
+        "How many requests an API key may make in a minute. Kraty rejects further requests with "
+        "the status 429."
     ),
     "receipt": "What a store gives you for a purchase. Its id makes a good idempotency key.",
     "repeat, retry": (
@@ -158,24 +161,25 @@ GLOSSARY: Final[Mapping[str, str]] = {
     ),
     "resource": "A group of methods, such as `kraty.wallet`.",
     "retry budget": (
-        "How many retries a client may still spend. Each success gives one back. It keeps retries "
-        "from making an outage worse."
+        "How many retries a client may still spend. Each successful call gives one back. The "
+        "budget keeps retries from making an outage worse."
     ),
     "retryable": "An error is retryable if repeating the call may help.",
     "server_integration": (
         "The permission set of an API key that may call the server API, and so may mint. A game "
-        "client has another one, `client_sdk`."
+        "client's key has another permission set, `client_sdk`."
     ),
     "share": (
-        "How many imports run at a time with one API key. Each keeps to its part of the rate limit."
+        "An argument of imports: how many of them run at a time with one API key. Each uses only "
+        "its part of the rate limit."
     ),
     "sign": (
-        "To prove with a secret who has sent a webhook. The SDK checks the signature in the header "
+        "To prove who sent a webhook, with a secret. The SDK checks the signature in the header "
         "`X-Signature`."
     ),
     "soft ban": (
-        "A ban that keeps the player's balance, items and scores, and that you can lift. The "
-        "player cannot play meanwhile."
+        "A ban that keeps the player's balance, items and scores. The player cannot play until you "
+        "lift it."
     ),
     "source_ref_id": (
         "An id from your own system, such as that of a receipt. Kraty keeps it with the change. "
@@ -188,9 +192,9 @@ GLOSSARY: Final[Mapping[str, str]] = {
         "forgotten. A person decides what to do."
     ),
     "wire name": (
-        "The name of a field in JSON, such as `economyKey`. In Python, the same is `economy_key`."
+        "The name of a field in JSON, such as `economyKey`. Its Python name is `economy_key`."
     ),
     "worker": "A process that sends the calls of an outbox.",
-    "world": "The games, catalogs and API keys that an emulator begins with.",
+    "world": "The games, catalogs and API keys that an emulator starts with.",
 }
 """Each word with its meaning, in alphabetical order. Backquotes mark code."""

@@ -22,12 +22,12 @@ SECTIONS: Final[Mapping[str, str]] = {
     "local": "Local Kraty",
     "more": "More",
 }
-"""The sections of the root command's help, in their order."""
+"""The sections of the root command's help, in order."""
 
 
 _WORD: Final = r"""(?:[^\s"']|"[^"]*"|'[^']*')+"""
 _WORDS: Final = re.compile(rf"--[a-z-]+ (?!-){_WORD}|{_WORD}")
-"""A word of a shell, with its quotes; an option with its value."""
+"""A word of a shell command with its quotes, or an option with its value."""
 
 
 class Documented(click.Command):
@@ -52,10 +52,10 @@ class Documented(click.Command):
 
 
 class Command(Documented):
-    """A command that takes a negative number for an argument."""
+    """A command that accepts a negative number as an argument."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the command line. `-5` is an option to click, but an argument to people."""
+        """Parse the command line. click takes `-5` for an option, but here it is an argument."""
         try:
             return super().parse_args(ctx, list(args))
         except click.NoSuchOption as error:
@@ -66,7 +66,7 @@ class Command(Documented):
 
 
 def _shell_lines(command: str, width: int) -> list[str]:
-    """Break a command line where a shell can read it, between words and with a backslash."""
+    """Break a command line between words, with backslashes, so that a shell can read it."""
     lines = [""]
     for word in _WORDS.findall(command):
         if lines[-1] and len(lines[-1]) + len(word) + 3 > width:
@@ -78,16 +78,16 @@ def _shell_lines(command: str, width: int) -> list[str]:
 
 
 class Group(Documented, click.Group):
-    """A group that shows its help if no command follows, unless it does something itself."""
+    """A group that shows its help if no command follows, unless it can run without one."""
 
     command_class = Command
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        # `parse_args` shows it: not all versions of click exit with 2 then.
+        # `parse_args` shows the help instead, because not all versions of click exit with 2.
         super().__init__(*arguments, no_args_is_help=False, **options)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the commands, in sections if they are in several."""
+        """Write the commands, in sections if they belong to several."""
         by_section: dict[str, list[click.Command]] = {}
         for command in self.commands.values():
             by_section.setdefault(_section(command), []).append(command)
@@ -100,7 +100,7 @@ class Group(Documented, click.Group):
             commands = by_section.get(section, [])
             if commands:
                 with formatter.section(title):
-                    # Padded, so that all sections have one column of descriptions.
+                    # Padded, so that the descriptions of all sections are aligned.
                     formatter.write_dl(
                         [
                             (str(each.name).ljust(width), each.get_short_help_str(limit))
@@ -109,9 +109,9 @@ class Group(Documented, click.Group):
                     )
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the command line; without any of it, show the help and exit with 2."""
+        """Parse the command line. Without arguments, show the help and exit with 2."""
         if not args and not self.invoke_without_command and not ctx.resilient_parsing:
-            # A script whose variable is empty has not succeeded.
+            # Not with 0: in a script, an argument may be missing because a variable is empty.
             click.echo(ctx.get_help(), err=True)
             ctx.exit(USAGE)
         return super().parse_args(ctx, args)

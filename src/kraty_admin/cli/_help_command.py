@@ -1,4 +1,4 @@
-"""`kraty-admin help`: the help of a command or a topic, and man pages of all."""
+"""`kraty-admin help`: the help of a command or a topic, and the man pages."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Which game each API key is for, kept on disk, so that a question needs no request.
+"""Remember on disk which game each API key is for, so that a confirmation needs no request.
 
-A key of the platform never moves to another game, so what the platform once said about it stays
-true. What an emulator said does not: the next one may use the same key and port for another game.
+The platform never moves a key to another game, so its answer stays true. An emulator's answer does
+not: the next emulator may use the same key and port for another game.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["recall", "remember"]
 
 
 def recall(key: str, base_url: str) -> Game | None:
-    """Return which game a key is for; `None` if that is not known here."""
+    """Return which game a key is for; `None` if it is not remembered."""
     if not _lasts(base_url):
         return None
     try:
@@ -35,7 +35,7 @@ def recall(key: str, base_url: str) -> Game | None:
 
 
 def remember(key: str, base_url: str, game: Game) -> None:
-    """Keep which game a key is for, if that lasts and there is a folder to keep it in."""
+    """Remember which game a key is for, unless it is an emulator's. Disk errors are ignored."""
     if not _lasts(base_url):
         return
     with contextlib.suppress(OSError, RuntimeError):
@@ -50,8 +50,8 @@ def _lasts(base_url: str) -> bool:
 
 
 def _file(key: str, base_url: str) -> Path:
-    # A hash, because the key itself must not be on disk. Keys are random, so no one can guess one
-    # and compare.
+    # A hash, because the key itself must not be on disk. Keys are random, so no one can find one
+    # by guessing.
     name = hashlib.sha256(f"{key}\n{base_url}".encode()).hexdigest()
     folder = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(folder, "kraty-admin", "keys", f"{name}.json")

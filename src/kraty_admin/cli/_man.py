@@ -19,8 +19,8 @@ def man_pages(root: click.Group, name: str, version: str) -> Iterator[tuple[str,
 
     Args:
         root: The root command.
-        name: Its name.
-        version: What each page names as the version.
+        name: The name of the root command.
+        version: The version that each page shows.
     """
     for path, context in _contexts(root, name):
         page = path.replace(" ", "-")
@@ -81,7 +81,7 @@ def _name(page: str, summary: str) -> list[str]:
 
 
 def _text(heading: str, text: str) -> Iterator[str]:
-    """Yield a section; of a paragraph that begins with a line `\\b`, the lines are kept."""
+    """Yield a section. A paragraph that begins with a line `\\b` keeps its lines."""
     yield f".SH {heading}"
     for paragraph in re.split(r"\n\s*\n", text.strip()):
         yield ".PP"
@@ -95,6 +95,6 @@ def _text(heading: str, text: str) -> Iterator[str]:
 
 
 def _escaped(text: str) -> str:
-    """Return one line of text that roff shows as it is."""
+    """Escape one line of text for roff."""
     text = text.replace("\\", "\\e").replace("-", "\\-")
     return f"\\&{text}" if text.startswith((".", "'")) else text

@@ -88,7 +88,7 @@ _EVERY: Final = 3.0
 """Seconds between two lines of progress where there is no terminal."""
 
 _SHOWN: Final = 10
-"""How many rows, and how many problems, a dry run shows to people."""
+"""How many valid rows, and how many invalid ones, a dry run shows to people."""
 
 _PART: Final = 1 << 20
 """How many bytes of a file are read at a time."""
@@ -96,7 +96,7 @@ _PART: Final = 1 << 20
 _STDIN: Final = Path("-")
 
 _REFRESHED: Final = 0.1
-"""Seconds between two pictures of the bar."""
+"""Seconds between two updates of the bar."""
 
 _ERASE_BAR: Final = "\r\x1b[2K"
 
@@ -104,7 +104,7 @@ _SHOW_CURSOR: Final = "\x1b[?25h"
 
 
 def _reading(command: _F) -> _F:
-    """Add the options that say how SOURCE is read."""
+    """Add the options that say how to read SOURCE."""
     for option in reversed(_READING):
         command = option(command)
     return command
@@ -114,17 +114,17 @@ _READING: Final = (
     click.option(
         "--format",
         type=click.Choice(["csv", "tsv", "jsonl", "json", "parquet"]),
-        help="Format of SOURCE. Default: as its suffix says.",
+        help="Format of SOURCE. Default: according to its suffix.",
     ),
     click.option(
         "--delimiter",
         metavar="CHAR",
-        help="What separates cells. Default: a comma, or a tab in TSV.",
+        help="The character that separates cells. Default: a comma, or a tab in TSV.",
     ),
     click.option(
         "--encoding",
         metavar="NAME",
-        help="Encoding of the text. Default: as the byte order mark says, or UTF-8.",
+        help="Encoding of the text. Default: according to its byte order mark, or else UTF-8.",
     ),
     click.option(
         "--quoting",
@@ -134,14 +134,14 @@ _READING: Final = (
     click.option(
         "--multiline",
         is_flag=True,
-        help="Allow quoted cells to hold lines that look like rows.",
+        help="Allow quoted cells to contain lines that look like rows.",
     ),
     click.option(
         "--rows",
         metavar="PATH",
         help="Path to the rows in a JSON file, such as data.PlayerProfiles.",
     ),
-    click.option("--id-column", metavar="NAME", help="The column of the players' ids."),
+    click.option("--id-column", metavar="NAME", help="The column that holds the players' ids."),
     click.option(
         "--allow-odd-ids",
         is_flag=True,
@@ -163,8 +163,8 @@ _READING: Final = (
         "--include",
         multiple=True,
         metavar="WHAT",
-        help="Also import what presets leave out, such as expiring or banned. Repeat the option "
-        "for each.",
+        help="Also import rows of this kind, which the preset leaves out, such as expiring or "
+        "banned. Repeat the option for each.",
     ),
     click.option("--skip-zero", is_flag=True, help="Leave out amounts and quantities of zero."),
     click.option("--limit", type=int, metavar="N", help="Read only the first N rows."),
@@ -217,8 +217,8 @@ def _read_options(*, rename: tuple[str, ...], only: tuple[str, ...], **others: A
     "pairs",
     multiple=True,
     metavar="FIELD=COLUMN",
-    help="Which column has a field: --map externalPlayerId=PlayFabId. With two =, every row gets "
-    "the same text: --map economyKey==gold. Repeat the option for each field.",
+    help="The column that holds a field: --map externalPlayerId=PlayFabId. With two =, every row "
+    "gets the same text: --map economyKey==gold. Repeat the option for each field.",
 )
 @click.option(
     "--preset",
@@ -267,7 +267,7 @@ def _read_options(*, rename: tuple[str, ...], only: tuple[str, ...], **others: A
 @click.option(
     "--dry-run",
     is_flag=True,
-    help="Send nothing. Show which rows are valid and which are not. Needs no API key.",
+    help="Send nothing. Show which rows are valid and which are not. This needs no API key.",
 )
 @verbose_option
 @json_option
@@ -395,14 +395,14 @@ def _rows(source: Path | None, sql: str | None, url_file: Path | None) -> Rows:
 
 
 def _named(source: Path | None) -> str:
-    """Return what is imported, for people."""
+    """Name the source, for people."""
     if source is None:
         return "a query"
     return "standard input" if source == _STDIN else f"{str(source)!r}{_size(source)}"
 
 
 def _size(source: Path) -> str:
-    """Return how large a file is, for people; nothing for a pipe."""
+    """Return the size of a file, for people; nothing for a pipe or an empty file."""
     size = source.stat().st_size if source.is_file() else 0
     if not size:
         return ""
@@ -418,13 +418,13 @@ def _importer(kraty: KratyAdmin, kind: Kind) -> Importer:
 
 
 def _stopped(error: ImportStoppedError, again: Sequence[str]) -> CommandError:
-    """Return the error of an import that stopped: the status of its cause, and how to continue."""
+    """Return the error of an import that stopped, with its cause's status and how to continue."""
     cause = error.__cause__
     message, why, status = error.message, "", FAILED
     if cause is not None:
         failure = failure_of(cause, None)
         why, status = failure.why, failure.exit_status
-        if failure.facts:  # which are shown on lines of their own, and not in the message
+        if failure.facts:  # they are shown on their own lines, so not in the message
             message = f"the import stopped after {error.report.rows:,} rows: {failure.message}"
     return CommandError(
         message,
@@ -437,15 +437,15 @@ def _stopped(error: ImportStoppedError, again: Sequence[str]) -> CommandError:
 
 
 def _finish(state: State, kind: Kind, pairs: tuple[str, ...], report: ImportReport) -> None:
-    """Print what became of the import, and what to do about the rows that failed."""
+    """Print the result of the import, and what to do about the rows that failed."""
     state.effect = asdict(report)
     state.exit_status = 0 if report.complete else SOME_FAILED
     _show_report(state.out, report)
     if report.complete:
         return
     if report.failures is not None:
-        # Rows in it have the API's fields; a line of text that was fixed has the columns of the
-        # source, which need the mapping.
+        # Most rows in it have the API's fields. A line that could not be parsed has the source's
+        # columns, so it needs the mapping.
         maps = [word for pair in pairs for word in ("--map", pair)]
         # With the same profile, key file and server.
         before = state.arguments[: list(state.arguments).index("migrate")]
@@ -459,7 +459,7 @@ def _finish(state: State, kind: Kind, pairs: tuple[str, ...], report: ImportRepo
 
 
 def _show_report(out: Output, report: ImportReport) -> None:
-    """Print a report: as a sentence and the control totals for people, whole for programs."""
+    """Print a report: as sentences with the control totals for people, or all of it as JSON."""
     if out.as_json:
         out.document(asdict(report))
         return
@@ -480,7 +480,7 @@ def _show_report(out: Output, report: ImportReport) -> None:
         out.say(note)
 
 
-# Later, the rows in doubt are refused.
+# After that, rows in doubt are reported as failed.
 _TO_CONTINUE: Final = "To continue, within 23 hours:"
 
 
@@ -494,10 +494,10 @@ class _Stop:
     def check(self) -> None:
         """Raise, between chunks, if Ctrl-C was pressed.
 
-        The signal handler does not raise: its exception could strike anywhere, even in a commit.
+        The signal handler does not raise, because it could interrupt any code, even a commit.
 
         Raises:
-            KeyboardInterrupt: It was pressed. The importer then lets the calls in flight end.
+            KeyboardInterrupt: Ctrl-C was pressed. The importer then lets the calls in flight end.
         """
         if self.asked and not self._raised:
             self._raised = True
@@ -506,7 +506,7 @@ class _Stop:
 
 @contextmanager
 def _interruptible(again: Sequence[str]) -> Generator[_Stop, None, None]:
-    """Have the first Ctrl-C end the import in an orderly way, and a second one at once.
+    """End the import in an orderly way at the first Ctrl-C, and at once at the second.
 
     Args:
         again: The words of the command that continues the import.
@@ -520,7 +520,7 @@ def _interruptible(again: Sequence[str]) -> Generator[_Stop, None, None]:
         if not stop.asked:
             stop.asked = True
             write_in_handler(
-                f"{erase}Stopping: the calls in flight finish. Press Ctrl-C again to end at once.\n"
+                f"{erase}Stopping after the calls in flight. Press Ctrl-C again to end at once.\n"
             )
             return
         write_in_handler(
@@ -556,7 +556,7 @@ def _progress(out: Output) -> Generator[Callable[[ImportReport], None], None, No
         TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis")),
         BarColumn(),
     )
-    # Drawn here and not by rich's thread, which could draw it again while the command ends.
+    # Drawn here, not by rich's thread, which could draw it again while the command ends.
     with Progress(
         *columns, console=console_on(sys.stderr), transient=True, auto_refresh=False
     ) as progress:
@@ -614,7 +614,7 @@ def _dry_run(
     sum_duplicates: bool,
     failures: Path | None,
 ) -> None:
-    """Show what would be sent, and what would fail."""
+    """Show the rows that would be sent, and those that would fail."""
     from kraty_admin.bulk import dry_run
 
     # Kept in files: a source may have millions of rows.
@@ -674,7 +674,7 @@ _FOUND: Final[Mapping[Kind, str]] = {
     "wallet": "balances",
     "inventory": "items",
 }
-"""What a row of a source may hold several of."""
+"""The things that one row of a source may hold several of."""
 
 
 def _show_rest(out: Output, kind: Kind, report: ImportReport) -> None:

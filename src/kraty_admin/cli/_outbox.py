@@ -1,4 +1,4 @@
-"""`kraty-admin outbox`: run a worker, watch what waits, and decide about what is in doubt."""
+"""`kraty-admin outbox`: run a worker, list intents, and decide about those in doubt."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _SQLITE_WAIT: Final = 30
 
 @attrs.frozen
 class Database:
-    """The tables of an outbox, and how to reach them."""
+    """The tables of an outbox, and an engine for their database."""
 
     engine: sa.Engine
     tables: Tables
@@ -78,7 +78,7 @@ def _in_database(function: F) -> F:
 
 
 def _database_options(function: F) -> F:
-    """Add the options that say where the outbox is, before or after a subcommand."""
+    """Add the options that name the database, which may stand before or after a subcommand."""
     options = [
         click.option(
             "--database-url",
@@ -117,7 +117,7 @@ def _database_options(function: F) -> F:
 
 @contextmanager
 def _open(*, creates: bool = False) -> Generator[Database, None, None]:
-    """Open the outbox that the options name, and report what goes wrong with it in one line.
+    """Open the outbox that the options name, and report an error of the database in one line.
 
     Args:
         creates: Whether the tables may be missing.
@@ -156,7 +156,7 @@ def _url() -> sa.URL:
         try:
             text = file.read_text(encoding="utf-8").strip()
         except (OSError, ValueError) as error:
-            # No more than its type: the error of a bad encoding holds the file's bytes.
+            # Not the error's text: an encoding error contains the file's bytes.
             reason = error.strerror if isinstance(error, OSError) else "it is not text"
             raise refusal(f"cannot read {str(file)!r}: {reason}") from None
     else:
@@ -166,7 +166,7 @@ def _url() -> sa.URL:
     try:
         return _checked(sa.make_url(text), is_option=given is not None)
     except (ArgumentError, ValueError):
-        # Not the error's text, which may hold the password.
+        # Not the error's text, which may contain the password.
         raise refusal(
             f"the URL of the database cannot be read. It has the form {_FORMS}; in a password, "
             "write @ as %40, / as %2F and : as %3A"
@@ -174,17 +174,17 @@ def _url() -> sa.URL:
 
 
 def _checked(url: sa.URL, *, is_option: bool) -> sa.URL:
-    """Refuse a password that the command's options show."""
+    """Refuse a password in the command's options, which other users can read."""
     if is_option and _passwords(url):
         raise refusal(
             "everyone on the machine can read a command's options, so --database-url must not "
-            f"hold a password: {_HOW}"
+            f"contain a password: {_HOW}"
         )
     return url
 
 
 def _engine(url: sa.URL, *, creates: bool) -> sa.Engine:
-    """Return an engine, which has not connected yet."""
+    """Return an engine that has not connected yet."""
     import sqlalchemy as sa
     from sqlalchemy.exc import NoSuchModuleError
 
@@ -202,7 +202,7 @@ def _engine(url: sa.URL, *, creates: bool) -> sa.Engine:
     if backend == "sqlite":
         file = url.database or ":memory:"
         if ":memory:" in file or url.query.get("mode") == "memory":
-            raise refusal("a database in memory ends with the command; name a file")
+            raise refusal("a database in memory is lost when the command ends; name a file")
         if not creates and not file.startswith("file:") and not Path(file).exists():
             raise refusal(f"there is no database file {file!r}; to create it: {_SET_UP}")
         if "timeout" not in url.query:
@@ -215,7 +215,7 @@ def _engine(url: sa.URL, *, creates: bool) -> sa.Engine:
             f"the database's driver is not installed: pip install {error.name}, or name another "
             "one in the URL, such as postgresql+psycopg://"
         ) from None
-    except ImportError as error:  # as psycopg's, where libpq is missing
+    except ImportError as error:  # such as psycopg's without libpq
         raise refusal(
             f"the database's driver cannot be loaded: {' '.join(str(error).split())}"
         ) from None
@@ -260,7 +260,7 @@ def _time(out: Output, moment: datetime | None) -> str | None:
 
 
 def _facts(out: Output, intent: Intent[Any]) -> dict[str, Any]:
-    """Return all that is known of an intent, except its content."""
+    """Return all facts about an intent, except its content."""
     return {
         "id": intent.id,
         "operation": intent.operation,
@@ -283,7 +283,7 @@ def _note(out: Output, note: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _row(out: Output, intent: Intent[Any]) -> dict[str, Any]:
-    """Return a line of a table of intents."""
+    """Return the row of an intent in a table."""
     error = intent.error or {}
     return {
         "id": intent.id,
@@ -297,12 +297,12 @@ def _row(out: Output, intent: Intent[Any]) -> dict[str, Any]:
 
 
 def _whole(out: Output, intent: Intent[Any]) -> dict[str, Any]:
-    """Return all about an intent."""
+    """Return all facts about an intent, with its content."""
     return {**_facts(out, intent), "request": _request(intent)}
 
 
 def _request(intent: Intent[Any]) -> dict[str, Any] | None:
-    """Return what an intent sends; `None` after its content was purged."""
+    """Return the path and body that an intent sends; `None` after its content was purged."""
     return None if intent.path is None else {"path": intent.path, "body": intent.body}
 
 
@@ -351,10 +351,10 @@ def outbox_group() -> None:
 @_in_database
 @click.pass_obj
 def set_up(state: State, add_target: bool) -> None:
-    """Create the tables where they are missing, and record which game they are for.
+    """Create the tables if they are missing, and record which game they are for.
 
-    Run it when you deploy. It asks Kraty which game the key is for, and changes nothing if all is
-    in place.
+    Run it when you deploy. It asks Kraty which game the key is for. If everything is in place, it
+    changes nothing.
     """
     with _open(creates=True) as database, state.client() as kraty:
         from kraty_admin import outbox
@@ -373,7 +373,7 @@ def set_up(state: State, add_target: bool) -> None:
     "--seconds",
     type=float,
     metavar="SECONDS",
-    help="With --once: start no call after this time. Default: 300.",
+    help="With --once: start no call after this many seconds. Default: 300.",
 )
 @click.option(
     "--in-flight",
@@ -388,8 +388,8 @@ def set_up(state: State, add_target: bool) -> None:
 def run(state: State, once: bool, limit: int | None, seconds: float | None, in_flight: int) -> None:
     """Send recorded calls, as a service or with --once.
 
-    On SIGTERM and Ctrl-C, the calls in flight finish, and the exit status is 0. With --once, it is
-    6 if calls were refused or are unknown: see them with `kraty-admin outbox list`.
+    On SIGTERM and Ctrl-C, the calls in flight finish, and the exit status is 0. With --once, the
+    status is 6 if calls were refused or are unknown: see them with `kraty-admin outbox list`.
     """
     if not once and (limit is not None or seconds is not None):
         raise click.UsageError("--limit and --seconds need --once")
@@ -438,7 +438,7 @@ class _Log(logging.Handler):
 
 @contextmanager
 def _log_to(out: Output) -> Generator[None, None, None]:
-    """Show what the worker logs."""
+    """Show the worker's log."""
 
     handler, logger = _Log(out), logging.getLogger("kraty_admin")
     level = logger.level
@@ -477,7 +477,7 @@ def _status(out: Output, found: OutboxStatus) -> dict[str, Any]:
         return None if moment is None else max(round((now - moment).total_seconds()), 0)
 
     return {
-        # All of them, so that a monitor can rely on the names.
+        # All states, so that a monitor can rely on the names.
         "counts": {name: found.counts.get(name, 0) for name in get_args(IntentState)},
         "oldest_open": _time(out, found.oldest_open),
         "oldest_open_seconds": seconds(found.oldest_open),
@@ -488,7 +488,7 @@ def _status(out: Output, found: OutboxStatus) -> dict[str, Any]:
 
 @outbox_group.command("list", examples=["kraty-admin outbox list --state unknown"])
 @click.option(
-    "--state", "wanted", type=click.Choice(get_args(IntentState)), help="Only in this state."
+    "--state", "wanted", type=click.Choice(get_args(IntentState)), help="Only calls in this state."
 )
 @click.option("--player", metavar="ID", help="Only calls about this player.")
 @click.option("--idempotency-key", "key", metavar="KEY", help="Only the call with this key.")
@@ -498,7 +498,7 @@ def _status(out: Output, found: OutboxStatus) -> dict[str, Any]:
     default=20,
     show_default=True,
     metavar="N",
-    help="How many to show at most.",
+    help="Show at most N calls.",
 )
 @_in_database
 @click.pass_obj
@@ -550,7 +550,7 @@ def _who(by: str | None) -> str:
         return by
     try:
         return getpass.getuser()
-    except (ImportError, KeyError, OSError):  # as in a container
+    except (ImportError, KeyError, OSError):  # for example in a container
         raise refusal("this process has no login name: pass --by") from None
 
 
@@ -561,7 +561,7 @@ def _who(by: str | None) -> str:
 @_in_database
 @click.pass_obj
 def retry(state: State, intent: int, why: str, by: str | None) -> None:
-    """Send a refused call again, after you fixed the reason. Its key and content stay the same.
+    """Send a refused call again, once its reason is fixed. Its key and content stay the same.
 
     INTENT is its id in `outbox list`.
     """
@@ -585,15 +585,15 @@ _STILL_IN_DOUBT: Final = (
 
 _ACTIONS: Final[Mapping[Action, tuple[str, str]]] = {
     "applied": (
-        "Declare {} done",
+        "Mark {} as done",
         "It will not be sent again, even if its receipt arrives again. If it had no effect, the "
         "change is never made.",
     ),
     "send-again": (
         "Send {} again",
-        "It may already have taken effect, in an attempt whose answer was lost. Kraty may have "
-        "forgotten the key. Then sending the call again takes effect a second time: the player is "
-        "paid, or charged, twice. Look at the player first.",
+        "It may already have taken effect, in an attempt whose answer was lost, and Kraty may have "
+        "forgotten its key. In that case, sending it again takes effect a second time: the player "
+        "is paid, or charged, twice. Look at the player first.",
     ),
     "abandon": (
         "Abandon {}",
@@ -652,7 +652,7 @@ def _in_state(intent: Intent[Any], needed: IntentState) -> Intent[Any]:
 
 @contextmanager
 def _conflicts() -> Generator[None, None, None]:
-    """Report an intent that has changed meanwhile, or whose content is gone."""
+    """Report an intent that has changed in the meantime, or whose content was purged."""
     from kraty_admin.outbox import OutboxError
 
     try:
@@ -679,26 +679,27 @@ def _described(intent: Intent[Any]) -> str:
     default=400,
     show_default=True,
     metavar="DAYS",
-    help="Only calls that ended at least this long ago.",
+    help="Only calls that ended more than this many days ago.",
 )
 @click.option(
     "--inbox-days",
     type=click.FloatRange(min=0),
     metavar="DAYS",
-    help="Also forget the ids of webhooks that arrived at least this long ago. Default: keep them.",
+    help="Also delete the ids of webhooks that arrived more than this many days ago. Default: keep "
+    "them.",
 )
 @_in_database
 @click.pass_obj
 def purge(state: State, days: float, inbox_days: float | None) -> None:
     """Remove the content of calls that ended long ago. It cannot be undone.
 
-    The key, hash, operation, state and times stay, so that a receipt that arrives again is
+    Key, hash, operation, state, notes and times stay, so that a receipt that arrives again is
     recognised. Calls that are open or unknown keep their content.
     """
     from kraty_admin import inbox, outbox
 
     with _open() as database:
-        state.ask(f"Remove the content of calls that ended more than {days:g} days ago permanently")
+        state.ask(f"Permanently remove the content of calls that ended over {days:g} days ago")
         purged = outbox.purge(
             database.engine, older_than=timedelta(days=days), tables=database.tables
         )

@@ -31,19 +31,19 @@ __all__ = [
     "write_in_handler",
 ]
 
-# What could move the cursor, recolour the screen or reverse the text: names and metadata
-# come from players. Lone surrogates could not be written at all.
+# Characters that could move the cursor, recolour the screen or reverse the text: names and
+# metadata come from players. Lone surrogates cannot be written at all.
 _UNSAFE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 _UNFOLDED: Final = frozenset({"created", "started", "status"})
 """Columns that stay on one line, because people read them at a glance."""
 
 _SHORTEST_SECRET: Final = 8
-"""Anything shorter is not a key, and could be part of many words."""
+"""Shorter texts are not masked: they are not keys, and could be part of many words."""
 
 
 View: TypeAlias = Callable[[Any, "int | None"], object]
-"""Turns a result into what people see, for a terminal of so many columns, or `None` for a pipe."""
+"""Turns a result into what people see. The int is the terminal's width; `None` for a pipe."""
 
 
 class Output:
@@ -51,9 +51,9 @@ class Output:
 
     def __init__(self) -> None:
         self.as_json = False
-        """Whether results and errors are for programs."""
+        """Whether to print results and errors as JSON, for programs."""
         self.fields: Sequence[str] = ()
-        """Which parts of a result to print; all of it if empty."""
+        """The parts of a result to print; empty for all."""
         self._secrets: list[str] = []
 
     def hide(self, secret: str) -> None:
@@ -65,7 +65,7 @@ class Output:
         """Print a result: as JSON, as tables on a terminal, or as lines with tabs.
 
         Args:
-            value: The result as it came.
+            value: The result, as the server sent it.
             view: Turns it into what people see.
         """
         if self.fields:
@@ -80,11 +80,11 @@ class Output:
         self.line(text, end="")
 
     def document(self, value: object) -> None:
-        """Print a value as one document of JSON."""
+        """Print a value as one JSON document."""
         self.parts([to_json(value) + b"\n"])
 
     def parts(self, parts: Iterable[bytes]) -> None:
-        """Print a document that comes piece by piece.
+        """Print a document piece by piece.
 
         Raises:
             OutputError: Standard output cannot be written.
@@ -112,7 +112,7 @@ class Output:
         Args:
             text: The lines.
             style: How a terminal shows them, such as `dim`.
-            label: What stands before the first line, in red on a terminal.
+            label: A text before the first line, in red on a terminal.
         """
         for line in self._without_secrets(text).splitlines():
             if label:
@@ -166,7 +166,7 @@ class Output:
 def pick(value: object, fields: Sequence[str]) -> object:
     """Return parts of a result: by name, or by path such as `player.id`.
 
-    One field is returned alone, several as an object. What is not there is `None`.
+    One part is returned alone, several as an object. A part that does not exist is `None`.
     """
     found = {field: _part(value, field.split(".")) for field in fields}
     return found if len(found) > 1 else next(iter(found.values()))
@@ -184,8 +184,8 @@ def _part(value: object, path: Sequence[str]) -> object:
 def tab_lines(value: object) -> Iterator[str]:
     """Yield a result as lines for other programs, with a tab between two values.
 
-    A list of objects has a line of names first. An object is a line for each member, and a
-    list in it a line for each row, which begins with the name of the list.
+    A list of objects begins with a line of names. An object has one line for each member. A
+    list inside an object has one line for each row, which begins with the list's name.
     """
     if is_object(value) and len(value) == 1:
         only = next(iter(value.values()))
@@ -222,7 +222,7 @@ def _tabs(values: Iterable[object]) -> str:
 
 
 def _plain(value: object) -> str:
-    """Return a value as text without tabs and line ends; nothing for null."""
+    """Return a value as text without tabs and line ends; an empty text for null."""
     if value is None:
         return ""
     text = value if isinstance(value, str) else to_json(value).decode()
@@ -230,24 +230,23 @@ def _plain(value: object) -> str:
 
 
 def to_json(value: object, *, indent: int | None = None, ascii_only: bool = False) -> bytes:
-    """Return a value as JSON in UTF-8, with its members in their order."""
+    """Return a value as JSON in UTF-8, with the order of its members kept."""
     try:
         return json.dumps(value, ensure_ascii=ascii_only, indent=indent).encode()
-    except UnicodeEncodeError:  # a lone surrogate, as of an emoji cut in half
+    except UnicodeEncodeError:  # a lone surrogate, such as half of an emoji
         return json.dumps(value, indent=indent).encode()
 
 
 @contextmanager
 def _standard_output() -> Generator[TextIO, None, None]:
     stream = sys.stdout
-    # Python has none where the parent has closed the descriptor.
+    # It is None if the parent has closed the descriptor.
     if stream is None:  # pyright: ignore[reportUnnecessaryComparison]
         raise OutputError("it is closed", reader_gone=False)
     try:
         yield stream
     except OSError as error:
-        # What could not be written would be tried again at the end of the process, and its
-        # failure reported there.
+        # Otherwise Python would try to write the rest again at exit, and report another error.
         with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         reason = error.strerror or str(error)
@@ -263,7 +262,7 @@ def _write_error(text: str, style: str = "") -> None:
 
 
 def _in_style(text: str, style: str) -> str:
-    """Return text with the codes of a style, if standard error takes them."""
+    """Return text with the codes of a style, if standard error supports them."""
     written = io.StringIO()
     console_on(sys.stderr, file=written).print(Text(text, style), soft_wrap=True, end="")
     return written.getvalue()
@@ -272,14 +271,14 @@ def _in_style(text: str, style: str) -> str:
 def write_in_handler(text: str) -> None:
     """Write to standard error from a signal's handler.
 
-    Not through the streams: what the signal interrupted may be writing to them.
+    It bypasses `sys.stderr`, because the code that the signal interrupted may be writing to it.
     """
     with suppress(OSError):
         os.write(2, text.encode(errors="backslashreplace"))
 
 
 def clean(text: str) -> str:
-    """Return text whose control characters are escaped, so that a terminal only shows it."""
+    """Escape a text's control characters, so that a terminal only shows them."""
     return _UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
@@ -292,8 +291,8 @@ def _shell_word(word: str) -> str:
     encoding: str = getattr(sys.stderr, "encoding", None) or "ascii"
     if clean(word) == word and word.encode(encoding, "replace").decode(encoding) == word:
         return shlex.quote(word)
-    # Escaped as text, it would be another word: another idempotency key, say. bash and zsh read
-    # the bytes of these quotes.
+    # `clean` would change the word, for example to another idempotency key. bash and zsh decode
+    # the bytes in these quotes.
     return f"$'{''.join(map(_escaped, word.encode('utf-8', 'surrogateescape')))}'"
 
 
@@ -310,8 +309,8 @@ def console_on(stream: TextIO | None, *, file: TextIO | None = None) -> Console:
     """Return a console that colours and folds lines on terminals only.
 
     Args:
-        stream: Where the text goes in the end.
-        file: Where it is written first. Default: `stream`.
+        stream: The stream that decides about width and colours.
+        file: The stream to write to. Default: `stream`.
     """
     terminal = is_terminal(stream)
     return Console(
@@ -326,7 +325,7 @@ def console_on(stream: TextIO | None, *, file: TextIO | None = None) -> Console:
 
 
 def _table(value: object, stream: TextIO | None) -> str:
-    """Return a result as tables for people, which fit the stream that they go to."""
+    """Return a result as tables for people, with the width of this stream."""
     text = io.StringIO()
     console = console_on(stream, file=text)
     if is_array(value) and _is_nested(value):
@@ -371,7 +370,7 @@ def _list_section(title: str, rows: object) -> Group:
     objects = [each for each in rows if is_object(each)] if is_array(rows) else []
     if not objects:
         return Group(Text(f"{title}: none" if title else "none", style="bold"))
-    # In the order in which they first come up: rows need not have the same members.
+    # In order of first appearance: rows need not have the same members.
     names = list(dict.fromkeys(name for each in objects for name in each))
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="cyan")
     names = [name for name in names if any(each.get(name) is not None for each in objects)]

@@ -1,4 +1,4 @@
-"""A player's profile in few lines, for support engineers."""
+"""A short view of a player's profile, for support engineers."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from kraty_server_api.decoding import is_array, is_object
 __all__ = ["contents_of", "profile_view"]
 
 _WIDE: Final = 120
-"""The columns of a terminal on which the id of a grant fits on its line."""
+"""The width from which the id of a grant fits on its line, in columns."""
 
 
 def profile_view(profile: Mapping[str, Any], width: int | None) -> dict[str, Any]:
     """Return a profile as it is shown.
 
     Args:
-        profile: The result of `players.get`. Parts that are missing are left out.
+        profile: The result of `players.get`. Missing parts are left out.
         width: The columns of the terminal. `None` for a pipe: then nothing is shortened, and
             times stay as the platform sent them.
     """
@@ -78,7 +78,7 @@ def profile_view(profile: Mapping[str, Any], width: int | None) -> dict[str, Any
 
 
 def contents_of(contents: object) -> str:
-    """Return what a grant holds, such as `500 gold, 1 starter_chest`."""
+    """Return a grant's contents as text, such as `500 gold, 1 starter_chest`."""
     parts: list[str] = []
     for entry in _objects(_object(contents).get("entries")):
         names = ("currencyKey", "itemKey", "crateItemKey")
@@ -101,7 +101,7 @@ def _local(value: object) -> object:
         moment = isoparse(value)
     except (ValueError, OverflowError):
         return value
-    # The platform also sends dates alone.
+    # The platform also sends dates without a time.
     return value if moment.tzinfo is None else moment.astimezone().strftime("%Y-%m-%d %H:%M %Z")
 
 

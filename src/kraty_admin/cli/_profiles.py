@@ -1,4 +1,4 @@
-"""Profiles: where the key and the server of an environment are, from the configuration file."""
+"""Profiles: the configuration file says where each environment's key and server are."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ __all__ = [
 ]
 
 LOCATION: Final = "~/.config/kraty-admin/config.toml"
-"""What the help calls the configuration file."""
+"""The path of the configuration file, as the help shows it."""
 
 _TOO_OPEN: Final = stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP
-"""Modes of a key file that are refused. A group may read it: services share a key so."""
+"""Modes of a key file that are refused. Its group may read it, so that services can share a key."""
 
 _SETTINGS: Final = ("key_file", "key_env", "base_url")
 
@@ -42,7 +42,7 @@ _KEY: Final = re.compile(r"krt_\w+\.\S")
 
 
 class Profile(NamedTuple):
-    """Where the key and the server of one environment are."""
+    """Where to find the key and the server of one environment."""
 
     name: str
     key_file: Path | None
@@ -73,21 +73,21 @@ def load_profile(name: str) -> Profile:
     """Return a profile of the configuration file.
 
     Raises:
-        CommandError: There is none of this name, or the file cannot be read or is wrong.
+        CommandError: There is no such profile, or the file cannot be read or is invalid.
     """
     file = profiles_file()
     try:
         text = file.read_text(encoding="utf-8")
         document: object = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        # Its message has a place, and no more than one character of the file.
+        # Its message contains a position, and at most one character of the file.
         raise refusal(f"{file} is not TOML: {error}") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
         raise refusal(f"cannot read profile {name!r} from {file}: {reason}") from None
     for place in [*_keys(document), *(["a comment"] if _KEY.search(text) else [])]:
         raise refusal(
-            f"{file} holds a key in {place}: put the key into a file of its own with mode 600, and "
+            f"{file} contains a key in {place}: put the key into its own file with mode 600, and "
             "name that file as key_file"
         )
     profiles = document.get("profiles") if is_object(document) else None
@@ -118,7 +118,7 @@ def _profile(name: str, settings: object, where: str, folder: Path) -> Profile:
 
 
 def _keys(value: object, place: str = "") -> Iterator[str]:
-    """Yield where the values are that look like keys."""
+    """Yield the places of values that look like keys."""
     if is_object(value):
         for name, each in value.items():
             yield from _keys(each, f"{place}.{name}".lstrip("."))
@@ -130,7 +130,7 @@ def read_key_file(file: Path) -> str:
     """Return the key in a file that other users cannot read.
 
     Raises:
-        CommandError: It cannot be read, or others can read it.
+        CommandError: The file cannot be read, or other users can read or change it.
     """
     try:
         with file.open(encoding="utf-8") as stream:
@@ -143,6 +143,6 @@ def read_key_file(file: Path) -> str:
                 )
             return stream.read().strip()
     except (OSError, ValueError) as error:
-        # No more than its type: the error of a bad encoding holds the file's bytes.
+        # Not the error's text: an encoding error contains the file's bytes.
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise refusal(f"cannot read {str(file)!r}: {reason}") from None

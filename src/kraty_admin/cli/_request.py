@@ -39,7 +39,7 @@ def _query(
         if not name or not equals:
             raise click.BadParameter(f"{pair!r} is not NAME=VALUE")
         if name in found:
-            raise click.BadParameter(f"{name!r} is given twice; the API takes one value for each")
+            raise click.BadParameter(f"{name!r} is given twice; the API takes one value for it")
         found[name] = value
     return found or None
 
@@ -61,7 +61,7 @@ def _query(
     "--body",
     callback=_body,
     metavar="JSON|@FILE",
-    help="The body as JSON, or @ and the name of a file that has it. @- is standard input.",
+    help="The body as JSON, or @ and the name of a file that holds it. @- is standard input.",
 )
 @click.option(
     "--query",
@@ -103,7 +103,7 @@ def request(
             state.confirm(kraty, f"Send {method} {path}")
         key = idempotency_key
         if method in _KEYED:
-            # A key in the body that is not text is for the SDK to refuse.
+            # If the body's key is not text, the SDK rejects it.
             key = state.key(
                 in_body if key is None and isinstance(in_body, str) else key, UNDOCUMENTED
             )

@@ -29,7 +29,7 @@ from ._state import (
 
 __all__ = ["Exceptions", "Values", "command_of", "parse_json"]
 
-# Not `int`, which would read "1_000", and digits of other scripts, as numbers too.
+# Not `int()`, which also accepts "1_000" and digits of other scripts.
 _INTEGER: Final = re.compile(r"-?[0-9]{1,16}")
 _NUMBER: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
 
@@ -56,7 +56,7 @@ def _plain_question(row: CommandRow, arguments: Values) -> str:
 
 @attrs.frozen
 class Exceptions:
-    """What is written by hand for one command, because its row does not say it."""
+    """The hand-written parts of one command, which its row in the table does not contain."""
 
     question: Callable[[CommandRow, Values], str] = _plain_question
     """Returns what will happen, for the confirmation."""
@@ -77,8 +77,8 @@ def command_of(row: CommandRow, exceptions: Exceptions = _NO_EXCEPTIONS) -> clic
     """Return the command of an operation.
 
     Args:
-        row: What the command is called, takes and says.
-        exceptions: What is written by hand for this command.
+        row: The command's name, arguments and texts.
+        exceptions: The hand-written parts of the command.
     """
 
     @click.pass_obj
@@ -190,7 +190,7 @@ def _reader(
     row: ArgumentRow, read: Callable[[ArgumentRow, str], object]
 ) -> Callable[[click.Context, click.Parameter, Any], object]:
     def callback(context: click.Context, parameter: click.Parameter, value: Any) -> object:
-        # A default is a value already.
+        # A default has been parsed already.
         return read(row, value) if isinstance(value, str) else value
 
     return callback
@@ -229,7 +229,7 @@ def parse_json(text: str) -> object:
     """Return a JSON value; `@FILE` reads it from a file, `@-` from standard input.
 
     Raises:
-        click.BadParameter: The file cannot be read, or it is not JSON.
+        click.BadParameter: The file cannot be read, or the text is not JSON.
     """
     if text.startswith("@"):
         text = _read(text[1:])

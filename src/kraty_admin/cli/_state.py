@@ -1,4 +1,4 @@
-"""What the commands share: the global options, the client, keys and confirmations."""
+"""The state that all commands share: global options, the client, keys and confirmations."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ class State:
     profile: str | None = None
     """The name of the profile; `None` for none."""
     profile_is_variable: bool = False
-    """Whether it comes from KRATY_PROFILE, rather than from `--profile`."""
+    """Whether the profile comes from KRATY_PROFILE, rather than from `--profile`."""
     timeout: float | None = None
     deadline: float | None = None
     yes: bool = False
-    """Whether every question is answered with yes."""
+    """Whether `--yes` confirms all questions."""
     verbose: bool = False
     """Whether each attempt is reported."""
     write: Write | None = None
@@ -70,17 +70,18 @@ class State:
     effect: object = None
     """The result of the change that this run made; `None` before."""
     has_sent: bool = False
-    """Whether anything was sent, besides the question which game the key is for."""
+    """Whether anything was sent, apart from the ping that asks which game the key is for."""
     exit_status: int = 0
-    """The exit status if the result is written, or if its reader has gone."""
+    """The exit status if the result is written, or if its reader has closed the pipe."""
     _key: str = attrs.field(default="", init=False)
     """The API key of the client."""
 
     def client(self) -> KratyAdmin:
-        """Return a client with the global options; close it.
+        """Return a client with the global options. The caller has to close it.
 
         Raises:
-            TypeError, ValueError: The key is missing, or an option does not fit.
+            CommandError: The key is missing or cannot be read.
+            TypeError, ValueError: The key or an option is invalid.
         """
         self._key, base_url = self._find_key()
         return KratyAdmin(
@@ -115,7 +116,7 @@ class State:
                 )
         self.out.hide(key)
         if self.base_url is None and profile is not None:
-            # Not the variable KRATY_BASE_URL, or a live key could go to another server.
+            # Ignore KRATY_BASE_URL, because it could send the profile's key to another server.
             return key, profile.base_url or DEFAULT_BASE_URL
         return key, self.base_url
 
@@ -137,11 +138,11 @@ class State:
     def key(self, given: str | None, lifetime: KeyLifetime, *, has_age_option: bool = False) -> str:
         """Return the idempotency key of the write that is about to be sent.
 
-        It is created here if the user passed none, so it is known even if the call fails.
+        If the user passed none, it is created here, so that it is known even if the call fails.
 
         Args:
             given: The key that the user passed, if any.
-            lifetime: How long the platform keeps it.
+            lifetime: How long the platform keeps the key.
             has_age_option: Whether the command has the option --first-tried-at.
         """
         self.write = Write(
@@ -156,7 +157,7 @@ class State:
     def done(self, result: object) -> None:
         """Print the result of a command that has changed something.
 
-        From here on the command has taken effect, even if its output cannot be written.
+        From now on, the command counts as having taken effect, even if printing fails.
         """
         self.effect = result
         self.out.result(result)
@@ -165,10 +166,10 @@ class State:
         """Ask for confirmation before a change, unless the key is a test key.
 
         Args:
-            kraty: Asked which environment, studio and game the key is for, if that is not known
-                from an earlier run.
+            kraty: A client, to ask which environment, studio and game the key is for, unless an
+                earlier run has remembered it.
             what: What will happen, such as "Credit 500 gold to player 'p'".
-            always: Ask with a test key too, as before something is erased.
+            always: Ask even with a test key, for example before something is erased.
 
         Raises:
             CommandError: There is no terminal to ask on, or the answer was no.
@@ -189,7 +190,7 @@ class State:
         self.ask(f"{what} ({where})")
 
     def learn(self, kraty: KratyAdmin, answer: Mapping[str, Any]) -> Game:
-        """Return which game the client's key is for, by the answer to a ping, and keep it."""
+        """Return which game the key is for, according to a ping's answer, and remember it."""
         game = game_of(answer)
         if game.environment is not None:
             remember(self._key, kraty.base_url, game)
@@ -210,7 +211,7 @@ class State:
             ) from error
 
     def ask(self, what: str) -> None:
-        """Ask for confirmation, unless `--yes` gave it.
+        """Ask for confirmation, unless `--yes` was passed.
 
         Args:
             what: What will happen, without a question mark.
@@ -313,17 +314,17 @@ def standard_input() -> IO[bytes]:
     Raises:
         CommandError: It is closed.
     """
-    # Python has none where the parent has closed the descriptor.
+    # It is None if the parent has closed the descriptor.
     if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison]
         raise refusal("standard input is closed, so nothing can be read from it")
     return sys.stdin.buffer
 
 
 def read_bytes(name: str) -> bytes:
-    """Return all of an `INPUT`.
+    """Read all bytes of an `INPUT`.
 
     Raises:
-        CommandError: It is standard input, which is closed.
+        CommandError: The name is `-`, and standard input is closed.
         OSError: The file cannot be read.
     """
     return standard_input().read() if name == "-" else Path(name).read_bytes()
@@ -342,7 +343,7 @@ def key_options(operation: str) -> Callable[[F], F]:
     key = click.option(
         "--idempotency-key",
         metavar="KEY",
-        is_eager=True,  # `--first-tried-at` looks at it
+        is_eager=True,  # parsed first, because `--first-tried-at` needs it
         help=f"Names this one change, such as the id of a receipt, refund or ticket. "
         f"{lifetime.doc} Default: a new random key for each run.",
     )
@@ -354,7 +355,7 @@ def key_options(operation: str) -> Callable[[F], F]:
         expose_value=False,
         callback=_check_age_for(operation),
         help=f"When you first ran this with the key, such as {_TIME_EXAMPLE}. If that was "
-        f"{lifetime.repeat_within_hours - 1} hours ago or earlier, the command sends nothing and "
+        f"{lifetime.repeat_within_hours - 1} or more hours ago, the command sends nothing and "
         "exits with 4.",
     )
     return lambda function: key(first_tried_at(function))
@@ -367,7 +368,7 @@ def _check_age_for(operation: str) -> Callable[[click.Context, click.Parameter, 
         key = context.params.get("idempotency_key")
         if key is None:
             raise click.BadParameter(
-                "it needs --idempotency-key: a new random key was never tried before"
+                "it needs --idempotency-key: a new random key cannot have been tried before"
             )
         try:
             moment = isoparse(text)

@@ -1,4 +1,4 @@
-"""The help topics: what holds for all commands. `help` and the man pages show them."""
+"""The help topics, about what all commands have in common. `help` and the man pages show them."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ VARIABLES: Final[Mapping[str, str]] = {
     "NO_COLOR": "If it is not empty, there are no colours.",
     "TERM": "If it is dumb, there are no colours and no progress bar.",
     "XDG_CONFIG_HOME": "The folder with kraty-admin/config.toml. Default: ~/.config.",
-    "XDG_CACHE_HOME": "The folder for the games of API keys. Default: ~/.cache.",
-    "XDG_DATA_HOME": "The folder for completions of bash and zsh. Default: ~/.local/share.",
+    "XDG_CACHE_HOME": "The folder to remember each API key's game in. Default: ~/.cache.",
+    "XDG_DATA_HOME": "The folder for bash and zsh completions. Default: ~/.local/share.",
 }
-"""What each variable of the environment sets."""
+"""The environment variables that the command reads, and what each sets."""
 
 
 def _table(rows: Mapping[str, str]) -> str:
-    """Return two columns whose lines click keeps as they are."""
+    """Format two columns as lines that click does not wrap."""
     width = max(map(len, rows))
     return "\b\n" + "\n".join(f"{name.ljust(width)}  {text}" for name, text in rows.items())
 
 
 def _lifetimes() -> Iterator[str]:
-    """Yield what is known of the lifetime of keys, and for which commands."""
+    """Yield how long the platform keeps keys, with the commands that this applies to."""
     by_doc: dict[str, list[str]] = {}
     for row in COMMANDS:
         if row.key_lifetime is not None:
@@ -104,7 +104,7 @@ TOPICS: Final[Mapping[str, Topic]] = {
     ),
     "environment": Topic(
         "The variables that kraty-admin reads",
-        f"Options win over variables.\n\n{_table(VARIABLES)}",
+        f"Options take precedence over variables.\n\n{_table(VARIABLES)}",
     ),
     "formatting": Topic("What goes to standard output and standard error", _FORMATTING.strip()),
     "keys": Topic(
@@ -117,4 +117,4 @@ TOPICS: Final[Mapping[str, Topic]] = {
         GLOSSARY,
     ),
 }
-"""The topics by what people type after `kraty-admin help`."""
+"""The topics, by the word to type after `kraty-admin help`."""

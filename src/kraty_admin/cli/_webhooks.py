@@ -1,4 +1,4 @@
-"""`kraty-admin webhooks`: find out why a delivery was rejected. Nothing is sent."""
+"""`kraty-admin webhooks`: verify and sign deliveries. Nothing is sent."""
 
 from __future__ import annotations
 
