@@ -379,7 +379,7 @@ def test_a_page_and_the_column_of_ids_are_reported() -> None:
     """Notes say that more pages follow, and which column holds the ids."""
     _, notes = outcome_of("playfab_page.json", "players", "playfab")
     page, column = notes
-    assert page.startswith("ContinuationToken is set: this document is one page")
-    assert "the players' ids are those of the column PlayerId" == column
+    assert page.startswith("ContinuationToken is set: this document is only one page")
+    assert "the players' ids come from the column PlayerId" == column
     _, notes = outcome_of("lootlocker_players.json", "players", "lootlocker")
     assert "column player_id; player_public_uid, ulid could hold them too" in notes[0]

@@ -68,12 +68,12 @@ def a_worker_was_killed(found: dict[str, Any]) -> None:
 def files_were_not_done(found: dict[str, Any]) -> None:
     """Check that errors name the files that failed and why, after all others are done."""
     stopped, refused, fixed = found["stopped"], found["refused"], found["fixed"]
-    assert stopped["error"].startswith("1 of 2 files are not done: ")
+    assert stopped["error"].startswith("1 of 2 files were not finished: ")
     assert "none.csv (FileNotFoundError: " in stopped["error"]
     assert "part-0.csv" not in stopped["error"]
     assert stopped["cause"] == "FileNotFoundError"
     assert (stopped["rows"], stopped["skipped"]) == (300, 300)
-    assert refused["error"].startswith("2 of 2 files are not done: ")
+    assert refused["error"].startswith("2 of 2 files were not finished: ")
     assert "part-1.csv (the import stopped after 0 rows: 401 unauthenticated" in refused["error"]
     assert refused["rows"] == 0
     # Run again, each file is resumed from its own journal.
@@ -198,7 +198,7 @@ def test_the_sum_of_reports() -> None:
     [
         ({"paths": "none/*.csv"}, ValueError, "no file matches 'none/[*].csv'"),
         ({"paths": []}, ValueError, "no file to import"),
-        ({"kind": "clans"}, ValueError, "no kind of row"),
+        ({"kind": "clans"}, ValueError, "not a kind of rows"),
         ({"preset": "nobody"}, ValueError, "no preset"),
         ({"chunk_size": 1001}, ValueError, "chunk_size must be from 1 to 1000"),
         ({"in_flight": "4"}, TypeError, "in_flight must be an int"),

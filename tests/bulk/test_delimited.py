@@ -143,13 +143,13 @@ def test_an_unreadable_line_does_not_stop_the_rest(tmp_path: Path) -> None:
     assert outline(items_of(tmp_path / "a.csv", b"\n".join(lines) + b"\n")) == [
         (2, {"id": "1", "name": "good"}),
         (3, "the line is not UTF-8"),
-        (4, "the line has 1 cells, where the header has 2"),
-        (5, "the line has 3 cells, where the header has 2"),
+        (4, "the line has 1 cells, but the header has 2"),
+        (5, "the line has 3 cells, but the header has 2"),
         (6, "the line holds a NUL byte"),
         (7, {"id": "6", "name": "x" * (limit + 1)}),
         (8, f"the line is not CSV: field larger than field limit ({limit})"),
-        (9, "the line opens a quote that is not closed as it should be"),
-        (10, "the line holds a carriage return that is no line end"),
+        (9, "the line opens a quote that is not closed properly"),
+        (10, "the line holds a carriage return that is not a line end"),
         (11, {"id": "10", "name": "good"}),
     ]
 
@@ -201,7 +201,7 @@ def test_lines_that_a_stray_quote_may_have_swallowed_fail_each(tmp_path: Path) -
     assert [1, 2, 3, 4] == [item.source for item in items]
     first = items[0]
     assert isinstance(first, Unreadable)
-    assert "quoted cell that goes on to line 5" in first.message
+    assert "quoted cell that ends on line 5" in first.message
     assert all(option in first.message for option in ("--multiline", "--quoting none"))
 
 
@@ -339,7 +339,7 @@ def test_a_file_that_reopens_its_quotes_ends_in_time(tmp_path: Path) -> None:
         (b"\n\r\n", "is empty: it lacks a header line"),
         (b"id,name\n", "is empty: it has a header, but no row below it"),
         (b"id,name\n\n\n", "is empty: it has a header, but no row below it"),
-        (b"id,name,id\n1,2,3\n", "the header names columns twice: id"),
+        (b"id,name,id\n1,2,3\n", "the header has several columns of one name: id"),
         (b"id,,name, \n1,2,3,4\n", "the header leaves columns without a name: number 2, 4"),
         (b"id,\xff\n1,2\n", "line 1: the header is not UTF-8"),
         (b"i\0d\0\n\0", "line 1: the header holds a NUL byte; if it is UTF-16, pass encoding="),

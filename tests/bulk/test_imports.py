@@ -432,7 +432,7 @@ class TestJournal:
         """A journal of another import is refused, and so is a file that is not a journal."""
         journal = tmp_path / "j"
         imported(twin, MockPlatform(), players(1), journal=journal)
-        with pytest.raises(ValueError, match="is of an import of players in chunks of 1000"):
+        with pytest.raises(ValueError, match="belongs to an import of players in chunks of 1000"):
             imported(twin, MockPlatform(), players(1), journal=journal, resume=True, chunk_size=7)
         nowhere = tmp_path / "no" / "j"
         with pytest.raises(ValueError, match=r"cannot be used: .*No such file"):
@@ -767,7 +767,9 @@ class TestTarget:
 
         for url in ("https://one.test", "https://one.test/"):
             twin.run(scenario, http_client=twin.mocked(MockPlatform()), base_url=url)
-        with pytest.raises(ValueError, match=r"is of an import into .* at https://one[.]test, and"):
+        with pytest.raises(
+            ValueError, match=r"belongs to an import into .* at https://one[.]test, but"
+        ):
             twin.run(scenario, http_client=twin.mocked(MockPlatform()), base_url="https://two.test")
 
     def test_another_key_of_the_game(self, twin: Twin, tmp_path: Path) -> None:
@@ -801,7 +803,7 @@ class TestTarget:
             database.execute("CREATE TABLE import (version, kind, chunk_size, salt)")
             database.execute("INSERT INTO import VALUES (1, 'players', 1000, 'x')")
         database.close()
-        with pytest.raises(ValueError, match=r"is of kraty-admin 0[.]1[.]0"):
+        with pytest.raises(ValueError, match=r"was written by kraty-admin 0[.]1[.]0"):
             imported(twin, MockPlatform(), players(3), journal=tmp_path / "j", resume=True)
 
     def test_of_a_later_version(self, twin: Twin, tmp_path: Path) -> None:
@@ -811,7 +813,7 @@ class TestTarget:
         with closing(sqlite3.connect(tmp_path / "j", isolation_level=None)) as database:
             database.execute("UPDATE import SET version = 99")
         server.bodies.clear()
-        with pytest.raises(ValueError, match="is of another version of kraty-admin"):
+        with pytest.raises(ValueError, match="was written by another version of kraty-admin"):
             imported(twin, server, players(3), journal=tmp_path / "j", resume=True)
         assert [] == server.bodies
 
@@ -871,7 +873,7 @@ class TestDoubt:
             line["externalPlayerId"] for line in lines(tmp_path / "f")
         ]
         assert {"outcome_unknown"} == {line["code"] for line in lines(tmp_path / "f")}
-        assert "delete this line if the row took effect" in lines(tmp_path / "f")[0]["message"]
+        assert "if the row took effect, delete this line" in lines(tmp_path / "f")[0]["message"]
 
     @pytest.mark.parametrize(
         ("answer", "why"),
@@ -879,12 +881,12 @@ class TestDoubt:
             pytest.param({}, "failures is not a list", id="empty"),
             pytest.param(
                 {"applied": 1, "skipped": 0, "failed": 2, "failures": []},
-                "2 rows failed, and 0 failures are listed",
+                "2 rows failed, but 0 failures are listed",
                 id="failures that are not listed",
             ),
             pytest.param(
                 {"applied": 3, "skipped": 3, "failed": 0, "failures": []},
-                "it has 3 applied, 3 skipped and 0 failed rows, and 3 were sent",
+                "it has 3 applied, 3 skipped and 0 failed rows, but 3 were sent",
                 id="more rows than were sent",
             ),
             pytest.param(
@@ -918,7 +920,7 @@ class TestDoubt:
         assert {"rows": 6, "applied": 3, "failed": 3, "chunks": 2} == counts(report)
         assert [1, 2, 3] == [line["number"] for line in lines(file)]
         (message,) = {line["message"] for line in lines(file)}
-        assert f"the server's answer does not add up: {why}. " in message
+        assert f"the server's answer contradicts itself: {why}. " in message
         assert {"outcome_unknown"} == {line["code"] for line in lines(file)}
         assert 3 == imported(twin, server, file).applied
 
@@ -973,7 +975,7 @@ class TestCounts:
         report = imported_wallet(twin, server, rows, failures=tmp_path / "f")
         assert (1, 2, False) == (report.applied, report.duplicates, report.complete)
         assert [100] == [row["amount"] for row in server.known.values()]
-        assert "Add them up, or give" in lines(tmp_path / "f")[0]["message"]
+        assert "Add the rows up, or give" in lines(tmp_path / "f")[0]["message"]
         summed = imported_wallet(twin, other, rows, sum_duplicates=True)
         assert (3, 1, {"added_up": 2}) == (summed.rows, summed.applied, summed.left_out_reasons)
         assert summed.complete

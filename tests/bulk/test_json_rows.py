@@ -42,7 +42,7 @@ def test_lines_of_json_are_rows(tmp_path: Path) -> None:
         (b'{"a":NaN}', "holds NaN, which JSON lacks"),
         (b'{"a":-Infinity}', "holds -Infinity, which JSON lacks"),
         (b'{"a":1e999}', "holds a number that is too large"),
-        (b'{"a":{"b":1,"b":2}}', "holds an object that has a key twice"),
+        (b'{"a":{"b":1,"b":2}}', "holds an object with a duplicate key"),
         (b'{"a":"\\ud800"}', "holds a lone surrogate"),
         (b'{"a":"\\uD800"}', "holds a lone surrogate"),
         (b'{"\\udfff":1}', "holds a lone surrogate"),
@@ -251,7 +251,8 @@ def test_a_page_is_reported(tmp_path: Path, rows: str | None) -> None:
     source = open_source(path, ReadOptions(rows=rows))
     assert [{"a": 1}] == rows_of(list(source))
     assert [
-        "ContinuationToken is set: this document is one page, and more players follow on the next"
+        "ContinuationToken is set: this document is only one page, and the next page has more"
+        " players"
     ] == source.notes
 
 

@@ -200,14 +200,14 @@ def test_a_column_of_ids_that_does_not_exist_is_refused() -> None:
         (
             "wallet",
             {"currency": "x"},
-            "wallet rows have no field 'currency': there are externalPlayerId, economyKey, amount,"
-            " reason, idempotencyKey",
+            "wallet rows have no field 'currency'; the fields are externalPlayerId, economyKey,"
+            " amount, reason, idempotencyKey",
         ),
         (
             "players",
             {"country": "x"},
-            "players rows have no field 'country': there are externalPlayerId, contextSnapshot (or"
-            " contextSnapshot.<member>), idempotencyKey",
+            "players rows have no field 'country'; the fields are externalPlayerId, contextSnapshot"
+            " (or contextSnapshot.<member>), idempotencyKey",
         ),
         ("wallet", {"amount.x": "x"}, "wallet rows have no field 'amount.x'"),
         ("players", {"contextSnapshot.": "x"}, "players rows have no field 'contextSnapshot.'"),
@@ -223,7 +223,7 @@ def test_a_column_of_ids_that_does_not_exist_is_refused() -> None:
             {"externalPlayerId": "i", "contextSnapshot": "c", "contextSnapshot.a": "d"},
             "contextSnapshot and contextSnapshot.a are both mapped: map one of them",
         ),
-        ("gold", None, "'gold' is no kind of row: there are players, wallet, inventory"),
+        ("gold", None, "'gold' is not a kind of rows; the kinds are players, wallet, inventory"),
     ],
 )
 def test_columns_that_make_no_sense_are_refused(
@@ -340,10 +340,10 @@ def test_a_value_without_meaning_in_json_fails_without_its_repr() -> None:
 @pytest.mark.parametrize(
     ("player", "why"),
     [
-        pytest.param("NULL", "is what programs write for a missing value", id="NULL"),
-        pytest.param("nan", "is what programs write for a missing value", id="nan"),
-        pytest.param("#N/A", "is what programs write for a missing value", id="spreadsheet"),
-        pytest.param("\\N", "is what programs write for a missing value", id="COPY"),
+        pytest.param("NULL", "is a text that programs write for a missing value", id="NULL"),
+        pytest.param("nan", "is a text that programs write for a missing value", id="nan"),
+        pytest.param("#N/A", "is a text that programs write for a missing value", id="spreadsheet"),
+        pytest.param("\\N", "is a text that programs write for a missing value", id="COPY"),
         pytest.param("7.65612E+16", "is a number in scientific notation", id="E+16"),
         pytest.param("7.6561198e+16", "is a number in scientific notation", id="e+16"),
         pytest.param("1e+16", "is a number in scientific notation", id="no point"),
@@ -420,10 +420,10 @@ def test_keys_are_renamed_and_selected() -> None:
     assert [
         Row(1, ROW, 1),
         Row(2, ROW | {"economyKey": "XP", "amount": 7}, 2),
-        LeftOut(3, "not_selected", "'GE' is not asked for", 3),
+        LeftOut(3, "not_selected", "'GE' is not in only", 3),
         LeftOut(4, "zero", "amount is zero", 4),
     ] == items
-    assert ["'GX' was to be renamed or imported, but no row has it"] == mapping.notes
+    assert ["'GX' is in rename or only, but no row has it"] == mapping.notes
 
 
 @pytest.mark.parametrize(
@@ -528,12 +528,12 @@ def test_pairs_are_split_at_the_first_sign() -> None:
 @pytest.mark.parametrize("pair", ["amount", "=amount", "amount=", "", "="])
 def test_a_pair_of_another_form_is_quoted(pair: str) -> None:
     """The error for a malformed pair quotes it."""
-    message = f"^{re.escape(repr(pair))} is no mapping: write field=column, such as"
+    message = f"^{re.escape(repr(pair))} is not a mapping: write field=column, such as"
     with pytest.raises(ValueError, match=message):
         parse_map([pair])
 
 
 def test_a_field_is_mapped_once() -> None:
     """A field that is mapped twice is refused."""
-    with pytest.raises(ValueError, match=r"^'amount=b' maps amount again: it is 'a' already$"):
+    with pytest.raises(ValueError, match=r"^'amount=b' maps amount a second time, after 'a'$"):
         parse_map(["amount=a", "amount=b"])

@@ -185,7 +185,7 @@ def test_the_rate_limit_is_shared(
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"kind": "clans"}, ValueError, "no kind of row"),
+        ({"kind": "clans"}, ValueError, "not a kind of rows"),
         ({"share": 0}, ValueError, "share must be 1 or more"),
         ({"share": 1.5}, TypeError, "share must be an int, not float"),
         ({"share": True}, TypeError, "share must be an int, not bool"),

@@ -448,7 +448,12 @@ def test_a_bad_balance_is_kept_for_validation(amount: object) -> None:
         ),
         ("inventory", "playfab", {}, "Inventory or ItemId is missing"),
         ("inventory", "playfab", {"Inventory": {}}, "Inventory is not a list"),
-        ("inventory", "playfab", {"Inventory": [1]}, "Inventory holds what is not an object"),
+        (
+            "inventory",
+            "playfab",
+            {"Inventory": [1]},
+            "Inventory holds a value that is not an object",
+        ),
         ("wallet", "firebase", {}, "wallet or balances or currencies is missing"),
         ("wallet", "lootlocker", {}, "balances or currency is missing"),
         ("wallet", "lootlocker", {"balances": [{"currency": "g"}]}, "amount is missing"),
@@ -508,7 +513,7 @@ def test_one_column_holds_the_ids_of_all_rows() -> None:
     items = [each for n, row in enumerate(rows, 1) for each in mapping(Row(n, row, n))]
     assert [Row, Unreadable] == [type(item) for item in items]
     [note] = mapping.notes
-    assert note.startswith("the players' ids are those of the column uid; id could hold them too")
+    assert note.startswith("the players' ids come from the column uid; id could hold them too")
     mapping = make_mapping("wallet", preset="firebase", options=ReadOptions(id_column="id"))
     items = [each for n, row in enumerate(rows, 1) for each in mapping(Row(n, row, n))]
     assert ["3", "3"] == [item.row["externalPlayerId"] for item in items if isinstance(item, Row)]
@@ -544,7 +549,9 @@ def test_items_keep_their_own_keys_where_the_player_is_mapped() -> None:
 
 def test_unknown_presets_are_refused() -> None:
     """An unknown preset is refused, and so is a kind that a platform does not document."""
-    with pytest.raises(ValueError, match=r"^no preset 'steam': there are playfab, firebase"):
+    with pytest.raises(
+        ValueError, match=r"^there is no preset 'steam'; the presets are playfab, firebase"
+    ):
         make_mapping("players", preset="steam")
-    with pytest.raises(ValueError, match=r"^the preset unity has no players: there are wallet"):
+    with pytest.raises(ValueError, match=r"^the preset unity has no players, only wallet"):
         make_mapping("players", preset="unity")

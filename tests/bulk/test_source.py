@@ -161,7 +161,10 @@ def test_query_results_have_names() -> None:
         db.row_factory = sqlite3.Row
         assert expected == rows_of(list(open_source(db.execute(query))))
         assert expected == rows_of(list(open_source(iter(db.execute(query).fetchall()))))
-        with pytest.raises(ValueError, match="names columns twice: id; rename them with AS"):
+        with pytest.raises(
+            ValueError,
+            match="several columns of the query have the same name: id; rename them with AS",
+        ):
             list(open_source(db.execute("SELECT 1 AS id, 2 AS id")))
         with pytest.raises(ValueError, match="run a query on it first"):
             list(open_source(db.cursor()))

@@ -64,8 +64,8 @@ def test_a_field_that_is_required_is_missed(kind: Kind) -> None:
         ({"amount": 0}, "amount is out of range; it must be a whole number from 1 to"),
         ({"amount": -1}, "amount is out of range; it must be a whole number from 1 to"),
         ({"amount": 2**53}, "amount is out of range; it must be a whole number from 1 to"),
-        ({"more": {1, 2}}, "'more' holds what JSON cannot"),
-        ({"more": float("nan")}, "'more' holds what JSON cannot"),
+        ({"more": {1, 2}}, "'more' holds a value that JSON cannot hold"),
+        ({"more": float("nan")}, "'more' holds a value that JSON cannot hold"),
         ({5: 1}, "a field's name is a whole number; it must be text"),
     ],
 )
@@ -82,9 +82,18 @@ def test_a_wrong_value_is_reported(change: dict[str, Any], message: str) -> None
         ("{}", "contextSnapshot is text; it must be an object"),
         ([], "contextSnapshot is a list; it must be an object"),
         (None, "contextSnapshot is null; it must be an object"),
-        ({"a": float("inf")}, "contextSnapshot holds what JSON cannot; it must be an object of"),
-        ({"a": {1: 2}}, "contextSnapshot holds what JSON cannot; it must be an object of"),
-        ({"a": ["\udfff"]}, "contextSnapshot holds what JSON cannot; it must be an object of"),
+        (
+            {"a": float("inf")},
+            "contextSnapshot holds a value that JSON cannot hold; it must be an object of",
+        ),
+        (
+            {"a": {1: 2}},
+            "contextSnapshot holds a value that JSON cannot hold; it must be an object of",
+        ),
+        (
+            {"a": ["\udfff"]},
+            "contextSnapshot holds a value that JSON cannot hold; it must be an object of",
+        ),
     ],
 )
 def test_an_object_must_be_one(value: object, message: str) -> None:

@@ -102,7 +102,7 @@ def test_values_become_what_they_mean(value: object, expected: object) -> None:
     ("value", "problem"),
     [
         pytest.param(inf, "an infinite number", id="infinity"),
-        pytest.param(Decimal("NaN"), "a decimal that is no number", id="decimal"),
+        pytest.param(Decimal("NaN"), "a decimal that is not a finite number", id="decimal"),
         pytest.param(Decimal("1E+500"), "too many digits", id="digits"),
         pytest.param(b"\xff", "bytes that are not UTF-8", id="bytes"),
         pytest.param(timedelta(1), "a value of type timedelta", id="duration"),

@@ -1,1 +1,1 @@
-"""The importer: reads rows, plans chunks, keeps the journal, and sends through a client's calls."""
+"""The importer: it reads rows, plans chunks, keeps the journal, and sends with a client's calls."""

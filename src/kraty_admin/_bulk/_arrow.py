@@ -1,6 +1,6 @@
-"""Parquet files, and whatever gives its table as an Arrow stream: data frames and DuckDB.
+"""Parquet files, and objects that export an Arrow stream, such as data frames and DuckDB's.
 
-pyarrow comes with an extra, and with few types.
+pyarrow is in an extra, and has few type annotations.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ def _modules() -> tuple[Any, Any]:
 
 
 def read_parquet(name: str, file: object, on_rows: Callable[[int, int], object]) -> Iterator[Read]:
-    """Yield the rows of a Parquet file. Their values are those of Python, not yet of JSON.
+    """Yield the rows of a Parquet file. Their values are Python's, not yet JSON's.
 
     Args:
-        name: What errors call the file.
-        file: The file, open.
+        name: The name of the file in errors.
+        file: The open file.
         on_rows: Called with how many rows have been read, and how many there are.
 
     Raises:
-        ValueError: It cannot be read, or pyarrow is not installed.
+        ValueError: The file cannot be read, or pyarrow is not installed.
     """
     arrow, parquet = _modules()
     number = 0
@@ -77,7 +77,7 @@ def read_stream(source: object) -> Iterator[Read]:
     """Yield the rows of an object that provides them as an Arrow stream.
 
     Raises:
-        ValueError: It has columns of the same name, or pyarrow is not installed.
+        ValueError: Several columns have the same name, or pyarrow is not installed.
     """
     arrow, _ = _modules()
     reader = arrow.RecordBatchReader.from_stream(source)
@@ -95,7 +95,7 @@ def read_stream(source: object) -> Iterator[Read]:
 def _check_names(names: list[str]) -> None:
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
-        raise ValueError(f"it names columns twice: {listed(twice)}")
+        raise ValueError(f"several columns have the same name: {listed(twice)}")
 
 
 def _items(batch: _Batch, before: int) -> Iterator[Read]:
@@ -104,7 +104,7 @@ def _items(batch: _Batch, before: int) -> Iterator[Read]:
 
 
 def _values(batch: _Batch) -> list[dict[str, Any] | None]:
-    """Return the rows of a batch, with `None` for a row that Python has no values for."""
+    """Return the rows of a batch; `None` for a row with a value that Python cannot represent."""
     try:
         return list(batch.to_pylist())
     except ValueError:
@@ -116,6 +116,6 @@ def _values(batch: _Batch) -> list[dict[str, Any] | None]:
 
 def _item(number: int, value: dict[str, Any] | None) -> Read:
     if value is None:
-        flaw = "holds a value that Python has no type for"
+        flaw = "holds a value that Python cannot represent"
         return unreadable(number, flaw, "")._replace(source=number)
     return Row(number, value, number)

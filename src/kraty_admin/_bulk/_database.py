@@ -40,7 +40,7 @@ def rows_of_cursor(cursor: Cursor) -> Iterator[dict[str, Any]]:
     """Yield the rows of a query that a cursor has run.
 
     Raises:
-        ValueError: It has run none, or two columns have the same name.
+        ValueError: The cursor has run no query, or two columns have the same name.
     """
     description = cursor.description
     if description is None:
@@ -70,17 +70,19 @@ def rows_of_result(result: QueryResult) -> Iterator[dict[str, Any]]:
 def _check_names(names: Sequence[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ValueError(f"the query names columns twice: {listed(twice)}; rename them with AS")
+        raise ValueError(
+            f"several columns of the query have the same name: {listed(twice)}; rename them with AS"
+        )
 
 
 def database_url(file: Path | None, environ: Mapping[str, str]) -> str:
     """Return the URL of the database: the only line of a file, or `KRATY_SQL_URL`.
 
-    There is no argument for it: a URL holds a password, and arguments can be seen by all users
-    of a machine.
+    No option takes the URL itself, because it can contain a password, and all users of a machine
+    can read a command's options.
 
     Raises:
-        ValueError: There is neither a file nor the variable, or the file is empty.
+        ValueError: There is neither a file nor the variable, or the file has not one line.
         OSError: The file cannot be read.
     """
     if file is not None:
@@ -98,20 +100,20 @@ def database_url(file: Path | None, environ: Mapping[str, str]) -> str:
 
 
 def query(sql: str, url: str) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a query, read in parts.
+    """Yield the rows of a query, fetched in parts.
 
-    Needs `pip install 'kraty-admin[sql]'` and a driver of the database.
+    This needs `pip install 'kraty-admin[sql]'` and a driver for the database.
 
     Args:
-        sql: A query that orders its rows: only then an import can be resumed.
-        url: Where the database is, as SQLAlchemy names it, such as
+        sql: A query with `ORDER BY`: otherwise an import could not be resumed.
+        url: SQLAlchemy's URL of the database, such as
             `postgresql+psycopg://user:password@host/game`. It is a secret.
 
     Raises:
         ValueError: The query has no `ORDER BY`, two columns have the same name, or SQLAlchemy
             or the driver is not installed.
-        OSError: The database refuses the connection or the query. The message does not
-            hold the URL.
+        OSError: The database rejects the connection or the query. The message does not
+            contain the URL.
     """
     if not re.search(r"\border\s+by\b", sql, re.IGNORECASE):
         raise ValueError(
@@ -131,7 +133,7 @@ def _rows_of_query(alchemy: Any, sql: str, url: str) -> Iterator[dict[str, Any]]
     except ImportError as error:
         raise ValueError(f"the driver of the database is not installed: {error.name}") from None
     except alchemy.exc.ArgumentError:
-        # Its message holds the URL, and so the password.
+        # Its message contains the URL, and so the password.
         raise ValueError(
             "the URL of the database must be like postgresql+psycopg://user@host/name"
         ) from None
@@ -141,6 +143,6 @@ def _rows_of_query(alchemy: Any, sql: str, url: str) -> Iterator[dict[str, Any]]
             yield from rows_of_result(connection.exec_driver_sql(sql))
     except alchemy.exc.SQLAlchemyError as error:
         cause = getattr(error, "orig", None) or error
-        raise OSError(f"the database refuses the query: {type(cause).__name__}: {cause}") from None
+        raise OSError(f"the database rejected the query: {type(cause).__name__}: {cause}") from None
     finally:
         engine.dispose()

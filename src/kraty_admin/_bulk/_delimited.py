@@ -1,13 +1,13 @@
-"""CSV, TSV and their like: lines of cells, below a line of names.
+"""CSV, TSV and similar formats: lines of cells, below a line of names.
 
-Quotes enclose cells in CSV. In TSV they are plain characters, as PlayFab and PostgreSQL write
-it, but some programs write TSV with the quotes of CSV. So a TSV cell that begins and ends with a
-quote is refused until the user chooses.
+Quotes enclose cells in CSV. In TSV, as PlayFab and PostgreSQL write it, they are plain
+characters. But some programs write TSV with CSV's quotes. So a TSV cell that begins and ends
+with a quote is refused until the user chooses.
 
-A quoted cell may go over several lines. A stray quote looks the same, and would swallow the rows
-up to the next quote. So the lines of such a cell fail, each for itself, if they could be rows,
-unless the user expects such cells (`multiline`). None of them is ever taken for a row: what a
-cell holds may have been written by a player.
+A quoted cell may span several lines. A stray quote looks the same, and would swallow the rows up
+to the next quote. So if the lines of such a cell could be rows, each of them fails, unless the
+user expects such cells (`multiline`). None of them is ever read as a row, because a player may
+have written the text of the cell.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ __all__ = ["Dialect", "Headerless", "read_delimited", "read_text"]
 
 _RECORD_LINES: Final = 5000
 _RECORD_SIZE: Final = 2**20
-"""In characters. What a record over several lines may hold."""
+"""The longest record that spans several lines, in characters."""
 
 _READ_AGAIN: Final = 64 * 2**20
-"""In characters. How much of a file is read again behind quotes that are not closed."""
+"""How much of a file is read again after quotes that are not closed, in characters."""
 
-_OPEN_QUOTE: Final = "opens a quote that is not closed as it should be"
-_CARRIAGE_RETURN: Final = "holds a carriage return that is no line end"
+_OPEN_QUOTE: Final = "opens a quote that is not closed properly"
+_CARRIAGE_RETURN: Final = "holds a carriage return that is not a line end"
 _CHOOSE: Final = "choose quoting='csv' or quoting='none' (--quoting csv or --quoting none)"
 
 
@@ -46,13 +46,13 @@ class Dialect(NamedTuple):
 
 
 class Headerless(NamedTuple):
-    """A file without a header, which one platform writes in its own way."""
+    """A platform's own format without a header."""
 
     columns: Sequence[str]
     fits: Callable[[str], bool]
-    """Whether a first line is of such a file."""
+    """Returns whether a first line belongs to such a file."""
     split: Callable[[str], list[str]]
-    """The cells of a line."""
+    """Splits a line into cells."""
 
 
 def read_delimited(
@@ -66,14 +66,15 @@ def read_delimited(
     """Yield the rows of a file of cells. Cells stay text.
 
     Args:
-        name: What errors call the file.
+        name: The name of the file in errors.
         file: The file, at its start.
         dialect: How its cells are written.
         encoding: Its encoding; see `Lines`.
-        headerless: A kind of file without a header that this may be.
+        headerless: A format without a header that the file may have.
 
     Raises:
-        ValueError: The file is empty, its header is unusable, or its quoting is to be chosen.
+        ValueError: The file is empty, its header is unusable, or the user has to choose its
+            quoting.
     """
     lines = Lines(file, encoding)
     if headerless is not None and _is_headerless(lines, headerless):
@@ -101,7 +102,7 @@ def read_text(text: str, layout: Layout) -> dict[str, str]:
     """Return the row that a line of cells holds.
 
     Raises:
-        ValueError: It holds none; the message follows "the line".
+        ValueError: It holds no row, or more than one. The message is to follow "the line".
     """
     if layout.quoting == "none":
         cells = text.split(layout.delimiter)
@@ -120,7 +121,7 @@ def read_text(text: str, layout: Layout) -> dict[str, str]:
 
 
 def _wrong_count(cells: Sequence[str], columns: Sequence[str]) -> str:
-    return f"has {len(cells)} cells, where the header has {len(columns)}"
+    return f"has {len(cells)} cells, but the header has {len(columns)}"
 
 
 # The header
@@ -144,7 +145,7 @@ def _names(name: str, lines: Lines, dialect: Dialect) -> list[str]:
         )
     twice = [each for each, times in Counter(names).items() if times > 1]
     if twice:
-        raise ValueError(f"{name}: the header names columns twice: {listed(twice)}")
+        raise ValueError(f"{name}: the header has several columns of one name: {listed(twice)}")
     return names
 
 
@@ -178,7 +179,7 @@ def _split(delimiter: str, text: str) -> list[str]:
 
 
 class _Record:
-    """A record whose cells may be quoted, and may go over several lines."""
+    """A record whose cells may be quoted, and may span several lines."""
 
     def __init__(self, first: Line, lines: Lines, delimiter: str) -> None:
         self.lines = [first]
@@ -186,7 +187,7 @@ class _Record:
         self.problem = ""
         """Why it has no cells."""
         self.ended: Literal["long", "end"] | None = None
-        """Why no more lines were taken: it is too long, or the file has no more."""
+        """Why no more lines were read: the record is too long, or the file has ended."""
         try:
             self.cells = next(csv.reader(self._take(lines), strict=True, delimiter=delimiter))
         except csv.Error as error:
@@ -211,7 +212,7 @@ class _Record:
 
 
 def _as_csv(line: Line) -> str:
-    # Some versions of csv refuse a NUL. A line that holds one has a flaw, and fails in any case.
+    # Some versions of csv refuse a NUL. A line with a NUL has a flaw, so it fails in any case.
     return f"{line.text}\n" if line.flaw is None else f"{line.text}\n".replace("\0", "?")
 
 
@@ -241,7 +242,7 @@ class _Reader:
         dialect = csv.reader((), strict=True, delimiter=self._delimiter).dialect
         while lines.more():
             texts, flaws, first = lines.texts, lines.flaws, lines.number
-            # Most lines need no more than this loop. Any other one ends it.
+            # Most lines need only this loop. Any other line ends it.
             for place in range(lines.at, len(texts)):
                 text = texts[place]
                 if text[-1:] == "\r":
@@ -276,7 +277,7 @@ class _Reader:
                 yield from self._odd(line)
 
     def _odd(self, line: Line) -> Iterator[Read]:
-        """Yield what a line that needs a closer look holds, with the lines that belong to it."""
+        """Yield the rows of a line that needs a closer look, and of the lines that belong to it."""
         if self._quoting == "csv" and '"' in line.text and line.flaw is not TOO_LONG:
             yield from self._quoted(line)
             return
@@ -297,12 +298,12 @@ class _Reader:
         yield Row(line.number, dict(zip(self._names, cells, strict=True)), self._source)
 
     def _check_quotes(self, line: Line, cells: Sequence[str]) -> None:
-        """Refuse a line that suggests that this TSV is written with the quotes of CSV."""
+        """Raise if a line suggests that this TSV is written with CSV's quotes."""
         place = next((n for n, cell in enumerate(cells, 1) if _is_quoted(cell)), 0)
         if place:
             raise ValueError(
-                f"{self._name}, line {line.number}: cell {place} is in quotes, and TSV has none."
-                f" If quotes enclose cells or belong to them, {_CHOOSE}"
+                f"{self._name}, line {line.number}: cell {place} is in quotes, which TSV does not"
+                f" use. Whether they enclose the cell or belong to it, {_CHOOSE}"
             )
         if len(cells) < len(self._names) and cells[-1].startswith('"'):
             raise ValueError(
@@ -342,7 +343,7 @@ class _Reader:
         return Row(lines[0].number, dict(zip(self._names, cells, strict=True)), self._source)
 
     def _swallows(self, lines: Sequence[Line]) -> bool:
-        """Return whether a line within a cell could be a row, or both the first and the last."""
+        """Return whether a line within the cell could be a row, or both its first and last line."""
         if len(lines) == 1:
             return False
         count = len(self._names) - 1
@@ -350,12 +351,12 @@ class _Reader:
         return any(within) or (first and last)
 
     def _refused(self, lines: Sequence[Line]) -> Iterator[Unreadable]:
-        """Report the lines of what may be a cell, or rows behind a stray quote, as unreadable."""
+        """Report lines as unreadable that may be one cell, or rows after a stray quote."""
         first, last = lines[0].number, lines[-1].number
         why = (
-            f"opens a quoted cell that goes on to line {last}, and lines within it could be rows."
-            " If cells hold line breaks, pass multiline=True (--multiline); if quotes are plain"
-            " characters, quoting='none' (--quoting none); if this quote is stray, remove it"
+            f"opens a quoted cell that ends on line {last}, but lines within it could be rows."
+            " If cells contain line breaks, pass multiline=True (--multiline). If quotes are plain"
+            " characters, pass quoting='none' (--quoting none). If this quote is stray, remove it"
         )
         yield self._failed(lines[0], why, fixable=False)
         for line in lines[1:]:
@@ -363,7 +364,7 @@ class _Reader:
                 yield self._failed(line, _within(first), fixable=False)
 
     def _passed_over(self, record: _Record) -> Iterator[Unreadable]:
-        """Report the lines of a record that is too long as unreadable, up to its last cell."""
+        """Report the lines of a record that is too long as unreadable, up to its closing quote."""
         first = record.lines[0]
         field = record.problem if record.problem.startswith("is not CSV: field") else None
         long = f"begins a record of more than {_RECORD_LINES} lines or {_RECORD_SIZE} characters"
@@ -393,7 +394,7 @@ def _within(number: int) -> str:
 
 
 def _quote_after(text: str, delimiter: str, *, inside: bool) -> Literal["open", "closed", "broken"]:
-    """Return how a line ends, as `csv` reads it strictly: within a quoted cell or not."""
+    """Return whether a line ends within a quoted cell, as `csv` would read it strictly."""
     at = 0
     if not inside:
         inside = text.startswith('"')

@@ -1,4 +1,4 @@
-"""An import without a server: what would be sent, and what would fail."""
+"""An import without a server: it checks which rows would be sent, and which would fail."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def dry_run(
 ) -> ImportReport:
     """Read, map and check all rows as an import would, and send nothing.
 
-    A dry run checks what the API's description says, with the code that imports use. It cannot
-    check that currencies or items exist.
+    A dry run checks rows against the API's description, with the code that imports use. It
+    cannot check that currencies or items exist.
 
     Args:
         kind: `players`, `wallet` or `inventory`.
-        rows: What would be imported; see `import_players`, also for the next four arguments.
-        mapping: Which column each field is read from.
+        rows: The rows to check; see `import_players`, also for the next four arguments.
+        mapping: The column of each field.
         preset: The columns of a platform's export.
         read_options: How to read the source, and which of its rows to import.
         sum_duplicates: Whether to add up rows with the same key.
         failures: A file for the rows that would not be imported.
-        on_row: Called with each row that would be sent, with its key.
+        on_row: Called with each row that would be sent, including its key.
 
     Returns:
         `ImportReport`: `applied` counts the rows that would be sent.

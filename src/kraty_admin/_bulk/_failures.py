@@ -19,18 +19,19 @@ _PIECE = 1 << 20
 class FailuresWriter:
     """Appends failures to a file that only its owner can read. It is created when needed.
 
-    If an import is resumed and the file is as the journal knows it, lines behind that are cut
-    off: they are of a chunk whose outcome was not recorded, and are written again. A file that
-    was edited, emptied or replaced belongs to the user, so the writer only appends to it.
+    When an import is resumed, the file may have lines after the end that the journal records.
+    They belong to a chunk whose outcome was not recorded, and will be written again, so they are
+    cut off. But if the content up to that end has changed, the user has edited, emptied or
+    replaced the file. Then nothing is cut off.
 
     Args:
         path: The file.
-        known: What the journal knows of it; `None` if it knows nothing.
+        known: The state of the file in the journal; `None` if none is recorded.
         resume: Whether the file may have content.
 
     Raises:
         ValueError: The file has content although nothing is resumed.
-        OSError: It cannot be read or written.
+        OSError: The file cannot be read or written.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class FailuresWriter:
         self._end += len(data)
 
     def write(self, failures: Iterable[Failure]) -> FailuresFile:
-        """Append failures. Return what the file holds then, for the journal.
+        """Append failures. Return the new state of the file, for the journal.
 
         Raises:
             OSError: The file cannot be written.
@@ -89,7 +90,7 @@ class FailuresWriter:
                 self._file = self._path.open("r+b")
             self._append(self._file, failure.line().encode())
         if self._file is not None:
-            # The journal must not know of lines that are not in the file.
+            # The journal must not record lines that are not in the file.
             self._file.flush()
         return FailuresFile(self._end, self._hash.digest())
 

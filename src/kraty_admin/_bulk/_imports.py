@@ -1,4 +1,4 @@
-"""What `migrate.import_players` and its like do: set an import up, and run it on a client."""
+"""Set up and run an import with a client, for `migrate.import_players` and the like."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ R = TypeVar("R", "Resources", "AsyncResources")
 
 @attrs.frozen
 class ImportClient(Generic[R]):
-    """What an import needs of a client."""
+    """The parts of a client that an import needs."""
 
     hooked: Callable[[Wrap], R]
     """Returns the client, with its hook wrapped."""
@@ -42,7 +42,7 @@ class ImportClient(Generic[R]):
     limiter: Limiter
     """Paces the calls of all imports of the client."""
     key_id: str
-    """Tells the API key from others without showing it."""
+    """Identifies the API key without revealing it."""
 
 
 def import_rows(
@@ -59,11 +59,11 @@ def import_rows(
         client: The client.
         kind: The method of `migrate` that sends a batch of these rows.
         rows: The rows, or the path of a file.
-        mapping: Which column each field is read from.
+        mapping: The column of each field.
         preset: The columns of a platform's export.
         options: The other arguments.
     """
-    known = cast("Kind", kind)  # the generated methods name no other
+    known = cast("Kind", kind)  # the generated methods pass no other kind
     with open_run(known, rows, mapping, preset, options) as run:
         kraty = client.hooked(partial(watch, run, client.limiter))
         patience = Patience(options.patience)
@@ -88,7 +88,7 @@ async def import_rows_async(
     options: ImportOptions,
 ) -> ImportReport:
     """Import all rows; see `import_rows`."""
-    known = cast("Kind", kind)  # the generated methods name no other
+    known = cast("Kind", kind)  # the generated methods pass no other kind
     with open_run(known, rows, mapping, preset, options) as run:
         kraty = client.hooked(partial(watch, run, client.limiter))
         patience = Patience(options.patience)
@@ -105,10 +105,10 @@ async def import_rows_async(
 
 
 def _target(server: str, key_id: str, answer: Mapping[str, Any]) -> Target:
-    """Return where a client sends rows. All keys of one game have the same target."""
+    """Return the server and game that a client sends rows to. All keys of a game share one."""
     game = game_of(answer)
     if game.studio_id is None and game.game_id is None:
-        # The server does not say. Another key may be for another game.
+        # The server does not name the game, so another key may be for another game.
         return Target(server, f"the game of the API key {key_id}")
     named = "all games" if game.game_id is None else f"game {game.game_id}"
     return Target(server, f"{named} of studio {game.studio_id} ({game.environment})")

@@ -1,7 +1,7 @@
-"""The journal of an import: a file that records its progress, so that a kill loses nothing.
+"""The journal of an import: a file that records its progress, so that it can be resumed.
 
-It holds one entry for each *chunk*, the rows that are sent together. Which keys have been seen
-is not in it: a resumed import reads its source from the beginning and finds them again.
+It holds one entry for each *chunk*, the rows that are sent together. It does not hold the keys
+that have been seen: a resumed import reads its source from the beginning and sees them again.
 """
 
 from __future__ import annotations
@@ -47,34 +47,34 @@ class Target(NamedTuple):
     server: str
     """The base URL."""
     game: str
-    """The game, as text for people; of a server that names none, the API key's public part."""
+    """The game, as text for people. If the server names none, the API key's public part."""
 
     def __str__(self) -> str:
         return f"{self.game} at {self.server}"
 
 
 class Entry(NamedTuple):
-    """What is recorded of a chunk."""
+    """The record of a chunk."""
 
     first_row: int
     hash: bytes
     begun_at: float
     """When it was about to be sent for the first time, in seconds since 1970."""
     tally: Tally | None
-    """`None` if it may have been sent and its outcome is not known."""
+    """Its outcome; `None` if the chunk may have been sent and its outcome is not known."""
 
 
 class FailuresFile(NamedTuple):
-    """What the failures file held after the last recorded outcome."""
+    """The state of the failures file after the last recorded outcome."""
 
     end: int
     """Its length in bytes."""
     hash: bytes
-    """The SHA-256 of its content up to there."""
+    """The SHA-256 of its content up to that length."""
 
 
 class Journal:
-    """The journal of one import, in a file. Without a path it is kept in memory.
+    """The journal of one import, in a file. Without a path, it is in memory.
 
     Args:
         path: The file; created with mode 0600 if it does not exist.
@@ -84,7 +84,7 @@ class Journal:
 
     Raises:
         ValueError: The file belongs to another import or another version, is in use, or
-            exists although nothing is to be resumed.
+            exists although `resume` is false.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Journal:
             raise
 
     def _open(self, kind: str, chunk_size: int) -> None:
-        # Held until the end, so that no second import can write to it.
+        # The lock is held until the end, so that no second import can write to the journal.
         self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
         self._db.execute("PRAGMA journal_mode = WAL")
         # NORMAL is enough: commits survive a killed process.
@@ -130,28 +130,28 @@ class Journal:
         self._db.execute("COMMIT")
         if version == 1:
             raise ValueError(
-                f"journal {self._path} is of kraty-admin 0.1.0, which did not record the server "
-                "and the game of an import. Finish that import with kraty-admin 0.1.0. Or delete "
-                "the journal to start over: do so within 23 hours of the beginning of that "
-                "import, or Kraty may apply its rows again"
+                f"journal {self._path} was written by kraty-admin 0.1.0, which did not record the "
+                "server and the game of an import. Finish that import with kraty-admin 0.1.0. Or "
+                "delete the journal to start over, but only within 23 hours of the start of that "
+                "import: later, Kraty may apply its rows again"
             )
         if version != _VERSION:
-            raise ValueError(f"journal {self._path} is of another version of kraty-admin")
+            raise ValueError(f"journal {self._path} was written by another version of kraty-admin")
         self.salt = str(salt)
         """Distinguishes the calls of this import from those of others."""
         if (found_kind, found_size) != (kind, chunk_size):
             raise ValueError(
-                f"journal {self._path} is of an import of {found_kind} in chunks of {found_size}, "
-                f"not of {kind} in chunks of {chunk_size}"
+                f"journal {self._path} belongs to an import of {found_kind} in chunks of "
+                f"{found_size}, not of {kind} in chunks of {chunk_size}"
             )
 
     @property
     def is_kept(self) -> bool:
-        """Whether it is in a file, so that the import can be resumed."""
+        """Whether the journal is in a file, so that the import can be resumed."""
         return self._path != _IN_MEMORY
 
     def claim(self, target: Target) -> None:
-        """Record where the rows go, or compare it with what is recorded.
+        """Record the target of the rows, or compare it with the recorded one.
 
         Raises:
             ValueError: The journal belongs to an import into another server or game.
@@ -163,13 +163,13 @@ class Journal:
         recorded = Target(*self._db.execute("SELECT server, game FROM import").fetchone())
         if recorded != target:
             raise ValueError(
-                f"journal {self._path} is of an import into {recorded}, and this client's target "
-                f"is {target}. Nothing was sent. Use another journal for this target"
+                f"journal {self._path} belongs to an import into {recorded}, but this client's "
+                f"target is {target}. Nothing was sent. Use another journal for this target"
             )
 
     @contextmanager
     def _writing(self) -> Generator[None, None, None]:
-        """Report a full disk and the like as for any other file."""
+        """Report SQLite's errors, such as a full disk, as `OSError`."""
         try:
             yield
         except sqlite3.Error as error:
@@ -191,10 +191,7 @@ class Journal:
         return Entry(first_row, content, begun_at, None if tally is None else from_json(tally))
 
     def failures_file(self) -> FailuresFile | None:
-        """Return what the failures file held after the last recorded outcome.
-
-        `None` if nothing has been recorded yet.
-        """
+        """Return the recorded state of the failures file; `None` if none is recorded yet."""
         found = self._db.execute("SELECT end, hash FROM failures_file").fetchone()
         return None if found is None else FailuresFile(*found)
 
@@ -219,7 +216,7 @@ class Journal:
 
         Args:
             number: The chunk's number.
-            tally: What became of its rows.
+            tally: The outcome of its rows, as counts.
             failures: The failures file, with the failures of this chunk; `None` for no change.
         """
         with self._writing():
@@ -232,7 +229,7 @@ class Journal:
             self._db.execute("COMMIT")
 
     def record_failures_file(self, file: FailuresFile) -> None:
-        """Record what the failures file holds before the first chunk is sent."""
+        """Record the state of the failures file before the first chunk is sent."""
         with self._writing():
             self._db.execute("BEGIN")
             self._record(file)

@@ -1,9 +1,9 @@
 """JSON: lines of objects, and documents that hold rows somewhere.
 
-One strict decoder reads all of it, Python's own. A document is read through a window: one element
-of its list is decoded at a time, so that memory does not grow with the file, and an element that
-is not JSON as the RFC has it fails alone. Streaming parsers such as ijson accept keys twice and
-replace lone surrogates, which would make one id of two.
+Python's own decoder reads all of it, in a strict configuration. A document is decoded one list
+element at a time. So memory does not grow with the file, and an element that violates the RFC
+fails alone. Streaming parsers such as ijson accept duplicate keys and replace lone surrogates,
+which could make two ids equal.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ from ._rows import LONGEST_TEXT, UNREADABLE, Layout, Read, Row, Unreadable, exce
 __all__ = ["KEY", "Place", "Places", "parse_json", "read_document", "read_json_lines", "survey"]
 
 KEY: Final = "@key"
-"""The column that holds the name of a row that is a member of an object."""
+"""The column for a row's name, if the row is a member of an object."""
 
 
 def parse_json(text: str) -> Any:
-    """Parse JSON as the RFC defines it: no NaN, no key twice, text that UTF-8 can hold.
+    """Parse JSON as the RFC defines it: no NaN, no duplicate keys, no lone surrogates.
 
     Raises:
-        ValueError: It is not; the message, to follow "it", quotes nothing of the text.
+        ValueError: The text is not such JSON. The message is to follow "it", and does not
+            quote the text.
     """
     try:
         value = _JSON.decode(text)
@@ -45,7 +46,7 @@ def parse_json(text: str) -> Any:
 
 
 def _flaw(error: ValueError) -> str:
-    """Return what the decoder refused. Python's own message about a long number is replaced."""
+    """Return the decoder's problem. Python's own message about a long number is replaced."""
     return "holds a number of too many digits" if "digits" in str(error) else str(error)
 
 
@@ -62,7 +63,7 @@ def _check_surrogates(value: object) -> None:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) < len(pairs):
-        raise ValueError("holds an object that has a key twice")
+        raise ValueError("holds an object with a duplicate key")
     return members
 
 
@@ -84,10 +85,10 @@ _JSON: Final = json.JSONDecoder(
 )
 
 _LENIENT: Final = json.JSONDecoder(parse_int=str, parse_float=str)
-"""Finds the end of what the strict decoder refuses."""
+"""Finds the end of a value that the strict decoder refuses."""
 
 _QUICK: Final = json.JSONDecoder()
-"""Looks at what will be read again."""
+"""For a first look at a document that will be read again."""
 
 
 # Lines
@@ -96,7 +97,7 @@ _QUICK: Final = json.JSONDecoder()
 def read_json_lines(name: str, file: Readable, encoding: str | None = None) -> Iterator[Read]:
     """Yield the rows of a file with a JSON object on each line.
 
-    A file of failures that an import wrote is read as the rows in it.
+    A failures file, which an import wrote, gives the rows in it.
 
     Raises:
         ValueError: The file is empty.
@@ -154,7 +155,7 @@ def _from_failure(line: Line, failure: dict[str, Any]) -> Read:
     try:
         return Row(number, _fixed(text, layout))
     except ValueError:
-        # Nobody has fixed it, so it fails for the same reason again.
+        # It was not fixed, so it fails for the same reason again.
         return Unreadable(number, UNREADABLE, message, excerpt(text), layout=layout)
 
 
@@ -187,22 +188,22 @@ def _fixed(text: str, layout: Layout | None) -> dict[str, Any]:
 # Documents
 
 _BLOCK: Final = 2**16
-"""In bytes. How much is read at a time."""
+"""How much is read at a time, in bytes."""
 
 _LONGEST: Final = 2**26
-"""In characters. What one element of a document may hold."""
+"""The longest value of a document, in characters."""
 
 _SPACE: Final = " \t\r\n"
 
 _COMMA: Final = re.compile(r"[ \t\r\n]*,[ \t\r\n]*(?=\{)")
-"""What stands between two objects, if the second one begins in the window."""
+"""A comma between two objects, if the second one begins in the part that was read."""
 
 
 class _Document:
-    """A document of which a part is in memory.
+    """A document of which only a part is in memory.
 
     Raises:
-        ValueError: It is not JSON. The message says at which character.
+        ValueError: The document is not JSON. The message names the character.
     """
 
     def __init__(
@@ -215,11 +216,11 @@ class _Document:
         self._text, self._at, self._before, self._ended = "", 0, 0, False
 
     def error(self, problem: str) -> ValueError:
-        """Return the error for what stands at this place of the document."""
+        """Return the error for a problem at this place of the document."""
         return ValueError(f"{self._name} {problem} at character {self._before + self._at + 1}")
 
     def _more(self, size: int = _BLOCK) -> bool:
-        """Read on; false at the end."""
+        """Read more of the file. Return false at its end."""
         if self._ended:
             return False
         raw = self._file.read(size)
@@ -243,7 +244,7 @@ class _Document:
                 return ""
 
     def take(self, allowed: str) -> str:
-        """Pass one of these characters, which has to come next."""
+        """Consume the next character, which must be one of these."""
         found = self.peek()
         if not found or found not in allowed:
             what = f"{found!r}" if found else "its end"
@@ -252,7 +253,7 @@ class _Document:
         return found
 
     def value(self) -> tuple[Any, str | None]:
-        """Return the next value and `None`, or its text and what is wrong with it."""
+        """Return the next value and `None`, or the start of its text and what is wrong with it."""
         if not self._text.startswith("{", self._at):
             self.peek()
         while True:
@@ -273,7 +274,7 @@ class _Document:
                         continue
                     raise self.error(f"is not JSON: {broken.msg}") from None
                 value, flaw = None, _flaw(error)
-            # A number may go on behind the window.
+            # A number may continue after the part that was read.
             if end == len(self._text) and self._read_on():
                 continue
             text = self._text[self._at : end]
@@ -286,14 +287,14 @@ class _Document:
             return (value, None) if flaw is None else (text[:LONGEST_TEXT], flaw)
 
     def _read_on(self) -> bool:
-        """Read twice as much as there is of a value whose end is not in sight."""
+        """Read more of a value whose end has not been read; double what is in memory."""
         size = len(self._text) - self._at
         if size > _LONGEST:
             raise self.error(f"holds a value of more than {_LONGEST} characters")
         return self._more(max(size, _BLOCK))
 
     def elements(self) -> Iterator[None]:
-        """Stop before each element of a list, which has to be read."""
+        """Yield before each element of a list. The caller must read the element."""
         self.take("[")
         if self.peek() == "]":
             self.take("]")
@@ -308,7 +309,7 @@ class _Document:
             yield
 
     def members(self) -> Iterator[str]:
-        """Stop before the value of each member of an object, which has to be read."""
+        """Yield the name of each member of an object. The caller must read its value."""
         self.take("{")
         if self.peek() == "}":
             self.take("}")
@@ -325,7 +326,7 @@ class _Document:
                 return
 
     def skip(self, depth: int = 3) -> None:
-        """Pass a value; of one that is long, not all is held at once."""
+        """Skip a value, without holding all of a long one in memory."""
         first = self.peek()
         if depth and first == "[":
             for _ in self.elements():
@@ -346,50 +347,50 @@ class _Document:
 
 
 class Place(NamedTuple):
-    """Where a document may hold rows."""
+    """A place where a document may hold rows."""
 
     path: str
-    """As the option `rows` names it."""
+    """Its path, as in the option `rows`."""
     columns: frozenset[str]
     """The columns of its first row."""
     whole: bool
-    """Whether all that is there are objects."""
+    """Whether the place holds only objects."""
     single: bool = False
-    """Whether it is an object that would be one row."""
+    """Whether the place is an object that would be one row."""
     empty: bool = False
-    """Whether it is a list without elements."""
+    """Whether the place is a list without elements."""
 
     @property
     def is_list(self) -> bool:
-        """Whether it is a list, rather than an object."""
+        """Whether the place is a list, rather than an object."""
         return not self.single and self.path.rpartition(".")[2] != "*"
 
 
 class Places(NamedTuple):
-    """What a document holds."""
+    """The places where a document may hold rows."""
 
     found: list[Place]
     alone: Place | None
-    """The list, if the document holds nothing else but plain values."""
+    """The only list, if the document holds nothing else but plain values."""
     marks: list[str]
-    """The paths of what says that another page follows."""
+    """The paths of values that indicate another page."""
 
 
 _DEPTH: Final = 4
 _NEXT: Final = frozenset(
     {"ContinuationToken", "continuationToken", "nextPageToken", "NextToken", "next", "cursor"}
 )
-"""How the APIs of platforms name what leads to the next page."""
+"""The names of values that lead to the next page, in the APIs of platforms."""
 
 _SURVEYED: Final = 50
-"""How many members of an object are looked into."""
+"""How many members of an object `survey` looks into."""
 
 
 def survey(name: str, file: Readable, encoding: str | None = None) -> Places:
-    """Look through a document for what may be its rows.
+    """Find the places where a document may hold its rows.
 
     Raises:
-        ValueError: It is empty or not JSON.
+        ValueError: The document is empty or not JSON.
     """
     document = _Document(name, file, encoding, _QUICK)
     if not document.peek():
@@ -412,7 +413,7 @@ class _Surveyor:
         self.marks: list[str] = []
 
     def visit(self, path: str, depth: int) -> tuple[frozenset[str] | None, bool]:
-        """Look at a value: its names if it is an object, and whether it holds a list."""
+        """Survey a value. Return its names if it is an object, and whether it holds a list."""
         first = self._document.peek()
         if first == "[":
             self._list(path)
@@ -484,11 +485,11 @@ def read_document(
     """Yield the rows at a place of a document.
 
     Args:
-        name: What errors call the file.
+        name: The name of the file in errors.
         file: The file, at its start.
-        path: Where the rows are; see `ReadOptions.rows`.
+        path: The path to the rows; see `ReadOptions.rows`.
         encoding: The encoding of the file; see `Lines`.
-        on_mark: Called with the path of what says that another page follows.
+        on_mark: Called with the path of a value that indicates another page.
 
     Raises:
         ValueError: The document is not JSON, or has nothing at that place.
@@ -534,7 +535,7 @@ def _at(
             yield _element(document, name)
         elif name == names[0]:
             if found:
-                raise document.error("holds an object that has a key twice,")
+                raise document.error("holds an object with a duplicate key,")
             found = True
             yield from _at(document, names[1:], path, on_mark)
         elif name in _NEXT and on_mark is not None and document.peek() not in "[{":

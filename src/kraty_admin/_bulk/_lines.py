@@ -1,7 +1,7 @@
-"""The lines of a text file, with what makes single lines unreadable.
+"""The lines of a text file, and why single lines are unreadable.
 
-A file is decoded block by block. Only a block with a bad byte is decoded line by line, so that
-the byte spoils its own line. Nothing is read twice from the file itself: it may be a pipe.
+A file is decoded block by block. A block with a bad byte is decoded line by line, so that only
+the line with the byte is unreadable. No byte is read twice, because the file may be a pipe.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from ._rows import UNREADABLE, Unreadable, excerpt
 __all__ = ["TOO_LONG", "Line", "Lines", "Readable", "decoded", "unreadable"]
 
 _BLOCK: Final = 2**16
-"""In bytes. How much is decoded at a time."""
+"""How much is decoded at a time, in bytes."""
 
 _LINE_LIMIT: Final = 16 * 2**20
-"""In bytes. A longer line is unreadable."""
+"""The longest readable line, in bytes."""
 
 _KEPT: Final = 8000
-"""In bytes. What is kept of a line that is too long."""
+"""How much is kept of a line that is too long, in bytes."""
 
 TOO_LONG: Final = f"is longer than {_LINE_LIMIT // 2**20} MiB"
 _NUL: Final = "holds a NUL byte"
@@ -33,16 +33,16 @@ _MARKS: Final = (
     (codecs.BOM_UTF16_LE, "UTF-16"),
     (codecs.BOM_UTF16_BE, "UTF-16"),
 )
-"""UTF-32 comes first: its mark begins with that of UTF-16."""
+"""UTF-32 comes before UTF-16, because its mark begins with that of UTF-16."""
 
 _LONGEST_MARK: Final = 4
 
 
 class Readable(Protocol):
-    """A file, or what is like one."""
+    """A binary file, or an object like one."""
 
     def read(self, size: int, /) -> bytes:
-        """Return about so many of the next bytes; empty only at the end."""
+        """Return about `size` of the next bytes; empty only at the end."""
         ...
 
 
@@ -51,17 +51,17 @@ class Line(NamedTuple):
 
     number: int
     text: str
-    """Without its LF; bytes that cannot be decoded stand as lone surrogates."""
+    """The text without its LF. Bytes that cannot be decoded are lone surrogates."""
     flaw: str | None
-    """Why it cannot be read, to follow "the line"."""
+    """Why the line cannot be read, to follow "the line"; `None` if it can."""
 
 
 class Lines:
-    """The lines of a file, by the block or one by one, with a way back.
+    """The lines of a file, by block or one by one. It can go back by some lines.
 
     Args:
         file: The file, at its start.
-        encoding: Its encoding. Default: what its byte order mark says, or UTF-8.
+        encoding: Its encoding. Default: that of its byte order mark, or else UTF-8.
     """
 
     def __init__(self, file: Readable, encoding: str | None = None) -> None:
@@ -70,14 +70,14 @@ class Lines:
         self.texts: list[str] = []
         """The lines of this block, without their LF."""
         self.at = 0
-        """The place in `texts` of the next line."""
+        """The index in `texts` of the next line."""
         self.number = 1
         """The number of the first line of `texts`."""
         self.flaws: dict[int, str] = {}
-        """What is wrong with lines of this block, by their place."""
+        """The flaws of lines of this block, by index."""
 
     def more(self) -> bool:
-        """Read the next block if this one is used up; false at the end of the file."""
+        """Read the next block if this one is used up. Return false at the end of the file."""
         if self.at < len(self.texts):
             return True
         raw, too_long = self._read()
@@ -85,7 +85,7 @@ class Lines:
             return False
         self.number += len(self.texts)
         self.at, self.flaws = 0, {}
-        # What follows the last LF is no line.
+        # After a final LF, there is no further line.
         raw = raw.removesuffix(b"\n")
         try:
             if too_long or b"\0" in raw:
@@ -97,7 +97,7 @@ class Lines:
         return True
 
     def _read(self) -> tuple[bytes, bool]:
-        """Return the next whole lines; true with them if they are one long line, cut short."""
+        """Return whole lines and false, or the start of a line that is too long and true."""
         parts, size = [self._rest], len(self._rest)
         self._rest = b""
         while part := self._file.read(_BLOCK):
@@ -113,7 +113,7 @@ class Lines:
         return b"".join(parts), False
 
     def _pass_over(self) -> None:
-        """Read up to the end of a line."""
+        """Skip the rest of a line."""
         while part := self._file.read(_BLOCK):
             end = part.find(b"\n") + 1
             if end:
@@ -164,10 +164,10 @@ def unreadable(number: int, flaw: str, text: str) -> Unreadable:
 def decoded(file: Readable, encoding: str | None) -> tuple[Readable, str]:
     """Return a text file as UTF-8 without a byte order mark, and the name of its encoding.
 
-    What its encoding cannot decode becomes a byte that UTF-8 cannot decode either.
+    Bytes that its encoding cannot decode become a byte that UTF-8 cannot decode either.
 
     Raises:
-        ValueError: Its byte order mark is of another encoding than the one that is given.
+        ValueError: Its byte order mark belongs to another encoding than `encoding`.
     """
     head = b""
     while len(head) < _LONGEST_MARK and (part := file.read(_LONGEST_MARK - len(head))):
@@ -181,7 +181,7 @@ def decoded(file: Readable, encoding: str | None) -> tuple[Readable, str]:
                 )
             if name == "UTF-8":
                 return _Behind(head[len(mark) :], file), name
-            # The decoder takes the mark away.
+            # The decoder removes the mark.
             return _Recoded(_Behind(head, file), name), name
     behind = _Behind(head, file)
     if encoding is None or _is_of(encoding, "UTF-8"):
@@ -209,7 +209,7 @@ class _Behind:
 
 
 def _mark_bad(error: UnicodeError) -> tuple[str, int]:
-    """Put a lone surrogate in the place of what cannot be decoded."""
+    """Replace bytes that cannot be decoded with a lone surrogate."""
     if not isinstance(error, UnicodeDecodeError):
         raise error  # pragma: no cover: for type checkers, since only decoders use it
     return "\udc80", error.end
@@ -219,7 +219,7 @@ codecs.register_error("kraty_admin.mark_bad", _mark_bad)
 
 
 class _Recoded:
-    """A file of another encoding, as UTF-8."""
+    """A file in another encoding, converted to UTF-8."""
 
     def __init__(self, file: Readable, encoding: str) -> None:
         self._file, self._ended = file, False

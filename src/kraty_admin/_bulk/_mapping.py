@@ -1,4 +1,4 @@
-"""Turning the rows of another platform into the contract's."""
+"""Turn the rows of another platform into rows of the contract."""
 
 from __future__ import annotations
 
@@ -24,36 +24,39 @@ _DEFAULT: Final = ReadOptions()
 
 _WHOLE: Final = re.compile(r"[+-]?[0-9]{1,400}")
 _EXACT: Final = 2**53 - 1
-"""Beyond this a float may stand for several whole numbers."""
+"""Above this, a float may stand for several whole numbers."""
 
 _SHORT: Final = 19
-"""In characters. Shorter numbers need no pattern."""
+"""Numbers with fewer characters need no pattern."""
 
 _ABSENT: Final = object()
 
 INVALID: Final = "validation_failed"
-"""The code of rows that are refused here; the server has the same."""
+"""The code of rows that fail here. The server uses the same code."""
 
 
 def parse_map(pairs: Iterable[str]) -> dict[str, str]:
-    """Parse the columns of a mapping as a command line has them.
+    """Parse a mapping in the form of the command line's `--map`.
 
     Args:
-        pairs: Such as `externalPlayerId=PlayFabId`, or `economyKey==gold` for a constant.
+        pairs: Texts such as `externalPlayerId=PlayFabId`, or `economyKey==gold` for a constant.
+
+    Returns:
+        The mapping, for the argument `mapping` of imports.
 
     Raises:
-        ValueError: One is not of that form, or names a field that was named before.
+        ValueError: A pair has another form, or two pairs name the same field.
     """
     columns: dict[str, str] = {}
     for pair in pairs:
         name, equals, source = pair.partition("=")
         if not (name and equals and source):
             raise ValueError(
-                f"{pair!r} is no mapping: write field=column, such as externalPlayerId=PlayFabId,"
-                " or field==text for a constant"
+                f"{pair!r} is not a mapping: write field=column, such as"
+                " externalPlayerId=PlayFabId, or field==text for a constant"
             )
         if name in columns:
-            raise ValueError(f"{pair!r} maps {name} again: it is {columns[name]!r} already")
+            raise ValueError(f"{pair!r} maps {name} a second time, after {columns[name]!r}")
         columns[name] = source
     return columns
 
@@ -64,31 +67,31 @@ def make_mapping(
     preset: str | None = None,
     options: ReadOptions = _DEFAULT,
 ) -> RowMapping:
-    """Return what turns a row of a source into rows as the contract has them.
+    """Return a mapping from the rows of a source to rows of the contract.
 
-    It is for one source: the columns are looked up in the first row that it is given.
+    A mapping is for one source: it looks the columns up in the first row that it is called with.
 
     Args:
         kind: The kind of rows to make.
         columns: For each field of the contract, the column that it comes from. A dotted
-            path goes into objects, also those that a cell holds as JSON; a column
-            whose name is the path itself comes first. `=gold` stands for the text
-            `gold` on every row. `contextSnapshot.country` and `parameters.level` name
-            members to build those objects of. Other columns are ignored.
-        preset: A platform whose exports are understood as they are; `columns` then
-            override single fields.
-        options: Which rows and ids are taken, and which keys are renamed.
+            path leads into objects, even into a cell that holds an object as JSON. A column
+            whose name is the path itself has precedence. `=gold` means the text `gold` on
+            every row. Fields such as `contextSnapshot.country` and `parameters.level` build
+            an object from its members. Other columns are ignored.
+        preset: A platform whose exports need no columns; `columns` then override single
+            fields.
+        options: Which rows and ids to import, and which keys to rename.
 
     Returns:
-        The mapping. Without columns and a preset, rows keep their fields. In all cases values
-        that JSON lacks are converted, text becomes a number or an object where the contract
-        wants one and the text is one, and an optional field is left out where its value is
-        null or empty text.
+        The mapping. Without columns and a preset, rows keep their fields. In all cases, values
+        that JSON lacks are converted. Text becomes a number or an object if the contract
+        wants one and the text is one. An optional field is left out if its value is null or
+        empty text.
 
     Raises:
-        ValueError: The contract lacks such a field, a field that it requires has no
-            column, there is no such preset, or an option does not apply. The mapping raises
-            it for the first row: there is no such column.
+        ValueError: The contract has no such field, a field that it requires has no column,
+            there is no such preset, or an option does not apply. The mapping raises it when
+            the first row lacks a column.
     """
     targets = _targets(kind, columns or {})
     known = None if preset is None else preset_for(preset, kind)
@@ -101,13 +104,13 @@ def make_mapping(
 
 
 def _check_override(kind: Kind, preset: str, targets: Sequence[_Target]) -> None:
-    """Refuse a column that would stand in all of the rows that one row of the source makes."""
+    """Refuse a column whose value would go into all rows made from one row of the source."""
     for target in targets:
         if target.path[0] in AMOUNT_FIELDS.get(kind, ()):
             raise ValueError(
-                f"{target.name} cannot be mapped: the preset {preset} takes it from the export,"
+                f"{target.name} cannot be mapped: the preset {preset} reads it from the export,"
                 " where a player may have several. To rename one, pass rename={'GO': 'gold'}"
-                " (--rename GO=gold); to import only some, only={'GO'} (--only GO)"
+                " (--rename GO=gold). To import only some, pass only={'GO'} (--only GO)"
             )
 
 
@@ -146,7 +149,7 @@ class RowMapping:
         self._preset = preset
         self._options = options
         self._include = frozenset(options.include)
-        # In most mappings, each field is a column or a constant.
+        # In most mappings, each field comes from a whole column or a constant.
         self._is_plain = bool(targets) and all(len(target.path) == 1 for target in targets)
         wire = fields(kind)
         self._convert = {name: _CONVERSIONS[field.type] for name, field in wire.items()}
@@ -163,10 +166,9 @@ class RowMapping:
 
     @property
     def notes(self) -> list[str]:
-        """What the user should know about the mapping, in sentences; complete when all is read."""
+        """Notes for the user about the mapping. They are complete when all rows are read."""
         unused = [
-            f"{name!r} was to be renamed or imported, but no row has it"
-            for name in sorted(self._unused)
+            f"{name!r} is in rename or only, but no row has it" for name in sorted(self._unused)
         ]
         return self._notes + unused
 
@@ -177,7 +179,8 @@ class RowMapping:
             ValueError: The first row of the source does not fit the mapping or the preset.
         """
         if isinstance(item, Unreadable):
-            # A line of an export may hold fields, such as a password's hash, that the preset drops.
+            # Without its text, because the line may hold fields that the preset drops, such as a
+            # password's hash.
             return [item if self._preset is None else item._replace(text="", layout=None)]
         if item.mapped:
             return [self._finished(item, item.row)]
@@ -226,8 +229,8 @@ class RowMapping:
         ]
 
     def _only_id(self, player: object) -> dict[str, Any] | None:
-        """Return what the failures file may hold of a row that the preset does not understand."""
-        # A player is whole with its id alone: it would be imported, unfixed, from that file.
+        """Return the part of a row for the failures file, if the preset does not understand it."""
+        # Not for players: a row with only an id would be valid, and imported without being fixed.
         return None if self._kind == "players" or player is None else {_PLAYER: _to_text(player)}
 
     def _check_preset(self, source: Mapping[str, Any], preset: Preset) -> None:
@@ -253,7 +256,7 @@ class RowMapping:
         chosen, *others = [*filled, *(name for name in there if name not in filled)]
         self._id_column = chosen
         more = f"; {', '.join(others)} could hold them too: see id_column" if others else ""
-        self._notes.append(f"the players' ids are those of the column {chosen}{more}")
+        self._notes.append(f"the players' ids come from the column {chosen}{more}")
 
     # Other sources
 
@@ -281,7 +284,7 @@ class RowMapping:
         if isinstance(key, str):
             self._unused.discard(key)
             if self._options.only is not None and key not in self._options.only:
-                message = f"{key!r} is not asked for"
+                message = f"{key!r} is not in only"
                 return LeftOut(item.number, "not_selected", message, item.source)
             if key in self._options.rename:
                 row = {**row, self._key: self._options.rename[key]}
@@ -290,7 +293,7 @@ class RowMapping:
         return self._finished(item, row)
 
     def _finished(self, item: Row, row: Mapping[str, Any]) -> Item:
-        """Return the item of a row whose fields are filled: convert them, and check the id."""
+        """Convert a row's fields and check its id. Return the item."""
         converted: dict[str, Any] = {}
         for name, value in row.items():
             if type(value) is str:
@@ -326,7 +329,7 @@ class RowMapping:
         why = odd_id(player)
         return (
             why
-            and f"{_PLAYER} {why}; to import it nevertheless, pass allow_odd_ids (--allow-odd-ids)"
+            and f"{_PLAYER} {why}; to import it anyway, pass allow_odd_ids=True (--allow-odd-ids)"
         )
 
 
@@ -358,17 +361,17 @@ _DECIMAL: Final = re.compile(r"[+-]?\d+\.0*")
 
 
 def odd_id(player: str) -> str | None:
-    """Return why an id is likely a mistake of an export; `None` if it is not.
+    """Return why an id is likely a mistake in an export, to follow the field's name.
 
     Returns:
-        The reason, to follow the name of the field.
+        The reason; `None` if the id looks right.
     """
     if player != player.strip():
         return "begins or ends with white space"
     if player.casefold() in _MISSING:
-        return "is what programs write for a missing value"
+        return "is a text that programs write for a missing value"
     if _SCIENTIFIC.fullmatch(player):
-        return "is a number in scientific notation, which has lost digits: export ids as text"
+        return "is a number in scientific notation, which loses digits: export ids as text"
     if _DECIMAL.fullmatch(player):
         return "is a number with a decimal point: export ids as text"
     return None
@@ -407,7 +410,7 @@ def _check_target(kind: Kind, name: str, path: tuple[str, ...]) -> None:
         allowed = ", ".join(
             f"{each} (or {each}.<member>)" if wire[each].type == "object" else each for each in wire
         )
-        raise ValueError(f"{kind} rows have no field {name!r}: there are {allowed}")
+        raise ValueError(f"{kind} rows have no field {name!r}; the fields are {allowed}")
 
 
 def _check_complete(kind: Kind, targets: Iterable[_Target]) -> None:
@@ -431,12 +434,12 @@ def _check_columns(targets: Iterable[_Target], source: Mapping[str, Any]) -> Non
 
 
 def _has(source: Mapping[str, Any]) -> str:
-    """Describe which columns there are, and what to do if they are not separated."""
+    """List the columns, or say which delimiter to pass if they were not separated."""
     alone = str(next(iter(source))) if len(source) == 1 else ""
     found = next((each for each in (";", "\t", "|", ",") if each in alone), None)
     if found is not None:
         return (
-            f"The source has one column, whose name holds {found!r}: pass delimiter={found!r}"
+            f"The source has one column, whose name contains {found!r}: pass delimiter={found!r}"
             f" (--delimiter {found!r})"
         )
     return f"The source has {listed(source)}"
@@ -453,11 +456,11 @@ _USUAL: Final[Mapping[str, tuple[str, ...]]] = {
     "itemKey": ("item", "itemid", "itemcode", "sku"),
     "quantity": ("count", "qty", "amount", "quantity"),
 }
-"""How columns are often called, without signs and case."""
+"""Frequent names of columns, in lower case and without punctuation."""
 
 
 def _suggested(fields: Iterable[str], source: Mapping[str, Any]) -> str:
-    """Return what to type, with the most likely columns."""
+    """Return the options to type, with the most likely columns."""
     plain_names = {re.sub(r"\W|_", "", str(name)).casefold(): str(name) for name in source}
     options: list[str] = []
     for field in fields:
@@ -469,14 +472,14 @@ def _suggested(fields: Iterable[str], source: Mapping[str, Any]) -> str:
 
 
 def _has_column(source: Mapping[str, Any], path: str) -> bool:
-    # What is within an object may differ from row to row; the column itself may not.
+    # The members of an object may differ from row to row, but not the columns.
     return path in source or any(path.startswith(f"{name}.") for name in source)
 
 
 def _filled(
     row: Mapping[str, Any], targets: Iterable[_Target], source: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return a row with the values of the columns that were asked for."""
+    """Return a row with the values of the mapped columns."""
     filled = {**row}
     for name, path, column, constant in targets:
         if constant is not None:
@@ -506,7 +509,7 @@ def _put(row: dict[str, Any], path: tuple[str, ...], value: object) -> None:
 
 
 def _look_up(source: object, path: str) -> object:
-    """Return what a path leads to. The longest name that exists wins."""
+    """Return the value at a path. The longest name that exists has precedence."""
     members = _as_object(source)
     if members is None:
         return _ABSENT
@@ -555,7 +558,7 @@ def _to_text(value: object) -> object:
         try:
             return str(value)
         except ValueError:
-            return value  # of too many digits
+            return value  # it has too many digits
     return value
 
 

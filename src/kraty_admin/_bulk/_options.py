@@ -1,8 +1,8 @@
-"""How a source is read. The class is part of the generated package, whose signatures name it."""
+"""How to read a source. The class is in the generated package, whose signatures use it."""
 
 from kraty_server_api.read_options import Format, Quoting, ReadOptions
 
 __all__ = ["Format", "Quoting", "ReadOptions"]
 
-# Reprs and tracebacks name the module that people import it from.
+# Make reprs and tracebacks name the public module.
 ReadOptions.__module__ = "kraty_admin.bulk"

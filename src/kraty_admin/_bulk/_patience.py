@@ -17,16 +17,16 @@ _LONGEST_DELAY: Final = 60.0
 
 
 class Patience:
-    """Decides whether a call that failed in spite of its retries is made again.
+    """Decides whether to repeat a call that failed after all its retries.
 
     All calls of an import share one. The time counts from the first failure since the last
-    answer. Before the first answer there is no patience: the address may be wrong.
+    answer. Before the first answer nothing is repeated, because the address may be wrong.
 
     Args:
         seconds: How long to wait for an answer.
     """
 
-    # No lock: threads that race at worst wait once more or once less.
+    # No lock: threads that race may wait once more or once less, which does no harm.
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -34,12 +34,12 @@ class Patience:
         self._failing_since: float | None = None
 
     def answered(self) -> None:
-        """Note that the server has answered."""
+        """Record that the server has answered."""
         self._reached = True
         self._failing_since = None
 
     def delay(self, error: KratyError, failures: int, now: float) -> float | None:
-        """Return the seconds to wait before a call is made again; `None` to give up.
+        """Return the seconds to wait before repeating a call; `None` to give up.
 
         Args:
             error: Why the call failed.
@@ -70,7 +70,7 @@ class Patience:
 
 
 def _why(error: KratyError) -> str:
-    """Say what failed without the server's words, which could control a terminal."""
+    """Describe the failure without the server's message, which could control a terminal."""
     if isinstance(error, KratyServerError):
         return f"it answers with status {error.status}"
     return type(error).__name__

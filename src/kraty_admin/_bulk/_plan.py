@@ -1,4 +1,4 @@
-"""What is sent, decided without I/O: rows get keys, chunks get hashes, answers become outcomes."""
+"""The plan of an import, without I/O: keys of rows, hashes of chunks, outcomes of answers."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ __all__ = [
 ]
 
 LARGEST: Final = 1000
-"""How many rows the server takes at a time."""
+"""The most rows that the server accepts in one call."""
 
 OUTCOME_UNKNOWN: Final = "outcome_unknown"
 """The code of a row that was sent, and may or may not have taken effect."""
 
 _LATEST_CLOCK_ERROR: Final = 3600
-"""Seconds that a clock may have been set back by between two runs."""
+"""By how many seconds a clock may have been set back between two runs."""
 
 
 class Failure(NamedTuple):
@@ -52,14 +52,14 @@ class Failure(NamedTuple):
     code: str
     message: str
     row: Mapping[str, Any] | None
-    """The row, without a key that was derived; `None` if it could not be read."""
+    """The row, without a derived key; `None` if it could not be read."""
     text: str = ""
-    """What could not be read."""
+    """The text that could not be read."""
     layout: Layout | None = None
     """How to read the text once it is fixed."""
 
     def line(self) -> str:
-        """Return its line in the failures file."""
+        """Return the line for the failures file."""
         name = None if self.row is None else self.row.get("externalPlayerId")
         line: dict[str, Any] = {"number": self.number}
         if isinstance(name, str):
@@ -75,14 +75,14 @@ class Failure(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of rows that were sent."""
+    """The outcome of rows that were sent."""
 
     applied: int = 0
     skipped: int = 0
     failures: tuple[Failure, ...] = ()
 
     def plus(self, other: Outcome) -> Outcome:
-        """Return both together."""
+        """Return the sum of both."""
         return Outcome(
             self.applied + other.applied,
             self.skipped + other.skipped,
@@ -91,23 +91,23 @@ class Outcome(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """Rows that are sent together, and others that stand between them."""
+    """Rows that are sent together, with the rows between them that are not sent."""
 
     number: int
-    """Its place in the import, from 1."""
+    """Its number in the import, from 1."""
     read: int
     """How many rows of the source begin in it."""
     first_row: int
     sent: list[dict[str, Any]]
     """The valid rows as they are sent, each with its key."""
     given: list[Row]
-    """The same rows as the mapping made them."""
+    """The same rows as the mapping returned them."""
     failures: tuple[Failure, ...]
     """Rows that cannot be sent."""
     left_out: Mapping[str, int]
     """How many rows the mapping left out, for each reason."""
     hash: bytes
-    """Of everything in it."""
+    """The hash of everything in it."""
 
     def __str__(self) -> str:
         return f"chunk {self.number}, which begins with row {self.first_row},"
@@ -118,7 +118,7 @@ class Chunk(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Rows of one call."""
+    """The rows of one call."""
 
     sent: list[dict[str, Any]]
     given: list[Row]
@@ -130,7 +130,7 @@ class Part(NamedTuple):
 
 
 class Planner:
-    """Makes chunks of rows. A dry run and an import use it alike, so they agree."""
+    """Groups rows into chunks. Dry runs and imports both use it, so that they agree."""
 
     def __init__(self, kind: Kind, chunk_size: int) -> None:
         self._kind: Kind = kind
@@ -138,15 +138,15 @@ class Planner:
         self._items: list[Item] = []
         self._source = 0
         self.chunks = 0
-        """How many chunks there have been."""
+        """How many chunks were made so far."""
 
     def add(self, item: Item) -> Chunk | None:
-        """Add a row. Return the chunk that is full with it, if there is one."""
+        """Add a row. Return the chunk if this row fills it."""
         self._items.append(item)
         return self.rest() if len(self._items) >= self._chunk_size else None
 
     def rest(self) -> Chunk | None:
-        """Return the chunk of what has been added since the last one, if there is anything."""
+        """Return a chunk of the rows since the last one; `None` if there are none."""
         items, self._items = self._items, []
         if not items:
             return None
@@ -179,7 +179,7 @@ def _chunk(kind: Kind, number: int, read: int, items: Sequence[Item]) -> Chunk:
 
 
 def _with_keys(kind: Kind, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return valid rows, each with its own key, or with one derived from what it is about."""
+    """Return valid rows, each with its own key, or with one derived from its identity."""
     lacking = [row for row in rows if KEY_FIELD not in row]
     keys = iter(derive_keys(("import", kind), identities(kind, lacking)))
     return [row if KEY_FIELD in row else {**row, KEY_FIELD: next(keys)} for row in rows]
@@ -198,13 +198,13 @@ def _failure(given: Row, code: str, message: str) -> Failure:
 
 
 def duplicate(given: Row, first: int) -> Failure:
-    """Return the failure of a row whose key an earlier one has."""
+    """Return the failure of a row that has the key of an earlier row."""
     own_key = given.row.get(KEY_FIELD) is not None
     message = (
         f"row {first} has the same idempotencyKey"
         if own_key
         else f"row {first} is for the same player and currency or item, so it has the same key. "
-        "Add them up, or give this row an idempotencyKey of its own"
+        "Add the rows up, or give this one its own idempotencyKey"
     )
     return _failure(given, DUPLICATE, message)
 
@@ -221,19 +221,19 @@ def too_late(part: Part, begun_at: float, now: float) -> Outcome | None:
         return None
     return _unknown(
         part,
-        f"this row was sent at {_time(begun_at)} and the outcome is unknown. Its key may have "
-        "expired since. Look the player up: delete this line if the row took effect, and "
-        "import it if not",
+        f"this row was sent at {_time(begun_at)}, and its outcome is unknown. Its key may have "
+        "expired since. Look the player up: if the row took effect, delete this line; if not, "
+        "import it",
     )
 
 
 def unclear(part: Part, why: str, now: float) -> Outcome:
-    """Return the outcome of rows of which the server's answer says contradictory things."""
+    """Return the outcome of rows about which the server's answer contradicts itself."""
     return _unknown(
         part,
-        f"the server's answer does not add up: {why}. This row may have taken effect. Import it "
-        f"again before {_time(now + KEY_TRUSTED_FOR)}: Kraty then skips it if it did. Later, look "
-        "the player up first",
+        f"the server's answer contradicts itself: {why}. This row may have taken effect. Import "
+        f"it again before {_time(now + KEY_TRUSTED_FOR)}: if it did take effect, Kraty skips it. "
+        "After that time, look the player up first",
     )
 
 
@@ -271,7 +271,7 @@ def outcome(part: Part, answer: Mapping[str, Any], now: float) -> Outcome:
     Args:
         part: The rows.
         answer: The server's answer.
-        now: Seconds since 1970. It is part of a message if the answer does not add up.
+        now: Seconds since 1970, for the message about an answer that contradicts itself.
     """
     try:
         failed = _failed(answer, len(part.sent))
@@ -279,7 +279,7 @@ def outcome(part: Part, answer: Mapping[str, Any], now: float) -> Outcome:
         total = applied + skipped + len(failed)
         if total != len(part.sent):
             raise ValueError(
-                f"it has {applied} applied, {skipped} skipped and {len(failed)} failed rows, and "
+                f"it has {applied} applied, {skipped} skipped and {len(failed)} failed rows, but "
                 f"{len(part.sent)} were sent"
             )
     except ValueError as error:
@@ -296,7 +296,7 @@ def _number(answer: Mapping[str, Any], name: str) -> int:
 
 
 def _failed(answer: Mapping[str, Any], sent: int) -> dict[int, tuple[str, str]]:
-    """Return code and message of each row that the server rejected, by its place in the call."""
+    """Return code and message of each row that the server rejected, by its index in the call."""
     failures = answer.get("failures")
     if not is_array(failures):
         raise ValueError("failures is not a list")
@@ -311,21 +311,21 @@ def _failed(answer: Mapping[str, Any], sent: int) -> dict[int, tuple[str, str]]:
         facts = error if is_object(error) else {}
         found[index] = (str(facts.get("code", "")), str(facts.get("message", "")))
     if _number(answer, "failed") != len(found):
-        raise ValueError(f"{answer['failed']} rows failed, and {len(found)} failures are listed")
+        raise ValueError(f"{answer['failed']} rows failed, but {len(found)} failures are listed")
     return found
 
 
 def tally(
     kind: Kind, chunk: Chunk, duplicates: Sequence[Failure], part: Part, result: Outcome
 ) -> Tally:
-    """Count what became of a chunk's rows.
+    """Count the outcomes of a chunk's rows.
 
     Args:
         kind: The kind of rows.
         chunk: The chunk.
         duplicates: Its rows that were not sent because an earlier row has the same key.
         part: Its rows that were sent.
-        result: What became of those.
+        result: The outcome of the rows that were sent.
     """
     left_out = dict(chunk.left_out)
     if duplicates:

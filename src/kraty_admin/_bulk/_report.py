@@ -16,14 +16,14 @@ __all__ = ["ImportReport", "ImportStoppedError", "ImportTotals"]
 
 
 class ImportStoppedError(KratyError):
-    """An import stopped before its end. Its journal, if it has one, says how far it came.
+    """An import stopped before its end. If it has a journal, it can be resumed.
 
     The error that stopped it is its `__cause__`.
 
     Args:
-        message: What stopped it.
+        message: Why it stopped.
         facts: The facts from another error's `args`, to copy that error.
-        report: The report until then. Default: that of `facts`, or an empty one.
+        report: The report so far. Default: that of `facts`, or an empty one.
         cause: The error that stopped it.
     """
 
@@ -38,8 +38,8 @@ class ImportStoppedError(KratyError):
         super().__init__(message)
         facts = facts or {}
         self.report: ImportReport = _report_of(facts) if report is None else report
-        """The report until then."""
-        # Not read from `__cause__` later: copies that are sent to other processes have none.
+        """The report up to the stop."""
+        # Not read from `__cause__` later: a copy in another process has no cause.
         if isinstance(cause, KratyError):
             self._retryable, self._first_sent_at = cause.retryable, cause.first_sent_at
         else:
@@ -53,10 +53,10 @@ class ImportStoppedError(KratyError):
 
     @property
     def retryable(self) -> bool:
-        """Whether running the import again may help: whether its `__cause__` is retryable.
+        """Whether running the import again may help, because its `__cause__` is retryable.
 
-        Resume it with its journal if it has one. How long the platform keeps the keys of rows
-        is not documented, so run it again within 23 hours of its beginning.
+        If it has a journal, resume it. How long the platform keeps the keys of rows
+        is not documented, so run it again within 23 hours of its start.
         """
         return self._retryable
 
@@ -76,7 +76,7 @@ def _report_of(facts: Mapping[str, Any]) -> ImportReport:
         return ImportReport()
     known = {field.name for field in fields(ImportReport)}
     found = {name: value for name, value in report.items() if name in known}
-    # JSON has objects and arrays in place of these.
+    # In JSON, these are objects and arrays.
     totals: object = found.get("totals")
     if is_object(totals):
         found["totals"] = {key: _totals_of(each) for key, each in totals.items()}
@@ -91,6 +91,6 @@ def _totals_of(value: object) -> ImportTotals:
     return ImportTotals(**{name: number for name, number in found.items() if name in known})
 
 
-# Reprs and tracebacks name the module that people import them from.
+# Make reprs and tracebacks name the public module.
 for _public in (ImportReport, ImportTotals, ImportStoppedError):
     _public.__module__ = "kraty_admin.bulk"

@@ -1,8 +1,8 @@
-"""What a source of rows gives: rows, rows that are left out, and what cannot be read as one.
+"""The items of an import: rows, rows that are left out, and unreadable rows.
 
-A *source row* is a row as the source has it: a line of CSV, an object of JSON, a record of a
-query. A mapping makes one or more items of it, never none, so that the counts of the items
-add up. All items of a source row have its `number` and its `source`.
+A *source row* is a row of the source: a line of CSV, an object of JSON, a record of a query. A
+mapping turns it into at least one item, so that each source row is counted. All items of a
+source row have its `number` and its `source`.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ AMOUNT_FIELDS: Final[Mapping[Kind, tuple[str, str]]] = {
 
 UNREADABLE: Final = "unreadable_row"
 LONGEST_TEXT: Final = 2000
-"""In characters. How much of a line a report holds."""
+"""How much of a line a report holds, in characters."""
 
 
 class Row(NamedTuple):
     """A row, before or after it has been mapped."""
 
     number: int
-    """Its place: the line on which it begins, from 1; the row's number where there are no lines."""
+    """The line on which it begins, from 1; or the row's number, if the source has no lines."""
     row: dict[str, Any]
     source: int = 0
     """The number of its source row, from 1, without gaps."""
     mapped: bool = False
-    """True if it has the contract's fields already: a fixed row of a failures file."""
+    """True if it has the contract's fields already, as a fixed row of a failures file does."""
 
 
 class Layout(NamedTuple):
@@ -67,13 +67,13 @@ class Unreadable(NamedTuple):
     code: str
     message: str
     text: str
-    """How it stands in the file, cut to 2000 characters; empty if it may hold personal data."""
+    """Its text in the file, cut to 2000 characters; empty if it may hold personal data."""
     source: int = 0
     """The number of its source row, from 1."""
     row: dict[str, Any] | None = None
     """The mapped row, if there is one. It goes into the failures file instead of the text."""
     layout: Layout | None = None
-    """For a line of delimited text; the failures file keeps it beside the text."""
+    """For a line of delimited text. The failures file holds it next to the text."""
 
 
 class LeftOut(NamedTuple):
@@ -83,7 +83,7 @@ class LeftOut(NamedTuple):
     """Its place; see `Row`."""
     reason: str
     """A short name, to count by: `zero`, `expiring`, `rental`, `reserved`, `banned`, `disabled`,
-    `system`, `not_selected`, or `nothing`: the source row holds nothing to import."""
+    `system`, `not_selected`, `added_up`, or `nothing` if the source row has nothing to import."""
     message: str
     """A sentence about this row. It holds no personal data."""
     source: int = 0
@@ -91,14 +91,14 @@ class LeftOut(NamedTuple):
 
 
 Read = Row | Unreadable
-"""What a source gives."""
+"""What reading a source yields."""
 
 Item = Row | LeftOut | Unreadable
-"""What a mapping makes of it."""
+"""What a mapping returns."""
 
 
 def excerpt(text: str) -> str:
-    """Return as much of a line as a report may hold, fit to be written as UTF-8."""
+    """Return the start of a line for a report, as text that UTF-8 can encode."""
     cut = text[:LONGEST_TEXT].rstrip("\r\n")
     return cut if cut.isascii() else cut.encode("utf-8", "surrogateescape").decode(errors="replace")
 
@@ -110,8 +110,8 @@ _SHOWN: Final = 40
 def listed(names: Iterable[object]) -> str:
     """List the names of columns, for a message.
 
-    The first line of a file without a header holds values of the first player. So a name that
-    looks like a value is not shown, and no name at all beside an e-mail address.
+    If a file has no header, these are values of its first player. So a name that looks like a
+    value is not shown. If there is an e-mail address among the names, none is shown.
     """
     every = [str(name) for name in names]
     if any("@" in name for name in every):

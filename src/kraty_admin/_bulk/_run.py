@@ -1,4 +1,4 @@
-"""One import: what is read, sent and recorded, and in which order. Sending is the callers'."""
+"""One import: what to read, send and record, in which order. The caller does the sending."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from ._tally import Tally
 __all__ = ["Run", "Sending", "Work", "check_options", "open_run"]
 
 _REJECTED: Final = frozenset({400, 413, 422})
-"""The statuses that mean that something is wrong with what was sent, not with who sends it."""
+"""The statuses that reject the rows, rather than the API key or the rate of calls."""
 
 _LONGEST_PATIENCE: Final = 12 * 3600
 
@@ -57,11 +57,11 @@ def check_options(options: ImportOptions) -> None:
     if options.on_progress is not None and not callable(options.on_progress):
         raise TypeError("on_progress must be callable")
     if options.resume and options.journal is None:
-        raise ValueError("resume needs the journal of the import that is to be resumed")
+        raise ValueError("resume needs the journal of the import to resume")
 
 
 class Work(NamedTuple):
-    """A chunk that is to be sent."""
+    """A chunk to send."""
 
     chunk: Chunk
     part: Part
@@ -70,18 +70,18 @@ class Work(NamedTuple):
 
 
 class Sending:
-    """The calls for one chunk: one, or more if the server rejects it as a whole.
+    """The calls for one chunk: one, or more if the server rejects the chunk as a whole.
 
-    A loop asks `part()` what to send, and passes the answer or the error back.
+    A loop asks `part()` for the rows to send, and passes the answer or the error back.
     """
 
     def __init__(self, work: Work) -> None:
         self._parts = [work.part] if work.part.sent else []
         self.outcome = Outcome()
-        """What became of the rows so far."""
+        """The outcome of the rows so far."""
 
     def part(self) -> Part | None:
-        """Return what to send next; `None` when everything has been sent."""
+        """Return the rows to send next; `None` when all have been sent."""
         return self._parts[-1] if self._parts else None
 
     def answered(self, answer: MigrateOutcome, now: float) -> None:
@@ -89,7 +89,7 @@ class Sending:
         self.outcome = self.outcome.plus(outcome(self._parts.pop(), answer, now))
 
     def rejected(self, error: KratyServerError) -> bool:
-        """Record a rejection. Return whether the import can continue in spite of it."""
+        """Record a rejection. Return whether the import can continue after it."""
         if error.status not in _REJECTED:
             return False
         part = self._parts.pop()
@@ -151,7 +151,7 @@ class Run:
         self.journal.close()
 
     def work(self) -> Generator[Work, None, None]:
-        """Read the source. Yield what is to be sent."""
+        """Read the source, and yield the chunks to send."""
         add = self._plan.add if self._sums is None else self._sums.add
         for read in self._source:
             for item in self._mapping(read):
@@ -161,7 +161,7 @@ class Run:
         yield from self._rest()
 
     async def work_async(self) -> AsyncIterator[Work]:
-        """Read the source. Yield what is to be sent."""
+        """Read the source, and yield the chunks to send."""
         add = self._plan.add if self._sums is None else self._sums.add
         async for read in self._source:
             for item in self._mapping(read):
@@ -183,16 +183,16 @@ class Run:
         missing = self.journal.entry(self._plan.chunks + 1)
         if missing is not None:
             raise ValueError(
-                f"{_CHANGED}: it ends before chunk {self._plan.chunks + 1}, which began with row "
-                f"{missing.first_row}"
+                f"{_CHANGED}: it now ends before chunk {self._plan.chunks + 1}, which began with "
+                f"row {missing.first_row}"
             )
 
     def _prepare(self, chunk: Chunk) -> Work | None:
-        """Return what of a chunk is to be sent; `None` if its outcome is known already."""
+        """Return the rows of a chunk to send; `None` if its outcome is known already."""
         entry = self.journal.entry(chunk.number)
         if entry is not None and entry.hash != chunk.hash:
-            raise ValueError(f"{_CHANGED}: {chunk} is not what it was")
-        # Also of a finished chunk: later rows may have the same keys.
+            raise ValueError(f"{_CHANGED}: {chunk} is different now")
+        # Even for a finished chunk, because later rows may have the same keys.
         earlier = self._seen.add(chunk.keys(), [row.number for row in chunk.given])
         if entry is not None and entry.tally is not None:
             self._resumed += 1
@@ -213,7 +213,7 @@ class Run:
         self.journal.begin(chunk.number, chunk.first_row, chunk.hash, time.time())
 
     def settle(self, work: Work, outcome: Outcome) -> None:
-        """Record what became of a chunk."""
+        """Record the outcome of a chunk."""
         settled = tally(self._kind, work.chunk, work.duplicates, work.part, outcome)
         file = None
         if self._failures is not None:
@@ -233,7 +233,7 @@ class Run:
         self._retries += 1
 
     def report(self) -> ImportReport:
-        """Return what became of the import so far."""
+        """Return the report of the import so far."""
         seconds = time.monotonic() - self._started
         done = self._tally
         return ImportReport(

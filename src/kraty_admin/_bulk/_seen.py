@@ -1,4 +1,4 @@
-"""Finding keys that came before, among any number, in memory that does not grow with it."""
+"""Find repeated keys among any number of keys, in constant memory."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _FILTER_BITS: Final = 24
 """The filter has 2^24 bytes. After 10,000,000 keys it is unsure about 7 % of new ones."""
 
 _PARTS: Final = 1024
-"""Records are kept in so many parts by the last bits of their hash, to read few to find one."""
+"""How many parts the records are divided into, by their hash, so that a lookup reads one part."""
 
 _PAGE: Final = 4096
-"""Records are written in pages of so many bytes."""
+"""The size of the pages in which records are written, in bytes."""
 
 _RECORD: Final = Struct("qq")
 """The hash of a key, and the number of its first row."""
@@ -26,9 +26,9 @@ _RECORD: Final = Struct("qq")
 class SeenKeys:
     """The keys that an import has met, each with the number of its first row.
 
-    Most keys are new, and a Bloom filter recognises most of those. Only for the others it looks
-    the key up in the records of all keys: in memory until a page is full, then in an unnamed
-    temporary file, which disappears with the process, however that ends.
+    Most keys are new, and a Bloom filter recognises most of the new ones. Other keys are looked up
+    in the records of all keys. Records are in memory until a page is full, then in an unnamed
+    temporary file, which disappears when the process ends, even if it is killed.
 
     Keys are compared by a hash of 64 bits. Among 10,000,000 keys, the probability that two
     different ones have the same hash is 3 in 1,000,000. The later row is then reported as a
@@ -51,8 +51,8 @@ class SeenKeys:
             numbers: The numbers of their rows.
 
         Returns:
-            The places in `keys`, from 0, of the keys that came before, here or in an earlier
-            call, and the number of the row that had each first.
+            For each key that came before, here or in an earlier call: its index in `keys`, and
+            the number of the row that had it first.
 
         Raises:
             OSError: The temporary file cannot be written or read.
@@ -60,8 +60,8 @@ class SeenKeys:
         known, parts, pack = self._filter, self._parts, _RECORD.pack
         mask, last = (1 << _FILTER_BITS) - 1, _PARTS - 1
         found: dict[int, int] = {}
-        # Python's own hash of a str costs next to nothing. Its seed differs in each process, so
-        # nobody can prepare keys that collide.
+        # Python's own hash of a str is very fast. Its seed differs in each process, so no one can
+        # prepare keys that collide.
         for place, value in enumerate(map(hash, keys)):
             slot, bit = value & mask, 1 << (value >> _FILTER_BITS & 7)
             bits = known[slot]
@@ -107,7 +107,7 @@ def _find(records: bytes | bytearray, value: int) -> int | None:
     """Return the row number of the record with this hash, if there is one."""
     wanted = _RECORD.pack(value, 0)[: _RECORD.size // 2]
     at = records.find(wanted)
-    # A match that does not begin a record is a row number, or parts of two numbers.
+    # A match in the middle of a record is a row number, or parts of two numbers.
     while at >= 0 and at % _RECORD.size:
         at = records.find(wanted, at + 1)
     return None if at < 0 else int(_RECORD.unpack_from(records, at)[1])

@@ -1,6 +1,6 @@
 """The only I/O of an import apart from its files: sending chunks, several at a time.
 
-The synchronous and the asynchronous functions read alike on purpose.
+The synchronous and the asynchronous functions are written alike on purpose.
 """
 
 from __future__ import annotations
@@ -58,13 +58,13 @@ def watch(run: Run, limiter: Limiter, hook: RequestHook | None) -> RequestHook:
 
 
 def run_import(run: Run, send: Send, limiter: Limiter, patience: Patience) -> ImportReport:
-    """Send everything that there is to import; see `import_players`."""
+    """Send all chunks of an import; see `import_players`."""
     pending: dict[Future[Outcome], Work] = {}
     stopped: list[KratyError] = []
     stopping = threading.Event()
 
     def collect(seconds: float | None) -> None:
-        """Record what has ended, once something has."""
+        """Wait until at least one call has ended, and record the calls that have."""
         for future in wait(pending, timeout=seconds, return_when=FIRST_COMPLETED).done:
             work = pending.pop(future)
             try:
@@ -75,7 +75,7 @@ def run_import(run: Run, send: Send, limiter: Limiter, patience: Patience) -> Im
                 run.settle(work, outcome)
 
     def drain() -> None:
-        """Record everything that is in flight, even if `on_progress` raises."""
+        """Wait for all calls in flight and record them, even if `on_progress` raises."""
         try:
             while pending:
                 collect(None)
@@ -107,8 +107,9 @@ def run_import(run: Run, send: Send, limiter: Limiter, patience: Patience) -> Im
             while pending and not stopped:
                 collect(None)
         finally:
-            # Also if it was interrupted, or its source failed: calls that were sent end, so
-            # that few chunks stay in doubt. Calls that wait for the server give up.
+            # Even after an interruption or a failure of the source, let the calls in flight
+            # finish, so that few chunks stay in doubt. Calls that wait for an unavailable
+            # server give up.
             stopping.set()
             drain()
     if stopped:
@@ -154,7 +155,7 @@ def _send(
 async def run_import_async(
     run: Run, send: AsyncSend, limiter: Limiter, patience: Patience
 ) -> ImportReport:
-    """Send everything that there is to import; see `import_players`."""
+    """Send all chunks of an import; see `import_players`."""
     import asyncio
 
     pending: dict[asyncio.Task[Outcome], Work] = {}
@@ -162,7 +163,7 @@ async def run_import_async(
     stopping = asyncio.Event()
 
     async def collect(seconds: float | None) -> None:
-        """Record what has ended, once something has."""
+        """Wait until at least one call has ended, and record the calls that have."""
         done, _ = await asyncio.wait(pending, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             work = pending.pop(task)
@@ -196,7 +197,7 @@ async def run_import_async(
                 stopping.set()
             await collect(None)
     finally:
-        # Calls are left only if the import was cancelled, or its source failed.
+        # Calls remain only if the import was cancelled, or its source failed.
         for task in pending:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)

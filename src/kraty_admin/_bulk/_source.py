@@ -1,7 +1,7 @@
-"""Where rows come from: files, tables, query results, iterables and asynchronous iterables.
+"""Sources of rows: files, tables, query results, iterables and asynchronous iterables.
 
-`open_source` is the entrance of all imports. It returns an `OpenSource`: iterate over it for
-the items, and ask it how many bytes have been read and what the user should know.
+All imports call `open_source`. It returns an `OpenSource`: iterate over it for the items, and
+read from it how many bytes were read and which notes there are for the user.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ _FORMATS: Final[Mapping[str, Format]] = {
 class OpenSource:
     """The rows of a source, to be read once.
 
-    Iterate over it, or iterate asynchronously. Reading raises `OSError` if the file cannot be
-    read, `ValueError` if it is not what it should be, and `TypeError` if its first row is
-    not a mapping.
+    Iterate over it, or iterate asynchronously. Iterating raises `OSError` if the file cannot be
+    read, `ValueError` if it does not have the expected format, and `TypeError` if its first row
+    is not a mapping.
     """
 
     def __init__(self) -> None:
@@ -59,9 +59,9 @@ class OpenSource:
         self.size: int | None = None
         """The length of the file in bytes; `None` if it is not known."""
         self.bytes_read = 0
-        """How many of these have been read; compressed bytes of a compressed file."""
+        """How many of these have been read; for a compressed file, of the compressed bytes."""
         self.notes: list[str] = []
-        """What the user should know about the source, in sentences; complete when all is read."""
+        """Notes for the user about the source. They are complete when all rows are read."""
 
     def __iter__(self) -> Iterator[Read]:
         if isinstance(self.rows, AsyncIterator):
@@ -84,16 +84,16 @@ def open_source(
     kind: Kind | None = None,
     preset: str | None = None,
 ) -> OpenSource:
-    """Open a source of rows. Nothing is read before the first row is asked for.
+    """Open a source of rows. Nothing is read before the first row is requested.
 
     Args:
         source: The path of a file; a binary file, such as `sys.stdin.buffer`; an object
             with `__arrow_c_stream__`, such as a data frame; a cursor of the DB-API or a result
             of SQLAlchemy; or an iterable or asynchronous iterable of mappings.
         options: How to read it.
-        kind: What is imported. A preset needs it.
-        preset: The platform whose export it is. It knows files without a header and where
-            the platform's documents hold their rows.
+        kind: The kind of rows to import. A preset needs it.
+        preset: The platform that wrote the export. A preset knows the platform's files without
+            a header, and where its documents hold their rows.
 
     Raises:
         TypeError, ValueError: Rows cannot be read from it, or an option does not apply.
@@ -167,8 +167,8 @@ def _of_path(
     if written is None or (packed and written == "parquet"):
         known = ", ".join(each for each in _FORMATS if each != ".parquet")
         raise ValueError(
-            f"{path.name!r} has no suffix that is known: {known} (each may have .gz behind)"
-            " or .parquet; pass format= (--format) for another name"
+            f"{path.name!r} has no known suffix. Known are {known} (each with or without .gz)"
+            " and .parquet. For another name, pass format= (--format)"
         )
     _check_format(options, written)
     return _read_path(opened, path, options, preset, written, packed=packed)
@@ -202,7 +202,7 @@ def _on_rows(opened: OpenSource, number: int, total: int) -> None:
 
 
 def _numbered(path: Path, rows: Iterator[Read]) -> Iterator[Read]:
-    """Yield the rows. If the file cannot be unpacked, the error names the last of them."""
+    """Yield the rows. If the file cannot be unpacked, raise an error that names the last row."""
     number = 0
     try:
         for item in rows:
@@ -215,7 +215,7 @@ def _numbered(path: Path, rows: Iterator[Read]) -> Iterator[Read]:
 def _survey(
     opened: OpenSource, path: Path, file: IO[bytes], options: ReadOptions, *, packed: bool
 ) -> Places:
-    """Look through a document, and go back to its start."""
+    """Survey a document, and go back to its start."""
     try:
         with _unpacked(opened, file, packed=packed) as readable:
             return survey(str(path), readable, options.encoding)
@@ -237,7 +237,7 @@ def _unpacked(
 
 
 class _Unpacked:
-    """A packed file. What comes before a broken part of it is read before the error."""
+    """A packed file. The data before a damaged part is returned before the error is raised."""
 
     def __init__(self, file: gzip.GzipFile) -> None:
         self._file = file
@@ -247,7 +247,7 @@ class _Unpacked:
 
 
 class _Counted:
-    """A file, of which the bytes that are read are counted."""
+    """A file that counts the bytes that are read from it."""
 
     def __init__(self, opened: OpenSource, file: Readable) -> None:
         self._opened, self._file = opened, file
@@ -267,7 +267,7 @@ def _of_file(
         raise TypeError("rows must be a binary file, not a text file: open it with mode 'rb'")
     written = options.format
     if written is None:
-        raise ValueError("pass format= (--format): a file that is open has no suffix to tell by")
+        raise ValueError("pass format= (--format): an open file has no suffix that shows it")
     _check_format(options, written)
     if written == "parquet":
         return read_parquet(name, file, partial(_on_rows, opened))
@@ -308,8 +308,8 @@ def _document(
     path = options.rows
     if path is None and look is None:
         raise ValueError(
-            f"{name} can be read only once, so pass rows= (--rows) to say where the document"
-            " holds its rows: '.' for a list"
+            f"{name} can be read only once, so pass rows= (--rows): the path to the rows in the"
+            " document, or '.' if it is a list"
         )
     if path is None and look is not None:
         places = look()
@@ -322,7 +322,7 @@ def _document(
 
 
 def _note_page(opened: OpenSource, mark: str) -> None:
-    note = f"{mark} is set: this document is one page, and more players follow on the next"
+    note = f"{mark} is set: this document is only one page, and the next page has more players"
     if note not in opened.notes:
         opened.notes.append(note)
 
@@ -395,7 +395,7 @@ def _item(number: int, row: object) -> Read:
         return Row(number, members, number)
     message = f"is of type {type(row).__name__}, not a dict"
     if number == 1:
-        # Of all rows the same would be said.
+        # All rows are likely to have the same problem.
         raise TypeError(f"the first row {message}. {_advice(row)}")
     return Unreadable(number, UNREADABLE, message, "", number)
 

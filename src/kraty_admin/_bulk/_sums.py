@@ -1,4 +1,4 @@
-"""Adding up rows that are for the same player and currency or item, when the user asks for it."""
+"""Add up rows for the same player and currency or item, for `sum_duplicates`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ._validate import problem
 __all__ = ["ADDED_UP", "Sums"]
 
 ADDED_UP: Final = "added_up"
-"""Why a row is left out whose amount was added to that of an earlier row."""
+"""The reason for leaving out a row whose amount was added to an earlier row."""
 
 _MOST: Final = 2**53 - 1
 
 _SCHEMA: Final = """
--- Pickled: this process alone writes and reads them.
+-- Pickled, because only this process writes and reads them.
 CREATE TABLE item (place INTEGER PRIMARY KEY, item BLOB NOT NULL);
 CREATE TABLE first (same TEXT PRIMARY KEY, place INTEGER NOT NULL) WITHOUT ROWID;
 """
@@ -30,9 +30,9 @@ CREATE TABLE first (same TEXT PRIMARY KEY, place INTEGER NOT NULL) WITHOUT ROWID
 class Sums:
     """Takes all rows of an input, then returns them with amounts added up.
 
-    Rows are added up if they are equal except for the amount. Rows with an `idempotencyKey` of
-    their own are not: a key that comes again stands for a repeat. The sum takes the place of
-    the first row; the others are left out with the reason `added_up`.
+    Rows are added up if they are equal except for the amount. Rows with their own
+    `idempotencyKey` are not, because a repeated key means a repeated row. The sum takes the place
+    of the first row; the others are left out with the reason `added_up`.
 
     The rows are kept in a temporary file, which disappears with the process.
 
@@ -66,7 +66,7 @@ class Sums:
             self._put(self._places, self._added(item) if isinstance(item, Row) else item)
 
     def _added(self, row: Row) -> Item:
-        """Add a row to an earlier one if it can be. Return what stands in its own place."""
+        """Add a row to an earlier one if possible. Return the item that replaces the row."""
         why = problem(self._kind, row.row)
         if why is not None:
             return _invalid(row, why)
@@ -94,7 +94,7 @@ class Sums:
         self._db.execute("INSERT OR REPLACE INTO item VALUES (?, ?)", (place, pickle.dumps(item)))
 
     def items(self) -> Iterator[Item]:
-        """Return all rows in the order in which they came, with amounts added up."""
+        """Return all rows in their original order, with amounts added up."""
         for (found,) in self._db.execute("SELECT item FROM item ORDER BY place"):
             yield pickle.loads(found)  # noqa: S301  # written by this process
 
@@ -108,13 +108,13 @@ def _invalid(row: Row, why: str) -> Unreadable:
     try:
         json.dumps(kept)
     except (TypeError, ValueError, RecursionError):
-        kept = None  # it may not pickle either
+        kept = None  # perhaps it cannot be pickled either
     return Unreadable(row.number, "validation_failed", why, "", row.source, kept)
 
 
 @contextmanager
 def _reported() -> Generator[None, None, None]:
-    """Report a full disk as for any other file."""
+    """Report SQLite's errors, such as a full disk, as `OSError`."""
     try:
         yield
     except sqlite3.Error as error:

@@ -1,4 +1,4 @@
-"""Counts: every row ends in exactly one of four. Amounts are added up by currency or item."""
+"""The counts and control totals of an import. Each row is applied, skipped, left out or failed."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ __all__ = [
 ]
 
 _MOST_KEYS: Final = 1000
-"""How many currencies or items have a total of their own.
+"""How many currencies or items have their own total.
 
-A column of player ids that was mapped by mistake must not fill the memory.
+If a column of player ids is mapped by mistake, the totals must not fill the memory.
 """
 
 _OTHERS: Final = "(others)"
@@ -49,7 +49,7 @@ def amounts(kind: Kind, rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def valid_amounts(kind: Kind, rows: list[dict[str, Any]]) -> dict[str, int]:
-    """Add up the amounts of valid rows; faster than `amounts` if they have one currency."""
+    """Add up the amounts of valid rows. Faster than `amounts` if all have the same currency."""
     if kind not in AMOUNT_FIELDS or not rows:
         return {}
     key_name, amount_name = AMOUNT_FIELDS[kind]
@@ -60,7 +60,7 @@ def valid_amounts(kind: Kind, rows: list[dict[str, Any]]) -> dict[str, int]:
 
 
 def totals(imported: Amounts, left_out: Amounts, failed: Amounts) -> dict[str, ImportTotals]:
-    """Return the control totals of rows with these outcomes."""
+    """Return the control totals for these amounts."""
     return {
         key: ImportTotals(
             imported.get(key, 0) + left_out.get(key, 0) + failed.get(key, 0),
@@ -73,15 +73,15 @@ def totals(imported: Amounts, left_out: Amounts, failed: Amounts) -> dict[str, I
 
 
 class Tally(NamedTuple):
-    """What became of some rows."""
+    """The counts and control totals of some rows."""
 
     read: int = 0
-    """Rows of the source."""
+    """How many rows of the source were read."""
     applied: int = 0
     skipped: int = 0
     failed: int = 0
     left_out: Mapping[str, int] = {}
-    """How many, for each reason."""
+    """How many rows were left out, for each reason."""
     totals: Mapping[str, ImportTotals] = {}
 
     @property
@@ -122,13 +122,13 @@ def tally_of(report: ImportReport) -> Tally:
 
 
 def to_json(tally: Tally) -> str:
-    """Return a tally as the journal keeps it."""
+    """Return a tally as text for the journal."""
     sums = {key: astuple(each) for key, each in tally.totals.items()}
     return json.dumps([*tally[:4], tally.left_out, sums])
 
 
 def from_json(text: str) -> Tally:
-    """Return the tally that `to_json` has made text of."""
+    """Parse the result of `to_json`."""
     read, applied, skipped, failed, left_out, sums = json.loads(text)
     found = {key: ImportTotals(*each) for key, each in sums.items()}
     return Tally(read, applied, skipped, failed, left_out, found)

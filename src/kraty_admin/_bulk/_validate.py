@@ -1,4 +1,4 @@
-"""Checking rows offline, by the contract's own schemas, before a call is spent on them."""
+"""Check rows offline, against the contract's schemas, before they are sent."""
 
 from __future__ import annotations
 
@@ -46,14 +46,15 @@ _KINDS: Final[Mapping[type, str]] = {
 
 
 class Field(NamedTuple):
-    """What the contract says of a field."""
+    """What the contract says about a field."""
 
     type: str
     required: bool
-    """Whether a row needs it; it may still lack its key."""
+    """Whether a row needs it. False for the idempotency key, which the importer derives."""
     least: int | None
-    """The shortest text, or the smallest number."""
+    """The length of the shortest text, or the smallest number."""
     most: int | None
+    """The largest number."""
 
 
 @cache
@@ -61,16 +62,16 @@ def fields(kind: Kind) -> Mapping[str, Field]:
     """Return the fields of a row, as the contract has them.
 
     Raises:
-        ValueError: There are no rows of that kind.
+        ValueError: There is no such kind of rows.
     """
     if kind not in _SCHEMAS:
-        raise ValueError(f"{kind!r} is no kind of row: there are {', '.join(_SCHEMAS)}")
+        raise ValueError(f"{kind!r} is not a kind of rows; the kinds are {', '.join(_SCHEMAS)}")
     schema = _contract()[_SCHEMAS[kind]]
     required: list[str] = schema["required"]
     return {
         name: Field(
             type=each["type"],
-            # A row may lack its key: the importer derives it.
+            # A row may lack its key, because the importer derives one.
             required=name in required and name != KEY_FIELD,
             least=each.get("minLength", each.get("minimum")),
             most=each.get("maximum"),
@@ -95,7 +96,7 @@ def problem(kind: Kind, row: Mapping[str, Any]) -> str | None:
 
     Returns:
         The first problem: the field, what kind of value it holds and what would be right. The
-        value itself is not named, since it may be somebody's.
+        value itself is not shown, because it may be personal data.
     """
     known = fields(kind)
     for name, field in known.items():
@@ -106,18 +107,18 @@ def problem(kind: Kind, row: Mapping[str, Any]) -> str | None:
         elif field.required:
             return f"{name} is missing; it must be {_wanted(field)}"
     for name, value in row.items():
-        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers err
+        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers may pass anything
             return f"a field's name is {_kind_of(name)}; it must be text"
         if name not in known and not _is_sendable(value):
-            return f"{name!a} holds what JSON cannot"
+            return f"{name!a} holds a value that JSON cannot hold"
     return None
 
 
 def are_plain(kind: Kind, rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Return whether all rows are certainly valid. False says nothing about any of them.
+    """Return true only if all rows are valid. If false, each row has to be checked.
 
-    This finds most chunks valid in a fraction of the time of `problem`, because operations on a
-    whole column run in C.
+    For most chunks this takes a fraction of the time of `problem`, because operations on a whole
+    column run in C.
     """
     columns = set(map(tuple, rows))
     if len(columns) != 1:
@@ -164,7 +165,9 @@ def _field_problem(name: str, field: Field, value: object) -> str | None:
     if not isinstance(value, Mapping):
         return _wrong_kind(name, field, value)
     if not _is_sendable(value):  # pyright: ignore[reportUnknownArgumentType]  # of any type
-        return f"{name} holds what JSON cannot; it must be an object of plain JSON values"
+        return (
+            f"{name} holds a value that JSON cannot hold; it must be an object of plain JSON values"
+        )
     return None
 
 
@@ -173,7 +176,7 @@ def _wrong_kind(name: str, field: Field, value: object) -> str:
 
 
 def _id_problem(name: str, value: str) -> str | None:
-    """Return why other calls of the SDK refuse an id. A player could not even be erased then."""
+    """Return why other methods refuse this id: such a player could not even be erased."""
     try:
         path_segment(name, value)
     except ValueError as error:
@@ -219,6 +222,6 @@ def _is_sendable(value: object) -> bool:
 
 
 def identities(kind: Kind, rows: Sequence[Mapping[str, Any]]) -> Iterable[tuple[str, ...]]:
-    """Return what valid rows are about: the ids of the player, and of the currency or item."""
+    """Return the identities of valid rows: the ids of the player, and of the currency or item."""
     names = _IDENTITIES[kind]
     return zip(*(map(itemgetter(name), rows) for name in names), strict=True)

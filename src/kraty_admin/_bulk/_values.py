@@ -1,4 +1,4 @@
-"""Values that JSON lacks, as JSON has them: what databases, data frames and Parquet give."""
+"""Convert values that JSON lacks, from databases, data frames and Parquet, to JSON's."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ SCALARS: Final = frozenset({str, int, bool, type(None)})
 
 
 def plain(value: object) -> Any:
-    """Return a value as JSON has it, with the same meaning.
+    """Convert a value to one of JSON's types, with the same meaning.
 
-    What is missing (`None`, NaN, NaT) is `None`. A time without a zone is taken to be in UTC.
+    Missing values (`None`, NaN, NaT) become `None`. A time without a zone is taken as UTC.
 
     Raises:
-        ValueError: JSON has no such value; the message follows the name of what holds it.
+        ValueError: JSON has no such value. The message is to follow the name of the field.
     """
     if type(value) in SCALARS:
         return value
@@ -50,7 +50,7 @@ def plain(value: object) -> Any:
         return value.isoformat()
     if isinstance(value, bytes | bytearray):
         try:
-            return value.decode()  # older writers of Parquet do not mark text as such
+            return value.decode()  # older Parquet writers do not mark text as text
         except UnicodeDecodeError:
             raise ValueError("holds bytes that are not UTF-8") from None
     if isinstance(value, Mapping):
@@ -70,7 +70,7 @@ def _is_missing(value: object) -> bool:
 
 def _of_decimal(value: Decimal) -> int | str:
     if not value.is_finite() or value.adjusted() > _DIGITS:
-        raise ValueError("holds a decimal that is no number, or has too many digits")
+        raise ValueError("holds a decimal that is not a finite number, or has too many digits")
     return int(value) if value == value.to_integral_value() else str(value)
 
 
@@ -84,7 +84,7 @@ def _of_number(value: object) -> Any:
     """Convert a value of a library such as numpy, whose scalars have these attributes."""
     if getattr(value, "ndim", None) == 0:
         scalar = cast("Any", value)
-        # In nanoseconds, it would turn into a plain number.
+        # A time in nanoseconds would become a plain number.
         inner = (scalar.astype("datetime64[us]") if _is_moment(scalar) else scalar).item()
         if type(inner) is not type(value):
             return plain(inner)

@@ -1,4 +1,4 @@
-"""Imports of any length: their reports, dry runs, and imports of many files.
+"""Imports of any size: their reports, dry runs, and imports of many files.
 
 The imports themselves are methods of a client: `kraty.migrate.import_players`,
 `import_wallet` and `import_inventory`.
@@ -24,7 +24,7 @@ __all__ = [
 
 
 def _claim(names: list[str]) -> None:
-    """Have tracebacks, reprs and pickles name what people import, not where it is kept."""
+    """Make tracebacks, reprs and pickles name this public module."""
     for name in names:
         globals()[name].__module__ = __name__
 

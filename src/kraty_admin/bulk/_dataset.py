@@ -1,4 +1,4 @@
-"""The import of many files on the machines of a dask cluster. What schedules them is dask's own."""
+"""The import of many files on the machines of a dask cluster. dask schedules the files."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from ._partition import PATIENCE, import_partition
 __all__ = ["import_dataset"]
 
 _RETRIES: Final = 2
-"""How often a partition that fails is run again. Each call in it has its own retries."""
+"""How often dask runs a file again that failed. The calls within it have their own retries."""
 
 _NAMED: Final = 10
-"""How many of the files that are not done an error names, with what ended each."""
+"""The most unfinished files that an error names, each with its error."""
 
 
 def import_dataset(
@@ -48,51 +48,55 @@ def import_dataset(
     chunk_size: int = LARGEST,
     patience: float = PATIENCE,
 ) -> ImportReport:
-    """Import many files at a time, each as one `import_partition` on a worker of dask.
+    """Import many files at a time, each as one `import_partition` on a dask worker.
 
-    When a worker dies, dask runs its file again elsewhere, and the platform skips the rows
-    whose keys it still knows. You can also run all of it again, within 23 hours: how long
-    the platform keeps the keys of rows is not documented.
+    If a worker dies, dask runs its file again elsewhere, and the platform skips the rows
+    whose keys it still knows. You can also run the whole import again, within 23 hours of its
+    start. Do not rely on the keys of rows for longer: how long the platform keeps them is not
+    documented.
 
-    Needs `pip install 'kraty-admin[dask]'` here, and this package on all workers.
+    This needs `pip install 'kraty-admin[dask]'` here, and this package on all workers.
 
     Args:
-        client_options: What the workers' clients are made with; see `import_partition`.
+        client_options: The arguments of the workers' clients; see `import_partition`.
             Leave `api_key` out, and set `KRATY_SERVER_KEY` on the workers.
-        paths: Files, or a pattern such as `exports/*.csv` that is looked up here; `**`
-            stands for any folders. The workers have to find them under the same paths.
+        paths: Files, or a pattern such as `exports/*.csv`, in which `**` stands for any
+            folders. This process expands the pattern. The workers must have the files under
+            the same paths.
         kind: `players`, `wallet` or `inventory`.
         scheduler: The address of a scheduler, or a `distributed.Client`. Default: a
             cluster on this machine, for this import only.
-        mapping: Which column each field is read from; see `import_players`, also for the next
-            three arguments.
+        mapping: The column of each field; see `import_players`, also for the next three
+            arguments.
         preset: The columns of a platform's export.
         read_options: How to read the files, and which of their rows to import.
         sum_duplicates: Whether to add up rows with the same key, within each file.
         failures_dir: A folder for the failures files, one for each file that has failures.
-        journal_dir: A folder for the journals, one for each file, on the workers' disks.
-        in_flight: How many chunks of each file are sent at a time.
-        chunk_size: How many rows are sent together.
-        patience: How many seconds to wait for a server that is unavailable.
+        journal_dir: A folder on the workers' disks for the journals, one for each file.
+        in_flight: How many calls to send at a time for each file, from 1 to 100.
+        chunk_size: Rows per call, from 1 to 1,000.
+        patience: How many seconds to wait for a server that is unavailable, up to 12 hours.
 
     Returns:
         `ImportReport`: The sum of the reports of the last run of each file. If a run was
-        killed, the rows that it applied count as `applied` if its journal was found, and as
-        `skipped` otherwise. `seconds` is the time of the whole, and `failures` is the folder.
+        killed, the rows that it applied count as `applied` if the next run found its journal,
+        and as `skipped` otherwise. `seconds` is the duration of the whole import, and
+        `failures` is the folder.
 
     Raises:
-        TypeError, ValueError: An argument does not fit, or no file matches.
+        TypeError, ValueError: An argument is invalid, or no file matches the pattern.
         ImportError: The extra is not installed.
-        ImportStoppedError: Some files are not done, and all others are. It names the former. Its
-            `__cause__` is the error of the first of them, and its `report` is the sum.
+        ImportStoppedError: Some files were not finished; the error names them. All other files
+            were. `__cause__` is the error of the first unfinished file, and `report` is the
+            sum of all reports.
     """
     started = time.monotonic()
-    # What is wrong with these is found here, not on each worker in turn.
+    # Invalid arguments fail here, not on each worker.
     check_options(ImportOptions(in_flight=in_flight, chunk_size=chunk_size, patience=patience))
     make_mapping(kind, mapping, preset, read_options or ReadOptions())
     files = _files(paths)
     with _connected(scheduler, len(files)) as client:
-        # As many as there are now; those that join later get more refusals to wait for.
+        # The number of workers now. If more join later, the server rejects more calls with 429.
         share = max(1, min(len(files), sum(client.nthreads().values())))
         running = {
             client.submit(
@@ -130,7 +134,7 @@ def _files(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> 
     """Return each file once, in an order that does not depend on the file system."""
     if isinstance(paths, str | os.PathLike):
         pattern = os.fspath(paths)
-        # A name may hold what is special in patterns.
+        # The name of an existing file may contain characters that are special in patterns.
         found = [pattern] if Path(pattern).exists() else glob(pattern, recursive=True)  # noqa: PTH207  # a Path takes no absolute pattern
         files = sorted(path for path in map(Path, found) if not path.is_dir())
         if not files:
@@ -139,20 +143,20 @@ def _files(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> 
         files = [Path(path) for path in paths]
         if not files:
             raise ValueError("no file to import: paths is empty")
-    # Workers have working directories of their own.
+    # Workers have their own working directories.
     return list(dict.fromkeys(str(path.absolute()) for path in files))
 
 
 def _beside(folder: str | os.PathLike[str] | None, path: str, suffix: str) -> str | None:
-    """Return the path of a file's companion in `folder`, which is the same on each run."""
+    """Return the path of a file's journal or failures file, which is the same on each run."""
     if folder is None:
         return None
-    # Files of several folders may have the same name.
+    # Files in different folders may have the same name.
     digest = hashlib.sha256(path.encode(errors="surrogateescape")).hexdigest()[:8]
     return str(Path(folder).absolute() / f"{Path(path).name}.{digest}{suffix}")
 
 
-# dask, which comes with few types
+# dask, which has few type annotations
 
 
 class _Future(Protocol):
@@ -174,7 +178,7 @@ class _Client(Protocol):
 
 
 class _Unseen(dict[str, Any]):
-    """Options of which no repr shows a key: workers log the arguments of what fails."""
+    """Options whose repr hides their values: workers log the arguments of a failed task."""
 
     def __repr__(self) -> str:
         return "{...}"
@@ -189,12 +193,12 @@ def _distributed() -> Any:
 
 @contextmanager
 def _connected(scheduler: object, files: int) -> Generator[_Client, None, None]:
-    """Connect to the scheduler. A client that is made here is closed again."""
+    """Connect to the scheduler. A client that is created here is closed at the end."""
     distributed = _distributed()
     if isinstance(scheduler, distributed.Client):
         client: Any = scheduler
         if client.asynchronous:
-            raise TypeError("scheduler must be a client that waits, not an asynchronous one")
+            raise TypeError("scheduler must be a synchronous client, not an asynchronous one")
         yield client
     elif isinstance(scheduler, str):
         with distributed.Client(scheduler, set_as_default=False) as client:
@@ -218,7 +222,7 @@ def _connected(scheduler: object, files: int) -> Generator[_Client, None, None]:
 def _gather(
     client: _Client, running: dict[_Future, str]
 ) -> tuple[list[ImportReport], dict[str, Exception]]:
-    """Return the reports of the files that are done, and the errors of the others by file."""
+    """Return the reports of the finished files, and the errors of the others by file."""
     reports: list[ImportReport] = []
     errors: dict[str, Exception] = {}
     as_completed: Callable[[list[_Future]], Iterable[_Future]] = _distributed().as_completed
@@ -231,7 +235,7 @@ def _gather(
                     errors[running[future]] = error
                     if isinstance(error, ImportStoppedError):
                         reports.append(error.report)
-                # Held, it would be run again if the worker that holds the report died.
+                # While a future is held, dask runs it again if the worker with its result dies.
                 del running[future]
                 future.release()
     except BaseException:
@@ -276,7 +280,7 @@ def _stopped(
     named = [f"{path} ({_told(errors[path])})" for path in sorted(errors)]
     if len(named) > _NAMED:
         named[_NAMED:] = [f"and {len(named) - _NAMED} more"]
-    message = f"{len(errors)} of {files} files are not done: {', '.join(named)}"
+    message = f"{len(errors)} of {files} files were not finished: {', '.join(named)}"
     return ImportStoppedError(message, report=report, cause=errors[min(errors)])
 
 

@@ -1,4 +1,4 @@
-"""Import one file of many: a plain function, for anything that runs functions on machines."""
+"""Import one file of many: a plain function, to run as a task on any machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .._client import KratyAdmin
 __all__ = ["PATIENCE", "import_partition"]
 
 PATIENCE: Final = 300.0
-"""The default of imports, in seconds."""
+"""The default of `patience`, in seconds."""
 
 
 def import_partition(
@@ -45,29 +45,29 @@ def import_partition(
     rows is not documented: a run more than 24 hours after the first may apply rows again.
 
     Args:
-        path: A file as `import_players` takes it, readable where this runs.
+        path: A file that `import_players` accepts, readable where the task runs.
         kind: `players`, `wallet` or `inventory`.
         client_options: The client's arguments, such as `{"base_url": ...}`. Leave `api_key`
-            out, and set `KRATY_SERVER_KEY` where this runs: arguments of tasks pass through
-            schedulers, brokers and their logs.
-        mapping: Which column each field is read from; see `import_players`, also for the next
-            three arguments.
+            out, and set `KRATY_SERVER_KEY` where the task runs: the arguments of tasks pass
+            through schedulers, brokers and their logs.
+        mapping: The column of each field; see `import_players`, also for the next three
+            arguments.
         preset: The columns of a platform's export.
         read_options: How to read the file, and which of its rows to import.
         sum_duplicates: Whether to add up rows with the same key.
         failures: A file for the rows that failed. If there is no journal yet, an existing
-            file is assumed to be that of an earlier run, and is deleted.
+            file is taken for that of an earlier run, and is deleted.
         journal: Progress file; resumed if it exists. It must be on a local disk, or on a file
-            system that locks files reliably. If it belongs to another server or game, it is
-            refused.
-        in_flight: How many chunks are sent at a time.
-        chunk_size: How many rows are sent together.
-        patience: How many seconds to wait for a server that is unavailable.
-        share: How many of these run at a time with one API key. Each uses that part of what
-            the server says is left of the key's rate limit.
+            system that locks files reliably. The journal of an import into another server or
+            game is refused.
+        in_flight: How many calls to send at a time, from 1 to 100.
+        chunk_size: Rows per call, from 1 to 1,000.
+        patience: How many seconds to wait for a server that is unavailable, up to 12 hours.
+        share: How many of these tasks run at a time with one API key. Each uses only its part
+            of the rate limit that the server reports as remaining.
 
     Returns:
-        `ImportReport`: What became of the rows of this file.
+        `ImportReport`: How many rows of this file were applied, skipped, left out or failed.
 
     Raises:
         TypeError, ValueError: An argument is invalid; see also `import_players`.
@@ -75,7 +75,7 @@ def import_partition(
         ImportStoppedError: The server rejected a call, failed, or could not be reached.
     """
     fields(kind)  # raises if there is no such kind
-    if not isinstance(share, int) or isinstance(share, bool):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers err
+    if not isinstance(share, int) or isinstance(share, bool):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers may pass anything
         raise TypeError(f"share must be an int, not {type(share).__name__}")
     if share < 1:
         raise ValueError("share must be 1 or more")
@@ -85,7 +85,7 @@ def import_partition(
     if failures is not None and (journal is None or not Path(journal).exists()):
         Path(failures).unlink(missing_ok=True)
     with KratyAdmin(**client_options) as client:
-        client._limiter = Limiter(share)  # pyright: ignore[reportPrivateUsage]  # no option of clients
+        client._limiter = Limiter(share)  # pyright: ignore[reportPrivateUsage]  # clients have no such option
         imports = {
             "players": client.migrate.import_players,
             "wallet": client.migrate.import_wallet,

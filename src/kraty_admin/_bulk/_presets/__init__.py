@@ -1,11 +1,11 @@
-"""The exports of other platforms, read by their documented shapes.
+"""Presets for the exports of other platforms, which read their documented formats.
 
-A preset makes rows of what an export says of a player. It takes no personal data along: of a
-profile only the country, the platform, the way of signing in and dates.
+A preset turns a player in an export into rows. It drops personal data: of a profile, it keeps only
+the country, the platform, the sign-in providers and dates.
 
-Nothing is dropped silently. Balances and quantities of zero are left out and counted. So is what
-would change its meaning, unless it is included on request: items that expire, rented items, banned
-and disabled players. What is not of a known shape fails.
+Nothing is dropped silently. Balances and quantities of zero are left out and counted. So are things
+whose meaning an import would change, unless the user includes them: items that expire, rented
+items, banned and disabled players. A row of an unknown format fails.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ PRESETS: Final[Mapping[str, Mapping[str, Preset]]] = {
     "gamesparks": GAMESPARKS,
     "accelbyte": ACCELBYTE,
 }
-"""By platform and kind of row."""
+"""The presets, by platform and kind of row."""
 
 
 def preset_for(name: str, kind: Kind) -> Preset:
     """Return the preset of a platform for a kind of row.
 
     Raises:
-        ValueError: There is none.
+        ValueError: There is no such preset.
     """
     presets = PRESETS.get(name)
     if presets is None:
-        raise ValueError(f"no preset {name!r}: there are {', '.join(PRESETS)}")
+        raise ValueError(f"there is no preset {name!r}; the presets are {', '.join(PRESETS)}")
     if kind not in presets:
-        raise ValueError(f"the preset {name} has no {kind}: there are {', '.join(presets)}")
+        raise ValueError(f"the preset {name} has no {kind}, only {' and '.join(presets)}")
     return presets[kind]

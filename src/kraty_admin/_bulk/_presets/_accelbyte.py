@@ -1,4 +1,4 @@
-"""AccelByte: wallets and entitlements as its platform service lists them.
+"""AccelByte: wallets and entitlements, as lists of its platform service.
 
 Verified against AccelByte/accelbyte-csharp-sdk: WalletInfo.cs (`userId`, `currencyCode`, `balance`,
 `status`) and EntitlementInfo.cs (`userId`, `itemId`, `useCount`, `endDate`, `status`). From

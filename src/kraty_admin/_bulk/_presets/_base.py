@@ -1,4 +1,4 @@
-"""What the presets of all platforms share."""
+"""The parts that the presets of all platforms share."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ __all__ = [
 ]
 
 Source: TypeAlias = Mapping[str, Any]
-"""A row of the platform."""
+"""A row of another platform's export."""
 
 Wire: TypeAlias = dict[str, Any]
 """A row of the contract, or a part of one."""
 
 
 class Left(NamedTuple):
-    """What stands in the place of a row that is left out."""
+    """Replaces a row that is left out."""
 
     reason: str
-    """As in `LeftOut`."""
+    """The reason; see `LeftOut`."""
     message: str
 
 
@@ -60,7 +60,7 @@ def _nothing(source: Source, player: object, include: AbstractSet[str]) -> None:
 
 
 class Preset(NamedTuple):
-    """How the exports of one platform are read, for one kind of row."""
+    """How to read the exports of one platform, for one kind of row."""
 
     name: str
     ids: tuple[str, ...]
@@ -68,17 +68,17 @@ class Preset(NamedTuple):
     marks: frozenset[str]
     """Columns by which a row of this platform is recognised in a document."""
     convert: Callable[[Source, object, AbstractSet[str]], Iterable[Made]]
-    """Makes rows of a row of the platform, as `made` does, unless all of it is left out."""
+    """Turns a row of the platform into rows, as `made` does, unless `leave_out` leaves it out."""
     unwrap: Callable[[Source], Source] = _same
-    """Takes a row out of what a tool or an answer has put around it."""
+    """Removes what a tool or an API's answer has put around a row."""
     leave_out: Callable[[Source, object, AbstractSet[str]], Left | None] = _nothing
-    """Says why nothing of a row is imported, for example because the player is banned."""
+    """Returns why nothing of a row is imported, such as a ban; `None` if the row is imported."""
     headerless: Headerless | None = None
-    """A file without a header that the platform writes."""
+    """The platform's format without a header, if it has one."""
     advice: str = ""
     """What to do if there is no column for the player's id."""
     includes: frozenset[str] = frozenset()
-    """What it leaves out unless it is asked for."""
+    """The kinds of rows that it leaves out unless the user includes them."""
 
     def fits(self, columns: AbstractSet[str], *, keyed: bool) -> bool:
         """Return whether rows with these columns look like this platform's.
@@ -104,7 +104,7 @@ class Preset(NamedTuple):
 
 
 def player_row(player: object, **context: object) -> Wire:
-    """Return a row for a player, with what is known of the context."""
+    """Return a row for a player, with the known members of the context."""
     known = {name: value for name, value in context.items() if value is not None}
     return _of(player) | ({"contextSnapshot": known} if known else {})
 
@@ -124,7 +124,7 @@ def holding(
     parameters: object = None,
     instance: tuple[str, object] | None = None,
 ) -> Made:
-    """Return a row for an item. Each instance gets its own key, so that two of them count."""
+    """Return a row for an item. Each instance gets its own key, so that none is a duplicate."""
     if is_zero(quantity):
         return Left("zero", f"the quantity of {_named(key)} is zero")
     row = _of(player) | {"itemKey": key, "quantity": quantity}
@@ -148,7 +148,7 @@ def _named(key: object) -> str:
 
 
 def first_of(source: Source, *names: str) -> Any:
-    """Return the first of these members that holds something."""
+    """Return the first of these members that is not null or empty; `None` if there is none."""
     return next((source[name] for name in names if source.get(name) not in (None, "")), None)
 
 
@@ -165,13 +165,13 @@ def required(source: Source, name: str) -> Any:
 
 
 def text_of(source: Source, *names: str) -> str | None:
-    """Return the first of these members that holds something, if it is text."""
+    """Return the first of these members that is not null or empty, if it is text."""
     value = first_of(source, *names)
     return value if isinstance(value, str) else None
 
 
 def parsed(value: object) -> object:
-    """Return a value; if it is text that holds a list or an object, parse it as JSON."""
+    """Return a value. Text that holds a list or an object is parsed as JSON."""
     if not isinstance(value, str) or value.lstrip()[:1] not in ("{", "["):
         return value
     try:
@@ -181,7 +181,7 @@ def parsed(value: object) -> object:
 
 
 def as_mapping(value: object) -> Source | None:
-    """Return an object, parsed if it is a cell of JSON; `None` for anything else."""
+    """Return an object, parsed if it is JSON in a cell; `None` for anything else."""
     found = parsed(value)
     return cast("Source", found) if isinstance(found, Mapping) else None
 
@@ -190,7 +190,7 @@ def as_list(source: Source, name: str) -> Iterator[Source]:
     """Yield the objects of a list; nothing if it is missing or empty.
 
     Raises:
-        ValueError: It is no list, or holds something else.
+        ValueError: It is not a list, or holds other values than objects.
     """
     value = parsed(source.get(name))
     if value is None or value == "":
@@ -199,15 +199,15 @@ def as_list(source: Source, name: str) -> Iterator[Source]:
         raise ValueError(f"{name} is not a list")
     for each in cast("Sequence[object]", value):
         if not isinstance(each, Mapping):
-            raise ValueError(f"{name} holds what is not an object")
+            raise ValueError(f"{name} holds a value that is not an object")
         yield cast("Source", each)
 
 
 def of_map(source: Source, *names: str) -> list[tuple[str, Any]]:
-    """Return the members of the objects with these names. Empty ones do not hide others.
+    """Return the members of the first object with one of these names that is not empty.
 
     Raises:
-        ValueError: There is none of them, one is no object, or two disagree.
+        ValueError: There is none of them, one is not an object, or two differ.
     """
     if not any(name in source for name in names):
         raise ValueError(f"{' or '.join(names)} is missing")
@@ -239,7 +239,10 @@ _PLAIN_TIME: Final = re.compile(
 
 
 def iso(value: object) -> str | None:
-    """A time as RFC 3339 has it, also of text such as databases print, which is in UTC."""
+    """Return a time in the format of RFC 3339, converted from a database's format if needed.
+
+    A database's time is taken as UTC. `None` if the value is not text, or is empty.
+    """
     if not isinstance(value, str) or not value:
         return None
     plain = _PLAIN_TIME.fullmatch(value)
@@ -247,7 +250,7 @@ def iso(value: object) -> str | None:
 
 
 def milliseconds(value: object) -> str | None:
-    """Format a time in milliseconds since 1970 as RFC 3339."""
+    """Format a time in milliseconds since 1970 as RFC 3339; `None` if it is not one."""
     try:
         seconds = int(cast("Any", value)) // 1000
         return datetime.fromtimestamp(seconds, timezone.utc).isoformat().replace("+00:00", "Z")

@@ -7,8 +7,8 @@ Verified against code and documents:
   node-firestore-import-export), `document_id` and `data` (firestore-bigquery-export).
 - Realtime Database: an export keeps the tree of the database.
 
-Firebase has no balances or items of its own. That a document holds them as a map, under one of
-the names below, is an assumption; with other names, use a mapping.
+Firebase itself has no balances or items. This preset assumes that a document holds them as a map
+under one of the names below. For other names, use a mapping.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from ._base import (
 
 __all__ = ["FIREBASE"]
 
-# The name of a document is its key; fields within it may hold ids of other things.
+# The document's name comes first, because its fields may hold ids of other things.
 _IDS: Final = (KEY, "localId", "uid", "userId", "id")
 _BALANCES: Final = ("wallet", "balances", "currencies")
 _ITEMS: Final = ("inventory", "items")
@@ -49,7 +49,7 @@ _MARKS: Final = frozenset(
 
 
 def _unwrap(source: Source) -> Source:
-    """Take a document out of what the tools for Firestore put around it."""
+    """Remove what the tools for Firestore put around a document."""
     if "data" not in source:
         return source
     key = first_of(source, "document_id")
@@ -97,7 +97,8 @@ def _inventory(source: Source, player: object, include: AbstractSet[str]) -> Ite
 
 
 def _map(source: Source, names: Sequence[str], others: Sequence[str]) -> list[tuple[str, Any]]:
-    # The Realtime Database does not store an empty map: beside another one, it has no members.
+    # The Realtime Database does not store empty maps. So if another map exists, a missing one
+    # is empty.
     if not any(name in source for name in names) and any(name in source for name in others):
         return []
     return of_map(source, *names)
@@ -123,8 +124,8 @@ def _fits(line: str) -> bool:
 def _split(line: str) -> list[str]:
     """Return the cells of a line.
 
-    Only a name with a comma is enclosed in quotes, and quotes within it are not doubled, so a
-    name may begin with a plain quote. The claims are enclosed as in CSV.
+    Only a name with a comma is enclosed in quotes, and quotes within a name are not doubled. So a
+    name may begin with a plain quote. The claims are quoted as in CSV.
     """
     found = _CLAIMS.fullmatch(line)
     if found is not None:

@@ -1,9 +1,10 @@
-"""GameSparks: players as its data export and its API hold them.
+"""GameSparks: players of its data export and its API.
 
 From documentation only (docs.gamesparks.com): the names of `AccountDetailsResponse`, with
-`currencies`, `currency1` to `currency6`, `reservedCurrencies` and `virtualGoods`. That the exported
-collection of players has the same names is an assumption: the service has ended, and no export was
-at hand. Its numbers and ids are those of MongoDB Extended JSON (`$oid`, `$numberLong`, `$date`).
+`currencies`, `currency1` to `currency6`, `reservedCurrencies` and `virtualGoods`. This preset
+assumes that the exported collection of players has the same names. It was not checked with an
+export, because the service has ended. Numbers and ids are in MongoDB Extended JSON (`$oid`,
+`$numberLong`, `$date`).
 """
 
 from __future__ import annotations

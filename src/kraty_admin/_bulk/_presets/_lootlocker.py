@@ -6,8 +6,8 @@ Verified against the headers of lootlocker/unreal-server-sdk: balances
 `count`; its list is in PascalCase until LootLocker changes that) and players
 (LootLockerServerPlayerRequest.h). From documentation only: `created_at` and `last_seen` of players.
 
-Balances name the holder of a wallet (`holder_id`), which is not the `player_id` of players; the
-asset inventory names no player at all.
+A balance names the holder of its wallet (`holder_id`), whose id differs from the `player_id` of
+players. The asset inventory names no player at all.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def _item(item: Source, player: object, include: AbstractSet[str]) -> Made:
 
 
 _WALLET_ADVICE: Final = (
-    "A balance names the holder of a wallet, which differs from player_id: if your players are"
+    "A balance has the id of a wallet's holder, which differs from player_id: if your players were"
     " imported under that id, pass id_column='holder_id' (--id-column holder_id)"
 )
 _ITEM_ADVICE: Final = (

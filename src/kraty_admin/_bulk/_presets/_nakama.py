@@ -3,8 +3,8 @@
 Verified against code of Heroic Labs: the table (20180103142001_initial_schema.sql of
 heroiclabs/nakama: `id`, `wallet` as JSON, `disable_time`) and the account (`Account` and `User` in
 api.proto of heroiclabs/nakama-common: the wallet is text that holds JSON). From documentation only:
-that an export of the console wraps the account in `account`. Nakama has no inventory of its own;
-items are storage objects of each game's own shape.
+an export of the console wraps the account in `account`. Nakama itself has no inventory; each game
+stores items as storage objects in its own format.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SYSTEM: Final = "00000000-0000-0000-0000-000000000000"
 
 
 def _unwrap(source: Source) -> Source:
-    """Take the account out of an export, and its user to the top."""
+    """Take the account out of an export, and merge its user into it."""
     account = as_mapping(source.get("account")) or source
     user = as_mapping(account.get("user"))
     return account if user is None else {**account, **user}
@@ -47,7 +47,7 @@ def _left(source: Source, player: object, include: AbstractSet[str]) -> Left | N
     disabled = first_of(source, "disable_time")
     if isinstance(disabled, datetime):
         disabled = disabled.isoformat()
-    # The table has the year 1970 for users that are not disabled.
+    # In the table, users that are not disabled have a time in 1970.
     if disabled is None or str(disabled).startswith("1970-01-01") or "disabled" in include:
         return None
     return Left("disabled", "disable_time is set")

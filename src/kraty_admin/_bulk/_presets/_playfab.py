@@ -1,9 +1,9 @@
-"""PlayFab's exports and answers.
+"""PlayFab: its exports, and answers of its API.
 
 Verified against documents and code of Microsoft:
 - The TSV of "Export players in segment" with its 26 columns: playfab-docs,
   segmentation-export-players-in-a-segment.md and the picture in it. The picture shows only
-  empty `VirtualCurrencyBalances`; that a filled one is JSON too is an inference.
+  empty `VirtualCurrencyBalances`; this preset assumes that filled ones are JSON too.
 - `GetPlayersInSegment`, `GetPlayerCombinedInfo`, `GetUserInventory` and their envelope
   (`code`, `status`, `data`): PlayFabServer.d.ts of PlayFab/NodeSDK.
 - Economy v2 (`GetInventoryItems`): PlayFabEconomy.d.ts of the same. An answer does not name the
@@ -43,7 +43,7 @@ _MARKS: Final = frozenset(
 
 
 def _unwrap(source: Source) -> Source:
-    """Take `data` out of an answer, and the payload of `GetPlayerCombinedInfo` to the top."""
+    """Take `data` out of an answer, and merge the payload of `GetPlayerCombinedInfo` into it."""
     if "data" in source and not any(name in source for name in _IDS):
         source = as_mapping(source["data"]) or source
     payload = as_mapping(source.get("InfoResultPayload"))
@@ -51,14 +51,14 @@ def _unwrap(source: Source) -> Source:
 
 
 def _banned(source: Source, player: object, include: AbstractSet[str]) -> Left | None:
-    # Whether the ban has ended is not asked: a resumed import would see another answer.
+    # A ban that has ended counts too: otherwise a resumed import could get another result.
     if first_of(source, "BannedUntil") is None or "banned" in include:
         return None
     return Left("banned", "BannedUntil is set")
 
 
 def _players(source: Source, player: object, include: AbstractSet[str]) -> Iterator[Made]:
-    """Read a player profile: of a segment, `GetPlayerProfile`, or `GetPlayerCombinedInfo`."""
+    """Read a player profile from a segment, `GetPlayerProfile`, or `GetPlayerCombinedInfo`."""
     yield player_row(
         player,
         country=text_of(source, "Locations_LastLogin_CountryCode") or _country(source),
@@ -92,7 +92,7 @@ def _wallet(source: Source, player: object, include: AbstractSet[str]) -> Iterat
 
 
 def _inventory(source: Source, player: object, include: AbstractSet[str]) -> Iterator[Made]:
-    """Read the items of a player, or one instance of an item."""
+    """Read all items of a player, or one instance of an item."""
     lists = [name for name in _ITEMS if name in source]
     if not lists and "ItemId" not in source:
         raise ValueError("Inventory or ItemId is missing")
@@ -112,7 +112,7 @@ def _item(item: Source, player: object, include: AbstractSet[str]) -> Made:
     return holding(
         player,
         key,
-        1 if quantity is None else quantity,  # an item that is not used up is one
+        1 if quantity is None else quantity,  # an item without uses counts as one
         parameters=first_of(item, "CustomData", "DisplayProperties"),
         instance=("playfab", instance),
     )

@@ -2,7 +2,7 @@
 
 From documentation only: the names `currencyId`, `balance`, `inventoryItemId`,
 `playersInventoryItemId` and `instanceData`, and the list `results` around them. An answer does not
-name the player, so `playerId` has to be added to each. There is no export.
+name the player, so add `playerId` to each. There is no export.
 """
 
 from __future__ import annotations
