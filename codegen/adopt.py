@@ -15,13 +15,13 @@ from ruamel.yaml.error import YAMLError
 from document import Json, is_array, is_object, step
 from views import SurfaceError
 
-# In these, a `$ref` is data.
+# Inside these, a `$ref` is data, not a reference.
 _DATA: Final = frozenset({"example", "examples", "default", "enum", "const"})
 _LONGEST: Final = 200
 
 
 class _Constructor(SafeConstructor):
-    """Leaves dates as text, as in JSON."""
+    """Reads dates as text, as JSON does."""
 
 
 def _as_text(constructor: SafeConstructor, node: Any) -> str:
@@ -35,7 +35,7 @@ def parse_yaml(text: bytes) -> Any:
     """Parse YAML 1.2.
 
     Raises:
-        ValueError: It is not YAML.
+        ValueError: The text is not YAML.
     """
     yaml = YAML(typ="safe", pure=True)
     yaml.Constructor = _Constructor
@@ -46,16 +46,16 @@ def parse_yaml(text: bytes) -> Any:
 
 
 def _parse(raw: bytes) -> object:
-    """Parse JSON or YAML, into what JSON can hold."""
+    """Parse JSON or YAML into values that JSON can hold."""
     try:
         document: object = json.loads(raw)
     except ValueError as error:
         if raw.lstrip()[:1] in (b"{", b"["):
-            raise  # YAML's message about broken JSON would mislead
+            raise  # YAML's message about invalid JSON would mislead
         document = parse_yaml(raw)
         if not is_object(document):
             raise error from None
-    # Keys such as 200 become text, and what JSON lacks is rejected.
+    # Keys such as 200 become text, and values that JSON lacks are rejected.
     return json.loads(json.dumps(document, allow_nan=False))
 
 
@@ -67,15 +67,15 @@ def _foreign(value: object, place: str = "#") -> Iterator[str]:
     elif is_object(value):
         ref = value.get("$ref")
         if isinstance(ref, str) and not ref.startswith("#"):
-            yield f"{place}: $ref {ref} leads to another document. Bundle them into one."
+            yield f"{place}: $ref {ref} refers to another document. Bundle both into one."
         for key, each in value.items():
             if key not in _DATA and not key.startswith("x-"):
                 yield from _foreign(each, place + step(key))
 
 
 def invalid(document: Json) -> Iterator[str]:
-    """Yield what makes the document no valid OpenAPI."""
-    # Imported here: that takes twice as long as all of `make check-drift`, which needs neither.
+    """Yield the reasons why the document is not valid OpenAPI."""
+    # These imports take twice as long as all of `make check-drift`, which does not need them.
     from jsonschema_path import SchemaPath
     from openapi_spec_validator import OpenAPIV30SpecValidator, OpenAPIV31SpecValidator
 
@@ -92,10 +92,10 @@ def invalid(document: Json) -> Iterator[str]:
 
 
 def fetch(spec: str) -> bytes:
-    """Read a contract from a path or URL, and format it as this project does.
+    """Read a contract from a path or URL, and return it in this project's format.
 
     Raises:
-        SurfaceError: It cannot be read, or is not a valid OpenAPI document.
+        SurfaceError: The contract cannot be read, or is not a valid OpenAPI document.
     """
     try:
         if spec.startswith(("http://", "https://")):

@@ -1,6 +1,6 @@
-"""The tables in `docs/` that follow from the contract, the surface or the code.
+"""The tables in `docs/` that are generated from the contract, the surface or the code.
 
-A table stands between two comments, `<!-- table NAME ... -->` and `<!-- end NAME -->`. What is
+A table is between two comments, `<!-- table NAME ... -->` and `<!-- end NAME -->`. The text
 around them is written by hand.
 
 What the package decides or shows itself comes from its code, so that the pages agree with it:
@@ -40,7 +40,7 @@ def write(view: PackageView, contract: Json) -> None:
     """Write the tables into the pages.
 
     Raises:
-        SurfaceError: The texts do not match the contract, or a table has no place.
+        SurfaceError: The texts do not match the contract, or no page has a place for a table.
     """
     for path, text in _pages(view, contract):
         path.write_text(text, encoding="utf-8")
@@ -50,7 +50,7 @@ def differences(view: PackageView, contract: Json) -> Iterator[str]:
     """Yield each page whose tables are out of date.
 
     Raises:
-        SurfaceError: The texts do not match the contract, or a table has no place.
+        SurfaceError: The texts do not match the contract, or no page has a place for a table.
     """
     for path, text in _pages(view, contract):
         if path.read_text(encoding="utf-8") != text:
@@ -81,7 +81,7 @@ def fill(text: str, tables: Mapping[str, str]) -> str:
     """Return the text of a page with its tables replaced.
 
     Raises:
-        SurfaceError: The page names a table that does not exist, or one has no end.
+        SurfaceError: The page names a table that does not exist, or a table has no end.
     """
     for name in re.findall(_ANY, text):
         if name not in tables:
@@ -94,7 +94,7 @@ def fill(text: str, tables: Mapping[str, str]) -> str:
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table of Markdown."""
+    """Return a Markdown table."""
     lines = [heads, ["---"] * len(heads), *rows]
     return "".join(f"| {' | '.join(' '.join(cell.split()) for cell in line)} |\n" for line in lines)
 
@@ -104,7 +104,7 @@ def _code(text: str) -> str:
 
 
 def key_lifetimes(view: PackageView) -> str:
-    """Return how long each operation's key lasts, as the surface says."""
+    """Return the table of how long each operation's key lasts, according to the surface."""
     rows: list[list[str]] = []
     for lifetime in view.key_lifetimes:
         names = [
@@ -117,11 +117,11 @@ def key_lifetimes(view: PackageView) -> str:
         hours = None if trusted is None else trusted.total_seconds() / 3600
         limit = "at any time" if hours is None else f"for at most {hours:g} hours"
         rows.append([", ".join(names), lifetime.doc, limit])
-    return table(["operations", "what is known of the key", "repeat under it"], rows)
+    return table(["operations", "lifetime of the key", "repeat under the same key"], rows)
 
 
 def replayed(view: PackageView) -> str:
-    """Return for each write how its answer shows that the key was known."""
+    """Return the table of how the answer to each write shows a repeat."""
     shows = {
         "status": "the status is 200 instead of 201",
         "applied": "`applied` is false",
@@ -134,15 +134,15 @@ def replayed(view: PackageView) -> str:
                 name = _code(f"{each.resource}.{each.method_name}")
                 names.setdefault(each.replayed, []).append(name)
     rows = [[", ".join(names[how]), shows[how]] for how in names]
-    return table(["operations", "what in the answer shows a repeat"], rows)
+    return table(["operations", "how the answer shows a repeat"], rows)
 
 
 def error_codes(contract: Json, texts: object) -> str:
-    """Return the error codes with their statuses, and what to do.
+    """Return the table of error codes, with their statuses and what to do.
 
     Raises:
-        SurfaceError: `errors.yaml` lacks a code of the contract, has another one, or names a
-            status that no operation of the contract has.
+        SurfaceError: `errors.yaml` lacks a code of the contract, has a code that the contract
+            lacks, or names a status that no operation of the contract has.
     """
     codes = Node(contract, contract).at("components").at("schemas").at("ErrorCode").get("enum", [])
     if not is_object(texts):
@@ -179,10 +179,10 @@ def error_codes(contract: Json, texts: object) -> str:
 
 
 def other_errors() -> str:
-    """Return the failures that have no code of the contract."""
+    """Return the table of failures without a code of the contract."""
     page = b"<h1>Bad gateway</h1>"
     rows: list[tuple[str, Outcome, str]] = [
-        ("a 2xx whose body is no result", Reply(200, {}, page), "Repeat under the same key."),
+        ("a 2xx whose body is not a result", Reply(200, {}, page), "Repeat under the same key."),
         ("a 3xx", Reply(302, {}, page), "Check the base URL: the SDK never follows a redirect."),
         ("a 403 of a proxy or firewall", Reply(403, {}, page), "Look at `err.raw_body`."),
         ("408", Reply(408, {}, page), "Repeat under the same key."),
@@ -214,13 +214,11 @@ def other_errors() -> str:
                 then,
             ]
         )
-    return table(
-        ["what came", "error", "`err.code`", "retryable", "ambiguous", "what to do"], lines
-    )
+    return table(["outcome", "error", "`err.code`", "retryable", "ambiguous", "what to do"], lines)
 
 
 def glossary(words: Mapping[str, str]) -> str:
-    """Return the words with their meaning."""
+    """Return the table of words with their meanings."""
     return table(["word", "meaning"], [[f"**{word}**", text] for word, text in words.items()])
 
 
@@ -244,7 +242,7 @@ def _outcome(outcome: Outcome) -> KratyServerError | KratyNetworkError:
     exchange.begin(0.0, 0.0)
     step = exchange.advance(outcome, now=0.0, wall=0.0)
     if not isinstance(step, Raise):
-        raise TypeError(f"{outcome} is no failure")
+        raise TypeError(f"{outcome} is not a failure")
     return step.error
 
 

@@ -1,4 +1,4 @@
-"""Read an OpenAPI document: its `$ref`s, its operations, and where each value is."""
+"""Read an OpenAPI document: follow its `$ref`s, list its operations, and locate its values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KEYWORDS: Final[dict[str, tuple[type, ...]]] = {
     **dict.fromkeys(("minimum", "maximum", "multipleOf"), _NUMBER),
     **dict.fromkeys(("minLength", "minItems", "minProperties"), _NUMBER),
     **dict.fromkeys(("maxLength", "maxItems", "maxProperties"), _NUMBER),
-    # OpenAPI 3.0 has booleans there.
+    # In OpenAPI 3.0, these are booleans.
     **dict.fromkeys(("exclusiveMinimum", "exclusiveMaximum"), (*_NUMBER, bool)),
     "uniqueItems": (bool,),
     **dict.fromkeys(("pattern", "format", "$ref"), (str,)),
@@ -26,11 +26,11 @@ KEYWORDS: Final[dict[str, tuple[type, ...]]] = {
     **dict.fromkeys(("properties", "patternProperties", "discriminator"), (dict,)),
     "type": (str, list),
 }
-"""What the keywords of a schema hold. OpenAPI's own schema does not say."""
+"""The types of the keywords of a schema. OpenAPI's own schema does not check them."""
 
 
 def misused(schema: Json) -> Iterator[str]:
-    """Yield the keywords of a schema that hold something else than they may."""
+    """Yield the keywords of a schema whose values have the wrong type."""
     for keyword, kinds in KEYWORDS.items():
         value = schema.get(keyword)
         if keyword in schema and (
@@ -63,10 +63,10 @@ def step(name: object) -> str:
 
 
 def look_up(document: Json, ref: str) -> object:
-    """Return what a local `$ref` points at.
+    """Return the value that a local `$ref` points at.
 
     Raises:
-        RefError: It points at nothing, or outside the document.
+        RefError: The `$ref` points at nothing, or outside the document.
     """
     start, *steps = unquote(ref).split("/")
     found: Any = document if start == "#" else None
@@ -93,19 +93,19 @@ class RefusedError(Exception):
 
 @attrs.frozen
 class Node:
-    """A value of the document, and where it is."""
+    """A value of the document, and its location."""
 
     document: Json
     value: Any
     place: str = "#"
-    """A JSON pointer, as a `$ref` writes it."""
+    """The JSON pointer to the value, in the form of a `$ref`."""
 
     def refuse(self, problem: str, fix: str) -> RefusedError:
-        """Return the exception that says what cannot be used here."""
+        """Return an exception about a problem at this place."""
         return RefusedError(self.place, problem, fix)
 
     def child(self, name: str | int) -> Node:
-        """Return a value inside this one, which must have it."""
+        """Return a value inside this one. It must exist."""
         return Node(self.document, self.value[name], self.place + step(name))
 
     def get(self, name: str, default: object = None) -> Any:
@@ -120,10 +120,10 @@ class Node:
         return self.child(name).follow() if name in self else Node(self.document, {}, self.place)
 
     def entries(self, name: str) -> Iterator[tuple[str, Node]]:
-        """Yield the members of an object inside this one.
+        """Yield the members of an object inside this one; nothing if it is absent.
 
         Raises:
-            RefusedError: It is something else.
+            RefusedError: The inner value is not an object.
         """
         if name not in self:
             return
@@ -134,10 +134,10 @@ class Node:
             yield key, inner.child(key)
 
     def items(self, name: str) -> Iterator[Node]:
-        """Yield the items of an array inside this one.
+        """Yield the items of an array inside this one; nothing if it is absent.
 
         Raises:
-            RefusedError: It is something else.
+            RefusedError: The inner value is not an array.
         """
         if name not in self:
             return
@@ -148,10 +148,10 @@ class Node:
             yield inner.child(index)
 
     def follow(self) -> Node:
-        """Return the object itself, or the target of its `$ref`s with what stands beside them.
+        """Return the object, or the target of its `$ref`s merged with the members beside them.
 
         Raises:
-            RefusedError: A `$ref` leads nowhere or back to itself, or this is no object.
+            RefusedError: A `$ref` leads nowhere or back to itself, or the target is not an object.
         """
         found, beside, seen = self, Json(), set[str]()
         while is_object(found.value) and isinstance(found.value.get("$ref"), str):
@@ -172,7 +172,7 @@ class Node:
 
 @attrs.frozen
 class RawOperation:
-    """An operation as the document has it."""
+    """An operation of the document."""
 
     method: str
     path: str
@@ -182,7 +182,7 @@ class RawOperation:
 
     @property
     def label(self) -> str:
-        """What messages call it."""
+        """The name of the operation in messages."""
         name = self.node.get("operationId")
         return f"{name} ({self.call})" if name else self.call
 
@@ -203,7 +203,7 @@ class RawOperation:
             for listed in owner.items("parameters"):
                 parameter = listed.follow()
                 location, name = str(parameter.get("in")), str(parameter.get("name"))
-                # Names of headers have no case.
+                # The names of headers are case-insensitive.
                 key = location, name.lower() if location == "header" else name
                 if key in own:
                     raise listed.refuse(

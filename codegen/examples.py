@@ -1,4 +1,4 @@
-"""Examples of JSON bodies: which are missing, and what the schemas say instead."""
+"""Examples of JSON bodies: find missing ones, and derive them from the schemas."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FORMATS: Final = {
     "uri": "https://example.com/",
 }
 _DEEPEST: Final = 8
-"""Schemas that refer to themselves end here."""
+"""How deep an example may be nested, so that a schema that contains itself ends."""
 
 
 def missing(contract: Json) -> Iterator[str]:
@@ -60,7 +60,7 @@ def _has_example(media: Node) -> bool:
 
 
 def _sample(schema: Node, depth: int) -> Any:
-    """Return a value that the schema allows; `None` if that is not plain to see."""
+    """Return a value that the schema allows; `None` if it is too complicated to derive one."""
     if depth == 0 or "pattern" in schema or "allOf" in schema:
         return None
     if "example" in schema or "const" in schema:
@@ -90,7 +90,7 @@ def _sample(schema: Node, depth: int) -> Any:
 
 
 def _object(schema: Node, depth: int) -> Json | None:
-    """Return an object with all members that can be derived, if those it needs are among them."""
+    """Return an object with all members that can be derived; `None` if a required one cannot."""
     members = {
         name: value
         for name, member in schema.entries("properties")

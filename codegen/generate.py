@@ -5,7 +5,7 @@
     python codegen/generate.py --check            fail if any of it is out of date
 
 `views/` prepares the values of the templates, and `doc_tables.py` writes the tables. The output
-depends on nothing but the inputs, so a check compares bytes.
+depends only on the inputs, so `--check` compares bytes.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from views.types import literal
 ROOT: Final = Path(__file__).resolve().parent.parent
 MANIFEST: Final = "MANIFEST.json"
 LINE: Final = 100
-# Isolated, so that the bytes depend on nothing but these lines.
+# Isolated from other configuration, so that the output depends only on these lines.
 _ISOLATED: Final = ("--no-cache", "--isolated", "--quiet", "--target-version", "py310")
 FORMAT: Final = (
     (
@@ -57,7 +57,8 @@ class Layout:
     output: Path
     package: str
     runtime: Path | None = None
-    """The folder of modules to copy into the package. Without it, the package imports Kraty's."""
+    """The folder of runtime modules to copy into the package. Without it, the package imports
+    those of `kraty_server_api`."""
     public: str | None = None
     """The public package that re-exports models and params, if there is one."""
 
@@ -67,7 +68,7 @@ class Layout:
         return KRATY.package if self.runtime is None else self.package
 
     def runtime_modules(self) -> list[Path]:
-        """Return the modules to copy: all but `__init__.py`, since the package has its own."""
+        """Return the modules to copy: all but `__init__.py`, because the package has its own."""
         modules = [] if self.runtime is None else sorted(self.runtime.glob("*.py"))
         return [path for path in modules if path.name != "__init__.py"]
 
@@ -102,11 +103,11 @@ GOLDEN: Final = Layout(
 
 @attrs.frozen
 class Flavour:
-    """One class that a resource becomes, such as `AsyncWallet`."""
+    """One kind of class that is generated for each resource, such as `AsyncWallet`."""
 
     prefix: str
     call: str
-    """The type of what performs or records an operation."""
+    """The type of the function that performs or records an operation."""
     is_async: bool = False
     is_outbox: bool = False
 
@@ -144,7 +145,7 @@ def docstring(value: str, indent: int, hang: int = 0) -> str:
 
 
 def _printable(value: str) -> str:
-    """Return text without control characters, which Python source must not hold."""
+    """Return text without control characters, which must not be in Python source."""
     return "".join(c for c in value if c in "\n\t " or not unicodedata.category(c).startswith("C"))
 
 
@@ -159,7 +160,7 @@ def string_literal(value: str, indent: int) -> str:
         value, width=LINE - indent - 4, break_long_words=False, break_on_hyphens=False
     )
     margin = " " * indent
-    # Every line but the last keeps the space where it was broken.
+    # Every line but the last ends with the space at which it was broken.
     parts = [json.dumps(line + " ", ensure_ascii=False) for line in lines[:-1]]
     parts += [json.dumps(line, ensure_ascii=False) for line in lines[-1:]]
     return f"(\n{margin}" + f"\n{margin}".join(parts) + f"\n{margin[4:]})"
@@ -174,7 +175,7 @@ class Package:
         self.folder = folder
         self.env = jinja2.Environment(
             loader=jinja2.FileSystemLoader(ROOT / "codegen" / "templates"),
-            autoescape=False,  # noqa: S701 -- Python, not HTML
+            autoescape=False,  # noqa: S701 -- the output is Python, not HTML
             undefined=jinja2.StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
@@ -220,7 +221,7 @@ class Package:
         (self.folder / "py.typed").touch()
         for command in FORMAT:
             subprocess.run([sys.executable, "-m", "ruff", *command], cwd=self.folder, check=True)
-        # After the formatter, because these modules are formatted at their source.
+        # After the formatter, because these modules are formatted in `codegen/`.
         for path in self.layout.runtime_modules():
             self._copy(path)
 
@@ -252,7 +253,7 @@ class Package:
         )
         target = self.folder / path.name
         if target.exists():
-            raise SurfaceError([f"{label}: a template writes {path.name} too"])
+            raise SurfaceError([f"{label}: a template also writes {path.name}"])
         target.write_text(header + path.read_text(encoding="utf-8"), encoding="utf-8")
 
 
@@ -287,7 +288,7 @@ def generate(layout: Layout, target: Path, contract_bytes: bytes) -> None:
     try:
         view = package_view(contract, _surface(layout.surface))
     except (AttributeError, LookupError, TypeError, ValueError) as error:
-        # Checking every contract would take seconds. What was edited by hand may be invalid.
+        # Checked only now, because it takes seconds: a contract that was edited may be invalid.
         causes = list(invalid(contract))
         if not causes:
             raise
@@ -295,7 +296,7 @@ def generate(layout: Layout, target: Path, contract_bytes: bytes) -> None:
     package = target / layout.package
     package.mkdir(parents=True)
     Package(view, layout, package).build()
-    # The emulator validates requests against the contract that the code was made from.
+    # The emulator validates requests against the contract from which the code was generated.
     (package / layout.contract.name).write_bytes(contract_bytes)
     inputs = {layout.label(path): path.read_bytes() for path in layout.inputs()}
     inputs[layout.label(layout.contract)] = contract_bytes
@@ -325,7 +326,7 @@ def differences(layout: Layout, expected: Mapping[str, bytes]) -> Iterator[str]:
         if name not in actual:
             yield f"{name}: missing from {layout.label(layout.output)}"
         elif name not in expected:
-            yield f"{name}: not listed, the build step does not write it"
+            yield f"{name}: the build step does not write this file"
         elif listed and listed.get(name) != _digest(actual[name]):
             yield f"{name}: edited by hand"
         elif actual[name] != expected[name]:
@@ -335,7 +336,7 @@ def differences(layout: Layout, expected: Mapping[str, bytes]) -> Iterator[str]:
 
 
 def unhandled(contract: Json) -> Iterator[str]:
-    """Yield operations without a handler in the emulator, and the reverse."""
+    """Yield operations without a handler in the emulator, and handlers without an operation."""
     from kraty_admin.emulator._operations import OPERATIONS
 
     known = {raw.node.get("operationId") for raw in operations(contract)}
@@ -365,7 +366,7 @@ def write_pages(contract: Json) -> None:
 
 
 def check(layout: Layout) -> list[str]:
-    """Return what is wrong with the output on disk, one line per cause."""
+    """Return the differences of the output on disk, one line per cause."""
     contract_bytes = layout.contract.read_bytes()
     causes: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -381,7 +382,7 @@ def regenerate(layout: Layout, contract_bytes: bytes) -> int:
     """Replace the output. If it cannot be generated, nothing on disk changes.
 
     Returns:
-        The number of files.
+        The number of files written.
     """
     with tempfile.TemporaryDirectory() as folder:
         generate(layout, Path(folder), contract_bytes)
@@ -394,7 +395,7 @@ def regenerate(layout: Layout, contract_bytes: bytes) -> int:
 
 
 def _adopted(spec: str) -> bytes:
-    """Return another contract, with examples derived where it has none."""
+    """Read another contract, and add derived examples where it has none."""
     document: Json = json.loads(fetch(spec))
     try:
         examples.add(document)
@@ -409,7 +410,7 @@ def _own() -> bytes:
     try:
         lacking = list(examples.missing(json.loads(contract)))
     except (AttributeError, LookupError, TypeError, ValueError, RefusedError):
-        return contract  # generating it says what is wrong
+        return contract  # generating from it reports the problem
     if lacking:
         raise SurfaceError(lacking)
     return contract
@@ -419,7 +420,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--spec", metavar="PATH|URL", help="adopt this contract first")
-    parser.add_argument("--check", action="store_true", help="fail if anything has drifted")
+    parser.add_argument("--check", action="store_true", help="fail if the output is out of date")
     options = parser.parse_args(argv)
     if options.check:
         causes = [*check(KRATY), *check(GOLDEN)]

@@ -1,4 +1,4 @@
-"""Media types: which are JSON, and which of several a call uses."""
+"""Media types: recognise JSON, and choose one of several."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class Media:
     """A media type of JSON, such as `application/vnd.x+json; version=2`."""
 
     name: str
-    """As the contract writes it, without a charset."""
+    """The media type in the contract, without its charset."""
     charset: str
-    """Empty without one."""
+    """The charset; empty if there is none."""
     node: Node
 
     @property
     def sent(self) -> str:
-        """What a request names, with the charset."""
+        """The media type that a request names, with the charset."""
         return f"{self.name}; charset={self.charset}" if self.charset else self.name
 
     @property
@@ -48,13 +48,13 @@ def json_media(owner: Node) -> Media | None:
         `None` if none is JSON.
 
     Raises:
-        RefusedError: It is not clear which to use, or it has another charset than UTF-8.
+        RefusedError: It is not clear which one to use, or its charset is not UTF-8.
     """
     found = [media for name, node in owner.entries("content") if (media := _read(name, node))]
     found = [media for media in found if media.is_plain] or found
     if not found:
         return None
-    # The sort is stable, so the contract's order decides between others.
+    # The sort is stable, so otherwise the contract's order decides.
     first, *others = sorted(found, key=lambda media: media.sent != JSON)
     for other in others:
         if first.sent != JSON and other.node.get("schema") != first.node.get("schema"):
@@ -64,7 +64,7 @@ def json_media(owner: Node) -> Media | None:
             )
     if first.charset.lower() not in ("", "utf-8"):
         raise first.node.refuse(
-            f"the charset {first.charset} is not supported, since JSON is UTF-8",
+            f"the charset {first.charset} is not supported, because JSON is UTF-8",
             "Leave the charset out.",
         )
     return first

@@ -33,10 +33,10 @@ def _load(path: Path) -> Node:
 
 
 def main(argv: list[str]) -> int:
-    """Print what changed between two contract files and return the exit status."""
-    parser = _Parser("compare", description="List what changed between two contracts.")
+    """Print the changes between two contract files, and return the exit status."""
+    parser = _Parser("compare", description="List the changes between two contracts.")
     parser.add_argument("old", type=Path, help="the contract that callers were built against")
-    parser.add_argument("new", type=Path, help="the contract that is to replace it")
+    parser.add_argument("new", type=Path, help="the contract that will replace it")
     formats = parser.add_mutually_exclusive_group()
     formats.add_argument("--json", action="store_true", help="print JSON, for scripts")
     formats.add_argument("--markdown", action="store_true", help="print Markdown, for reviews")

@@ -17,7 +17,7 @@ from .rules import ContractError
 
 Node = Json
 
-# keyword -> does going from the first value to the second tighten it?
+# For each keyword: returns whether a change from the first value to the second tightens it.
 TIGHTENS: dict[str, Callable[[Any, Any], bool]] = {
     **dict.fromkeys(("minimum", "exclusiveMinimum"), operator.lt),
     **dict.fromkeys(("minLength", "minItems", "minProperties"), operator.lt),
@@ -35,7 +35,7 @@ UNANALYSED = (
     *("contains", "minContains", "maxContains", "dependentRequired", "dependentSchemas"),
     *("unevaluatedItems", "contentEncoding", "contentMediaType", "contentSchema"),
 )
-# Those that only ever forbid values, so that nothing breaks when they are removed.
+# Keywords that can only forbid values, so that removing them breaks no caller.
 RESTRICTIONS = frozenset(
     [
         *("not", "if", "then", "else", "patternProperties", "propertyNames", "contains"),
@@ -46,8 +46,8 @@ RESTRICTIONS = frozenset(
 COMPOSITION = ("$ref", "allOf", "oneOf", "anyOf", "discriminator", "const")
 
 ANY_TYPE = frozenset({"boolean", "number", "string", "array", "object"})
-# The SDK reads these formats as values of another Python type, so that losing
-# one is a change of type. Other formats only restrict the string.
+# The SDK reads these formats as values of another Python type, so removing one is a change of
+# type. Other formats only restrict the string.
 TYPE_FORMATS = ("date-time", "date")
 PLACEHOLDER = re.compile(r"\{([^}]*)\}")
 PART_OF = {"integer": "number", **dict.fromkeys(TYPE_FORMATS, "string")}
@@ -67,16 +67,16 @@ _WORDING = frozenset(
 )
 _DATA = frozenset(["enum", "const", "default"])
 _NAMES = frozenset(["properties", "patternProperties", "dependentSchemas", "dependentRequired"])
-"""Their keys are names, not keywords."""
+"""Keywords whose values have names as keys, not keywords."""
 
 
 def is_wording(keyword: str) -> bool:
-    """Return whether a keyword is for people alone."""
+    """Return whether a keyword is only for people."""
     return keyword in _WORDING or keyword.startswith("x-")
 
 
 def without_wording(value: object, *, names: bool = False) -> object:
-    """Return what a value says to programs.
+    """Return a value without the keywords that are only for people.
 
     Args:
         value: A schema, or a part of one.
@@ -95,7 +95,7 @@ def without_wording(value: object, *, names: bool = False) -> object:
 
 @attrs.frozen
 class Member:
-    """A parameter, header or field: something that has a name and a schema."""
+    """A parameter, header or field: it has a name and a schema."""
 
     required: bool
     schema: object
@@ -104,11 +104,11 @@ class Member:
 
 @attrs.frozen
 class Style:
-    """How a parameter, a header or a field of a form is written."""
+    """How a parameter, a header or a field of a form is serialised."""
 
     of_scalars: str
     of_others: str
-    """The same for arrays and objects."""
+    """The style of arrays and objects."""
     allows: frozenset[str] = frozenset()
 
 
@@ -120,36 +120,36 @@ class Endpoint:
     """An operation with the parameters and servers of its path item."""
 
     name: str
-    """Its operationId, `GET /path` if it has none, or `webhook <name>`."""
+    """The operationId, `GET /path` if it has none, or `webhook <name>`."""
     method: str
     path: str
     operation: Node
 
     @property
     def call(self) -> tuple[str, str]:
-        """What identifies it on the wire."""
+        """The method and path, without the names of placeholders."""
         return self.method, PLACEHOLDER.sub("{}", self.path)
 
 
 @attrs.frozen
 class Branch:
-    """One alternative of a schema: plain keywords, nothing left to look up."""
+    """One alternative of a schema: plain keywords, without references."""
 
     schema: Node
     name: str | None = None
-    """The component that it was taken from."""
+    """The component that it comes from."""
     origin: str | None = None
-    """The `$ref` to a component that is this alternative, and no more or less."""
+    """The `$ref` to a component that is exactly this alternative."""
     tag: str = ""
     """The discriminator's field."""
     tags: tuple[str, ...] = ()
     """The discriminator's values that select it."""
     constants: tuple[str, ...] = ()
-    """The values of its fields that have only one."""
+    """The values of its fields that allow only one value."""
     union: bool = False
-    """Whether callers know that there may be others."""
+    """Whether callers know that there may be other alternatives."""
     exclusive: bool = False
-    """Whether a value of this and of another alternative is rejected."""
+    """Whether a value that fits this and another alternative is rejected."""
 
     def both(self, other: Branch) -> Branch:
         """Return the branch of the values that satisfy this one and the other."""
@@ -175,10 +175,10 @@ class Branch:
         )
 
     def tagged(self) -> Branch:
-        """Return the branch whose field for the tag has the tags for its enum.
+        """Return the branch with its tags as the enum of the tag's field.
 
-        So a changed tag is found by the rules for enums also where the field is declared a
-        plain string.
+        So the rules for enums find a changed tag, even if the field is declared as a plain
+        string.
         """
         if not self.tags or self.tag not in mapping(self.schema, "properties"):
             return self
@@ -186,12 +186,12 @@ class Branch:
 
     @property
     def label(self) -> str:
-        """What identifies it in a union; empty when nothing does."""
+        """The text that identifies it in a union; empty if there is none."""
         return "/".join(self.tags) or self.name or "/".join(self.constants)
 
     @property
     def values(self) -> list[str] | None:
-        """The enum as JSON, without null, which belongs to the types."""
+        """The enum as JSON, without null, which counts as a type."""
         if "enum" not in self.schema:
             return None
         return [show(value) for value in array(self.schema, "enum") if value is not None]
@@ -203,7 +203,7 @@ class Branch:
 
     @property
     def types(self) -> frozenset[str]:
-        """The types that it allows, but null; a date is a type of its own."""
+        """The types that it allows, without null. A date is a separate type."""
         types = self._json_types - {"null"}
         if "string" in types and self.schema.get("format") in TYPE_FORMATS:
             types = types - {"string"} | {str(self.schema["format"])}
@@ -261,13 +261,13 @@ def covers(wide: Iterable[str], narrow: Iterable[str]) -> bool:
     return all(not allowed.isdisjoint({each, PART_OF.get(each, each)}) for each in narrow)
 
 
-# Merging what allOf, and keywords next to a $ref, demand together.
+# Merging the parts of an allOf, and the keywords next to a $ref.
 
 
 def _conjoin(old: object, new: object) -> object:
-    """Return one schema for two, the same one however often they are merged.
+    """Return one schema for two. Merging them again gives the same schema.
 
-    Parts are flattened and kept once; a recursive allOf would grow for ever otherwise.
+    Parts are flattened and kept once; otherwise a recursive allOf would grow without end.
     """
     if old is False or new is False:
         return False
@@ -308,7 +308,7 @@ def _combine(keyword: str, old: Any, new: Any) -> Any:
 
 @attrs.frozen
 class Contract:
-    """One contract, read without its $refs getting in the way."""
+    """One contract, which follows its `$ref`s when it is read."""
 
     document: Node
     _known: dict[str, list[Branch]] = attrs.field(factory=dict[str, "list[Branch]"], init=False)
@@ -321,10 +321,10 @@ class Contract:
         factory=dict[str, "tuple[str, ...]"], init=False
     )
     _circles: set[str] = attrs.field(factory=set[str], init=False)
-    """The references at which expanding the one at hand was cut off."""
+    """The references at which the current expansion was cut off."""
 
     def look_up(self, ref: str, inside: Iterable[str] = ()) -> object:
-        """Return what a local `$ref` points at; `inside` are the ones that led to it."""
+        """Return the target of a local `$ref`. `inside` has the references that led to it."""
         if ref in inside:
             raise ContractError(f"$ref {ref} leads back to itself")
         found = self._targets.get(ref)
@@ -336,7 +336,7 @@ class Contract:
         return found
 
     def text(self, ref: str) -> str:
-        """Return what a `$ref` points at, as JSON."""
+        """Return the target of a `$ref`, as JSON."""
         if ref not in self._texts:
             self._texts[ref] = show(self.look_up(ref))
         return self._texts[ref]
@@ -353,18 +353,18 @@ class Contract:
     def branches(self, schema: object, inside: tuple[str, ...] = ()) -> list[Branch]:
         """Return the alternatives of a schema, with references and allOf merged in.
 
-        What stands around a oneOf is merged into each of its alternatives, so that a schema
-        is nothing but the list of them.
+        Keywords around a oneOf are merged into each of its alternatives, so that the list of
+        alternatives is all there is to a schema.
         """
         node = schema_of(schema)
         if [*node] == ["$ref"]:
-            # There is nothing to merge, and webs of unions come here often.
+            # Fast path: there is nothing to merge, and unions of unions come here often.
             return self._behind(str(node["$ref"]), inside)
         parts: list[list[Branch]] = []
         if "$ref" in node:
             parts.append(self._behind(str(node["$ref"]), inside))
         for each in array(node, "allOf"):
-            # A base that many share does not identify the one that extends it.
+            # A base's name does not identify a branch, because several branches may extend it.
             base = self._base(each, inside)
             parts.append(_named(self.branches(base, inside), None))
         for word in ("oneOf", "anyOf"):
@@ -388,15 +388,15 @@ class Contract:
         targets = _named(targets, ref.rpartition("/")[2])
         if len(targets) == 1:
             targets = [attrs.evolve(targets[0], origin=ref)]
-        # What led here may have been left out of a union that leads back to it.
+        # Not stored if a union inside was cut off at a reference that led here.
         if self._circles.isdisjoint(inside):
             self._known[ref] = targets
         return targets
 
     def _base(self, part: object, inside: tuple[str, ...]) -> object:
-        """Return a part of an allOf; without its union, if that leads back here.
+        """Return a part of an allOf, without its union if that leads back here.
 
-        A branch of a union may extend the union itself, for what all branches share.
+        A branch of a union may extend the union itself, to get the common part of all branches.
         """
         node = schema_of(part)
         if "$ref" not in node:
@@ -415,9 +415,9 @@ class Contract:
         return {key: own[key] for key in own if key not in ("oneOf", "anyOf", "discriminator")}
 
     def _options(self, node: Node, word: str, inside: tuple[str, ...]) -> list[Any]:
-        """Return the options of a union, with those of unions inside it.
+        """Return the options of a union, including those of unions inside it.
 
-        A union that is one of its own options adds nothing.
+        If a union is one of its own options, that option is left out.
         """
         todo, seen, found = [*reversed(array(node, word))], set[str](), list[Any]()
         while todo:
@@ -457,12 +457,12 @@ class Contract:
         found = self.branches(schema)
         known = [branch for branch in found if branch.types]
         if len(known) > 1:
-            # Only alternatives have to be distinguished.
+            # Constants are needed only to distinguish several alternatives.
             known = [attrs.evolve(each, constants=self.constants(each)) for each in known]
         return known, any(branch.nullable for branch in found)
 
     def constants(self, branch: Branch) -> tuple[str, ...]:
-        """Return the values of the fields that have a single one."""
+        """Return the values of the fields that allow only one value."""
         if branch.origin is None:
             return tuple(self._find_constants(branch))
         if branch.origin not in self._constants:
@@ -477,7 +477,7 @@ class Contract:
                 yield values[0].strip('"')
 
     def has_flag(self, schema: object, flag: str) -> bool:
-        """Return whether a schema is `readOnly` or `writeOnly`, also behind its `$ref`."""
+        """Return whether a schema or the target of its `$ref` is `readOnly` or `writeOnly`."""
         node = schema_of(schema)
         if node.get(flag) is True:
             return True
@@ -488,7 +488,7 @@ class Contract:
             return False
         known = self._flags.get((ref, flag))
         if known is None:
-            self._flags[ref, flag] = False  # in case it leads back here
+            self._flags[ref, flag] = False  # for a schema that refers to itself
             known = self._flags[ref, flag] = self.has_flag(self.look_up(ref), flag)
         return known
 
@@ -533,14 +533,14 @@ class Contract:
         )
 
     def fields_of_form(self, media: Node) -> dict[str, Style]:
-        """Return how the fields of a form are written, where that is said."""
+        """Return how the fields of a form are serialised, if the contract specifies it."""
         return {
             f".{name}": _style(as_object(node), "form")
             for name, node in mapping(media, "encoding").items()
         }
 
     def security(self, operation: Node) -> list[Node]:
-        """Return the alternatives of credentials that let a caller in."""
+        """Return the alternatives of credentials, any of which is enough."""
         owner = operation if "security" in operation else self.document
         return [as_object(each) for each in array(owner, "security")] or [{}]
 
@@ -556,7 +556,7 @@ class Contract:
         }
 
     def fields(self, branch: Branch, hidden: str) -> dict[str, Member]:
-        """Return the properties of an object, without those that are `readOnly`, say."""
+        """Return the properties of an object, without those with the flag `hidden`."""
         required = [str(each) for each in array(branch.schema, "required")]
         properties = {**dict.fromkeys(required, True), **mapping(branch.schema, "properties")}
         return {
@@ -567,7 +567,7 @@ class Contract:
 
 
 def _style(node: Node, where: str) -> Style:
-    """Return how a parameter is written; of `style` and `explode`, only what has an effect."""
+    """Return how a parameter is serialised. Values of `style` without an effect are ignored."""
     allows = {word for word in ("allowReserved", "allowEmptyValue") if node.get(word) is True}
     if "content" in node:
         media = ", ".join(sorted(mapping(node, "content")))
@@ -579,7 +579,7 @@ def _style(node: Node, where: str) -> Style:
     style = str(node.get("style", usual))
     exploded = node.get("explode", style == "form") is True
     others = f"{style}, exploded" if exploded else style
-    # A scalar is written alike in all styles of a query.
+    # All styles of a query serialise a scalar alike.
     return Style(style if where == "path" else usual, others, frozenset(allows))
 
 

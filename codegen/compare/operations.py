@@ -1,4 +1,4 @@
-"""Compare what stands around the schemas: operations, parameters, answers, security."""
+"""Compare the parts around the schemas: operations, parameters, responses, security."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def compare(old: Node, new: Node) -> list[Change]:
 
     Args:
         old: The contract that callers were built against, as parsed JSON.
-        new: The contract that is to replace it.
+        new: The contract that will replace it.
 
     Raises:
-        ContractError: One of them is malformed where it had to be read.
+        ContractError: A contract is malformed.
     """
     for document in (old, new):
         check(document)
@@ -44,7 +44,7 @@ def compare(old: Node, new: Node) -> list[Change]:
 def _matched(
     old: list[Endpoint], new: list[Endpoint]
 ) -> Iterator[tuple[Endpoint | None, Endpoint | None]]:
-    """Match operations by their operationId, and the rest by what is on the wire."""
+    """Match operations by their operationId, and the rest by method and path."""
     by_name = {each.name: each for each in new}
     rest: dict[tuple[str, str], Endpoint] = {}
     for a in old:
@@ -60,7 +60,7 @@ def _matched(
 
 
 def _statuses(old: Node, new: Node) -> Iterator[tuple[str | None, str | None]]:
-    """Match answers by their status, and `default` and `2XX` with what they stand for."""
+    """Match responses by their status, and `default` and `2XX` with the statuses they cover."""
     left, right = old.keys() - new.keys(), new.keys() - old.keys()
     for a in old:
         for b in new:
@@ -73,7 +73,7 @@ def _statuses(old: Node, new: Node) -> Iterator[tuple[str | None, str | None]]:
 
 
 def _stands_for(a: str, b: str, old: Node, new: Node) -> bool:
-    """Return whether an answer of the old contract is one of the new under another status."""
+    """Return whether an old response corresponds to a new one with another status."""
     ranges = a[1:].upper() == "XX" or b[1:].upper() == "XX"
     if ranges and a[:1] == b[:1]:
         return True
@@ -118,7 +118,7 @@ class _Comparison:
                     yield here.change("operation-added", call=f"{b.method} {b.path}")
 
     def once(self, place: Place, a: Endpoint, b: Endpoint) -> Iterator[Change]:
-        """Yield the changes of an operation's schemas, each component's once per direction."""
+        """Yield the changes of an operation's schemas; each component once per direction."""
         seen: set[Pair] = set()
         try:
             yield from self.schemas.changes(self.request(place, a, b), seen)
@@ -156,7 +156,7 @@ class _Comparison:
         had = {_demands(self.old, each) for each in before}
         asked = {_demands(self.new, each) for each in after}
         if had != asked:
-            # Whoever got in with some credentials has to get in with the same ones.
+            # All credentials that were enough must still be enough.
             welcome = all(any(less <= credentials for less in asked) for credentials in had)
             kind = "security-loosened" if welcome else "security-tightened"
             yield place.change(kind, old=show(before), new=show(after))
@@ -179,7 +179,7 @@ class _Comparison:
 
         a = self.old.follow(mapping(old.operation, "requestBody"))
         b = self.new.follow(mapping(new.operation, "requestBody"))
-        # An empty object is no body at all.
+        # An empty object means that there is no body.
         required = [node.get("required") is True if node else None for node in (a, b)]
         yield from presence(place.down(" body"), *required)
         if a and b:
@@ -237,7 +237,7 @@ def _servers(place: Place, old: Node, new: Node) -> Iterator[Change]:
 
 
 def _scheme(contract: Contract, name: str) -> Node:
-    """Return what a security scheme demands; without hints and words, and its scopes apart."""
+    """Return the requirements of a security scheme, without wording, and with separate scopes."""
     node = as_object(without_wording(contract.follow(contract.schemes()[name])))
     flows = {
         flow: {key: value for key, value in as_object(each).items() if key != "scopes"}
@@ -253,7 +253,10 @@ def _scheme(contract: Contract, name: str) -> Node:
 
 
 def _demands(contract: Contract, credentials: Node) -> frozenset[str]:
-    """Return what credentials prove. The name of a scheme is not sent, so its content counts."""
+    """Return the schemes and scopes that credentials consist of.
+
+    The content of a scheme identifies it, because its name is not sent.
+    """
     found: set[str] = set()
     schemes = contract.schemes()
     for name in credentials:

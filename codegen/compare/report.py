@@ -14,7 +14,7 @@ FIELDS = ("operation", "location", "kind", "message", "breaking")
 
 @attrs.frozen
 class Component:
-    """A component that changed, and where that is felt."""
+    """A component that changed, and how many uses it has."""
 
     name: str
     changes: list[str]
@@ -67,7 +67,7 @@ def verdict(changes: list[Change]) -> str:
 
 
 def as_text(changes: list[Change]) -> str:
-    """Return what people read: operations, one line for each shared schema, the verdict."""
+    """Return a text for people: the operations, one line for each shared schema, the verdict."""
     own, shared = grouped(changes)
     lines = [str(change) for change in own]
     for each in shared:
@@ -77,7 +77,7 @@ def as_text(changes: list[Change]) -> str:
 
 
 def as_markdown(changes: list[Change]) -> str:
-    """Return the same for a changelog or a review."""
+    """Return the same as Markdown, for a changelog or a review."""
     own, shared = grouped(changes)
     lines = [verdict(changes)]
     for breaking, title in ((True, "Breaks callers"), (False, "Breaks nobody")):

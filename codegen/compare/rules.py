@@ -1,4 +1,4 @@
-"""The policy: what each kind of change breaks, and what a change is."""
+"""The policy: which callers each kind of change breaks."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import attrs
 
 
 class ContractError(Exception):
-    """A contract, or the command line, that cannot be made sense of."""
+    """A contract or a command line that cannot be understood."""
 
 
 class Caller(enum.Flag):
-    """What callers do with a value; a rule names those whom it breaks."""
+    """What callers do with a value. A rule names the callers that a change breaks."""
 
     NOBODY = 0
     SENDS = 1
@@ -29,7 +29,7 @@ RULES: dict[str, tuple[Caller, str]] = {
     "server-value-added": (NOBODY, "value {new} added"),
     "server-value-removed": (ANYBODY, "value {old} removed"),
     "security-scheme-added": (NOBODY, "added"),
-    # Its removal shows as security-tightened wherever it was in use.
+    # If it was in use, each operation has a change `security-tightened`.
     "security-scheme-removed": (NOBODY, "removed"),
     "security-scheme-changed": (ANYBODY, "changed"),
     "scope-added": (NOBODY, "scope {new} added"),
@@ -49,7 +49,7 @@ RULES: dict[str, tuple[Caller, str]] = {
     "error-status-removed": (NOBODY, "removed"),
     "media-type-added": (NOBODY, "media type added"),
     "media-type-removed": (ANYBODY, "media type removed"),
-    # As for an error that is removed as a whole.
+    # Breaks no one, like the removal of a whole error response.
     "error-media-type-removed": (NOBODY, "media type removed"),
     # Parameters, headers, bodies and fields.
     "added": (NOBODY, "added"),
@@ -85,12 +85,12 @@ RULES: dict[str, tuple[Caller, str]] = {
     "discriminator-renamed": (ANYBODY, "discriminator renamed from {old} to {new}"),
     "extra-fields-forbidden": (SENDS, "fields other than the listed ones forbidden"),
     "extra-fields-allowed": (NOBODY, "fields other than the listed ones allowed"),
-    # It alters what an omitted argument does, without any caller noticing.
+    # It changes the meaning of an omitted argument, but no caller fails.
     "default-changed": (NOBODY, "default changed from {old} to {new}"),
     "keyword-removed": (NOBODY, "{keyword} removed"),
     # Too rare to be analysed; better a false alarm than a missed break.
     "keyword-changed": (ANYBODY, "{keyword} changed, which has to be judged by hand"),
-    # In place of the changes of schemas, if too many operations use too many of them.
+    # These replace the changes of schemas if too many operations use too many schemas.
     "changed-elsewhere": (NOBODY, "uses schemas that changed; other operations list how"),
     "breaks-elsewhere": (ANYBODY, "uses schemas that break it; other operations list how"),
 }
@@ -98,7 +98,7 @@ RULES: dict[str, tuple[Caller, str]] = {
 
 @attrs.frozen(order=True)
 class Change:
-    """One difference between two contracts; they sort as they are listed."""
+    """One difference between two contracts. Changes sort in the order in which they are listed."""
 
     operation: str
     """The operationId, `webhook <name>`, or `(contract)`."""
@@ -109,7 +109,7 @@ class Change:
     message: str
     breaking: bool
     schema: str = attrs.field(default="", eq=False, order=False)
-    """The component that changed, if it is one."""
+    """The component that changed; empty if it is not in one."""
     step: str = attrs.field(default="", eq=False, order=False)
     """The place inside the component."""
 
@@ -127,7 +127,7 @@ class Place:
     location: str
 
     def down(self, step: str) -> Place:
-        """Return a place further inside."""
+        """Return a place inside this one."""
         return Place(self.operation, self.caller, self.location + step)
 
     def change(self, kind: str, **values: object) -> Change:

@@ -1,4 +1,4 @@
-"""Compare schemas, each pair of them once."""
+"""Compare schemas. Each pair is compared once."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ from .contract import (
 from .rules import SENDS, Caller, Change, ContractError, Place
 
 TYPE_CHANGES: dict[tuple[bool, bool], str] = {
-    # Whether the new types cover the old ones, and the old ones the new.
+    # Key: whether the new types cover the old ones, and whether the old ones cover the new.
     (True, False): "type-widened",
     (False, True): "type-narrowed",
     (False, False): "type-changed",
 }
 
 PRESENCE: dict[tuple[bool | None, bool | None], str] = {
-    # Absent is None; otherwise whether it is required.
+    # Key: old and new. `None` means absent; a bool means present, and whether it is required.
     (None, False): "added",
     (None, True): "added-required",
     (False, None): "removed",
@@ -52,23 +52,23 @@ PRESENCE: dict[tuple[bool | None, bool | None], str] = {
 
 @attrs.define(eq=False)
 class Pair:
-    """Two schemas that are compared once, and what callers do with their values.
+    """Two schemas to compare once, and what callers do with their values.
 
-    There is one for each two, so that they are distinguished by identity, which is quick.
+    There is one object for each pair, so that pairs can be compared quickly by identity.
     """
 
     caller: Caller
     old: object
     new: object
     component: str
-    """The name of the component that the new one is, if it is one."""
+    """The name of the new component; empty if the new schema is not a component."""
     findings: list[Finding] | None = None
-    """What differs, up to the pairs inside; `None` if it was not compared yet."""
+    """The differences, without those of inner pairs; `None` before the comparison."""
 
 
 @attrs.frozen
 class Use:
-    """A place where a pair of schemas is met."""
+    """A place that uses a pair of schemas."""
 
     place: Place
     pair: Pair
@@ -77,14 +77,14 @@ class Use:
 Finding = Change | Use
 
 STEPS: Final = 20_000_000
-"""How many uses of schemas are followed before a schema is listed at one operation only: those
-of 600 operations that all reach 900 schemas are a third of it, and take 2 seconds."""
+"""How many uses of schemas to follow before each schema is listed at only one operation. For 600
+operations that all reach 900 schemas, a third of it is needed, and it takes 2 seconds."""
 
 UNCHANGED, CHANGED, BREAKS = range(3)
 
 
 def _is_reference(schema: object) -> bool:
-    """Return whether this is a `$ref` and nothing else of importance."""
+    """Return whether a schema is a `$ref` without other relevant keywords."""
     node = schema_of(schema)
     return "$ref" in node and all(
         key in ("$ref", "readOnly", "writeOnly") or is_wording(key) for key in node
@@ -92,7 +92,7 @@ def _is_reference(schema: object) -> bool:
 
 
 def _unwrapped(schema: object) -> tuple[object, bool]:
-    """Return what a union with null, or an allOf of one, is about, and whether null is in it."""
+    """Return the schema in a union with null or an allOf of one, and whether null is allowed."""
     node = schema_of(schema)
     words = [key for key in node if key not in ("readOnly", "writeOnly") and not is_wording(key)]
     if words in (["oneOf"], ["anyOf"]):
@@ -127,18 +127,18 @@ class Schemas:
     old: Contract
     new: Contract
     _clean: dict[str, bool] = attrs.field(factory=dict[str, bool], init=False)
-    """Whether nothing differs behind a reference, however far."""
+    """Whether nothing that is reached from a reference differs."""
     _pairs: dict[tuple[Caller, str, str], Pair] = attrs.field(
         factory=dict[tuple[Caller, str, str], Pair], init=False
     )
     _steps: int = attrs.field(factory=lambda: STEPS, init=False)
-    """How many more uses are followed, before schemas are listed once."""
+    """How many more uses to follow before each schema is listed only once."""
     _listed: set[Pair] = attrs.field(factory=set[Pair], init=False)
     _outcomes: dict[Pair, int] = attrs.field(factory=dict[Pair, int], init=False)
-    """What differs in pairs and all pairs inside: `UNCHANGED`, `CHANGED` or `BREAKS`."""
+    """The worst outcome of pairs and all inner pairs: `UNCHANGED`, `CHANGED` or `BREAKS`."""
 
     def prepare(self) -> None:
-        """Find out behind which references something differs."""
+        """Find the references from which a difference is reached."""
         users: dict[str, set[str]] = {}
         unclean: list[str] = []
         todo, seen = [*references(self.old.document)], set[str]()
@@ -166,7 +166,7 @@ class Schemas:
                 unclean.extend(users.get(ref, ()))
 
     def is_equal(self, old: object, new: object) -> bool:
-        """Return whether two schemas are the same, with all that they refer to."""
+        """Return whether two schemas are equal, including everything that they refer to."""
         # JSON's 1 and true are equal in Python, so the text decides. References are compared
         # often, and have no such values.
         if old != new or (not _is_reference(old) and show(old) != show(new)):
@@ -174,9 +174,9 @@ class Schemas:
         return all(self._clean.get(ref, False) for ref in references(old))
 
     def changes(self, findings: Iterable[Finding], seen: set[Pair]) -> Iterator[Change]:
-        """Yield changes, and those of pairs that are met and were not seen yet.
+        """Yield changes, and those of the pairs in use that were not seen yet.
 
-        Breadth first, so that each is listed at the shortest way into it.
+        The search is breadth first, so that each change is listed at the shortest path to it.
         """
         queue = deque[tuple[str, str, Pair, str, str]]()
         elsewhere: list[tuple[Place, Pair]] = []
@@ -225,7 +225,7 @@ class Schemas:
             yield place.change(kind)
 
     def _outcome(self, pair: Pair, place: Place) -> int:
-        """Return what differs in a pair and all pairs inside."""
+        """Return the worst outcome of a pair and all inner pairs."""
         users: dict[Pair, list[Pair]] = {}
         todo = [pair]
         while todo:
@@ -239,7 +239,7 @@ class Schemas:
                 if isinstance(found, Use):
                     users.setdefault(found.pair, []).append(each)
                     todo.append(found.pair)
-        # What differs in a pair differs in all that hold it.
+        # A pair's outcome is at least that of the pairs inside it.
         todo = [*users]
         while todo:
             each = todo.pop()
@@ -250,7 +250,7 @@ class Schemas:
         return self._outcomes[pair]
 
     def _inside(self, pair: Pair, operation: str, location: str) -> list[Finding]:
-        """Return what differs between the schemas of a pair, up to the pairs inside."""
+        """Return the differences between the schemas of a pair, without those of inner pairs."""
         if pair.findings is None:
             try:
                 here = Place("", pair.caller, "")
@@ -279,7 +279,7 @@ class Schemas:
         return Use(place, found)
 
     def schema(self, place: Place, old: object, new: object) -> Iterator[Finding]:
-        """Yield what differs between two schemas; those that may hold themselves as a use."""
+        """Yield the differences between two schemas. Schemas that may be recursive are a `Use`."""
         if self.is_equal(old, new):
             return
         (ours, was), (theirs, is_) = _unwrapped(old), _unwrapped(new)
@@ -304,7 +304,7 @@ class Schemas:
         return _types(contract.branches(schema))
 
     def difference(self, place: Place, old: object, new: object) -> Iterator[Finding]:
-        """Yield what differs between two schemas."""
+        """Yield the differences between two schemas."""
         before, had = self.old.alternatives(old)
         after, has = self.new.alternatives(new)
         was, is_ = _types(before), _types(after)
@@ -326,7 +326,7 @@ class Schemas:
                 yield here.change("became-union" if alone else "branch-added")
 
     def both(self, place: Place, a: Branch, b: Branch) -> Iterator[Finding]:
-        """Yield what differs between two alternatives; those of components as a use."""
+        """Yield the differences between two alternatives. Components are a `Use`."""
         if a.tag and b.tag and a.tag != b.tag:
             yield place.change("discriminator-renamed", old=a.tag, new=b.tag)
         tagged = a.tagged(), b.tagged()
@@ -341,13 +341,13 @@ class Schemas:
             yield self.pair(place, old, new)
 
     def branch(self, place: Place, a: Branch, b: Branch) -> Iterator[Finding]:
-        """Yield what differs between two alternatives."""
+        """Yield the differences between two alternatives."""
         was, is_ = a.types, b.types
         if was != is_:
             kind = TYPE_CHANGES[covers(is_, was), covers(was, is_)]
             yield place.change(kind, old=show_types(was), new=show_types(is_))
             if kind == "type-changed":
-                return  # The rest would only repeat that it is another thing now.
+                return  # Other differences follow from the new type.
         yield from _values(place, a, b)
         yield from _bounds(place, a, b)
         yield from deprecation(place, a.schema, b.schema)
@@ -365,7 +365,7 @@ class Schemas:
     def members(
         self, place: Place, old: Mapping[str, Member], new: Mapping[str, Member]
     ) -> Iterator[Finding]:
-        """Yield what differs between parameters, headers or fields."""
+        """Yield the differences between parameters, headers or fields."""
         for step in sorted(old.keys() | new.keys()):
             here, a, b = place.down(step), old.get(step), new.get(step)
             yield from presence(here, a.required if a else None, b.required if b else None)
@@ -376,7 +376,7 @@ class Schemas:
                 yield from self.schema(here, a.schema, b.schema)
 
     def extra_fields(self, place: Place, old: Node, new: Node) -> Iterator[Finding]:
-        """Compare what the fields that are not listed may be."""
+        """Compare the schemas of fields that are not listed."""
         a, b = (
             node.get("additionalProperties", node.get("unevaluatedProperties", True))
             for node in (old, new)
@@ -384,7 +384,7 @@ class Schemas:
         if a is not False and b is not False and (a, b) != (True, True):
             yield from self.schema(place.down(".*"), a, b)
         elif a not in (True, False, {}):
-            yield place.down(".*").change("removed")  # Its entries were the point of a map.
+            yield place.down(".*").change("removed")  # A map without entries is useless.
         elif b is False and a is not False:
             yield place.change("extra-fields-forbidden")
         elif a is False and b is not False:
@@ -392,13 +392,13 @@ class Schemas:
 
 
 def _refers(schema: object) -> bool:
-    """Return whether a schema is made of others, so that it may hold itself."""
+    """Return whether a schema consists of others, so that it may be recursive."""
     node = schema_of(schema)
     return any(word in node for word in ("$ref", "allOf", "oneOf", "anyOf"))
 
 
 def presence(place: Place, old: bool | None, new: bool | None) -> Iterator[Change]:
-    """Compare whether something is there, and required."""
+    """Compare whether something is present and required."""
     if old is not new:
         yield place.change(PRESENCE[old, new])
 
@@ -411,7 +411,7 @@ def deprecation(place: Place, old: Node, new: Node) -> Iterator[Change]:
 
 
 def serialisation(place: Place, old: Style, new: Style, types: frozenset[str]) -> Iterator[Change]:
-    """Compare how a value of these types is written."""
+    """Compare how a value of these types is serialised."""
     composite = not types.isdisjoint({"array", "object"})
     was, is_ = (each.of_others if composite else each.of_scalars for each in (old, new))
     if was != is_:
@@ -427,7 +427,7 @@ def _types(branches: Iterable[Branch]) -> frozenset[str]:
 
 
 def _exclusivity(place: Place, before: list[Branch], after: list[Branch]) -> Iterator[Change]:
-    """Compare whether a value of two alternatives is accepted."""
+    """Compare whether a value that fits two alternatives is accepted."""
     was, is_ = (
         any(
             a.exclusive and b.exclusive and not _apart(a.tagged(), b.tagged())
@@ -440,7 +440,7 @@ def _exclusivity(place: Place, before: list[Branch], after: list[Branch]) -> Ite
 
 
 def _apart(a: Branch, b: Branch) -> bool:
-    """Return whether it is plain that no value belongs to both alternatives."""
+    """Return true only if it is certain that no value fits both alternatives."""
     if not any(covers([x], [y]) or covers([y], [x]) for x in a.types for y in b.types):
         return True
     if a.values is not None and b.values is not None and not set(a.values) & set(b.values):
@@ -458,9 +458,9 @@ def _apart(a: Branch, b: Branch) -> bool:
 
 
 IDENTITIES: tuple[Callable[[Branch], object], ...] = (
-    # What matches the alternatives of two unions, the surest first. A type or
-    # a position only matches those that nothing identifies: two of different
-    # names are two alternatives, not one that changed.
+    # How to match the alternatives of two unions, most reliable first. A type or a position
+    # matches only alternatives without an identity: two with different names are two
+    # alternatives, not one that changed.
     lambda branch: branch.tags,
     lambda branch: branch.name,
     lambda branch: branch.constants,
@@ -473,7 +473,7 @@ IDENTITIES: tuple[Callable[[Branch], object], ...] = (
 def _pairs(
     old: list[Branch], new: list[Branch]
 ) -> Iterator[tuple[str, Branch | None, Branch | None]]:
-    """Match the alternatives of two unions, with the step that names each."""
+    """Match the alternatives of two unions, and yield each pair with its step in a location."""
     left, right = dict(enumerate(old)), dict(enumerate(new))
     alone = len(old) == len(new) == 1
     for identity in IDENTITIES:

@@ -1,4 +1,4 @@
-"""Find what cannot be compared, and where it is."""
+"""Find parts of a contract that cannot be compared."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ Todo = tuple[Any, str, bool]
 
 
 def check(document: Node) -> None:
-    """Check references and schemas, in the whole document.
+    """Check the references and schemas of the whole document.
 
     Raises:
-        ContractError: Something cannot be read; the message has the place.
+        ContractError: A part cannot be read. The message names the place.
     """
     sound: set[str] = set()
     todo: list[Todo] = [(document, "#", False)]
@@ -47,7 +47,7 @@ def check(document: Node) -> None:
 
 
 def _follow(document: Node, ref: str, sound: set[str]) -> None:
-    """Check that references lead somewhere, and not back to themselves."""
+    """Check that a reference has a target and does not lead back to itself."""
     chain: list[str] = []
     following: object = ref
     while isinstance(following, str) and following not in sound:

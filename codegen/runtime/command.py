@@ -1,4 +1,4 @@
-"""The description of a command of the command line: plain data, a row for each operation."""
+"""The description of a command of the command line, as plain data."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ class ArgumentRow(NamedTuple):
     name: str
     """The argument of the SDK's method, such as `source_ref_id`."""
     shown: str
-    """What people type: `PLAYER` by position, or `source-ref-id` for an option."""
+    """The name on the command line: `PLAYER` by position, or `source-ref-id` for an option."""
     kind: Kind
-    """What it holds. `texts` is a list of strings; `list`, `object` and `json` are JSON."""
+    """The type of its value. `texts` is a list of strings; `list`, `object` and `json` are JSON."""
     doc: str
     positional: bool = False
     required: bool = False
     nullable: bool = False
-    """Whether null means something else than leaving it out."""
+    """Whether the value may be null, which differs from leaving it out."""
     default: Any = None
-    """What is sent if it is left out; `None` if nothing is."""
+    """The value to send if it is left out; `None` to send nothing."""
     choices: tuple[str, ...] = ()
     minimum: float | None = None
     maximum: float | None = None
@@ -42,18 +42,18 @@ class CommandRow(NamedTuple):
     operation: str
     """The SDK's method, such as `wallet.credit`."""
     path: tuple[str, ...]
-    """What people type after `kraty-admin`."""
+    """The words to type after `kraty-admin`."""
     group: str
-    """The section of the help in which it is listed."""
+    """The section of the help that lists the command."""
     confirm: Literal["never", "live", "always"]
-    """When a person is asked first: with a live key, or with a test key too."""
+    """When to ask for confirmation: `live` is with a live key, `always` also with a test key."""
     help: tuple[str, ...]
-    """Its paragraphs; the first is the summary."""
+    """The paragraphs of the help; the first is the summary."""
     examples: tuple[str, ...]
     """Whole command lines."""
     arguments: tuple[ArgumentRow, ...]
-    """All arguments but the idempotency key; those by position first, in their order."""
+    """All arguments but the idempotency key; positional ones first, in their order."""
     writes: bool
-    """Whether it may change something."""
+    """Whether the command may change something."""
     key_lifetime: KeyLifetime | None
-    """How long the platform keeps the idempotency key; `None` if it sends none."""
+    """How long the platform keeps the idempotency key; `None` if the command sends none."""

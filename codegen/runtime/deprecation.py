@@ -1,4 +1,4 @@
-"""The mark of methods whose operation the contract deprecates."""
+"""Mark methods whose operation is deprecated in the contract."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ __all__ = ["deprecated"]
 if TYPE_CHECKING:
     from typing_extensions import deprecated
 else:
-    # Type checkers bring their own `typing_extensions`. At run time nothing is needed, since a
-    # warning on each call of a server would only fill its log.
+    # Type checkers have their own `typing_extensions`. At run time the mark does nothing: a
+    # warning on each call would only fill the log of a server.
     def deprecated(message, /):
         """Return a decorator that leaves the method as it is."""
         return lambda method: method

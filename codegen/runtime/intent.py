@@ -13,10 +13,10 @@ __all__ = ["AsyncRecord", "Intent", "IntentState", "Record"]
 T = TypeVar("T")
 
 IntentState: TypeAlias = Literal["pending", "sending", "done", "refused", "unknown", "abandoned"]
-"""What has become of an intent.
+"""The state of an intent.
 
 `pending`: it waits to be sent, for the first time or again. `sending`: a worker is sending
-it. `done`: it took effect, or a person found that it had. `refused`: the platform rejected it;
+it. `done`: it took effect, or a person found that it did. `refused`: the platform rejected it;
 if `error["ambiguous"]` is true, an earlier attempt may still have taken effect. `unknown`: it
 may have taken effect, and the platform may have forgotten the key, so a person has to decide.
 `abandoned`: a person decided not to send it again.
@@ -47,39 +47,38 @@ class Intent(Generic[T]):
         is_new: bool = False,
     ) -> None:
         self.id = id
-        """Its number in the table. Of one player's intents, the lowest is sent first."""
+        """Its number in the table. A player's intents are sent in order of this number."""
         self.operation = operation
         """The method, such as `wallet.credit`."""
         self.idempotency_key = idempotency_key
-        """The key under which it is sent, each time."""
+        """The key under which every attempt is sent."""
         self.players = players
-        """The ids of all players that it names. Empty after its content was purged."""
+        """The ids of all players that it names; empty after its content was purged."""
         self.path = path
         """The path of the call below `/server/v1`; `None` after its content was purged."""
         self.body = body
         """The JSON body of the call, with the API's names; `None` after its content was purged."""
         self.state: IntentState = state
-        """What has become of it."""
+        """The state of the intent."""
         self.attempts = attempts
-        """How often a worker began to send it."""
+        """How often a worker has claimed it in order to send it."""
         self.created_at = created_at
         """When it was recorded, in UTC."""
         self.due_at = due_at
-        """From when a worker may send it; while it is being sent, until when that worker
-        has it to itself."""
+        """When it is due, in UTC. While it is being sent, the end of the worker's lease."""
         self.first_sent_at = first_sent_at
-        """When the first call began that may have taken effect, in UTC; `None` if none may."""
+        """When the first call that may have taken effect began, in UTC; `None` if none may."""
         self.stopped_at = stopped_at
-        """Since when no worker sends it any more, in UTC; `None` while it is open."""
+        """When it stopped, so that no worker sends it, in UTC; `None` while it is open."""
         self.error = error
         """The last failure: `message`, `ambiguous`, and the facts of the error."""
         self.notes = notes
-        """What people decided about it: `at`, `action`, `by` and `why`."""
+        """The decisions of people about it: `at`, `action`, `by` and `why`."""
         self.result = result
         """The result, once it is `done`; `None` before that, after its content was purged, or
-        if a person declared it done."""
+        if a person marked it as done."""
         self.is_new = is_new
-        """Whether this very call recorded it, rather than finding it."""
+        """Whether this call recorded it. False if it was recorded before."""
 
     def __repr__(self) -> str:
         return (

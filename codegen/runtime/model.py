@@ -39,8 +39,8 @@ class Model(dict[str, Any]):
 
     Reading never changes the dict. It holds only plain JSON values, so a strict serialiser
     accepts `dict(result)`. A property that returns models makes new ones on each read, as
-    shallow copies. So change a result by key: `grant["contents"]["note"] = "seen"` shows in
-    `grant.contents`, but `grant.contents["note"] = "seen"` changes only the copy.
+    shallow copies. So change a result by key: after `grant["contents"]["note"] = "seen"`, the
+    note is in `grant.contents`. But `grant.contents["note"] = "seen"` changes only a copy.
     """
 
     _http: ResponseInfo | None = None
@@ -57,8 +57,8 @@ class Model(dict[str, Any]):
     def replayed(self) -> bool | None:
         """Whether an earlier call with the same idempotency key had taken effect already.
 
-        `None` if that is unknown: the response does not say, or an earlier attempt of this
-        same call got no clear answer and may have been the one that took effect.
+        `None` if that is unknown. Either the answer does not show it, or an earlier attempt of
+        this same call got no definite answer, and may be the one that took effect.
         """
         return self._replayed
 
@@ -78,8 +78,8 @@ class Model(dict[str, Any]):
         return None if value is None else self._decode(key, value, decode)
 
     def _decode(self, key: str, value: object, decode: Callable[[Any], T]) -> T:
-        # Not cached: a cache beside the dict would miss changes by key, and decoded values in
-        # the dict would change it for its other readers.
+        # Not cached: a separate cache would miss changes by key, and decoded values in the dict
+        # would no longer be plain JSON.
         try:
             return decode(value)
         except (TypeError, ValueError, OverflowError) as error:
@@ -87,12 +87,12 @@ class Model(dict[str, Any]):
 
     @classmethod
     def _json_schema(cls) -> dict[str, Any]:
-        """Return what the contract says of this object, in JSON Schema."""
+        """Return the contract's JSON Schema of this object."""
         return {"type": "object"}
 
-    # Pydantic 2 calls these two, so a model can be the return type of a FastAPI route or a
-    # field of a pydantic model. Whatever the server sent passes: to refuse an answer because
-    # of a new field or value would hide from a caller that money has moved.
+    # Pydantic 2 calls these two methods, so a model can be the return type of a FastAPI route or
+    # a field of a pydantic model. They accept whatever the server sent: if a new field or value
+    # made an answer invalid, the caller would not learn that money has moved.
 
     @classmethod
     def __get_pydantic_core_schema__(
@@ -102,7 +102,7 @@ class Model(dict[str, Any]):
 
         return core_schema.no_info_plain_validator_function(
             cls._from_object,
-            # Under a ref of its own, OpenAPI documents list the model once, by its name.
+            # With its own ref, an OpenAPI document lists the model once, by its name.
             ref=f"{cls.__module__}.{cls.__qualname__}:{id(cls)}",
             serialization=core_schema.plain_serializer_function_ser_schema(dict),
         )
@@ -125,13 +125,12 @@ class Model(dict[str, Any]):
 def whole_schema(
     name: str, schemas: Mapping[str, dict[str, Any]], inside: frozenset[str] = frozenset()
 ) -> dict[str, Any]:
-    """Return a new JSON Schema of a model, with the objects in it written out.
+    """Return a new JSON Schema of a model, with the schemas of inner models inlined.
 
     Args:
         name: The model.
         schemas: All models' schemas. A `$ref` holds the name of another model.
-        inside: The models that it is being written into. One that holds itself is any object
-            there.
+        inside: The models around this one. A model inside itself becomes a plain object.
     """
 
     def copied(value: Any) -> Any:

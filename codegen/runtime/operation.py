@@ -38,11 +38,11 @@ class KeyLifetime(NamedTuple):
     """How long the platform keeps the idempotency keys of an operation."""
 
     name: str
-    """Its name in the surface, such as `day`."""
+    """The name in the surface, such as `day`."""
     repeat_within_hours: int | None
-    """For how many hours after the first call to repeat it; `None` for no limit."""
+    """For how many hours after the first call it may be repeated; `None` for no limit."""
     doc: str
-    """The same in words, and what a repeat does."""
+    """The lifetime in words, and what a repeat does."""
 
 
 class Operation(Generic[T]):
@@ -74,9 +74,9 @@ class Operation(Generic[T]):
         self.body = body
         """The JSON body in the contract's order; `None` for no body."""
         self.result = result
-        """Makes the result from the JSON value."""
+        """Builds the result from the JSON value."""
         self.is_object = is_object
-        """Whether that value is an object; if not, `result` checks what it is."""
+        """Whether that value must be an object; if not, `result` checks its type."""
         self.enveloped = enveloped
         """Whether the result is wrapped as `{"data": ...}`."""
         self.replayed = replayed
@@ -90,8 +90,9 @@ class Operation(Generic[T]):
         self.players = players
         """The ids of the players that the call names."""
         self.headers = headers
-        """Headers beside the client's own, as pairs of name and value in Latin-1. `Accept` and
-        `Content-Type` replace the client's. The build step refuses others that it sends."""
+        """Headers in addition to the client's, as pairs of name and value in Latin-1. `Accept` and
+        `Content-Type` replace the client's. The build step refuses all others that the client
+        sends itself."""
 
 
 class Call(Protocol):

@@ -1,4 +1,4 @@
-"""How a source is read and how its rows are selected: one class of options for all imports."""
+"""How to read a source and select its rows: one class of options for all imports."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from . import checks
 __all__ = ["Format", "Inclusion", "Quoting", "ReadOptions"]
 
 Format = Literal["csv", "tsv", "jsonl", "json", "parquet"]
-"""How a file is written."""
+"""The format of a file."""
 
 Quoting = Literal["csv", "none"]
 """Whether quotes enclose cells, or are plain characters."""
 
 Inclusion = Literal["expiring", "rentals", "banned", "disabled"]
-"""What a preset leaves out unless it is asked for."""
+"""The kinds of rows that a preset leaves out unless you include them."""
 
 
-# Not a class of attrs: every client would load it, which takes 1 MiB.
+# Not an attrs class: then every client would import attrs, which takes 1 MiB.
 @dataclass(frozen=True, kw_only=True)
 class ReadOptions:
-    """How a source is read, and which of its rows are imported.
+    """How to read a source, and which of its rows to import.
 
     All fields are optional. An option that does not apply to the source is refused when the
     source is opened, so that no option is ignored silently.
 
     Raises:
-        TypeError, ValueError: A value is of the wrong type or not allowed.
+        TypeError, ValueError: A value has the wrong type, or is not allowed.
     """
 
     format: Format | None = None
-    """How the file is written. Default: what its suffix says. Standard input needs it."""
+    """The format of the file. Default: according to its suffix. An open file needs this option."""
 
     delimiter: str | None = None
     """The character between two cells: one ASCII character.
@@ -42,31 +42,33 @@ class ReadOptions:
     """
 
     encoding: str | None = None
-    """The encoding of a text file, as Python names it.
+    """The encoding of a text file, by its name in Python.
 
-    Default: UTF-8, or what the byte order mark at the start of the file says.
+    Default: that of the byte order mark at the start of the file, or else UTF-8.
     """
 
     quoting: Quoting | None = None
     """`"csv"`: quotes enclose cells, as in RFC 4180. `"none"`: a quote is a plain character.
 
-    Default: `"csv"` for CSV. In TSV quotes are plain characters by default, and a cell that
-    begins and ends with a quote is refused until you choose.
+    Default: `"csv"` for CSV. In TSV, quotes are plain characters by default, and a file with a
+    cell that begins and ends with a quote is refused until you choose.
     """
 
     multiline: bool = False
-    """Whether a quoted cell may hold lines that look like rows.
+    """Whether a quoted cell may contain lines that look like rows.
 
-    By default, a quoted cell fails if one of its lines has as many delimiters as the header:
-    a stray quote would otherwise swallow rows.
+    By default, such a cell fails, because a stray quote looks the same and would swallow rows. A
+    line looks like a row if it has at least as many delimiters as the header.
     """
 
     rows: str | None = None
-    """Where a `.json` document holds its rows: the path of a list, such as `data.PlayerProfiles`.
+    """The path to the rows in a `.json` document, usually of a list, such as
+    `data.PlayerProfiles`.
 
-    `users.*` means the members of the object `users`, and `*` those of the document; the
-    name of each member is then the column `@key`. The path of an object without `*` is one
-    row; `.` is the whole document. Default: the only list that the document holds.
+    With `users.*`, the rows are the members of the object `users`; with `*`, those of the whole
+    document. The column `@key` then has the name of each member. The path of an object without
+    `*` is one row. `.` is the whole document. Default: the only list in the document, or the only
+    place that fits the preset.
     """
 
     id_column: str | None = None
@@ -79,14 +81,15 @@ class ReadOptions:
     """New names of currencies or items: `{"GO": "gold"}`. Others keep their names."""
 
     only: Collection[str] | None = None
-    """The currencies or items to import, as the source names them. Others are left out, counted."""
+    """The currencies or items to import, by their names in the source. Others are left out, and
+    counted."""
 
     include: Collection[str] = frozenset()
-    """What presets import only on request.
+    """Kinds of rows that presets leave out by default, and that you want to import.
 
-    `"expiring"`: items and balances with an expiration, as permanent ones. `"rentals"`: rented
-    items, as owned ones. `"banned"` and `"disabled"`: players, balances and items in that state,
-    as if they were in good standing.
+    `"expiring"`: items and balances that expire; they become permanent. `"rentals"`: rented
+    items; they become owned. `"banned"` and `"disabled"`: players, balances and items in that
+    state; they are imported without it.
     """
 
     skip_zero: bool = False
@@ -96,7 +99,8 @@ class ReadOptions:
     """Read at most this many rows of the source, from its start."""
 
     def __post_init__(self) -> None:
-        # Copies: the caller may change its own. A frozen instance takes them only this way.
+        # Copied, because the caller may change its own collections later. `__setattr__` of a
+        # frozen dataclass raises, so this calls that of `object`.
         object.__setattr__(self, "rename", _dict(self.rename))
         object.__setattr__(self, "only", None if self.only is None else _set("only", self.only))
         object.__setattr__(self, "include", _set("include", self.include))
@@ -168,7 +172,7 @@ def _encoding(value: str | None) -> None:
     if value is None:
         return
     try:
-        # Codecs such as base64 are refused too: they do not make text of bytes.
+        # Codecs such as base64 are refused too, because they do not decode bytes to text.
         b"a".decode(value, "replace")
     except LookupError:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Names that this module had in 0.1.0. Pickles made by 0.1.0 refer to them."""
+"""The names that this module had in 0.1.0, because pickles made by 0.1.0 refer to them."""
 
 from __future__ import annotations
 

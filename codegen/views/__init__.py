@@ -1,7 +1,7 @@
 """Turn the contract and the surface into plain values for the templates.
 
-Everything here is pure. What the templates cannot express is refused by name, all of it in
-one run.
+Everything here is pure. If the contract has something that the templates cannot express, the
+errors name all such places in one run.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from .types import Object, Schemas, Value, literal
 __all__ = ["PackageView", "ResourceView", "SurfaceError", "package_view", "python_name"]
 
 
-# What the modules of resources import or define.
+# Names that the modules of resources import or define.
 RESOURCE_IMPORTS: Final = (
     *("Any", "AsyncCall", "AsyncImportRows", "AsyncRecord", "AsyncResources", "AsyncSource"),
     *("Call", "Callable", "Final", "ImportOptions", "ImportReport", "ImportRows", "Intent"),
@@ -51,7 +51,7 @@ class ResourceView:
     operations: list[OperationView]
     has_imports: bool
     in_outbox: bool
-    """Whether an outbox has some of its methods."""
+    """Whether an outbox has any of its methods."""
 
     @property
     def methods(self) -> list[str]:
@@ -124,7 +124,7 @@ def _operations(
 ) -> tuple[dict[str, RawOperation], dict[str, RawOperation]]:
     """Return the operations by their operationId and by their function's name.
 
-    What is wrong with the names is collected.
+    Problems with the names are collected in `causes`.
     """
     found: dict[str, RawOperation] = {}
     functions: dict[str, RawOperation] = {}
@@ -141,14 +141,14 @@ def _operations(
                         other = functions.setdefault(function, raw)
                         if other is not raw:
                             raise raw.node.refuse(
-                                f"it would be the function {function}, which {other.label} is too",
+                                f"it would be the function {function}, like {other.label}",
                                 "Rename one of the operationIds.",
                             )
     return found, functions
 
 
 def _payloads(contract: Json, schemas: Schemas, causes: Causes) -> list[Value]:
-    """Return what webhooks deliver."""
+    """Return the payloads of webhooks."""
     found: list[Value] = []
     with causes.collected():
         for name, entry in path_items(contract, "webhooks"):
@@ -219,10 +219,10 @@ def _in_order(contract: Json, names: Iterable[str]) -> list[str]:
 
 
 def _check_names(view: PackageView) -> None:
-    """Check that no two things have one name, and none that of an import.
+    """Check that no two definitions have the same name, and none the name of an import.
 
     Raises:
-        RefusedError: Some have.
+        RefusedError: A name is used twice.
     """
     for what, fix, pairs in (
         (

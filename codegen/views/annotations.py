@@ -27,7 +27,7 @@ def answer(
     """Return annotation and decoder of a value that the server sends, ignoring `null`.
 
     Args:
-        value: What is known of the value.
+        value: The contract's description of the value.
         schemas: All schemas.
         models: Prefix of names from the models module.
         module: The name of the module of decoders.
@@ -85,7 +85,7 @@ def argument(value: Value, *, models: str, params: str, nested: bool = False) ->
     """Return the annotation of a value that the caller passes, ignoring `null` at the top.
 
     Args:
-        value: What is known of the value.
+        value: The contract's description of the value.
         models: Prefix of names from the models module.
         params: Prefix of names from the params module.
         nested: Whether it is inside a dict argument, which is sent unchanged.

@@ -1,4 +1,4 @@
-"""What stands in the way of generating, collected so that one run reports all of it."""
+"""The causes why the code cannot be generated, collected so that one run reports all of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class SurfaceError(Exception):
 
 @attrs.frozen
 class Owner:
-    """Whose fault a cause is: an operation, or a schema that operations share."""
+    """What a cause belongs to: an operation, or a schema that operations share."""
 
     name: str
     is_schema: bool = False
@@ -47,7 +47,7 @@ class Causes:
 
     @contextmanager
     def collected(self) -> Generator[None, None, None]:
-        """Collect the refusal that ends this block, and carry on after it."""
+        """Collect the refusal that ends this block, and continue after it."""
         try:
             yield
         except RefusedError as refusal:
@@ -63,7 +63,7 @@ class Causes:
         self._found[refusal] = [self.owner]
 
     def has(self, owner: Owner) -> bool:
-        """Return whether something of an operation or a schema was refused."""
+        """Return whether any part of an operation or a schema was refused."""
         return any(owner in owners for owners in self._found.values())
 
     def lines(self, users: Mapping[str, list[str]]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Expressions that check an argument, and the words that document its bounds."""
+"""Expressions that check an argument, and sentences that document its bounds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .types import Alternatives, Choice, Entries, Flag, Items, Number, Object, T
 
 
 def compiles(pattern: str) -> bool:
-    """Return whether Python understands a pattern, which is written for ECMAScript."""
+    """Return whether Python understands a pattern, which the contract writes for ECMAScript."""
     try:
         re.compile(pattern)
     except (re.error, OverflowError, RecursionError):
@@ -22,12 +22,12 @@ def _keywords(**values: str | float | None) -> str:
 
 
 def check(value: Value, name: str, label: str) -> str:
-    """Return the expression that checks an argument and gives its wire value.
+    """Return the expression that checks an argument and returns its wire value.
 
     Args:
-        value: What is known of the value; `null` is dealt with by the caller.
+        value: The contract's description of the value. The caller handles `null`.
         name: The variable.
-        label: A Python expression: what messages call it.
+        label: A Python expression for the argument's name in messages.
     """
     match value.kind:
         case Choice(values=values):

@@ -1,4 +1,4 @@
-"""The rows of the command line: what its commands are called, take and say."""
+"""The rows of the command line: the names, arguments and texts of its commands."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .surface import Row
 from .types import Choice, Entries, Flag, Items, Number, Object, Text, Value, literal
 
 KEY: Final = "idempotencyKey"
-"""The field that every command for a write has an option for, so it is in no row."""
+"""The field of the idempotency key. It is in no row, because every write has the option."""
 
 OPTIONS: Final = (
     "help",
@@ -25,7 +25,7 @@ OPTIONS: Final = (
     "idempotency-key",
     "first-tried-at",
 )
-"""The options that commands have besides their arguments."""
+"""The options that commands have in addition to their arguments."""
 
 
 @attrs.frozen
@@ -57,7 +57,7 @@ class CommandView:
 
 @attrs.frozen
 class Taken:
-    """An argument of the method, as far as the command line is concerned."""
+    """The parts of a method's argument that the command line needs."""
 
     wire: str
     location: str
@@ -67,7 +67,7 @@ class Taken:
     required: bool
     nullable: bool
     default: object
-    """What the surface says that is sent if it is left out."""
+    """The value that is sent if it is left out, according to the surface."""
 
 
 def command_view(
@@ -90,7 +90,7 @@ def command_view(
             if wire not in arguments:
                 raise RefusedError(
                     "surface.yaml",
-                    f"cli: {setting} names {wire}, and the arguments are {', '.join(arguments)}",
+                    f"cli: {setting} names {wire}, but the arguments are {', '.join(arguments)}",
                     "Correct it.",
                 )
     in_path = [wire for wire, each in arguments.items() if each.location == "path"]
@@ -180,7 +180,7 @@ def _check_shown(views: Sequence[CommandArgumentView]) -> None:
         if view.shown in taken:
             raise RefusedError(
                 "surface.yaml",
-                f"cli: {view.shown} of the argument {view.name} is taken already",
-                "Call it something else in `names`.",
+                f"cli: {view.shown} of the argument {view.name} is used already",
+                "Give it another name in `names`.",
             )
         taken.add(view.shown)

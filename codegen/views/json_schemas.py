@@ -1,4 +1,4 @@
-"""Describe the objects that the server sends in JSON Schema, for the OpenAPI pages of users."""
+"""Describe the server's objects in JSON Schema, for users who publish OpenAPI documents."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TYPES: Final = {"str": "string", "int": "integer", "float": "number", "bool": "
 
 
 def json_schema(schema: ObjectSchema) -> Json:
-    """Return an object's schema. References to other objects hold the names of their models."""
+    """Return an object's schema. Its references to other objects are the names of their models."""
     fields = [field for field in schema.fields if not field.value.write_only]
     return _without_blanks(
         type="object",
@@ -88,7 +88,7 @@ def _kind(kind: Kind) -> Json:
 
 
 def _without_blanks(**keywords: object) -> Json:
-    """Return the keywords that say something. Zero does: it may be a limit."""
+    """Return the keywords with a meaning. Zero is kept, because it may be a limit."""
     return {
         name: value
         for name, value in keywords.items()

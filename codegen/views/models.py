@@ -62,13 +62,13 @@ class ParamsView:
 
 
 def reachable(roots: Iterable[Value], schemas: Schemas, *, sent: bool) -> tuple[set[str], set[str]]:
-    """Return the names of the objects and choices that values refer to, directly or not.
+    """Return the names of the objects and choices that values refer to, directly or indirectly.
 
     Args:
         roots: The values.
         schemas: All schemas.
-        sent: Whether the caller sends them, so that what is read-only is left out; otherwise
-            what is write-only is left out.
+        sent: Whether the caller sends the values. If so, read-only fields are left out;
+            otherwise, write-only fields are.
     """
     objects: set[str] = set()
     choices: set[str] = set()

@@ -1,4 +1,4 @@
-"""Turn names of the wire into names of Python."""
+"""Turn wire names into Python names."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-# Names that annotations in the generated modules use. A function, class or argument of such
-# a name would change what they mean.
+# Names that annotations in the generated modules use. A function, class or argument with such
+# a name would change their meaning.
 TYPE_NAMES: Final = frozenset(
     [
         *("str", "int", "float", "bool", "list", "dict", "tuple", "date", "datetime"),
@@ -63,8 +63,8 @@ def identifier(name: str, prefix: str, taken: Iterable[str]) -> str:
 
     Args:
         name: The name.
-        prefix: What stands before a name that is empty or begins with a digit.
-        taken: Names that mean something else.
+        prefix: The text before a name that is empty or begins with a digit.
+        taken: Names that are used for something else.
     """
     if not name:
         name = prefix

@@ -53,8 +53,8 @@ RESERVED_METHODS: Final = frozenset(
 # The client writes these headers itself, and OpenAPI says to ignore them as parameters.
 IGNORED_HEADERS: Final = frozenset({"accept", "content-type", "authorization"})
 
-# The client writes these too, or they belong to the connection. A parameter could change what
-# the other headers mean, or whose call it is.
+# The client writes these too, or they belong to the connection. A parameter could change the
+# meaning of other headers, or the identity of the caller.
 OWN_HEADERS: Final = frozenset(
     [
         *("accept-encoding", "connection", "content-encoding", "content-length", "cookie"),
@@ -75,7 +75,7 @@ class ArgumentView:
     default: str | None
     keyword: bool
     omitted: str | None
-    """The value that leaves it out; `None` if it is always sent."""
+    """The value for which it is not sent; `None` if it is always sent."""
     is_composite: bool = False
     """Whether its check returns a part of the query, or fields of the body."""
     first_keyword: bool = False
@@ -113,7 +113,7 @@ class OperationView:
     result: str
     """The annotation of the result."""
     decode: str
-    """The expression that makes the result from the JSON value."""
+    """The expression that decodes the result from the JSON value."""
     is_object: bool
     """Whether that value is an object."""
     result_doc: str
@@ -136,13 +136,13 @@ class OperationView:
 
     @property
     def in_outbox(self) -> bool:
-        """Whether an outbox can record it: a row holds path and body, and no headers."""
+        """Whether an outbox can record it. An outbox stores path and body, but no headers."""
         return self.key_lifetime is not None and not self.headers
 
 
 @attrs.frozen
 class Input:
-    """What the caller passes: a parameter, or a field of the body."""
+    """A value that the caller passes: a parameter, or a field of the body."""
 
     location: str
     """`path`, `query`, `header` or `body`."""
@@ -171,12 +171,12 @@ class Result:
     is_object: bool = True
     """Whether the model is an object of the contract; `Model` is not."""
     annotation: str = ""
-    """The annotation and decoder of what is no object, or of the one field that is wanted."""
+    """The annotation and decoder of a result that is not an object, or of the unwrapped field."""
     decode: str = ""
     plain: Value | None = None
     """What it is, if it is no object."""
     media: str = JSON
-    """What `Accept` asks for."""
+    """The value of `Accept`."""
 
     @property
     def roots(self) -> list[Value]:
@@ -188,7 +188,7 @@ class Result:
 
 @attrs.define
 class Operation:
-    """An operation, as far as it could be read."""
+    """An operation, or the part of it that could be read."""
 
     raw: RawOperation
     row: Row
@@ -199,7 +199,7 @@ class Operation:
     """The `Content-Type` of the body."""
     result: Result | None = None
     view: OperationView | None = None
-    """`None` if a part of it was refused."""
+    """The view; `None` if a part of the operation was refused."""
 
     def schemas(self, schemas: Schemas) -> set[str]:
         """Return the names of the objects that it sends or reads."""
@@ -215,7 +215,7 @@ class Operation:
 def read(
     raw: RawOperation, row: Row, surface: Surface, schemas: Schemas, causes: Causes
 ) -> Operation:
-    """Return an operation; what is refused of it goes to `causes`."""
+    """Return an operation. Problems are collected in `causes`."""
     found = Operation(raw, row)
     name = pascal_case(row.operation_id)
     with causes.collected():
@@ -245,7 +245,7 @@ def _check_call(raw: RawOperation) -> None:
     for owner in (raw.node, raw.item):
         if "servers" in owner and owner.value["servers"] != common:
             raise owner.child("servers").refuse(
-                "servers of its own are not supported, since the client has one address",
+                "servers of its own are not supported, because the client has one address",
                 "Leave them out, if the server of the whole contract serves this too.",
             )
 
@@ -302,7 +302,7 @@ def _check_header(node: Node, wire: str) -> None:
         raise node.refuse(f"no header can be called {json.dumps(wire)}", "Correct its name.")
     if wire.lower() in OWN_HEADERS:
         raise node.refuse(
-            f"the header parameter {wire} is not supported, since the client writes that header",
+            f"the header parameter {wire} is not supported, because the client writes it",
             "Leave it out, if calls without it are right.",
         )
 
@@ -324,7 +324,7 @@ def _style(node: Node, wire: str, location: str, shape: str) -> str:
 
 
 def _json_value(node: Node, wire: str, location: str, name: str, schemas: Schemas) -> Value:
-    """Return what a parameter with `content` holds."""
+    """Return the value of a parameter with `content`."""
     media = json_media(node)
     if media is None:
         kinds = ", ".join(node.get("content", {})) or "no media type"
@@ -346,7 +346,7 @@ SHAPES: Final = {
 
 
 def _shape(value: Value, schemas: Schemas) -> str:
-    """Return what a parameter is: a key of `SHAPES`."""
+    """Return the shape of a parameter: a key of `SHAPES`."""
     match value.kind:
         case Items(item=item):
             return "list" if _is_scalar(item) else ""
@@ -374,7 +374,7 @@ def _in_path(shape: str, style: str, explode: bool) -> str | None:
 
 
 def _in_query(shape: str, style: str, explode: bool) -> str | None:
-    """Return how a parameter of the query is written.
+    """Return how a parameter of the query is serialised.
 
     Returns:
         The empty text for a scalar; the last argument of `styles.query_list` or
@@ -411,7 +411,7 @@ def _is_scalar(value: Value) -> bool:
 def _body(
     raw: RawOperation, name: str, schemas: Schemas
 ) -> tuple[ObjectSchema | None, str, list[Input]]:
-    """Return what the body is: the object with its listed properties, media type, inputs."""
+    """Return the parts of the body: its object with the listed properties, media type, inputs."""
     if "requestBody" not in raw.node:
         return None, JSON, []
     request = raw.node.at("requestBody")
@@ -467,13 +467,13 @@ def _body_fields(body: ObjectSchema) -> Iterator[Input]:
 
 
 def _key(raw: RawOperation) -> Input:
-    """Return the argument for the idempotency key of a write without a body of its own."""
-    doc = "Names this one call: repeat it under the same key. Without it, the client makes one."
+    """Return the argument for the idempotency key of a write whose contract has no body."""
+    doc = "Identifies this call: repeat the call under the same key. Default: a new random key."
     return Input("body", "idempotencyKey", Value(Text(min_length=1)), False, doc, raw.node.place)
 
 
 def _unwrapped(result: Result, row: Row, schemas: Schemas) -> Result:
-    """Return the result, or the one field that the row asks for."""
+    """Return the result, or the field that the row unwraps."""
     if row.unwrap is None:
         return result
     fields = schemas.objects[result.model].fields if result.is_object else []
@@ -700,7 +700,7 @@ def _argument(each: Input, row: Row, surface: Surface, listed: list[str]) -> Arg
 
 
 def _written(each: Input, name: str, expression: str) -> str:
-    """Return the expression of what stands for a parameter in the URL or in a header.
+    """Return the expression for a parameter's value in the URL or in a header.
 
     Args:
         each: The parameter.
@@ -736,7 +736,7 @@ def _written(each: Input, name: str, expression: str) -> str:
 def _media_headers(operation: Operation, result: Result) -> Iterator[tuple[str, str]]:
     """Yield the headers of an operation whose media types are not those of the client."""
     if result.media != JSON:
-        # Errors come as usual.
+        # Errors have the usual media type.
         yield literal("Accept"), literal(f"{result.media}, {JSON}")
     if operation.media != JSON:
         yield literal("Content-Type"), literal(operation.media)
@@ -864,6 +864,6 @@ def _players(
         raise RefusedError(
             "surface.yaml",
             "it is not clear which players it names",
-            "List in `players` where it names them, or set `players: none` if it names none.",
+            "Add the place of their ids to `players`, or set `players: none` if it names none.",
         )
     return f"({', '.join(parts)},)" if parts else "()"

@@ -87,7 +87,7 @@ class Row:
     names: Mapping[str, str] = attrs.field(factory=dict[str, str])
     unwrap: str | None = None
     cli: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
-    """The command line's command, as `CLI_SETTINGS` has them."""
+    """The settings of the command; see `CLI_SETTINGS`."""
     defaults: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
     replayed: str | None = None
     timeout: float | None = None
@@ -99,7 +99,7 @@ class Row:
 @attrs.frozen
 class Surface:
     arguments: Mapping[str, str]
-    """The names of arguments, by those of the wire."""
+    """The names of arguments, by their wire names."""
     players: list[str]
     resources: Mapping[str, str]
     key_lifetimes: Mapping[str, KeyLifetimeView]
@@ -125,7 +125,7 @@ def _missing(where: str, node: Json, *needed: str) -> Iterator[str]:
 
 
 def check(surface: object) -> list[str]:
-    """Return what is wrong with the file as a whole, one line per cause."""
+    """Return the problems of the file as a whole, one line per cause."""
     if not is_object(surface):
         return ["surface.yaml: it must be a map with resources and operations"]
     causes = [
@@ -145,7 +145,7 @@ def check(surface: object) -> list[str]:
 
 
 def check_rows(surface: Json, operations: Mapping[str, RawOperation]) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong with rows, one line per cause, with the operationId.
+    """Yield the problems of rows, one line per cause, with the operationId.
 
     Args:
         surface: The parsed file, in which `check` has found nothing.

@@ -1,4 +1,4 @@
-"""Read the contract's schemas: what a value may be, and which Python type that is."""
+"""Read the contract's schemas: which values they allow, and their Python types."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def literal(value: object) -> str:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
 
 
-# What a value may be, apart from null.
+# The kinds of values, apart from null.
 
 
 @attrs.frozen
@@ -67,14 +67,14 @@ class Items:
 
 @attrs.frozen
 class Entries:
-    """An object without listed fields, whose values are alike."""
+    """An object without listed fields, whose values have the same type."""
 
     value: Value
 
 
 @attrs.frozen
 class Object:
-    """An object with listed fields, which `Schemas.objects` has."""
+    """An object with listed fields. Its fields are in `Schemas.objects`."""
 
     name: str
 
@@ -105,7 +105,7 @@ Kind: TypeAlias = (
 
 @attrs.frozen
 class Value:
-    """What is known of a value."""
+    """What the contract says about a value."""
 
     kind: Kind
     nullable: bool = False
@@ -134,7 +134,7 @@ class ObjectSchema:
     doc: str
     fields: list[Field]
     extra: Value | None
-    """What fields that are not listed may be; `None` if the contract does not say."""
+    """The type of fields that are not listed; `None` if the contract does not say."""
     is_closed: bool
     """Whether there must be no other fields."""
     node: Node
@@ -150,7 +150,7 @@ class ChoiceSchema:
 
 ANYTHING: Final = Value(Anything(), nullable=True)
 
-# Keywords that say nothing about which values are allowed.
+# Keywords that do not restrict which values are allowed.
 _ANNOTATIONS: Final = frozenset(
     [
         *("title", "description", "deprecated", "readOnly", "writeOnly", "default"),
@@ -183,9 +183,9 @@ class Schemas:
     _known: dict[str, Value | None] = attrs.field(factory=dict[str, Value | None])
     """The values behind `$ref`s; `None` while one is read."""
     _merging: set[int] = attrs.field(factory=set[int])
-    """The schemas of several parts that are being read."""
+    """The schemas with several parts that are currently being read."""
     _queue: list[ObjectSchema] = attrs.field(factory=list[ObjectSchema])
-    """Objects whose fields have not been read. A queue, since objects may nest deeply."""
+    """Objects whose fields have not been read yet. A queue, because objects may nest deeply."""
 
     @property
     def _is_30(self) -> bool:
@@ -272,7 +272,7 @@ class Schemas:
         return self._merged_value(node, name)
 
     def _merged_value(self, node: Node, name: str) -> Value:
-        # Not the place, since what is merged has none of its own.
+        # Not with the place, because a merged schema has no place of its own.
         if id(node.value) in self._merging:
             return ANYTHING  # it holds itself without an object in between
         self._merging.add(id(node.value))
@@ -317,7 +317,7 @@ class Schemas:
             yield from self._parts(part, inside)
         own = {key: each for key, each in node.value.items() if key not in ("allOf", "$ref")}
         if inside and "discriminator" in own:
-            # What is extended is the common part of the union, not one of its branches.
+            # It extends the common part of the union, not one of its branches.
             own = {key: own[key] for key in own if key not in ("oneOf", "anyOf", "discriminator")}
         yield Node(node.document, own, node.place)
 
@@ -491,7 +491,7 @@ def _check_keywords(node: Node) -> None:
 
 
 def _both(node: Node, keyword: str, old: Any, new: Any) -> Any:
-    """Return what satisfies both of two values of a keyword."""
+    """Return a value of a keyword that satisfies both of two values."""
     match keyword:
         case "properties":
             joined = {name: {"allOf": [old[name], new[name]]} for name in old if name in new}

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from .decoding import as_datetime
 
-# ECMAScript's encodeURIComponent does not escape these, nor letters and digits.
+# ECMAScript's encodeURIComponent escapes neither these characters nor letters and digits.
 _UNESCAPED = "-_.!~*'()"
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -76,10 +76,10 @@ def path_segment(name: str, value: object) -> str:
 
 
 def identifier(name: str, value: object) -> str:
-    """Return an id that can stand in a path: all of the API's ids have to."""
+    """Return an id that can be part of a path, as every id of the API must be."""
     text = string(name, value, min_length=1)
     if text in (".", ".."):
-        # Even when escaped, URL normalisation would turn it into another endpoint.
+        # URL normalisation would turn it into another endpoint, even if it is escaped.
         raise ValueError(f"{name} must not be {text!r}")
     if _CONTROL.search(text):
         raise ValueError(f"{name} must not hold control characters")
@@ -91,7 +91,7 @@ def query(parameters: Mapping[str, str | int | float | bool | None], *others: st
 
     Args:
         parameters: Scalars by the names of the parameters.
-        others: Lists and objects, as `styles` writes them.
+        others: Lists and objects, encoded by `styles`.
     """
     pairs = [
         f"{quote(key, safe=_UNESCAPED)}={quote(text(value), safe=_UNESCAPED)}"
@@ -103,7 +103,7 @@ def query(parameters: Mapping[str, str | int | float | bool | None], *others: st
 
 
 def text(value: str | int | float | bool) -> str:
-    """Return a scalar as text, as URLs hold it."""
+    """Return a scalar as text for a URL."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)
@@ -242,7 +242,7 @@ def mapping(name: str, value: object) -> Mapping[str, Any]:
 
 
 def extra(name: str, value: object, listed: Sequence[str]) -> Mapping[str, Any]:
-    """Return the fields of a body that the contract does not list; no listed one is among them."""
+    """Return fields of a body that the contract does not list. Listed fields are rejected."""
     for key in mapping(name, value):
         if not isinstance(key, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers may pass anything
             raise TypeError(f"{name} must have keys of type str, not {_kind(key)}")
@@ -252,6 +252,6 @@ def extra(name: str, value: object, listed: Sequence[str]) -> Mapping[str, Any]:
 
 
 def each(rows: Sequence[Any], field: str) -> list[str]:
-    """Return a text field of each object in a list; objects without it are passed over."""
+    """Return a text field of each object in a list, skipping objects without it."""
     values = [row.get(field) for row in rows if is_mapping(row)]
     return [value for value in values if isinstance(value, str)]

@@ -50,7 +50,7 @@ def as_bool(value: Any) -> bool:
 
 
 def as_datetime(value: Any) -> datetime:
-    """Read an RFC 3339 time of any fraction width, or a date. Without an offset it is UTC."""
+    """Parse an RFC 3339 time with any number of decimals, or a date. The default zone is UTC."""
     # Imported here because most programs never read a date, and importing the parser is
     # slow.
     from dateutil.parser import isoparse
@@ -64,7 +64,7 @@ def as_datetime(value: Any) -> datetime:
 
 
 def as_date(value: Any) -> date:
-    """Read an RFC 3339 date, or the date of a time."""
+    """Parse an RFC 3339 date, or return the date of a time."""
     return as_datetime(value).date()
 
 
@@ -73,7 +73,7 @@ _UNCHANGED: frozenset[Callable[[Any], Any]] = frozenset({as_any, as_str, as_int,
 
 
 def as_model(model: type[M]) -> Callable[[Any], M]:
-    """Decode objects as shallow copies of this model, so that the dict stays plain."""
+    """Decode an object as a new model with the same members, so that the dict stays plain."""
 
     def decode(value: Any) -> M:
         if is_object(value) and not isinstance(value, model):
@@ -84,7 +84,7 @@ def as_model(model: type[M]) -> Callable[[Any], M]:
 
 
 def as_tagged(tag: str, models: Mapping[str, type[Model]]) -> Callable[[Any], Any]:
-    """Decode objects as the model that their tag names. With an unknown tag, they stay dicts."""
+    """Decode an object as the model that its tag names. With an unknown tag, it stays a dict."""
 
     def decode(value: Any) -> Any:
         name = value.get(tag) if is_object(value) else None
@@ -108,7 +108,7 @@ def as_list(decode: Callable[[Any], T]) -> Callable[[Any], list[T]]:
 
 
 def as_field(key: str, decode: Callable[[Any], T]) -> Callable[[Any], T]:
-    """Decode one field of an object, which is all that the caller wants of it."""
+    """Decode an object as the value of one of its fields."""
 
     def decode_field(value: Any) -> T:
         if not is_object(value) or value.get(key) is None:
@@ -122,11 +122,11 @@ _WORDS: Mapping[type, str] = {list: "a list", str: "text", float: "a number", bo
 
 
 def as_answer(kind: type, decode: Callable[[Any], T]) -> Callable[[Any], T]:
-    """Decode an answer that is no object.
+    """Decode an answer that is not an object.
 
     Args:
-        kind: What it must be: `list`, `str`, `float` for any number, or `bool`.
-        decode: Decodes it.
+        kind: The type that it must have: `list`, `str`, `float` for any number, or `bool`.
+        decode: Decodes the value.
     """
 
     def decode_answer(value: Any) -> T:
@@ -139,7 +139,7 @@ def as_answer(kind: type, decode: Callable[[Any], T]) -> Callable[[Any], T]:
 
 
 def _decoded(value: Any, decode: Callable[[Any], T]) -> T:
-    # A result that cannot be read is always a ValueError, which the client turns into its own.
+    # The client turns a ValueError into a KratyResponseError.
     try:
         return decode(value)
     except (TypeError, OverflowError) as error:

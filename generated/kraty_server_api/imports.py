@@ -44,7 +44,7 @@ class Cursor(Protocol):
 
     @property
     def description(self) -> Any:
-        """The columns: a sequence for each, with its name first."""
+        """The columns; the first item of each is its name."""
         ...
 
     def fetchmany(self, size: int, /) -> Sequence[Any]:
@@ -56,7 +56,7 @@ class QueryResult(Protocol):
     """A result of SQLAlchemy."""
 
     def mappings(self) -> Iterable[Mapping[Any, Any]]:
-        """Return the rows by the names of their columns."""
+        """Return the rows as mappings from column names to values."""
         ...
 
 
@@ -72,24 +72,24 @@ Source: TypeAlias = (
 """Rows, a path to a file of rows, an open file, a table, or the result of a query."""
 
 AsyncSource: TypeAlias = Source | AsyncIterable[Mapping[str, Any]]
-"""The same, or rows that come asynchronously."""
+"""The same, or an asynchronous iterable of rows."""
 
 
 @dataclass(frozen=True)
 class ImportTotals:
-    """What the amounts of one currency, or the quantities of one item, add up to.
+    """The control totals of one currency or item: sums of amounts or quantities.
 
-    `source` is the sum of the other three. Rows whose amount cannot be read are not in it.
+    `source` is the sum of the other three. Rows whose amount cannot be read are not included.
     """
 
     source: int = 0
-    """Of all rows that were read."""
+    """The sum over all rows that were read, except those that a preset or an option left out."""
     imported: int = 0
-    """Of the rows that are in Kraty now: applied by this import, or skipped."""
+    """The sum over the rows that are in Kraty now: applied by this import, or skipped."""
     left_out: int = 0
-    """Of the rows that were left out as duplicates."""
+    """The sum over the rows that were left out as duplicates."""
     failed: int = 0
-    """Of the rows that failed."""
+    """The sum over the rows that failed."""
 
 
 @dataclass(frozen=True)
@@ -100,10 +100,10 @@ class ImportReport:
     """
 
     read: int = 0
-    """Rows of the source that are finished, which includes those that cannot be read."""
+    """How many rows of the source are finished, including those that cannot be read."""
     rows: int = 0
-    """What these make: at least one row each, and more where a preset finds several balances or
-    items in one. It is the sum of `applied`, `skipped`, `left_out` and `failed`."""
+    """How many rows these became: at least one each, and more if a preset finds several balances
+    or items in one. It is the sum of `applied`, `skipped`, `left_out` and `failed`."""
     applied: int = 0
     """Rows that took effect."""
     skipped: int = 0
@@ -118,11 +118,11 @@ class ImportReport:
     """Rows that could not be read or are invalid, that the server rejected, or whose outcome is
     unknown."""
     left_out_reasons: Mapping[str, int] = field(default_factory=dict[str, int], hash=False)
-    """How many rows were left out for each reason. `duplicate_row` stands for duplicates."""
+    """How many rows were left out for each reason. The reason of duplicates is `duplicate_row`."""
     totals: Mapping[str, ImportTotals] = field(default_factory=dict[str, ImportTotals], hash=False)
     """Control totals by currency or item; empty for players."""
     chunks: int = 0
-    """Chunks that are finished."""
+    """How many chunks are finished."""
     resumed: int = 0
     """How many of these chunks an earlier run finished."""
     retries: int = 0
@@ -132,13 +132,13 @@ class ImportReport:
     rows_per_second: float = 0.0
     """Rows that this run finished, divided by `seconds`, rounded to one decimal."""
     bytes_read: int = 0
-    """How many bytes of the source file have been read, compressed as they are."""
+    """How many bytes of the source file have been read; for a compressed file, compressed bytes."""
     bytes_total: int | None = None
     """The size of the source file in bytes; `None` if it is not known."""
     failures: str | None = None
     """The file with the failed rows and the duplicates, which you can fix and import again."""
     notes: tuple[str, ...] = ()
-    """What else you should know about the source, in sentences."""
+    """Notes about the source and the mapping, for people."""
 
     @property
     def duplicates(self) -> int:
@@ -149,7 +149,7 @@ class ImportReport:
     def complete(self) -> bool:
         """Whether no row failed or is a duplicate.
 
-        Other rows may be left out: a documented rule of the preset or an option says so.
+        Rows that a documented rule of the preset or an option leaves out do not count.
         """
         return not self.failed and not self.duplicates
 
@@ -161,7 +161,7 @@ class ImportReport:
         self.__dict__.update({**vars(ImportReport(read=state["rows"])), **state})
 
     def __str__(self) -> str:
-        """Say what became of the rows, in a sentence for people."""
+        """Return the counts as a sentence for people."""
         made = "" if self.rows == self.read else f", which make {self.rows:,}"
         reasons = ", ".join(f"{count:,} {name}" for name, count in self.left_out_reasons.items())
         return (
@@ -173,7 +173,7 @@ class ImportReport:
 
 
 DUPLICATE: Final = "duplicate_row"
-"""Why a row is left out whose key an earlier row has."""
+"""The reason for leaving out a row that has the key of an earlier row."""
 
 
 def _count(number: int, noun: str) -> str:
@@ -192,9 +192,9 @@ class ImportOptions(NamedTuple):
     """How to run an import; the docstring of `import_players` explains each option."""
 
     in_flight: int
-    """How many chunks are sent at a time."""
+    """How many calls to send at a time."""
     chunk_size: int
-    """How many rows are sent together."""
+    """How many rows to send in one call."""
     failures: str | os.PathLike[str] | None = None
     """The file for failed rows."""
     journal: str | os.PathLike[str] | None = None
@@ -208,7 +208,7 @@ class ImportOptions(NamedTuple):
     read_options: ReadOptions | None = None
     """How to read the source, and which of its rows to import."""
     sum_duplicates: bool = False
-    """Whether to add up rows with the same key."""
+    """Whether to add up rows that differ only in the amount or quantity."""
 
 
 class ImportRows(Protocol):

@@ -41,9 +41,9 @@ WHILE_INDEXED: Final = KeyLifetime(
     name="while_indexed",
     repeat_within_hours=24,
     doc=(
-        "The platform keeps the key while it indexes the lobby; for how long is not documented. "
-        "In that time, a repeat with the same key returns the lobby that the first call created. "
-        "Do not rely on it more than 24 hours after the first call."
+        "The platform keeps the key while it indexes the lobby. How long that is, is not "
+        "documented. During that time, a repeat with the same key returns the lobby that the "
+        "first call created. Do not rely on it more than 24 hours after the first call."
     ),
 )
 
@@ -58,7 +58,7 @@ STATE: Final = KeyLifetime(
     repeat_within_hours=24,
     doc=(
         "Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect "
-        "another player who has the same id by then."
+        "another player who has got the same id in the meantime."
     ),
 )
 
@@ -91,4 +91,4 @@ KEY_LIFETIMES: Final[Mapping[str, KeyLifetime]] = {
     "events.finish": UNDOCUMENTED,
     "players.set_identity": UNDOCUMENTED,
 }
-"""The lifetime for each write, by its name in `RequestInfo.operation`."""
+"""The lifetime of the keys of each write, by the write's name in `RequestInfo.operation`."""

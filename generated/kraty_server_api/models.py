@@ -1495,7 +1495,7 @@ class Blocks(Model):
         return whole_schema("Blocks", SCHEMAS)
 
 
-# Reprs, tracebacks and pickles name the public module.
+# Make reprs, tracebacks and pickles name the public module.
 for _model in (
     Model,
     ApiKey,

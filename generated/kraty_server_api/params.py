@@ -124,7 +124,7 @@ class MigrateInventoryRowParam(
     """An item holding to import."""
 
 
-# Reprs and tracebacks name the public module.
+# Make reprs and tracebacks name the public module.
 for _params in (
     CurrencyRewardEntryParam,
     ItemRewardEntryParam,

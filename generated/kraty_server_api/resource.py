@@ -16,11 +16,11 @@ class _Resource(Generic[R]):
     """Creates a client's resource when it is first read.
 
     The resource is stored as an attribute of the client. This class has no `__set__`, so
-    later reads find that attribute first, and cost no more than for any other attribute.
+    later reads find that attribute first, and are as fast as for any other attribute.
 
-    Reading it on the class returns a resource that cannot perform calls, so that mocks made
-    from the class have it. A mock that replaces it on the class is found by each client that
-    has not used the resource yet.
+    Reading the resource on the class returns one that cannot perform calls, so that mocks made
+    from the class have the resource. If a mock replaces it on the class, each client that has not
+    used the resource yet finds the mock.
     """
 
     def __init__(self, make: Callable[[Any], R]) -> None:

@@ -1,9 +1,9 @@
 # Copied by `make regen` from codegen/runtime/styles.py.
 # Do not edit: change that file instead.
-"""Write values into paths, queries and headers, as the styles of OpenAPI say.
+"""Encode values for paths, queries and headers, in the styles of OpenAPI.
 
-Each function raises `TypeError` or `ValueError` for a value that the style cannot hold. What
-it returns for a path or a query is percent-encoded.
+Each function raises `TypeError` or `ValueError` for a value that the style cannot hold. Results
+for paths and queries are percent-encoded.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from . import checks
 
-# As in `checks`: what ECMAScript's encodeURIComponent does not escape.
+# As in `checks`: the characters that ECMAScript's encodeURIComponent does not escape.
 _UNESCAPED = "-_.!~*'()"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _LATIN_1 = re.compile(r"[\x00-\xff]*")
@@ -29,7 +29,7 @@ def in_path(label: str, name: str, value: object, style: str, *, explode: bool) 
         name: The parameter.
         value: A scalar, a list of scalars, or a dict of scalars; not empty.
         style: `simple` for `a,b`, `label` for `.a,b`, `matrix` for `;name=a,b`.
-        explode: Whether each item stands for itself: `.a.b`, `;name=a;name=b`, `R=1,G=2`.
+        explode: Whether items are separate: `.a.b`, `;name=a;name=b`, `R=1,G=2`.
     """
     key = quote(name, safe=_UNESCAPED)
     start, separator = {"simple": ("", ","), "label": (".", "."), "matrix": (";", ";")}[style]
@@ -61,7 +61,7 @@ def query_list(label: str, name: str, value: object, delimiter: str | None) -> s
         label: The argument.
         name: The parameter.
         value: A list of scalars; an empty one is left out.
-        delimiter: What stands between the items; without one, each item repeats the name.
+        delimiter: The text between two items. If it is `None`, each item repeats the name.
     """
     items = _items(label, value)
     key = quote(name, safe=_UNESCAPED)
@@ -91,19 +91,19 @@ def query_object(label: str, name: str, value: object, style: str) -> str:
 
 
 def not_empty(label: str, part: str) -> str:
-    """Return a part of a query, which must not be left out."""
+    """Return a part of a query, or raise if it is empty: it must not be left out."""
     if not part:
         raise ValueError(f"{label} must not be empty")
     return part
 
 
 def in_header(label: str, value: object, *, explode: bool) -> str:
-    """Return a value as that of a header, in the style `simple`. Nothing is escaped.
+    """Return a value for a header, in the style `simple`. Nothing is escaped.
 
     Args:
         label: The argument.
         value: A scalar, or a list or a dict of scalars. Servers split a list at its commas and
-            strip white space, so what would come out as something else is rejected.
+            strip white space. Values that a server would read differently are rejected.
         explode: Whether the fields of a dict are `R=1,G=2` instead of `R,1,G,2`.
     """
     if checks.is_mapping(value):
@@ -124,7 +124,7 @@ def in_header(label: str, value: object, *, explode: bool) -> str:
 
 
 def _header_part(label: str, value: object, reserved: str) -> str:
-    """Return a scalar inside a list or an object, without what ends it there."""
+    """Return a scalar inside a list or an object. Characters that would end it are rejected."""
     text = _header_text(label, value)
     if not text:
         raise ValueError(f"{label} must not be empty in a header")
@@ -137,10 +137,10 @@ def _header_part(label: str, value: object, reserved: str) -> str:
 def _header_text(label: str, value: object) -> str:
     text = checks.text(checks.scalar(label, value))
     if _CONTROL.search(text):
-        # With a line break in it, one header would become two.
+        # A line break would split the header in two.
         raise ValueError(f"{label} must not hold control characters, such as line breaks")
     if not _LATIN_1.fullmatch(text):
-        raise ValueError(f"{label} must hold no characters but those of Latin-1, as headers do")
+        raise ValueError(f"{label} must contain only characters of Latin-1, like all headers")
     if text.strip() != text:
         raise ValueError(f"{label} must not begin or end with white space, which servers strip")
     return text

@@ -1,6 +1,6 @@
 # Copied by `make regen` from codegen/runtime/types.py.
 # Do not edit: change that file instead.
-"""Names that this module had in 0.1.0. Pickles made by 0.1.0 refer to them."""
+"""The names that this module had in 0.1.0, because pickles made by 0.1.0 refer to them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copied by `make regen` from codegen/runtime/unset.py.
 # Do not edit: change that file instead.
-"""The default of arguments for which `None` means something: it is sent as null."""
+"""The default of arguments for which `None` has a meaning: it is sent as null."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Unset(Enum):
 
 
 UNSET: Final = Unset.UNSET
-"""The default of an argument that may be null: nothing is sent for it.
+"""The default of an argument that may be null: the field is not sent.
 
-`None` sends null, which clears the value. Pass `UNSET` where a variable says whether to change
-it. Arguments whose default is `None` cannot be null; `None` leaves those out.
+`None` sends null, which clears the value. Pass `UNSET` explicitly if a variable decides whether to
+change the value. An argument whose default is `None` cannot be null; `None` leaves it out.
 """

@@ -173,7 +173,7 @@ def test_a_missing_file_is_drift(layout: Layout) -> None:
 def test_an_unlisted_file_is_drift(layout: Layout) -> None:
     """The check names a file in the output that the build step does not write."""
     (layout.output / "golden_api" / "extra.py").write_text("")
-    assert check(layout) == ["golden_api/extra.py: not listed, the build step does not write it"]
+    assert check(layout) == ["golden_api/extra.py: the build step does not write this file"]
 
 
 def test_modules_of_the_runtime_are_copied(with_runtime: Layout) -> None:
@@ -226,7 +226,7 @@ def test_a_removed_runtime_module_is_drift(with_runtime: Layout) -> None:
     assert with_runtime.runtime is not None
     (with_runtime.runtime / "first.py").unlink()
     assert check(with_runtime) == [
-        "golden_api/first.py: not listed, the build step does not write it",
+        "golden_api/first.py: the build step does not write this file",
         "MANIFEST.json: out of date",
     ]
 
@@ -242,7 +242,7 @@ def test_a_runtime_module_does_not_replace_a_generated_one(with_runtime: Layout)
     """A runtime module with the name of a generated module is refused."""
     assert with_runtime.runtime is not None
     (with_runtime.runtime / "models.py").write_text("", encoding="utf-8")
-    assert check(with_runtime) == ["models.py: a template writes models.py too"]
+    assert check(with_runtime) == ["models.py: a template also writes models.py"]
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"inputs": {}, "files": {}}'], ids=repr)
@@ -392,7 +392,7 @@ def test_a_yaml_contract_is_adopted_as_json(tmp_path: Path) -> None:
         ('{"openapi": "2.0"}', ["it is not an OpenAPI 3.0 or 3.1 document: its `openapi` is 2.0"]),
         (
             YAML.replace("operationId: doIt", "$ref: a.yaml#/a\n      operationId: doIt"),
-            ["#/paths/~1t/get: $ref a.yaml#/a leads to another document. Bundle them into one."],
+            ["#/paths/~1t/get: $ref a.yaml#/a refers to another document. Bundle both into one."],
         ),
         (
             YAML.replace("get:", "get:\n      tags: 7\n      summary: 7"),

@@ -116,8 +116,8 @@ REFUSED: dict[str, tuple[Node, list[str]]] = {
     "header that the client writes": (
         taking(parameter("header", "idempotency-Key"), parameter("header", "Host")),
         [
-            f"{GET}/parameters/{index}: the header parameter {name} is not supported, since the "
-            "client writes that header. Leave it out, if calls without it are right."
+            f"{GET}/parameters/{index}: the header parameter {name} is not supported, because "
+            "the client writes it. Leave it out, if calls without it are right."
             for index, name in enumerate(["idempotency-Key", "Host"])
         ],
     ),
@@ -208,7 +208,7 @@ REFUSED: dict[str, tuple[Node, list[str]]] = {
         ),
         [
             f"{POST}/requestBody/content/application~1json; charset=latin-1: the charset latin-1 "
-            "is not supported, since JSON is UTF-8. Leave the charset out."
+            "is not supported, because JSON is UTF-8. Leave the charset out."
         ],
     ),
     "range of media types": (
@@ -254,8 +254,8 @@ REFUSED: dict[str, tuple[Node, list[str]]] = {
     "operations whose names meet": (
         contract({"/a": {"get": operation("getFoo")}, "/b": {"get": operation("get_foo")}}),
         [
-            "get_foo (GET /b), #/paths/~1b/get: it would be the function get_foo, which "
-            "getFoo (GET /a) is too. Rename one of the operationIds."
+            "get_foo (GET /b), #/paths/~1b/get: it would be the function get_foo, like "
+            "getFoo (GET /a). Rename one of the operationIds."
         ],
     ),
     "operation without a name": (
@@ -306,7 +306,7 @@ REFUSED: dict[str, tuple[Node, list[str]]] = {
     "servers of a path": (
         contract({"/t": {"servers": [{"url": "/x"}], "get": operation()}}),
         [
-            "doIt (GET /t), #/paths/~1t/servers: servers of its own are not supported, since "
+            "doIt (GET /t), #/paths/~1t/servers: servers of its own are not supported, because "
             "the client has one address. Leave them out, if the server of the whole contract "
             "serves this too."
         ],
@@ -389,8 +389,8 @@ def test_all_causes_are_reported_at_once() -> None:
         "names, unwrap, cli, defaults, replayed, timeout, key, imports, players",
         "GET /b, #/paths/~1b/get: it has no operationId. Give it one.",
         f"a (GET /a) and 1 more, #/paths/~1a/parameters/0: {cookie}",
-        "a (GET /a), #/paths/~1a/get/parameters/0: the header parameter te is not supported, since "
-        "the client writes that header. Leave it out, if calls without it are right.",
+        "a (GET /a), #/paths/~1a/get/parameters/0: the header parameter te is not supported, "
+        "because the client writes it. Leave it out, if calls without it are right.",
         "a (GET /a), #/paths/~1a/get: no success is documented. Document a 2xx response.",
         f"b (POST /a) and 1 more, {place}/list: an enumeration of arrays or objects is not "
         "supported. List scalars only.",
@@ -569,7 +569,7 @@ FOUR = taking(parameter("path", "id"), parameter("query", "a", required=True), p
         ({"unwrap": "b"}, "the result has no field b to unwrap. Name one that it has."),
         (
             {"cli": {"names": {"b": "c"}}},
-            "cli: names names b, and the arguments are id, a. Correct it.",
+            "cli: names names b, but the arguments are id, a. Correct it.",
         ),
         (
             {"cli": {"positional": ["a"]}},
@@ -577,11 +577,11 @@ FOUR = taking(parameter("path", "id"), parameter("query", "a", required=True), p
         ),
         (
             {"cli": {"names": {"id": "a"}}},
-            "cli: a of the argument a is taken already. Call it something else in `names`.",
+            "cli: a of the argument a is used already. Give it another name in `names`.",
         ),
         (
             {"cli": {"names": {"a": "json"}}},
-            "cli: json of the argument a is taken already. Call it something else in `names`.",
+            "cli: json of the argument a is used already. Give it another name in `names`.",
         ),
     ],
     ids=[

@@ -420,7 +420,7 @@ def test_arguments_become_headers(
         (
             {"trace": "10 €"},
             ValueError,
-            "trace must hold no characters but those of Latin-1, as headers do",
+            "trace must contain only characters of Latin-1, like all headers",
         ),
         (
             {"trace": "ab "},
@@ -523,8 +523,8 @@ def test_media_types_of_the_contract() -> None:
 def test_an_outbox_has_no_calls_with_headers() -> None:
     """A method with header arguments is not in the outbox, and its docstring says so."""
     assert not hasattr(OutboxOddBodies, "sign")
-    assert "An outbox has no such method" in (OddBodies.sign.__doc__ or "")
-    assert "An outbox has no such method" not in (OddBodies.resign.__doc__ or "")
+    assert "An outbox does not have this method" in (OddBodies.sign.__doc__ or "")
+    assert "An outbox does not have this method" not in (OddBodies.resign.__doc__ or "")
     assert "odd_bodies.sign" not in REBUILD
     sent = first.resign(text="t")
     assert sent.headers == REBUILD["odd_bodies.resign"](sent.path, sent.body).headers

@@ -45,9 +45,9 @@ class OutboxEvents:
         How long the platform keeps idempotency keys of this operation is not documented. Do not
         rely on them more than 24 hours after the first call.
 
-        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
-        sent by `outbox.drain` after that is committed. The same key with the same call returns the
-        intent that is there.
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction.
+        After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
+        this key already, that intent is returned.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
@@ -66,8 +66,8 @@ class OutboxEvents:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
-            OutboxConflictError: Another call has been recorded under this key.
-            OutboxTargetError: The database does not say which game the intent is for.
+            OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
+            OutboxTargetError: It is not known which game the intent is for.
 
         Source: `reportProgress`, `POST /players/{externalId}/events/{eventKey}/attempts/{attemptId}/progress`.
         """
@@ -102,9 +102,9 @@ class OutboxEvents:
         How long the platform keeps idempotency keys of this operation is not documented. Do not
         rely on them more than 24 hours after the first call.
 
-        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
-        sent by `outbox.drain` after that is committed. The same key with the same call returns the
-        intent that is there.
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction.
+        After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
+        this key already, that intent is returned.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
@@ -118,8 +118,8 @@ class OutboxEvents:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
-            OutboxConflictError: Another call has been recorded under this key.
-            OutboxTargetError: The database does not say which game the intent is for.
+            OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
+            OutboxTargetError: It is not known which game the intent is for.
 
         Source: `finishAttempt`, `POST /players/{externalId}/events/{eventKey}/attempts/{attemptId}/finish`.
         """
@@ -160,9 +160,9 @@ class AsyncOutboxEvents:
         How long the platform keeps idempotency keys of this operation is not documented. Do not
         rely on them more than 24 hours after the first call.
 
-        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
-        sent by `outbox.drain` after that is committed. The same key with the same call returns the
-        intent that is there.
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction.
+        After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
+        this key already, that intent is returned.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
@@ -181,8 +181,8 @@ class AsyncOutboxEvents:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
-            OutboxConflictError: Another call has been recorded under this key.
-            OutboxTargetError: The database does not say which game the intent is for.
+            OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
+            OutboxTargetError: It is not known which game the intent is for.
 
         Source: `reportProgress`, `POST /players/{externalId}/events/{eventKey}/attempts/{attemptId}/progress`.
         """
@@ -217,9 +217,9 @@ class AsyncOutboxEvents:
         How long the platform keeps idempotency keys of this operation is not documented. Do not
         rely on them more than 24 hours after the first call.
 
-        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
-        sent by `outbox.drain` after that is committed. The same key with the same call returns the
-        intent that is there.
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction.
+        After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
+        this key already, that intent is returned.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
@@ -233,8 +233,8 @@ class AsyncOutboxEvents:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
-            OutboxConflictError: Another call has been recorded under this key.
-            OutboxTargetError: The database does not say which game the intent is for.
+            OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
+            OutboxTargetError: It is not known which game the intent is for.
 
         Source: `finishAttempt`, `POST /players/{externalId}/events/{eventKey}/attempts/{attemptId}/finish`.
         """

@@ -52,9 +52,9 @@ class OutboxGrants:
         The platform keeps the idempotency key permanently. A repeat with the same key returns
         the grant that the first call created.
 
-        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
-        sent by `outbox.drain` after that is committed. The same key with the same call returns the
-        intent that is there.
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction.
+        After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
+        this key already, that intent is returned.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
@@ -72,8 +72,8 @@ class OutboxGrants:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
-            OutboxConflictError: Another call has been recorded under this key.
-            OutboxTargetError: The database does not say which game the intent is for.
+            OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
+            OutboxTargetError: It is not known which game the intent is for.
 
         Source: `createGrant`, `POST /players/{externalId}/grants`.
         """
@@ -104,9 +104,9 @@ class OutboxGrants:
 
         You can repeat this call at any time: a repeat returns the same grant.
 
-        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
-        sent by `outbox.drain` after that is committed. The same key with the same call returns the
-        intent that is there.
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction.
+        After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
+        this key already, that intent is returned.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
@@ -120,8 +120,8 @@ class OutboxGrants:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
-            OutboxConflictError: Another call has been recorded under this key.
-            OutboxTargetError: The database does not say which game the intent is for.
+            OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
+            OutboxTargetError: It is not known which game the intent is for.
 
         Source: `ackGrant`, `POST /players/{externalId}/grants/{grantId}/ack`.
         """
@@ -166,9 +166,9 @@ class AsyncOutboxGrants:
         The platform keeps the idempotency key permanently. A repeat with the same key returns
         the grant that the first call created.
 
-        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
-        sent by `outbox.drain` after that is committed. The same key with the same call returns the
-        intent that is there.
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction.
+        After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
+        this key already, that intent is returned.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
@@ -186,8 +186,8 @@ class AsyncOutboxGrants:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
-            OutboxConflictError: Another call has been recorded under this key.
-            OutboxTargetError: The database does not say which game the intent is for.
+            OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
+            OutboxTargetError: It is not known which game the intent is for.
 
         Source: `createGrant`, `POST /players/{externalId}/grants`.
         """
@@ -218,9 +218,9 @@ class AsyncOutboxGrants:
 
         You can repeat this call at any time: a repeat returns the same grant.
 
-        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
-        sent by `outbox.drain` after that is committed. The same key with the same call returns the
-        intent that is there.
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction.
+        After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
+        this key already, that intent is returned.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
@@ -234,8 +234,8 @@ class AsyncOutboxGrants:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
-            OutboxConflictError: Another call has been recorded under this key.
-            OutboxTargetError: The database does not say which game the intent is for.
+            OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
+            OutboxTargetError: It is not known which game the intent is for.
 
         Source: `ackGrant`, `POST /players/{externalId}/grants/{grantId}/ack`.
         """

@@ -39,9 +39,9 @@ class OutboxInventory:
         The platform keeps the idempotency key for 24 hours. Within that time, a repeat with the
         same key and body changes nothing. A later repeat takes effect a second time.
 
-        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
-        sent by `outbox.drain` after that is committed. The same key with the same call returns the
-        intent that is there.
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction.
+        After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
+        this key already, that intent is returned.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
@@ -59,8 +59,8 @@ class OutboxInventory:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
-            OutboxConflictError: Another call has been recorded under this key.
-            OutboxTargetError: The database does not say which game the intent is for.
+            OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
+            OutboxTargetError: It is not known which game the intent is for.
 
         Source: `grantItem`, `POST /players/{externalId}/inventory/{itemKey}/grant`.
         """
@@ -93,9 +93,9 @@ class OutboxInventory:
         The platform keeps the idempotency key for 24 hours. Within that time, a repeat with the
         same key and body changes nothing. A later repeat takes effect a second time.
 
-        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
-        sent by `outbox.drain` after that is committed. The same key with the same call returns the
-        intent that is there.
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction.
+        After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
+        this key already, that intent is returned.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
@@ -113,8 +113,8 @@ class OutboxInventory:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
-            OutboxConflictError: Another call has been recorded under this key.
-            OutboxTargetError: The database does not say which game the intent is for.
+            OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
+            OutboxTargetError: It is not known which game the intent is for.
 
         Source: `revokeItem`, `POST /players/{externalId}/inventory/{itemKey}/revoke`.
         """
@@ -154,9 +154,9 @@ class AsyncOutboxInventory:
         The platform keeps the idempotency key for 24 hours. Within that time, a repeat with the
         same key and body changes nothing. A later repeat takes effect a second time.
 
-        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
-        sent by `outbox.drain` after that is committed. The same key with the same call returns the
-        intent that is there.
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction.
+        After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
+        this key already, that intent is returned.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
@@ -174,8 +174,8 @@ class AsyncOutboxInventory:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
-            OutboxConflictError: Another call has been recorded under this key.
-            OutboxTargetError: The database does not say which game the intent is for.
+            OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
+            OutboxTargetError: It is not known which game the intent is for.
 
         Source: `grantItem`, `POST /players/{externalId}/inventory/{itemKey}/grant`.
         """
@@ -208,9 +208,9 @@ class AsyncOutboxInventory:
         The platform keeps the idempotency key for 24 hours. Within that time, a repeat with the
         same key and body changes nothing. A later repeat takes effect a second time.
 
-        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
-        sent by `outbox.drain` after that is committed. The same key with the same call returns the
-        intent that is there.
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction.
+        After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
+        this key already, that intent is returned.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
@@ -228,8 +228,8 @@ class AsyncOutboxInventory:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
-            OutboxConflictError: Another call has been recorded under this key.
-            OutboxTargetError: The database does not say which game the intent is for.
+            OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
+            OutboxTargetError: It is not known which game the intent is for.
 
         Source: `revokeItem`, `POST /players/{externalId}/inventory/{itemKey}/revoke`.
         """

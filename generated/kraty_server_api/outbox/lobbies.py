@@ -42,13 +42,13 @@ class OutboxLobbies:
         bots from the platform. The event's leaderboard mode must be `lobby_matched`. A repeat with
         the same `key` returns the lobby that the first call created, also with 201.
 
-        The platform keeps the key while it indexes the lobby; for how long is not documented. In
-        that time, a repeat with the same key returns the lobby that the first call created. Do not
-        rely on it more than 24 hours after the first call.
+        The platform keeps the key while it indexes the lobby. How long that is, is not
+        documented. During that time, a repeat with the same key returns the lobby that the first
+        call created. Do not rely on it more than 24 hours after the first call.
 
-        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
-        sent by `outbox.drain` after that is committed. The same key with the same call returns the
-        intent that is there.
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction.
+        After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
+        this key already, that intent is returned.
 
         Args:
             game_id: Id of the game that the key is bound to. Not empty.
@@ -68,8 +68,8 @@ class OutboxLobbies:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
-            OutboxConflictError: Another call has been recorded under this key.
-            OutboxTargetError: The database does not say which game the intent is for.
+            OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
+            OutboxTargetError: It is not known which game the intent is for.
 
         Source: `pushLobby`, `POST /games/{gameId}/events/{eventKey}/lobbies`.
         """
@@ -111,13 +111,13 @@ class AsyncOutboxLobbies:
         bots from the platform. The event's leaderboard mode must be `lobby_matched`. A repeat with
         the same `key` returns the lobby that the first call created, also with 201.
 
-        The platform keeps the key while it indexes the lobby; for how long is not documented. In
-        that time, a repeat with the same key returns the lobby that the first call created. Do not
-        rely on it more than 24 hours after the first call.
+        The platform keeps the key while it indexes the lobby. How long that is, is not
+        documented. During that time, a repeat with the same key returns the lobby that the first
+        call created. Do not rely on it more than 24 hours after the first call.
 
-        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
-        sent by `outbox.drain` after that is committed. The same key with the same call returns the
-        intent that is there.
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction.
+        After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
+        this key already, that intent is returned.
 
         Args:
             game_id: Id of the game that the key is bound to. Not empty.
@@ -137,8 +137,8 @@ class AsyncOutboxLobbies:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
-            OutboxConflictError: Another call has been recorded under this key.
-            OutboxTargetError: The database does not say which game the intent is for.
+            OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
+            OutboxTargetError: It is not known which game the intent is for.
 
         Source: `pushLobby`, `POST /games/{gameId}/events/{eventKey}/lobbies`.
         """

@@ -39,9 +39,9 @@ class OutboxMigrate:
         How long the platform keeps idempotency keys of this operation is not documented. Do not
         rely on them more than 24 hours after the first call.
 
-        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
-        sent by `outbox.drain` after that is committed. The same key with the same call returns the
-        intent that is there.
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction.
+        After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
+        this key already, that intent is returned.
 
         Args:
             rows: The rows. At most 1,000 items.
@@ -54,8 +54,8 @@ class OutboxMigrate:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
-            OutboxConflictError: Another call has been recorded under this key.
-            OutboxTargetError: The database does not say which game the intent is for.
+            OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
+            OutboxTargetError: It is not known which game the intent is for.
 
         Source: `migratePlayers`, `POST /migrate/players`.
         """
@@ -81,9 +81,9 @@ class OutboxMigrate:
         How long the platform keeps idempotency keys of this operation is not documented. Do not
         rely on them more than 24 hours after the first call.
 
-        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
-        sent by `outbox.drain` after that is committed. The same key with the same call returns the
-        intent that is there.
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction.
+        After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
+        this key already, that intent is returned.
 
         Args:
             rows: The rows. At most 1,000 items.
@@ -96,8 +96,8 @@ class OutboxMigrate:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
-            OutboxConflictError: Another call has been recorded under this key.
-            OutboxTargetError: The database does not say which game the intent is for.
+            OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
+            OutboxTargetError: It is not known which game the intent is for.
 
         Source: `migrateWallet`, `POST /migrate/wallet`.
         """
@@ -123,9 +123,9 @@ class OutboxMigrate:
         How long the platform keeps idempotency keys of this operation is not documented. Do not
         rely on them more than 24 hours after the first call.
 
-        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
-        sent by `outbox.drain` after that is committed. The same key with the same call returns the
-        intent that is there.
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction.
+        After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
+        this key already, that intent is returned.
 
         Args:
             rows: The rows. At most 1,000 items.
@@ -138,8 +138,8 @@ class OutboxMigrate:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
-            OutboxConflictError: Another call has been recorded under this key.
-            OutboxTargetError: The database does not say which game the intent is for.
+            OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
+            OutboxTargetError: It is not known which game the intent is for.
 
         Source: `migrateInventory`, `POST /migrate/inventory`.
         """
@@ -171,9 +171,9 @@ class AsyncOutboxMigrate:
         How long the platform keeps idempotency keys of this operation is not documented. Do not
         rely on them more than 24 hours after the first call.
 
-        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
-        sent by `outbox.drain` after that is committed. The same key with the same call returns the
-        intent that is there.
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction.
+        After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
+        this key already, that intent is returned.
 
         Args:
             rows: The rows. At most 1,000 items.
@@ -186,8 +186,8 @@ class AsyncOutboxMigrate:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
-            OutboxConflictError: Another call has been recorded under this key.
-            OutboxTargetError: The database does not say which game the intent is for.
+            OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
+            OutboxTargetError: It is not known which game the intent is for.
 
         Source: `migratePlayers`, `POST /migrate/players`.
         """
@@ -213,9 +213,9 @@ class AsyncOutboxMigrate:
         How long the platform keeps idempotency keys of this operation is not documented. Do not
         rely on them more than 24 hours after the first call.
 
-        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
-        sent by `outbox.drain` after that is committed. The same key with the same call returns the
-        intent that is there.
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction.
+        After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
+        this key already, that intent is returned.
 
         Args:
             rows: The rows. At most 1,000 items.
@@ -228,8 +228,8 @@ class AsyncOutboxMigrate:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
-            OutboxConflictError: Another call has been recorded under this key.
-            OutboxTargetError: The database does not say which game the intent is for.
+            OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
+            OutboxTargetError: It is not known which game the intent is for.
 
         Source: `migrateWallet`, `POST /migrate/wallet`.
         """
@@ -255,9 +255,9 @@ class AsyncOutboxMigrate:
         How long the platform keeps idempotency keys of this operation is not documented. Do not
         rely on them more than 24 hours after the first call.
 
-        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
-        sent by `outbox.drain` after that is committed. The same key with the same call returns the
-        intent that is there.
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction.
+        After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
+        this key already, that intent is returned.
 
         Args:
             rows: The rows. At most 1,000 items.
@@ -270,8 +270,8 @@ class AsyncOutboxMigrate:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
-            OutboxConflictError: Another call has been recorded under this key.
-            OutboxTargetError: The database does not say which game the intent is for.
+            OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
+            OutboxTargetError: It is not known which game the intent is for.
 
         Source: `migrateInventory`, `POST /migrate/inventory`.
         """

@@ -39,11 +39,11 @@ class OutboxPlayers:
         erase that player.
 
         Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect
-        another player who has the same id by then.
+        another player who has got the same id in the meantime.
 
-        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
-        sent by `outbox.drain` after that is committed. The same key with the same call returns the
-        intent that is there.
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction.
+        After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
+        this key already, that intent is returned.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
@@ -57,8 +57,8 @@ class OutboxPlayers:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
-            OutboxConflictError: Another call has been recorded under this key.
-            OutboxTargetError: The database does not say which game the intent is for.
+            OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
+            OutboxTargetError: It is not known which game the intent is for.
 
         Source: `deletePlayer`, `POST /players/{externalId}/delete`.
         """
@@ -83,11 +83,11 @@ class OutboxPlayers:
         lobbies and grants stay. Banning again refreshes the reason and sends no second webhook.
 
         Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect
-        another player who has the same id by then.
+        another player who has got the same id in the meantime.
 
-        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
-        sent by `outbox.drain` after that is committed. The same key with the same call returns the
-        intent that is there.
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction.
+        After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
+        this key already, that intent is returned.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
@@ -101,8 +101,8 @@ class OutboxPlayers:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
-            OutboxConflictError: Another call has been recorded under this key.
-            OutboxTargetError: The database does not say which game the intent is for.
+            OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
+            OutboxTargetError: It is not known which game the intent is for.
 
         Source: `banPlayer`, `POST /players/{externalId}/ban`.
         """
@@ -126,11 +126,11 @@ class OutboxPlayers:
         false`.
 
         Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect
-        another player who has the same id by then.
+        another player who has got the same id in the meantime.
 
-        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
-        sent by `outbox.drain` after that is committed. The same key with the same call returns the
-        intent that is there.
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction.
+        After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
+        this key already, that intent is returned.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
@@ -142,8 +142,8 @@ class OutboxPlayers:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
-            OutboxConflictError: Another call has been recorded under this key.
-            OutboxTargetError: The database does not say which game the intent is for.
+            OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
+            OutboxTargetError: It is not known which game the intent is for.
 
         Source: `unbanPlayer`, `POST /players/{externalId}/unban`.
         """
@@ -169,11 +169,11 @@ class OutboxPlayers:
         registered again.
 
         Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect
-        another player who has the same id by then.
+        another player who has got the same id in the meantime.
 
-        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
-        sent by `outbox.drain` after that is committed. The same key with the same call returns the
-        intent that is there.
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction.
+        After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
+        this key already, that intent is returned.
 
         Args:
             from_external_player_id: Your id of the player who is merged into the other one. Not
@@ -187,8 +187,8 @@ class OutboxPlayers:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
-            OutboxConflictError: Another call has been recorded under this key.
-            OutboxTargetError: The database does not say which game the intent is for.
+            OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
+            OutboxTargetError: It is not known which game the intent is for.
 
         Source: `mergePlayers`, `POST /players/{fromExternalId}/merge-into/{toExternalId}`.
         """
@@ -215,9 +215,9 @@ class OutboxPlayers:
         How long the platform keeps idempotency keys of this operation is not documented. Do not
         rely on them more than 24 hours after the first call.
 
-        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
-        sent by `outbox.drain` after that is committed. The same key with the same call returns the
-        intent that is there.
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction.
+        After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
+        this key already, that intent is returned.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
@@ -234,8 +234,8 @@ class OutboxPlayers:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
-            OutboxConflictError: Another call has been recorded under this key.
-            OutboxTargetError: The database does not say which game the intent is for.
+            OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
+            OutboxTargetError: It is not known which game the intent is for.
 
         Source: `setIdentity`, `PUT /players/{externalId}/identity`.
         """
@@ -271,11 +271,11 @@ class AsyncOutboxPlayers:
         erase that player.
 
         Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect
-        another player who has the same id by then.
+        another player who has got the same id in the meantime.
 
-        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
-        sent by `outbox.drain` after that is committed. The same key with the same call returns the
-        intent that is there.
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction.
+        After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
+        this key already, that intent is returned.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
@@ -289,8 +289,8 @@ class AsyncOutboxPlayers:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
-            OutboxConflictError: Another call has been recorded under this key.
-            OutboxTargetError: The database does not say which game the intent is for.
+            OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
+            OutboxTargetError: It is not known which game the intent is for.
 
         Source: `deletePlayer`, `POST /players/{externalId}/delete`.
         """
@@ -315,11 +315,11 @@ class AsyncOutboxPlayers:
         lobbies and grants stay. Banning again refreshes the reason and sends no second webhook.
 
         Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect
-        another player who has the same id by then.
+        another player who has got the same id in the meantime.
 
-        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
-        sent by `outbox.drain` after that is committed. The same key with the same call returns the
-        intent that is there.
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction.
+        After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
+        this key already, that intent is returned.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
@@ -333,8 +333,8 @@ class AsyncOutboxPlayers:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
-            OutboxConflictError: Another call has been recorded under this key.
-            OutboxTargetError: The database does not say which game the intent is for.
+            OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
+            OutboxTargetError: It is not known which game the intent is for.
 
         Source: `banPlayer`, `POST /players/{externalId}/ban`.
         """
@@ -358,11 +358,11 @@ class AsyncOutboxPlayers:
         false`.
 
         Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect
-        another player who has the same id by then.
+        another player who has got the same id in the meantime.
 
-        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
-        sent by `outbox.drain` after that is committed. The same key with the same call returns the
-        intent that is there.
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction.
+        After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
+        this key already, that intent is returned.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
@@ -374,8 +374,8 @@ class AsyncOutboxPlayers:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
-            OutboxConflictError: Another call has been recorded under this key.
-            OutboxTargetError: The database does not say which game the intent is for.
+            OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
+            OutboxTargetError: It is not known which game the intent is for.
 
         Source: `unbanPlayer`, `POST /players/{externalId}/unban`.
         """
@@ -401,11 +401,11 @@ class AsyncOutboxPlayers:
         registered again.
 
         Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect
-        another player who has the same id by then.
+        another player who has got the same id in the meantime.
 
-        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
-        sent by `outbox.drain` after that is committed. The same key with the same call returns the
-        intent that is there.
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction.
+        After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
+        this key already, that intent is returned.
 
         Args:
             from_external_player_id: Your id of the player who is merged into the other one. Not
@@ -419,8 +419,8 @@ class AsyncOutboxPlayers:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
-            OutboxConflictError: Another call has been recorded under this key.
-            OutboxTargetError: The database does not say which game the intent is for.
+            OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
+            OutboxTargetError: It is not known which game the intent is for.
 
         Source: `mergePlayers`, `POST /players/{fromExternalId}/merge-into/{toExternalId}`.
         """
@@ -447,9 +447,9 @@ class AsyncOutboxPlayers:
         How long the platform keeps idempotency keys of this operation is not documented. Do not
         rely on them more than 24 hours after the first call.
 
-        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
-        sent by `outbox.drain` after that is committed. The same key with the same call returns the
-        intent that is there.
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction.
+        After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
+        this key already, that intent is returned.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
@@ -466,8 +466,8 @@ class AsyncOutboxPlayers:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
-            OutboxConflictError: Another call has been recorded under this key.
-            OutboxTargetError: The database does not say which game the intent is for.
+            OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
+            OutboxTargetError: It is not known which game the intent is for.
 
         Source: `setIdentity`, `PUT /players/{externalId}/identity`.
         """

@@ -42,9 +42,9 @@ class Lobbies:
         bots from the platform. The event's leaderboard mode must be `lobby_matched`. A repeat with
         the same `key` returns the lobby that the first call created, also with 201.
 
-        The platform keeps the key while it indexes the lobby; for how long is not documented. In
-        that time, a repeat with the same key returns the lobby that the first call created. Do not
-        rely on it more than 24 hours after the first call.
+        The platform keeps the key while it indexes the lobby. How long that is, is not
+        documented. During that time, a repeat with the same key returns the lobby that the first
+        call created. Do not rely on it more than 24 hours after the first call.
 
         Args:
             game_id: Id of the game that the key is bound to. Not empty.
@@ -146,9 +146,9 @@ class AsyncLobbies:
         bots from the platform. The event's leaderboard mode must be `lobby_matched`. A repeat with
         the same `key` returns the lobby that the first call created, also with 201.
 
-        The platform keeps the key while it indexes the lobby; for how long is not documented. In
-        that time, a repeat with the same key returns the lobby that the first call created. Do not
-        rely on it more than 24 hours after the first call.
+        The platform keeps the key while it indexes the lobby. How long that is, is not
+        documented. During that time, a repeat with the same key returns the lobby that the first
+        call created. Do not rely on it more than 24 hours after the first call.
 
         Args:
             game_id: Id of the game that the key is bound to. Not empty.

@@ -75,7 +75,7 @@ class Players:
         erase that player.
 
         Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect
-        another player who has the same id by then.
+        another player who has got the same id in the meantime.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
@@ -150,7 +150,7 @@ class Players:
         lobbies and grants stay. Banning again refreshes the reason and sends no second webhook.
 
         Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect
-        another player who has the same id by then.
+        another player who has got the same id in the meantime.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
@@ -193,7 +193,7 @@ class Players:
         false`.
 
         Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect
-        another player who has the same id by then.
+        another player who has got the same id in the meantime.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
@@ -236,7 +236,7 @@ class Players:
         registered again.
 
         Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect
-        another player who has the same id by then.
+        another player who has got the same id in the meantime.
 
         Args:
             from_external_player_id: Your id of the player who is merged into the other one. Not
@@ -464,7 +464,7 @@ class AsyncPlayers:
         erase that player.
 
         Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect
-        another player who has the same id by then.
+        another player who has got the same id in the meantime.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
@@ -539,7 +539,7 @@ class AsyncPlayers:
         lobbies and grants stay. Banning again refreshes the reason and sends no second webhook.
 
         Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect
-        another player who has the same id by then.
+        another player who has got the same id in the meantime.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
@@ -582,7 +582,7 @@ class AsyncPlayers:
         false`.
 
         Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect
-        another player who has the same id by then.
+        another player who has got the same id in the meantime.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
@@ -625,7 +625,7 @@ class AsyncPlayers:
         registered again.
 
         Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect
-        another player who has the same id by then.
+        another player who has got the same id in the meantime.
 
         Args:
             from_external_player_id: Your id of the player who is merged into the other one. Not

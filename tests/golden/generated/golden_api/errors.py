@@ -22,7 +22,7 @@ class ErrorCodeProperties:
     """The error's code. Codes that the contract does not list are passed through unchanged."""
 
     def is_code(self, code: str) -> bool:
-        """Return whether the error has this code, which the contract need not list."""
+        """Return whether the error has this code. The contract need not list the code."""
         return self.code == code
 
     @property

@@ -36,4 +36,4 @@ KEY_LIFETIMES: Final[Mapping[str, KeyLifetime]] = {
     "odd_bodies.resign": DAY,
     "odd_bodies.sign": DAY,
 }
-"""The lifetime for each write, by its name in `RequestInfo.operation`."""
+"""The lifetime of the keys of each write, by the write's name in `RequestInfo.operation`."""

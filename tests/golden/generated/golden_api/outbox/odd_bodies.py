@@ -46,9 +46,9 @@ class OutboxOddBodies:
         The platform keeps the key for 24 hours, and this sentence says so at such length that it
         has to be broken, with a "quote" and a \\ backslash.
 
-        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
-        sent by `outbox.drain` after that is committed. The same key with the same call returns the
-        intent that is there.
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction.
+        After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
+        this key already, that intent is returned.
 
         Args:
             thing: The contract's `thingId`.
@@ -61,8 +61,8 @@ class OutboxOddBodies:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
-            OutboxConflictError: Another call has been recorded under this key.
-            OutboxTargetError: The database does not say which game the intent is for.
+            OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
+            OutboxTargetError: It is not known which game the intent is for.
 
         Source: `putThing`, `PUT /things/{thingId}/sub/{number}`.
         """
@@ -112,9 +112,9 @@ class OutboxOddBodies:
 
         The platform keeps the key permanently.
 
-        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
-        sent by `outbox.drain` after that is committed. The same key with the same call returns the
-        intent that is there.
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction.
+        After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
+        this key already, that intent is returned.
 
         Args:
             rows: At most 2 items.
@@ -149,8 +149,8 @@ class OutboxOddBodies:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
-            OutboxConflictError: Another call has been recorded under this key.
-            OutboxTargetError: The database does not say which game the intent is for.
+            OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
+            OutboxTargetError: It is not known which game the intent is for.
 
         Source: `createBody`, `POST /bodies`.
         """
@@ -203,9 +203,9 @@ class OutboxOddBodies:
         The platform keeps the key for 24 hours, and this sentence says so at such length that it
         has to be broken, with a "quote" and a \\ backslash.
 
-        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
-        sent by `outbox.drain` after that is committed. The same key with the same call returns the
-        intent that is there.
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction.
+        After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
+        this key already, that intent is returned.
 
         Args:
             player: Not empty.
@@ -223,8 +223,8 @@ class OutboxOddBodies:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
-            OutboxConflictError: Another call has been recorded under this key.
-            OutboxTargetError: The database does not say which game the intent is for.
+            OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
+            OutboxTargetError: It is not known which game the intent is for.
 
         Source: `addScore`, `POST /boards/{board}/scores`.
         """
@@ -259,14 +259,14 @@ class OutboxOddBodies:
         The platform keeps the key for 24 hours, and this sentence says so at such length that it
         has to be broken, with a "quote" and a \\ backslash.
 
-        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
-        sent by `outbox.drain` after that is committed. The same key with the same call returns the
-        intent that is there.
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction.
+        After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
+        this key already, that intent is returned.
 
         Args:
             board: The contract's `board`.
-            idempotency_key: Names this one call: repeat it under the same key. Without it, the
-                client makes one. Not empty.
+            idempotency_key: Identifies this call: repeat the call under the same key. Default: a
+                new random key. Not empty.
             season: The contract's `season`.
 
         Returns:
@@ -275,8 +275,8 @@ class OutboxOddBodies:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
-            OutboxConflictError: Another call has been recorded under this key.
-            OutboxTargetError: The database does not say which game the intent is for.
+            OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
+            OutboxTargetError: It is not known which game the intent is for.
 
         Source: `closeBoard`, `PUT /boards/{board}/scores`.
         """
@@ -300,9 +300,9 @@ class OutboxOddBodies:
         The platform keeps the key for 24 hours, and this sentence says so at such length that it
         has to be broken, with a "quote" and a \\ backslash.
 
-        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
-        sent by `outbox.drain` after that is committed. The same key with the same call returns the
-        intent that is there.
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction.
+        After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
+        this key already, that intent is returned.
 
         Args:
             fields: The fields of the body.
@@ -313,8 +313,8 @@ class OutboxOddBodies:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
-            OutboxConflictError: Another call has been recorded under this key.
-            OutboxTargetError: The database does not say which game the intent is for.
+            OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
+            OutboxTargetError: It is not known which game the intent is for.
 
         Source: `setLabels`, `POST /labels`.
         """
@@ -337,9 +337,9 @@ class OutboxOddBodies:
         The platform keeps the key for 24 hours, and this sentence says so at such length that it
         has to be broken, with a "quote" and a \\ backslash.
 
-        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
-        sent by `outbox.drain` after that is committed. The same key with the same call returns the
-        intent that is there.
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction.
+        After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
+        this key already, that intent is returned.
 
         Args:
             mode: The contract's `mode`.
@@ -351,8 +351,8 @@ class OutboxOddBodies:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
-            OutboxConflictError: Another call has been recorded under this key.
-            OutboxTargetError: The database does not say which game the intent is for.
+            OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
+            OutboxTargetError: It is not known which game the intent is for.
 
         Source: `changeLabels`, `PATCH /labels`.
         """
@@ -375,9 +375,9 @@ class OutboxOddBodies:
         The platform keeps the key for 24 hours, and this sentence says so at such length that it
         has to be broken, with a "quote" and a \\ backslash.
 
-        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
-        sent by `outbox.drain` after that is committed. The same key with the same call returns the
-        intent that is there.
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction.
+        After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
+        this key already, that intent is returned.
 
         Args:
             text: The contract's `text`.
@@ -387,8 +387,8 @@ class OutboxOddBodies:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
-            OutboxConflictError: Another call has been recorded under this key.
-            OutboxTargetError: The database does not say which game the intent is for.
+            OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
+            OutboxTargetError: It is not known which game the intent is for.
 
         Source: `resign`, `PUT /signed`.
         """
@@ -423,9 +423,9 @@ class AsyncOutboxOddBodies:
         The platform keeps the key for 24 hours, and this sentence says so at such length that it
         has to be broken, with a "quote" and a \\ backslash.
 
-        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
-        sent by `outbox.drain` after that is committed. The same key with the same call returns the
-        intent that is there.
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction.
+        After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
+        this key already, that intent is returned.
 
         Args:
             thing: The contract's `thingId`.
@@ -438,8 +438,8 @@ class AsyncOutboxOddBodies:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
-            OutboxConflictError: Another call has been recorded under this key.
-            OutboxTargetError: The database does not say which game the intent is for.
+            OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
+            OutboxTargetError: It is not known which game the intent is for.
 
         Source: `putThing`, `PUT /things/{thingId}/sub/{number}`.
         """
@@ -489,9 +489,9 @@ class AsyncOutboxOddBodies:
 
         The platform keeps the key permanently.
 
-        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
-        sent by `outbox.drain` after that is committed. The same key with the same call returns the
-        intent that is there.
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction.
+        After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
+        this key already, that intent is returned.
 
         Args:
             rows: At most 2 items.
@@ -526,8 +526,8 @@ class AsyncOutboxOddBodies:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
-            OutboxConflictError: Another call has been recorded under this key.
-            OutboxTargetError: The database does not say which game the intent is for.
+            OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
+            OutboxTargetError: It is not known which game the intent is for.
 
         Source: `createBody`, `POST /bodies`.
         """
@@ -580,9 +580,9 @@ class AsyncOutboxOddBodies:
         The platform keeps the key for 24 hours, and this sentence says so at such length that it
         has to be broken, with a "quote" and a \\ backslash.
 
-        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
-        sent by `outbox.drain` after that is committed. The same key with the same call returns the
-        intent that is there.
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction.
+        After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
+        this key already, that intent is returned.
 
         Args:
             player: Not empty.
@@ -600,8 +600,8 @@ class AsyncOutboxOddBodies:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
-            OutboxConflictError: Another call has been recorded under this key.
-            OutboxTargetError: The database does not say which game the intent is for.
+            OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
+            OutboxTargetError: It is not known which game the intent is for.
 
         Source: `addScore`, `POST /boards/{board}/scores`.
         """
@@ -636,14 +636,14 @@ class AsyncOutboxOddBodies:
         The platform keeps the key for 24 hours, and this sentence says so at such length that it
         has to be broken, with a "quote" and a \\ backslash.
 
-        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
-        sent by `outbox.drain` after that is committed. The same key with the same call returns the
-        intent that is there.
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction.
+        After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
+        this key already, that intent is returned.
 
         Args:
             board: The contract's `board`.
-            idempotency_key: Names this one call: repeat it under the same key. Without it, the
-                client makes one. Not empty.
+            idempotency_key: Identifies this call: repeat the call under the same key. Default: a
+                new random key. Not empty.
             season: The contract's `season`.
 
         Returns:
@@ -652,8 +652,8 @@ class AsyncOutboxOddBodies:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
-            OutboxConflictError: Another call has been recorded under this key.
-            OutboxTargetError: The database does not say which game the intent is for.
+            OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
+            OutboxTargetError: It is not known which game the intent is for.
 
         Source: `closeBoard`, `PUT /boards/{board}/scores`.
         """
@@ -677,9 +677,9 @@ class AsyncOutboxOddBodies:
         The platform keeps the key for 24 hours, and this sentence says so at such length that it
         has to be broken, with a "quote" and a \\ backslash.
 
-        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
-        sent by `outbox.drain` after that is committed. The same key with the same call returns the
-        intent that is there.
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction.
+        After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
+        this key already, that intent is returned.
 
         Args:
             fields: The fields of the body.
@@ -690,8 +690,8 @@ class AsyncOutboxOddBodies:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
-            OutboxConflictError: Another call has been recorded under this key.
-            OutboxTargetError: The database does not say which game the intent is for.
+            OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
+            OutboxTargetError: It is not known which game the intent is for.
 
         Source: `setLabels`, `POST /labels`.
         """
@@ -714,9 +714,9 @@ class AsyncOutboxOddBodies:
         The platform keeps the key for 24 hours, and this sentence says so at such length that it
         has to be broken, with a "quote" and a \\ backslash.
 
-        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
-        sent by `outbox.drain` after that is committed. The same key with the same call returns the
-        intent that is there.
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction.
+        After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
+        this key already, that intent is returned.
 
         Args:
             mode: The contract's `mode`.
@@ -728,8 +728,8 @@ class AsyncOutboxOddBodies:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
-            OutboxConflictError: Another call has been recorded under this key.
-            OutboxTargetError: The database does not say which game the intent is for.
+            OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
+            OutboxTargetError: It is not known which game the intent is for.
 
         Source: `changeLabels`, `PATCH /labels`.
         """
@@ -752,9 +752,9 @@ class AsyncOutboxOddBodies:
         The platform keeps the key for 24 hours, and this sentence says so at such length that it
         has to be broken, with a "quote" and a \\ backslash.
 
-        Nothing is sent yet. The call is recorded as an intent in the session's transaction, and
-        sent by `outbox.drain` after that is committed. The same key with the same call returns the
-        intent that is there.
+        Nothing is sent yet. The call is recorded as an intent in the session's transaction.
+        After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
+        this key already, that intent is returned.
 
         Args:
             text: The contract's `text`.
@@ -764,8 +764,8 @@ class AsyncOutboxOddBodies:
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
-            OutboxConflictError: Another call has been recorded under this key.
-            OutboxTargetError: The database does not say which game the intent is for.
+            OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
+            OutboxTargetError: It is not known which game the intent is for.
 
         Source: `resign`, `PUT /signed`.
         """

@@ -260,8 +260,8 @@ class OddBodies:
 
         Args:
             board: The contract's `board`.
-            idempotency_key: Names this one call: repeat it under the same key. Without it, the
-                client makes one. Not empty.
+            idempotency_key: Identifies this call: repeat the call under the same key. Default: a
+                new random key. Not empty.
             season: The contract's `season`.
 
         Returns:
@@ -388,7 +388,7 @@ class OddBodies:
         The platform keeps the key for 24 hours, and this sentence says so at such length that it
         has to be broken, with a "quote" and a \\ backslash.
 
-        An outbox has no such method, because it keeps no headers.
+        An outbox does not have this method, because it does not store headers.
 
         Args:
             x_signature: Its value is a secret.
@@ -488,43 +488,43 @@ class OddBodies:
     ) -> ImportReport:
         """Import any number of bodies from another platform.
 
-        Rows are read while they are sent, a few chunks at a time, so memory use does not grow
-        with their number. The import slows down as the server's rate limit nears. Every row ends in
-        exactly one count of the report. A row that cannot be read, is invalid, or is rejected by
-        the server counts as failed and does not stop the others.
+        Rows are read while others are sent, a few chunks at a time, so memory use does not grow
+        with their number. The import slows down before it reaches the server's rate limit. Every
+        row ends in exactly one count of the report. A row that cannot be read, is invalid, or is
+        rejected by the server counts as failed and does not stop the others.
 
         A row without an `idempotencyKey` gets one that is derived from nothing: a second import
         of the same rows skips them while the platform keeps the keys. The platform keeps the key
         permanently.
 
         Args:
-            rows: The rows, as dicts with the API's names; or the path of a CSV, TSV, JSONL,
-                JSON or Parquet file, an open binary file, a data frame or another Arrow table, a
-                database cursor, or a result of SQLAlchemy, whose columns `mapping` and `preset`
-                name.
-            mapping: Which column or path each field is read from, such as
+            rows: The rows, as dicts with the API's names. Or a source of rows: the path of a CSV,
+                TSV, JSONL, JSON or Parquet file, an open binary file, a data frame or another
+                Arrow table, a database cursor, or a result of SQLAlchemy. Then `mapping` or
+                `preset` translates its columns, unless they have the API's names.
+            mapping: The column or path of each field, such as
                 `{"externalPlayerId": "PlayFabId"}`; `"=gold"` is the text `gold` itself.
             preset: The platform whose export this is: `playfab`, `firebase`, `lootlocker`,
                 `nakama`, `unity`, `gamesparks` or `accelbyte`.
             read_options: How to read the source, and which of its rows to import.
-            sum_duplicates: Whether to add up the amounts or quantities of rows that are equal
-                otherwise and have no `idempotencyKey` of their own. All rows are then read, into a
-                temporary file, before the first is sent. By default, a row with the key of an
-                earlier row is left out and reported. Not for players.
-            failures: A file for the rows that failed or are duplicates, and the reasons, as JSONL.
-                You can fix the rows there and import the file. It is created, with mode 0600,
-                when there is such a row. Without it, these rows are only counted.
+            sum_duplicates: Whether to add up rows that differ only in the amount or quantity and
+                have no `idempotencyKey`. Then all rows are read into a temporary file before the
+                first is sent. By default, a row with the key of an earlier row is left out and
+                reported. Not for players.
+            failures: A file for the rows that failed or are duplicates, with the reasons, as
+                JSONL. You can fix the rows there and import the file. It is created, with mode
+                0600, when there is such a row. Without this argument, these rows are only counted.
             journal: A progress file, from which an interrupted import can be resumed. It records
-                the server and the game, and refuses others.
+                the server and the game of the import, and cannot be used for another.
             resume: Whether to continue the import of that journal. Finished chunks are skipped.
                 Chunks that may or may not have taken effect are sent again under their keys, up
-                to 23 hours after they were first sent. Later, their rows fail with
+                to 23 hours after they were first sent. After that time, their rows fail with
                 `outcome_unknown`, because the server could apply them a second time.
-            in_flight: How many chunks are sent at a time, from 1 to 100.
-            chunk_size: How many rows are sent together, from 1 to 2.
+            in_flight: How many calls to send at a time, from 1 to 100.
+            chunk_size: Rows per call, from 1 to 2.
             patience: How many seconds to wait for a server that stops answering or fails, from 0
-                to 43,200. Calls are repeated under the same keys after growing delays. There is
-                no such wait before the server's first answer.
+                to 43,200. Calls are repeated under the same keys after growing delays. Before the
+                server's first answer, the import does not wait.
             on_progress: Called with a report after each chunk.
 
         Returns:
@@ -535,7 +535,7 @@ class OddBodies:
                 empty, or the journal belongs to another input, server or game.
             OSError: A file cannot be read or written.
             ImportStoppedError: The server rejected a call, failed, or could not be reached. The
-                error's `report` and the journal say what was done until then.
+                error's `report` has the counts up to then; the journal lets you resume.
 
         Source: `createBody`, `POST /bodies`.
         """
@@ -781,8 +781,8 @@ class AsyncOddBodies:
 
         Args:
             board: The contract's `board`.
-            idempotency_key: Names this one call: repeat it under the same key. Without it, the
-                client makes one. Not empty.
+            idempotency_key: Identifies this call: repeat the call under the same key. Default: a
+                new random key. Not empty.
             season: The contract's `season`.
 
         Returns:
@@ -909,7 +909,7 @@ class AsyncOddBodies:
         The platform keeps the key for 24 hours, and this sentence says so at such length that it
         has to be broken, with a "quote" and a \\ backslash.
 
-        An outbox has no such method, because it keeps no headers.
+        An outbox does not have this method, because it does not store headers.
 
         Args:
             x_signature: Its value is a secret.
@@ -1009,10 +1009,10 @@ class AsyncOddBodies:
     ) -> ImportReport:
         """Import any number of bodies from another platform.
 
-        Rows are read while they are sent, a few chunks at a time, so memory use does not grow
-        with their number. The import slows down as the server's rate limit nears. Every row ends in
-        exactly one count of the report. A row that cannot be read, is invalid, or is rejected by
-        the server counts as failed and does not stop the others.
+        Rows are read while others are sent, a few chunks at a time, so memory use does not grow
+        with their number. The import slows down before it reaches the server's rate limit. Every
+        row ends in exactly one count of the report. A row that cannot be read, is invalid, or is
+        rejected by the server counts as failed and does not stop the others.
 
         A row without an `idempotencyKey` gets one that is derived from nothing: a second import
         of the same rows skips them while the platform keeps the keys. The platform keeps the key
@@ -1022,34 +1022,34 @@ class AsyncOddBodies:
         sends their rows again under the same keys.
 
         Args:
-            rows: The rows, as dicts with the API's names; or the path of a CSV, TSV, JSONL,
-                JSON or Parquet file, an open binary file, a data frame or another Arrow table, a
-                database cursor, or a result of SQLAlchemy, whose columns `mapping` and `preset`
-                name. They may be an
-                asynchronous iterable.
-            mapping: Which column or path each field is read from, such as
+            rows: The rows, as dicts with the API's names. Or a source of rows: the path of a CSV,
+                TSV, JSONL, JSON or Parquet file, an open binary file, a data frame or another
+                Arrow table, a database cursor, or a result of SQLAlchemy. Then `mapping` or
+                `preset` translates its columns, unless they have the API's names. An
+                asynchronous iterable of dicts works too.
+            mapping: The column or path of each field, such as
                 `{"externalPlayerId": "PlayFabId"}`; `"=gold"` is the text `gold` itself.
             preset: The platform whose export this is: `playfab`, `firebase`, `lootlocker`,
                 `nakama`, `unity`, `gamesparks` or `accelbyte`.
             read_options: How to read the source, and which of its rows to import.
-            sum_duplicates: Whether to add up the amounts or quantities of rows that are equal
-                otherwise and have no `idempotencyKey` of their own. All rows are then read, into a
-                temporary file, before the first is sent. By default, a row with the key of an
-                earlier row is left out and reported. Not for players.
-            failures: A file for the rows that failed or are duplicates, and the reasons, as JSONL.
-                You can fix the rows there and import the file. It is created, with mode 0600,
-                when there is such a row. Without it, these rows are only counted.
+            sum_duplicates: Whether to add up rows that differ only in the amount or quantity and
+                have no `idempotencyKey`. Then all rows are read into a temporary file before the
+                first is sent. By default, a row with the key of an earlier row is left out and
+                reported. Not for players.
+            failures: A file for the rows that failed or are duplicates, with the reasons, as
+                JSONL. You can fix the rows there and import the file. It is created, with mode
+                0600, when there is such a row. Without this argument, these rows are only counted.
             journal: A progress file, from which an interrupted import can be resumed. It records
-                the server and the game, and refuses others.
+                the server and the game of the import, and cannot be used for another.
             resume: Whether to continue the import of that journal. Finished chunks are skipped.
                 Chunks that may or may not have taken effect are sent again under their keys, up
-                to 23 hours after they were first sent. Later, their rows fail with
+                to 23 hours after they were first sent. After that time, their rows fail with
                 `outcome_unknown`, because the server could apply them a second time.
-            in_flight: How many chunks are sent at a time, from 1 to 100.
-            chunk_size: How many rows are sent together, from 1 to 2.
+            in_flight: How many calls to send at a time, from 1 to 100.
+            chunk_size: Rows per call, from 1 to 2.
             patience: How many seconds to wait for a server that stops answering or fails, from 0
-                to 43,200. Calls are repeated under the same keys after growing delays. There is
-                no such wait before the server's first answer.
+                to 43,200. Calls are repeated under the same keys after growing delays. Before the
+                server's first answer, the import does not wait.
             on_progress: Called with a report after each chunk.
 
         Returns:
@@ -1060,7 +1060,7 @@ class AsyncOddBodies:
                 empty, or the journal belongs to another input, server or game.
             OSError: A file cannot be read or written.
             ImportStoppedError: The server rejected a call, failed, or could not be reached. The
-                error's `report` and the journal say what was done until then.
+                error's `report` has the counts up to then; the journal lets you resume.
 
         Source: `createBody`, `POST /bodies`.
         """
