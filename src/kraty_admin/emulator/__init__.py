@@ -6,11 +6,12 @@
         print(kraty.base_url, kraty.api_key)
 
 It serves every operation of the contract, keeps ledgers and idempotency keys in
-SQLite, and refuses what the contract refuses. `python -m kraty_admin.emulator`
+SQLite, and rejects requests that violate the contract. `python -m kraty_admin.emulator`
 runs one from the command line. It needs the extra `kraty-admin[emulator]`.
 
-It is written from the public documents, not from the platform's code. Where they are
-silent, it had to choose: docs/emulator.md lists every choice ("What it cannot know").
+It is written from the public documents, not from the platform's code. Where they do not
+say how the platform behaves, the emulator makes a choice. docs/emulator.md lists every
+choice ("What it cannot know").
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ __all__ = [
     "World",
 ]
 
-# Loaded on first use: the modules that need nothing but the core, such as the table
-# of handlers, can then be imported where the extra is not installed.
+# Loaded on first use, so that modules that do not need the extra, such as the table of
+# handlers, can be imported without it.
 _HOMES = {
     "DEFAULT_WORLD": "_world",
     "ApiKey": "_world",

@@ -1,7 +1,7 @@
-"""Pointing clients that exist already at an emulator, for the duration of a test.
+"""Point existing clients at an emulator, for the duration of a test.
 
-The SDK keeps no list of its clients: production would pay for it. The garbage collector
-knows them. Asking it takes some 30 ms in a process with a million objects.
+The SDK keeps no list of its clients, because that would cost time in production. The garbage
+collector knows them. Asking it takes about 30 ms in a process with a million objects.
 """
 # pyright: reportPrivateUsage=false
 # `_Client._route` exists for this module.
@@ -27,24 +27,24 @@ _exempt: Final[WeakSet[Target]] = WeakSet()
 
 
 def exempt(client: Client) -> None:
-    """Let no emulator capture this client, nor those made from it with `with_options`."""
-    # The target is what they all share.
+    """Let no emulator capture this client, or those that its `with_options` returns."""
+    # All of them share the target.
     _exempt.add(client._route.target)
 
 
 def detach(client: KratyAdminAsync, base_url: str, api_key: str) -> None:
-    """Let this new client open a connection for each call, so that none stays open in between."""
+    """Let this new client open a connection for each call, and close it after the call."""
     client._route = client._route_to(make_target(Secret(api_key), base_url, keep_alive=False))
 
 
 @contextmanager
 def capture(base_url: str, api_key: str) -> Generator[None, None, None]:
-    """Send the calls of all open clients there until the block ends.
+    """Send the calls of all open clients to an emulator until the block ends.
 
-    `Emulator.capture_clients` describes it in full.
+    See `Emulator.capture_clients` for details.
     """
-    # Without keep-alive, since the connections of an async client have to be closed in the
-    # event loop of its test, and nothing here runs at that loop's end.
+    # Without keep-alive: an async client's connections have to be closed in the event loop of
+    # its test, and no code of ours runs when that loop ends.
     target = make_target(Secret(api_key), base_url, keep_alive=False)
     before: list[tuple[Any, Route[Any]]] = []
     # By sender: clients that share one also share the new one.
@@ -64,7 +64,7 @@ def capture(base_url: str, api_key: str) -> Generator[None, None, None]:
     finally:
         for client, route in before:
             client._route = route
-        # Restore also the clients that `with_options` made from them inside the block.
+        # Also restore the clients that their `with_options` returned inside the block.
         for client in _clients():
             original = originals.get(client._route.sender)
             if original is not None:
@@ -74,10 +74,10 @@ def capture(base_url: str, api_key: str) -> Generator[None, None, None]:
 
 
 def _clients() -> list[Any]:
-    """Return every client of this process, but those whose construction has failed."""
+    """Return every client of this process, except those whose construction failed."""
     kinds = {*_with_subclasses(KratyAdmin), *_with_subclasses(KratyAdminAsync)}
-    # Some test suites call `gc.freeze()` to be faster, and frozen objects are not searched.
-    # Such a suite gets slower again, but no client is missed.
+    # Some test suites call `gc.freeze()` to be faster, but frozen objects are not searched.
+    # Unfreezing makes such a suite slower again, but finds all clients.
     gc.unfreeze()
     # By the type itself: `isinstance` would also run the code of proxies.
     return [

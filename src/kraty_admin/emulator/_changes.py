@@ -1,7 +1,7 @@
-"""News for the console's pages: something has changed.
+"""Notify the console's pages that something has changed.
 
-A reader learns that there is something new and asks for it, so nothing piles up for one that
-is slow or has gone, and nobody waits for it.
+A reader is notified only that there is something new, and then asks for it. So nothing piles
+up for a reader that is slow or has gone, and nothing waits for it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias
 __all__ = ["Changes", "Reader", "Topic"]
 
 Topic: TypeAlias = Literal["requests", "deliveries", "settings", "reset"]
-"""What has changed.
+"""The part of the emulator that has changed.
 
 - `requests`: a request was answered, so players, ledger, grants and lobbies may have changed
 - `deliveries`: an attempt to deliver a webhook was made, or one is due again
@@ -25,19 +25,19 @@ Topic: TypeAlias = Literal["requests", "deliveries", "settings", "reset"]
 
 
 class Changes:
-    """Tells its readers what has changed. Any thread may use it."""
+    """Notifies its readers of changes. Any thread may use it."""
 
     def __init__(self) -> None:
         self._readers: set[Reader] = set()
 
     def tell(self, topic: Topic) -> None:
-        """Let all readers know."""
+        """Notify all readers of a change."""
         for reader in tuple(self._readers):
             reader.tell(topic)
 
     @contextmanager
     def reader(self) -> Generator[Reader, None, None]:
-        """Return a reader that learns of all changes until the block ends."""
+        """Return a reader that is notified of all changes until the block ends."""
         reader = Reader()
         self._readers.add(reader)
         try:
@@ -47,7 +47,7 @@ class Changes:
 
 
 class Reader:
-    """What one page has not yet learned of. It belongs to the running event loop."""
+    """The changes that one page has not taken yet. It belongs to the running event loop."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -56,7 +56,7 @@ class Reader:
         self._is_news = asyncio.Event()
 
     def tell(self, topic: Topic) -> None:
-        """Add a topic to the news. It is there once, however often it is added."""
+        """Add a topic to the news. Adding it again has no effect until it is taken."""
         with self._lock:
             is_first = not self._news
             self._news.add(topic)
@@ -66,7 +66,7 @@ class Reader:
                 self._loop.call_soon_threadsafe(self._is_news.set)
 
     async def next(self) -> list[Topic]:
-        """Wait for news and take it."""
+        """Wait for news, and take all of it."""
         while True:
             await self._is_news.wait()
             with self._lock:

@@ -1,4 +1,4 @@
-"""Validators for attrs, whose own ones put whole attributes into their messages."""
+"""Validators for attrs classes. The messages of attrs' own validators are too long."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def all_texts(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
 
 
 def token(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    """Accept a value that can stand in an Authorization header. The message does not quote it."""
+    """Accept a value that an Authorization header can hold. The message does not quote it."""
     of_type(str)(_, attribute, value)
     if not _TOKEN.fullmatch(value):
         raise ValueError(f"{attribute.name} must be printable ASCII without spaces, not empty")
@@ -76,7 +76,7 @@ def unique(what: str, values: Iterable[str]) -> None:
     """Check that no value occurs twice.
 
     Raises:
-        ValueError: One does; the message names it.
+        ValueError: A value occurs twice. The message names it.
     """
     if twice := [value for value, count in Counter(values).items() if count > 1]:
         raise ValueError(f"two {what}: {', '.join(map(repr, sorted(twice)))}")

@@ -20,11 +20,11 @@ SEEDED_START: Final = datetime(2026, 1, 1, tzinfo=timezone.utc)
 class Clock:
     """The emulator's clock. Key expiry, grant expiry, rate limits and webhook retries follow it.
 
-    It follows the machine's clock until it is set or stopped. From then on it stands still
-    until you move it. Advancing it never sleeps.
+    It follows the machine's clock until you set it. From then on it stands still until you
+    move it. Advancing it never sleeps.
 
     Args:
-        at: The time at which it stands still at first, with a zone. Default: it runs.
+        at: The initial time, with a zone, at which it stands still. Default: it runs.
     """
 
     def __init__(self, at: datetime | None = None) -> None:
@@ -70,7 +70,7 @@ class Clock:
             by: Seconds or a `timedelta`; negative to go back.
 
         Raises:
-            ValueError: Python has no date that late or early.
+            ValueError: The new time is outside the range of Python's dates.
         """
         seconds = by.total_seconds() if isinstance(by, timedelta) else by
         with self._lock:
@@ -94,7 +94,7 @@ class Clock:
 
     @property
     def setting(self) -> tuple[float, float | None]:
-        """How many seconds it is ahead of the machine's, and where it stands; `None` if it runs."""
+        """Seconds ahead of the machine's clock, and the time at which it stands or `None`."""
         with self._lock:
             return self._ahead, self._standing
 
@@ -111,11 +111,11 @@ class Clock:
         self._notify()
 
     def listen(self, listener: Callable[[], object]) -> None:
-        """Call this each time that the clock is moved, in the thread that moves it."""
+        """Call `listener` each time the clock is moved, in the thread that moves it."""
         self._listeners.append(listener)
 
     def ignore(self, listener: Callable[[], object]) -> None:
-        """Stop calling this."""
+        """Stop calling `listener`."""
         self._listeners.remove(listener)
 
     def _notify(self) -> None:
@@ -130,7 +130,7 @@ def ordered_uuid() -> UUID:
     imported row costs twice as much in a large database.
     """
     bits = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
-    # By hand: before 3.14, `UUID` sets versions up to 5 only.
+    # Before Python 3.14, `UUID` itself sets only versions up to 5.
     bits = bits & ~(0xF << 76) | 7 << 76
     return UUID(int=bits & ~(0x3 << 62) | 0x2 << 62)
 
@@ -141,8 +141,8 @@ class SeededIds:
     def __init__(self, seed: int) -> None:
         self.seed: Final = seed
         self.drawn = 0
-        """How many ids were made."""
-        self._random = Random(seed)  # noqa: S311  # ids of a test are no secrets
+        """How many ids were drawn."""
+        self._random = Random(seed)  # noqa: S311  # ids of a test are not secret
 
     def __call__(self) -> UUID:
         self.drawn += 1
@@ -154,12 +154,12 @@ class SeededIds:
         self.drawn = 0
 
     def skip(self, count: int) -> None:
-        """Go on as if so many ids more had been made."""
+        """Skip the next `count` ids."""
         for _ in range(count):
             self()
 
 
 def _timestamp(at: datetime) -> float:
     if at.tzinfo is None:
-        raise ValueError("the moment needs a zone: datetime(..., tzinfo=timezone.utc)")
+        raise ValueError("the time needs a zone: datetime(..., tzinfo=timezone.utc)")
     return at.timestamp()

@@ -1,7 +1,7 @@
 """The console: a page that shows and controls the emulator, at `/` in a browser.
 
-It asks `/_emulator/` like any other program, and shows all that comes from there as text. The
-policy lets it load nothing but its own files, and no page may show it in a frame.
+It asks `/_emulator/` like any other program, and shows all answers as text. The content security
+policy allows it to load only its own files, and no page may show it in a frame.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CONSOLE: Final[Mapping[str, tuple[str, str]]] = {
     "/_emulator/console.js": ("console.js", "text/javascript; charset=utf-8"),
     "/_emulator/console.svg": ("console.svg", "image/svg+xml"),
 }
-"""For each path of the console, its file and the type of that."""
+"""The file and the content type for each path of the console."""
 
 _POLICY: Final = "; ".join(
     [
@@ -36,7 +36,7 @@ _POLICY: Final = "; ".join(
         "base-uri 'none'",
         "form-action 'none'",
         "frame-ancestors 'none'",
-        # The browser then refuses to make markup of text, whatever the script does.
+        # The browser then refuses to turn text into markup, even if the script tried.
         "require-trusted-types-for 'script'",
         "trusted-types 'none'",
     ]

@@ -1,7 +1,6 @@
-"""Routes and validators, made from the OpenAPI contract.
+"""Routes and validators, built from the OpenAPI contract.
 
-The router knows no path but those of the contract, and every limit that a request
-is held to stands there: this module holds none of its own.
+All paths and all limits of requests come from the contract; this module adds none.
 """
 
 from __future__ import annotations
@@ -27,18 +26,18 @@ __all__ = ["Contract", "Route", "load_contract"]
 _METHODS: Final = ("get", "put", "post", "delete", "patch")
 
 _INTEGER: Final = re.compile("-?[0-9]{1,640}")
-"""As many digits as every Python reads, however its limit for them is set."""
+"""Every Python reads this many digits, even with the lowest limit that can be set."""
 
 _PROBLEM_LIMIT: Final = 100
-"""How many problems are reported: enough to fix a request, and few enough to read."""
+"""How many problems are reported: enough to fix a request, but not too many to read."""
 
 
 class _Checker:
-    """A schema of the contract, ready to hold values against."""
+    """A schema of the contract, to check values against."""
 
     def __init__(self, schema: Mapping[str, Any], components: Mapping[str, Any]) -> None:
-        # References point into the contract, so its components come along. `mask`
-        # keeps the offending value out of the message: it may be huge, or personal.
+        # References point into the contract, so its components are added. `mask` keeps the
+        # invalid value out of the message, because it may be huge, or personal data.
         self._validator = jsonschema_rs.Draft202012Validator(
             {"allOf": [schema], "components": components}, validate_formats=True, mask="value"
         )
@@ -73,7 +72,7 @@ class _Checker:
 
 
 def _integer(digits: str) -> int:
-    # Older versions of the validator hold no more than 64 bits.
+    # Older versions of the validator support only 64 bits.
     return max(-MAX_SAFE_INTEGER, min(int(digits), MAX_SAFE_INTEGER))
 
 
@@ -89,10 +88,10 @@ class Route:
 
     operation_id: str
     name: str
-    """What the SDK calls it, such as `wallet.credit`."""
+    """The SDK's name for it, such as `wallet.credit`."""
     method: str
     template: tuple[str, ...]
-    """The path's segments; a parameter's stands in braces."""
+    """The path's segments; a parameter is in braces."""
     enveloped: bool
     """Whether the result is wrapped in `data`."""
     body_required: bool
@@ -107,7 +106,7 @@ class Route:
     row: _Checker | None
     """Checks one row of a batch."""
     defaults: Mapping[str, Any]
-    """The members that a body has if they are left out."""
+    """The default values of members that a body leaves out."""
 
     @functools.cached_property
     def _literals(self) -> Sequence[tuple[int, str]]:
@@ -121,7 +120,7 @@ class Route:
         """Return the path's parameters, or `None` if this is another operation's path.
 
         Args:
-            segments: As many as the template has.
+            segments: The path's segments, as many as the template has.
         """
         for at, part in self._literals:
             if segments[at] != part:
@@ -141,14 +140,14 @@ class Route:
     def problems(
         self, path: Mapping[str, str], query: Mapping[str, Any], body: Any
     ) -> list[Problem]:
-        """Return what does not fit the contract, except in the rows of a batch."""
+        """Return the violations of the contract, except in the rows of a batch."""
         found = self.parameters.problems({**query, **path})
         if self.body is not None:
             found += self.body.problems(body)
         return found
 
     def row_problems(self, rows: Sequence[Any]) -> dict[int, list[Problem]]:
-        """Return what does not fit in the rows of a batch, by row."""
+        """Return the violations in the rows of a batch, by row."""
         if self.row is None or self.rows is None or self.rows.fits(rows):
             return {}
         found = ((index, self.row.problems(row)) for index, row in enumerate(rows))
@@ -160,7 +159,7 @@ class Contract:
 
     def __init__(self, document: Mapping[str, Any]) -> None:
         self.document: Mapping[str, Any] = _by_discriminator(document)
-        """The contract, with a tagged choice written as one case per tag."""
+        """The contract, with each tagged `oneOf` written as one case per tag."""
         base: str = self.document["servers"][0]["url"]
         self._prefix = f"{urlsplit(base).path}/".encode()
         self.routes: tuple[Route, ...] = tuple(
@@ -178,16 +177,16 @@ class Contract:
         """Return the operation that a request asks for, and its path's parameters.
 
         Args:
-            raw_path: The path as it was sent. Decoded paths will not do: a player
-                whose id holds a slash would be somebody else's address.
+            raw_path: The path as it was sent. It must not be decoded: a slash in a player's
+                id would look like a separator.
 
         Raises:
-            EmulatedError: There is none, or none with this method.
+            EmulatedError: There is no such path, or no operation with this method.
         """
         if not raw_path.startswith(self._prefix):
             raise EmulatedError("not_found", f"Every path is under {self._prefix.decode()}.")
         try:
-            # Splitting comes before decoding, so an escaped slash is no separator.
+            # Split before decoding, so that an escaped slash is not a separator.
             segments = [
                 (unquote_to_bytes(part) if b"%" in part else part).decode()
                 for part in raw_path[len(self._prefix) :].split(b"/")
@@ -204,7 +203,7 @@ class Contract:
         for route, found in matches:
             if route.method == method:
                 return route, found
-        # The contract has no code for this, and its codes are all that clients know.
+        # The contract has no code for this, and clients know only the contract's codes.
         raise EmulatedError(
             "not_found",
             f"This path does not take {method}.",
@@ -221,7 +220,7 @@ class Contract:
         body, row = self._split_rows(_json_schema(request))
         return Route(
             operation_id=operation["operationId"],
-            # Contracts of tests have operations that the SDK does not have.
+            # A test's contract may have operations that the SDK does not have.
             name=NAMES.get(operation["operationId"], operation["operationId"]),
             method=method.upper(),
             template=tuple(path.removeprefix("/").split("/")),
@@ -251,9 +250,9 @@ class Contract:
         }
 
     def _split_rows(self, schema: Any) -> tuple[Any, Any]:
-        """Return a batch's schema without that of its rows, and the schema of a row.
+        """Return a batch's schema without its rows' schema, and the schema of a row.
 
-        A bad row is a failure of that row, never of the batch.
+        They are separate because an invalid row fails alone, without the batch.
         """
         body = self._resolve(schema or {})
         rows = body.get("properties", {}).get("rows", {})
@@ -288,8 +287,8 @@ def _json_schema(holder: Mapping[str, Any]) -> Any:
 def _by_discriminator(node: Any) -> Any:
     """Write a tagged `oneOf` as one `if`/`then` per tag.
 
-    It means the same, but a problem is then reported where it is, in the case that
-    the tag names, and not as "fits none of the cases".
+    The meaning is the same, but a problem is then reported at its place in the case that
+    the tag names, not as "fits none of the cases".
     """
     if isinstance(node, list):
         return [_by_discriminator(each) for each in cast("Sequence[Any]", node)]

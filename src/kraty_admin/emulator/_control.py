@@ -1,6 +1,6 @@
-"""What controls an emulator from other languages and processes: `/_emulator/`.
+"""The control endpoints under `/_emulator/`, for other languages and processes.
 
-Its JSON has the names of the Python side. It needs no key: anyone who can connect can use it.
+Their JSON has the names of the Python API. They need no key: anyone who can connect can use them.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Controls:
     ids: SeededIds | None
     """The source of ids, if it has a seed."""
     game_id: str
-    """The game whose ledger is shown."""
+    """The game whose ledger is shown by default."""
     requests_per_minute: int
     """The initial rate limit of each key."""
     snapshots: dict[str, Snapshot] = attrs.field(factory=dict[str, Snapshot])
@@ -71,12 +71,12 @@ class Controls:
     def ledger(
         self, after: int, limit: int, external_player_id: str | None = None
     ) -> list[LedgerEntry]:
-        """Return some entries of the ledger, oldest first; only those of one player if named."""
+        """Return some entries of the ledger, oldest first; of one player, if an id is passed."""
         ledger = self.platform.state.ledger
         return ledger.page(self.game_id, external_player_id, after=after, limit=limit)
 
     def reset(self) -> None:
-        """Reset to the initial state. Call it in the server's thread: no call comes between."""
+        """Reset to the initial state. Run it in the server's thread, so that no call interferes."""
         self.connections.cut()
         self.platform.faults.reset()
         self.clock.reset()
@@ -88,14 +88,14 @@ class Controls:
         self.began_empty = True
         self.changes.tell("reset")
 
-    # The next three also belong in the server's thread, so that they see whole calls only.
+    # Run the next three in the server's thread too, so that they see only complete calls.
 
     def take(self) -> Snapshot:
         """Copy the state."""
         return Snapshot.take(self.platform.state, self.clock, self.ids)
 
     def keep(self, name: str) -> None:
-        """Keep a copy of the state under a name, in place of an earlier one."""
+        """Keep a copy of the state under a name, and replace an earlier one."""
         earlier = self.snapshots.get(name)
         self.snapshots[name] = self.take()
         if earlier is not None:
@@ -117,19 +117,19 @@ class Controls:
         """Return the requests so far.
 
         Raises:
-            ValueError: They cannot be replayed; the message says why.
+            ValueError: The requests cannot be replayed. The message says why.
         """
         if self.ids is None:
             raise ValueError("a session needs an emulator with a seed: Emulator(seed=...)")
         if not self.began_empty:
-            raise ValueError("the session began with a state that is not empty")
+            raise ValueError("the session began with a state that was not empty")
         return Session.of(self.platform.seen(), self.ids.seed)
 
     def replay_session(self, session: Session) -> list[Difference]:
-        """Reset, and do the requests of a session again, with their times and faults.
+        """Reset, and repeat the requests of a session, with their times and faults.
 
         Raises:
-            ValueError: The seed or the keys do not fit.
+            ValueError: The emulator has another seed, or its world lacks an API key.
         """
         if self.ids is None or self.ids.seed != session.seed:
             raise ValueError(f"the session needs an emulator with its seed, {session.seed}")
@@ -166,11 +166,11 @@ class Controls:
         """Apply the snapshot with this name.
 
         Raises:
-            ValueError: There is none; the message has the names that exist.
+            ValueError: There is no such snapshot. The message lists those that exist.
         """
         if name not in self.snapshots:
-            known = ", ".join(map(repr, sorted(self.snapshots))) or "none was taken"
-            raise ValueError(f"there is no snapshot {name!r}: {known}")
+            known = ", ".join(map(repr, sorted(self.snapshots))) or "none"
+            raise ValueError(f"there is no snapshot {name!r}; there are: {known}")
         self.apply(self.snapshots[name])
 
 
@@ -255,7 +255,7 @@ class _NameSnapshot:
 
 Query: TypeAlias = Mapping[str, str]
 Act: TypeAlias = Callable[[Query, bytes], object]
-"""Does what a request asks for, and returns what its answer shows."""
+"""Performs a request, and returns the value to answer with."""
 
 
 class ControlApi:
@@ -465,7 +465,7 @@ class ControlApi:
         game_id = query.get("game_id", self._controls.game_id)
         games = sorted(game.id for game in self._controls.world.games)
         if game_id not in games:
-            raise ValueError(f"there is no game {game_id!r}: {', '.join(games)}")
+            raise ValueError(f"there is no game {game_id!r}; the games are {', '.join(games)}")
         return game_id
 
     def _now(self) -> int:
@@ -473,7 +473,7 @@ class ControlApi:
 
 
 def _page(query: Query) -> tuple[int, int]:
-    """Return which part of a list is asked for: after which number, and how many entries."""
+    """Return the requested part of a list: after which number, and how many entries."""
     return _number("after", query.get("after", "0"), 0, 2**63 - 1), _limit(query)
 
 

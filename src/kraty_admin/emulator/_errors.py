@@ -24,18 +24,18 @@ STATUS: Final[Mapping[str, int]] = {
     "rate_limited": 429,
     "internal_error": 500,
 }
-"""The status of each code, where the operation has no other."""
+"""The status of each code, unless the operation uses another."""
 
 
 class Problem(TypedDict):
-    """A part of a request that does not fit the contract."""
+    """A part of a request that violates the contract."""
 
     path: str
     message: str
 
 
 class EmulatedError(Exception):
-    """A rejected request. Raised inside a transaction, it undoes the transaction."""
+    """Rejects a request. If it is raised inside a transaction, the transaction is rolled back."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class EmulatedError(Exception):
 
 
 def invalid(problems: Sequence[Problem]) -> EmulatedError:
-    """Return the error for a request that does not fit the contract."""
+    """Return the error for a request that violates the contract."""
     shown = [f"{each['path']}: {each['message']}".lstrip(": ") for each in problems[:3]]
     if len(problems) > len(shown):
         shown.append("...")

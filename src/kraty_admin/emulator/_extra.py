@@ -1,4 +1,4 @@
-"""What to say when the extra `kraty-admin[emulator]` is not installed."""
+"""The error if the extra `kraty-admin[emulator]` is not installed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 __all__ = ["MissingExtraError"]
 
 _PACKAGES: Final = frozenset({"cattrs", "jsonschema_rs", "uvicorn"})
-"""What the extra installs, by the names that are imported."""
+"""The packages of the extra, by the names under which they are imported."""
 
 
 class MissingExtraError(ModuleNotFoundError):

@@ -1,8 +1,9 @@
 """Faults: which call fails, when, and how. No I/O.
 
-A fault happens before the commit, so that the call has no effect, or after it, so that the
-caller does not learn of the effect. A fault that only delays or damages an answer never
-prevents the effect: no client could see through an answer that wrongly reports success.
+A fault happens before the commit or after it. Before the commit, the call has no effect. After
+it, the call has its effect, but the caller does not learn of it. Faults that only delay or
+change an answer never prevent the effect: no client could detect an answer that wrongly reports
+success.
 """
 
 from __future__ import annotations
@@ -33,24 +34,24 @@ FaultKind = Literal[
     "drip",
     "delay",
 ]
-"""What goes wrong.
+"""The kind of a fault.
 
 - `status`: an answer with another status, such as 503, in an envelope or as HTML
 - `drop`: the connection is closed without an answer
-- `reset`: the connection is reset, as by a host that has crashed
-- `stall`: nothing comes for so many seconds; then the connection is closed
+- `reset`: the connection is reset, as if the host had crashed
+- `stall`: nothing is sent for `seconds`; then the connection is closed
 - `truncate`: the connection is closed in the middle of the answer's body
-- `invalid_json`: a whole answer, the JSON of which breaks off
-- `content_type`: the answer, called something else than JSON
-- `drip`: the answer, head and body, piece by piece over so many seconds
-- `delay`: the answer, so many seconds late; before the commit, that is late as well, and
-  may come when the caller has given up
+- `invalid_json`: a complete response whose JSON is cut off
+- `content_type`: the answer, with a content type other than JSON
+- `drip`: the answer, head and body, sent in small pieces over `seconds`
+- `delay`: the answer, `seconds` late. Before the commit, the commit is late as well, and may
+  happen after the caller has given up
 """
 
 Moment = Literal["before", "after"]
 
 WEBHOOK: Final = "webhook"
-"""Stands for the delivery of a webhook where others name an operation."""
+"""The name for the delivery of a webhook, in place of an operation."""
 
 _KINDS: Final[tuple[FaultKind, ...]] = get_args(FaultKind)
 _OF_ANSWERS: Final = frozenset({"content_type", "drip"})
@@ -76,14 +77,14 @@ class Fault:
     """One thing that goes wrong, once.
 
     Raises:
-        TypeError: A field is of another type.
-        ValueError: The fields do not go together.
+        TypeError: A field has the wrong type.
+        ValueError: A field is out of range, or the fields contradict each other.
     """
 
     kind: FaultKind = attrs.field(validator=one_of(*_KINDS))
     """What goes wrong."""
     when: Moment = attrs.field(default="after", validator=one_of(*get_args(Moment)), kw_only=True)
-    """Before the call is committed, or after."""
+    """Whether it happens before the call is committed, or after."""
     status: int = attrs.field(
         default=503, validator=[of_type(int), bounded(400, 599)], kw_only=True
     )
@@ -91,7 +92,7 @@ class Fault:
     code: str | None = attrs.field(
         default=None, validator=attrs.validators.optional(of_type(str)), kw_only=True
     )
-    """For `status`: the error's code; by default the one that goes with the status."""
+    """For `status`: the error's code. Default: the usual code of the status."""
     html: bool = attrs.field(default=False, validator=of_type(bool), kw_only=True)
     """For `status`: whether the answer is an HTML page, as proxies send them."""
     headers: Mapping[str, str] = attrs.field(
@@ -108,7 +109,7 @@ class Fault:
 
     def __attrs_post_init__(self) -> None:
         if self.when == "before" and self.kind in _OF_ANSWERS:
-            raise ValueError(f"a {self.kind} befalls an answer, so it comes after the commit")
+            raise ValueError(f"a {self.kind} changes the answer, so it must be after the commit")
         for name, value in self.headers.items():
             _check_header(name, value)
 
@@ -125,20 +126,20 @@ class Fault:
 
     @property
     def error_code(self) -> str:
-        """The code that the answer of a `status` carries."""
+        """For `status`: the error's code in the answer."""
         return self.code or _CODES.get(self.status, "internal_error")
 
 
 @attrs.define(kw_only=True)
 class FaultRule:
-    """Faults for calls to come, one for each of them, in turn."""
+    """Faults for future calls, one for each call, in order."""
 
     faults: Sequence[Fault | None]
-    """What happens to them; `None` for nothing."""
+    """The faults; `None` lets a call pass."""
     operation: str | None
-    """Which calls it is for, such as `wallet.credit`; `None` for all."""
+    """The operation whose calls fail, such as `wallet.credit`; `None` for all."""
     skip: int = attrs.field(validator=of_type(int))
-    """How many such calls go by before the first fault."""
+    """How many such calls still pass before the first fault."""
     times: int | None = attrs.field(validator=attrs.validators.optional(of_type(int)))
     """How often to go through the faults; `None` for no limit."""
     drawn: int = 0
@@ -150,21 +151,21 @@ class FaultRule:
         return self.times is not None and self.drawn >= len(self.faults) * self.times
 
     def skips(self) -> bool:
-        """Count such a call, and return whether the rule lets it pass."""
+        """Count a call that the rule is for, and return whether the rule lets it pass."""
         if self.skip == 0:
             return False
         self.skip -= 1
         return True
 
     def next(self) -> Fault | None:
-        """Return what happens to the next such call."""
+        """Return the fault of the next call that the rule is for."""
         self.drawn += 1
         return self.faults[(self.drawn - 1) % len(self.faults)]
 
 
 @attrs.define(kw_only=True)
 class Chaos:
-    """Faults that are drawn."""
+    """Faults at random."""
 
     rate: float = attrs.field(validator=bounded(0, 1))
     """The share of calls that fail, from 0 to 1."""
@@ -177,7 +178,7 @@ class Chaos:
     _random: Random = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        self._random = Random(self.seed)  # noqa: S311  # faults of a test are no secrets
+        self._random = Random(self.seed)  # noqa: S311  # faults of a test are not secret
 
     def draw(self, *, for_delivery: bool) -> Fault | None:
         """Choose the fault of a call; `None` for no fault."""
@@ -193,7 +194,7 @@ def _delivery_faults(when: Moment, seconds: float) -> list[Fault]:
 
 
 def _call_faults(when: Moment, seconds: float) -> list[Fault]:
-    """List each fault, some of them in variants, so that all are about as likely."""
+    """List all faults, some in several variants."""
     faults = [
         Fault("status", when=when, status=500),
         Fault("status", when=when, status=502, html=True),
@@ -208,19 +209,19 @@ def _call_faults(when: Moment, seconds: float) -> list[Fault]:
     ]
     if when == "after":
         return [*faults, Fault("content_type"), Fault("drip", seconds=seconds)]
-    # Only before the commit: a request that the rate limit rejects has had no effect.
+    # Only before the commit, because a request that the rate limit rejects has no effect.
     waits = ("0", "0.01", "Thu, 01 Jan 1970 00:00:00 GMT", "-1", "soon", "NaN")
     refusals = [Fault("status", when=when, status=429, headers=_limited(wait)) for wait in waits]
     return [*faults, *refusals]
 
 
 def _limited(wait: str) -> dict[str, str]:
-    # A client that cannot read the wait goes by the reset, which asks for no wait either.
+    # If a client cannot read the wait, it uses the reset, which asks for no wait either.
     return {"Retry-After": wait, "RateLimit-Remaining": "0", "RateLimit-Reset": "0"}
 
 
 class Faults:
-    """The faults of calls to come. Any thread may use it.
+    """The faults of future calls. Any thread may use it.
 
     Args:
         on_change: Called after faults were added or removed.
@@ -240,20 +241,20 @@ class Faults:
         skip: int = 0,
         times: int | None = 1,
     ) -> None:
-        """Set what happens to the next calls, one fault each, in turn.
+        """Set the faults of the next calls, one for each call, in order.
 
-        Rules apply in the order in which they were added, one to a call.
+        Rules apply in the order in which they were added. Each call gets at most one rule.
 
         Args:
-            faults: What happens to each; `None` lets one pass.
-            operation: Which calls, such as `wallet.credit`, or `webhook` for the
-                delivery of webhooks, which can be dropped or delayed only. Default: any
-                call of the API.
+            faults: The faults; `None` lets a call pass.
+            operation: The operation whose calls fail, such as `wallet.credit`, or `webhook`
+                for the delivery of webhooks, which can only be dropped or delayed. Default:
+                any call of the API.
             skip: How many of these calls pass first.
-            times: How often to go through the faults; `None` until `clear`.
+            times: How often to go through the faults; `None` to repeat them until `clear`.
 
         Raises:
-            ValueError: An argument does not fit.
+            ValueError: An argument is invalid.
         """
         if not faults:
             raise ValueError("there is no fault to add")
@@ -285,10 +286,11 @@ class Faults:
             seed: The same seed and the same order of calls give the same faults.
             after: The share of faults that come after the commit, from 0 to 1.
             seconds: How long a stall, a drip or a delay takes.
-            operation: Which calls, as for `add`. Default: any call of the API.
+            operation: The operation whose calls fail, as for `add`. Default: any call of the
+                API.
 
         Raises:
-            ValueError: An argument does not fit.
+            ValueError: An argument is invalid.
         """
         _check_target(operation)
         chaos = Chaos(rate=rate, seed=seed, after=after, seconds=seconds)
@@ -317,7 +319,7 @@ class Faults:
 
     @property
     def chaos_rates(self) -> dict[str | None, float]:
-        """The shares of calls that `chaos` lets fail, by operation; `None` is any call."""
+        """The shares of calls that fail because of `chaos`, by operation; `None` is any call."""
         with self._lock:
             return {operation: chaos.rate for operation, chaos in self._chaos.items()}
 
@@ -331,7 +333,7 @@ class Faults:
         """Return the fault of this call, and count it.
 
         Args:
-            operation: Its name; `None` for a path that does not exist.
+            operation: The operation of the call; `None` for a path that does not exist.
         """
         with self._lock:
             fault = self._draw(operation)
@@ -360,9 +362,9 @@ def _check_header(name: str, value: str) -> None:
     if not _HEADER_NAME.fullmatch(name):
         raise ValueError(f"headers: {name!r} is not the name of a header")
     if name.lower() in _FRAMING:
-        raise ValueError(f"headers: {name} is set by the server, since it frames the answer")
+        raise ValueError(f"headers: {name} cannot be set, because it frames the answer")
     if not _HEADER_VALUE.fullmatch(value):
-        raise ValueError(f"headers: {name} has a character that no header may have")
+        raise ValueError(f"headers: {name} has a character that is not allowed in a header")
 
 
 def _check_target(operation: str | None) -> None:

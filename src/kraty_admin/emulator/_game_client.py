@@ -1,4 +1,4 @@
-"""What a game client does on the real platform, where a server key cannot do it."""
+"""Actions of a game client, which a server key cannot do on the real platform."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["GameClient"]
 class GameClient:
     """Acts as the client of the first game: starts attempts, makes friends, blocks players.
 
-    A player who does not exist is created. No webhook events are sent.
+    A player that does not exist is created. No webhooks are sent.
     """
 
     def __init__(
@@ -51,10 +51,10 @@ class GameClient:
         return attempt.id
 
     def befriend(self, external_player_id: str, other_external_player_id: str) -> None:
-        """Make two players friends. It also answers friend requests between them.
+        """Make two players friends. This also answers friend requests between them.
 
         Raises:
-            ValueError: It is the same player twice, or an id is empty.
+            ValueError: Both ids are the same, or one is empty.
         """
         with self._state.transaction():
             player, other = self._two(external_player_id, other_external_player_id)
@@ -84,7 +84,7 @@ class GameClient:
 
     def _two(self, one: str, other: str) -> tuple[Player, Player]:
         if one == other:
-            raise ValueError(f"the two players must differ, and both are {one!r}")
+            raise ValueError(f"the two players must differ, but both are {one!r}")
         return self._player(one), self._player(other)
 
     def _player(self, external_id: str) -> Player:

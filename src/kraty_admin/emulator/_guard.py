@@ -1,7 +1,8 @@
-"""Which requests are served: those of programs, not those of web pages from elsewhere.
+"""Reject requests of foreign web pages, and serve those of programs.
 
-A page in the developer's browser can reach every port of the machine. It sends its own
-`Origin`, or, after its host name was rebound to 127.0.0.1, that name as `Host`.
+Any page in the developer's browser can send requests to every port of the machine. Such a
+request has the page's `Origin`. Or, if the page's host name was rebound to 127.0.0.1, it has
+that name as `Host`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ __all__ = ["check_content_type", "check_source"]
 
 
 def check_source(headers: Mapping[bytes, bytes], allowed_hosts: Collection[str]) -> None:
-    """Reject a request that comes from a page of another origin, or for another host.
+    """Reject a request from a page of another origin, or for another host.
 
     Args:
         headers: The request's headers, with lower-case names.
@@ -31,17 +32,17 @@ def check_source(headers: Mapping[bytes, bytes], allowed_hosts: Collection[str])
         raise _forbidden(f"The emulator does not serve the host {name!r}; see --allow-host.")
     origin = headers.get(b"origin")
     if origin is not None and origin.decode("latin-1").lower() != f"http://{host}":
-        raise _forbidden("The emulator serves no pages of other origins.")
-    # Browsers send this also where they send no Origin.
+        raise _forbidden("The emulator does not serve pages of other origins.")
+    # Browsers send this header even in requests without an Origin.
     if headers.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin"):
-        raise _forbidden("The emulator serves no pages of other origins.")
+        raise _forbidden("The emulator does not serve pages of other origins.")
 
 
 def check_content_type(headers: Mapping[bytes, bytes]) -> None:
-    """Reject a body that is not declared as JSON: pages may send other types unasked.
+    """Reject a body that is not declared as JSON: a page may send other types without preflight.
 
     Raises:
-        EmulatedError: The content type is another one, or missing.
+        EmulatedError: The content type is not JSON, or is missing.
     """
     declared = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
     if declared != b"application/json":

@@ -25,29 +25,29 @@ MAX_SAFE_INTEGER: Final = 2**53 - 1
 _SAFE_DIGITS: Final = len(str(MAX_SAFE_INTEGER))
 
 
-# Made once: `json.dumps` makes an encoder per call where an option is set.
+# Made once, because `json.dumps` with options makes an encoder for each call.
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _CANONICAL: Final = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True
 )
 
 _SHALLOW: Final = 100
-"""So many brackets cannot be nested too deeply to be written again."""
+"""JSON with at most this many brackets is never nested too deeply to be encoded."""
 
 
 def parse(raw: bytes) -> Any:
-    """Read a body.
+    """Parse a body.
 
-    Numbers come out as JavaScript has them: `500`, `500.0` and `5e2` are the same
-    integer, and what no double can hold exactly is a float.
+    Numbers are read as JavaScript reads them: `500`, `500.0` and `5e2` are the same
+    integer, and an integer that a double cannot hold exactly becomes a float.
 
     Raises:
-        ValueError: It is not JSON, or not JSON that can be written again.
+        ValueError: The body is not JSON, or cannot be encoded again.
     """
     try:
         value = _DECODER.decode(raw.decode())
-        # Lone surrogates and deep nesting pass the reader. Only where one is possible, the
-        # value is written again to find out: that takes longer than the rest.
+        # The decoder accepts lone surrogates and deep nesting. If one is possible, the value is
+        # encoded again to find out. Not always, because that takes longer than the rest.
         is_deep = raw.count(b"[") + raw.count(b"{") > _SHALLOW
         if is_deep or b"\\ud" in raw or b"\\uD" in raw:
             dump(value)
@@ -57,22 +57,22 @@ def parse(raw: bytes) -> Any:
 
 
 def dump(value: Any) -> bytes:
-    """Write a body: no spaces, UTF-8."""
+    """Encode a body: no spaces, UTF-8."""
     return dump_text(value).encode()
 
 
 def dump_text(value: Any) -> str:
-    """Write a column that holds JSON."""
+    """Encode a value for a column that holds JSON."""
     return _ENCODER.encode(value)
 
 
 def optional_dump_text(value: Any) -> str | None:
-    """Write the same, or `None` for `None`."""
+    """Encode a value for a column that holds JSON; `None` for `None`."""
     return None if value is None else dump_text(value)
 
 
 def optional_parse_text(text: str | None) -> Any:
-    """Read a column that holds JSON or `None`."""
+    """Parse a column that holds JSON or `None`."""
     return None if text is None else json.loads(text)
 
 
@@ -88,7 +88,7 @@ def text_member(value: Any, name: str) -> str | None:
 
 
 def _integer(digits: str) -> int | float:
-    # The length first: `int` refuses thousands of digits, `float` does not.
+    # The length first, because `int` refuses thousands of digits, unlike `float`.
     if len(digits) <= _SAFE_DIGITS + 1 and abs(number := int(digits)) <= MAX_SAFE_INTEGER:
         return number
     return _number(digits)

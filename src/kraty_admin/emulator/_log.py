@@ -1,7 +1,7 @@
-"""The log of `kraty-admin emulator`: lines that never keep the server waiting.
+"""The log of `kraty-admin emulator`, which never makes the server wait.
 
-A parent process may read only the ready line and leave the pipe of standard error full.
-Lines go through a queue to a thread, and are dropped when the queue is full.
+A parent process may read only the first line and never read standard error, whose pipe then
+fills up. So lines go through a queue to a thread, and are dropped when the queue is full.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _LINES: Final = 10_000
 """How many lines wait for a slow reader."""
 
 _PATIENCE: Final = 0.5
-"""How many seconds the last lines have at the end."""
+"""How many seconds to wait for the last lines to be written."""
 
 
 def configure(file: int, *, log_format: LogFormat, quiet: bool) -> DroppingHandler:
@@ -30,8 +30,8 @@ def configure(file: int, *, log_format: LogFormat, quiet: bool) -> DroppingHandl
 
     Args:
         file: The descriptor, such as that of standard error.
-        log_format: Lines of text, or a JSON object a line.
-        quiet: Log warnings and errors only, not each request.
+        log_format: `text` for lines of text, `json` for one JSON object on each line.
+        quiet: Whether to log only warnings and errors, not each request.
     """
     handler = DroppingHandler(file)
     handler.setFormatter(
@@ -54,8 +54,8 @@ class DroppingHandler(logging.Handler):
         self._file = file
         self._lines: queue.Queue[bytes] = queue.Queue(lines)
         self._dropped = 0
-        # A daemon that writes with `os.write`: it may be blocked when the process ends, and
-        # must then hold no lock that the interpreter needs.
+        # A daemon thread that uses `os.write`: it may be blocked when the process ends, and must
+        # not hold a lock that the interpreter needs then.
         threading.Thread(target=self._write, name="kraty-emulator-log", daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -82,7 +82,7 @@ class DroppingHandler(logging.Handler):
                 while line:
                     line = line[os.write(self._file, line) :]
             except OSError:
-                return  # nobody reads any more
+                return  # the reader has closed the pipe
             finally:
                 self._lines.task_done()
 

@@ -1,4 +1,4 @@
-"""Reading long lists in pages, so that no one waits for a whole table."""
+"""Read long lists in pages, so that no caller waits for a whole table."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@
 
 A fault before the commit skips all of these but the count.
 
-The clock, the source of ids and the faults come in from outside.
+The caller passes in the clock, the source of ids and the faults.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ from ._world import DEFAULT_WORLD, ApiKey, World
 __all__ = ["Answer", "Effect", "Now", "Platform", "Request", "SeenRequest", "refusal"]
 
 Now = Callable[[], float]
-"""Tells the time in seconds since the epoch, as `time.time` does."""
+"""Returns the time in seconds since the epoch, like `time.time`."""
 
 _WINDOW: Final = 60
-"""The seconds in which requests are counted together."""
+"""The length of a rate-limit window, in seconds."""
 
 _SEEN_LIMIT: Final = 1000
-"""How many requests are kept."""
+"""How many requests are kept at most."""
 
 _SEEN_BYTES: Final = 16 * 1024 * 1024
-"""How many bytes of bodies and answers are kept with them."""
+"""How many bytes of bodies and answers are kept at most."""
 
 _LOGGED_PATH: Final = 200
 """How many characters of a path the log shows."""
@@ -55,7 +55,7 @@ _logger = logging.getLogger("kraty_admin.emulator")
 
 @attrs.frozen(kw_only=True)
 class Request:
-    """A request as it came in."""
+    """A request as it was received."""
 
     method: str
     path: bytes
@@ -71,7 +71,7 @@ class Request:
 
 
 Target: TypeAlias = tuple[Route, dict[str, str]] | EmulatedError
-"""The operation that a request asks for with its path's parameters, or why there is none."""
+"""The requested operation and its path's parameters, or the reason why there is none."""
 
 
 @attrs.frozen(kw_only=True)
@@ -81,7 +81,7 @@ class Received:
     request: Request
     target: Target
     name: str | None
-    """The operation, as the SDK calls it; `None` for nothing that exists."""
+    """The SDK's name of the operation; `None` if there is no such operation."""
     fault: Fault | None
     """Its fault, if any."""
 
@@ -98,23 +98,23 @@ class Answer:
 
 
 Effect: TypeAlias = Literal["done", "replayed", "rejected", "prevented"]
-"""What a request has done, whatever its caller got to know of it.
+"""The effect of a request, even if a fault lost its answer.
 
-- `done`: it was done now
-- `replayed`: a request before it with the same key was done; this one changed nothing
-- `rejected`: the platform refused it
-- `prevented`: a fault came before the commit
+- `done`: it took effect
+- `replayed`: an earlier request with the same key took effect; this one changed nothing
+- `rejected`: the platform rejected it
+- `prevented`: a fault happened before the commit
 """
 
 
 class Work(NamedTuple):
-    """What the platform did for a request."""
+    """The work that the platform did for a request."""
 
     effect: Effect
     ledger_numbers: range = range(0)
     """The numbers of the ledger entries that it made."""
     idempotency_key: str | None = None
-    """The key in the body, where the body was read."""
+    """The key in the body, if the body was read."""
 
 
 _REJECTED: Final = Work("rejected")
@@ -130,7 +130,7 @@ class SeenRequest:
     at: datetime
     """When it arrived, by the emulator's clock."""
     request_id: str
-    """The `X-Request-Id` of its answer, which errors of the SDK show."""
+    """The `X-Request-Id` of its answer, which the SDK's errors show."""
     method: str
     """The HTTP method."""
     path: str
@@ -140,7 +140,7 @@ class SeenRequest:
     key_id: str | None
     """The id of its API key; empty for an unknown key, `None` without an Authorization header."""
     requests_per_minute: int
-    """The rate limit of its key when it arrived."""
+    """The rate limit at the time of its arrival."""
     body: bytes
     """The body as it was sent."""
     operation: str | None
@@ -150,19 +150,22 @@ class SeenRequest:
     idempotency_key: str | None
     """The key in the body, if any."""
     attempt: int
-    """Its number among the requests with its path and key, counted while one of them is kept."""
+    """Its number among the requests with its path and key, starting at 1.
+
+    The numbers start again once none of these requests is kept.
+    """
     status: int | None
     """The status of its answer; `None` if no answer was sent."""
     answer: bytes
-    """The body of its answer. If a fault lost the answer, this is what was lost."""
+    """The body of its answer, even if a fault lost the answer."""
     effect: Effect
-    """What it has done: `done`, `replayed`, `rejected`, or `prevented` by a fault."""
+    """Its effect: `done`, `replayed`, `rejected`, or `prevented` by a fault."""
     ledger_numbers: range
     """The numbers of the ledger entries that it made; empty if it made none."""
 
     @property
     def json(self) -> Any:
-        """The body, parsed; `None` where there is none or it is not JSON."""
+        """The parsed body; `None` if there is none, or if it is not JSON."""
         try:
             return parse(self.body)
         except ValueError:
@@ -226,7 +229,7 @@ class Platform:
         self._on_settings()
 
     def answer(self, request: Request) -> Answer:
-        """Answer a request. A failure is an answer, too."""
+        """Answer a request. Failures are answers too; nothing is raised."""
         return self.perform(self.receive(request))
 
     def receive(self, request: Request) -> Received:
@@ -245,7 +248,7 @@ class Platform:
         return Received(request=request, target=target, name=name, fault=None)
 
     def perform(self, received: Received) -> Answer:
-        """Do what a request asks for, unless a fault prevents it, and answer it."""
+        """Perform a request, unless a fault prevents it, and answer it."""
         request, fault = received.request, received.fault
         key = self._keys.get(_bearer_token(request.authorization))
         now = self._clock()
@@ -258,7 +261,7 @@ class Platform:
             "RateLimit-Reset": str(reset),
         }
         if fault is not None and fault.prevents:
-            # A connection fault needs an answer to break off.
+            # A connection fault needs a placeholder answer to cut off.
             answer, work = Answer(status=200, headers=headers, body=b'{"data":{}}'), _PREVENTED
         else:
             answer, work = self._honest(headers, received, key, now, count > self._budget)
@@ -298,7 +301,7 @@ class Platform:
         request_id: str,
         key_id: str | None,
     ) -> None:
-        """Keep a request, and no more of the old ones than fit."""
+        """Keep a request, and drop old ones that exceed the limits."""
         request, fault, key = received.request, received.fault, work.idempotency_key
         is_lost = fault is not None and fault.kind in ("drop", "reset", "stall")
         self._seen_count += 1
@@ -348,7 +351,7 @@ class Platform:
         now: float,
         is_too_much: bool,
     ) -> tuple[Answer, Work]:
-        """Return the platform's answer, with the headers that every answer has, and what it did."""
+        """Return the answer without the fault, with the common headers, and the work done."""
         request = received.request
         try:
             if is_too_much:
@@ -362,7 +365,7 @@ class Platform:
         except EmulatedError as error:
             return refusal(error, headers), _REJECTED
         except Exception as error:
-            # Whatever it was, the transaction is undone and the caller gets an answer.
+            # The transaction is rolled back, and the caller gets an answer in any case.
             if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
                 message = "Another program has locked the emulator's database."
                 locked = EmulatedError("internal_error", message, status=503)
@@ -391,7 +394,7 @@ class Platform:
         query, body = route.read_query(request.query), _read_body(route, request.body)
         if problems := route.problems(path, query, body):
             raise invalid(problems)
-        # Before bodies are compared: one that spells a default out is the same request.
+        # Before the fingerprint: a body that contains a default value is the same request.
         body = {**route.defaults, **body}
         return route, Call(
             operation_id=route.operation_id,
@@ -406,15 +409,15 @@ class Platform:
         )
 
     def _commit(self, route: Route, call: Call, now: int) -> tuple[int, bytes, bool, Work]:
-        """Do a call, record its events and write its answer, in one transaction.
+        """Perform a call, record its events and store its answer, in one transaction.
 
         Returns:
-            The status, the body, whether there is an event to deliver, and what was done.
+            The status, the body, whether there is an event to deliver, and the work done.
         """
         operation = OPERATIONS.get(call.operation_id)
         if operation is None:
             raise EmulatedError(
-                "internal_error", f"The emulator does not do {call.operation_id}.", status=501
+                "internal_error", f"The emulator lacks {call.operation_id}.", status=501
             )
         context = Context(state=self.state, now=now, new_uuid=self._new_uuid)
         key = None if operation.remembered_ms is None else call.body.get("idempotencyKey")
@@ -428,7 +431,7 @@ class Platform:
                 return earlier.status, _body(route, data), False, work
             appended = self.state.ledger.appended
             outcome = operation.handler(call, context)
-            # Inside, so that an answer that cannot be written undoes the call.
+            # Inside the transaction, so that an answer that cannot be encoded rolls it back.
             data = dump_text(outcome.data)
             if key is not None:
                 self.state.answers.add(
@@ -485,7 +488,7 @@ def _bearer_token(authorization: str) -> str:
 
 
 def refusal(error: EmulatedError, headers: Mapping[str, str] | None = None) -> Answer:
-    """Return the answer that reports an error, with these headers and the error's own."""
+    """Return the answer for an error, with these headers and the error's own."""
     return Answer(
         status=error.status,
         headers={**(headers or {}), **error.headers},
@@ -494,7 +497,7 @@ def refusal(error: EmulatedError, headers: Mapping[str, str] | None = None) -> A
 
 
 def _mishandled(answer: Answer, fault: Fault) -> Answer:
-    """Apply a fault to an answer. Faults of the connection are left to the server."""
+    """Apply a fault to an answer. The server applies faults of the connection."""
     if fault.kind == "status" and fault.html:
         headers = {"Content-Type": "text/html", **fault.headers}
         page = f"<html><body><h1>{fault.status}</h1></body></html>".encode()

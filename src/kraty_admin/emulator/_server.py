@@ -43,9 +43,9 @@ __all__ = ["Emulator"]
 T = TypeVar("T")
 
 _PATIENCE: Final = 10.0
-"""How many seconds starting and stopping may take. Both take a fraction of one."""
+"""How many seconds starting and stopping may take. Both usually take a fraction of a second."""
 _GRACE: Final = 1.0
-"""How many seconds of that open connections and requests have to end."""
+"""How many seconds open connections and requests have to end, when the emulator stops."""
 
 
 _logger = logging.getLogger("kraty_admin.emulator")
@@ -57,21 +57,21 @@ class Emulator:
         with Emulator() as kraty, kraty.client() as client:
             client.wallet.credit("player_42", "gold", amount=500)
 
-    It listens on this machine only, and any number of them can run side by side.
+    By default it listens only on this machine. Any number of emulators can run side by side.
 
     Args:
-        host: The IPv4 address to listen on. One that is not a loopback address needs
+        host: The IPv4 address to listen on. An address that is not a loopback address needs
             `expose_control`.
         port: The port; 0 picks a free one.
-        database: A file that keeps the state from one run to the next, or `:memory:`. One
+        database: A file that keeps the state from one run to the next, or `:memory:`. Only one
             emulator at a time can use a file.
         world: The games, catalogs, keys and webhook endpoints that exist at the start.
-        clock: The emulator's clock. Default: one that follows the machine's clock or, with a
-            seed, one that stands still at the beginning of 2026.
+        clock: The emulator's clock. Default: a clock that follows the machine's; with a seed,
+            one that stands still at the beginning of 2026.
         seed: Makes ids depend only on the seed and the order of calls. Default: random ids.
         requests_per_minute: The rate limit of each API key.
-        webhook_backoff: Seconds between the attempts to deliver a webhook, up to a day each.
-            After the last wait there is one more attempt.
+        webhook_backoff: The waits between attempts to deliver a webhook, in seconds, up to a day
+            each. After the last wait there is one more attempt.
         expose_control: Allow a `host` that other machines can reach. They can then call the
             API with the published keys, and read, reset and control the emulator.
         allow_hosts: Host names that requests may use, in addition to `localhost` and loopback
@@ -133,7 +133,7 @@ class Emulator:
         self.close()
 
     def start(self) -> None:
-        """Start serving, and return when requests are answered. A second call does nothing.
+        """Start serving, and return when the server is ready. A second call does nothing.
 
         Raises:
             OSError: The port is taken.
@@ -194,12 +194,12 @@ class Emulator:
 
     @property
     def base_url(self) -> str:
-        """The origin to give to a client, such as `http://127.0.0.1:4010`."""
+        """The base URL for a client, such as `http://127.0.0.1:4010`."""
         return self._serving().base_url
 
     @property
     def api_key(self) -> str:
-        """The first key of the world. Ledger and balances are those of its game."""
+        """The first key of the world. `ledger`, `balance` and `quantity` are about its game."""
         return self._world.keys[0].token
 
     @property
@@ -209,7 +209,7 @@ class Emulator:
 
     @property
     def faults(self) -> Faults:
-        """The faults of calls to come."""
+        """The faults of future calls."""
         return self._faults
 
     @property
@@ -224,7 +224,7 @@ class Emulator:
 
     @property
     def game_client(self) -> GameClient:
-        """Does what only a game client can: starts attempts, makes friends, blocks players."""
+        """Acts as a game client: starts attempts, makes friends, blocks players."""
         return self._serving().controls.game_client
 
     @property
@@ -239,7 +239,7 @@ class Emulator:
 
     @property
     def requests(self) -> list[SeenRequest]:
-        """The last thousand requests, oldest first, also failed ones."""
+        """The newest requests, at most a thousand, oldest first, including failed ones."""
         return self._serving().controls.platform.seen()
 
     @property
@@ -271,9 +271,9 @@ class Emulator:
         """Return a client of this emulator, with the first key. It is closed with the emulator.
 
         Args:
-            timeout: As for `KratyAdmin`, like all that follow.
+            timeout: See `KratyAdmin` for this and the following arguments.
             deadline: Seconds for a whole call.
-            retry: When and how often to try again.
+            retry: When and how often to retry.
             retry_budget: How many retries may be spent before calls succeed again.
             on_request: Called after each attempt.
         """
@@ -299,17 +299,18 @@ class Emulator:
         on_request: RequestHook | None = None,
         keep_alive: bool = True,
     ) -> KratyAdminAsync:
-        """Return a client for asyncio. Close it in the loop that it is used in, unless
-        `keep_alive` is off.
+        """Return a client for asyncio.
+
+        Close it in the event loop in which it is used, unless `keep_alive` is false.
 
         Args:
-            timeout: As for `KratyAdminAsync`, like all that follow.
+            timeout: See `KratyAdminAsync` for this and the following arguments.
             deadline: Seconds for a whole call.
-            retry: When and how often to try again.
+            retry: When and how often to retry.
             retry_budget: How many retries may be spent before calls succeed again.
             on_request: Called after each attempt.
-            keep_alive: Off, it opens a connection for each call, and leaves nothing open when
-                its event loop ends.
+            keep_alive: Whether connections stay open between calls. If not, nothing is open
+                when the event loop ends.
         """
         client = KratyAdminAsync(
             api_key=self.api_key,
@@ -331,19 +332,19 @@ class Emulator:
 
     @contextmanager
     def capture_clients(self) -> Generator[None, None, None]:
-        """Point every client that exists already at this emulator until the block ends.
+        """Point every existing client at this emulator until the block ends.
 
         This is for code that creates its client at import, before a test can set the
         environment. Each open `KratyAdmin` and `KratyAdminAsync` of the process sends its
-        calls here, with the first key. A caller's `http_client` stays in use. After the
-        block each client has its own URL, key and connections again, and is open again if
-        the block has closed it.
+        calls here, with the first key. A client's own `http_client` stays in use. After the
+        block, each client has its own URL, key and connections again. It is open again even
+        if the block closed it.
 
-        Not captured are clients that are closed, clients that an `Emulator` made with
-        `client` or `async_client`, and clients that are created inside the block. A
-        captured client opens a connection for each call. A call that began before the
-        block ends where it began. A thread that still runs after the block uses its
-        client as it was before, so end such threads inside the block.
+        Clients are not captured if they are closed, if an `Emulator` made them with `client`
+        or `async_client`, or if they are created inside the block. A captured client opens a
+        connection for each call. A call in progress when the block begins is still sent to
+        the original server. So are the calls of a thread that still runs after the block; end
+        such threads inside the block.
 
         Raises:
             RuntimeError: The emulator is not running.
@@ -358,23 +359,23 @@ class Emulator:
     def snapshot(self, name: str) -> None:
         """Keep a copy of the state in memory, under a name, until the emulator is closed.
 
-        The state is what the platform remembers: players, balances, ledger, grants, lobbies,
-        idempotency keys, and endpoints of webhooks with their deliveries. Of the clock it is
-        the time at which it stands or, if it runs, how far it is ahead of the machine's. With
-        a seed, it is also the place in the order of ids. Faults, the rate limit and the list
-        of requests are not part of it. A reset keeps snapshots.
+        The state is everything that the platform remembers: players, balances, ledger, grants,
+        lobbies, idempotency keys, and endpoints of webhooks with their deliveries. It includes
+        the time of a stopped clock, or by how much a running clock is ahead of the machine's.
+        With a seed, it includes the position in the sequence of ids. It does not include
+        faults, the rate limit and the list of requests. A reset keeps snapshots.
 
         Args:
-            name: Its name. An earlier snapshot with the same name is replaced.
+            name: The snapshot's name. An earlier snapshot with this name is replaced.
         """
         running = self._serving()
         running.do(functools.partial(running.controls.keep, name))
 
     def restore(self, name: str) -> None:
-        """Return to a snapshot: `reset()`, but with its state in place of an empty one.
+        """Return to a snapshot: like `reset()`, but with the snapshot's state.
 
         Raises:
-            ValueError: There is no such snapshot. The message has the names that exist.
+            ValueError: There is no such snapshot. The message lists those that exist.
         """
         self._serving().do(functools.partial(self._serving().controls.restore, name))
 
@@ -383,10 +384,10 @@ class Emulator:
         self._serving().do(self._serving().controls.drop_snapshots)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the state, as for `snapshot`, to a file for `load`. It replaces an old one.
+        """Write the state, as for `snapshot`, to a file for `load`. An existing file is replaced.
 
-        The file has the secrets of webhook endpoints, so only its owner may read it. It has no
-        API keys; those belong to the world.
+        The file contains the secrets of webhook endpoints, so only its owner can read it. It
+        contains no API keys, because they belong to the world.
 
         Raises:
             OSError: The file cannot be written.
@@ -395,7 +396,7 @@ class Emulator:
             copy.save(os.fspath(path))
 
     def load(self, path: str | os.PathLike[str]) -> None:
-        """Replace the state with a saved one: `reset()`, but with the state of the file.
+        """Replace the state with a saved one: like `reset()`, but with the file's state.
 
         The file stays as it is. Calls work only for the games, currencies and items that this
         emulator's world has.
@@ -405,8 +406,8 @@ class Emulator:
 
         Raises:
             OSError: The file cannot be read.
-            ValueError: It has no state that this version of the emulator can use. The message
-                names the file.
+            ValueError: The file has no state that this version of the emulator can use. The
+                message names the file.
         """
         with closing(Snapshot.load(os.fspath(path))) as saved:
             self._serving().do(functools.partial(self._serving().controls.apply, saved))
@@ -414,33 +415,34 @@ class Emulator:
     def save_session(self, path: str | os.PathLike[str]) -> None:
         """Write all requests so far, with their times, faults and answers, to a file for `replay`.
 
-        The file has no API keys, but the bodies as they were sent. Changes that were not made
-        by requests, such as those of the game client, are not part of it.
+        The file contains the bodies as they were sent, but no API keys. It does not contain
+        changes that were not made by requests, such as those of the game client.
 
         Raises:
             OSError: The file cannot be written.
-            ValueError: The emulator has no seed, began with a state that is not empty, or has
-                answered so many requests that it no longer keeps the first.
+            ValueError: The emulator has no seed, began with a state that was not empty, or no
+                longer keeps its first requests because it has answered too many.
         """
         running = self._serving()
         running.do(running.controls.session).save(os.fspath(path), self._world)
 
     def replay(self, path: str | os.PathLike[str]) -> list[Difference]:
-        """Reset, and do the requests of a saved session again, at their times, with their faults.
+        """Reset, and repeat the requests of a saved session, with their times and faults.
 
-        Nothing is sent or waited for: a call whose answer a fault lost is done, and one that a
-        fault prevented is not. Afterwards ledger, requests and deliveries are those of the
-        session, and the clock stands at the time of its last request.
+        Nothing is sent over the network, and nothing sleeps: a call whose answer a fault lost
+        takes effect, and a call that a fault prevented does not. Afterwards, the ledger, the
+        requests and the deliveries are those of the session, and the clock stands at the time
+        of its last request.
 
         Args:
-            path: A file from `save_session`. This emulator needs its seed and its world.
+            path: A file from `save_session`. This emulator must have the same seed and world.
 
         Returns:
-            The requests whose answers differ from those of the session; none if all are the same.
+            The requests whose answers differ from the recorded ones; none if all are the same.
 
         Raises:
             OSError: The file cannot be read.
-            ValueError: It is not a session, or needs another seed or another world.
+            ValueError: The file is not a session, or needs another seed or another world.
         """
         running, session = self._serving(), Session.load(os.fspath(path))
         return running.do(functools.partial(running.controls.replay_session, session))
@@ -482,14 +484,14 @@ class _Running:
             raise RuntimeError("the emulator did not start") from self._server.failure
 
     def close(self) -> None:
-        # A forked child has neither the thread nor a right to the database.
+        # A forked child does not have the thread, and must not use the database.
         if os.getpid() == self._process:
             self._stop()
             self.controls.drop_snapshots()
             self.controls.platform.state.close()
 
     def do(self, act: Callable[[], T]) -> T:
-        """Do this in the server's thread, where no call comes between."""
+        """Run a function in the server's thread, where no call can interfere."""
         return self._server.do(act).result(_PATIENCE)
 
     def _stop(self) -> None:
@@ -516,31 +518,31 @@ class _Server(uvicorn.Server):
                 interface="asgi3",
                 ws="none",
                 lifespan="off",
-                # Connections are found by their clients' addresses: no header may change these.
+                # Connections are found by their clients' addresses, so no header may change them.
                 proxy_headers=False,
-                # uvicorn is to leave the caller's logging alone. Without the date and the server's
-                # version, the same calls give the same bytes.
+                # uvicorn must not change the caller's logging. Without the headers Date and Server,
+                # the same calls give the same bytes.
                 log_config=None,
                 access_log=False,
                 date_header=False,
                 server_header=False,
-                # A client that is stopped in a debugger keeps its connection.
+                # Long enough to keep the connection of a client that is stopped in a debugger.
                 timeout_keep_alive=600,
             )
         )
         self.settled: Final = threading.Event()
         """Set once the server is up or has failed."""
         self.failure: BaseException | None = None
-        """Why it stopped by itself."""
+        """The error that stopped the server, if one did."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped = asyncio.Event()
-        # Here, so that the event loop does not start with a long import.
+        # Loaded here, so that the event loop does not start with a long import.
         self.config.load()
 
     def serve_on(self, listener: socket.socket) -> None:
         try:
             asyncio.run(self.serve(sockets=[listener]))
-        except BaseException as error:  # uvicorn gives up with a SystemExit
+        except BaseException as error:  # uvicorn raises a SystemExit if it cannot start
             self.failure = error
             _logger.exception("The emulator has stopped")
         finally:
@@ -555,7 +557,7 @@ class _Server(uvicorn.Server):
         controls = self._controls
         delivering = asyncio.create_task(controls.webhooks.run())
         controls.clock.listen(self._tell_settings)
-        # Uvicorn's looks at a flag ten times a second, so stopping would wait for it.
+        # Uvicorn's own loop polls a flag ten times a second, so stopping would be slower.
         await self._stopped.wait()
         controls.clock.ignore(self._tell_settings)
         await self._stop_accepting()
@@ -564,8 +566,8 @@ class _Server(uvicorn.Server):
         await asyncio.gather(delivering, return_exceptions=True)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # Instead of uvicorn's, which looks ten times a second whether the connections have ended.
-        # They are closed by now, so that takes a few steps of the loop.
+        # uvicorn's own method looks only ten times a second whether the connections have ended.
+        # They are already being closed, so they end within a few steps of the loop.
         for server in self.servers:
             server.close()
         loop, state = asyncio.get_running_loop(), self.server_state
@@ -574,10 +576,10 @@ class _Server(uvicorn.Server):
             await asyncio.sleep(0.001)
 
     async def _stop_accepting(self) -> None:
-        """Take no more connections, and let those that are being accepted be made.
+        """Accept no more connections, and finish those that are being accepted.
 
-        asyncio loses a connection that is accepted while its server is closed. Its socket
-        would stay open, and its client, such as a page that connects again, would wait.
+        asyncio loses a connection that is accepted while its server is being closed. Its socket
+        would stay open, and its client would wait, such as a page that reconnects.
         """
         loop = asyncio.get_running_loop()
         for server in self.servers:
@@ -607,8 +609,8 @@ class _Server(uvicorn.Server):
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    # The protocol is named for a reason: asyncio turns Nagle's algorithm off for such
-    # sockets only, and with it on every answer waits 40 ms for an acknowledgement.
+    # The protocol is passed because asyncio turns Nagle's algorithm off only for sockets with
+    # IPPROTO_TCP. With it on, every answer waits 40 ms for an acknowledgement.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         # On Windows, the option lets two servers share a port.

@@ -1,8 +1,8 @@
-"""Sessions: the requests that an emulator has answered, as a file, and done again.
+"""Sessions: the requests that an emulator has answered, saved to a file and replayed.
 
-A file has a JSON object in each line: first what the emulator was, then a request with its
-time, fault and answer. Ids depend on the seed and the order of requests, so the same requests
-at the same times give the same answers.
+A file has a JSON object on each line. The first describes the emulator. Each other line is a
+request with its time, fault and answer. Ids depend on the seed and the order of requests, so the
+same requests at the same times give the same answers.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ _VERSION: Final = 1
 
 @attrs.frozen(kw_only=True)
 class Difference:
-    """A request whose answer was different when it was replayed."""
+    """A request that got another answer when it was replayed."""
 
     number: int
-    """Its place in the session, from 1."""
+    """Its number in the session, from 1."""
     operation: str | None
     """Its operation, such as `wallet.credit`."""
     recorded: str
     """Status and body of the recorded answer."""
     replayed: str
-    """Status and body of the answer now."""
+    """Status and body of the new answer."""
 
 
 @attrs.frozen(kw_only=True)
 class _Header:
-    """The first line."""
+    """The first line of a file."""
 
     kraty_session: int = attrs.field(validator=bounded(_VERSION, _VERSION))
     """The version of the format."""
@@ -60,7 +60,7 @@ class SessionRequest:
     key_id: str | None
     """The id of its API key in the world; empty for an unknown key, `None` for none."""
     requests_per_minute: int = attrs.field(validator=[of_type(int), bounded(1, 10**9)])
-    """The rate limit when it arrived."""
+    """The rate limit at the time of its arrival."""
     body: str
     operation: str | None
     fault: Fault | None
@@ -87,21 +87,21 @@ class SessionRequest:
 
 @attrs.frozen(kw_only=True)
 class Session:
-    """The requests of an emulator, from an empty state on."""
+    """The requests of an emulator since its state was empty."""
 
     seed: int
     requests: Sequence[SessionRequest]
 
     @staticmethod
     def of(seen: Sequence[SeenRequest], seed: int) -> Session:
-        """Make a session of the requests that an emulator has seen.
+        """Make a session from the requests that an emulator has seen.
 
         Raises:
-            ValueError: The first of them are no longer kept.
+            ValueError: The first requests are no longer kept.
         """
         if seen and seen[0].number != 1:
             raise ValueError(
-                f"a session needs all requests, and only the last {len(seen)} are kept"
+                f"a session needs all requests, but only the last {len(seen)} are kept"
             )
         names = [field.name for field in attrs.fields(SessionRequest)]
         texts = ("body", "answer")
@@ -115,7 +115,7 @@ class Session:
         return Session(seed=seed, requests=requests)
 
     def save(self, path: str, world: World) -> None:
-        """Write it to a file. Tokens of the world that occur in a body or path are masked.
+        """Write the session to a file. API keys that occur in a body or path are masked.
 
         Raises:
             OSError: The file cannot be written.
@@ -129,11 +129,11 @@ class Session:
 
     @staticmethod
     def load(path: str) -> Session:
-        """Read a file.
+        """Read a session from a file.
 
         Raises:
             OSError: The file cannot be read.
-            ValueError: It is not a session. The message names the file and the line.
+            ValueError: The file is not a session. The message names the file and the line.
         """
         lines = Path(path).read_bytes().splitlines()
         try:

@@ -1,8 +1,8 @@
-"""Snapshots: a copy of the state in memory, and as a file.
+"""Snapshots: copies of the state, in memory or in a file.
 
-A snapshot has what the platform would remember: the database, the clock, and how many ids
-were drawn from the seed. It has no faults, no rate limit and no list of requests. Those
-belong to a test, not to a state.
+A snapshot contains what the platform would remember: the database, the clock, and how many ids
+were drawn from the seed. It does not contain faults, the rate limit or the list of requests,
+because they belong to a test, not to the state.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from ._state._database import prepare
 __all__ = ["Snapshot"]
 
 _TABLE = "saved_emulator"
-"""The table of a saved file that no database of a running emulator has."""
+"""A table that only saved files have, not the database of a running emulator."""
 
 
 @attrs.frozen(kw_only=True)
 class _Extras:
-    """What a saved file holds in addition to the database."""
+    """The parts of a saved file that are not in the database."""
 
     clock_ahead: float = 0.0
     """Seconds that a running clock is ahead of the machine's."""
@@ -67,12 +67,12 @@ class Snapshot:
         state.database.copy_from(self._database)
         extras = self._extras
         clock.setting = extras.clock_ahead, extras.clock_stands_at
-        # Another seed gives other ids, which cannot meet those of the snapshot.
+        # Another seed gives other ids, which cannot collide with those of the snapshot.
         if ids is not None and ids.seed == extras.seed:
             ids.skip(extras.ids_drawn)
 
     def save(self, path: str) -> None:
-        """Write it to a file, which only its owner can read, and replace one that exists.
+        """Write the snapshot to a file that only its owner can read. Replace an existing file.
 
         Raises:
             OSError: The file cannot be written.
@@ -102,11 +102,11 @@ class Snapshot:
 
         Raises:
             OSError: The file cannot be opened.
-            ValueError: It is not a state that this version of the emulator can use. The
+            ValueError: The file has no state that this version of the emulator can use. The
                 message names the file.
         """
         with Path(path).open("rb"):
-            pass  # SQLite would not say why it cannot open it
+            pass  # raises the reason if it cannot be opened, which SQLite does not report
         copy = _in_memory()
         try:
             uri = f"{Path(path).absolute().as_uri()}?mode=ro"
@@ -125,7 +125,7 @@ class Snapshot:
 
 
 def _in_memory() -> sqlite3.Connection:
-    # It is made in one thread and read in that of the server, never in both at a time.
+    # It is created in one thread and read in the server's, but never in both at a time.
     return sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
 
 

@@ -1,4 +1,4 @@
-"""From JSON to attrs classes, with errors that name the member."""
+"""Convert JSON to attrs classes, with errors that name the member."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _converter: Final = Converter()
 
 
 def parse_json(raw: bytes) -> Any:
-    """Read JSON, strictly.
+    """Parse JSON strictly.
 
     Raises:
-        ValueError: It is not JSON, an object has a member twice, or it is nested too deeply.
+        ValueError: It is not JSON, an object has a duplicate member, or it is nested too deeply.
     """
     try:
         return json.loads(raw, object_pairs_hook=_object, parse_constant=no_constant)
@@ -52,7 +52,7 @@ def structure(value: Any, kind: type[T], where: str) -> T:
         where: The name of the value, for messages.
 
     Raises:
-        ValueError: It does not fit; the message names each member that does not.
+        ValueError: A member is invalid. The message names each invalid member.
     """
     try:
         return _converter.structure(value, kind)
@@ -106,7 +106,7 @@ def _is_literal(kind: Any) -> bool:
 
 
 def _literal_hook(kind: Any, converter: Converter) -> Callable[[Any, Any], Any]:
-    # Which strings are allowed is checked by the class, with a better message.
+    # The class checks which strings are allowed, with a better message.
     return _exactly("a string", str)
 
 
@@ -154,7 +154,7 @@ def _an_object(value: Any) -> Mapping[str, Any]:
 
 
 def _named(value: object) -> str:
-    """Return the JSON name of a value's type, since values may be long or secret."""
+    """Return the JSON name of a value's type. The value itself may be long or secret."""
     for kind, name in _NAMES:
         if isinstance(value, kind):
             return name

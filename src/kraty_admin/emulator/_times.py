@@ -1,4 +1,4 @@
-"""Times: milliseconds since the epoch inside, RFC 3339 in UTC outside."""
+"""Convert times: milliseconds since the epoch inside, RFC 3339 in UTC outside."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 def iso(at: int) -> str:
-    """Return a time as the platform writes it: `2026-06-08T12:00:00.000Z`."""
+    """Return a time in the platform's format: `2026-06-08T12:00:00.000Z`."""
     time = _EPOCH + timedelta(milliseconds=at)
     # Not `strftime`, which on some systems writes the year 256 with three digits.
     return f"{time.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
@@ -25,7 +25,7 @@ def optional_iso(at: int | None) -> str | None:
 
 
 def milliseconds(text: str) -> int:
-    """Read an RFC 3339 time.
+    """Parse an RFC 3339 time.
 
     Raises:
         ValueError: Python cannot represent it: a leap second, or the year 0 or 10000 in UTC.

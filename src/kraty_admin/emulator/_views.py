@@ -1,4 +1,4 @@
-"""What the control shows of an emulator, as JSON."""
+"""The JSON with which the control endpoints show an emulator."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ __all__ = [
 View: TypeAlias = Mapping[str, Any]
 
 _SHOWN_ENTRIES: Final = 5
-"""How many of its ledger entries a request shows: an import has a thousand."""
+"""How many ledger entries to show for a request. A request of an import can have a thousand."""
 
 _SHOWN_PLAYERS: Final = 100
-"""How many of its players a lobby shows."""
+"""How many players to show for a lobby."""
 
 
 def request_view(seen: SeenRequest, state: State, max_body: int) -> View:
-    """Show a request with the first of its ledger entries.
+    """Show a request with its first ledger entries.
 
     Args:
         max_body: How many bytes of its body and of its answer to show.
@@ -60,7 +60,7 @@ def request_view(seen: SeenRequest, state: State, max_body: int) -> View:
 
 
 def player_views(state: State, game_id: str, prefix: str, after: str, limit: int) -> list[View]:
-    """Show the live players of a game with what they hold."""
+    """Show the live players of a game with their currencies and items."""
     players = state.players.page(game_id, prefix, after=after, limit=limit)
     held: dict[str, dict[str, dict[str, int]]] = {
         player.id: {"currency": {}, "item": {}} for player in players
@@ -126,7 +126,7 @@ def lobby_views(state: State, now: int, after: int, limit: int) -> list[View]:
 
 
 def delivery_views(state: State, webhooks: Webhooks, deliveries: Sequence[Delivery]) -> list[View]:
-    """Show deliveries; each attempt with its body, and with its signature while that is kept."""
+    """Show deliveries. Each attempt has its body, and its signature if that is still kept."""
     events = state.deliveries.events_of([each.number for each in deliveries])
     views: list[View] = []
     for each in deliveries:
@@ -145,7 +145,7 @@ def delivery_views(state: State, webhooks: Webhooks, deliveries: Sequence[Delive
 
 
 def faults_view(faults: Faults) -> View:
-    """Show the faults of calls to come, and those that have happened."""
+    """Show the faults of future calls, and those that have happened."""
     return {
         "rules": faults.rules,
         "chaos": [
@@ -156,7 +156,7 @@ def faults_view(faults: Faults) -> View:
 
 
 def world_view(world: World, state: State) -> View:
-    """Show what exists before the first call, and what may be chosen where."""
+    """Show the world, and the names of operations, faults and events to choose from."""
     return {
         "version": __version__,
         "games": [attrs.asdict(game) for game in world.games],
@@ -171,7 +171,7 @@ def world_view(world: World, state: State) -> View:
 
 
 def _key_view(key: ApiKey) -> View:
-    # A world of one's own may name a key that opens something elsewhere.
+    # A user's own world may contain a key that works on another server.
     shown = key.token if key.token in EMULATOR_KEYS else f"{key.prefix}.***"
     return {
         "id": key.id,

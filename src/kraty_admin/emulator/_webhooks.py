@@ -1,8 +1,8 @@
-"""The delivery of webhooks: at least once, also after a crash.
+"""The delivery of webhooks: at least once, even after a crash.
 
 An event is recorded in the transaction of its change. This loop sends the deliveries that
-are due and records each attempt. An attempt that was cut off is not recorded, and is made
-again.
+are due and records each attempt. An attempt that was cut off is not recorded, so it is
+repeated.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ BACKOFF: Final = (5.0, 30.0, 120.0, 600.0, 1800.0, 3600.0, 10800.0)
 """Seconds between the attempts of a delivery. After the last wait there is one more attempt."""
 
 _IN_FLIGHT: Final = 8
-"""How many deliveries are under way at a time. Their order may therefore change."""
+"""How many deliveries run at the same time. So they may arrive in another order."""
 
 _PATIENCE: Final = 10.0
 """How many seconds an endpoint has to answer."""
@@ -69,7 +69,7 @@ AsyncReceive: TypeAlias = Callable[[bytes, Mapping[str, str]], Awaitable[int | H
 
 @attrs.define(eq=False)
 class _Attempt:
-    """An attempt to deliver without a port."""
+    """An attempt to deliver in-process, without a port."""
 
     due: Due
     fault: Fault | None
@@ -80,7 +80,7 @@ class _Attempt:
 
     @property
     def reaches(self) -> bool:
-        """Whether the receiver gets it."""
+        """Whether the delivery reaches the receiver."""
         return self.fault is None or not self.fault.prevents
 
 
@@ -134,9 +134,9 @@ class Webhooks:
         self._on_change()
 
     def collect(self, secret: str, *, events: Sequence[str] | None = None) -> None:
-        """Keep events from now on for `deliver`, which needs no port.
+        """From now on, keep events for `deliver`, which needs no port.
 
-        Endpoints with a URL get their deliveries as well. A second call replaces the first.
+        Endpoints with a URL still get their deliveries. A second call replaces the first.
 
         Args:
             secret: The secret that signs the deliveries.
@@ -151,11 +151,11 @@ class Webhooks:
         self._on_change()
 
     def deliver(self, receive: Receive) -> int:
-        """Make the deliveries that `collect` has kept and that are due, in this thread.
+        """Make the due deliveries that `collect` has kept, in this thread.
 
-        As over HTTP, an attempt has succeeded if the status is 2xx, and a failed one is due
-        again after a wait by the emulator's clock. A fault can drop a delivery; a delay
-        does nothing here. Events that `receive` causes are left for the next call.
+        As over HTTP, an attempt succeeds if the status is 2xx. A failed delivery is due again
+        after a wait, by the emulator's clock. A fault can drop a delivery; the fault `delay` has
+        no effect here. Events that `receive` causes are left for the next call.
 
         Args:
             receive: Called with the raw body and the headers of each, for example
@@ -177,7 +177,7 @@ class Webhooks:
         return len(waiting)
 
     async def deliver_async(self, receive: AsyncReceive) -> int:
-        """Do what `deliver` does, with a `receive` that is awaited."""
+        """Do the same as `deliver`, with a `receive` that is awaited."""
         waiting = self._waiting()
         for due in waiting:
             with self._attempt(due) as attempt:
@@ -192,33 +192,34 @@ class Webhooks:
         external_player_id: str = "player_42",
         data: Mapping[str, Any] | None = None,
     ) -> str:
-        """Send an event although nothing has happened.
+        """Send an event without a change of the state.
 
         Args:
-            event_name: Such as `player.banned`.
-            external_player_id: The player in the sample data, who need not exist.
+            event_name: The name of the event, such as `player.banned`.
+            external_player_id: The player in the sample data. The player need not exist.
             data: The `data` of the event, in place of the sample data.
 
         Returns:
             The event's id.
 
         Raises:
-            ValueError: There is no such event, no endpoint receives it, or the data is no JSON.
+            ValueError: There is no such event, no endpoint receives it, or the data is not JSON.
         """
         if event_name not in EVENT_NAMES:
-            raise ValueError(f"there is no event {event_name!r}: {', '.join(EVENT_NAMES)}")
+            known = ", ".join(EVENT_NAMES)
+            raise ValueError(f"there is no event {event_name!r}; the events are {known}")
         now = self._now()
         if data is None:
             data = sample(event_name, external_player_id, iso(now))
         text = dump_text(data)
         with self._state.transaction():
-            # Not from the source of ids: what is triggered does not change the ids of calls.
+            # Not from the source of ids, so that triggered events do not change the ids of calls.
             number = self._state.deliveries.count_events() + 1
             event_id = f"evt_{uuid5(_TRIGGERED, str(number)).hex}"
             event = EventRow(event_id, event_name, self._game.studio_id, self._game.id, now, text)
             if not self._state.deliveries.add_event(event):
                 raise ValueError(
-                    f"no endpoint receives {event_name}: call register or collect before, "
+                    f"no endpoint receives {event_name}: call register or collect first, "
                     "or start the emulator with --webhook URL"
                 )
         self.wake()
@@ -237,21 +238,21 @@ class Webhooks:
         self._on_change()
 
     def settle(self, timeout: float = 10.0) -> None:
-        """Wait until all deliveries to URLs that are due have been tried.
+        """Wait until all due deliveries to URLs have been tried.
 
-        Failed ones are due again later by the emulator's clock, which may stand still.
+        Failed deliveries are due again later, by the emulator's clock, which may stand still.
 
         Args:
-            timeout: How many seconds to wait.
+            timeout: How many seconds to wait at most.
 
         Raises:
-            TimeoutError: Deliveries are still under way.
+            TimeoutError: Some deliveries are still in progress.
         """
         with self._progress:
             if not self._progress.wait_for(
                 lambda: not self._state.deliveries.due(self._now(), 1), timeout
             ):
-                raise TimeoutError("deliveries are still under way")
+                raise TimeoutError("deliveries are still in progress")
 
     @property
     def log(self) -> list[Delivery]:
@@ -259,7 +260,7 @@ class Webhooks:
         return list(pages(self.page))
 
     def page(self, after: int, limit: int, *, newest: bool = False) -> list[Delivery]:
-        """Return some deliveries, those that follow the one with the number `after`.
+        """Return some deliveries: those that follow the one with the number `after`.
 
         Args:
             after: The number of the last delivery of the page before; 0 for the first page.
@@ -269,14 +270,14 @@ class Webhooks:
         return self._state.deliveries.page(after=after, limit=limit, newest=newest)
 
     def signature(self, number: int, attempt: int) -> str | None:
-        """Return the `X-Signature` of an attempt, if it was sent and its signature is kept.
+        """Return the `X-Signature` of an attempt, if it was sent and the signature is still kept.
 
-        The last thousand are kept, until the emulator stops.
+        The last thousand signatures are kept until the emulator stops.
         """
         return self._signatures.get((number, attempt))
 
     def wake(self) -> None:
-        """Check again what is due. Any thread may call this."""
+        """Check again which deliveries are due. Any thread may call this."""
         if self._loop is not None:
             # The loop is closed when the emulator has just stopped.
             with suppress(RuntimeError):
@@ -288,7 +289,7 @@ class Webhooks:
         """Deliver until cancelled."""
         self._loop = asyncio.get_running_loop()
         self._clock.listen(self.wake)
-        # The machine's proxies are not for its own loopback.
+        # Without the environment's proxies, because the receivers are on this machine.
         async with httpx.AsyncClient(timeout=_PATIENCE, trust_env=False) as client:
             try:
                 while True:
@@ -303,8 +304,10 @@ class Webhooks:
                 await asyncio.gather(*self._break_off(), return_exceptions=True)
 
     def reset(self) -> None:
-        """Return to the initial endpoints. Call it in the step of the loop that resets the state:
-        later, an attempt under way could be recorded for another delivery.
+        """Return to the initial endpoints.
+
+        Call it in the same step of the event loop that resets the state. Otherwise, an attempt in
+        progress could be recorded for another delivery.
         """
         self._break_off()
         self._signatures.clear()
@@ -312,7 +315,7 @@ class Webhooks:
         self.wake()
 
     def _break_off(self) -> list[asyncio.Task[None]]:
-        """Cancel the attempts under way. Their deliveries stay due."""
+        """Cancel the attempts in progress. Their deliveries stay due."""
         tasks = list(self._flying.values())
         self._flying.clear()
         for task in tasks:
@@ -337,10 +340,10 @@ class Webhooks:
 
     def _landed(self, number: int, task: asyncio.Task[None]) -> None:
         if self._flying.get(number) is not task:
-            return  # broken off
+            return  # it was cancelled
         del self._flying[number]
         if failure := task.exception():
-            # Not tried again at once, or it would fail for ever at full speed.
+            # Not retried at once, because it could fail again and again at full speed.
             _logger.error("A delivery could not be made or recorded", exc_info=failure)
             return
         self.wake()
@@ -366,13 +369,13 @@ class Webhooks:
         status, error, signature = None, None, None
         if fault is None or not fault.prevents:
             body = envelope(due)
-            # By the machine's clock, not the emulator's: receivers compare it with theirs.
+            # Signed with the machine's time, because receivers compare it with their own.
             signature = sign_webhook(raw_body=body, secret=due.secret)
             status, error = await _post(client, due.url, body, signature)
         if fault is not None and fault.kind == "drop":
             status, error = None, "lost on purpose"
         if self._flying.get(due.number) is not asyncio.current_task():
-            # Broken off, but some of what is waited for above swallows that.
+            # This task was cancelled, but an await above may have swallowed that.
             return  # pragma: no cover: not traced behind a cancellation that was swallowed
         self._record(due, status, error, signature)
 
@@ -383,7 +386,7 @@ class Webhooks:
 
     @contextmanager
     def _attempt(self, due: Due) -> Generator[_Attempt, None, None]:
-        """Return an attempt to make in the block, and record it, also if the block raises."""
+        """Yield an attempt to make in the block, and record it, even if the block raises."""
         fault = self._faults.draw(WEBHOOK)
         body = envelope(due)
         signature = sign_webhook(raw_body=body, secret=due.secret)
@@ -450,7 +453,7 @@ async def _post(
         answer = await client.post(url, content=body, headers=_headers(signature))
         return answer.status_code, None
     except Exception as failure:
-        # Whatever it was, it was an attempt: a port out of range is no `HTTPError`.
+        # Any exception counts as a failed attempt: a port out of range is not an `HTTPError`.
         return None, f"{type(failure).__name__}: {failure}"
 
 

@@ -1,4 +1,4 @@
-"""The platform as an ASGI application, and faults of its connections."""
+"""The platform as an ASGI application, with faults of its connections."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ Responder: TypeAlias = Callable[[str, str, str, bytes], Answer]
 """Answers a request, from its method, path, query and body."""
 
 BODY_LIMIT: Final = 8 * 1024 * 1024
-"""The longest body in bytes. A batch of 1,000 rows has some 100 kB."""
+"""The longest body in bytes. A batch of 1,000 rows has about 100 kB."""
 
 CONTROL: Final = "/_emulator/"
-"""What the paths begin with that control the emulator."""
+"""The prefix of the paths that control the emulator."""
 
 _STREAM: Final = f"{CONTROL}changes"
-"""Where a page listens to what changes."""
+"""The path at which a page listens for changes."""
 
 _GAP: Final = 0.1
-"""How many seconds are between two messages of a stream. What changes meanwhile is one message."""
+"""Seconds between two messages of a stream. Changes in between become one message."""
 
 _PIECES: Final = 20
-"""How many pieces a dripping answer has."""
+"""How many pieces the fault `drip` divides an answer into."""
 
 _AT_ONCE: Final = struct.pack("ii", 1, 0)
 """C's `struct linger`: on, for 0 s. Closing a socket then resets the connection."""
 
 
 class Connections:
-    """The transports of the open connections, by the address of their clients.
+    """The transports of the open connections, by the addresses of their clients.
 
-    ASGI has messages only, and breaking a connection needs its transport.
+    ASGI itself has only messages, but breaking a connection needs its transport.
     """
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ class Connections:
                     self._transport.close()
 
             def connection_lost(self, exc: Exception | None) -> None:
-                # The address may be another connection's already.
+                # Another connection may already have the same address.
                 if connections.get(self._peer) is self._transport:
                     del connections[self._peer]
                 super().connection_lost(exc)
@@ -83,7 +83,7 @@ class Connections:
         return Protocol
 
     async def cuttable(self, scope: Scope, receive: Receive, work: Awaitable[None]) -> None:
-        """Await this, or break the connection if `cut` is called meanwhile."""
+        """Await `work`, or break the connection if `cut` is called in the meantime."""
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         self._cuttable.add(task)
         try:
@@ -101,9 +101,9 @@ class Connections:
             task.cancel()
 
     def close(self) -> None:
-        """Close all connections, also in the middle of a request, and those still to come.
+        """Close all connections, even in the middle of a request, and all new ones.
 
-        A page that listens connects again at once, while the server may still accept.
+        There can be new ones, because a page that listens reconnects at once.
         """
         self._is_closed = True
         self.cut()
@@ -112,7 +112,7 @@ class Connections:
 
 
 def _http_protocol() -> type[asyncio.Protocol]:
-    """Return uvicorn's protocol over httptools, or over h11 where that is not installed."""
+    """Return uvicorn's protocol with httptools, or with h11 if httptools is not installed."""
     try:
         from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
     except ImportError:  # pragma: no cover: the extra installs httptools
@@ -123,10 +123,10 @@ def _http_protocol() -> type[asyncio.Protocol]:
 
 
 class App:
-    """The ASGI application: every request goes to the platform or to its control.
+    """The ASGI application: it passes requests to the platform, the control or the console.
 
-    It reads ASGI itself. A framework's router works on decoded paths, where a slash in a
-    player's id looks like one that separates segments.
+    It uses no framework, because a framework's router works on decoded paths, where a slash in a
+    player's id looks like a separator.
     """
 
     def __init__(
@@ -204,11 +204,11 @@ class App:
 
 
 async def _read_body(receive: Receive) -> bytes | None:
-    """Return the body, or `None` if the client has gone.
+    """Return the body, or `None` if the client has disconnected.
 
     Raises:
-        EmulatedError: The body is longer than the limit. It is read to its end, but not
-            kept: a client that is still sending would not read the answer.
+        EmulatedError: The body is longer than the limit. It is read to its end without being
+            kept, because a client that is still sending would not read the answer.
     """
     pieces: list[bytes] = []
     size = 0
@@ -227,16 +227,16 @@ async def _read_body(receive: Receive) -> bytes | None:
     if size > BODY_LIMIT:
         raise EmulatedError(
             "validation_failed",
-            f"The body has {size} bytes; the emulator takes {BODY_LIMIT} at most.",
+            f"The body has {size} bytes; the emulator accepts at most {BODY_LIMIT}.",
             status=413,
         )
     return b"".join(pieces)
 
 
 def _to_origin_form(scope: Scope, headers: dict[bytes, bytes]) -> None:
-    """Turn the target `http://host/path`, as for proxies, into `/path` and the host.
+    """Turn a proxy's request target `http://host/path` into `/path` and the host.
 
-    httptools does so itself.
+    httptools does this itself.
     """
     scheme, found, rest = scope["raw_path"].partition(b"://")
     if found and scheme.lower() == b"http":
@@ -245,10 +245,10 @@ def _to_origin_form(scope: Scope, headers: dict[bytes, bytes]) -> None:
 
 
 async def _stream(changes: Changes, receive: Receive, send: Send) -> None:
-    """Send what changes as server-sent events, until the client has gone.
+    """Send changes as server-sent events, until the client has disconnected.
 
-    Sending waits for a slow client, and nobody else does: its news is a few words, however
-    much has changed in between.
+    A slow client delays only its own events. They stay small, however much has changed in
+    between.
     """
     headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -256,8 +256,8 @@ async def _stream(changes: Changes, receive: Receive, send: Send) -> None:
     news: asyncio.Future[list[Topic]] | None = None
     try:
         with changes.reader() as reader:
-            # The client misses nothing that changes from here on. If the emulator stops, it
-            # looks for the next one once a second.
+            # The client hears of every change from here on. If the emulator stops, the client
+            # tries to connect again once a second.
             await _send_event(send, [], b"retry: 1000\n")
             while not gone.done():
                 news = asyncio.ensure_future(reader.next())
@@ -324,7 +324,7 @@ async def _drip(transport: asyncio.Transport, receive: Receive, raw: bytes, seco
 
 
 async def _pause(receive: Receive, seconds: float) -> bool:
-    """Wait until this time has passed or the client has gone; return whether it has gone."""
+    """Wait until the time has passed or the client has disconnected; return whether it has."""
     gone = asyncio.ensure_future(_gone(receive))
     try:
         done, _ = await asyncio.wait({gone}, timeout=seconds)

@@ -1,7 +1,7 @@
-"""What exists before the first call: games with their catalogs, API keys, endpoints.
+"""The world that exists before the first call: games with their catalogs, API keys, endpoints.
 
-The real platform keeps these in its portal, where a server key cannot reach them. Here they
-are plain values that stay the same while an emulator runs.
+On the real platform, these are managed in its portal, and a server key cannot change them. Here
+they are plain values that stay the same while an emulator runs.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Leaderboard:
     key: str = attrs.field(validator=text)
     """The leaderboard's key in the path of `leaderboards.submit_score`."""
     takes_scores: bool = attrs.field(default=True, validator=of_type(bool))
-    """Whether it takes scores. One that ranks by progression does not."""
+    """Whether it accepts scores. A leaderboard that ranks by progression does not."""
 
 
 @attrs.frozen(kw_only=True)
@@ -145,7 +145,7 @@ class Endpoint:
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not is_loopback(parts.hostname or ""):
             raise ValueError(
-                f"webhooks are delivered to http(s) URLs on this machine only, not to {self.url!r}"
+                f"webhooks are delivered only to http(s) URLs on this machine, not to {self.url!r}"
             )
         for name in self.events or ():
             if name not in EVENT_NAMES:
@@ -181,7 +181,7 @@ class World:
         """Return the game with this id.
 
         Raises:
-            KeyError: There is none.
+            KeyError: There is no such game.
         """
         for game in self.games:
             if game.id == game_id:
@@ -190,14 +190,14 @@ class World:
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> World:
-        """Read a world from a JSON file. Its members have the names of the fields here.
+        """Read a world from a JSON file. Its members have the names of this class's fields.
 
         Raises:
             OSError: The file cannot be read.
-            ValueError: It is not JSON, or not a world. The message names the file and the
-                member.
+            ValueError: The file is not JSON, or not a world. The message names the file and
+                the member.
         """
-        # Loaded here, so that the table of operations needs no extra.
+        # Imported here, so that the table of operations does not need the extra.
         from ._structure import parse_json, structure
 
         try:

@@ -1,4 +1,4 @@
-"""The operations of the contract: a module for each resource, and one table of them all.
+"""The operations of the contract: a module for each resource, and one table of all of them.
 
 A new operation needs a row in the table, a handler and, if it stores something, a table.
 """
@@ -37,10 +37,10 @@ class Operation:
 
     handler: Handler
     replay: Literal["unapplied", "as first"] | None = None
-    """What a repeat under the same key returns: the first answer, with `applied: false` or as
-    it was. `None`: the handler recognises a repeat by the state, or keeps the key itself."""
+    """How a repeat under the same key is answered: with the first answer, unchanged or with
+    `applied: false`. `None`: the handler itself recognises a repeat, by the state or the key."""
     key: KeyLifetime | None = None
-    """How long the contract's documents keep its key; `None` for reads."""
+    """How long the platform keeps its key, according to the documents; `None` for reads."""
 
     @property
     def remembered_ms(self) -> int | None:

@@ -1,4 +1,4 @@
-"""Currencies and items: what `wallet` and `inventory` do, and what grants pay out."""
+"""Currencies and items, for `wallet`, `inventory` and the payouts of grants."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = [
 
 @attrs.frozen
 class Asset:
-    """How currencies and items differ."""
+    """The differences between currencies and items."""
 
     kind: Kind
     key_field: str
@@ -85,7 +85,7 @@ def move(
 
     Args:
         cause: The body or row that has the reason, the reference and the idempotency key.
-        parameters: Goes on top of the holding's metadata.
+        parameters: Members to merge into the holding's metadata.
 
     Raises:
         EmulatedError: The total would be negative or above 2^53-1.
@@ -116,10 +116,10 @@ def move(
 
 
 def check_total(asset: Asset, key: str, before: int, delta: int) -> int:
-    """Return the sum.
+    """Return the sum of both numbers.
 
     Raises:
-        EmulatedError: It is negative or above 2^53-1.
+        EmulatedError: The sum is negative or above 2^53-1.
     """
     if before + delta < 0:
         raise EmulatedError(
@@ -158,7 +158,7 @@ def check_catalog(game: Game, asset: Asset, key: str, field: str) -> None:
     """Reject a key that the game does not have.
 
     Raises:
-        EmulatedError: It is not in the catalog; `details` names the field.
+        EmulatedError: The key is not in the catalog. `details` names the field.
     """
     if key not in asset.keys(game):
         raise EmulatedError(
@@ -169,7 +169,7 @@ def check_catalog(game: Game, asset: Asset, key: str, field: str) -> None:
 
 
 def holdings_view(asset: Asset, holdings: Sequence[Holding]) -> list[Data]:
-    """Return holdings as profiles and exports show them."""
+    """Return holdings in the form of profiles and exports."""
     return [
         {
             asset.key_field: holding.key,

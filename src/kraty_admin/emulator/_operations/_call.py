@@ -1,7 +1,7 @@
-"""What a handler gets and what it returns.
+"""The arguments and the result of a handler.
 
-A handler takes a call that fits the contract, and its context. It runs inside a transaction:
-raising undoes everything it did. It knows nothing of HTTP.
+A handler is called with a valid call and its context. It runs inside a transaction: if it raises,
+everything it did is rolled back. It does not deal with HTTP.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ Data: TypeAlias = dict[str, Any]
 
 @attrs.frozen(kw_only=True)
 class Call:
-    """A call that fits the contract."""
+    """A call that is valid according to the contract."""
 
     operation_id: str
     """The contract's operation."""
     name: str
-    """The SDK's name of it, such as `wallet.credit`."""
+    """The SDK's name of the operation, such as `wallet.credit`."""
     key: ApiKey
     """The API key of the caller."""
     game: Game
@@ -41,14 +41,14 @@ class Call:
     body: Data
     """The body; empty if none was sent."""
     fingerprint: str
-    """Hash of path and body: another request under the same key has another one."""
+    """Hash of path and body, to recognise another request under the same key."""
     row_problems: Callable[[Sequence[Any]], Mapping[int, Sequence[Problem]]]
     """Checks the rows of a batch against the contract; returns the problems by row."""
 
 
 @attrs.frozen(kw_only=True)
 class Context:
-    """What a handler works with."""
+    """The tools of a handler."""
 
     state: State
     now: int
@@ -66,14 +66,14 @@ class WebhookEvent:
     """An event to send to webhooks."""
 
     name: str
-    """Such as `wallet.changed`."""
+    """The name, such as `wallet.changed`."""
     data: Data
-    """The envelope's `data`. Its shape is not published; this one is ours."""
+    """The envelope's `data`. The platform's format is not published, so this one is a guess."""
 
 
 @attrs.frozen
 class Outcome:
-    """What a call came to."""
+    """The outcome of a call."""
 
     status: int
     """The HTTP status, 200 or 201."""
@@ -82,7 +82,7 @@ class Outcome:
     events: Sequence[WebhookEvent] = ()
     """The webhook events, in order. They are recorded in the call's transaction."""
     is_replay: bool = False
-    """Whether an earlier call with the same key was done, and this one changed nothing."""
+    """Whether an earlier call with the same key took effect, and this one changed nothing."""
 
 
 Handler: TypeAlias = Callable[[Call, Context], Outcome]

@@ -17,11 +17,11 @@ from ._upsert import find_player
 __all__ = ["attempts_view", "finish_attempt", "report_progress"]
 
 _ONLY_METRIC = "value"
-"""The name that the emulator gives to the metric of an event that has one."""
+"""The emulator's name for the metric of an event with a single metric."""
 
 
 def report_progress(call: Call, context: Context) -> Outcome:
-    """Change the metrics of an attempt that goes on."""
+    """Change the metrics of an attempt that has not ended."""
     _, event, attempt = _find(call, context)
     body = call.body
     if ("metricValue" in body) == ("metrics" in body):
@@ -35,7 +35,7 @@ def report_progress(call: Call, context: Context) -> Outcome:
     for name, value in body.get("metrics", {_ONLY_METRIC: body.get("metricValue")}).items():
         before = metrics.get(name, 0) if body["mode"] == "increment" else 0
         metrics[name] = before + value
-    # The score is the sum of all, and can be too large where each metric is not.
+    # The score is the sum of all metrics, and can be too large although each metric is valid.
     if not math.isfinite(sum(metrics.values())):
         raise invalid([{"path": "metrics", "message": "the sum is too large"}])
     context.state.attempts.set_metrics(attempt.id, dump_text(metrics))
@@ -58,7 +58,7 @@ def finish_attempt(call: Call, context: Context) -> Outcome:
 
 
 def attempts_view(attempts: Sequence[Attempt], now: int) -> list[Data]:
-    """Return attempts as profiles and exports show them."""
+    """Return attempts in the form of profiles and exports."""
     return [_view(attempt, now) for attempt in attempts]
 
 

@@ -20,7 +20,7 @@ EXPORT_LIMIT: Final = 1000
 
 
 def delete_player(call: Call, context: Context) -> Outcome:
-    """Make a player anonymous. The ledger stays and names a placeholder."""
+    """Make a player anonymous. The ledger stays, but names a placeholder."""
     name, state = call.path["externalId"], context.state
     nothing: Data = {
         "playerId": None,

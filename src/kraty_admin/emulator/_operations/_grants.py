@@ -21,11 +21,11 @@ _ENTRIES: Final[Mapping[str, tuple[Asset, str]]] = {
     "item": (ITEM, "itemKey"),
     "crate": (ITEM, "crateItemKey"),
 }
-"""For each type of grant entry, what it pays out and the name of its key."""
+"""The asset that each type of grant entry pays out, and the name of its key."""
 
 
 def create_grant(call: Call, context: Context) -> Outcome:
-    """Pay out the entries at once, or show the grant that the key has created before."""
+    """Pay out the entries at once, or return the grant that the key has created before."""
     body, game = call.body, call.game
     earlier = context.state.grants.find_by_key(game.studio_id, game.id, body["idempotencyKey"])
     if earlier is not None:
@@ -78,7 +78,7 @@ def create_grant(call: Call, context: Context) -> Outcome:
 
 
 def ack_grant(call: Call, context: Context) -> Outcome:
-    """Record the claim of a pending grant; show any other one as it is."""
+    """Record the claim of a pending grant. Any other grant is returned unchanged."""
     player = find_player(call, context)
     grant = context.state.grants.find(call.path["grantId"])
     if grant is None or grant.player_id != player.id:
@@ -90,7 +90,7 @@ def ack_grant(call: Call, context: Context) -> Outcome:
 
 
 def grant_view(grant: Grant, now: int) -> Data:
-    """Return a grant as results show it."""
+    """Return a grant in the form of results."""
     view: dict[str, Any] = {
         "id": grant.id,
         "kind": grant.kind,
@@ -110,7 +110,7 @@ def grant_view(grant: Grant, now: int) -> Data:
 
 
 def _as_created(grant: Grant) -> Data:
-    """Return the grant as the first answer showed it, so that a replay is identical."""
+    """Return the grant as in the first answer, so that a replay is identical."""
     unclaimed = grant._replace(claimed_at=None, acked_by=None)
     return {**grant_view(unclaimed, grant.created_at), "status": "pending"}
 

@@ -1,4 +1,4 @@
-"""`health.ping`: what the platform knows of the API key."""
+"""`health.ping`: what the platform knows about the API key."""
 
 from __future__ import annotations
 

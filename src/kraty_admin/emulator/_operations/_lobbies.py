@@ -15,7 +15,7 @@ __all__ = ["lobby_summary", "push_lobby", "read_lobby"]
 
 
 def push_lobby(call: Call, context: Context) -> Outcome:
-    """Create a lobby that starts at once, or show the one that the key has created before."""
+    """Create a lobby that starts at once, or return the one that an earlier call created."""
     body, game, lobbies = call.body, call.game, context.state.lobbies
     event = game.event(call.path["eventKey"])
     if event is None:
@@ -68,7 +68,7 @@ def read_lobby(call: Call, context: Context) -> Outcome:
 
 
 def lobby_summary(lobbies: Sequence[Lobby], now: int) -> list[Data]:
-    """Return lobbies as profiles and exports show them."""
+    """Return lobbies in the form of profiles and exports."""
     return [
         {
             "id": lobby.id,

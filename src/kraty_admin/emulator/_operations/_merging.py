@@ -1,4 +1,4 @@
-"""`players.merge`: everything of one player goes to another."""
+"""`players.merge`: move everything of one player to another."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["merge_players"]
 
 
 class _Gain(NamedTuple):
-    """A holding of the source, and what the target will have of it."""
+    """A holding of the source, and the target's amount after the merge."""
 
     asset: Asset
     holding: Holding
@@ -84,11 +84,11 @@ def _gain(context: Context, target: Player, asset: Asset, holding: Holding) -> _
 
 
 def _move(context: Context, source: Player, target: Player, gains: list[_Gain]) -> Data:
-    """Move all rows of the source; return what the result says of them."""
+    """Move all rows of the source; return their counts for the result."""
     state, now = context.state, context.now
     for asset, holding, _ in gains:
         state.ledger.change(target.id, asset.kind, holding.key, holding.amount, now)
-        # As with every change, the newer metadata goes on top.
+        # As with every change, newer metadata overrides older.
         metadata = json.loads(state.ledger.metadata(target.id, asset.kind, holding.key))
         metadata |= json.loads(holding.metadata)
         state.ledger.set_metadata(target.id, asset.kind, holding.key, dump_text(metadata))

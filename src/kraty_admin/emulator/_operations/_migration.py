@@ -1,7 +1,8 @@
 """`migrate`: bulk import. Each row has its own key and fails alone.
 
-A batch is read with a few statements, planned in memory row by row, and written with one
-statement per table. A row that fails leaves nothing in the plan. Migrations send no webhooks.
+For a batch, a few statements read the existing data, each row is planned in memory, and one
+statement per table writes the plan. A row that fails is not in the plan. Migrations send no
+webhooks.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ __all__ = ["Holdings", "Players", "migrate"]
 
 
 class Plan(Protocol):
-    """What a batch is going to write."""
+    """The changes that a batch will write."""
 
     def load(self, rows: Sequence[Data]) -> None:
-        """Read what exists of these rows."""
+        """Read the existing data of these rows."""
 
     def add(self, row: Data) -> None:
         """Plan a row.
@@ -34,7 +35,7 @@ class Plan(Protocol):
         """
 
     def write(self) -> None:
-        """Write all that was planned."""
+        """Write all planned changes."""
 
 
 MakePlan: TypeAlias = Callable[[Call, Context], Plan]
@@ -106,7 +107,7 @@ class Holdings:
         self._catalog: Final = frozenset(asset.keys(call.game))
         self._players = _PlayerPlan(call, context)
         self._amounts: dict[tuple[str, str], int] = {}
-        """By player's id and key; also those that the batch has changed."""
+        """The amounts by player's id and key, including the batch's changes so far."""
         self._metadata: dict[tuple[str, str], str] = {}
         self._changed: set[tuple[str, str]] = set()
         self._entries: list[LedgerRow] = []

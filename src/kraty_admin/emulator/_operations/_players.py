@@ -16,7 +16,7 @@ from ._upsert import find_player
 __all__ = ["ban_player", "get_player", "unban_player"]
 
 _PROFILE_LIMIT: Final = 20
-"""How much of each list a profile shows by default."""
+"""How many entries of each list a profile shows by default."""
 
 
 def get_player(call: Call, context: Context) -> Outcome:

@@ -11,7 +11,7 @@ __all__ = ["list_blocks", "list_friend_requests", "list_friends", "set_identity"
 
 
 def set_identity(call: Call, context: Context) -> Outcome:
-    """Set name and avatar. Without an avatar in the body, the player keeps the one from before."""
+    """Set name and avatar. Without an avatar in the body, the player keeps the current one."""
     player, social, body = find_player(call, context), context.state.social, call.body
     before = social.identity(player.id)
     kept = None if before is None else before.avatar
@@ -46,7 +46,7 @@ def list_friends(call: Call, context: Context) -> Outcome:
 
 
 def list_friend_requests(call: Call, context: Context) -> Outcome:
-    """Show the friend requests that nobody has answered."""
+    """Show the friend requests without an answer."""
     player = find_player(call, context)
     return Outcome(
         200,
@@ -66,7 +66,7 @@ def list_friend_requests(call: Call, context: Context) -> Outcome:
 
 
 def list_blocks(call: Call, context: Context) -> Outcome:
-    """Show whom a player has blocked."""
+    """Show the players that a player has blocked."""
     blocked = context.state.social.blocked(find_player(call, context).id)
     return Outcome(
         200, {"blocked": [{**_other(each), "blockedAt": iso(each.since)} for each in blocked]}

@@ -1,4 +1,4 @@
-"""Finding players, and creating them on first contact."""
+"""Find players, and create them on first contact."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def find_player(call: Call, context: Context) -> Player:
     """Return the player that the path names.
 
     Raises:
-        EmulatedError: There is none.
+        EmulatedError: There is no such player.
     """
     player = context.state.players.find(call.game.id, call.path["externalId"])
     if player is None:

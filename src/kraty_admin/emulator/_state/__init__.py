@@ -1,4 +1,4 @@
-"""What the emulator remembers: a module for each resource, rows without rules.
+"""The emulator's memory: a module for each resource, which stores rows and knows no rules.
 
 Times are milliseconds since the epoch, and values of columns that hold JSON are JSON text.
 """
@@ -74,12 +74,12 @@ class State:
         self.deliveries: Final = Deliveries(self.database)
 
     def transaction(self) -> AbstractContextManager[None]:
-        """Commit a block as a whole, or undo it if it raises."""
+        """Commit a block as a whole, or roll it back if it raises."""
         return self.database.transaction()
 
     @property
     def is_empty(self) -> bool:
-        """Whether no call has changed anything: each change needs a player."""
+        """Whether no call has changed anything. Every change creates or needs a player."""
         return self.database.one("SELECT 1 FROM players LIMIT 1") is None
 
     def reset(self) -> None:

@@ -10,7 +10,7 @@ from ._database import Database
 __all__ = ["Answers", "KeyedAnswer"]
 
 _SWEEP_EVERY: Final = 1000
-"""Expired answers are deleted once in so many new ones."""
+"""Expired answers are deleted once for this many new ones."""
 
 
 class KeyedAnswer(NamedTuple):
@@ -52,7 +52,7 @@ class Answers:
         now: int,
         expires_at: int,
     ) -> None:
-        """Remember an answer, in place of one that has expired."""
+        """Remember an answer, and replace one that has expired."""
         self._db.run(
             "INSERT OR REPLACE INTO answers (game_id, operation, idempotency_key, fingerprint,"
             " status, data, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?)",

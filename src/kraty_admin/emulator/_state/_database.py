@@ -1,7 +1,7 @@
 """The emulator's SQLite database: one connection, one transaction at a time.
 
-All changes of a call commit at once, its idempotency key with them, so a process that is
-killed has done either the whole call or nothing. A file is in WAL mode with
+All changes of a call and its idempotency key are committed together. So if the process is killed,
+either the whole call took effect or nothing of it. A file is in WAL mode with
 `synchronous=NORMAL`: commits survive a killed process, but the last ones may be lost in a
 power cut.
 """
@@ -19,7 +19,7 @@ from typing import Any, Final
 __all__ = ["Database", "SqlValue", "prepare"]
 
 SqlValue = str | int | float | None
-"""What the columns hold."""
+"""The types of columns."""
 
 _SCHEMA: Final = Path(__file__).with_name("schema.sql")
 
@@ -113,10 +113,10 @@ _MIGRATIONS: Final[Mapping[int, str]] = {
         ) WITHOUT ROWID;
     """,
 }
-"""For each older layout, what makes it the next one. Layout 2 is that of release 0.1.0."""
+"""The script that turns each older layout into the next. Layout 2 is that of release 0.1.0."""
 
 _OLDEST_SQLITE: Final = (3, 35)
-"""The first that has RETURNING."""
+"""The first version with RETURNING."""
 
 
 class Database:
@@ -152,7 +152,7 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Generator[None, None, None]:
-        """Commit the block as a whole, or undo it if it raises."""
+        """Commit the block as a whole, or roll it back if it raises."""
         with self._lock:
             self.connection.execute("BEGIN IMMEDIATE")
             try:
@@ -166,8 +166,8 @@ class Database:
         """Delete everything."""
         with self._lock:
             tables = self.all("SELECT name FROM sqlite_master WHERE type = 'table'")
-            # The tables are dropped, since the ledger lets no row be deleted. SQLite would
-            # look for references in each row, but the tables that have them are dropped too.
+            # The tables are dropped, because the ledger's rows cannot be deleted. Without the
+            # check of foreign keys, which is not needed because all tables are dropped.
             self.connection.execute("PRAGMA foreign_keys = OFF")
             try:
                 drops = [f'DROP TABLE "{name}";' for (name,) in tables]
@@ -176,12 +176,12 @@ class Database:
                 self.connection.execute("PRAGMA foreign_keys = ON")
 
     def copy_to(self, target: sqlite3.Connection) -> None:
-        """Copy everything into another database, which has it then instead of its own."""
+        """Replace everything in another database with a copy of this one."""
         with self._lock:
             self.connection.backup(target)
 
     def copy_from(self, source: sqlite3.Connection) -> None:
-        """Replace everything with what another database of this version has."""
+        """Replace everything with a copy of another database of this version."""
         with self._lock:
             source.backup(self.connection)
 
@@ -206,7 +206,7 @@ class Database:
     def among(self, sql: str, *parameters: SqlValue, values: Collection[str]) -> list[Any]:
         """Return the rows of a query that ends in `IN`, for these values.
 
-        They are parameters, not JSON, since SQLite's JSON ends strings at a null character.
+        The values are parameters, not JSON, because SQLite's JSON ends strings at a null character.
         """
         places = ", ".join("?" * len(values))
         return self.all(f"{sql} ({places})", *parameters, *values)
@@ -221,13 +221,13 @@ class Database:
         )
 
     def _open(self, path: str) -> sqlite3.Connection:
-        # The lock does what sqlite3's own check would: one thread at a time. Calls wait in the
-        # event loop for a file that another program has locked, so they do not wait long.
+        # Our lock allows one thread at a time, so sqlite3's own check is off. The timeout is
+        # short, because the event loop waits while another program locks the file.
         connection = sqlite3.connect(
             path, timeout=0.5, isolation_level=None, check_same_thread=False
         )
         try:
-            # Nothing is written to a file before it is known to be ours.
+            # Nothing is written to a file before it is known to be an emulator's.
             script = _preparation(connection, path)
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA journal_mode = WAL")
@@ -251,9 +251,9 @@ class Database:
 class _Owner:
     """Marks a database file as used by this process.
 
-    SQLite lets two processes share a file, but each emulator delivers webhooks and counts
-    requests as if it was alone. The mark is a lock on a second file, so that other programs
-    can still read the database, and SQLite's lock, so that it ends with the process.
+    SQLite lets two processes share a file, but each emulator would deliver webhooks and count
+    requests as if it were alone. The mark is a lock on a second file, so that other programs
+    can still read the database. It is SQLite's lock, so that it ends with the process.
     """
 
     def __init__(self, path: str) -> None:
@@ -273,17 +273,17 @@ class _Owner:
             raise ValueError(f"{path}: {error}") from None
 
     def release(self) -> None:
-        # Before the lock ends, so that the file of a successor is not deleted.
+        # Deleted before the lock ends, so that it cannot be the file of the next emulator.
         with suppress(OSError):  # Windows keeps open files
             self._path.unlink()
         self._connection.close()
 
 
 def prepare(connection: sqlite3.Connection, path: str) -> None:
-    """Make a copy of a database one of this version.
+    """Convert a copy of a database to this version.
 
     Raises:
-        ValueError: It is not one of an emulator, or of a version that is not known. The
+        ValueError: It is not the database of an emulator, or has an unknown version. The
             message names `path`.
     """
     _make_current(connection, path, _preparation(connection, path))
@@ -297,7 +297,7 @@ def _make_current(connection: sqlite3.Connection, path: str, script: str) -> Non
 
 
 def _preparation(connection: sqlite3.Connection, path: str) -> str:
-    """Return the script that makes a database one of this version, or nothing."""
+    """Return the script that converts a database to this version; empty if it has it already."""
     (layout,) = connection.execute("PRAGMA user_version").fetchone()
     is_empty = not _shape(connection)
     if is_empty and layout == 0:
@@ -324,7 +324,7 @@ def _run_script(connection: sqlite3.Connection, script: str) -> None:
 
 
 def _shape(connection: sqlite3.Connection) -> list[tuple[str, str]]:
-    """Return the kinds and names of all that the schema has created."""
+    """Return the kinds and names of everything that the schema has created."""
     rows = connection.execute(
         "SELECT type, name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' ORDER BY type, name"
     )

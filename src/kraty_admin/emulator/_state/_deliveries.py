@@ -1,4 +1,4 @@
-"""Webhooks: endpoints, events, and the deliveries of one to the other."""
+"""Webhooks: endpoints, events, and the deliveries of events to endpoints."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 COLLECTED: Final = "in-process"
-"""Stands for the URL of the endpoint that `Webhooks.deliver` serves."""
+"""The name, in place of a URL, of the endpoint that `Webhooks.deliver` serves."""
 
 DeliveryStatus = Literal["pending", "delivered", "failed"]
 
@@ -41,7 +41,7 @@ class DeliveryAttempt:
     status: int | None
     """The endpoint's status; `None` if no answer came."""
     error: str | None
-    """Why it failed, where the status does not say so."""
+    """Why it failed, if the status does not show it."""
 
 
 @attrs.frozen(kw_only=True)
@@ -53,15 +53,15 @@ class Delivery:
     event_id: str
     """The envelope's `id`, the same for each attempt."""
     event_name: str
-    """Such as `wallet.changed`."""
+    """The event's name, such as `wallet.changed`."""
     data: Mapping[str, Any]
     """The envelope's `data`."""
     url: str
-    """The endpoint; `in-process` for what `Webhooks.deliver` delivers."""
+    """The endpoint; `in-process` for the deliveries of `Webhooks.deliver`."""
     status: DeliveryStatus
     """`failed` after the last attempt has failed."""
     due_at: datetime
-    """When the next attempt is due, or when the last one was."""
+    """When the next attempt is due. If there is none, when the last one was made."""
     attempts: Sequence[DeliveryAttempt]
     """All attempts so far."""
 
@@ -133,10 +133,10 @@ class Deliveries:
         return count
 
     def due(self, now: int, limit: int, *, collected: bool = False) -> list[Due]:
-        """Return the deliveries that are due, the longest due first.
+        """Return the deliveries that are due; the one that has been due longest is first.
 
         Args:
-            collected: Return those that wait for `Webhooks.deliver`, and not those to URLs.
+            collected: Whether to return those for `Webhooks.deliver`, instead of those to URLs.
         """
         rows = self._db.all(
             "SELECT deliveries.number, url, secret, attempts + 1, event_id,"

@@ -1,4 +1,4 @@
-"""What players hold, and the ledger of every change of it."""
+"""The holdings of players, and the ledger of all their changes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class LedgerEntry:
     """One change of a balance or of an item count. Entries are added, never changed."""
 
     number: int
-    """Its place in the ledger; later entries have higher numbers."""
+    """Its number in the ledger; later entries have higher numbers."""
     at: datetime
     """When it was made, by the emulator's clock."""
     game_id: str
@@ -106,7 +106,7 @@ class Ledger:
     def __init__(self, database: Database) -> None:
         self._db = database
         self.appended: int = 0
-        """How many entries were added, also those of transactions that were undone."""
+        """How many entries were added, including those of transactions that were rolled back."""
         self._newest: int | None = None
 
     def amount(self, player_id: str, kind: Kind, key: str) -> int:
@@ -169,7 +169,7 @@ class Ledger:
     def append_all(self, entries: Iterable[LedgerRow]) -> None:
         """Add entries to the ledger."""
         self.appended += self._db.run_many(_APPEND, entries)
-        self._newest = None  # SQLite reports it for a single row only
+        self._newest = None  # SQLite reports the last rowid of a single INSERT only
 
     def set_holdings(self, holdings: Iterable[HoldingRow]) -> None:
         """Create holdings, or replace amount and metadata of those that exist."""
@@ -242,7 +242,7 @@ class Ledger:
             return _entries(
                 self._db.all(f"{_PAGE} WHERE ledger.game_id = ? AND {end}", game_id, *values)
             )
-        # A player is live or retired, and an index has only the ones or the others.
+        # One index holds the live players, another the retired ones.
         players = [
             player_id
             for state in ("IS NULL", "IS NOT NULL")

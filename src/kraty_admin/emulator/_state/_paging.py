@@ -1,4 +1,4 @@
-"""Which part of a table a page is."""
+"""Select the page of a table."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 __all__ = ["page_end"]
 
 _END: Final = 2**63 - 1
-"""Above every number of a row."""
+"""A number that is higher than that of any row."""
 
 
 def page_end(column: str, after: int, limit: int, *, newest: bool) -> tuple[str, int, int]:

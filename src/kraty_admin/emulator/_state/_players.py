@@ -1,4 +1,4 @@
-"""Players, also those that were erased or merged."""
+"""Players, including those that were erased or merged."""
 
 from __future__ import annotations
 
@@ -79,11 +79,11 @@ class Players:
             after: The external id of the last player of the page before.
             limit: How many players to return at most.
         """
-        # SQLite searches an index for one lower bound only, so it gets the higher one.
+        # SQLite searches an index with only one lower bound, so it gets the higher one.
         compare, low = (">", after) if after >= prefix else (">=", prefix)
         rows = self._db.all(
             f"SELECT {_COLUMNS} FROM players WHERE game_id = ? AND retired_at IS NULL"  # noqa: S608
-            # No text has the byte FF, so all that begin so are one range of the index.
+            # No text contains the byte FF, so all ids with the prefix are one range of the index.
             f" AND external_id {compare} ? AND external_id < ? || CAST(x'FF' AS TEXT)"
             " ORDER BY external_id LIMIT ?",
             game_id,

@@ -10,14 +10,14 @@ __all__ = ["Identity", "Other", "Social"]
 
 
 class Identity(NamedTuple):
-    """What is shown for a player."""
+    """The name and the avatar that are shown for a player."""
 
     name: str
     avatar: str | None
 
 
 class Other(NamedTuple):
-    """Another player, and since when there is something between the two."""
+    """Another player, and since when the relation between the two exists."""
 
     external_id: str
     seen_at: int
@@ -33,7 +33,7 @@ _OTHER: Final = "external_id, seen_at, name, avatar"
 
 
 class Social:
-    """The tables of what stands between players."""
+    """The tables of identities and of relations between players."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
@@ -52,7 +52,7 @@ class Social:
         )
 
     def befriend(self, player_id: str, other_id: str, now: int) -> None:
-        """Make two players friends. Requests between them are answered with it."""
+        """Make two players friends, and delete the friend requests between them."""
         self._db.run_many(
             "INSERT OR IGNORE INTO friendships (player_id, friend_id, since) VALUES (?, ?, ?)",
             [(player_id, other_id, now), (other_id, player_id, now)],
@@ -87,7 +87,7 @@ class Social:
         return self._others("friendships", "friend_id", player_id)
 
     def blocked(self, player_id: str) -> list[Other]:
-        """Return whom the player has blocked, the oldest block first."""
+        """Return the players that the player has blocked, the oldest block first."""
         return self._others("blocks", "blocked_id", player_id)
 
     def requests(self, player_id: str, direction: Literal["incoming", "outgoing"]) -> list[Other]:
