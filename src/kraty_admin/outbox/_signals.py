@@ -33,7 +33,7 @@ def stop_on_signals() -> Generator[threading.Event, None, None]:
             )
             os._exit(_INTERRUPTED)
         _say("\nStopping: the calls in flight finish. Ctrl-C again ends at once.\n")
-        # This cannot hang: the worker never waits on the event, it looks at it.
+        # This cannot hang, because the worker polls the event and never waits on it.
         stop.set()
 
     before = {each: signal.signal(each, on_signal) for each in (signal.SIGINT, signal.SIGTERM)}
