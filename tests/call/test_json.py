@@ -249,7 +249,7 @@ json_values: st.SearchStrategy[object] = st.recursive(
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=10,
 )
 
@@ -271,7 +271,7 @@ class Twice:
 class TestTwoWays:
     """The standard library encodes only values that it prints as our own printer does."""
 
-    @given(st.dictionaries(st.text(), PLAIN))
+    @given(st.dictionaries(st.text(), PLAIN, max_size=4))
     @settings(max_examples=50, deadline=None)
     def test_they_print_the_same(self, body: dict[str, Any]) -> None:
         """`encode` and our own printer give the same bytes."""

@@ -343,11 +343,17 @@ def lent_fork(url: str, is_async: bool, report: Connection) -> None:
 def report_of(
     work: Callable[[str, bool, Connection], None], server: Server, *, is_async: bool = False
 ) -> Any:
-    """Return the output of a fresh process, since this one has threads and must not fork."""
-    context = multiprocessing.get_context("spawn")
+    """Return the output of a fresh process, since this one has threads and must not fork.
+
+    It is forked by a server without threads, which imports this module once for all tests.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
     here, there = context.Pipe()
     process = context.Process(target=work, args=(server.url, is_async, there))
-    process.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # which the server does not inherit
+        process.start()
     there.close()
     try:
         assert here.poll(3 * PATIENCE)
