@@ -32,7 +32,7 @@ from artefacts import UV  # noqa: E402
 SMOKE = [
     *("test_a_day_later.py", "test_demo.py", "test_surface.py"),
     *("docs/test_blocks.py", "docs/test_purchase.py", "server_api/test_key_lifetimes.py"),
-    *("cli/test_commands.py", "bulk/test_imports.py"),
+    *("cli/test_commands.py", "bulk/test_imports.py::TestEmulator"),
 ]
 # What a version of Python itself can break: sockets, TLS, event loops, threads, SQLite, pickles.
 PYTHON = [

@@ -265,6 +265,7 @@ def test_another_package_that_is_missing() -> None:
     assert "pip install" not in done.stderr
 
 
+@pytest.mark.once
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="nothing to kill with")
 def test_a_kill_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     """After SIGKILL under load, every acknowledged credit is in the ledger, and no key is twice."""

@@ -530,6 +530,7 @@ def test_no_such_wait(wait: float) -> None:
         Emulator(webhook_backoff=[1.0, wait])
 
 
+@pytest.mark.once
 def test_what_was_not_delivered_is_after_a_crash(tmp_path: Path, receiver: Receiver) -> None:
     """A webhook that a crash prevented is delivered when the emulator starts again."""
     database = tmp_path / "kraty.sqlite3"
