@@ -87,12 +87,13 @@ def test_the_lock_fits_what_pyproject_asks_for(python: str) -> None:
         "extra": "",
     }
     wrong: list[str] = []
+    locked = pins()
     for requirement in requirements():
         if requirement.marker and not requirement.marker.evaluate(environment):
             continue
         versions = [
             pin.version
-            for pin in pins()
+            for pin in locked
             if pin.name == canonicalize_name(requirement.name)
             and (pin.marker is None or pin.marker.evaluate(environment))
         ]
