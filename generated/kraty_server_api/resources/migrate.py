@@ -6,22 +6,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kraty_server_api.imports import (
-    AsyncImportRows,
-    AsyncSource,
-    ImportOptions,
-    ImportReport,
-    ImportRows,
-    Source,
-)
 from kraty_server_api.operation import AsyncCall, Call
-from kraty_server_api.read_options import ReadOptions
 
 from .. import models as _models
 from .. import params as _params
 from ..operations import migration as _migration
+
+if TYPE_CHECKING:
+    from kraty_server_api.imports import (
+        AsyncImportRows,
+        AsyncSource,
+        ImportReport,
+        ImportRows,
+        Source,
+    )
+    from kraty_server_api.read_options import ReadOptions
 
 __all__ = [
     "Migrate",
@@ -228,6 +229,9 @@ class Migrate:
 
         Source: `migratePlayers`, `POST /migrate/players`.
         """
+        # Imported here because most programs import no rows.
+        from kraty_server_api.imports import ImportOptions
+
         options = ImportOptions(
             in_flight=in_flight,
             chunk_size=chunk_size,
@@ -311,6 +315,9 @@ class Migrate:
 
         Source: `migrateWallet`, `POST /migrate/wallet`.
         """
+        # Imported here because most programs import no rows.
+        from kraty_server_api.imports import ImportOptions
+
         options = ImportOptions(
             in_flight=in_flight,
             chunk_size=chunk_size,
@@ -394,6 +401,9 @@ class Migrate:
 
         Source: `migrateInventory`, `POST /migrate/inventory`.
         """
+        # Imported here because most programs import no rows.
+        from kraty_server_api.imports import ImportOptions
+
         options = ImportOptions(
             in_flight=in_flight,
             chunk_size=chunk_size,
@@ -611,6 +621,9 @@ class AsyncMigrate:
 
         Source: `migratePlayers`, `POST /migrate/players`.
         """
+        # Imported here because most programs import no rows.
+        from kraty_server_api.imports import ImportOptions
+
         options = ImportOptions(
             in_flight=in_flight,
             chunk_size=chunk_size,
@@ -698,6 +711,9 @@ class AsyncMigrate:
 
         Source: `migrateWallet`, `POST /migrate/wallet`.
         """
+        # Imported here because most programs import no rows.
+        from kraty_server_api.imports import ImportOptions
+
         options = ImportOptions(
             in_flight=in_flight,
             chunk_size=chunk_size,
@@ -785,6 +801,9 @@ class AsyncMigrate:
 
         Source: `migrateInventory`, `POST /migrate/inventory`.
         """
+        # Imported here because most programs import no rows.
+        from kraty_server_api.imports import ImportOptions
+
         options = ImportOptions(
             in_flight=in_flight,
             chunk_size=chunk_size,

@@ -7,24 +7,25 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from kraty_server_api.imports import (
-    AsyncImportRows,
-    AsyncSource,
-    ImportOptions,
-    ImportReport,
-    ImportRows,
-    Source,
-)
 from kraty_server_api.operation import AsyncCall, Call
-from kraty_server_api.read_options import ReadOptions
 from kraty_server_api.unset import UNSET, Unset
 
 from .. import models as _models
 from .. import params as _params
 from ..operations import class_ as _class_
 from ..operations import first as _first
+
+if TYPE_CHECKING:
+    from kraty_server_api.imports import (
+        AsyncImportRows,
+        AsyncSource,
+        ImportReport,
+        ImportRows,
+        Source,
+    )
+    from kraty_server_api.read_options import ReadOptions
 
 __all__ = [
     "OddBodies",
@@ -539,6 +540,9 @@ class OddBodies:
 
         Source: `createBody`, `POST /bodies`.
         """
+        # Imported here because most programs import no rows.
+        from kraty_server_api.imports import ImportOptions
+
         options = ImportOptions(
             in_flight=in_flight,
             chunk_size=chunk_size,
@@ -1064,6 +1068,9 @@ class AsyncOddBodies:
 
         Source: `createBody`, `POST /bodies`.
         """
+        # Imported here because most programs import no rows.
+        from kraty_server_api.imports import ImportOptions
+
         options = ImportOptions(
             in_flight=in_flight,
             chunk_size=chunk_size,
