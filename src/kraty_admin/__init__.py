@@ -1,9 +1,11 @@
 """Kraty's server-side SDK: currencies, items, lobbies, players and webhooks of one game.
 
-    from kraty_admin import KratyAdmin
+```python
+from kraty_admin import KratyAdmin
 
-    with KratyAdmin() as kraty:
-        kraty.wallet.credit("player_42", "gold", amount=500, idempotency_key="receipt_1")
+with KratyAdmin() as kraty:
+    kraty.wallet.credit("player_42", "gold", amount=500, idempotency_key="receipt_1")
+```
 """
 
 import importlib
