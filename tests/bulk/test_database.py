@@ -46,7 +46,7 @@ def test_a_result_is_a_source(url: str) -> None:
 
 
 def test_a_cursor_that_makes_dicts_is_a_source(url: str) -> None:
-    """Some drivers have cursors whose rows know their columns."""
+    """A cursor whose rows are dicts is read like any other cursor."""
 
     def as_dict(cursor: sqlite3.Cursor, row: tuple[object, ...]) -> dict[str, object]:
         return {column[0]: value for column, value in zip(cursor.description, row, strict=True)}

@@ -228,7 +228,7 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class FakeClient:
-    """A client of dask, as far as it is used here."""
+    """A Dask client with the methods that these tests need."""
 
     asynchronous = True
 
@@ -243,7 +243,7 @@ class FakeClient:
 
 
 class FakeFuture:
-    """The future of a file, whose report is there."""
+    """The future of a file, whose report is ready."""
 
     def result(self) -> ImportReport:
         return ImportReport(rows=1)
@@ -253,7 +253,7 @@ class FakeFuture:
 
 
 def replace_dask(monkeypatch: pytest.MonkeyPatch, **members: object) -> None:
-    """Let this stand for dask."""
+    """Replace dask by a module with these functions."""
     monkeypatch.setitem(sys.modules, "distributed", cast("Any", SimpleNamespace(**members)))
 
 
@@ -265,7 +265,7 @@ def test_a_client_that_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_import_that_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The files that are not done are cancelled, on a cluster that may outlive the program."""
+    """An interrupted import cancels the files that are not done, since the cluster goes on."""
 
     def as_completed(futures: list[FakeFuture]) -> Iterator[FakeFuture]:
         yield futures[0]
@@ -279,7 +279,7 @@ def test_an_import_that_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_many_files_that_are_not_done() -> None:
-    """The message names the first ones, and how many more there are."""
+    """The message names the first ten files that are not done, and how many more there are."""
     errors: dict[str, Exception] = {f"{number}.csv": OSError("no") for number in range(12)}
     message = str(_stopped(errors, 20, ImportReport()))
     assert message.startswith("12 of 20 files are not done: 0.csv (OSError: no), 1.csv")

@@ -255,7 +255,7 @@ def test_a_bad_byte_inside_a_cell_of_several_lines_spoils_the_whole_record(
 
 
 def test_a_record_is_checked_however_it_is_written(tmp_path: Path) -> None:
-    """A bad byte in a cell in quotes spoils its line; a record of several lines is counted."""
+    """A record fails for a bad byte in a quoted cell, and for too many cells on several lines."""
     data = b'id,amount\n1,"\xff"\n2,"a\nb",c\n3,5\n'
     assert [
         (2, "the line is not UTF-8"),
@@ -277,7 +277,7 @@ def test_a_line_of_tsv_with_a_quote_is_counted(tmp_path: Path) -> None:
 def test_where_a_record_that_is_too_long_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It ends with the line whose quote ends the cell, well or not; empty lines count as none."""
+    """A record that is too long ends with the line that closes its cell, correctly or not."""
     monkeypatch.setattr(_delimited, "_RECORD_LINES", 3)
     for end in (b'y"', b'y"z'):
         data = b'id,name\n1,"x\n\nvictim,1\nvictim,2\n' + end + b"\n2,fine\n"

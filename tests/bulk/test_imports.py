@@ -270,7 +270,8 @@ class TestFailures:
     def test_a_file_that_cannot_be_read(
         self, twin: Twin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The import does not begin, and the file is closed."""
+        """If the failures file cannot be read, the import does not begin, and the file is
+        closed."""
         path = tmp_path / "failures.jsonl"
         path.write_text("")
         opened: list[Any] = []
@@ -1012,7 +1013,7 @@ class TestCounts:
         assert {"p0": 15, "p1": 7, "p2": 9, "p3": 11, "p4": 13} == amounts
 
     def test_a_name_that_json_cannot_hold(self, twin: Twin, tmp_path: Path) -> None:
-        """The row fails alone, and nothing of it is kept."""
+        """A row with a field name that JSON cannot hold fails alone, and nothing of it is kept."""
         rows: list[dict[Any, Any]] = [*balances(5), {**balances(7)[0], ("a", "b"): 1}]
         options = {"sum_duplicates": True, "failures": tmp_path / "f"}
         report = imported_wallet(twin, MockPlatform(), rows, **options)
@@ -1201,7 +1202,7 @@ def test_no_space_for_adding_up() -> None:
 
 
 def test_a_copy_of_the_error_has_the_report() -> None:
-    """Task queues send errors as JSON, also between versions that know other fields."""
+    """An error rebuilt from JSON has its report, though fields are missing or unknown."""
     report = ImportReport(rows=3, totals={"gold": ImportTotals(5, 5)}, notes=("a note",))
     error = ImportStoppedError("it stopped", report=report)
     message, facts = json.loads(json.dumps(error.args))

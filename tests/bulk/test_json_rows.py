@@ -336,9 +336,8 @@ def test_an_element_beyond_the_limit_is_refused(
 def test_members_beyond_those_that_are_looked_at(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The names of the first members stand for all; each member is still checked to be a row."""
+    """The first members decide which rows there are; a later member that is no row is an error."""
     monkeypatch.setattr(_json_rows, "_SURVEYED", 1)
-    path = tmp_path / "a.json"
     path = tmp_path / "a.json"
     members = b'{"users": {"u1": {"wallet": {"a": 1}}, "u2": {"wallet": {"a": 2}}, "u3": %b}}'
     path.write_bytes(members % b'{"wallet": {}}')

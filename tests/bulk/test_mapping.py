@@ -187,7 +187,7 @@ def test_a_column_that_a_later_row_lacks_is_not_filled_by_the_preset() -> None:
 
 
 def test_a_column_of_ids_that_does_not_exist_is_refused() -> None:
-    """The error names those that exist."""
+    """A column of ids that does not exist is refused with the names of those that do."""
     options = ReadOptions(id_column="account")
     mapping = make_mapping("wallet", preset="playfab", options=options)
     with pytest.raises(ValueError, match=r"^Column 'account' not found\. The source has PlayFabId"):
@@ -314,7 +314,7 @@ def test_values_that_json_lacks_are_converted() -> None:
 
 
 def test_a_value_that_is_nested_too_deeply_fails_alone() -> None:
-    """It does not end the import."""
+    """A row with a value that is nested too deeply fails, and the import goes on."""
     deep: list[Any] = []
     for _ in range(5_000):
         deep = [deep]

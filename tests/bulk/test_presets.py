@@ -335,7 +335,7 @@ def test_lootlocker_items() -> None:
 
 
 def test_one_answer_of_playfab() -> None:
-    """What an answer holds in `data` counts, unless the player's id is beside it."""
+    """An answer of PlayFab is read from `data`, unless the player's id stands beside it."""
     answer = {"code": 200, "status": "OK", "data": PLAYFAB_INVENTORY}
     assert [100] == [row["amount"] for row in rows_of("wallet", "playfab", answer)]
     row = rows_of("players", "playfab", {"PlayFabId": "A", "Locations": {"LastLogin": {}}})
@@ -345,7 +345,7 @@ def test_one_answer_of_playfab() -> None:
 
 
 def test_balances_of_playfab_that_stand_twice() -> None:
-    """An object that holds the same as another one is no contradiction."""
+    """Balances that stand twice with the same amounts in a PlayFab export are read once."""
     amounts = {"GC": 100}
     source = {"PlayFabId": "A", "VirtualCurrency": amounts, "UserVirtualCurrency": {**amounts}}
     assert [100] == [row["amount"] for row in rows_of("wallet", "playfab", source)]
@@ -364,7 +364,7 @@ def test_a_later_line_of_firebase_that_is_cut_off(tmp_path: Path) -> None:
 
 
 def test_a_disabled_player_of_nakama_from_a_database() -> None:
-    """A driver gives times where a file has text."""
+    """A player of Nakama counts as disabled also if the time is a datetime and not text."""
     users = [
         {
             "id": name,
@@ -380,7 +380,7 @@ def test_a_disabled_player_of_nakama_from_a_database() -> None:
 
 
 def test_numbers_of_gamesparks() -> None:
-    """Numbers of MongoDB are read; what has no currencies at all fails."""
+    """A whole number in MongoDB's notation is an amount, and a fraction fails the checks."""
     source = {
         "userId": "A",
         "currency1": {"$numberDouble": "5.0"},
@@ -398,7 +398,7 @@ def test_numbers_of_gamesparks() -> None:
 
 
 def test_balances_of_accelbyte_that_expire() -> None:
-    """The part that expires is left out, or imported on request, or fails if it is no number."""
+    """The part of a balance that expires is left out, imported on request, or fails."""
     part: dict[str, Any] = {"totalTimeLimitedBalance": 30}
     wallet = {"userId": "A", "currencyCode": "GOLD", "balance": 100, "walletInfos": [part]}
     left, kept = items_of("wallet", "accelbyte", wallet)

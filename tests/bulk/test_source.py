@@ -215,7 +215,7 @@ class Frame(list[str]):
 
 
 def test_a_data_frame_is_refused() -> None:
-    """Its columns would pass for its rows."""
+    """A data frame is refused with advice, since iterating it gives its columns."""
     advice = r"not Frame: pass frame\.to_dict\('records'\)"
     with pytest.raises(TypeError, match=advice):
         open_source(Frame(["id"]))

@@ -146,7 +146,7 @@ def ignored(schema: Mapping[str, Any]) -> Iterator[str]:
 
 @pytest.mark.parametrize("name", ["MigratePlayerRow", "MigrateWalletRow", "MigrateInventoryRow"])
 def test_everything_that_the_contract_says_is_heeded(name: str) -> None:
-    """The checks heed every keyword of the contract's row schemas."""
+    """The checks know every keyword in the contract's schemas of rows."""
     assert [] == list(ignored(SCHEMAS[name]))
 
 
@@ -283,5 +283,5 @@ def test_rows_that_all_lack_a_field_are_not_plain(kind: Kind) -> None:
 
 @pytest.mark.parametrize("value", [True, None])
 def test_a_field_that_the_contract_does_not_know_may_hold(value: object) -> None:
-    """A later version of the platform may know the field, so what JSON has is sent."""
+    """A field that the contract does not know may hold any JSON value."""
     assert problem("wallet", GOOD["wallet"] | {"later": value}) is None

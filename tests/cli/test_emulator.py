@@ -106,7 +106,7 @@ def test_dropped_lines_are_counted() -> None:
 
 
 def test_a_reader_that_is_gone() -> None:
-    """Lines for a pipe that nothing reads go nowhere, and stop nothing."""
+    """Lines for a pipe without a reader are dropped without an error."""
     read, write = os.pipe()
     os.close(read)
     handler = DroppingHandler(write, lines=2)
@@ -117,7 +117,7 @@ def test_a_reader_that_is_gone() -> None:
 
 
 def test_an_exception_as_json() -> None:
-    """Its traceback is a member of the line."""
+    """A log line as JSON has the traceback of its exception as a member."""
     try:
         raise LookupError("by design")
     except LookupError:
@@ -362,7 +362,7 @@ def stopped(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_session_that_goes_another_way(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The requests whose answers differ from those of the session are named."""
+    """A replay names each request whose answer differs from that of the session."""
     path = tmp_path / "session.jsonl"
     with Emulator(seed=7) as emulator:
         emulator.client().wallet.credit("alice", "gold", amount=5, idempotency_key="k")
@@ -375,7 +375,7 @@ def test_a_session_that_goes_another_way(
 
 @pytest.mark.usefixtures("stopped")
 def test_a_state_that_cannot_be_exported(capsys: pytest.CaptureFixture[str]) -> None:
-    """The status says so, and the message names the file."""
+    """If the state cannot be exported, the status is 1 and the message names the file."""
     assert 1 == main(["emulator", "--port", "0", "--export-on-exit", "nowhere/state.kraty"])
     err = capsys.readouterr().err
     assert "the state was not exported: " in err

@@ -117,7 +117,7 @@ class TestImport:
     def test_failures_that_were_moved_away(
         self, kraty: Emulator, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """Resumed, the import still has the status 6, and names no file that does not exist."""
+        """A resumed import with failures has status 6, and names no file that does not exist."""
         path = wallet_rows(12)
         path.write_text(path.read_text().replace("p7,gold,7", "p7,gold,seven"))
         assert main([*WALLET]) == 6
@@ -132,7 +132,7 @@ class TestImport:
     def test_a_note(
         self, kraty: Emulator, capsys: pytest.CaptureFixture[str], dry: list[str]
     ) -> None:
-        """What the user should know about the source stands on standard error."""
+        """A note about the source is printed on standard error."""
         wallet_rows(1)
         assert main([*WALLET, *dry, "--rename", "GO=gold"]) == 0
         note = "'GO' was to be renamed or imported, but no row has it"

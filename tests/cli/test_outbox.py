@@ -186,7 +186,7 @@ class TestRun:
         assert before is signal.getsignal(signal.SIGTERM)
 
     def test_the_help_names_the_default_of_seconds(self, command: Command) -> None:
-        """The default is that of `outbox.drain`; the command cannot import it for its help."""
+        """The help of `outbox run` names the default of `outbox.drain` for `seconds`."""
         seconds = inspect.signature(outbox.drain).parameters["seconds"].default
         assert f"Default: {seconds:g}." in command("outbox", "run", "--help").out
 
@@ -200,7 +200,8 @@ class TestRun:
         ],
     )
     def test_options_that_do_not_fit(self, command: Command, options: list[str], said: str) -> None:
-        """Options that do not fit together are usage errors."""
+        """An option of `outbox run` without its companion, or with a bad value, is a usage
+        error."""
         done = command("outbox", "run", *options)
         assert 2 == done.status
         assert said in done.err
@@ -508,7 +509,7 @@ class TestDatabase:
     def test_another_module_that_is_missing(
         self, command: Command, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """It is no missing extra, so the error is not explained away."""
+        """A missing module of the package itself is not reported as a missing extra."""
         monkeypatch.delitem(sys.modules, "kraty_admin.outbox")
         monkeypatch.setitem(sys.modules, "kraty_admin.outbox._store", None)
         with pytest.raises(ModuleNotFoundError, match="_store"):

@@ -466,21 +466,21 @@ class TestAdvice:
 
     @pytest.mark.parametrize("cause", [KratyError("the client is closed"), None])
     def test_an_import_that_no_call_stopped(self, cause: KratyError | None) -> None:
-        """Its own message stands, since there are no facts of a call."""
+        """The message of an import that no call stopped is the import's own."""
         stopped = ImportStoppedError("the import stopped", cause=cause)
         stopped.__cause__ = cause
         made = _stopped(stopped, ["kraty-admin", "migrate"])
         assert ("the import stopped", 1) == (made.message, made.exit_status)
 
     def test_a_usage_error_outside_of_a_command(self) -> None:
-        """It has no line of usage, because there is no command to show."""
+        """A usage error outside of a command has no line of usage."""
         failure = failure_of(click.UsageError("no"), None)
         assert (2, "no", "") == (failure.exit_status, failure.message, failure.usage)
 
     def test_a_defect_before_anything_was_sent(
         self, kraty: Emulator, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """It is no mistake in the command, so its traceback is what helps."""
+        """A defect before anything was sent ends the command with its traceback."""
 
         def fail(*arguments: object) -> None:
             raise AttributeError("a defect")

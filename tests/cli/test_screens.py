@@ -152,13 +152,13 @@ def test_a_table_of_objects_within_objects() -> None:
 
 
 def test_half_of_an_emoji_is_escaped() -> None:
-    """A text that UTF-8 cannot hold is still printed as JSON."""
+    """A lone surrogate, which UTF-8 cannot hold, is printed as an escape of JSON."""
     assert b'{"a":"\xc3\xab"}' == to_json({"a": "\xeb"}).replace(b" ", b"")
     assert {"a": "\ud83d"} == json.loads(to_json({"a": "\ud83d"}))
 
 
 def test_a_time_that_is_none_stays_as_it_is() -> None:
-    """A profile shows what the platform sends, also in place of a time."""
+    """A profile shows a text that is no time as the platform sent it."""
     profile = {"player": {"externalPlayerId": "p", "createdAt": "yesterday"}}
     assert "created\tyesterday\n" in list(tab_lines(profile_view(profile, None)))
     assert "yesterday" == local(profile["player"]["createdAt"])

@@ -79,7 +79,7 @@ def test_faults_drop_deliveries(kraty: Emulator, when: Any, received: list[Any])
 
 
 def test_faults_drop_deliveries_that_are_awaited(kraty: Emulator) -> None:
-    """The receiver gets nothing, and the delivery is due again."""
+    """An awaited delivery that a fault drops does not reach the receiver, and stays pending."""
 
     async def receive(body: bytes, headers: Mapping[str, str]) -> int:
         raise AssertionError

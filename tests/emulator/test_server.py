@@ -328,7 +328,7 @@ def test_only_this_machine_is_served(host: str, why: str) -> None:
 
 
 def test_one_allowed_host_is_a_list_too() -> None:
-    """A text would be a list of letters."""
+    """A single allowed host that is passed as a text is refused."""
     with pytest.raises(TypeError, match=r"^allow_hosts must be a list of names, not a str"):
         Emulator(allow_hosts="kraty.test")
 

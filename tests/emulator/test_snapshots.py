@@ -34,7 +34,7 @@ def test_a_snapshot_is_restored_as_often_as_needed() -> None:
 
 
 def test_a_snapshot_replaces_one_of_the_same_name() -> None:
-    """The state is that of the later one."""
+    """A snapshot replaces an earlier one of the same name."""
     with Emulator() as kraty:
         for _ in range(2):
             kraty.client().wallet.credit("p", "gold", amount=5)

@@ -231,7 +231,7 @@ def test_a_holding_stays_in_bounds(api: Api, amount: int) -> None:
 
 
 def test_a_change_that_breaks_another_rule_is_a_defect(api: Api) -> None:
-    """Only a broken bound means that the player has too little or too much."""
+    """A change that breaks a rule other than a bound raises the database's error."""
     people(api)
     ledger = api.platform.state.ledger
     with pytest.raises(sqlite3.IntegrityError, match="NOT NULL"):
@@ -305,7 +305,7 @@ def test_a_file_serves_one_emulator(tmp_path: Path) -> None:
 
 
 def test_a_lock_that_is_another_programs_file(tmp_path: Path) -> None:
-    """The file beside the database is not taken for a lock, and stays as it is."""
+    """Another program's file in place of the lock is refused, and stays as it is."""
     lock = tmp_path / "kraty.sqlite3-lock"
     lock.write_text("the notes of somebody" * 100)
     with pytest.raises(ValueError, match=r"kraty\.sqlite3: file is not a database"):

@@ -476,7 +476,7 @@ def test_an_attempt_that_cannot_be_recorded(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """It is logged, and not made again at once."""
+    """An attempt that cannot be recorded is logged, and not repeated at once."""
     failed = threading.Event()
 
     def fail(*_: object, **columns: object) -> None:
@@ -496,7 +496,7 @@ def test_an_attempt_that_cannot_be_recorded(
 def test_so_many_signatures_are_kept(
     kraty: Emulator, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those of the latest attempts are kept; the others are forgotten."""
+    """The emulator keeps the signatures of the latest attempts only."""
     monkeypatch.setattr("kraty_admin.emulator._webhooks._SIGNATURES", 2)
     for _ in range(3):
         kraty.webhooks.trigger("player.banned")

@@ -40,7 +40,7 @@ def test_an_address_that_is_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_connection_that_ends_before_its_fault() -> None:
-    """Nothing is left to break, and nothing is waited for."""
+    """A fault for a connection that has ended does nothing, and waits for nothing."""
 
     async def receive() -> Any:
         raise AssertionError
@@ -50,7 +50,7 @@ def test_a_connection_that_ends_before_its_fault() -> None:
 
 
 def test_what_comes_before_the_end_of_a_connection() -> None:
-    """A wait for its end ignores everything else that comes."""
+    """A wait for the end of a connection ignores the messages that come before it."""
     messages: list[Any] = [{"type": "http.disconnect"}, {"type": "http.request"}]
 
     async def receive() -> Any:
@@ -61,7 +61,7 @@ def test_what_comes_before_the_end_of_a_connection() -> None:
 
 
 def test_a_page_that_leaves_at_once() -> None:
-    """It is forgotten if the first message cannot be sent."""
+    """A page that cannot be sent its first message is no longer counted as a reader."""
     changes = Changes()
 
     async def receive() -> Any:
@@ -77,7 +77,7 @@ def test_a_page_that_leaves_at_once() -> None:
 
 
 def test_a_wake_up_without_news() -> None:
-    """A reader that is woken by news which it has taken already waits for the next."""
+    """A reader that is woken without news waits for the next news."""
 
     async def main() -> tuple[list[Any], list[Any]]:
         with Changes().reader() as reader:

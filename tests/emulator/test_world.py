@@ -200,7 +200,7 @@ def test_a_world_of_the_wrong_types(make: Callable[[], object], why: str) -> Non
 
 
 def test_a_game_that_does_not_exist() -> None:
-    """It is a KeyError with the id."""
+    """The id of a game that does not exist is a KeyError."""
     assert "game_1" == DEFAULT_WORLD.game("game_1").id
     with pytest.raises(KeyError, match="chess"):
         DEFAULT_WORLD.game("chess")
