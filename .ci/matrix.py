@@ -172,7 +172,7 @@ def package(built: artefacts.Artefacts, folder: Path) -> bool:
 
 
 def main() -> int:
-    """Run all of them; returns the exit status."""
+    """Run everything; return the exit status."""
     with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(AT_A_TIME) as pool:
         folder = Path(name)
         built = artefacts.build(ROOT, folder / "built")

@@ -50,7 +50,7 @@ Growth = dict[int, dict[str, float]]
 
 @attrs.frozen
 class Target:
-    """A figure, its target, and from where on it is a regression."""
+    """A figure, its target, and the value above which it is a regression."""
 
     what: str
     measured: float
@@ -65,14 +65,14 @@ class Target:
 
 
 def compete(url: str, names: Sequence[str], rounds: int, calls: int, in_flight: int = 1) -> Results:
-    """Race these against each other."""
+    """Race these contenders against each other."""
     with ExitStack() as stack:
         contenders = [stack.enter_context(Contender(name, url, in_flight)) for name in names]
         return race(contenders, rounds=rounds, calls=calls)
 
 
 def cpu(results: Results, name: str) -> float:
-    """Microseconds per call; not a number if it could not run."""
+    """Return microseconds per call; not a number if the contender could not run."""
     taken = results[name]
     return float("nan") if isinstance(taken, str) else taken.cpu
 
@@ -110,7 +110,7 @@ def growth_table(steps: Growth) -> str:
 
 
 def growth(url: str, what: str, names: Sequence[str], steps: Sequence[int]) -> dict[str, Growth]:
-    """Return how the cost of these grows with how many calls are in flight."""
+    """Return how the cost of these contenders grows with the calls in flight."""
     found: dict[str, Growth] = {f"{what}, {name}": {} for name in names}
     for in_flight in steps:
         for name, taken in compete(url, names, 7, max(200, 2 * in_flight), in_flight).items():
@@ -138,7 +138,7 @@ def growth_by_rows(url: str) -> dict[str, Growth]:
 def targets(
     races: Mapping[str, Results], imports: Mapping[str, Sequence[float]]
 ) -> Iterator[Target]:
-    """The figures that are to be kept."""
+    """Yield each figure with its target."""
     sync, one, fifty, batch = races.values()
     raw = local_costs.export_bytes()
     load = partial(json.loads, raw)
@@ -177,7 +177,7 @@ def targets(
 
 
 def main() -> int:
-    """Measure all; returns the exit status."""
+    """Measure everything; return the exit status."""
     parser = argparse.ArgumentParser(prog="benchmarks")
     parser.add_argument("--rounds", type=int, default=25, help="default 25")
     parser.add_argument("--calls", type=int, default=100, help="calls per round; default 100")

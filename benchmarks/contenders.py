@@ -29,7 +29,7 @@ _BODY: Final = {"amount": 500, "idempotencyKey": "receipt_1"}
 
 
 def rows(count: int) -> list[dict[str, Any]]:
-    """Players to migrate."""
+    """Return rows of players to migrate."""
     return [
         {"externalPlayerId": f"player_{number}", "idempotencyKey": f"player_{number}"}
         for number in range(count)
@@ -37,7 +37,7 @@ def rows(count: int) -> list[dict[str, Any]]:
 
 
 def by_hand(url: str) -> Call:
-    """What people write without an SDK."""
+    """Credit as people do without an SDK."""
     client = httpx.Client(headers=_HEADERS)
 
     def call() -> object:
@@ -48,7 +48,7 @@ def by_hand(url: str) -> Call:
 
 
 def floor(url: str) -> Call:
-    """The transport alone, with a request that was prepared beforehand."""
+    """Send a prepared request through the transport alone."""
     transport = httpx.HTTPTransport()
     request = httpx.Request("POST", url + _PATH, headers=_HEADERS, json=_BODY)
 
@@ -63,7 +63,7 @@ def floor(url: str) -> Call:
 
 
 def bare(url: str) -> Call:
-    """One connection of httpcore, which is below httpx, with a prepared request."""
+    """Send a prepared request over one connection of httpcore, which is below httpx."""
     prepared = httpx.Request("POST", url + _PATH, headers=_HEADERS, json=_BODY)
     connection = httpcore.HTTPConnection(httpcore.URL(url).origin)
     request = httpcore.Request(
@@ -85,7 +85,7 @@ def bare(url: str) -> Call:
 
 
 def ours(url: str) -> Call:
-    """A credit through the SDK, with all of the safety on."""
+    """Credit through the SDK, with all its safety."""
     from kraty_admin import KratyAdmin
 
     client = KratyAdmin(api_key=KEY, base_url=url)
@@ -95,7 +95,7 @@ def ours(url: str) -> Call:
 
 
 def ours_over_client(url: str) -> Call:
-    """The same over the caller's own httpx client."""
+    """Credit through the SDK over the caller's own httpx client."""
     from kraty_admin import KratyAdmin
 
     client = KratyAdmin(api_key=KEY, base_url=url, http_client=httpx.Client())
@@ -105,7 +105,7 @@ def ours_over_client(url: str) -> Call:
 
 
 def batch_by_hand(url: str, count: int) -> Call:
-    """A batch of rows without an SDK."""
+    """Send a batch of rows without an SDK."""
     client = httpx.Client(headers={**_HEADERS, "Content-Type": "application/json"})
     batch = rows(count)
 
@@ -118,7 +118,7 @@ def batch_by_hand(url: str, count: int) -> Call:
 
 
 def batch_ours(url: str, count: int) -> Call:
-    """A batch of rows through the SDK."""
+    """Send a batch of rows through the SDK."""
     from kraty_admin import KratyAdmin
 
     client = KratyAdmin(api_key=KEY, base_url=url)
@@ -127,7 +127,7 @@ def batch_ours(url: str, count: int) -> Call:
 
 
 def by_hand_async(url: str) -> AsyncCall:
-    """What people write without an SDK, with asyncio."""
+    """Credit with asyncio as people do without an SDK."""
     client = httpx.AsyncClient(headers=_HEADERS, timeout=60)
 
     async def call() -> object:
@@ -138,7 +138,7 @@ def by_hand_async(url: str) -> AsyncCall:
 
 
 def ours_async(url: str) -> AsyncCall:
-    """A credit through the asynchronous SDK."""
+    """Credit through the asynchronous SDK."""
     from kraty_admin import KratyAdminAsync
 
     client = KratyAdminAsync(api_key=KEY, base_url=url, timeout=60)

@@ -44,7 +44,7 @@ numbers = count()
 
 @attrs.frozen
 class Target:
-    """A ratio, and what it may be."""
+    """A ratio, and the most that it may be."""
 
     what: str
     measured: float
@@ -103,7 +103,7 @@ def answer_all(platform: Platform, requests: list[Request]) -> None:
 
 @contextmanager
 def served(parser: str) -> Generator[tuple[Emulator, subprocess.Popen[str]]]:
-    """An emulator with this parser of HTTP, and a client in another process."""
+    """Yield an emulator with this parser of HTTP, and a client in another process."""
     without = {"httptools": None, "uvicorn.protocols.http.httptools_impl": None}
     with mock.patch.dict(sys.modules, without if parser == "h11" else {}):
         emulator = Emulator()
@@ -129,7 +129,7 @@ def over_http(client: subprocess.Popen[str]) -> float:
 
 
 def run_client(url: str) -> None:
-    """Send credits over one connection, as bytes that are ready: the parent counts the time."""
+    """Send prepared credits over one connection; the parent process counts the time."""
     host, port = url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as sock, sock.makefile("rb") as answers:
         for line in sys.stdin:

@@ -94,7 +94,7 @@ def import_times(modules: Sequence[str], rounds: int) -> dict[str, list[float]]:
 
 
 def further_client() -> float:
-    """MiB of memory for each client of the default address after the first ten."""
+    """Return the MiB of memory that each client of the default address after the first ten takes."""
     return _run(_CLIENTS)
 
 
@@ -118,7 +118,7 @@ def _run(program: str) -> float:
 
 
 def compare(ours: Callable[[], object], theirs: Callable[[], object], rounds: int = 25) -> float:
-    """Return how much more processor time ours takes; the two take turns."""
+    """Return how much more processor time ours takes than theirs; the two take turns."""
     times: list[list[float]] = [[], []]
     for _ in range(rounds + 1):
         for each, taken in zip((ours, theirs), times, strict=True):
@@ -158,14 +158,14 @@ def export_bytes(rows: int = 1000) -> bytes:
 
 
 def typed_export(raw: bytes) -> Any:
-    """Return the answer as the SDK makes it of its bytes."""
+    """Return the answer as the SDK makes it from the bytes."""
     from kraty_server_api.models import PlayerExport
 
     return PlayerExport(json.loads(raw)["data"])
 
 
 def typed_dates(raw: bytes) -> int:
-    """Return the same, and one date of every lobby, typed."""
+    """Return the typed answer after reading a date of every lobby."""
     return len([lobby.created_at for lobby in typed_export(raw).lobbies])
 
 
@@ -198,7 +198,7 @@ def verifying(calls: int = 500) -> dict[str, float]:
 
 
 def regenerating() -> float:
-    """Seconds that `make regen` takes, once all is installed; not a number if it cannot run."""
+    """Return the seconds that `make regen` takes; not a number if it cannot run."""
     command = ["make", "--directory", str(Path(__file__).resolve().parent.parent), "regen"]
     seconds = float("nan")
     for _ in range(2):

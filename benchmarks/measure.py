@@ -1,4 +1,4 @@
-"""Contenders side by side: rounds that take turns, medians, and how far they spread."""
+"""Measure contenders side by side: rounds that take turns, medians and spreads."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FOLDER = Path(__file__).resolve().parent
 
 @attrs.frozen
 class Taken:
-    """What the calls of a contender took."""
+    """What a contender's calls took."""
 
     cpu: float
     """Microseconds of the process's processor time per call; the median of the rounds."""
@@ -51,7 +51,7 @@ def write_bytecode() -> None:
 
 
 class Contender:
-    """One in a process of its own."""
+    """A contender in a process of its own."""
 
     def __init__(self, name: str, url: str, in_flight: int = 1) -> None:
         self.name = name
@@ -80,7 +80,7 @@ class Contender:
         return self._process.stdout.readline().strip()
 
     def run(self, calls: int) -> dict[str, float]:
-        """Have it make so many calls."""
+        """Let the contender make a number of calls."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{calls}\n")
         self._process.stdin.flush()
@@ -89,7 +89,7 @@ class Contender:
 
 
 def race(contenders: Sequence[Contender], *, rounds: int, calls: int) -> dict[str, Taken | str]:
-    """Let them take turns; returns what each took, or why it could not run."""
+    """Let the contenders take turns; return what each took, or why it could not run."""
     taken: dict[str, list[dict[str, float]]] = {
         each.name: [] for each in contenders if each.problem is None
     }

@@ -1,4 +1,4 @@
-"""The chart for the docs, as SVG."""
+"""Draw the chart for the docs, as SVG."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def _serve(ready: Connection) -> None:
 
 @contextmanager
 def responder() -> Generator[str]:
-    """Run it; yields its URL."""
+    """Run the responder; yield its URL."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=_serve, args=(there,), daemon=True)

@@ -23,7 +23,7 @@ from others import OTHERS
 
 
 def make_calls(call: Call, threads: int) -> Callable[[int], None]:
-    """Make so many calls, from so many threads."""
+    """Make a number of calls in each of some threads."""
     if threads == 1:
 
         def run(calls: int) -> None:
@@ -44,7 +44,7 @@ def make_calls(call: Call, threads: int) -> Callable[[int], None]:
 
 
 def make_async_calls(call: AsyncCall, tasks: int) -> Callable[[int], None]:
-    """Make so many calls, from so many tasks at a time."""
+    """Make a number of calls, with some tasks at a time."""
     loop = asyncio.new_event_loop()
 
     async def work(calls: int) -> None:
@@ -58,7 +58,7 @@ def make_async_calls(call: AsyncCall, tasks: int) -> Callable[[int], None]:
 
 
 def resident() -> int:
-    """Kilobytes of memory that this process has."""
+    """Return the kilobytes of memory that this process has."""
     status = Path("/proc/self/status")
     if not status.exists():
         return 0
@@ -67,13 +67,13 @@ def resident() -> int:
 
 
 def open_files() -> int:
-    """Return how many files and sockets this process has open."""
+    """Return the number of files and sockets that this process has open."""
     folder = Path("/proc/self/fd")
     return len(list(folder.iterdir())) if folder.exists() else 0
 
 
 def set_up(name: str, url: str, in_flight: int) -> Callable[[int], None]:
-    """Return what makes a contender's calls."""
+    """Return the function that makes a contender's calls."""
     if name in ASYNC:
         return make_async_calls(ASYNC[name](url), in_flight)
     return make_calls({**SYNC, **OTHERS}[name](url), in_flight)

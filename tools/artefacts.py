@@ -25,7 +25,7 @@ MADE: Final = frozenset({"PKG-INFO"})
 
 
 class ArtefactsError(Exception):
-    """The artefacts are not what they should be."""
+    """The sdist or the wheel is not as it should be."""
 
 
 class Artefacts(NamedTuple):
@@ -63,7 +63,7 @@ def build(source: Path, folder: Path) -> Artefacts:
 
 
 def metadata(wheel: Path) -> Message:
-    """Return the metadata of a wheel, by their names, such as `Requires-Dist`."""
+    """Return the metadata of a wheel by name, such as `Requires-Dist`."""
     with ZipFile(wheel) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         return HeaderParser().parsestr(archive.read(name).decode())

@@ -32,7 +32,7 @@ PROBES: Final = {
 
 
 def _install(wheel: Path, extra: str, folder: Path) -> Path:
-    """Install the wheel with an extra into an environment of its own; returns its Python."""
+    """Install the wheel with an extra into an environment of its own; return its Python."""
     venv = folder / f"extra-{extra or 'none'}"
     subprocess.run([UV, "venv", "--quiet", "--clear", "--python", sys.executable, venv], check=True)
     python = venv / "bin" / "python"

@@ -77,7 +77,7 @@ class Drawing:
         )
 
     def svg(self) -> str:
-        """Return the file's text."""
+        """Return the drawing as SVG."""
         return "\n".join([*self._lines, "</svg>", ""])
 
 

@@ -63,14 +63,7 @@ def check_tree(root: Path) -> None:
 
 
 def check_version(root: Path) -> str:
-    """Check that the version is new, and written as package indexes write it.
-
-    Returns:
-        The version, such as `0.2.0`.
-
-    Raises:
-        StopError: It is no version, or not newer than each that has been tagged.
-    """
+    """Check that the version is new, and written as package indexes write it."""
     (file,) = root.glob("src/*/_version.py")
     found = re.search(r'^__version__ = "(.*)"$', file.read_text(encoding="utf-8"), re.MULTILINE)
     text = found[1] if found else ""
@@ -193,7 +186,7 @@ def prepare(root: Path, checks: Sequence[str] = CHECKS) -> str:
 
 
 def main() -> int:
-    """Prepare a release of this checkout; returns the exit status."""
+    """Prepare a release of this checkout; return the exit status."""
     try:
         print(prepare(ROOT))
     except StopError as stop:

@@ -46,7 +46,7 @@ PROOFS: Final[Mapping[str, Proof]] = {
 
 
 def main(wanted: Sequence[str], proofs: Mapping[str, Proof] = PROOFS) -> int:
-    """Prove all, or those whose titles hold one of these words; returns the exit status."""
+    """Prove all, or only those whose titles contain a given word; return the exit status."""
     failed: list[str] = []
     begun = time.monotonic()
     for title, prove in proofs.items():

@@ -55,7 +55,7 @@ class Sold:
     """How many got somebody else's answer."""
 
     def took(self, purchase: Purchase, answer: Answer) -> None:
-        """A call has passed."""
+        """Record a call that has passed."""
         assert answer.http.idempotency_key is not None
         self.receipts[answer.http.idempotency_key] = purchase
         self.retried += answer.http.attempts > 1
@@ -91,7 +91,7 @@ async def buy_async(client: KratyAdminAsync, purchase: Purchase, sold: Sold) -> 
 
 
 def prove_threads(folder: Path, *, calls: int, threads: int) -> list[Figure]:
-    """One client, so many threads and calls."""
+    """Prove it with one client, and this number of threads and calls."""
 
     def work(worker: int) -> Sold:
         sold = Sold()
@@ -104,7 +104,7 @@ def prove_threads(folder: Path, *, calls: int, threads: int) -> list[Figure]:
 
 
 def prove_tasks(folder: Path, *, calls: int, tasks: int) -> list[Figure]:
-    """One asynchronous client, so many tasks and calls."""
+    """Prove it with one asynchronous client, and this number of tasks and calls."""
 
     async def work(client: KratyAdminAsync, worker: int) -> Sold:
         sold = Sold()
@@ -122,7 +122,7 @@ def prove_tasks(folder: Path, *, calls: int, tasks: int) -> list[Figure]:
 
 
 def outcomes(sold: Sequence[Sold]) -> list[Figure]:
-    """Return what the callers met with."""
+    """Return how the calls of all workers ended."""
     return [
         Figure("calls that passed after a retry of their own", sum(s.retried for s in sold)),
         Figure("calls that raised", sum(each.raised for each in sold)),
@@ -135,7 +135,7 @@ def outcomes(sold: Sequence[Sold]) -> list[Figure]:
 def audit(
     ledger: Mapping[str, Sequence[tuple[str, str, int]]], receipts: Mapping[str, Purchase]
 ) -> list[Figure]:
-    """Hold the ledger against the receipts, by their keys and by their sums."""
+    """Compare the ledger with the receipts, by their keys and by their sums."""
     wanted = {key: sorted(purchase.postings) for key, purchase in receipts.items()}
     found = {key: sorted(postings) for key, postings in ledger.items()}
     double = [key for key in wanted if len(found.get(key, [])) > len(wanted[key])]

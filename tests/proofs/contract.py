@@ -158,7 +158,7 @@ class _Excuses:
         self.granted = 0
 
     def note(self, case: AnyCase, response: Response) -> None:
-        """Remember who is gone."""
+        """Remember a player who is gone."""
         if response.status_code == 200:
             parameters = case.path_parameters
             if _operation_id(case) == "deletePlayer":
@@ -278,7 +278,7 @@ def prove(folder: Path, *, examples: int, chains: int) -> list[Figure]:
 
 
 def _operations(document: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Each operation, after its path."""
+    """Yield each operation, after its path."""
     return [
         (path, operation) for path, item in document["paths"].items() for operation in item.values()
     ]

@@ -65,12 +65,12 @@ class Costs:
 
 
 def prove_sqlite(folder: Path, *, finished: int, calls: int) -> list[Figure]:
-    """Measure it with SQLite."""
+    """Measure the outbox with SQLite."""
     return _prove(f"sqlite:///{folder / 'studio.sqlite3'}", finished, calls)
 
 
 def prove_postgresql(folder: Path, *, finished: int, calls: int) -> list[Figure]:
-    """Measure it with PostgreSQL, whose own processes are not counted."""
+    """Measure the outbox with PostgreSQL, whose own processes are not counted."""
     with postgres() as url:
         if url is None:
             return [Figure(f"SKIPPED: {MISSING}", 0)]
@@ -198,7 +198,7 @@ def _drain(kraty: KratyAdmin, engine: sa.Engine, calls: int) -> None:
 
 
 def _rate(engine: sa.Engine, url: str, options: Options, workers: int, intents: int) -> float:
-    """Let so many workers send so many intents, and return how many they send in a second."""
+    """Let workers send intents; return how many they send in a second."""
     _record(engine, intents)
     start = _CONTEXT.Barrier(workers + 1)
     pipes = [_CONTEXT.Pipe(duplex=False) for _ in range(workers)]
@@ -226,7 +226,7 @@ def _rate(engine: sa.Engine, url: str, options: Options, workers: int, intents: 
 
 
 def _work(url: str, options: Options, start: Barrier, there: Connection) -> None:
-    """Be a worker."""
+    """Send intents as a worker until none is left."""
     engine = connect(url)
     with KratyAdmin(**options) as kraty, engine.connect():
         start.wait(_PATIENCE)

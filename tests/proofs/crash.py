@@ -34,7 +34,7 @@ class Load:
         self._passed = threading.Condition()
 
     def run(self, worker: int) -> None:
-        """What a thread does."""
+        """Buy until `stop` is called."""
         sold = self.sold[worker]
         for purchase in self._wanted(worker):
             answer = buy(self._client, purchase, sold)
@@ -54,12 +54,12 @@ class Load:
 
     @property
     def receipts(self) -> dict[str, Purchase]:
-        """All that has been acknowledged by now."""
+        """Return all receipts that have been acknowledged by now."""
         with self._passed:
             return {key: bought for each in self.sold for key, bought in each.receipts.items()}
 
     def wait_for(self, more: int) -> None:
-        """Wait until so many more calls have passed."""
+        """Wait until a number of further calls have passed."""
         wanted = len(self.receipts) + more
         with self._passed:
             if not self._passed.wait_for(lambda: self._count() >= wanted, _PATIENCE):
@@ -70,7 +70,7 @@ class Load:
 
 
 def prove(folder: Path, *, kills: int, calls: int) -> list[Figure]:
-    """Kill it so often, each time when so many more calls have passed."""
+    """Kill the platform repeatedly, each time after a number of further calls."""
     acknowledged = lost = 0
     with (
         local(folder) as kraty,

@@ -67,7 +67,7 @@ class HandlerError(Exception):
 
 
 class Handler:
-    """Stands for the `print` in the README's handler; fails for some events at first."""
+    """A handler in place of the README's `print`, which fails for some events at first."""
 
     def __init__(self) -> None:
         self.handled: list[str] = []
@@ -84,7 +84,7 @@ class Handler:
 
 
 class Tap:
-    """Passes all requests to the receiver, and shows the platform's to the attacker."""
+    """A relay that passes all requests on, and shows the platform's to the attacker."""
 
     def __init__(self, app: ASGIApp, attack: Callable[[Sent], object]) -> None:
         self._app = app
@@ -171,7 +171,7 @@ _ATTACKS: Final[Mapping[str, Callable[[Sent], tuple[bytes, str | None]]]] = {
 
 
 def prove(folder: Path, *, events: int) -> list[Figure]:
-    """Deliver so many events, and half as many attacks."""
+    """Deliver events, and attack with half as many forgeries."""
     shown: SimpleQueue[Sent | None] = SimpleQueue()
     handler = Handler()
     namespace: dict[str, Any] = {"print": handler}
@@ -216,7 +216,7 @@ def _options(url: str) -> list[str]:
 
 @contextmanager
 def _serving(app: ASGIApp) -> Generator[str]:
-    """Serve the receiver; yields where it takes webhooks."""
+    """Serve the receiver; yield the URL at which it takes webhooks."""
     # The protocol is named because asyncio turns Nagle's algorithm off for such sockets only.
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
@@ -245,7 +245,7 @@ def _credit(kraty: Local, calls: int) -> None:
 
 
 def _attack(url: str, shown: SimpleQueue[Sent | None]) -> Counter[str]:
-    """Make something of every other delivery, in all ways in turn; returns how often."""
+    """Forge something from every other delivery, in all ways in turn; return how often."""
     attempted: Counter[str] = Counter()
     kinds = list(_ATTACKS)
     seen = 0

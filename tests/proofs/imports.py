@@ -44,7 +44,7 @@ _UNKNOWN: Final = 997
 
 
 def chunked(rows: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Lists of so many rows."""
+    """Yield lists of this number of rows."""
     rest = iter(rows)
     while chunk := list(islice(rest, size)):
         yield chunk
@@ -85,7 +85,7 @@ def speed(folder: Path, *, chunks: int, latency: float, in_flight: int = 4) -> l
 
 
 def volume(folder: Path, *, sizes: Iterable[int]) -> list[Figure]:
-    """Files of players, balances and items: rows per second, and memory."""
+    """Measure imports of players, balances and items: rows per second, and memory."""
     figures: list[Figure] = []
     for size in sizes:
         there = folder / str(size)
@@ -289,7 +289,7 @@ def _alone(what: str, source: Path, folder: Path) -> dict[str, float]:
 
 
 def _run(kraty: Local, source: Path, folder: Path, kind: str, chunk_size: int) -> dict[str, Any]:
-    """Import to the end; returns what it printed."""
+    """Import to the end; return what the command printed."""
     with _start(kraty, source, folder, kind, chunk_size) as importing:
         output, _ = importing.communicate(timeout=_PATIENCE)
     printed: dict[str, Any] = json.loads(output.splitlines()[-1])

@@ -30,7 +30,7 @@ _TESTS: Final = Path(__file__).resolve().parent.parent
 
 
 def prove(folder: Path, *, kills: int) -> list[Figure]:
-    """Kill so many workers, one after the other, and let one more finish."""
+    """Kill workers one after the other, and let a last one finish."""
     random = Random(7)
     journals = [Journal(folder / f"lane-{lane}") for lane in range(LANES)]
     cut_off = 0

@@ -24,17 +24,15 @@ _TESTS: Final = Path(__file__).resolve().parent.parent
 
 
 class Options(TypedDict):
-    """Arguments of a client."""
+    """Arguments of a client of the local Kraty."""
 
     base_url: str
     api_key: str
 
 
 class Local:
-    """The process, and what its database says.
-
-    The ledger is read from the file, not through what the emulator reports.
-    """
+    """A process that serves a local Kraty, and its database. The ledger is read from the file, not
+    through what the emulator reports."""
 
     program: ClassVar[str] = "kraty_admin.emulator"
     """The module that is run."""
@@ -47,7 +45,7 @@ class Local:
         self.start()
 
     def start(self) -> None:
-        """Start it; after a `kill` on the same port and with the same state."""
+        """Start the process; after a `kill`, on the same port and with the same state."""
         command = [sys.executable, "-m", self.program, "--port", str(self.port)]
         command += ["--database", str(self._database), *self._options]
         with self._log.open("ab") as log:
@@ -64,11 +62,11 @@ class Local:
         self.port = int(self.base_url.rpartition(":")[2])
 
     def kill(self) -> None:
-        """End it at once, as a crash would."""
+        """End the process at once, as a crash would."""
         self._end(signal.SIGKILL)
 
     def close(self) -> None:
-        """Ask it to end."""
+        """Ask the process to end."""
         self._end(signal.SIGTERM)
 
     def _end(self, number: signal.Signals) -> None:
@@ -79,7 +77,7 @@ class Local:
 
     @property
     def options(self) -> Options:
-        """What a client needs to talk to it."""
+        """Return what a client needs to talk to the local Kraty."""
         return {"base_url": self.base_url, "api_key": self.api_key}
 
     def control(self, what: str, members: Mapping[str, object] | None = None) -> None:
@@ -93,7 +91,7 @@ class Local:
         return httpx.get(url, trust_env=False).raise_for_status().json()
 
     def clear_faults(self) -> None:
-        """Let nothing go wrong any more."""
+        """Remove all faults."""
         url = f"{self.base_url}/_emulator/faults"
         httpx.delete(url, trust_env=False).raise_for_status()
 
@@ -110,7 +108,7 @@ class Local:
             time.sleep(0.05)
 
     def ledger(self) -> dict[str, list[tuple[str, str, int]]]:
-        """Each idempotency key with what was posted under it: player, key and delta."""
+        """Return the postings by idempotency key: player, key and delta."""
         found: dict[str, list[tuple[str, str, int]]] = {}
         for key, player, what, delta in self._rows(
             "SELECT idempotency_key, external_id, key, delta FROM ledger"
@@ -126,7 +124,7 @@ class Local:
 
 @contextmanager
 def local(folder: Path, *options: str) -> Generator[Local]:
-    """Run one; options are those of the command line."""
+    """Run a local Kraty with these options of the command line."""
     kraty = Local(folder, *options)
     try:
         yield kraty

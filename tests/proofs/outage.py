@@ -29,7 +29,7 @@ _LONGEST_WAIT: Final = 0.2 * 2**2 * 1.2
 
 
 class Workers:
-    """Threads that make a call, wait a moment, and make another, until `stop` is called."""
+    """Threads that call, pause and call again until `stop` is called."""
 
     def __init__(self) -> None:
         self.calls = self.retries = self.passed = 0
@@ -40,14 +40,14 @@ class Workers:
         self._well: dict[int, float] = {}
 
     def seen(self, info: RequestInfo) -> None:
-        """An attempt is over."""
+        """Count an attempt that is over."""
         with self._lock:
             if info.status == 503:
                 self.calls += info.attempt == 1
                 self.retries += info.attempt > 1
 
     def run(self, client: KratyAdmin, worker: int) -> None:
-        """What a thread does."""
+        """Call, pause and call again until `stop` is called."""
         while not self._over.is_set():
             try:
                 client.wallet.credit(f"player_{worker}", "gold", amount=1)
@@ -62,23 +62,23 @@ class Workers:
             self._over.wait(_PACE)
 
     def wait_until_well(self, workers: int) -> float:
-        """Wait until the last call of each has passed; returns since when."""
+        """Wait until the last call of each worker has passed; return since when."""
         with self._progress:
             if not self._progress.wait_for(lambda: len(self._well) == workers, _PATIENCE):
                 raise TimeoutError("not everybody has recovered")
             return max(self._well.values())
 
     def last(self, seconds: float) -> None:
-        """Let them work for so long."""
+        """Let the workers go on for a number of seconds."""
         self._over.wait(seconds)
 
     def stop(self) -> None:
-        """Make no more calls."""
+        """Let the workers make no more calls."""
         self._over.set()
 
 
 def prove(folder: Path, *, seconds: float, workers: int) -> list[Figure]:
-    """Answer 503 for so long to so many workers, then recover."""
+    """Answer 503 to the workers for a time, then recover."""
     load = Workers()
     with (
         local(folder) as kraty,

@@ -60,7 +60,7 @@ _REPEATS: Final = timedelta(hours=23)
 
 
 class Platform(Local):
-    """The emulator, ahead of the machine's clock from its first answer on."""
+    """An emulator whose clock is ahead of the machine's from its first answer on."""
 
     program: ClassVar[str] = "proofs.programs.emulating"
 
@@ -69,24 +69,24 @@ class Platform(Local):
         super().__init__(folder, str(folder))
 
     def start(self) -> None:
-        """Start it, with the clock and the faults of the files."""
+        """Start the emulator, with the clock and the faults of the files."""
         super().start()
         self.answers = True
 
     def kill(self) -> None:
-        """End it at once."""
+        """End the emulator at once."""
         super().kill()
         self.answers = False
 
     def freeze(self) -> None:
-        """Answer nothing any more, while connections are still accepted."""
+        """Stop answering, while connections are still accepted."""
         self._process.send_signal(signal.SIGSTOP)
         self.answers = False
 
 
 @attrs.frozen
 class _Running:
-    """A process, and where it says that it has begun."""
+    """A process, and the pipe on which it says that it has begun."""
 
     process: ForkServerProcess
     begun: Connection
@@ -132,7 +132,7 @@ class Scene:
         self._running[name] = _Running(process, begun)
 
     def kill(self, name: str) -> None:
-        """End one at once."""
+        """End one of the processes at once."""
         self.killed[name.partition(" ")[0]] += 1
         if name == "platform":
             self.platform.kill()
@@ -144,7 +144,7 @@ class Scene:
             raise RuntimeError(f"the {name} ended before it was killed: {self._messages()}")
 
     def run(self, name: str) -> None:
-        """Start a program that ends, and wait for that."""
+        """Run a program to its end."""
         self.start(name)
         process = self._running[name].process
         process.join(_PATIENCE)
@@ -156,7 +156,7 @@ class Scene:
         return (self._folder / "programs.log").read_text(errors="replace")[-3000:]
 
     def kill_often(self, times: int, among: Sequence[str] = _VICTIMS) -> None:
-        """Kill one after the other at random moments, each followed by another of its kind."""
+        """Kill processes at random moments, and start another of the same kind after each."""
         for _ in range(times):
             name = self._random.choice(among)
             if name in self._running:
@@ -169,7 +169,7 @@ class Scene:
             self.start(name)
 
     def advance(self, seconds: float) -> None:
-        """Set all clocks ahead by so much more."""
+        """Set all clocks ahead."""
         self.clock.set(self.clock.ms + round(seconds * 1000))
         if self.platform.answers:  # otherwise it reads the file when it is started
             self.platform.control("clock", {"advance": seconds})
@@ -188,7 +188,7 @@ class Scene:
             return connection.execute(query).scalar_one()
 
     def wait_until(self, is_so: Callable[[], bool]) -> None:
-        """Wait until something holds."""
+        """Wait until a condition holds."""
         give_up = time.monotonic() + _PATIENCE
         while not is_so():
             if time.monotonic() > give_up:
@@ -221,7 +221,7 @@ class Scene:
         return committed, rolled_back
 
     def close(self) -> None:
-        """End everything."""
+        """End all processes."""
         for running in self._running.values():
             running.process.kill()
             running.process.join(_PATIENCE)
@@ -236,12 +236,12 @@ IN_DOUBT: Final = sa.and_(OPEN, INTENTS.c.first_sent_ms.is_not(None))
 
 
 def prove_sqlite(folder: Path, *, kills: int) -> list[Figure]:
-    """Prove it where the studio's database is SQLite, with so many kills."""
+    """Prove it with SQLite as the studio's database, with this number of kills."""
     return _prove(folder, f"sqlite:///{folder / 'studio.sqlite3'}", kills)
 
 
 def prove_postgresql(folder: Path, *, kills: int) -> list[Figure]:
-    """Prove it where the studio's database is PostgreSQL, with so many kills."""
+    """Prove it with PostgreSQL as the studio's database, with this number of kills."""
     with postgres() as url:
         if url is None:
             return [Figure(f"SKIPPED: {MISSING}", 0)]
@@ -275,7 +275,7 @@ def _prove(folder: Path, url: str, kills: int) -> list[Figure]:
 
 
 def prove_order(folder: Path, *, workers: int, sales: int) -> list[Figure]:
-    """Let so many workers send, and look at the order in which each player was paid."""
+    """Let several workers send, and compare the order in which each player was paid."""
     (folder / "sqlite").mkdir()
     figures = [Figure("workers", workers), Figure("sends at a time", workers * SLOTS)]
     figures += _order(folder / "sqlite", f"sqlite:///{folder / 'studio.sqlite3'}", workers, sales)
@@ -306,7 +306,7 @@ def _order(folder: Path, url: str, workers: int, sales: int) -> list[Figure]:
 
 
 def _let_platform_go_silent(scene: Scene, kills: int) -> list[Figure]:
-    """An outage of 48 hours: answers stop, then it is frozen, then it is gone."""
+    """Bring about an outage of 48 hours: no answers, then frozen, then gone."""
     # All that is in doubt afterwards is in doubt because of the outage.
     scene.trouble(0)
     _close_shop(scene)
@@ -369,7 +369,7 @@ def _close_shop(scene: Scene) -> None:
 
 
 def _judge(scene: Scene, sales: Mapping[str, Purchase], rolled_back: Set[str]) -> list[Figure]:
-    """Hold the ledger against the purchases and the intents."""
+    """Compare the ledger with the purchases and the intents."""
     ledger = scene.platform.ledger()
     intents = {intent.idempotency_key: intent for intent in outbox.find(scene.engine, limit=None)}
     done = {key for key, intent in intents.items() if intent.state == "done"}
