@@ -6,6 +6,8 @@ from kraty_admin import KratyAdmin
 with KratyAdmin() as kraty:
     kraty.wallet.credit("player_42", "gold", amount=500, idempotency_key="receipt_1")
 ```
+
+`KratyAdminAsync` has the same methods for asyncio.
 """
 
 import importlib
