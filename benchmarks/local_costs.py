@@ -94,7 +94,7 @@ def import_times(modules: Sequence[str], rounds: int) -> dict[str, list[float]]:
 
 
 def further_client() -> float:
-    """Return the MiB of memory that each client of the default address after the first ten takes."""
+    """Return the MiB that each client of the default address takes after the first ten."""
     return _run(_CLIENTS)
 
 
@@ -118,7 +118,7 @@ def _run(program: str) -> float:
 
 
 def compare(ours: Callable[[], object], theirs: Callable[[], object], rounds: int = 25) -> float:
-    """Return how much more processor time ours takes than theirs; the two take turns."""
+    """Return the ratio of our processor time to theirs; the two take turns."""
     times: list[list[float]] = [[], []]
     for _ in range(rounds + 1):
         for each, taken in zip((ours, theirs), times, strict=True):

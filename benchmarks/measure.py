@@ -120,7 +120,7 @@ def _median(rounds: Sequence[dict[str, float]]) -> Taken:
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """Return how much more ours take than theirs: the median of the rounds, each by itself.
+    """Return the ratio of our times to theirs: the median of the ratios of the rounds.
 
     A machine that is slower for a minute is slower for both.
     """

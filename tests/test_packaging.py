@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
-import subprocess
-import sys
 
 from packaging.requirements import Requirement
-
-from kraty_admin import __version__
 
 DISTRIBUTION = importlib.metadata.distribution("kraty-admin")
 
@@ -62,10 +58,3 @@ def test_the_licence_is_installed() -> None:
     text = files[0].read_text()
     assert "MIT License" in text
     assert "the kraty-admin authors" in text
-
-
-def test_the_package_runs_as_a_module() -> None:
-    """`python -m kraty_admin` is the `kraty-admin` command."""
-    command = [sys.executable, "-m", "kraty_admin", "--version"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    assert (0, f"kraty-admin, version {__version__}\n") == (done.returncode, done.stdout)
