@@ -262,7 +262,7 @@ def test_a_page_is_reported(tmp_path: Path, rows: str | None) -> None:
     [
         pytest.param(b'{"a": NaN}', "holds NaN, which JSON lacks", id="NaN"),
         pytest.param(b'{"a": NaN, "b": [2]}', "holds NaN, which JSON lacks", id="NaN and more"),
-        pytest.param(b'{"a": 1, "a": 2}', "holds an object that has a key twice", id="key"),
+        pytest.param(b'{"a": 1, "a": 2}', "holds an object that has a key twice", id="key twice"),
         pytest.param(b'{"a": "\\ud800"}', "holds a lone surrogate", id="surrogate"),
         pytest.param(b'{"a": 1e999}', "holds a number that is too large", id="number"),
     ],

@@ -127,7 +127,7 @@ def test_contents_that_are_unknown(contents: object, expected: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        pytest.param(["a"], 1, id="one"),
+        pytest.param(["a"], 1, id="one field"),
         pytest.param(["a", "b.c"], {"a": 1, "b.c": [2, 3]}, id="a path through a list"),
         pytest.param(["x", "a.y"], {"x": None, "a.y": None}, id="not there"),
     ],

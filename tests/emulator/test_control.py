@@ -283,7 +283,12 @@ HERE: dict[str, object] = {"url": "http://localhost", "secret": "s"}
         pytest.param(
             "faults", {"faults": [STATUS | {"headers": {"X": "a\r\nY: b"}}]}, "X has", id="CRLF"
         ),
-        pytest.param("faults", {"faults": [STATUS | {"headers": {"X": "€"}}]}, "X has", id="€"),
+        pytest.param(
+            "faults",
+            {"faults": [STATUS | {"headers": {"X": "€"}}]},
+            "X has",
+            id="header outside Latin-1",
+        ),
         pytest.param("faults", {"faults": [STATUS | {"headers": {"X Y": ""}}]}, "X Y", id="space"),
         pytest.param(
             "faults",

@@ -161,7 +161,7 @@ CREDIT = "/players/alice/wallet/gold/credit"
     [
         pytest.param(b"", id="none"),
         pytest.param(b"{", id="cut off"),
-        pytest.param(b'{"amount":1} {}', id="two"),
+        pytest.param(b'{"amount":1} {}', id="two objects"),
         pytest.param(b'{"amount":1,"x":NaN}', id="NaN"),
         pytest.param(b'{"amount":1,"x":Infinity}', id="Infinity"),
         pytest.param(b'{"amount":1,"x":1e400}', id="beyond a double"),
