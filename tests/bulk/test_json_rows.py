@@ -262,7 +262,7 @@ def test_a_page_is_reported(tmp_path: Path, rows: str | None) -> None:
     [
         pytest.param(b'{"a": NaN}', "holds NaN, which JSON lacks", id="NaN"),
         pytest.param(b'{"a": NaN, "b": [2]}', "holds NaN, which JSON lacks", id="NaN and more"),
-        pytest.param(b'{"a": 1, "a": 2}', "holds an object that has a key twice", id="key twice"),
+        pytest.param(b'{"a": 1, "a": 2}', "holds an object with a duplicate key", id="key twice"),
         pytest.param(b'{"a": "\\ud800"}', "holds a lone surrogate", id="surrogate"),
         pytest.param(b'{"a": 1e999}', "holds a number that is too large", id="number"),
     ],
@@ -311,7 +311,7 @@ def test_another_document_is_refused(tmp_path: Path, data: bytes, problem: str) 
         pytest.param(b" ", "a", "is empty: it lacks a list of objects", id="nothing"),
         pytest.param(b"7", ".", "holds neither a list nor an object at '.'", id="a number"),
         pytest.param(
-            b'{"a": [{"b": 1}], "a": [{"b": 2}]}', "a", "has a key twice", id="two of this name"
+            b'{"a": [{"b": 1}], "a": [{"b": 2}]}', "a", "a duplicate key", id="duplicate key"
         ),
     ],
 )

@@ -95,6 +95,7 @@ def test_the_blocks_type_check(tmp_path: Path, mypy_cache: Path, checker: str) -
     if checker == "pyright" and shutil.which("node") is None:
         pytest.skip("pyright needs Node")
     (tmp_path / "reader.pyi").write_text(READER, encoding="utf-8")
+    assert len(modules()) > 20
     for name, code in modules().items():
         (tmp_path / f"{name}.py").write_text(code, encoding="utf-8")
     settings = {
