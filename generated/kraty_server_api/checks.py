@@ -38,7 +38,7 @@ def is_sequence(value: object) -> TypeGuard[Sequence[Any]]:
 
 def is_mapping(value: object) -> TypeGuard[Mapping[str, Any]]:
     """Return whether this can be sent as a JSON object."""
-    # `dict` is a `Mapping`, but asking for it first takes half the time for rows of a batch.
+    # A `dict` is a `Mapping` too, but checking for it first halves the time for rows of a batch.
     return isinstance(value, (dict, Mapping))
 
 

@@ -36,9 +36,9 @@ from .telemetry import RequestHook, RequestInfo
 if typing.TYPE_CHECKING:
     from .webhooks import construct_event, sign_webhook, verify_webhook
 else:
-    # Hidden from type checkers, which would no longer report names that do not exist.
+    # Hidden from type checkers: with it, they would not report names that do not exist.
     def __getattr__(name):
-        """Import what concerns webhooks on first use, since many programs receive none."""
+        """Import the webhook functions on first use, since many programs receive no webhooks."""
         if name != "webhooks" and name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         webhooks = importlib.import_module(f"{__name__}.webhooks")

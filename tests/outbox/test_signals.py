@@ -24,8 +24,8 @@ def test_the_first_signal_stops_and_the_second_ends_at_once(
         signal.raise_signal(number)
         assert stop.is_set()
         assert [] == ended
-        assert "the calls in flight finish" in capfd.readouterr().err
+        assert "Stopping after the calls in flight" in capfd.readouterr().err
         signal.raise_signal(number)
     assert [130] == ended
-    assert "Ended at once. A worker sends the calls in flight again" in capfd.readouterr().err
+    assert "Ended at once. In a few minutes, a worker sends the calls" in capfd.readouterr().err
     assert before is signal.getsignal(number)

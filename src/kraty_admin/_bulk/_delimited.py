@@ -288,7 +288,7 @@ class _Reader:
         if "\r" in text:
             yield self._failed(line, _CARRIAGE_RETURN)
             return
-        # What is left is a quote where the quoting has not been chosen.
+        # The only case left is a line with a quote, in a file whose quoting was not chosen.
         cells = self._split(text)
         self._check_quotes(line, cells)
         if len(cells) != len(self._names):

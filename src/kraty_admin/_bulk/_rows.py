@@ -32,7 +32,7 @@ AMOUNT_FIELDS: Final[Mapping[Kind, tuple[str, str]]] = {
     "wallet": ("economyKey", "amount"),
     "inventory": ("itemKey", "quantity"),
 }
-"""What a row is of, and how much of it: the fields of the kinds that have them."""
+"""For the kinds of rows with amounts: the field with the currency or item, and that to add up."""
 
 UNREADABLE: Final = "unreadable_row"
 LONGEST_TEXT: Final = 2000

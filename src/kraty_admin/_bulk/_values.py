@@ -16,7 +16,7 @@ __all__ = ["SCALARS", "plain"]
 _DIGITS: Final = 400
 
 SCALARS: Final = frozenset({str, int, bool, type(None)})
-"""The types that JSON has as they are."""
+"""The types that need no conversion to JSON."""
 
 
 def plain(value: object) -> Any:

@@ -82,7 +82,7 @@ _HOMES = {
 
 
 if not TYPE_CHECKING:
-    # Hidden from type checkers, which would no longer report names that do not exist.
+    # Hidden from type checkers: with it, they would not report names that do not exist.
     def __getattr__(name):
         home = _HOMES.get(name)
         if home is None:

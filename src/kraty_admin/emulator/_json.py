@@ -102,7 +102,7 @@ def _number(text: str) -> int | float:
 
 
 def no_constant(text: str) -> NoReturn:
-    """Refuse `NaN` and `Infinity`, which Python's reader takes and JSON does not have."""
+    """Refuse `NaN` and `Infinity`, which `json` accepts although JSON does not have them."""
     raise ValueError(f"{text} is not JSON")
 
 

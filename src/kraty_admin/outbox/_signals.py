@@ -28,11 +28,11 @@ def stop_on_signals() -> Generator[threading.Event, None, None]:
     def on_signal(number: int, frame: FrameType | None) -> None:
         if stop.is_set():
             _say(
-                "\nEnded at once. A worker sends the calls in flight again under their keys, a few "
-                "minutes from now.\n"
+                "\nEnded at once. In a few minutes, a worker sends the calls in flight again under "
+                "their keys.\n"
             )
             os._exit(_INTERRUPTED)
-        _say("\nStopping: the calls in flight finish. Ctrl-C again ends at once.\n")
+        _say("\nStopping after the calls in flight. Press Ctrl-C again to end at once.\n")
         # This cannot hang, because the worker polls the event and never waits on it.
         stop.set()
 
@@ -45,6 +45,6 @@ def stop_on_signals() -> Generator[threading.Event, None, None]:
 
 
 def _say(text: str) -> None:
-    # Not through the streams: what the signal interrupted may be writing to them.
+    # Not through sys.stderr: the code that the signal interrupted may be writing to it.
     with suppress(OSError):
         os.write(2, text.encode())

@@ -68,7 +68,7 @@ class Preset(NamedTuple):
     marks: frozenset[str]
     """Columns by which a row of this platform is recognised in a document."""
     convert: Callable[[Source, object, AbstractSet[str]], Iterable[Made]]
-    """Turns a row of the platform into rows, as `made` does, unless `leave_out` leaves it out."""
+    """Turns a row of the platform into rows, unless `leave_out` returns a reason. See `made`."""
     unwrap: Callable[[Source], Source] = _same
     """Removes what a tool or an API's answer has put around a row."""
     leave_out: Callable[[Source, object, AbstractSet[str]], Left | None] = _nothing
@@ -91,10 +91,15 @@ class Preset(NamedTuple):
         return named and not columns.isdisjoint(self.marks)
 
     def made(self, source: Source, player: object, include: AbstractSet[str]) -> list[Made]:
-        """Return what a row of the platform makes for a player, including what is asked for.
+        """Turn a row of the platform into rows, or into one `Left` if nothing of it is imported.
+
+        Args:
+            source: The row.
+            player: The player's id.
+            include: The kinds of rows to import that are left out otherwise, such as "banned".
 
         Raises:
-            ValueError: The row is not of a known shape.
+            ValueError: The row has an unknown format.
         """
         left = self.leave_out(source, player, include)
         return list(self.convert(source, player, include)) if left is None else [left]
