@@ -65,7 +65,7 @@ def test_a_query_without_order_is_refused() -> None:
 def test_what_a_database_refuses_is_an_error_without_the_url() -> None:
     """Errors of the database, its URL and its driver say what is wrong without showing the
     password."""
-    with pytest.raises(OSError, match="the database refuses the query: OperationalError: no such"):
+    with pytest.raises(OSError, match="the database rejected the query: OperationalError: no such"):
         list(query("SELECT 1 FROM no_table ORDER BY 1", "sqlite://"))
     with pytest.raises(ValueError, match="must be like postgresql") as caught:
         list(query("SELECT 1 ORDER BY 1", "user:s3cret@host"))

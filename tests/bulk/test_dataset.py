@@ -260,7 +260,7 @@ def replace_dask(monkeypatch: pytest.MonkeyPatch, **members: object) -> None:
 def test_a_client_that_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """An asynchronous client of dask is refused, since its results come later."""
     replace_dask(monkeypatch, Client=FakeClient)
-    with pytest.raises(TypeError, match=r"^scheduler must be a client that waits"):
+    with pytest.raises(TypeError, match=r"^scheduler must be a synchronous client"):
         import_dataset({}, [__file__], kind="wallet", scheduler=FakeClient())
 
 
@@ -282,6 +282,6 @@ def test_many_files_that_are_not_done() -> None:
     """The message names the first ten files that are not done, and how many more there are."""
     errors: dict[str, Exception] = {f"{number}.csv": OSError("no") for number in range(12)}
     message = str(_stopped(errors, 20, ImportReport()))
-    assert message.startswith("12 of 20 files are not done: 0.csv (OSError: no), 1.csv")
+    assert message.startswith("12 of 20 files were not finished: 0.csv (OSError: no), 1.csv")
     assert message.endswith("and 2 more")
     assert 10 == message.count("OSError")

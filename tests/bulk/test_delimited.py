@@ -259,7 +259,7 @@ def test_a_record_is_checked_however_it_is_written(tmp_path: Path) -> None:
     data = b'id,amount\n1,"\xff"\n2,"a\nb",c\n3,5\n'
     assert [
         (2, "the line is not UTF-8"),
-        (3, "the line has 3 cells, where the header has 2"),
+        (3, "the line has 3 cells, but the header has 2"),
         (5, {"id": "3", "amount": "5"}),
     ] == outline(items_of(tmp_path / "a.csv", data, multiline=True))
     assert (2, "the line is not UTF-8") == outline(items_of(tmp_path / "a.csv", data))[0]
@@ -269,7 +269,7 @@ def test_a_line_of_tsv_with_a_quote_is_counted(tmp_path: Path) -> None:
     """A quote at the start of a cell does not hide that there are too many cells."""
     data = b'id\tname\n1\t"Ace\t5\n2\t"Al\n'
     assert [
-        (2, "the line has 3 cells, where the header has 2"),
+        (2, "the line has 3 cells, but the header has 2"),
         (3, {"id": "2", "name": '"Al'}),
     ] == outline(items_of(tmp_path / "a.tsv", data))
 

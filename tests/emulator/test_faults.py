@@ -192,8 +192,10 @@ class TestChaos:
             id="unknown field",
         ),
         pytest.param({"kind": "drop", "when": "during"}, "when", id="unknown moment"),
-        pytest.param({"kind": "drip", "when": "before"}, "befalls an answer", id="early drip"),
-        pytest.param({"kind": "content_type", "when": "before"}, "befalls", id="early type"),
+        pytest.param({"kind": "drip", "when": "before"}, "changes the answer", id="early drip"),
+        pytest.param(
+            {"kind": "content_type", "when": "before"}, "changes the answer", id="early type"
+        ),
         pytest.param({"kind": "status", "status": 200}, "400 to 599", id="a success"),
         pytest.param({"kind": "status", "status": 600}, "400 to 599", id="beyond"),
         pytest.param({"kind": "stall", "seconds": -1}, "0 to 3600", id="negative"),

@@ -52,10 +52,10 @@ def test_a_reset_keeps_snapshots() -> None:
         kraty.reset()
         kraty.restore("rich")
         assert 5 == kraty.balance("p", "gold")
-        with pytest.raises(ValueError, match="there is no snapshot 'poor': 'rich'"):
+        with pytest.raises(ValueError, match="there is no snapshot 'poor'; there are: 'rich'"):
             kraty.restore("poor")
         kraty.drop_snapshots()
-        with pytest.raises(ValueError, match="no snapshot 'rich': none was taken"):
+        with pytest.raises(ValueError, match="no snapshot 'rich'; there are: none"):
             kraty.restore("rich")
 
 

@@ -137,7 +137,7 @@ def change(*path: str | int, to: object) -> Callable[[dict[str, Any]], None]:
         pytest.param(change("keys", 0, "game_id", to="go"), "no such game: go", id="no such game"),
         pytest.param(
             change("webhooks", 0, "url", to="http://a.b"),
-            "world.webhooks[0]: webhooks are delivered to http(s) URLs on this machine only",
+            "world.webhooks[0]: webhooks are delivered only to http(s) URLs on this machine",
             id="endpoint",
         ),
     ],
