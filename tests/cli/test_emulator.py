@@ -435,7 +435,7 @@ def test_webhooks_by_flag() -> None:
         pytest.param(["--webhook-backoff", "-1"], 2, "not a list of waits", id="negative wait"),
         pytest.param(["--seed", "x"], 2, "not a valid integer", id="seed"),
         pytest.param(["--requests-per-minute", "0"], 1, "at least 1", id="budget"),
-        pytest.param(["--webhook", "http://a.b/"], 1, "this machine only", id="endpoint"),
+        pytest.param(["--webhook", "http://a.b/"], 1, "URLs on this machine", id="endpoint"),
         pytest.param(["--world", "nowhere.json"], 1, "nowhere.json", id="world"),
         pytest.param(["--world", os.devnull], 1, os.devnull, id="no world"),
         pytest.param(["--host", "0.0.0.0"], 1, "--expose-control", id="exposed"),

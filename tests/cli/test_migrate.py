@@ -135,7 +135,7 @@ class TestImport:
         """A note about the source is printed on standard error."""
         wallet_rows(1)
         assert main([*WALLET, *dry, "--rename", "GO=gold"]) == 0
-        note = "'GO' was to be renamed or imported, but no row has it"
+        note = "'GO' is in rename or only, but no row has it"
         assert note in capsys.readouterr().err
 
     def test_columns_of_another_name(self, kraty: Emulator) -> None:

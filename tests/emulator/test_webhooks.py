@@ -308,7 +308,7 @@ def test_settling_has_a_limit(kraty: Emulator, client: KratyAdmin) -> None:
     """`settle` raises `TimeoutError` when its time is over."""
     kraty.faults.add(Fault("delay", seconds=60), operation="webhook")
     client.wallet.credit("alice", "gold", amount=5)
-    with pytest.raises(TimeoutError, match="under way"):
+    with pytest.raises(TimeoutError, match="in progress"):
         kraty.webhooks.settle(0.05)
 
 
@@ -566,6 +566,6 @@ with Emulator(database={str(database)!r}) as kraty:
 )
 def test_no_such_endpoint(kraty: Emulator, url: str, secret: str) -> None:
     """An endpoint that is not on this machine, or has no secret, is refused."""
-    with pytest.raises(ValueError, match=r"this machine only|must not"):
+    with pytest.raises(ValueError, match=r"on this machine, not|must not"):
         kraty.webhooks.register(url, secret)
     assert "whsec" not in repr(Endpoint(url="http://127.0.0.1/", secret=SECRET))

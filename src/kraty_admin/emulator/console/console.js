@@ -65,7 +65,7 @@ function code(text, note) {
   return h("div", null, h("pre", { tabindex: "0" }, shown), note);
 }
 
-/** Fill a list: elements of rows that have not changed stay, with their focus and what is open. */
+/** Fill a list. Elements of unchanged rows stay, with their focus and whether they are open. */
 function fill(list, items, key, render) {
   const old = new Map([...list.children].map((node) => [node.dataset.key, node]));
   let next = list.firstElementChild;
@@ -138,7 +138,7 @@ async function call(method, path, body) {
 
 const get = (path, query = {}) => call("GET", `${path}?${new URLSearchParams(query)}`);
 
-/** Do what a button or a form is for, and say how it went. */
+/** Perform the action of a button or a form, and show whether it succeeded. */
 async function act(done, method, path, body) {
   try {
     await call(method, path, body);
@@ -161,7 +161,7 @@ async function loadRequests() {
   showRequests();
 }
 
-/** Bring the tries of each idempotency key together, the newest first. */
+/** Group the tries by path and idempotency key, the newest first. */
 function groups() {
   const found = new Map();
   for (const each of requests) {
@@ -193,7 +193,7 @@ function showRequests() {
   $("[data-more=requests]").hidden = shown.length <= rows.requests;
 }
 
-/** What became of all tries of one key: the first thing to see. */
+/** The outcome of all tries of one key. It is shown first. */
 function verdict(tries) {
   const changing = tries.filter((each) => each.entry_count);
   const entries = changing.flatMap((each) => each.entries);
@@ -543,7 +543,7 @@ function show() {
 const dirty = new Set();
 let isLoading = false;
 
-/** Load what has changed and the view that is open; what changes meanwhile is loaded afterwards. */
+/** Load what has changed, and the open view. Changes that arrive meanwhile are loaded afterwards. */
 async function refresh(topics) {
   topics.forEach((topic) => dirty.add(topic));
   dirty.add("view");
@@ -621,7 +621,7 @@ async function start() {
     event.preventDefault();
     $("main > section:not([hidden]) input[type=search]")?.focus();
   });
-  // A browser has six connections for an origin: tabs that nobody sees keep none.
+  // A browser allows six connections for an origin, so hidden tabs keep none open.
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) stream?.close();
     else listen();
