@@ -313,6 +313,7 @@ def test_another_document_is_refused(tmp_path: Path, data: bytes, problem: str) 
         pytest.param(
             b'{"a": [{"b": 1}], "a": [{"b": 2}]}', "a", "a duplicate key", id="duplicate key"
         ),
+        pytest.param(b'[{"a": NaN, "b": ]', ".", "is not JSON: Expecting value", id="no JSON"),
     ],
 )
 def test_another_document_is_refused_at_a_path(

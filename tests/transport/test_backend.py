@@ -15,7 +15,7 @@ import pytest
 
 from kraty_admin._transport import _async_backend
 from kraty_admin._transport._async_backend import AsyncStream
-from kraty_admin._transport._backend import Stream, Watch
+from kraty_admin._transport._backend import Stream, TLSStream, Watch
 from kraty_admin._transport._layer import Layer
 
 T = TypeVar("T")
@@ -148,6 +148,13 @@ def test_a_closed_stream() -> None:
             stream.write(b"more")
         assert b"" == peer.recv(100)
         assert stream.get_extra_info("is_readable")
+
+
+def test_tls_within_tls_closes_the_socket() -> None:
+    """Closing the inner layer closes the connection to the proxy."""
+    with connected() as (stream, peer):
+        TLSStream(stream, Layer(ssl.create_default_context(), "api.kraty.test")).close()
+        assert b"" == peer.recv(100)
 
 
 def test_no_time_is_left_for_a_handshake() -> None:
