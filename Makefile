@@ -42,10 +42,8 @@ demo: $(VENV)/.runtime ## a purchase against a local Kraty
 demo-console: $(VENV)/.runtime ## the same, and keep the local Kraty running for a look in a browser
 	@$(BIN)/python examples/purchase_flow.py --keep-open
 
-# One process more than most machines of this kind have cores: tests that wait for a deadline or
-# for a program leave a core idle.
 test: $(VENV)/.dev ## the tests, on one Python, without those that take long
-	@$(BIN)/python -m pytest --numprocesses 3 -m 'not long'
+	@$(BIN)/python -m pytest --numprocesses 2 -m 'not long'
 
 test-long: $(VENV)/.dev ## the tests that take long: small proofs, type checkers, browsers, pytest in pytest
 	@$(BIN)/python -m pytest --numprocesses 2 -m long

@@ -11,8 +11,8 @@ import subprocess
 import sys
 import threading
 import time as real_time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, Final
 
@@ -53,6 +53,22 @@ NOTHING: Final = Fault("drop", when="before")
 def quick_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a worker that waits check the clock often."""
     monkeypatch.setattr(_worker, "_STEP", 0.01)
+
+
+@contextmanager
+def first_wait_ends_it() -> Generator[None, None, None]:
+    """End a worker at its first wait, as if its time were over."""
+
+    def pause(worker: _worker.Worker, seconds: float) -> None:
+        worker._work.ended_by = "time"  # pyright: ignore[reportPrivateUsage]
+
+    async def pause_async(worker: _worker.AsyncWorker, seconds: float) -> None:
+        worker._work.ended_by = "time"  # pyright: ignore[reportPrivateUsage]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_worker.Worker, "_pause", pause)
+        patch.setattr(_worker.AsyncWorker, "_pause", pause_async)
+        yield
 
 
 def claim(shop: Studio) -> Claim | None:
@@ -507,7 +523,8 @@ def test_a_rate_limit_holds_all_calls(studio: Studio) -> None:
     studio.emulator.faults.add(limited, operation="wallet.credit")
     for number in range(3):
         studio.credit(str(number), player=f"p{number}")
-    report = studio.drain(seconds=1)
+    with first_wait_ends_it():
+        report = studio.drain()
     assert (0, 1, "time") == (report.done, report.retried, report.stopped_by)
     assert 1 == len(studio.sent())
 
@@ -518,7 +535,8 @@ def test_an_outage_leaves_in_doubt_what_was_being_sent(studio: Studio, time: Tim
         studio.credit(str(number), player=f"p{number}")
     studio.emulator.faults.add(NOTHING, operation="wallet.credit", times=None)
     studio.emulator.faults.add(None, *[NOTHING] * 99, operation="health.ping")
-    report = studio.drain(in_flight=2, seconds=1)
+    with first_wait_ends_it():
+        report = studio.drain(in_flight=2)
     assert (0, "time") == (report.done, report.stopped_by)
     in_doubt = sum(i.first_sent_at is not None for i in outbox.find(studio.engine, limit=None))
     assert 1 <= in_doubt <= 2
@@ -937,7 +955,8 @@ def test_a_platform_that_dies(shop: Studio, time: Time) -> None:
         shop.emulator.close()
 
     with shop.own_client() as kraty:
-        report = shop.drain(kraty, on_refused=die, seconds=1)
+        with first_wait_ends_it():
+            report = shop.drain(kraty, on_refused=die)
         assert (1, 0, "time") == (report.refused, report.done, report.stopped_by)
         intent = shop.intent(recorded.id)
         assert ("pending", None) == (intent.state, intent.first_sent_at)
