@@ -529,6 +529,14 @@ def test_a_rate_limit_holds_all_calls(studio: Studio) -> None:
     assert 1 == len(studio.sent())
 
 
+def test_a_worker_whose_time_is_over_begins_nothing(studio: Studio) -> None:
+    """After `seconds`, a worker sends no intent, and says that its time was over."""
+    studio.credit("k")
+    report = studio.drain(seconds=1e-9)
+    assert (0, "time") == (report.done, report.stopped_by)
+    assert ["pending"] == studio.states()
+
+
 def test_an_outage_leaves_in_doubt_what_was_being_sent(studio: Studio, time: Time) -> None:
     """After a call without an answer, a worker claims nothing until a ping is answered."""
     for number in range(20):

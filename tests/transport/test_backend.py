@@ -131,6 +131,22 @@ def test_a_peer_that_leaves_during_a_write() -> None:
             stream.write(bytes(LARGE))
 
 
+def test_bytes_that_arrive_as_the_time_is_up() -> None:
+    """A read whose bytes and whose timeout come in the same pass of the loop returns the bytes."""
+
+    async def scenario(stream: AsyncStream, peer: socket.socket) -> None:
+        raised: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: raised.append(context))
+        reading = asyncio.ensure_future(stream.read(100, timeout=0.01))
+        await asyncio.sleep(0)
+        peer.sendall(b"in time")
+        time.sleep(0.02)  # noqa: ASYNC251  # the loop stands still, so both wait for it
+        assert b"in time" == await reading
+        assert [] == raised
+
+    run(scenario)
+
+
 def test_a_closed_stream() -> None:
     """A closed stream sends nothing more, and counts as readable, so that no call uses it."""
 
