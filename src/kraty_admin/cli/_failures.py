@@ -11,6 +11,7 @@ import attrs
 import click
 
 from kraty_admin._call._idempotency import trusted_for
+from kraty_admin._signals import INTERRUPTED
 from kraty_admin.errors import (
     CallInfo,
     KratyError,
@@ -50,7 +51,6 @@ CONFLICT: Final = 4
 NETWORK: Final = 5
 SOME_FAILED: Final = 6
 UNWRITTEN: Final = 7
-INTERRUPTED: Final = 130
 
 EXIT_STATUSES: Final = """\b
 Exit statuses:

@@ -24,6 +24,7 @@ from rich.table import Column
 
 from kraty_admin import KratyAdmin
 from kraty_admin._call._idempotency import KEY_FIELD
+from kraty_admin._signals import write_in_handler
 
 from ._failures import (
     FAILED,
@@ -43,7 +44,6 @@ from ._output import (
     is_terminal,
     shell_line,
     to_json,
-    write_in_handler,
 )
 from ._state import State, json_option, standard_input, verbose_option, yes_option
 

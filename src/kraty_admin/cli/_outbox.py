@@ -18,6 +18,7 @@ import attrs
 import click
 
 from kraty_admin._call._idempotency import KEY_FIELD
+from kraty_admin._signals import stop_on_signals
 from kraty_server_api.intent import IntentState
 
 from ._failures import (
@@ -394,7 +395,6 @@ def run(state: State, once: bool, limit: int | None, seconds: float | None, in_f
     if not once and (limit is not None or seconds is not None):
         raise click.UsageError("--limit and --seconds need --once")
     from kraty_admin import outbox
-    from kraty_admin.outbox._signals import stop_on_signals
 
     drain = outbox.drain if seconds is None else partial(outbox.drain, seconds=seconds)
     with (

@@ -28,7 +28,6 @@ __all__ = [
     "is_terminal",
     "shell_line",
     "to_json",
-    "write_in_handler",
 ]
 
 # Characters that could move the cursor, recolour the screen or reverse the text: names and
@@ -266,15 +265,6 @@ def _in_style(text: str, style: str) -> str:
     written = io.StringIO()
     console_on(sys.stderr, file=written).print(Text(text, style), soft_wrap=True, end="")
     return written.getvalue()
-
-
-def write_in_handler(text: str) -> None:
-    """Write to standard error from a signal's handler.
-
-    It bypasses `sys.stderr`, because the code that the signal interrupted may be writing to it.
-    """
-    with suppress(OSError):
-        os.write(2, text.encode(errors="backslashreplace"))
 
 
 def clean(text: str) -> str:

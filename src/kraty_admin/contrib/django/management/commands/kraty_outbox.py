@@ -12,9 +12,9 @@ from django.db import DEFAULT_DB_ALIAS
 from sqlalchemy.exc import DBAPIError
 
 from kraty_admin import KratyError, outbox
+from kraty_admin._signals import stop_on_signals
 from kraty_admin.contrib.django import get_client
 from kraty_admin.contrib.django.outbox import engine
-from kraty_admin.outbox._signals import stop_on_signals
 
 __all__ = ["Command"]
 

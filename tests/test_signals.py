@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from kraty_admin.outbox._signals import stop_on_signals
+from kraty_admin._signals import stop_on_signals
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

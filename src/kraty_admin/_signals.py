@@ -1,4 +1,4 @@
-"""How the commands that run a worker react to SIGTERM and Ctrl-C."""
+"""How commands react to SIGTERM and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Final
 
-__all__ = ["stop_on_signals"]
+__all__ = ["INTERRUPTED", "stop_on_signals", "write_in_handler"]
 
-_INTERRUPTED: Final = 130
+INTERRUPTED: Final = 130
 """The exit status that shells give a program that Ctrl-C ended."""
 
 
 @contextmanager
 def stop_on_signals() -> Generator[threading.Event, None, None]:
     """Set an event at the first SIGTERM or SIGINT, and end the process at once at the second.
+
+    For commands that run a worker of the outbox.
 
     The second does not raise: the worker would wait for the calls in flight before it lets an
     exception out.
@@ -27,12 +29,14 @@ def stop_on_signals() -> Generator[threading.Event, None, None]:
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         if stop.is_set():
-            _say(
+            write_in_handler(
                 "\nEnded at once. In a few minutes, a worker sends the calls in flight again under "
                 "their keys.\n"
             )
-            os._exit(_INTERRUPTED)
-        _say("\nStopping after the calls in flight. Press Ctrl-C again to end at once.\n")
+            os._exit(INTERRUPTED)
+        write_in_handler(
+            "\nStopping after the calls in flight. Press Ctrl-C again to end at once.\n"
+        )
         # This cannot hang, because the worker polls the event and never waits on it.
         stop.set()
 
@@ -44,7 +48,10 @@ def stop_on_signals() -> Generator[threading.Event, None, None]:
             signal.signal(number, handler)
 
 
-def _say(text: str) -> None:
-    # Not through sys.stderr: the code that the signal interrupted may be writing to it.
+def write_in_handler(text: str) -> None:
+    """Write to standard error from a signal's handler.
+
+    It bypasses `sys.stderr`, because the code that the signal interrupted may be writing to it.
+    """
     with suppress(OSError):
-        os.write(2, text.encode())
+        os.write(2, text.encode(errors="backslashreplace"))
