@@ -244,6 +244,81 @@ def test_between_attempts(
     ]
 
 
+def call_of_another(error: type[Exception] | None = None) -> None:
+    """Make a call that fails: with a refusal, or as the transport raises this error."""
+
+    def refuse(request: httpx.Request) -> httpx.Response:
+        if error is not None:
+            raise error("no")
+        return httpx.Response(404, json={"error": {"code": "not_found", "message": "m"}})
+
+    client = SYNC.client(http_client=SYNC.mocked(refuse), retry=RetryConfig(attempts=1))
+    client.wallet.credit("other", "gold", amount=1, idempotency_key="inner")
+
+
+@twins
+@pytest.mark.parametrize(
+    ("status", "ambiguous"), [(503, True), (429, False)], ids=["after a 503", "after a 429"]
+)
+@pytest.mark.parametrize(
+    "error",
+    [pytest.param(None, id="refused"), pytest.param(httpx.ConnectError, id="not sent")],
+)
+def test_another_call_fails(
+    twin: Twin,
+    error: type[Exception] | None,
+    status: int,
+    ambiguous: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """If a signal handler makes another call that fails, this call ends with an error that names
+    its own key."""
+    reported: list[RequestInfo] = []
+
+    def interrupt(seconds: float) -> None:
+        call_of_another(error)
+
+    async def interrupt_async(seconds: float) -> None:
+        call_of_another(error)
+
+    def refuse(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(status, json={})
+
+    monkeypatch.setattr("time.sleep", interrupt)
+    monkeypatch.setattr("asyncio.sleep", interrupt_async)
+    with pytest.raises(KratyNetworkError, match="another call failed during this one") as raised:
+        twin.credit(http_client=twin.mocked(refuse), on_request=reported.append)
+    assert (reported[0].idempotency_key, ambiguous, 1) == (
+        raised.value.idempotency_key,
+        raised.value.ambiguous,
+        raised.value.attempts,
+    )
+    assert raised.value.__cause__ is raised.value.original_cause
+
+
+@needs_signals
+def test_another_call_fails_while_waiting_for_the_answer() -> None:
+    """The error of a signal handler's call does not say that this call had no effect."""
+
+    def handle(*_: object) -> None:
+        call_of_another()
+
+    before = signal.signal(signal.SIGUSR1, handle)
+
+    def strike(seen: Seen) -> None:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+        server.over.wait()
+
+    try:
+        with serving(strike) as server:
+            with SYNC.client(base_url=server.url) as kraty, pytest.raises(KratyNetworkError) as it:
+                kraty.wallet.credit("p", "gold", amount=5, idempotency_key="outer")
+            server.over.set()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert ("outer", True) == (it.value.idempotency_key, it.value.ambiguous)
+
+
 @twins
 def test_a_bug_in_a_hook_of_http_client(twin: Twin) -> None:
     """An exception of a response hook propagates unchanged, and carries the key."""

@@ -20,6 +20,7 @@ from kraty_server_api.operation import Operation
 
 from ..errors import (
     CallInfo,
+    KratyError,
     KratyNetworkError,
     KratyResponseError,
     KratyServerError,
@@ -146,7 +147,8 @@ class Exchange(Generic[T]):
         self._ambiguous = False
         self._problem: str | None = None
         self._request_id: str | None = None
-        self._error: KratyServerError | KratyNetworkError | None = None
+        self.error: KratyServerError | KratyNetworkError | None = None
+        """The error of the last attempt that failed."""
         self._began_at = 0.0
         self._is_under_way = False
         self.in_doubt = False
@@ -183,8 +185,8 @@ class Exchange(Generic[T]):
                 idempotency key, for example because the machine slept during a call without
                 a deadline: a request sent now could take effect a second time.
         """
-        if self._error is not None and (now >= self._ends_at or self._key_may_have_expired(wall)):
-            raise self._error
+        if self.error is not None and (now >= self._ends_at or self._key_may_have_expired(wall)):
+            raise self.error
         if self._first_sent_at is None:
             # Not computed later from `now`, which may stop while the machine sleeps.
             self._first_sent_at = wall
@@ -241,6 +243,17 @@ class Exchange(Generic[T]):
         """Return what is known about a call that was interrupted."""
         self._ambiguous |= self.in_doubt
         return self._call()
+
+    def after_other_call(self, other: KratyError) -> KratyNetworkError:
+        """Return the error of a call that the error of another call has ended.
+
+        The other error names its own key, and says whether the other call took effect.
+        """
+        return KratyNetworkError(
+            f"another call failed during this one: {type(other).__name__}: {other}",
+            original_cause=other,
+            call=self._call(),
+        )
 
     def describe_interruption(self, interruption: BaseException, now: float) -> RequestInfo | None:
         """Describe the attempt that was interrupted, for the telemetry hook.
@@ -319,6 +332,7 @@ class Exchange(Generic[T]):
         )
         if not error.retryable:
             self._problem = error.code
+            self.error = error
             return Raise(error)
         return self._retry_or_raise(error, now, server_wait=server_wait)
 
@@ -339,6 +353,7 @@ class Exchange(Generic[T]):
             is_free: The attempt put no load on the server, so the budget is not charged.
         """
         self._problem = error.code if isinstance(error, KratyServerError) else error.cause_name
+        self.error = error
         if self._attempts >= self._retry.attempts:
             return Raise(error)
         if server_wait is not None and server_wait > self._retry.max_retry_after:
@@ -346,7 +361,6 @@ class Exchange(Generic[T]):
         wait = max(backoff(self._retry, self._attempts, self._random), server_wait or 0.0)
         if now + wait >= self._ends_at or not (is_free or self._budget.take()):
             return Raise(error)
-        self._error = error
         return Sleep(wait)
 
     def _result(self, reply: Reply) -> T:

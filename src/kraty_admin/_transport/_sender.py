@@ -96,10 +96,12 @@ class Sender:
                 if not isinstance(step, Sleep):
                     raise step.error
                 time.sleep(step.seconds)
-        except KratyError:
-            raise
-        except BaseException as interruption:
-            _report_interruption(exchange, interruption, hook)
+        except BaseException as error:
+            if _is_own(error, exchange):
+                raise
+            _report_interruption(exchange, error, hook)
+            if isinstance(error, KratyError):
+                raise exchange.after_other_call(error) from error
             raise
 
 
@@ -132,11 +134,25 @@ class AsyncSender:
                 import asyncio
 
                 await asyncio.sleep(step.seconds)
-        except KratyError:
+        except BaseException as error:
+            if _is_own(error, exchange):
+                raise
+            _report_interruption(exchange, error, hook)
+            if isinstance(error, KratyError):
+                raise exchange.after_other_call(error) from error
             raise
-        except BaseException as interruption:
-            _report_interruption(exchange, interruption, hook)
-            raise
+
+
+def _is_own(error: BaseException, exchange: Exchange[T]) -> bool:
+    """Return whether the SDK itself raised this error, and about this call.
+
+    Otherwise it may still be a `KratyError`: a signal handler may make another call, and that
+    call may fail.
+    """
+    if error is exchange.error:
+        return True
+    # The channel raises a plain one to say why it sent nothing.
+    return type(error) is KratyError and not exchange.interrupt().ambiguous
 
 
 def _report_interruption(
