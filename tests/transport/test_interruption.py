@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import logging
 import signal
 import sys
@@ -118,6 +119,25 @@ def test_a_signal_handler_raises(kind: type[BaseException], own: bool) -> None:
             in note
         )
         assert CANARY not in note
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["own connections", "http_client"])
+def test_another_thread_raises(own: bool) -> None:
+    """An exception that another thread raises in this one ends the call, which is not retried."""
+    # RQ's timer and gevent's timeouts also raise it where no code of the caller's runs.
+    raise_in: Any = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    main = ctypes.c_ulong(threading.get_ident())
+
+    def strike(seen: Seen) -> bytes:
+        raise_in(main, ctypes.py_object(SoftTimeLimitExceeded))
+        return response(503, b"{}")
+
+    with serving(strike) as server, httpx.Client() as lent:
+        client = SYNC.client(base_url=server.url, http_client=None if own else lent)
+        with client as kraty, pytest.raises(SoftTimeLimitExceeded) as raised:
+            kraty.wallet.credit("p", "gold", amount=5)
+    call = call_of(raised.value)
+    assert (True, 1, 1) == (call.ambiguous, call.attempts, len(server.seen))
 
 
 @pytest.mark.parametrize("own", [True, False], ids=["own connections", "http_client"])

@@ -38,9 +38,11 @@ def is_network_failure(error: Exception, *, over_transport: bool = False) -> boo
     """Return whether the HTTP stack raised this error, rather than the caller's code.
 
     The caller's code also runs within a call: hooks, custom transports and signal
-    handlers. The module of the innermost frame tells them apart. The exceptions of httpx,
-    httpcore and their forks always count as network failures, because custom transports and
-    mocks raise them to report one.
+    handlers. The module of the innermost frame tells them apart. An exception of the caller's
+    own class is never a network failure, whatever the frame: gevent's timeouts, for example,
+    raise it in the middle of the stack. The exceptions of httpx, httpcore and their forks
+    always count as network failures, because custom transports and mocks raise them to report
+    one.
 
     Args:
         error: The exception that was raised.
@@ -57,7 +59,11 @@ def is_network_failure(error: Exception, *, over_transport: bool = False) -> boo
     if over_transport and isinstance(error, OSError) and _is_of_sockets(type(error)):
         return True
     traceback = error.__traceback__
-    return traceback is not None and _is_in(_STACK, _innermost(traceback))
+    return (
+        traceback is not None
+        and _is_of(_NOT_THE_CALLERS, type(error).__module__)
+        and _is_in(_STACK, _innermost(traceback))
+    )
 
 
 def _is_of_sockets(kind: type[OSError]) -> bool:
@@ -71,7 +77,10 @@ def _innermost(traceback: TracebackType) -> TracebackType:
 
 
 def _is_in(packages: frozenset[str], traceback: TracebackType) -> bool:
-    module = str(traceback.tb_frame.f_globals.get("__name__", ""))
+    return _is_of(packages, str(traceback.tb_frame.f_globals.get("__name__", "")))
+
+
+def _is_of(packages: frozenset[str], module: str) -> bool:
     return module.partition(".")[0] in packages or module.startswith(_OURS)
 
 
