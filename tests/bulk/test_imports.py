@@ -877,6 +877,61 @@ class TestDoubt:
         assert "if the row took effect, delete this line" in lines(tmp_path / "f")[0]["message"]
 
     @pytest.mark.parametrize(
+        ("status", "again"),
+        [
+            pytest.param(503, False, id="in doubt"),
+            pytest.param(429, True, id="without effect"),
+        ],
+    )
+    def test_waits_for_a_day(
+        self, twin: Twin, status: int, again: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A run that waits for the server does not send rows in doubt again after 23 hours, for
+        example because the machine slept."""
+        monkeypatch.setattr("kraty_admin._bulk._patience._FIRST_DELAY", 0.001)
+        server, clock, slept = MockPlatform(), time.time, [0.0]
+
+        def answer(body: Body) -> httpx.Response | None:
+            if len(server.bodies) != 5:
+                return httpx.Response(status) if 1 < len(server.bodies) < 5 else None
+            slept[0] = 23.1 * 3600
+            return httpx.Response(status)
+
+        server.answer = answer
+        monkeypatch.setattr("time.time", lambda: clock() + slept[0])
+        report = imported(twin, server, players(30), chunk_size=10, in_flight=1, patience=60)
+        # One chunk, four attempts of the next, and the last one.
+        assert [10] * (7 if again else 6) == server.sizes
+        assert (30, 30 if again else 20) == (report.rows, report.applied)
+        assert report.failed == (0 if again else 10)
+
+    def test_resumed_just_in_time(
+        self, twin: Twin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Rows of an earlier run are not sent again after 23 hours either, if the server is away
+        when the import is resumed."""
+        monkeypatch.setattr("kraty_admin._bulk._patience._FIRST_DELAY", 0.001)
+        server, clock, later = MockPlatform(), time.time, [0.0]
+        server.answer = lambda body: httpx.Response(503)
+        options: dict[str, Any] = {"journal": tmp_path / "j", "chunk_size": 10, "in_flight": 1}
+        with pytest.raises(ImportStoppedError):
+            imported(twin, server, players(20), **options)
+        server.bodies.clear()
+
+        def answer(body: Body) -> httpx.Response | None:
+            if len(server.bodies) > 4:
+                return None
+            later[0] += 600
+            return httpx.Response(503)
+
+        server.answer = answer
+        later[0] = 22.9 * 3600
+        monkeypatch.setattr("time.time", lambda: clock() + later[0])
+        report = imported(twin, server, players(20), **options, resume=True, patience=60)
+        assert (10, 10) == (report.failed, report.applied)
+        assert 5 == len(server.bodies)
+
+    @pytest.mark.parametrize(
         ("answer", "why"),
         [
             pytest.param({}, "failures is not a list", id="empty"),

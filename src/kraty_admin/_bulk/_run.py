@@ -11,7 +11,7 @@ from kraty_server_api import checks
 from kraty_server_api.imports import AsyncSource, ImportOptions
 from kraty_server_api.models import MigrateOutcome
 
-from ..errors import KratyServerError
+from ..errors import KratyError, KratyNetworkError, KratyServerError
 from ._failures import FailuresWriter
 from ._journal import Journal
 from ._mapping import RowMapping, make_mapping
@@ -67,6 +67,8 @@ class Work(NamedTuple):
     part: Part
     """Its rows, without the duplicates."""
     duplicates: tuple[Failure, ...]
+    begun_at: float | None = None
+    """When an earlier run was about to send it for the first time, in seconds since 1970."""
 
 
 class Sending:
@@ -77,12 +79,33 @@ class Sending:
 
     def __init__(self, work: Work) -> None:
         self._parts = [work.part] if work.part.sent else []
+        self._in_doubt_since = work.begun_at
         self.outcome = Outcome()
         """The outcome of the rows so far."""
 
-    def part(self) -> Part | None:
-        """Return the rows to send next; `None` when all have been sent."""
+    def part(self, now: float) -> Part | None:
+        """Return the rows to send next; `None` when none are left.
+
+        If rows in doubt are too old to be sent again, none are left: their outcome is unknown.
+
+        Args:
+            now: Seconds since 1970.
+        """
+        # Checked before each call, because a run may wait for hours, and the machine may sleep.
+        while self._parts and self._in_doubt_since is not None:
+            unknown = too_late(self._parts[-1], self._in_doubt_since, now)
+            if unknown is None:
+                break
+            self._parts.pop()
+            self.outcome = self.outcome.plus(unknown)
         return self._parts[-1] if self._parts else None
+
+    def failed(self, error: KratyError) -> None:
+        """Record that a call failed, after which its rows may be in doubt."""
+        if not isinstance(error, KratyServerError | KratyNetworkError) or not error.ambiguous:
+            return
+        if self._in_doubt_since is None and error.first_sent_at is not None:
+            self._in_doubt_since = error.first_sent_at.timestamp()
 
     def answered(self, answer: MigrateOutcome, now: float) -> None:
         """Record an answer. `now` is in seconds since 1970."""
@@ -199,13 +222,7 @@ class Run:
             self._rows_before += entry.tally.rows
             self._add(entry.tally)
             return None
-        work = _work(chunk, earlier)
-        if entry is not None:
-            unknown = too_late(work.part, entry.begun_at, time.time())
-            if unknown is not None:
-                self.settle(work, unknown)
-                return None
-        return work
+        return _work(chunk, earlier, None if entry is None else entry.begun_at)
 
     def begin(self, work: Work) -> None:
         """Record that a chunk is about to be sent."""
@@ -275,15 +292,14 @@ _CHANGED: Final = (
 )
 
 
-def _work(chunk: Chunk, earlier: Mapping[int, int]) -> Work:
+def _work(chunk: Chunk, earlier: Mapping[int, int], begun_at: float | None) -> Work:
     if not earlier:
-        return Work(chunk, Part(chunk.sent, chunk.given, chunk.hash), ())
+        return Work(chunk, Part(chunk.sent, chunk.given, chunk.hash), (), begun_at)
     others = [place for place in range(len(chunk.sent)) if place not in earlier]
     part = Part(
         [chunk.sent[place] for place in others],
         [chunk.given[place] for place in others],
         chunk.hash,
     )
-    return Work(
-        chunk, part, tuple(duplicate(chunk.given[place], row) for place, row in earlier.items())
-    )
+    duplicates = tuple(duplicate(chunk.given[place], row) for place, row in earlier.items())
+    return Work(chunk, part, duplicates, begun_at)

@@ -129,10 +129,11 @@ def _send(
     headers: dict[str, str] = {}
     failures = 0
     try:
-        while (part := sending.part()) is not None:
+        while (part := sending.part(time.time())) is not None:
             try:
                 answer = send(part.sent, idempotency_key=part.key(salt))
             except KratyError as error:
+                sending.failed(error)
                 if isinstance(error, KratyServerError):
                     headers = dict(error.headers)
                     if sending.rejected(error):
@@ -218,10 +219,11 @@ async def _send_async(
     headers: dict[str, str] = {}
     failures = 0
     try:
-        while (part := sending.part()) is not None:
+        while (part := sending.part(time.time())) is not None:
             try:
                 answer = await send(part.sent, idempotency_key=part.key(salt))
             except KratyError as error:
+                sending.failed(error)
                 if isinstance(error, KratyServerError):
                     headers = dict(error.headers)
                     if sending.rejected(error):
