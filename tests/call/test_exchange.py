@@ -637,25 +637,26 @@ class TestDeadline:
         )
 
     @pytest.mark.parametrize(
-        ("hours", "sent"),
+        ("hours", "awake", "sent"),
         [
-            pytest.param(23 - 1e-6, True, id="just before 23 hours"),
-            pytest.param(23.0, False, id="23 hours"),
-            pytest.param(25.0, False, id="a day later"),
+            pytest.param(23 - 1e-6, 0.0, True, id="just before 23 hours"),
+            pytest.param(23.0, 0.0, False, id="23 hours"),
+            pytest.param(25.0, 0.0, False, id="a day later"),
+            pytest.param(22.0, 24.0, False, id="the clock was set back"),
         ],
     )
-    def test_key_may_be_forgotten(self, hours: float, sent: bool) -> None:
+    def test_key_may_be_forgotten(self, hours: float, awake: float, sent: bool) -> None:
         """A key 23 hours old is not sent again, even if the deadline's clock stopped while the
-        machine slept."""
+        machine slept, or if the other clock was set back."""
         exchange = exchange_of(ends_at=inf)
-        exchange.begin(0.0, WALL)
-        assert Sleep(0.2) == exchange.advance(dropped(), now=1.0, wall=WALL + 1)
-        later = WALL + hours * 3_600
+        exchange.begin(5.0, WALL)
+        assert Sleep(0.2) == exchange.advance(dropped(), now=6.0, wall=WALL + 1)
+        now, later = 6.2 + awake * 3_600, WALL + hours * 3_600
         if sent:
-            exchange.begin(1.2, later)
+            exchange.begin(now, later)
             return
         with pytest.raises(KratyNetworkError) as caught:
-            exchange.begin(1.2, later)
+            exchange.begin(now, later)
         assert (1, True, datetime.fromtimestamp(WALL, timezone.utc)) == (
             caught.value.attempts,
             caught.value.ambiguous,

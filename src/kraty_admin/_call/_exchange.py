@@ -140,10 +140,11 @@ class Exchange(Generic[T]):
         self._timeout = timeout
         self._ends_at = ends_at
         self.repeat_within = KEY_TRUSTED_FOR
-        """Seconds after the first attempt, by the wall clock, from which no retry is sent."""
+        """Seconds after the first attempt, by either clock, from which no retry is sent."""
         self._random = random
         self._attempts = 0
         self._first_sent_at: float | None = None
+        self._first_began_at = 0.0
         self._ambiguous = False
         self._problem: str | None = None
         self._request_id: str | None = None
@@ -185,11 +186,14 @@ class Exchange(Generic[T]):
                 idempotency key, for example because the machine slept during a call without
                 a deadline: a request sent now could take effect a second time.
         """
-        if self.error is not None and (now >= self._ends_at or self._key_may_have_expired(wall)):
+        if self.error is not None and (
+            now >= self._ends_at or self._key_may_have_expired(now, wall)
+        ):
             raise self.error
         if self._first_sent_at is None:
             # Not computed later from `now`, which may stop while the machine sleeps.
             self._first_sent_at = wall
+            self._first_began_at = now
         self._attempts += 1
         self._began_at = now
         self._is_under_way = True
@@ -283,9 +287,12 @@ class Exchange(Generic[T]):
             f"{self._problem}; retrying in {step.seconds:.2f} s"
         )
 
-    def _key_may_have_expired(self, wall: float) -> bool:
+    def _key_may_have_expired(self, now: float, wall: float) -> bool:
         first = self._first_sent_at
-        return self._key is not None and first is not None and wall - first >= self.repeat_within
+        if self._key is None or first is None:
+            return False
+        # The first clock may stop while the machine sleeps, and the second may be set back.
+        return max(now - self._first_began_at, wall - first) >= self.repeat_within
 
     def _when_first_sent(self) -> datetime | None:
         wall = self._first_sent_at
