@@ -7,7 +7,7 @@ import logging
 import runpy
 import sys
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,9 +46,12 @@ routes = APIRouter()
 
 
 class Trouble:
-    """The error that the routes raise."""
+    """What goes wrong in the routes."""
 
     error: Exception | None = None
+    """The error that they raise."""
+    hidden: str | None = None
+    """The statement whose error they hide."""
 
 
 trouble = Trouble()
@@ -75,6 +78,9 @@ def database(tmp_path: Path) -> Iterator[sa.Engine]:
 @routes.post("/sync", status_code=204)
 def receive(delivery: Annotated[Delivery[Session], webhook(sessions, secret=SECRET)]) -> None:
     delivery.session.execute(handled.insert().values(event=delivery.event.id))
+    if trouble.hidden is not None:
+        with suppress(sa.exc.DBAPIError):
+            delivery.session.execute(sa.text(trouble.hidden))
     if trouble.error is not None:
         raise trouble.error
 
@@ -84,6 +90,9 @@ async def receive_async(
     delivery: Annotated[Delivery[AsyncSession], async_webhook(async_sessions, secret=SECRET)],
 ) -> None:
     await delivery.session.execute(handled.insert().values(event=delivery.event.id))
+    if trouble.hidden is not None:
+        with suppress(sa.exc.DBAPIError):
+            await delivery.session.execute(sa.text(trouble.hidden))
     if trouble.error is not None:
         raise trouble.error
 
@@ -175,6 +184,27 @@ def test_a_commit_that_fails_is_no_success(database: sa.Engine, path: str) -> No
         event.remove(Session, "before_commit", fail)
     assert ([], []) == events(database)
     assert [204] == post(path, BODY)
+
+
+@BOTH
+@pytest.mark.once
+def test_an_error_that_the_route_hides(postgresql_url: str, path: str) -> None:
+    """If PostgreSQL can only roll back after an error that the route hides, the response is a 500,
+    and the next delivery is handled."""
+    engine = sa.create_engine(postgresql_url, poolclass=sa.NullPool)
+    tables.metadata.create_all(engine)
+    sessions.configure(bind=engine)
+    async_sessions.configure(bind=create_async_engine(postgresql_url, poolclass=sa.NullPool))
+    try:
+        trouble.hidden = "SELECT 1 / 0"
+        assert [500] == post(path, BODY)
+        assert ([], []) == events(engine)
+        trouble.hidden = None
+        assert [204] == post(path, BODY)
+        assert (["evt_1"], ["evt_1"]) == events(engine)
+    finally:
+        trouble.hidden = None
+        tables.metadata.drop_all(engine)
 
 
 def fail(session: Session) -> None:

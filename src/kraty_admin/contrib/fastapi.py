@@ -31,6 +31,7 @@ except ModuleNotFoundError as _missing:
         "kraty_admin.contrib.fastapi needs fastapi: pip install 'kraty-admin[fastapi]'",
         name=_missing.name,
     ) from None
+import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -62,6 +63,10 @@ A = TypeVar("A", bound=AsyncSession)
 D = TypeVar("D")
 
 _log: Final = logging.getLogger("kraty_admin")
+
+_PROBE: Final = sa.select(sa.literal(1))
+"""Fails in a transaction that cannot be committed. If a route hides an error of the database,
+PostgreSQL rolls back at the commit, and raises nothing."""
 
 
 def lifespan(
@@ -187,9 +192,10 @@ def webhook(
     The event's id is recorded in the same transaction as the changes that the route makes
     with the session. That transaction is committed before the response is sent. If the route
     or the commit raises, the transaction is rolled back, the response is an error, and Kraty
-    delivers the event again. To reject an event, raise: if the route returns a response with
-    an error status, the event still counts as handled. A repeat of a handled event is answered
-    with 200 without calling the route.
+    delivers the event again. The same happens if the route hides an error after which PostgreSQL
+    rejects the transaction: run such a statement in a savepoint (`begin_nested`). To reject an
+    event, raise: if the route returns a response with an error status, the event still counts as
+    handled. A repeat of a handled event is answered with 200 without calling the route.
 
     Args:
         sessions: Makes the sessions.
@@ -206,6 +212,8 @@ def webhook(
             if not inbox.once(session, event, tables=tables):
                 raise _handled_before()
             yield Delivery(event, session)
+            if session.in_transaction():
+                session.connection().execute(_PROBE)
 
     # Without this scope, FastAPI commits after it has sent the response. If that commit failed,
     # Kraty would not deliver the event again, and the event would be lost.
@@ -227,6 +235,8 @@ def async_webhook(
             if not await inbox.once_async(session, event, tables=tables):
                 raise _handled_before()
             yield Delivery(event, session)
+            if session.in_transaction():
+                await (await session.connection()).execute(_PROBE)
 
     return Depends(deliver, scope="function")
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Group
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connections, transaction
+from django.db import IntegrityError, connections, transaction
 from django.db.transaction import TransactionManagementError
 from django.http import HttpRequest, HttpResponse
 from django.test import AsyncClient, RequestFactory, override_settings
@@ -153,3 +154,19 @@ def test_a_view_of_ones_own(using: str) -> None:
     with transaction.atomic(using=using):
         assert inbox.once(event, using)
         assert not inbox.once(event, using)
+
+
+def test_a_handler_that_hides_an_error_of_the_database(using: str) -> None:
+    """If the transaction cannot be committed any more, the delivery counts as failed, although the
+    handler returned."""
+    Group.objects.using(using).create(name="there already")
+
+    @webhook(using=using)
+    def receive(event: WebhookEvent) -> None:
+        Group.objects.using(using).create(name=event.id)
+        with suppress(IntegrityError):
+            Group.objects.using(using).create(name="there already")
+
+    with pytest.raises(TransactionManagementError):  # which Django answers with a 500
+        deliver(receive)
+    assert 1 == Group.objects.using(using).count()

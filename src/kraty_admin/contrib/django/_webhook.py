@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable
 from typing import Final, TypeAlias, overload
 
-from django.db import DEFAULT_DB_ALIAS, transaction
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
@@ -43,7 +43,9 @@ def webhook(
     The view verifies the signature, and answers 401 if it is wrong or too old. If the event is
     new, the view calls the function, in the same transaction that remembers the event. If the
     function raises, the transaction is rolled back, Django answers 500, and Kraty delivers the
-    event again. Otherwise the view answers 204. Effects outside this database, such as a mail
+    event again. The same happens if the function hides an error of the database that spoils the
+    transaction: put such a statement into an `atomic()` block of its own. Otherwise the view
+    answers 204. Effects outside this database, such as a mail
     that the function sends, can happen twice.
 
     Args:
@@ -77,6 +79,10 @@ def webhook(
             with transaction.atomic(using=using):
                 if once(event, using):
                     function(event)
+                    # After an error of the database that the function has hidden, Django or
+                    # PostgreSQL would roll back instead of committing, and raise nothing.
+                    with connections[using].cursor() as cursor:
+                        cursor.execute("SELECT 1")
             return HttpResponse(status=204)
 
         return view
