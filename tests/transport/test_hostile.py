@@ -79,12 +79,27 @@ FIRST: dict[str, Callable[[Seen], bytes]] = {
 
 
 @pytest.mark.parametrize("first", FIRST)
+@pytest.mark.parametrize(
+    "early",
+    [
+        pytest.param(None, id="whole"),
+        pytest.param(1, id="its first byte"),
+        pytest.param(30, id="a part of its head"),
+    ],
+)
 @twins
-def test_an_answer_that_was_there_before_is_not_taken(twin: Twin, first: str) -> None:
-    """Bytes that arrived before a request are not read as its answer."""
+def test_an_answer_that_was_there_before_is_not_taken(
+    twin: Twin, first: str, early: int | None
+) -> None:
+    """Bytes that arrived before a request are not read as its answer, even if the rest of that
+    answer arrives after the request."""
+    late: dict[int, bytes] = {}
 
     def answer(seen: Seen) -> bytes:
-        return FIRST[first](seen) + planted()
+        whole, rest = planted(), late.pop(seen.connection, b"")
+        if early is not None:
+            late[seen.connection] = whole[early:]
+        return rest + FIRST[first](seen) + whole[:early]
 
     async def scenario(kraty: Any) -> list[tuple[str, str, int]]:
         balances: list[tuple[str, str, int]] = []
@@ -100,6 +115,23 @@ def test_an_answer_that_was_there_before_is_not_taken(twin: Twin, first: str) ->
         found = twin.run(scenario, retry=AT_ONCE, base_url=server.url)
     is_paid = first in ("an answer", "chunks")
     assert [("alice", "alice", 500), ("bob", "bob", 500)] * is_paid == found
+
+
+@twins
+def test_an_answer_that_was_read_before_is_not_taken(
+    twin: Twin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even if it is not noticed at first that another answer was read, no call takes it."""
+    monkeypatch.setattr("kraty_admin._transport._own._holds_more", lambda http: False)
+
+    async def scenario(kraty: Any) -> KratyNetworkError:
+        await settled(kraty.wallet.credit("alice", "gold", amount=1))
+        with pytest.raises(KratyNetworkError, match="held a response before") as raised:
+            await settled(kraty.wallet.credit("bob", "gold", amount=1))
+        return raised.value
+
+    with serving(lambda seen: credited(seen) + planted()) as server:
+        assert twin.run(scenario, retry=ONCE, base_url=server.url).ambiguous
 
 
 @twins

@@ -20,6 +20,7 @@ from shutil import which
 from typing import Any, Final
 from urllib.parse import unquote
 
+import httpcore
 import httpx
 import pytest
 from hypothesis import given, settings
@@ -27,6 +28,9 @@ from hypothesis import strategies as st
 
 from kraty_admin import KratyAdmin, KratyNetworkError, KratyServerError, RetryConfig
 from kraty_admin._call._exchange import Limits
+from kraty_admin._transport._async_backend import AsyncTLSStream
+from kraty_admin._transport._backend import Stream, TLSStream, Watch
+from kraty_admin._transport._layer import Layer
 from kraty_admin._transport._lent import Phases
 from kraty_admin._transport._proxy import proxy_for
 from loopback import (
@@ -776,6 +780,45 @@ class TestAuthorities:
         with serving(tls=speaking_tls(authority)) as server:
             error = failing(twin, base_url=server.url)
         assert ("ConnectError", []) == (error.cause_name, server.seen)
+
+
+def test_a_record_that_was_received_in_part(authority: Path) -> None:
+    """A TLS stream that holds a part of another record is readable, so it is not used again."""
+    received, sent = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server = speaking_tls(authority).wrap_bio(received, sent, server_side=True)
+    layer = Layer(ssl.create_default_context(cafile=authority), HOST)
+    steps = layer.handshake()
+    with suppress(StopIteration):
+        data, wants_more = next(steps)
+        while True:
+            received.write(data)
+            with suppress(ssl.SSLWantReadError):
+                server.do_handshake()
+            data, wants_more = steps.send(sent.read() if wants_more else b"")
+    server.write(b"answer")
+    first = sent.read()
+    server.write(b"another")
+    second = sent.read()
+
+    def read(data: bytes) -> bytes:
+        reading = layer.read(100)
+        next(reading)
+        with pytest.raises(StopIteration) as done:
+            reading.send(data)
+        value: bytes = done.value.value
+        return value
+
+    ours, peer = socket.socketpair()
+    with ours, peer:
+        streams = (
+            TLSStream(Stream(ours, Watch()), layer),
+            AsyncTLSStream(httpcore.AsyncMockStream([]), Watch(), layer),
+        )
+        readable: list[tuple[bytes, bool, bool]] = []
+        for data in (first + second[:7], second[7:]):
+            result = read(data)
+            readable.append((result, *(bool(s.get_extra_info("is_readable")) for s in streams)))
+    assert [(b"answer", True, True), (b"another", False, False)] == readable
 
 
 @contextmanager

@@ -204,7 +204,11 @@ class AsyncTLSStream(httpcore.AsyncNetworkStream):
         await self._below.aclose()
 
     def get_extra_info(self, info: str) -> Any:
-        return self._layer.object if info == "ssl_object" else self._below.get_extra_info(info)
+        if info == "ssl_object":
+            return self._layer.object
+        if info == "is_readable" and self._layer.holds_more:
+            return True
+        return self._below.get_extra_info(info)
 
 
 async def _secured(

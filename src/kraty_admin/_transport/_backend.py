@@ -188,7 +188,11 @@ class TLSStream(httpcore.NetworkStream):
         self._below.close()
 
     def get_extra_info(self, info: str) -> Any:
-        return self._layer.object if info == "ssl_object" else self._below.get_extra_info(info)
+        if info == "ssl_object":
+            return self._layer.object
+        if info == "is_readable" and self._layer.holds_more:
+            return True
+        return self._below.get_extra_info(info)
 
 
 class Backend(httpcore.NetworkBackend):

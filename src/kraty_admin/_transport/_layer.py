@@ -30,6 +30,11 @@ class Layer:
             self._incoming, self._outgoing, server_hostname=server_hostname
         )
 
+    @property
+    def holds_more(self) -> bool:
+        """Whether bytes that were received have not been read, such as a part of a record."""
+        return bool(self._incoming.pending or self.object.pending())
+
     def handshake(self) -> Generator[Exchanged, bytes, None]:
         """Perform the TLS handshake, which checks the peer's certificate.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import httpcore
 import httpx
@@ -110,7 +110,7 @@ class Connection:
     @property
     def is_idle(self) -> bool:
         """Whether another call may use it."""
-        return self._http.is_idle()
+        return self._http.is_idle() and not _holds_more(self._http)
 
     def send(self, request: httpcore.Request, ends_at: float) -> Outcome:
         """Send a request and read the whole response."""
@@ -169,7 +169,7 @@ class AsyncConnection:
     @property
     def is_idle(self) -> bool:
         """Whether another call may use it."""
-        return self._http.is_idle()
+        return self._http.is_idle() and not _holds_more(self._http)
 
     async def send(self, request: httpcore.Request, ends_at: float) -> Outcome:
         """Send a request and read the whole response."""
@@ -320,6 +320,15 @@ class AsyncOwnChannel:
         pool = self.pools.peek()
         for connection in pool.take_expired(0.0) if at_home and pool is not None else ():
             await connection.aclose()
+
+
+def _holds_more(http: httpcore.HTTPConnection | httpcore.AsyncHTTPConnection) -> bool:
+    """Return whether the start of another response came with the one that was read.
+
+    The next call would take that response for its own. httpcore has no public name for it.
+    """
+    h11_state: Any = getattr(getattr(http, "_connection", None), "_h11_state", None)
+    return h11_state is not None and bool(h11_state.trailing_data[0])
 
 
 def _reply(response: httpcore.Response, chunks: list[bytes]) -> Reply:
