@@ -1,12 +1,14 @@
 """Write the drawings of docs/: `make pictures`. A test compares them with what this writes.
 
 They are plain SVG, with a light background, so that they show in a dark page, in a repository's
-pages and without a network alike.
+pages and without a network alike. None is wider than 480 pixels, so that a phone shows it whole and
+its words can be read.
 """
 
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -49,6 +51,12 @@ class Drawing:
             f'<text x="{x}" y="{y}" text-anchor="{at}" fill="{SOFT if soft else INK}"{weight}>'
             f"{escape(text)}</text>"
         )
+
+    def lines(self, x: int, y: int, *lines: str, at: str = "start", soft: bool = False) -> None:
+        """Write lines of text, the middle of them at `y`."""
+        top = y + 5 - 9 * (len(lines) - 1)
+        for number, line in enumerate(lines):
+            self.text(x, top + 18 * number, line, at=at, soft=soft)
 
     def box(
         self, x: int, y: int, width: int, height: int, *lines: str, fill: str = "plain"
@@ -106,42 +114,45 @@ def lost_answer() -> str:
 
 def outbox_states() -> str:
     """Draw the life of an intent."""
-    drawing = Drawing(760, 384, "The states of an intent in the outbox")
-    drawing.text(50, 74, "recorded", soft=True)
-    drawing.line((50, 82), (50, 104), (100, 104))
-    drawing.box(100, 82, 130, 44, "pending", "waits")
-    drawing.box(370, 82, 130, 44, "sending", "a worker has it")
-    drawing.box(590, 82, 150, 44, "done", "it took effect", fill="good")
-    drawing.box(590, 16, 150, 44, "refused", "Kraty rejected it", fill="bad")
-    drawing.box(370, 220, 130, 44, "unknown", "a person decides", fill="ask")
-    drawing.box(370, 324, 130, 44, "abandoned", "not sent", fill="bad")
-    drawing.line((230, 94), (370, 94))
-    drawing.text(300, 88, "claimed", soft=True)
-    drawing.line((370, 116), (230, 116))
-    drawing.text(300, 134, "no clear answer", soft=True)
-    drawing.line((500, 108), (590, 108))
-    drawing.line((500, 94), (545, 94), (545, 48), (590, 48))
-    drawing.line((590, 28), (165, 28), (165, 82))
-    drawing.text(375, 22, "retry", soft=True)
-    drawing.line((435, 126), (435, 220))
-    drawing.text(443, 166, "the worker was lost,", at="start", soft=True)
-    drawing.text(443, 184, "and the key is too old", at="start", soft=True)
-    drawing.line((190, 126), (190, 234), (370, 234))
-    drawing.text(198, 184, "the key is too old", at="start", soft=True)
-    drawing.line((370, 252), (150, 252), (150, 126))
-    drawing.text(255, 270, "resolve --send-again", soft=True)
-    drawing.line((500, 242), (665, 242), (665, 126))
-    drawing.text(580, 260, "resolve --applied", soft=True)
-    drawing.line((435, 264), (435, 324))
-    drawing.text(443, 300, "resolve --abandon", at="start", soft=True)
+    drawing = Drawing(420, 460, "The states of an intent in the outbox")
+    drawing.text(175, 22, "recorded", soft=True)
+    drawing.line((175, 28), (175, 48))
+    drawing.box(110, 48, 130, 44, "pending", "waits")
+    drawing.box(110, 162, 130, 44, "sending", "a worker has it")
+    drawing.box(285, 162, 125, 44, "done", "it took effect", fill="good")
+    drawing.box(285, 48, 125, 44, "refused", "Kraty rejected it", fill="bad")
+    drawing.box(110, 292, 130, 44, "unknown", "a person decides", fill="ask")
+    drawing.box(110, 402, 130, 44, "abandoned", "not sent", fill="bad")
+    drawing.line((124, 92), (124, 162))
+    drawing.lines(131, 127, "claimed", soft=True)
+    drawing.line((190, 162), (190, 92))
+    drawing.lines(197, 127, "no clear", "answer", soft=True)
+    drawing.line((240, 184), (285, 184))
+    drawing.line((262, 184), (262, 127), (347, 127), (347, 92))
+    drawing.line((285, 70), (240, 70))
+    drawing.text(262, 64, "retry", soft=True)
+    drawing.line((190, 206), (190, 292))
+    drawing.lines(198, 249, "the worker was lost,", "and the key is too old", soft=True)
+    drawing.line((110, 78), (46, 78), (46, 304), (110, 304))
+    drawing.lines(52, 234, "the key", "is too", "old", soft=True)
+    drawing.line((110, 322), (24, 322), (24, 60), (110, 60))
+    drawing.text(16, 356, "resolve --send-again", at="start", soft=True)
+    drawing.line((240, 314), (380, 314), (380, 206))
+    drawing.text(312, 332, "resolve --applied", soft=True)
+    drawing.line((175, 336), (175, 402))
+    drawing.lines(183, 376, "resolve --abandon", soft=True)
     return drawing.svg()
 
 
 def import_steps() -> str:
     """Draw an import, and what a kill at each of its steps does."""
-    drawing = Drawing(760, 444, "An import, and what a kill at each step does")
-    drawing.text(130, 28, "Steps of each chunk of rows", bold=True)
-    drawing.text(270, 28, "If the import is killed here, and resumed", at="start", bold=True)
+    drawing = Drawing(420, 502, "An import, and what a kill at each step does")
+    for x, lines in (
+        (100, ("Steps of each", "chunk of rows")),
+        (302, ("If the import is killed here,", "and resumed")),
+    ):
+        for number, line in enumerate(lines):
+            drawing.text(x, 26 + 18 * number, line, bold=True)
     steps = [
         (
             "read and map",
@@ -176,16 +187,16 @@ def import_steps() -> str:
         ),
     ]
     for number, (title, rest, effect, fill) in enumerate(steps):
-        y = 44 + 62 * number
-        drawing.box(30, y, 200, 44, title, rest, fill=fill)
-        drawing.text(270, y + 27, effect, at="start")
+        y = 62 + 66 * number
+        drawing.box(16, y, 168, 44, title, rest, fill=fill)
+        drawing.lines(196, y + 22, *textwrap.wrap(effect, 30))
         if number:
-            drawing.line((130, y - 18), (130, y))
-    drawing.text(
-        30,
-        430,
-        "Resume within 23 hours: later, Kraty may have forgotten row keys.",
-        at="start",
+            drawing.line((100, y - 22), (100, y))
+    drawing.lines(
+        16,
+        474,
+        "Resume within 23 hours:",
+        "later, Kraty may have forgotten row keys.",
         soft=True,
     )
     return drawing.svg()
@@ -220,20 +231,26 @@ def packages() -> str:
     layers = re.search(r'type = "layers"\nlayers = \[\n(.*?)\]', rules, re.S)
     assert layers is not None
     names = [line.strip().strip('",') for line in layers[1].splitlines()]
-    height = 56 * len(names) + 40
-    drawing = Drawing(700, height, "The packages, and which may import which")
-    for number, layer in enumerate(names):
-        y = 16 + 56 * number
+    rows: list[tuple[list[str], int, list[list[str]]]] = []
+    for layer in names:
         parts = [part.strip().removeprefix("kraty_admin.") for part in layer.split("|")]
-        width = (620 - 12 * (len(parts) - 1)) // len(parts)
-        for place, part in enumerate(parts):
-            drawing.box(20 + place * (width + 12), y, width, 44, part, WHAT[part])
-    drawing.line((670, 20), (670, height - 46))
-    drawing.text(
-        20,
-        height - 10,
-        "A package may import what is below it. All but the first and the last are in kraty_admin.",
-        at="start",
+        width = (356 - 8 * (len(parts) - 1)) // len(parts)
+        rows.append((parts, width, [textwrap.wrap(WHAT[part], width // 8) for part in parts]))
+    heights = [26 + 18 * max(map(len, words)) for _, _, words in rows]
+    drawing = Drawing(
+        420, sum(heights) + 12 * len(rows) + 66, "The packages, and which may import which"
+    )
+    y = 16
+    for (parts, width, words), height in zip(rows, heights, strict=True):
+        for place, (part, lines) in enumerate(zip(parts, words, strict=True)):
+            drawing.box(16 + place * (width + 8), y, width, height, part, *lines)
+        y += height + 12
+    drawing.line((396, 20), (396, y - 16))
+    drawing.lines(
+        16,
+        y + 24,
+        "A package may import what is below it.",
+        "All but the first and the last are in kraty_admin.",
         soft=True,
     )
     return drawing.svg()

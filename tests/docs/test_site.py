@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from pathlib import Path
 
@@ -91,3 +92,12 @@ def test_a_page_outside_the_navigation_is_found(tmp_path: Path) -> None:
 def test_a_drawing_is_current(name: str) -> None:
     """Each drawing is the one that `make pictures` would write."""
     assert PICTURES[name]() == (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_drawing_can_be_read_on_a_phone(name: str) -> None:
+    """No drawing is so wide that a phone would make its words too small to read."""
+    width = re.search(r'<svg [^>]* width="(\d+)"', PICTURES[name]())
+    assert width is not None
+    assert 480 >= int(width[1])
