@@ -57,6 +57,7 @@ NOT_RUN: Final[Mapping[str, str]] = {
 
 DATA: Final[Mapping[str, Callable[[str], object] | None]] = {
     "json": json.loads,
+    "csv": None,
     "ini": None,
     "mermaid": None,
     "py": None,

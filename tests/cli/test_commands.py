@@ -644,9 +644,11 @@ def test_the_page_runs_as_printed(command: Command, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("KRATY_OUTBOX_URL", "sqlite:///shop.sqlite3")
     write_key(TEST_KEY)
     Path("body.json").write_text('{"id": "evt_1", "eventName": "grant.created", "data": {}}')
-    Path("users.csv").write_text("PlayFabId,Gold\np1,5\n")
     header = command("webhooks", "sign", "body.json").out.strip()
     text = page.read_text(encoding="utf-8").replace("\\\n", " ").replace("t=...,v1=...", header)
+    rows = re.search(r"^```csv\n(.*?)^```$", text, re.M | re.S)
+    assert rows is not None
+    Path("users.csv").write_text(rows[1])
     lines = [
         line
         for block in re.findall(r"^```sh\n(.*?)^```$", text, re.M | re.S)
