@@ -157,7 +157,7 @@ class Node:
         while is_object(found.value) and isinstance(found.value.get("$ref"), str):
             ref = found.value["$ref"]
             if ref in seen:
-                raise self.refuse(f"$ref {ref} leads back to itself", "Break the circle.")
+                raise self.refuse(f"$ref {ref} leads back to itself", "Break the cycle.")
             seen.add(ref)
             beside = {**{k: v for k, v in found.value.items() if k != "$ref"}, **beside}
             try:

@@ -321,10 +321,18 @@ class Contract:
         factory=dict[str, "tuple[str, ...]"], init=False
     )
     _circles: set[str] = attrs.field(factory=set[str], init=False)
-    """The references at which the current expansion was cut off."""
+    """The circular references at which the current expansion was cut off."""
 
     def look_up(self, ref: str, inside: Iterable[str] = ()) -> object:
-        """Return the target of a local `$ref`. `inside` has the references that led to it."""
+        """Return the target of a local `$ref`.
+
+        Args:
+            ref: The reference.
+            inside: The references that led to it.
+
+        Raises:
+            ContractError: It leads back to itself, or has no target.
+        """
         if ref in inside:
             raise ContractError(f"$ref {ref} leads back to itself")
         found = self._targets.get(ref)

@@ -80,7 +80,7 @@ def as_markdown(changes: list[Change]) -> str:
     """Return the same as Markdown, for a changelog or a review."""
     own, shared = grouped(changes)
     lines = [verdict(changes)]
-    for breaking, title in ((True, "Breaks callers"), (False, "Breaks nobody")):
+    for breaking, title in ((True, "Breaks callers"), (False, "Breaks no callers")):
         found = [
             f"- `{each.operation}` {each.location.strip()}: {each.message}"
             for each in own

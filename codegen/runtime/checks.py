@@ -1,7 +1,7 @@
 """Check arguments against the contract before anything is sent.
 
-Each function returns the value to send, or raises `TypeError` or `ValueError`. The message
-names the argument, what is wrong and what would be right.
+Each check returns the value to send, or raises `TypeError` or `ValueError`. The message names the
+argument, what is wrong and what would be right.
 """
 
 from __future__ import annotations

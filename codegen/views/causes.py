@@ -1,4 +1,4 @@
-"""The causes why the code cannot be generated, collected so that one run reports all of them."""
+"""The reasons why the code cannot be generated, collected so that one run reports all of them."""
 
 from __future__ import annotations
 

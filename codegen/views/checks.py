@@ -75,6 +75,17 @@ def _is_text(value: Value) -> bool:
     return not isinstance(value.kind, Choice) or value.kind.kind == "str"
 
 
+def form_doc(value: Value) -> str:
+    """Return a sentence about the accepted types of a time; empty for any other value."""
+    match value.kind:
+        case Text(format="date-time"):
+            return " An aware `datetime`, or text in RFC 3339 with an offset."
+        case Text(format="date"):
+            return " A `date`, or text such as `2026-06-08`."
+        case _:
+            return ""
+
+
 def bounds_doc(value: Value) -> str:
     """Return a sentence about the bounds of a value; empty if there are none."""
     match value.kind:

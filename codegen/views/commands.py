@@ -56,7 +56,7 @@ class CommandView:
 
 
 @attrs.frozen
-class Taken:
+class MethodArgument:
     """The parts of a method's argument that the command line needs."""
 
     wire: str
@@ -71,7 +71,7 @@ class Taken:
 
 
 def command_view(
-    row: Row, summary: str, description: str, taken: Sequence[Taken], *, writes: bool
+    row: Row, summary: str, description: str, taken: Sequence[MethodArgument], *, writes: bool
 ) -> CommandView:
     """Return the row of an operation.
 
@@ -126,7 +126,7 @@ def _paragraphs(text: str) -> Iterator[str]:
 
 
 def _argument(
-    wire: str, each: Taken, settings: Mapping[str, Any], *, positional: bool
+    wire: str, each: MethodArgument, settings: Mapping[str, Any], *, positional: bool
 ) -> CommandArgumentView:
     default = settings.get("defaults", {}).get(wire, each.default)
     short = re.sub(r"^external_|_(id|key)$", "", each.name).upper()
@@ -150,7 +150,7 @@ def _argument(
     )
 
 
-def _kind(each: Taken) -> str:
+def _kind(each: MethodArgument) -> str:
     match each.value.kind:
         case Text(format="date-time"):
             return "time"

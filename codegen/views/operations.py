@@ -15,8 +15,8 @@ from media import JSON, json_media
 
 from .annotations import answer, argument
 from .causes import Causes
-from .checks import bounds_doc, check
-from .commands import CommandView, Taken, command_view
+from .checks import bounds_doc, check, form_doc
+from .commands import CommandView, MethodArgument, command_view
 from .models import reachable
 from .names import (
     TYPE_NAMES,
@@ -468,7 +468,7 @@ def _body_fields(body: ObjectSchema) -> Iterator[Input]:
 
 def _key(raw: RawOperation) -> Input:
     """Return the argument for the idempotency key of a write whose contract has no body."""
-    doc = "Identifies this call: repeat the call under the same key. Default: a new random key."
+    doc = "Identifies this call: repeat it under the same key. Default: a new random key."
     return Input("body", "idempotencyKey", Value(Text(min_length=1)), False, doc, raw.node.place)
 
 
@@ -642,7 +642,7 @@ def _command(
     raw: RawOperation, row: Row, inputs: list[Input], views: list[ArgumentView]
 ) -> CommandView:
     taken = [
-        Taken(
+        MethodArgument(
             wire=each.wire,
             location=each.location,
             name=view.name,
@@ -683,9 +683,9 @@ def _argument(each: Input, row: Row, surface: Surface, listed: list[str]) -> Arg
     if annotation != "Any":
         annotation += " | Unset" if omitted == "UNSET" else ""
         annotation += " | None" if nullable or omitted == "None" else ""
-    doc = each.doc + bounds_doc(each.value)
+    doc = each.doc + form_doc(each.value) + bounds_doc(each.value)
     if omitted == "UNSET":
-        doc += " `None` sends null; left out, nothing is sent."
+        doc += " Pass `None` to send null; leave it out to send nothing."
     return ArgumentView(
         name=name,
         wire=literal(each.wire),

@@ -170,7 +170,7 @@ def check_rows(surface: Json, operations: Mapping[str, RawOperation]) -> Iterato
             for cause in [
                 *_wrong_method(row, surface["resources"], taken),
                 *_wrong("", row, ROW_SETTINGS),
-                *_wrong_key(row, operations[name], lifetimes),
+                *_wrong_for_operation(row, operations[name], lifetimes),
             ]:
                 yield name, f"surface.yaml: {name}: {cause}"
             taken.setdefault(str(row.get("method")), name)
@@ -187,7 +187,8 @@ def _wrong_method(row: Json, resources: Json, taken: Mapping[str, str]) -> Itera
         yield f"{method} is already used by {taken[method]}"
 
 
-def _wrong_key(row: Json, raw: RawOperation, lifetimes: Json) -> Iterator[str]:
+def _wrong_for_operation(row: Json, raw: RawOperation, lifetimes: Json) -> Iterator[str]:
+    """Yield the problems of settings that depend on the operation or on each other."""
     key, imports = row.get("key"), row.get("imports")
     if raw.method in WRITES:
         if key not in lifetimes:

@@ -179,7 +179,7 @@ class Schemas:
     _names: dict[str, str] = attrs.field(factory=dict[str, str])
     """The name of the class of each place."""
     _places: dict[str, str] = attrs.field(factory=dict[str, str])
-    """The reverse."""
+    """The place of each class, by its name."""
     _known: dict[str, Value | None] = attrs.field(factory=dict[str, Value | None])
     """The values behind `$ref`s; `None` while one is read."""
     _merging: set[int] = attrs.field(factory=set[int])
@@ -219,8 +219,8 @@ class Schemas:
 
     def _behind(self, node: Node, ref: str, name: str) -> Value:
         if ref in self._known:
-            # If it is being read, it holds itself without an object in between, as a JSON
-            # value does.
+            # If it is being read, the schema contains itself without an object in between, like a
+            # schema of any JSON value.
             return self._known[ref] or ANYTHING
         self._known[ref] = None
         try:
@@ -274,7 +274,7 @@ class Schemas:
     def _merged_value(self, node: Node, name: str) -> Value:
         # Not with the place, because a merged schema has no place of its own.
         if id(node.value) in self._merging:
-            return ANYTHING  # it holds itself without an object in between
+            return ANYTHING  # it contains itself without an object in between
         self._merging.add(id(node.value))
         try:
             merged = Node(node.document, self.merged(node), node.place)
@@ -456,7 +456,7 @@ class Schemas:
         return Object(name)
 
     def finish(self) -> None:
-        """Read the fields of all objects that were met."""
+        """Read the fields of all objects that have been found so far."""
         while self._queue:
             schema = self._queue.pop(0)
             with self.causes.of(Owner(schema.name, is_schema=True)):

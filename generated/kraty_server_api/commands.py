@@ -22,7 +22,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
         group="money",
         confirm="live",
         help=(
-            ("Pay out currencies, items and crates to a player, all of it or nothing."),
+            ("Pay out currencies, items and crates to a player, all of them or none."),
             ("Pass the receipt id as --idempotency-key. Without it, a second run pays out again."),
         ),
         examples=(
@@ -1030,7 +1030,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
         group="lobbies",
         confirm="live",
         help=(
-            ("Finish a player's attempt in an event, with the score that it has."),
+            ("Finish a player's attempt in an event, with its current score."),
             ("EVENT is the event's key, and ATTEMPT is the attempt's id."),
         ),
         examples=(("kraty-admin events finish player_42 quick_brawl ATTEMPT"),),

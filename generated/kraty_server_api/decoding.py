@@ -1,6 +1,11 @@
 # Copied by `make regen` from codegen/runtime/decoding.py.
 # Do not edit: change that file instead.
-"""Turn JSON values into Python values. A value of an unexpected type is returned unchanged."""
+"""Turn JSON values into Python values.
+
+A value of an unexpected type is returned unchanged. Four decoders raise instead: `as_datetime` and
+`as_date` for text that is not a time, `as_field` for a missing field, and `as_answer` for an answer
+of another type.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +55,12 @@ def as_bool(value: Any) -> bool:
 
 
 def as_datetime(value: Any) -> datetime:
-    """Parse an RFC 3339 time with any number of decimals, or a date. The default zone is UTC."""
+    """Parse an RFC 3339 time with any number of decimals, or a date. The default zone is UTC.
+
+    Raises:
+        TypeError: The value is not text.
+        ValueError: The text is not a time.
+    """
     # Imported here because most programs never read a date, and importing the parser is
     # slow.
     from dateutil.parser import isoparse

@@ -58,7 +58,7 @@ STATE: Final = KeyLifetime(
     repeat_within_hours=24,
     doc=(
         "Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect "
-        "another player who has got the same id in the meantime."
+        "another player who has been given the same id in the meantime."
     ),
 )
 

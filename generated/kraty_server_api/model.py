@@ -37,7 +37,7 @@ class Model(dict[str, Any]):
 
     Properties decode their value when they are read, so a missing or unknown field never
     makes a call fail. Reading a required field that is missing or null raises
-    `AttributeError`.
+    `AttributeError`. Reading a time that cannot be parsed raises `ValueError`.
 
     Reading never changes the dict. It holds only plain JSON values, so a strict serialiser
     accepts `dict(result)`. A property that returns models makes new ones on each read, as
@@ -50,7 +50,11 @@ class Model(dict[str, Any]):
 
     @property
     def http(self) -> ResponseInfo:
-        """Status, headers, request id, attempts and key of the call that returned this."""
+        """Status, headers, request id, attempts and key of the call that returned this.
+
+        Raises:
+            AttributeError: No call returned this: it is a part of a result, or you made it.
+        """
         if self._http is None:
             raise AttributeError(f"this {type(self).__name__} is not the result of a call")
         return self._http

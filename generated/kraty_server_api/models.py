@@ -336,7 +336,7 @@ class Grant(Model):
 
     @property
     def expires_at(self) -> datetime | None:
-        """When it expires if nobody claims it."""
+        """When it expires if no one claims it."""
         return self._read_optional("expiresAt", decoding.as_datetime)
 
     @property
@@ -715,7 +715,7 @@ class PlayerUnban(Model):
 
     @property
     def unbanned_at(self) -> datetime:
-        """When the ban began."""
+        """When the ban was lifted."""
         return self._read("unbannedAt", decoding.as_datetime)
 
     @property
@@ -735,42 +735,42 @@ class MergeCounts(Model):
 
     @property
     def attempts_reassigned(self) -> int:
-        """Event attempts."""
+        """How many event attempts moved to the target."""
         return self._read("attemptsReassigned", decoding.as_int)
 
     @property
     def grants_reassigned(self) -> int:
-        """Grants."""
+        """How many grants moved to the target."""
         return self._read("grantsReassigned", decoding.as_int)
 
     @property
     def items_merged(self) -> int:
-        """Item holdings."""
+        """How many item holdings were added to the target's."""
         return self._read("itemsMerged", decoding.as_int)
 
     @property
     def item_ledger_rows_moved(self) -> int:
-        """Rows of the item ledger."""
+        """How many rows of the item ledger moved to the target."""
         return self._read("itemLedgerRowsMoved", decoding.as_int)
 
     @property
     def wallets_merged(self) -> int:
-        """Balances."""
+        """How many balances were added to the target's."""
         return self._read("walletsMerged", decoding.as_int)
 
     @property
     def wallet_ledger_rows_moved(self) -> int:
-        """Rows of the wallet ledger."""
+        """How many rows of the wallet ledger moved to the target."""
         return self._read("walletLedgerRowsMoved", decoding.as_int)
 
     @property
     def lobbies_touched(self) -> int:
-        """Lobbies."""
+        """How many lobbies changed."""
         return self._read("lobbiesTouched", decoding.as_int)
 
     @property
     def leaderboards_scrubbed(self) -> int:
-        """Leaderboards."""
+        """How many leaderboards changed."""
         return self._read("leaderboardsScrubbed", decoding.as_int)
 
     @classmethod
@@ -855,17 +855,17 @@ class PlayerDeletion(Model):
 
     @property
     def attempts_anonymized(self) -> int:
-        """Event attempts."""
+        """How many event attempts were made anonymous."""
         return self._read("attemptsAnonymized", decoding.as_int)
 
     @property
     def lobbies_anonymized(self) -> int:
-        """Lobbies."""
+        """How many lobbies were made anonymous."""
         return self._read("lobbiesAnonymized", decoding.as_int)
 
     @property
     def leaderboards_scrubbed(self) -> int:
-        """Leaderboards."""
+        """On how many leaderboards the player became anonymous."""
         return self._read("leaderboardsScrubbed", decoding.as_int)
 
     @property
@@ -1406,7 +1406,7 @@ class FriendRequestPlayer(Model):
 
 
 class FriendRequest(Model):
-    """A friend request that nobody has answered yet."""
+    """A friend request that no one has answered yet."""
 
     @property
     def request_id(self) -> str:

@@ -98,7 +98,7 @@ class ReadOptions:
     """Whether to leave out rows whose amount or quantity is zero. Presets always do."""
 
     limit: int | None = None
-    """Read at most this many rows of the source, from its start."""
+    """Read at most this many rows of the source, from its start: 1 or more. `None` for all."""
 
     def __post_init__(self) -> None:
         # Copied, because the caller may change its own collections later. `__setattr__` of a

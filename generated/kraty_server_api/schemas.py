@@ -169,7 +169,7 @@ SCHEMAS: Final[Mapping[str, dict[str, Any]]] = {
             },
             "expiresAt": {
                 "anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}],
-                "description": "When it expires if nobody claims it.",
+                "description": "When it expires if no one claims it.",
             },
             "createdAt": {
                 "type": "string",
@@ -499,7 +499,7 @@ SCHEMAS: Final[Mapping[str, dict[str, Any]]] = {
             "unbannedAt": {
                 "type": "string",
                 "format": "date-time",
-                "description": "When the ban began.",
+                "description": "When the ban was lifted.",
             },
             "applied": {"type": "boolean", "description": "False when the player was not banned."},
         },
@@ -513,49 +513,49 @@ SCHEMAS: Final[Mapping[str, dict[str, Any]]] = {
                 "type": "integer",
                 "minimum": 0,
                 "maximum": 9007199254740991,
-                "description": "Event attempts.",
+                "description": "How many event attempts moved to the target.",
             },
             "grantsReassigned": {
                 "type": "integer",
                 "minimum": 0,
                 "maximum": 9007199254740991,
-                "description": "Grants.",
+                "description": "How many grants moved to the target.",
             },
             "itemsMerged": {
                 "type": "integer",
                 "minimum": 0,
                 "maximum": 9007199254740991,
-                "description": "Item holdings.",
+                "description": "How many item holdings were added to the target's.",
             },
             "itemLedgerRowsMoved": {
                 "type": "integer",
                 "minimum": 0,
                 "maximum": 9007199254740991,
-                "description": "Rows of the item ledger.",
+                "description": "How many rows of the item ledger moved to the target.",
             },
             "walletsMerged": {
                 "type": "integer",
                 "minimum": 0,
                 "maximum": 9007199254740991,
-                "description": "Balances.",
+                "description": "How many balances were added to the target's.",
             },
             "walletLedgerRowsMoved": {
                 "type": "integer",
                 "minimum": 0,
                 "maximum": 9007199254740991,
-                "description": "Rows of the wallet ledger.",
+                "description": "How many rows of the wallet ledger moved to the target.",
             },
             "lobbiesTouched": {
                 "type": "integer",
                 "minimum": 0,
                 "maximum": 9007199254740991,
-                "description": "Lobbies.",
+                "description": "How many lobbies changed.",
             },
             "leaderboardsScrubbed": {
                 "type": "integer",
                 "minimum": 0,
                 "maximum": 9007199254740991,
-                "description": "Leaderboards.",
+                "description": "How many leaderboards changed.",
             },
         },
         "required": [
@@ -646,19 +646,19 @@ SCHEMAS: Final[Mapping[str, dict[str, Any]]] = {
                 "type": "integer",
                 "minimum": 0,
                 "maximum": 9007199254740991,
-                "description": "Event attempts.",
+                "description": "How many event attempts were made anonymous.",
             },
             "lobbiesAnonymized": {
                 "type": "integer",
                 "minimum": 0,
                 "maximum": 9007199254740991,
-                "description": "Lobbies.",
+                "description": "How many lobbies were made anonymous.",
             },
             "leaderboardsScrubbed": {
                 "type": "integer",
                 "minimum": 0,
                 "maximum": 9007199254740991,
-                "description": "Leaderboards.",
+                "description": "On how many leaderboards the player became anonymous.",
             },
             "status": {
                 "type": "string",
@@ -1148,7 +1148,7 @@ SCHEMAS: Final[Mapping[str, dict[str, Any]]] = {
     },
     "FriendRequest": {
         "type": "object",
-        "description": "A friend request that nobody has answered yet.",
+        "description": "A friend request that no one has answered yet.",
         "properties": {
             "requestId": {"type": "string", "minLength": 1, "description": "Id of the request."},
             "direction": {
@@ -1176,7 +1176,7 @@ SCHEMAS: Final[Mapping[str, dict[str, Any]]] = {
                 "type": "array",
                 "items": {
                     "$ref": "FriendRequest",
-                    "description": "A friend request that nobody has answered yet.",
+                    "description": "A friend request that no one has answered yet.",
                 },
                 "description": "The requests that the player has received.",
             },
@@ -1184,7 +1184,7 @@ SCHEMAS: Final[Mapping[str, dict[str, Any]]] = {
                 "type": "array",
                 "items": {
                     "$ref": "FriendRequest",
-                    "description": "A friend request that nobody has answered yet.",
+                    "description": "A friend request that no one has answered yet.",
                 },
                 "description": "The requests that the player has sent.",
             },

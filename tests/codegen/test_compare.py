@@ -1358,7 +1358,7 @@ def test_cli_markdown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     expected = (
         "3 changes, 1 of them breaks callers.\n"
         "\n### Breaks callers\n\n- schema `Money` (2 uses): n maximum 5 added\n"
-        "\n### Breaks nobody\n\n- `more` operation: added (GET /more)\n"
+        "\n### Breaks no callers\n\n- `more` operation: added (GET /more)\n"
     )
     assert (1, expected) == (status, capsys.readouterr().out)
 

@@ -168,7 +168,7 @@ REFUSED: dict[str, tuple[Node, list[str]]] = {
         ),
         [
             f"{GET}/parameters/0: $ref #/components/parameters/A leads back to itself. "
-            "Break the circle."
+            "Break the cycle."
         ],
     ),
     "list body": (

@@ -52,7 +52,7 @@ def list_friend_requests(
 def list_blocks(
     external_player_id: str,
 ) -> Operation[list[_models.BlockedPlayer]]:
-    """Read whom a player has blocked."""
+    """Read the players that a player has blocked."""
     _path = "/players/" + _checks.path_segment("external_player_id", external_player_id) + "/blocks"
     return Operation(
         name="players.blocks",

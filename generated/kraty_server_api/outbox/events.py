@@ -56,18 +56,20 @@ class OutboxEvents:
             mode: How values are reported: `set` replaces a value, `increment` adds to it.
             metric_value: The value, if the event has one metric.
             metrics: The values, by metric.
-            occurred_at: When the player achieved it. Default: now.
+            occurred_at: When the player achieved it. Default: now. An aware `datetime`, or text in
+                RFC 3339 with an offset.
             idempotency_key: Names this one change. While the platform keeps the key, a repeat with
                 the same body returns the first result, and a repeat with another body is refused
                 with `idempotency_conflict`. Not empty.
 
         Returns:
-            The intent, whose `result` will be a `AttemptProgress`: An attempt after a report.
+            The intent. The type of its `result` is `AttemptProgress`: An attempt after a report.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `reportProgress`, `POST /players/{externalId}/events/{eventKey}/attempts/{attemptId}/progress`.
         """
@@ -97,7 +99,7 @@ class OutboxEvents:
     ) -> Intent[_models.FinishedAttempt]:
         """Finish a player's attempt at an event now.
 
-        The attempt keeps the score that it has. Finishing it again returns the same outcome.
+        The attempt keeps its current score. Finishing it again returns the same outcome.
 
         How long the platform keeps idempotency keys of this operation is not documented. Do not
         rely on them more than 24 hours after the first call.
@@ -110,16 +112,17 @@ class OutboxEvents:
             external_player_id: Your own id of the player. Not empty.
             event_key: Key of the event. Not empty.
             attempt_id: Id of the player's attempt at the event. Not empty.
-            idempotency_key: Names this one change. The documents do not say whether the platform
-                looks at it in this call. Not empty.
+            idempotency_key: Names this one change. Kraty's documents do not say whether the
+                platform uses it in this call. Not empty.
 
         Returns:
-            The intent, whose `result` will be a `FinishedAttempt`: An attempt that has ended.
+            The intent. The type of its `result` is `FinishedAttempt`: An attempt that has ended.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `finishAttempt`, `POST /players/{externalId}/events/{eventKey}/attempts/{attemptId}/finish`.
         """
@@ -171,18 +174,20 @@ class AsyncOutboxEvents:
             mode: How values are reported: `set` replaces a value, `increment` adds to it.
             metric_value: The value, if the event has one metric.
             metrics: The values, by metric.
-            occurred_at: When the player achieved it. Default: now.
+            occurred_at: When the player achieved it. Default: now. An aware `datetime`, or text in
+                RFC 3339 with an offset.
             idempotency_key: Names this one change. While the platform keeps the key, a repeat with
                 the same body returns the first result, and a repeat with another body is refused
                 with `idempotency_conflict`. Not empty.
 
         Returns:
-            The intent, whose `result` will be a `AttemptProgress`: An attempt after a report.
+            The intent. The type of its `result` is `AttemptProgress`: An attempt after a report.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `reportProgress`, `POST /players/{externalId}/events/{eventKey}/attempts/{attemptId}/progress`.
         """
@@ -212,7 +217,7 @@ class AsyncOutboxEvents:
     ) -> Intent[_models.FinishedAttempt]:
         """Finish a player's attempt at an event now.
 
-        The attempt keeps the score that it has. Finishing it again returns the same outcome.
+        The attempt keeps its current score. Finishing it again returns the same outcome.
 
         How long the platform keeps idempotency keys of this operation is not documented. Do not
         rely on them more than 24 hours after the first call.
@@ -225,16 +230,17 @@ class AsyncOutboxEvents:
             external_player_id: Your own id of the player. Not empty.
             event_key: Key of the event. Not empty.
             attempt_id: Id of the player's attempt at the event. Not empty.
-            idempotency_key: Names this one change. The documents do not say whether the platform
-                looks at it in this call. Not empty.
+            idempotency_key: Names this one change. Kraty's documents do not say whether the
+                platform uses it in this call. Not empty.
 
         Returns:
-            The intent, whose `result` will be a `FinishedAttempt`: An attempt that has ended.
+            The intent. The type of its `result` is `FinishedAttempt`: An attempt that has ended.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `finishAttempt`, `POST /players/{externalId}/events/{eventKey}/attempts/{attemptId}/finish`.
         """

@@ -62,18 +62,20 @@ class OutboxGrants:
             entries: What to pay out, all of it or none. Not empty.
             kind: Whether a grant pays out directly or is opened like a crate.
             source_kind: Who asked for a manual grant: a backend, or a person acting through one.
-            expires_at: When the grant expires if no one claims it.
+            expires_at: When the grant expires if no one claims it. An aware `datetime`, or text in
+                RFC 3339 with an offset.
             source_ref_id: Your reference, such as a receipt id.
             metadata: Your own data to keep with the grant.
 
         Returns:
-            The intent, whose `result` will be a `Grant`: A reward for one player, pending until
-            it is claimed.
+            The intent. The type of its `result` is `Grant`: A reward for one player, pending
+            until it is claimed.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `createGrant`, `POST /players/{externalId}/grants`.
         """
@@ -99,8 +101,8 @@ class OutboxGrants:
     ) -> Intent[_models.Grant]:
         """Claim a grant on the player's behalf.
 
-        For backends that have already given the player what the grant holds. The grant becomes
-        `claimed` with `ackedBy` set to `server_api`.
+        Use it if your backend has already given the player what the grant holds. The grant
+        becomes `claimed` with `ackedBy` set to `server_api`.
 
         You can repeat this call at any time: a repeat returns the same grant.
 
@@ -111,17 +113,18 @@ class OutboxGrants:
         Args:
             external_player_id: Your own id of the player. Not empty.
             grant_id: Id of the grant, as the call that created it returned it. Not empty.
-            idempotency_key: Names this one change. The documents do not say whether the platform
-                looks at it in this call. Not empty.
+            idempotency_key: Names this one change. Kraty's documents do not say whether the
+                platform uses it in this call. Not empty.
 
         Returns:
-            The intent, whose `result` will be a `Grant`: A reward for one player, pending until
-            it is claimed.
+            The intent. The type of its `result` is `Grant`: A reward for one player, pending
+            until it is claimed.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `ackGrant`, `POST /players/{externalId}/grants/{grantId}/ack`.
         """
@@ -176,18 +179,20 @@ class AsyncOutboxGrants:
             entries: What to pay out, all of it or none. Not empty.
             kind: Whether a grant pays out directly or is opened like a crate.
             source_kind: Who asked for a manual grant: a backend, or a person acting through one.
-            expires_at: When the grant expires if no one claims it.
+            expires_at: When the grant expires if no one claims it. An aware `datetime`, or text in
+                RFC 3339 with an offset.
             source_ref_id: Your reference, such as a receipt id.
             metadata: Your own data to keep with the grant.
 
         Returns:
-            The intent, whose `result` will be a `Grant`: A reward for one player, pending until
-            it is claimed.
+            The intent. The type of its `result` is `Grant`: A reward for one player, pending
+            until it is claimed.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `createGrant`, `POST /players/{externalId}/grants`.
         """
@@ -213,8 +218,8 @@ class AsyncOutboxGrants:
     ) -> Intent[_models.Grant]:
         """Claim a grant on the player's behalf.
 
-        For backends that have already given the player what the grant holds. The grant becomes
-        `claimed` with `ackedBy` set to `server_api`.
+        Use it if your backend has already given the player what the grant holds. The grant
+        becomes `claimed` with `ackedBy` set to `server_api`.
 
         You can repeat this call at any time: a repeat returns the same grant.
 
@@ -225,17 +230,18 @@ class AsyncOutboxGrants:
         Args:
             external_player_id: Your own id of the player. Not empty.
             grant_id: Id of the grant, as the call that created it returned it. Not empty.
-            idempotency_key: Names this one change. The documents do not say whether the platform
-                looks at it in this call. Not empty.
+            idempotency_key: Names this one change. Kraty's documents do not say whether the
+                platform uses it in this call. Not empty.
 
         Returns:
-            The intent, whose `result` will be a `Grant`: A reward for one player, pending until
-            it is claimed.
+            The intent. The type of its `result` is `Grant`: A reward for one player, pending
+            until it is claimed.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `ackGrant`, `POST /players/{externalId}/grants/{grantId}/ack`.
         """

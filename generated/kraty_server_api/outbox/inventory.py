@@ -33,7 +33,7 @@ class OutboxInventory:
     ) -> Intent[_models.ItemAdjustment]:
         """Give a player some of an item.
 
-        An atomic increment of an item that the platform manages: purchases, season tiers,
+        An atomic increment of an item that the platform manages, for purchases, season tiers and
         make-goods.
 
         The platform keeps the idempotency key for 24 hours. Within that time, a repeat with the
@@ -54,13 +54,14 @@ class OutboxInventory:
                 with `idempotency_conflict`. Not empty.
 
         Returns:
-            The intent, whose `result` will be a `ItemAdjustment`: A player's holding of one item
-            after a change.
+            The intent. The type of its `result` is `ItemAdjustment`: A player's holding of one
+            item after a change.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `grantItem`, `POST /players/{externalId}/inventory/{itemKey}/grant`.
         """
@@ -108,13 +109,14 @@ class OutboxInventory:
                 with `idempotency_conflict`. Not empty.
 
         Returns:
-            The intent, whose `result` will be a `ItemAdjustment`: A player's holding of one item
-            after a change.
+            The intent. The type of its `result` is `ItemAdjustment`: A player's holding of one
+            item after a change.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `revokeItem`, `POST /players/{externalId}/inventory/{itemKey}/revoke`.
         """
@@ -148,7 +150,7 @@ class AsyncOutboxInventory:
     ) -> Intent[_models.ItemAdjustment]:
         """Give a player some of an item.
 
-        An atomic increment of an item that the platform manages: purchases, season tiers,
+        An atomic increment of an item that the platform manages, for purchases, season tiers and
         make-goods.
 
         The platform keeps the idempotency key for 24 hours. Within that time, a repeat with the
@@ -169,13 +171,14 @@ class AsyncOutboxInventory:
                 with `idempotency_conflict`. Not empty.
 
         Returns:
-            The intent, whose `result` will be a `ItemAdjustment`: A player's holding of one item
-            after a change.
+            The intent. The type of its `result` is `ItemAdjustment`: A player's holding of one
+            item after a change.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `grantItem`, `POST /players/{externalId}/inventory/{itemKey}/grant`.
         """
@@ -223,13 +226,14 @@ class AsyncOutboxInventory:
                 with `idempotency_conflict`. Not empty.
 
         Returns:
-            The intent, whose `result` will be a `ItemAdjustment`: A player's holding of one item
-            after a change.
+            The intent. The type of its `result` is `ItemAdjustment`: A player's holding of one
+            item after a change.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `revokeItem`, `POST /players/{externalId}/inventory/{itemKey}/revoke`.
         """

@@ -32,8 +32,8 @@ class OutboxLeaderboards:
     ) -> Intent[_models.SubmittedScore]:
         """Submit a player's score.
 
-        For scores that your own backend has computed or checked. A leaderboard that ranks by
-        progression takes no scores: the call is refused with `score_not_supported`.
+        Use it for scores that your own backend has computed or checked. A leaderboard that ranks
+        by progression takes no scores: the call is refused with `score_not_supported`.
 
         How long the platform keeps idempotency keys of this operation is not documented. Do not
         rely on them more than 24 hours after the first call.
@@ -53,13 +53,14 @@ class OutboxLeaderboards:
                 with `idempotency_conflict`. Not empty.
 
         Returns:
-            The intent, whose `result` will be a `SubmittedScore`: A player's place on a
+            The intent. The type of its `result` is `SubmittedScore`: A player's place on a
             leaderboard.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `submitScore`, `POST /leaderboards/{key}/score`.
         """
@@ -91,8 +92,8 @@ class AsyncOutboxLeaderboards:
     ) -> Intent[_models.SubmittedScore]:
         """Submit a player's score.
 
-        For scores that your own backend has computed or checked. A leaderboard that ranks by
-        progression takes no scores: the call is refused with `score_not_supported`.
+        Use it for scores that your own backend has computed or checked. A leaderboard that ranks
+        by progression takes no scores: the call is refused with `score_not_supported`.
 
         How long the platform keeps idempotency keys of this operation is not documented. Do not
         rely on them more than 24 hours after the first call.
@@ -112,13 +113,14 @@ class AsyncOutboxLeaderboards:
                 with `idempotency_conflict`. Not empty.
 
         Returns:
-            The intent, whose `result` will be a `SubmittedScore`: A player's place on a
+            The intent. The type of its `result` is `SubmittedScore`: A player's place on a
             leaderboard.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `submitScore`, `POST /leaderboards/{key}/score`.
         """

@@ -38,7 +38,7 @@ class OutboxLobbies:
     ) -> Intent[_models.Lobby]:
         """Host a lobby that your own matchmaker has put together.
 
-        For studios that match players elsewhere and want the event window, the scoring and the
+        Use it if you match players elsewhere, and want the event window, the scoring and the
         bots from the platform. The event's leaderboard mode must be `lobby_matched`. A repeat with
         the same `key` returns the lobby that the first call created, also with 201.
 
@@ -63,13 +63,14 @@ class OutboxLobbies:
                 with `idempotency_conflict`. Not empty.
 
         Returns:
-            The intent, whose `result` will be a `Lobby`: A group of players who compete in one
-            event window.
+            The intent. The type of its `result` is `Lobby`: A group of players who compete in
+            one event window.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `pushLobby`, `POST /games/{gameId}/events/{eventKey}/lobbies`.
         """
@@ -107,7 +108,7 @@ class AsyncOutboxLobbies:
     ) -> Intent[_models.Lobby]:
         """Host a lobby that your own matchmaker has put together.
 
-        For studios that match players elsewhere and want the event window, the scoring and the
+        Use it if you match players elsewhere, and want the event window, the scoring and the
         bots from the platform. The event's leaderboard mode must be `lobby_matched`. A repeat with
         the same `key` returns the lobby that the first call created, also with 201.
 
@@ -132,13 +133,14 @@ class AsyncOutboxLobbies:
                 with `idempotency_conflict`. Not empty.
 
         Returns:
-            The intent, whose `result` will be a `Lobby`: A group of players who compete in one
-            event window.
+            The intent. The type of its `result` is `Lobby`: A group of players who compete in
+            one event window.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `pushLobby`, `POST /games/{gameId}/events/{eventKey}/lobbies`.
         """

@@ -49,13 +49,14 @@ class OutboxMigrate:
                 own key. Not empty.
 
         Returns:
-            The intent, whose `result` will be a `MigrateOutcome`: The outcome of a batch; its
+            The intent. The type of its `result` is `MigrateOutcome`: The outcome of a batch; its
             three counts add up to the number of rows.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `migratePlayers`, `POST /migrate/players`.
         """
@@ -91,13 +92,14 @@ class OutboxMigrate:
                 own key. Not empty.
 
         Returns:
-            The intent, whose `result` will be a `MigrateOutcome`: The outcome of a batch; its
+            The intent. The type of its `result` is `MigrateOutcome`: The outcome of a batch; its
             three counts add up to the number of rows.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `migrateWallet`, `POST /migrate/wallet`.
         """
@@ -133,13 +135,14 @@ class OutboxMigrate:
                 own key. Not empty.
 
         Returns:
-            The intent, whose `result` will be a `MigrateOutcome`: The outcome of a batch; its
+            The intent. The type of its `result` is `MigrateOutcome`: The outcome of a batch; its
             three counts add up to the number of rows.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `migrateInventory`, `POST /migrate/inventory`.
         """
@@ -181,13 +184,14 @@ class AsyncOutboxMigrate:
                 own key. Not empty.
 
         Returns:
-            The intent, whose `result` will be a `MigrateOutcome`: The outcome of a batch; its
+            The intent. The type of its `result` is `MigrateOutcome`: The outcome of a batch; its
             three counts add up to the number of rows.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `migratePlayers`, `POST /migrate/players`.
         """
@@ -223,13 +227,14 @@ class AsyncOutboxMigrate:
                 own key. Not empty.
 
         Returns:
-            The intent, whose `result` will be a `MigrateOutcome`: The outcome of a batch; its
+            The intent. The type of its `result` is `MigrateOutcome`: The outcome of a batch; its
             three counts add up to the number of rows.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `migrateWallet`, `POST /migrate/wallet`.
         """
@@ -265,13 +270,14 @@ class AsyncOutboxMigrate:
                 own key. Not empty.
 
         Returns:
-            The intent, whose `result` will be a `MigrateOutcome`: The outcome of a batch; its
+            The intent. The type of its `result` is `MigrateOutcome`: The outcome of a batch; its
             three counts add up to the number of rows.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `migrateInventory`, `POST /migrate/inventory`.
         """

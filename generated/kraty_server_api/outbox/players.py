@@ -39,7 +39,7 @@ class OutboxPlayers:
         erase that player.
 
         Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect
-        another player who has got the same id in the meantime.
+        another player who has been given the same id in the meantime.
 
         Nothing is sent yet. The call is recorded as an intent in the session's transaction.
         After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
@@ -49,16 +49,17 @@ class OutboxPlayers:
             external_player_id: Your own id of the player. Not empty.
             reason: The legal basis: `gdpr_erasure` for an Article 17 request, `studio_request` for
                 any other deletion, `test` for cleaning up test data.
-            idempotency_key: Names this one change. The documents do not say whether the platform
-                looks at it in this call. Not empty.
+            idempotency_key: Names this one change. Kraty's documents do not say whether the
+                platform uses it in this call. Not empty.
 
         Returns:
-            The intent, whose `result` will be a `PlayerDeletion`: The outcome of an erasure.
+            The intent. The type of its `result` is `PlayerDeletion`: The outcome of an erasure.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `deletePlayer`, `POST /players/{externalId}/delete`.
         """
@@ -83,7 +84,7 @@ class OutboxPlayers:
         lobbies and grants stay. Banning again refreshes the reason and sends no second webhook.
 
         Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect
-        another player who has got the same id in the meantime.
+        another player who has been given the same id in the meantime.
 
         Nothing is sent yet. The call is recorded as an intent in the session's transaction.
         After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
@@ -93,16 +94,17 @@ class OutboxPlayers:
             external_player_id: Your own id of the player. Not empty.
             reason: Why, in your own words; it goes to the audit row and the `player.banned`
                 webhook. Not empty.
-            idempotency_key: Names this one change. The documents do not say whether the platform
-                looks at it in this call. Not empty.
+            idempotency_key: Names this one change. Kraty's documents do not say whether the
+                platform uses it in this call. Not empty.
 
         Returns:
-            The intent, whose `result` will be a `PlayerBan`: A ban in effect.
+            The intent. The type of its `result` is `PlayerBan`: A ban in effect.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `banPlayer`, `POST /players/{externalId}/ban`.
         """
@@ -126,7 +128,7 @@ class OutboxPlayers:
         false`.
 
         Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect
-        another player who has got the same id in the meantime.
+        another player who has been given the same id in the meantime.
 
         Nothing is sent yet. The call is recorded as an intent in the session's transaction.
         After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
@@ -134,16 +136,17 @@ class OutboxPlayers:
 
         Args:
             external_player_id: Your own id of the player. Not empty.
-            idempotency_key: Names this one change. The documents do not say whether the platform
-                looks at it in this call. Not empty.
+            idempotency_key: Names this one change. Kraty's documents do not say whether the
+                platform uses it in this call. Not empty.
 
         Returns:
-            The intent, whose `result` will be a `PlayerUnban`: A lifted ban.
+            The intent. The type of its `result` is `PlayerUnban`: A lifted ban.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `unbanPlayer`, `POST /players/{externalId}/unban`.
         """
@@ -169,7 +172,7 @@ class OutboxPlayers:
         registered again.
 
         Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect
-        another player who has got the same id in the meantime.
+        another player who has been given the same id in the meantime.
 
         Nothing is sent yet. The call is recorded as an intent in the session's transaction.
         After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
@@ -179,16 +182,17 @@ class OutboxPlayers:
             from_external_player_id: Your id of the player who is merged into the other one. Not
                 empty.
             to_external_player_id: Your id of the player who remains. Not empty.
-            idempotency_key: Names this one change. The documents do not say whether the platform
-                looks at it in this call. Not empty.
+            idempotency_key: Names this one change. Kraty's documents do not say whether the
+                platform uses it in this call. Not empty.
 
         Returns:
-            The intent, whose `result` will be a `PlayerMerge`: The outcome of a merge.
+            The intent. The type of its `result` is `PlayerMerge`: The outcome of a merge.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `mergePlayers`, `POST /players/{fromExternalId}/merge-into/{toExternalId}`.
         """
@@ -222,20 +226,21 @@ class OutboxPlayers:
         Args:
             external_player_id: Your own id of the player. Not empty.
             name: The name. Not empty.
-            avatar: The avatar. Null removes it. Without this field, the avatar stays. `None` sends
-                null; left out, nothing is sent.
+            avatar: The avatar. Null removes it. Without this field, the avatar stays. Pass `None`
+                to send null; leave it out to send nothing.
             idempotency_key: Names this one change. While the platform keeps the key, a repeat with
                 the same body returns the first result, and a repeat with another body is refused
                 with `idempotency_conflict`. Not empty.
 
         Returns:
-            The intent, whose `result` will be a `PlayerIdentityOverride`: A player's identity
+            The intent. The type of its `result` is `PlayerIdentityOverride`: A player's identity
             after a change.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `setIdentity`, `PUT /players/{externalId}/identity`.
         """
@@ -271,7 +276,7 @@ class AsyncOutboxPlayers:
         erase that player.
 
         Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect
-        another player who has got the same id in the meantime.
+        another player who has been given the same id in the meantime.
 
         Nothing is sent yet. The call is recorded as an intent in the session's transaction.
         After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
@@ -281,16 +286,17 @@ class AsyncOutboxPlayers:
             external_player_id: Your own id of the player. Not empty.
             reason: The legal basis: `gdpr_erasure` for an Article 17 request, `studio_request` for
                 any other deletion, `test` for cleaning up test data.
-            idempotency_key: Names this one change. The documents do not say whether the platform
-                looks at it in this call. Not empty.
+            idempotency_key: Names this one change. Kraty's documents do not say whether the
+                platform uses it in this call. Not empty.
 
         Returns:
-            The intent, whose `result` will be a `PlayerDeletion`: The outcome of an erasure.
+            The intent. The type of its `result` is `PlayerDeletion`: The outcome of an erasure.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `deletePlayer`, `POST /players/{externalId}/delete`.
         """
@@ -315,7 +321,7 @@ class AsyncOutboxPlayers:
         lobbies and grants stay. Banning again refreshes the reason and sends no second webhook.
 
         Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect
-        another player who has got the same id in the meantime.
+        another player who has been given the same id in the meantime.
 
         Nothing is sent yet. The call is recorded as an intent in the session's transaction.
         After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
@@ -325,16 +331,17 @@ class AsyncOutboxPlayers:
             external_player_id: Your own id of the player. Not empty.
             reason: Why, in your own words; it goes to the audit row and the `player.banned`
                 webhook. Not empty.
-            idempotency_key: Names this one change. The documents do not say whether the platform
-                looks at it in this call. Not empty.
+            idempotency_key: Names this one change. Kraty's documents do not say whether the
+                platform uses it in this call. Not empty.
 
         Returns:
-            The intent, whose `result` will be a `PlayerBan`: A ban in effect.
+            The intent. The type of its `result` is `PlayerBan`: A ban in effect.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `banPlayer`, `POST /players/{externalId}/ban`.
         """
@@ -358,7 +365,7 @@ class AsyncOutboxPlayers:
         false`.
 
         Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect
-        another player who has got the same id in the meantime.
+        another player who has been given the same id in the meantime.
 
         Nothing is sent yet. The call is recorded as an intent in the session's transaction.
         After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
@@ -366,16 +373,17 @@ class AsyncOutboxPlayers:
 
         Args:
             external_player_id: Your own id of the player. Not empty.
-            idempotency_key: Names this one change. The documents do not say whether the platform
-                looks at it in this call. Not empty.
+            idempotency_key: Names this one change. Kraty's documents do not say whether the
+                platform uses it in this call. Not empty.
 
         Returns:
-            The intent, whose `result` will be a `PlayerUnban`: A lifted ban.
+            The intent. The type of its `result` is `PlayerUnban`: A lifted ban.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `unbanPlayer`, `POST /players/{externalId}/unban`.
         """
@@ -401,7 +409,7 @@ class AsyncOutboxPlayers:
         registered again.
 
         Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect
-        another player who has got the same id in the meantime.
+        another player who has been given the same id in the meantime.
 
         Nothing is sent yet. The call is recorded as an intent in the session's transaction.
         After the commit, a worker sends it: see `outbox.drain`. If the same call is recorded under
@@ -411,16 +419,17 @@ class AsyncOutboxPlayers:
             from_external_player_id: Your id of the player who is merged into the other one. Not
                 empty.
             to_external_player_id: Your id of the player who remains. Not empty.
-            idempotency_key: Names this one change. The documents do not say whether the platform
-                looks at it in this call. Not empty.
+            idempotency_key: Names this one change. Kraty's documents do not say whether the
+                platform uses it in this call. Not empty.
 
         Returns:
-            The intent, whose `result` will be a `PlayerMerge`: The outcome of a merge.
+            The intent. The type of its `result` is `PlayerMerge`: The outcome of a merge.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `mergePlayers`, `POST /players/{fromExternalId}/merge-into/{toExternalId}`.
         """
@@ -454,20 +463,21 @@ class AsyncOutboxPlayers:
         Args:
             external_player_id: Your own id of the player. Not empty.
             name: The name. Not empty.
-            avatar: The avatar. Null removes it. Without this field, the avatar stays. `None` sends
-                null; left out, nothing is sent.
+            avatar: The avatar. Null removes it. Without this field, the avatar stays. Pass `None`
+                to send null; leave it out to send nothing.
             idempotency_key: Names this one change. While the platform keeps the key, a repeat with
                 the same body returns the first result, and a repeat with another body is refused
                 with `idempotency_conflict`. Not empty.
 
         Returns:
-            The intent, whose `result` will be a `PlayerIdentityOverride`: A player's identity
+            The intent. The type of its `result` is `PlayerIdentityOverride`: A player's identity
             after a change.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `setIdentity`, `PUT /players/{externalId}/identity`.
         """

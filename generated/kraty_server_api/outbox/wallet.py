@@ -54,13 +54,14 @@ class OutboxWallet:
                 with `idempotency_conflict`. Not empty.
 
         Returns:
-            The intent, whose `result` will be a `WalletAdjustment`: A player's balance of one
+            The intent. The type of its `result` is `WalletAdjustment`: A player's balance of one
             currency after a change.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `creditWallet`, `POST /players/{externalId}/wallet/{economyKey}/credit`.
         """
@@ -108,13 +109,14 @@ class OutboxWallet:
                 with `idempotency_conflict`. Not empty.
 
         Returns:
-            The intent, whose `result` will be a `WalletAdjustment`: A player's balance of one
+            The intent. The type of its `result` is `WalletAdjustment`: A player's balance of one
             currency after a change.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `debitWallet`, `POST /players/{externalId}/wallet/{economyKey}/debit`.
         """
@@ -169,13 +171,14 @@ class AsyncOutboxWallet:
                 with `idempotency_conflict`. Not empty.
 
         Returns:
-            The intent, whose `result` will be a `WalletAdjustment`: A player's balance of one
+            The intent. The type of its `result` is `WalletAdjustment`: A player's balance of one
             currency after a change.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `creditWallet`, `POST /players/{externalId}/wallet/{economyKey}/credit`.
         """
@@ -223,13 +226,14 @@ class AsyncOutboxWallet:
                 with `idempotency_conflict`. Not empty.
 
         Returns:
-            The intent, whose `result` will be a `WalletAdjustment`: A player's balance of one
+            The intent. The type of its `result` is `WalletAdjustment`: A player's balance of one
             currency after a change.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `debitWallet`, `POST /players/{externalId}/wallet/{economyKey}/debit`.
         """

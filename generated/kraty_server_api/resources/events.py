@@ -52,7 +52,8 @@ class Events:
             mode: How values are reported: `set` replaces a value, `increment` adds to it.
             metric_value: The value, if the event has one metric.
             metrics: The values, by metric.
-            occurred_at: When the player achieved it. Default: now.
+            occurred_at: When the player achieved it. Default: now. An aware `datetime`, or text in
+                RFC 3339 with an offset.
             idempotency_key: Names this one change. While the platform keeps the key, a repeat with
                 the same body returns the first result, and a repeat with another body is refused
                 with `idempotency_conflict`. Not empty.
@@ -99,7 +100,7 @@ class Events:
     ) -> _models.FinishedAttempt:
         """Finish a player's attempt at an event now.
 
-        The attempt keeps the score that it has. Finishing it again returns the same outcome.
+        The attempt keeps its current score. Finishing it again returns the same outcome.
 
         How long the platform keeps idempotency keys of this operation is not documented. Do not
         rely on them more than 24 hours after the first call.
@@ -108,8 +109,8 @@ class Events:
             external_player_id: Your own id of the player. Not empty.
             event_key: Key of the event. Not empty.
             attempt_id: Id of the player's attempt at the event. Not empty.
-            idempotency_key: Names this one change. The documents do not say whether the platform
-                looks at it in this call. Not empty.
+            idempotency_key: Names this one change. Kraty's documents do not say whether the
+                platform uses it in this call. Not empty.
 
         Returns:
             `FinishedAttempt`: An attempt that has ended.
@@ -171,7 +172,8 @@ class AsyncEvents:
             mode: How values are reported: `set` replaces a value, `increment` adds to it.
             metric_value: The value, if the event has one metric.
             metrics: The values, by metric.
-            occurred_at: When the player achieved it. Default: now.
+            occurred_at: When the player achieved it. Default: now. An aware `datetime`, or text in
+                RFC 3339 with an offset.
             idempotency_key: Names this one change. While the platform keeps the key, a repeat with
                 the same body returns the first result, and a repeat with another body is refused
                 with `idempotency_conflict`. Not empty.
@@ -218,7 +220,7 @@ class AsyncEvents:
     ) -> _models.FinishedAttempt:
         """Finish a player's attempt at an event now.
 
-        The attempt keeps the score that it has. Finishing it again returns the same outcome.
+        The attempt keeps its current score. Finishing it again returns the same outcome.
 
         How long the platform keeps idempotency keys of this operation is not documented. Do not
         rely on them more than 24 hours after the first call.
@@ -227,8 +229,8 @@ class AsyncEvents:
             external_player_id: Your own id of the player. Not empty.
             event_key: Key of the event. Not empty.
             attempt_id: Id of the player's attempt at the event. Not empty.
-            idempotency_key: Names this one change. The documents do not say whether the platform
-                looks at it in this call. Not empty.
+            idempotency_key: Names this one change. Kraty's documents do not say whether the
+                platform uses it in this call. Not empty.
 
         Returns:
             `FinishedAttempt`: An attempt that has ended.

@@ -58,7 +58,8 @@ class Grants:
             entries: What to pay out, all of it or none. Not empty.
             kind: Whether a grant pays out directly or is opened like a crate.
             source_kind: Who asked for a manual grant: a backend, or a person acting through one.
-            expires_at: When the grant expires if no one claims it.
+            expires_at: When the grant expires if no one claims it. An aware `datetime`, or text in
+                RFC 3339 with an offset.
             source_ref_id: Your reference, such as a receipt id.
             metadata: Your own data to keep with the grant.
 
@@ -99,16 +100,16 @@ class Grants:
     ) -> _models.Grant:
         """Claim a grant on the player's behalf.
 
-        For backends that have already given the player what the grant holds. The grant becomes
-        `claimed` with `ackedBy` set to `server_api`.
+        Use it if your backend has already given the player what the grant holds. The grant
+        becomes `claimed` with `ackedBy` set to `server_api`.
 
         You can repeat this call at any time: a repeat returns the same grant.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
             grant_id: Id of the grant, as the call that created it returned it. Not empty.
-            idempotency_key: Names this one change. The documents do not say whether the platform
-                looks at it in this call. Not empty.
+            idempotency_key: Names this one change. Kraty's documents do not say whether the
+                platform uses it in this call. Not empty.
 
         Returns:
             `Grant`: A reward for one player, pending until it is claimed.
@@ -172,7 +173,8 @@ class AsyncGrants:
             entries: What to pay out, all of it or none. Not empty.
             kind: Whether a grant pays out directly or is opened like a crate.
             source_kind: Who asked for a manual grant: a backend, or a person acting through one.
-            expires_at: When the grant expires if no one claims it.
+            expires_at: When the grant expires if no one claims it. An aware `datetime`, or text in
+                RFC 3339 with an offset.
             source_ref_id: Your reference, such as a receipt id.
             metadata: Your own data to keep with the grant.
 
@@ -213,16 +215,16 @@ class AsyncGrants:
     ) -> _models.Grant:
         """Claim a grant on the player's behalf.
 
-        For backends that have already given the player what the grant holds. The grant becomes
-        `claimed` with `ackedBy` set to `server_api`.
+        Use it if your backend has already given the player what the grant holds. The grant
+        becomes `claimed` with `ackedBy` set to `server_api`.
 
         You can repeat this call at any time: a repeat returns the same grant.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
             grant_id: Id of the grant, as the call that created it returned it. Not empty.
-            idempotency_key: Names this one change. The documents do not say whether the platform
-                looks at it in this call. Not empty.
+            idempotency_key: Names this one change. Kraty's documents do not say whether the
+                platform uses it in this call. Not empty.
 
         Returns:
             `Grant`: A reward for one player, pending until it is claimed.

@@ -26,8 +26,8 @@ class Health:
     ) -> _models.ServerPingResponse:
         """Check that the key is accepted.
 
-        Answers 200 if the key holds the `server_integration` permission set. A smoke test to run
-        before real calls.
+        Answers 200 if the key holds the `server_integration` permission set. Use it as a smoke
+        test before real calls.
 
         Returns:
             `ServerPingResponse`: Proof that the key is accepted.
@@ -54,8 +54,8 @@ class AsyncHealth:
     ) -> _models.ServerPingResponse:
         """Check that the key is accepted.
 
-        Answers 200 if the key holds the `server_integration` permission set. A smoke test to run
-        before real calls.
+        Answers 200 if the key holds the `server_integration` permission set. Use it as a smoke
+        test before real calls.
 
         Returns:
             `ServerPingResponse`: Proof that the key is accepted.

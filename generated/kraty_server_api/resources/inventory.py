@@ -33,7 +33,7 @@ class Inventory:
     ) -> _models.ItemAdjustment:
         """Give a player some of an item.
 
-        An atomic increment of an item that the platform manages: purchases, season tiers,
+        An atomic increment of an item that the platform manages, for purchases, season tiers and
         make-goods.
 
         The platform keeps the idempotency key for 24 hours. Within that time, a repeat with the
@@ -148,7 +148,7 @@ class AsyncInventory:
     ) -> _models.ItemAdjustment:
         """Give a player some of an item.
 
-        An atomic increment of an item that the platform manages: purchases, season tiers,
+        An atomic increment of an item that the platform manages, for purchases, season tiers and
         make-goods.
 
         The platform keeps the idempotency key for 24 hours. Within that time, a repeat with the

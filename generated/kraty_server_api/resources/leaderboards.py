@@ -32,8 +32,8 @@ class Leaderboards:
     ) -> _models.SubmittedScore:
         """Submit a player's score.
 
-        For scores that your own backend has computed or checked. A leaderboard that ranks by
-        progression takes no scores: the call is refused with `score_not_supported`.
+        Use it for scores that your own backend has computed or checked. A leaderboard that ranks
+        by progression takes no scores: the call is refused with `score_not_supported`.
 
         How long the platform keeps idempotency keys of this operation is not documented. Do not
         rely on them more than 24 hours after the first call.
@@ -92,8 +92,8 @@ class AsyncLeaderboards:
     ) -> _models.SubmittedScore:
         """Submit a player's score.
 
-        For scores that your own backend has computed or checked. A leaderboard that ranks by
-        progression takes no scores: the call is refused with `score_not_supported`.
+        Use it for scores that your own backend has computed or checked. A leaderboard that ranks
+        by progression takes no scores: the call is refused with `score_not_supported`.
 
         How long the platform keeps idempotency keys of this operation is not documented. Do not
         rely on them more than 24 hours after the first call.

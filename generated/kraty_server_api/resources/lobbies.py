@@ -38,7 +38,7 @@ class Lobbies:
     ) -> _models.Lobby:
         """Host a lobby that your own matchmaker has put together.
 
-        For studios that match players elsewhere and want the event window, the scoring and the
+        Use it if you match players elsewhere, and want the event window, the scoring and the
         bots from the platform. The event's leaderboard mode must be `lobby_matched`. A repeat with
         the same `key` returns the lobby that the first call created, also with 201.
 
@@ -94,7 +94,7 @@ class Lobbies:
     ) -> _models.Lobby:
         """Read a lobby.
 
-        For support tools, fraud reviews and matchmakers that want to see what became of a pushed
+        Use it in support tools, fraud reviews and matchmakers, to see what became of a pushed
         lobby.
 
         Args:
@@ -142,7 +142,7 @@ class AsyncLobbies:
     ) -> _models.Lobby:
         """Host a lobby that your own matchmaker has put together.
 
-        For studios that match players elsewhere and want the event window, the scoring and the
+        Use it if you match players elsewhere, and want the event window, the scoring and the
         bots from the platform. The event's leaderboard mode must be `lobby_matched`. A repeat with
         the same `key` returns the lobby that the first call created, also with 201.
 
@@ -198,7 +198,7 @@ class AsyncLobbies:
     ) -> _models.Lobby:
         """Read a lobby.
 
-        For support tools, fraud reviews and matchmakers that want to see what became of a pushed
+        Use it in support tools, fraud reviews and matchmakers, to see what became of a pushed
         lobby.
 
         Args:

@@ -32,7 +32,7 @@ class Players:
     ) -> _models.PlayerProfile:
         """Read a player's profile, balances, items and recent activity.
 
-        Everything that a support tool shows, in one call. Changes nothing.
+        Returns everything that a support tool shows, in one call. Changes nothing.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
@@ -75,14 +75,14 @@ class Players:
         erase that player.
 
         Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect
-        another player who has got the same id in the meantime.
+        another player who has been given the same id in the meantime.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
             reason: The legal basis: `gdpr_erasure` for an Article 17 request, `studio_request` for
                 any other deletion, `test` for cleaning up test data.
-            idempotency_key: Names this one change. The documents do not say whether the platform
-                looks at it in this call. Not empty.
+            idempotency_key: Names this one change. Kraty's documents do not say whether the
+                platform uses it in this call. Not empty.
 
         Returns:
             `PlayerDeletion`: The outcome of an erasure.
@@ -112,7 +112,7 @@ class Players:
     ) -> _models.PlayerExport:
         """Export everything that is known of a player (GDPR Article 15).
 
-        One bundle for a right-of-access request. Each list holds at most 1,000 rows.
+        Returns one bundle for a right-of-access request. Each list holds at most 1,000 rows.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
@@ -150,14 +150,14 @@ class Players:
         lobbies and grants stay. Banning again refreshes the reason and sends no second webhook.
 
         Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect
-        another player who has got the same id in the meantime.
+        another player who has been given the same id in the meantime.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
             reason: Why, in your own words; it goes to the audit row and the `player.banned`
                 webhook. Not empty.
-            idempotency_key: Names this one change. The documents do not say whether the platform
-                looks at it in this call. Not empty.
+            idempotency_key: Names this one change. Kraty's documents do not say whether the
+                platform uses it in this call. Not empty.
 
         Returns:
             `PlayerBan`: A ban in effect.
@@ -193,12 +193,12 @@ class Players:
         false`.
 
         Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect
-        another player who has got the same id in the meantime.
+        another player who has been given the same id in the meantime.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
-            idempotency_key: Names this one change. The documents do not say whether the platform
-                looks at it in this call. Not empty.
+            idempotency_key: Names this one change. Kraty's documents do not say whether the
+                platform uses it in this call. Not empty.
 
         Returns:
             `PlayerUnban`: A lifted ban.
@@ -236,14 +236,14 @@ class Players:
         registered again.
 
         Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect
-        another player who has got the same id in the meantime.
+        another player who has been given the same id in the meantime.
 
         Args:
             from_external_player_id: Your id of the player who is merged into the other one. Not
                 empty.
             to_external_player_id: Your id of the player who remains. Not empty.
-            idempotency_key: Names this one change. The documents do not say whether the platform
-                looks at it in this call. Not empty.
+            idempotency_key: Names this one change. Kraty's documents do not say whether the
+                platform uses it in this call. Not empty.
 
         Returns:
             `PlayerMerge`: The outcome of a merge.
@@ -287,8 +287,8 @@ class Players:
         Args:
             external_player_id: Your own id of the player. Not empty.
             name: The name. Not empty.
-            avatar: The avatar. Null removes it. Without this field, the avatar stays. `None` sends
-                null; left out, nothing is sent.
+            avatar: The avatar. Null removes it. Without this field, the avatar stays. Pass `None`
+                to send null; leave it out to send nothing.
             idempotency_key: Names this one change. While the platform keeps the key, a repeat with
                 the same body returns the first result, and a repeat with another body is refused
                 with `idempotency_conflict`. Not empty.
@@ -322,7 +322,7 @@ class Players:
     ) -> list[_models.Friend]:
         """Read a player's friends.
 
-        Each friend with identity and presence.
+        Returns each friend with identity and presence.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
@@ -352,7 +352,8 @@ class Players:
     ) -> _models.FriendRequests:
         """Read a player's open friend requests.
 
-        Both those that the player has received and those that the player has sent.
+        Returns both the requests that the player has received and those that the player has
+        sent.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
@@ -380,9 +381,9 @@ class Players:
         self,
         external_player_id: str,
     ) -> list[_models.BlockedPlayer]:
-        """Read whom a player has blocked.
+        """Read the players that a player has blocked.
 
-        The blocks that are in effect now.
+        Returns the blocks that are in effect now.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
@@ -421,7 +422,7 @@ class AsyncPlayers:
     ) -> _models.PlayerProfile:
         """Read a player's profile, balances, items and recent activity.
 
-        Everything that a support tool shows, in one call. Changes nothing.
+        Returns everything that a support tool shows, in one call. Changes nothing.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
@@ -464,14 +465,14 @@ class AsyncPlayers:
         erase that player.
 
         Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect
-        another player who has got the same id in the meantime.
+        another player who has been given the same id in the meantime.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
             reason: The legal basis: `gdpr_erasure` for an Article 17 request, `studio_request` for
                 any other deletion, `test` for cleaning up test data.
-            idempotency_key: Names this one change. The documents do not say whether the platform
-                looks at it in this call. Not empty.
+            idempotency_key: Names this one change. Kraty's documents do not say whether the
+                platform uses it in this call. Not empty.
 
         Returns:
             `PlayerDeletion`: The outcome of an erasure.
@@ -501,7 +502,7 @@ class AsyncPlayers:
     ) -> _models.PlayerExport:
         """Export everything that is known of a player (GDPR Article 15).
 
-        One bundle for a right-of-access request. Each list holds at most 1,000 rows.
+        Returns one bundle for a right-of-access request. Each list holds at most 1,000 rows.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
@@ -539,14 +540,14 @@ class AsyncPlayers:
         lobbies and grants stay. Banning again refreshes the reason and sends no second webhook.
 
         Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect
-        another player who has got the same id in the meantime.
+        another player who has been given the same id in the meantime.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
             reason: Why, in your own words; it goes to the audit row and the `player.banned`
                 webhook. Not empty.
-            idempotency_key: Names this one change. The documents do not say whether the platform
-                looks at it in this call. Not empty.
+            idempotency_key: Names this one change. Kraty's documents do not say whether the
+                platform uses it in this call. Not empty.
 
         Returns:
             `PlayerBan`: A ban in effect.
@@ -582,12 +583,12 @@ class AsyncPlayers:
         false`.
 
         Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect
-        another player who has got the same id in the meantime.
+        another player who has been given the same id in the meantime.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
-            idempotency_key: Names this one change. The documents do not say whether the platform
-                looks at it in this call. Not empty.
+            idempotency_key: Names this one change. Kraty's documents do not say whether the
+                platform uses it in this call. Not empty.
 
         Returns:
             `PlayerUnban`: A lifted ban.
@@ -625,14 +626,14 @@ class AsyncPlayers:
         registered again.
 
         Repeat this call only within 24 hours. A later repeat can undo a newer change, or affect
-        another player who has got the same id in the meantime.
+        another player who has been given the same id in the meantime.
 
         Args:
             from_external_player_id: Your id of the player who is merged into the other one. Not
                 empty.
             to_external_player_id: Your id of the player who remains. Not empty.
-            idempotency_key: Names this one change. The documents do not say whether the platform
-                looks at it in this call. Not empty.
+            idempotency_key: Names this one change. Kraty's documents do not say whether the
+                platform uses it in this call. Not empty.
 
         Returns:
             `PlayerMerge`: The outcome of a merge.
@@ -676,8 +677,8 @@ class AsyncPlayers:
         Args:
             external_player_id: Your own id of the player. Not empty.
             name: The name. Not empty.
-            avatar: The avatar. Null removes it. Without this field, the avatar stays. `None` sends
-                null; left out, nothing is sent.
+            avatar: The avatar. Null removes it. Without this field, the avatar stays. Pass `None`
+                to send null; leave it out to send nothing.
             idempotency_key: Names this one change. While the platform keeps the key, a repeat with
                 the same body returns the first result, and a repeat with another body is refused
                 with `idempotency_conflict`. Not empty.
@@ -711,7 +712,7 @@ class AsyncPlayers:
     ) -> list[_models.Friend]:
         """Read a player's friends.
 
-        Each friend with identity and presence.
+        Returns each friend with identity and presence.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
@@ -741,7 +742,8 @@ class AsyncPlayers:
     ) -> _models.FriendRequests:
         """Read a player's open friend requests.
 
-        Both those that the player has received and those that the player has sent.
+        Returns both the requests that the player has received and those that the player has
+        sent.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
@@ -769,9 +771,9 @@ class AsyncPlayers:
         self,
         external_player_id: str,
     ) -> list[_models.BlockedPlayer]:
-        """Read whom a player has blocked.
+        """Read the players that a player has blocked.
 
-        The blocks that are in effect now.
+        Returns the blocks that are in effect now.
 
         Args:
             external_player_id: Your own id of the player. Not empty.

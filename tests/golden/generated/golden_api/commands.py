@@ -373,7 +373,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
                 name="x_since",
                 shown="x-since",
                 kind="time",
-                doc=("The contract's `X-Since`."),
+                doc=("An aware `datetime`, or text in RFC 3339 with an offset."),
             ),
             ArgumentRow(
                 name="x_either",
@@ -409,7 +409,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
                 name="maybe",
                 shown="maybe",
                 kind="text",
-                doc=("`None` sends null; left out, nothing is sent."),
+                doc=("Pass `None` to send null; leave it out to send nothing."),
                 nullable=True,
             ),
             ArgumentRow(
@@ -554,14 +554,14 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
                 name="moment",
                 shown="moment",
                 kind="time",
-                doc=("The contract's `moment`."),
+                doc=("An aware `datetime`, or text in RFC 3339 with an offset."),
                 required=True,
             ),
             ArgumentRow(
                 name="day",
                 shown="day",
                 kind="day",
-                doc=("The contract's `day`."),
+                doc=("A `date`, or text such as `2026-06-08`."),
             ),
             ArgumentRow(
                 name="names",
@@ -610,14 +610,14 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
                 name="nil",
                 shown="nil",
                 kind="text",
-                doc=("`None` sends null; left out, nothing is sent."),
+                doc=("Pass `None` to send null; leave it out to send nothing."),
                 nullable=True,
             ),
             ArgumentRow(
                 name="anything",
                 shown="anything",
                 kind="json",
-                doc=("`None` sends null; left out, nothing is sent."),
+                doc=("Pass `None` to send null; leave it out to send nothing."),
                 nullable=True,
             ),
             ArgumentRow(

@@ -57,12 +57,13 @@ class OutboxOddBodies:
             version: The contract's `version`.
 
         Returns:
-            The intent, whose `result` will be a `Outcome`
+            The intent. The type of its `result` is `Outcome`
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `putThing`, `PUT /things/{thingId}/sub/{number}`.
         """
@@ -120,21 +121,21 @@ class OutboxOddBodies:
             rows: At most 2 items.
             text: From 2 to 10 characters.
             amount: From 1 to 2**53-1.
-            moment: The contract's `moment`.
+            moment: An aware `datetime`, or text in RFC 3339 with an offset.
             idempotency_key: Not empty.
             ratio: From 0 to 1.
             flag: The contract's `flag`.
             colour: A colour.
             level: The contract's `level`.
-            day: The contract's `day`.
+            day: A `date`, or text such as `2026-06-08`.
             names: Not empty, at most 3 items.
             counts: The contract's `counts`.
             row: The contract's `row`.
             pet: The contract's `pet`.
             metadata: The contract's `metadata`.
             by_name: The contract's `by_name`.
-            nil: `None` sends null; left out, nothing is sent.
-            anything: `None` sends null; left out, nothing is sent.
+            nil: Pass `None` to send null; leave it out to send nothing.
+            anything: Pass `None` to send null; leave it out to send nothing.
             class_: The contract's `class`.
             self_: The contract's `self`.
             body: The contract's `body`.
@@ -143,14 +144,15 @@ class OutboxOddBodies:
             kind: The contract's `kind`.
 
         Returns:
-            The intent, whose `result` will be a `Everything`: Every kind of field.
+            The intent. The type of its `result` is `Everything`: Every kind of field.
 
             With a \"\"\"quote\"\"\" and a back\\slash, and a last "quote"
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `createBody`, `POST /bodies`.
         """
@@ -213,18 +215,19 @@ class OutboxOddBodies:
             value: The contract's `value`.
             must: The contract's `must`.
             secret: The contract's `secret`.
-            note: Deprecated. `None` sends null; left out, nothing is sent.
+            note: Deprecated. Pass `None` to send null; leave it out to send nothing.
             year: The contract's `season`.
             final: The contract's `final`.
             unit: The server checks that it matches `^\\p{L}+$`.
 
         Returns:
-            The intent, whose `result` will be a `Outcome`
+            The intent. The type of its `result` is `Outcome`
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `addScore`, `POST /boards/{board}/scores`.
         """
@@ -265,18 +268,19 @@ class OutboxOddBodies:
 
         Args:
             board: The contract's `board`.
-            idempotency_key: Identifies this call: repeat the call under the same key. Default: a
-                new random key. Not empty.
+            idempotency_key: Identifies this call: repeat it under the same key. Default: a new
+                random key. Not empty.
             season: The contract's `season`.
 
         Returns:
-            The intent, whose `result` will be a `Model`: empty, with the details of the call in
-            `http`.
+            The intent. The type of its `result` is `Model`: empty, with the details of the call
+            in `http`.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `closeBoard`, `PUT /boards/{board}/scores`.
         """
@@ -308,13 +312,14 @@ class OutboxOddBodies:
             fields: The fields of the body.
 
         Returns:
-            The intent, whose `result` will be a `Model`: empty, with the details of the call in
-            `http`.
+            The intent. The type of its `result` is `Model`: empty, with the details of the call
+            in `http`.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `setLabels`, `POST /labels`.
         """
@@ -346,13 +351,14 @@ class OutboxOddBodies:
             fields: More fields of the body, which the contract does not list.
 
         Returns:
-            The intent, whose `result` will be a `Model`: empty, with the details of the call in
-            `http`.
+            The intent. The type of its `result` is `Model`: empty, with the details of the call
+            in `http`.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `changeLabels`, `PATCH /labels`.
         """
@@ -383,12 +389,13 @@ class OutboxOddBodies:
             text: The contract's `text`.
 
         Returns:
-            The intent, whose `result` will be a `Model`: An object.
+            The intent. The type of its `result` is `Model`: An object.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `resign`, `PUT /signed`.
         """
@@ -434,12 +441,13 @@ class AsyncOutboxOddBodies:
             version: The contract's `version`.
 
         Returns:
-            The intent, whose `result` will be a `Outcome`
+            The intent. The type of its `result` is `Outcome`
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `putThing`, `PUT /things/{thingId}/sub/{number}`.
         """
@@ -497,21 +505,21 @@ class AsyncOutboxOddBodies:
             rows: At most 2 items.
             text: From 2 to 10 characters.
             amount: From 1 to 2**53-1.
-            moment: The contract's `moment`.
+            moment: An aware `datetime`, or text in RFC 3339 with an offset.
             idempotency_key: Not empty.
             ratio: From 0 to 1.
             flag: The contract's `flag`.
             colour: A colour.
             level: The contract's `level`.
-            day: The contract's `day`.
+            day: A `date`, or text such as `2026-06-08`.
             names: Not empty, at most 3 items.
             counts: The contract's `counts`.
             row: The contract's `row`.
             pet: The contract's `pet`.
             metadata: The contract's `metadata`.
             by_name: The contract's `by_name`.
-            nil: `None` sends null; left out, nothing is sent.
-            anything: `None` sends null; left out, nothing is sent.
+            nil: Pass `None` to send null; leave it out to send nothing.
+            anything: Pass `None` to send null; leave it out to send nothing.
             class_: The contract's `class`.
             self_: The contract's `self`.
             body: The contract's `body`.
@@ -520,14 +528,15 @@ class AsyncOutboxOddBodies:
             kind: The contract's `kind`.
 
         Returns:
-            The intent, whose `result` will be a `Everything`: Every kind of field.
+            The intent. The type of its `result` is `Everything`: Every kind of field.
 
             With a \"\"\"quote\"\"\" and a back\\slash, and a last "quote"
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `createBody`, `POST /bodies`.
         """
@@ -590,18 +599,19 @@ class AsyncOutboxOddBodies:
             value: The contract's `value`.
             must: The contract's `must`.
             secret: The contract's `secret`.
-            note: Deprecated. `None` sends null; left out, nothing is sent.
+            note: Deprecated. Pass `None` to send null; leave it out to send nothing.
             year: The contract's `season`.
             final: The contract's `final`.
             unit: The server checks that it matches `^\\p{L}+$`.
 
         Returns:
-            The intent, whose `result` will be a `Outcome`
+            The intent. The type of its `result` is `Outcome`
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `addScore`, `POST /boards/{board}/scores`.
         """
@@ -642,18 +652,19 @@ class AsyncOutboxOddBodies:
 
         Args:
             board: The contract's `board`.
-            idempotency_key: Identifies this call: repeat the call under the same key. Default: a
-                new random key. Not empty.
+            idempotency_key: Identifies this call: repeat it under the same key. Default: a new
+                random key. Not empty.
             season: The contract's `season`.
 
         Returns:
-            The intent, whose `result` will be a `Model`: empty, with the details of the call in
-            `http`.
+            The intent. The type of its `result` is `Model`: empty, with the details of the call
+            in `http`.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `closeBoard`, `PUT /boards/{board}/scores`.
         """
@@ -685,13 +696,14 @@ class AsyncOutboxOddBodies:
             fields: The fields of the body.
 
         Returns:
-            The intent, whose `result` will be a `Model`: empty, with the details of the call in
-            `http`.
+            The intent. The type of its `result` is `Model`: empty, with the details of the call
+            in `http`.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `setLabels`, `POST /labels`.
         """
@@ -723,13 +735,14 @@ class AsyncOutboxOddBodies:
             fields: More fields of the body, which the contract does not list.
 
         Returns:
-            The intent, whose `result` will be a `Model`: empty, with the details of the call in
-            `http`.
+            The intent. The type of its `result` is `Model`: empty, with the details of the call
+            in `http`.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `changeLabels`, `PATCH /labels`.
         """
@@ -760,12 +773,13 @@ class AsyncOutboxOddBodies:
             text: The contract's `text`.
 
         Returns:
-            The intent, whose `result` will be a `Model`: An object.
+            The intent. The type of its `result` is `Model`: An object.
 
         Raises:
             TypeError, ValueError: An argument is invalid; nothing was recorded.
             OutboxConflictError: Another call is recorded under this key. Nothing was recorded.
-            OutboxTargetError: It is not known which game the intent is for.
+            OutboxTargetError: `set_up` has not been called, or `game_id` does not select one game.
+                Nothing was recorded.
 
         Source: `resign`, `PUT /signed`.
         """

@@ -124,21 +124,21 @@ class OddBodies:
             rows: At most 2 items.
             text: From 2 to 10 characters.
             amount: From 1 to 2**53-1.
-            moment: The contract's `moment`.
+            moment: An aware `datetime`, or text in RFC 3339 with an offset.
             idempotency_key: Not empty.
             ratio: From 0 to 1.
             flag: The contract's `flag`.
             colour: A colour.
             level: The contract's `level`.
-            day: The contract's `day`.
+            day: A `date`, or text such as `2026-06-08`.
             names: Not empty, at most 3 items.
             counts: The contract's `counts`.
             row: The contract's `row`.
             pet: The contract's `pet`.
             metadata: The contract's `metadata`.
             by_name: The contract's `by_name`.
-            nil: `None` sends null; left out, nothing is sent.
-            anything: `None` sends null; left out, nothing is sent.
+            nil: Pass `None` to send null; leave it out to send nothing.
+            anything: Pass `None` to send null; leave it out to send nothing.
             class_: The contract's `class`.
             self_: The contract's `self`.
             body: The contract's `body`.
@@ -213,7 +213,7 @@ class OddBodies:
             value: The contract's `value`.
             must: The contract's `must`.
             secret: The contract's `secret`.
-            note: Deprecated. `None` sends null; left out, nothing is sent.
+            note: Deprecated. Pass `None` to send null; leave it out to send nothing.
             year: The contract's `season`.
             final: The contract's `final`.
             unit: The server checks that it matches `^\\p{L}+$`.
@@ -261,8 +261,8 @@ class OddBodies:
 
         Args:
             board: The contract's `board`.
-            idempotency_key: Identifies this call: repeat the call under the same key. Default: a
-                new random key. Not empty.
+            idempotency_key: Identifies this call: repeat it under the same key. Default: a new
+                random key. Not empty.
             season: The contract's `season`.
 
         Returns:
@@ -648,21 +648,21 @@ class AsyncOddBodies:
             rows: At most 2 items.
             text: From 2 to 10 characters.
             amount: From 1 to 2**53-1.
-            moment: The contract's `moment`.
+            moment: An aware `datetime`, or text in RFC 3339 with an offset.
             idempotency_key: Not empty.
             ratio: From 0 to 1.
             flag: The contract's `flag`.
             colour: A colour.
             level: The contract's `level`.
-            day: The contract's `day`.
+            day: A `date`, or text such as `2026-06-08`.
             names: Not empty, at most 3 items.
             counts: The contract's `counts`.
             row: The contract's `row`.
             pet: The contract's `pet`.
             metadata: The contract's `metadata`.
             by_name: The contract's `by_name`.
-            nil: `None` sends null; left out, nothing is sent.
-            anything: `None` sends null; left out, nothing is sent.
+            nil: Pass `None` to send null; leave it out to send nothing.
+            anything: Pass `None` to send null; leave it out to send nothing.
             class_: The contract's `class`.
             self_: The contract's `self`.
             body: The contract's `body`.
@@ -737,7 +737,7 @@ class AsyncOddBodies:
             value: The contract's `value`.
             must: The contract's `must`.
             secret: The contract's `secret`.
-            note: Deprecated. `None` sends null; left out, nothing is sent.
+            note: Deprecated. Pass `None` to send null; leave it out to send nothing.
             year: The contract's `season`.
             final: The contract's `final`.
             unit: The server checks that it matches `^\\p{L}+$`.
@@ -785,8 +785,8 @@ class AsyncOddBodies:
 
         Args:
             board: The contract's `board`.
-            idempotency_key: Identifies this call: repeat the call under the same key. Default: a
-                new random key. Not empty.
+            idempotency_key: Identifies this call: repeat it under the same key. Default: a new
+                random key. Not empty.
             season: The contract's `season`.
 
         Returns:

@@ -341,11 +341,11 @@ class Things:
             where: The contract's `where`.
             few: At most 2 items.
             trace: Names the trace. At least 2 characters.
-            maybe: `None` sends null; left out, nothing is sent.
+            maybe: Pass `None` to send null; leave it out to send nothing.
             pets: The contract's `pets`.
             more: At least 2 items.
             x_count: At least 1.
-            x_since: The contract's `X-Since`.
+            x_since: An aware `datetime`, or text in RFC 3339 with an offset.
             x_either: The contract's `X-Either`.
             x_tags: At most 3 items.
             x_colour: The contract's `X-Colour`.
@@ -698,11 +698,11 @@ class AsyncThings:
             where: The contract's `where`.
             few: At most 2 items.
             trace: Names the trace. At least 2 characters.
-            maybe: `None` sends null; left out, nothing is sent.
+            maybe: Pass `None` to send null; leave it out to send nothing.
             pets: The contract's `pets`.
             more: At least 2 items.
             x_count: At least 1.
-            x_since: The contract's `X-Since`.
+            x_since: An aware `datetime`, or text in RFC 3339 with an offset.
             x_either: The contract's `X-Either`.
             x_tags: At most 3 items.
             x_colour: The contract's `X-Colour`.
