@@ -339,7 +339,7 @@ def test_a_file_that_reopens_its_quotes_ends_in_time(tmp_path: Path) -> None:
         (b"\n\r\n", "is empty: it lacks a header line"),
         (b"id,name\n", "is empty: it has a header, but no row below it"),
         (b"id,name\n\n\n", "is empty: it has a header, but no row below it"),
-        (b"id,name,id\n1,2,3\n", "the header has several columns of one name: id"),
+        (b"id,name,id\n1,2,3\n", "the header has several columns with the same name: id"),
         (b"id,,name, \n1,2,3,4\n", "the header leaves columns without a name: number 2, 4"),
         (b"id,\xff\n1,2\n", "line 1: the header is not UTF-8"),
         (b"i\0d\0\n\0", "line 1: the header holds a NUL byte; if it is UTF-16, pass encoding="),

@@ -440,7 +440,7 @@ def test_keys_are_renamed_and_selected() -> None:
             id="id column and mapping",
         ),
         pytest.param(
-            "wallet", None, None, {"include": {"banned"}}, "no preset leaves", id="include"
+            "wallet", None, None, {"include": {"banned"}}, "only presets leave", id="include"
         ),
         pytest.param(
             "wallet",

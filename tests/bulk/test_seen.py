@@ -29,7 +29,7 @@ def test_a_key_that_comes_often() -> None:
 @pytest.mark.parametrize("bits", [pytest.param(24, id="wide"), pytest.param(4, id="crowded")])
 def test_many_keys(bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keys are found in memory and in the file, even if the filter is crowded."""
-    monkeypatch.setattr(_seen, "_FILTER_BITS", bits)
+    monkeypatch.setattr(_seen, "_INDEX_BITS", bits)
     monkeypatch.setattr(_seen, "_PARTS", 4)
     monkeypatch.setattr(_seen, "_PAGE", 256)
     keys = [f"key {number}" for number in range(2000)]

@@ -145,7 +145,9 @@ def _names(name: str, lines: Lines, dialect: Dialect) -> list[str]:
         )
     twice = [each for each, times in Counter(names).items() if times > 1]
     if twice:
-        raise ValueError(f"{name}: the header has several columns of one name: {listed(twice)}")
+        raise ValueError(
+            f"{name}: the header has several columns with the same name: {listed(twice)}"
+        )
     return names
 
 

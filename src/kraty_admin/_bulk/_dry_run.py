@@ -39,7 +39,7 @@ def dry_run(
         mapping: The column of each field.
         preset: The columns of a platform's export.
         read_options: How to read the source, and which of its rows to import.
-        sum_duplicates: Whether to add up rows with the same key.
+        sum_duplicates: Whether to add up rows that differ only in the amount or quantity.
         failures: A file for the rows that would not be imported.
         on_row: Called with each row that would be sent, including its key.
 

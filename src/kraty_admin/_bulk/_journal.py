@@ -83,8 +83,8 @@ class Journal:
         resume: Whether the file may exist.
 
     Raises:
-        ValueError: The file belongs to another import or another version, is in use, or
-            exists although `resume` is false.
+        ValueError: The file cannot be opened, belongs to another import or another version, is
+            in use, or exists although `resume` is false.
     """
 
     def __init__(

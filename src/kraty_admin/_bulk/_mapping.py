@@ -125,11 +125,15 @@ def _check_options(
         if preset is None:
             raise ValueError("id_column applies to presets: map externalPlayerId to the column")
         if "externalPlayerId" in mapped:
-            raise ValueError("id_column and a mapping of externalPlayerId: pass one of them")
+            raise ValueError(
+                "id_column and a mapping of externalPlayerId both name a column: pass one of them"
+            )
     allowed = frozenset[str]() if preset is None else preset.includes
     for name in sorted(frozenset(options.include) - allowed):
         what = (
-            "no preset leaves out" if preset is None else f"the preset {preset.name} leaves out no"
+            "only presets leave out"
+            if preset is None
+            else f"the preset {preset.name} leaves out no"
         )
         raise ValueError(f"include={name!r} does not apply: {what} such rows")
 

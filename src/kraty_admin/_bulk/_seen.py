@@ -10,8 +10,9 @@ from typing import IO, Final
 
 __all__ = ["SeenKeys"]
 
-_FILTER_BITS: Final = 24
-"""The filter has 2^24 bytes. After 10,000,000 keys it is unsure about 7 % of new ones."""
+_INDEX_BITS: Final = 24
+"""The bits of a hash that select one of the filter's 2^24 bytes. After 10,000,000 keys, the filter
+is unsure about 7 % of new ones."""
 
 _PARTS: Final = 1024
 """How many parts the records are divided into, by their hash, so that a lookup reads one part."""
@@ -36,7 +37,7 @@ class SeenKeys:
     """
 
     def __init__(self) -> None:
-        self._filter = bytearray(1 << _FILTER_BITS)
+        self._filter = bytearray(1 << _INDEX_BITS)
         self._parts = [bytearray() for _ in range(_PARTS)]
         self._pages = [array("Q") for _ in range(_PARTS)]
         """The numbers of each part's pages in the file."""
@@ -58,12 +59,12 @@ class SeenKeys:
             OSError: The temporary file cannot be written or read.
         """
         known, parts, pack = self._filter, self._parts, _RECORD.pack
-        mask, last = (1 << _FILTER_BITS) - 1, _PARTS - 1
+        mask, last = (1 << _INDEX_BITS) - 1, _PARTS - 1
         found: dict[int, int] = {}
         # Python's own hash of a str is very fast. Its seed differs in each process, so no one can
         # prepare keys that collide.
         for place, value in enumerate(map(hash, keys)):
-            slot, bit = value & mask, 1 << (value >> _FILTER_BITS & 7)
+            slot, bit = value & mask, 1 << (value >> _INDEX_BITS & 7)
             bits = known[slot]
             if not bits & bit:
                 known[slot] = bits | bit

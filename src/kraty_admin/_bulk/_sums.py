@@ -94,7 +94,7 @@ class Sums:
         self._db.execute("INSERT OR REPLACE INTO item VALUES (?, ?)", (place, pickle.dumps(item)))
 
     def items(self) -> Iterator[Item]:
-        """Return all rows in their original order, with amounts added up."""
+        """Yield all rows in their original order, with amounts added up."""
         for (found,) in self._db.execute("SELECT item FROM item ORDER BY place"):
             yield pickle.loads(found)  # noqa: S301  # written by this process
 

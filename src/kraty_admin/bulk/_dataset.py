@@ -26,7 +26,7 @@ from ._partition import PATIENCE, import_partition
 __all__ = ["import_dataset"]
 
 _RETRIES: Final = 2
-"""How often dask runs a file again that failed. The calls within it have their own retries."""
+"""How often dask reruns a file that failed. The calls within it have their own retries."""
 
 _NAMED: Final = 10
 """The most unfinished files that an error names, each with its error."""
@@ -70,7 +70,8 @@ def import_dataset(
             arguments.
         preset: The columns of a platform's export.
         read_options: How to read the files, and which of their rows to import.
-        sum_duplicates: Whether to add up rows with the same key, within each file.
+        sum_duplicates: Whether to add up rows that differ only in the amount or quantity, within
+            each file.
         failures_dir: A folder for the failures files, one for each file that has failures.
         journal_dir: A folder on the workers' disks for the journals, one for each file.
         in_flight: How many calls to send at a time for each file, from 1 to 100.
@@ -277,14 +278,14 @@ def _sum(reports: Sequence[ImportReport], seconds: float, failures: str | None) 
 def _stopped(
     errors: Mapping[str, Exception], files: int, report: ImportReport
 ) -> ImportStoppedError:
-    named = [f"{path} ({_told(errors[path])})" for path in sorted(errors)]
+    named = [f"{path} ({_described(errors[path])})" for path in sorted(errors)]
     if len(named) > _NAMED:
         named[_NAMED:] = [f"and {len(named) - _NAMED} more"]
     message = f"{len(errors)} of {files} files were not finished: {', '.join(named)}"
     return ImportStoppedError(message, report=report, cause=errors[min(errors)])
 
 
-def _told(error: Exception) -> str:
+def _described(error: Exception) -> str:
     return (
         str(error) if isinstance(error, ImportStoppedError) else f"{type(error).__name__}: {error}"
     )

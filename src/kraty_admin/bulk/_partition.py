@@ -39,7 +39,7 @@ def import_partition(
 ) -> ImportReport:
     """Import one file, as a task of dask, Celery, Airflow, Spark or the like.
 
-    You can run it again within 23 hours, whether it ended or was killed.
+    You can run it again within 23 hours of the first run, whether it ended or was killed.
     If its journal exists, it resumes there. Without a journal it sends all rows, and the
     platform skips those whose keys it has seen. How long the platform keeps the keys of
     rows is not documented: a run more than 24 hours after the first may apply rows again.
@@ -54,7 +54,7 @@ def import_partition(
             arguments.
         preset: The columns of a platform's export.
         read_options: How to read the file, and which of its rows to import.
-        sum_duplicates: Whether to add up rows with the same key.
+        sum_duplicates: Whether to add up rows that differ only in the amount or quantity.
         failures: A file for the rows that failed. If there is no journal yet, an existing
             file is taken for that of an earlier run, and is deleted.
         journal: Progress file; resumed if it exists. It must be on a local disk, or on a file
@@ -63,8 +63,8 @@ def import_partition(
         in_flight: How many calls to send at a time, from 1 to 100.
         chunk_size: Rows per call, from 1 to 1,000.
         patience: How many seconds to wait for a server that is unavailable, up to 12 hours.
-        share: How many of these tasks run at a time with one API key. Each uses only its part
-            of the rate limit that the server reports as remaining.
+        share: How many of these tasks run at a time with one API key, at least 1. Each uses only
+            its part of the rate limit that the server reports as remaining.
 
     Returns:
         `ImportReport`: How many rows of this file were applied, skipped, left out or failed.
