@@ -5,8 +5,8 @@
         if inbox.once(session, event):
             session.add(...)  # the effect: committed with the event's id, or not at all
 
-Kraty repeats a delivery until your server answers it with a 2xx. If the answer came too late,
-Kraty repeats a delivery that did arrive.
+Kraty repeats a delivery if your server does not answer it with a 2xx in time. So an event that you
+have handled can arrive again, for example because your answer was lost.
 
 This module needs the extra `outbox`. Its table is one of `outbox.Tables`; `outbox.set_up`
 creates it.
@@ -78,7 +78,12 @@ async def once_async(
     *,
     tables: Tables = TABLES,
 ) -> bool:
-    """Return whether an event is new, and remember it in your transaction; see `once`."""
+    """Return whether an event is new, and remember it in your transaction; see `once`.
+
+    Raises:
+        TypeError: `session` is synchronous; use `once`.
+        ValueError: The event has no id.
+    """
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
 
     if isinstance(session, AsyncConnection):
@@ -99,15 +104,18 @@ def purge(
     older_than: timedelta = timedelta(days=30),
     tables: Tables = TABLES,
 ) -> int:
-    """Delete the records of events that arrived long ago, and return how many were deleted.
+    """Delete the records of events that arrived long ago.
 
     If such an event is delivered again, it counts as new. Kraty does not document for how long
     it repeats a delivery.
 
     Args:
         engine: Your database.
-        older_than: Delete events that arrived longer ago than this.
+        older_than: Delete the records of events that arrived longer ago than this.
         tables: The tables to use. Default: those that `outbox.set_up` creates by default.
+
+    Returns:
+        How many records were deleted.
     """
     ms = round(older_than.total_seconds() * 1000)
     old = tables.inbox.delete().where(tables.inbox.c.received_ms < now_ms() - ms)

@@ -199,7 +199,8 @@ def webhook(
 
     Args:
         sessions: Makes the sessions.
-        secret: The endpoint's secret; see `verified_event`, also for forged deliveries.
+        secret: The endpoint's secret, and its default: see `verified_event`. A forged delivery is
+            answered with 401.
         tables: The tables to use; `outbox.set_up` creates them.
     """
 

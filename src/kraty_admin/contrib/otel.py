@@ -149,6 +149,9 @@ def hash_key(idempotency_key: str) -> str:
 
     Args:
         idempotency_key: The key that was sent.
+
+    Returns:
+        32 hexadecimal digits.
     """
     return hashlib.sha256(idempotency_key.encode()).hexdigest()[:32]
 

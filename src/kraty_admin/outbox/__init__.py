@@ -10,9 +10,9 @@
 
 The purchase and its fulfilment are stored together or not at all. A recorded call is an
 *intent*: a row in your database. A worker sends it under its own key until there is a definite
-answer. If the platform may have forgotten the key before that, the worker stops, and a person
-decides. The same key is never recorded twice, so a receipt that returns after a year does not
-pay out again.
+answer. If the platform may have forgotten the key before that, no worker sends the intent again,
+and a person decides. The same key is never recorded twice, so a receipt that returns after a year
+does not pay out again.
 
 This module needs the extra `outbox`: `pip install 'kraty-admin[outbox]'`. It works with
 PostgreSQL and SQLite.
@@ -241,8 +241,8 @@ def drain(
     Args:
         kraty: A client of the game. Its deadline must be at most 1,800 s.
         engine: Your database. Each call in flight needs a connection from its pool at times.
-        in_flight: How many intents to send at a time. More than one uses threads.
-        limit: The most intents to send; `None` for no limit.
+        in_flight: How many intents to send at a time, at least 1. More than one uses threads.
+        limit: The most intents to send, at least 1; `None` for no limit.
         seconds: Start no call after this many seconds; `None` for no limit. A call in progress
             may last until its deadline.
         stop: Once it is set, no call starts; calls in progress are finished.
@@ -294,11 +294,17 @@ def run(
         kraty: A client of the game; see `drain` for this and the other arguments.
         engine: Your database.
         stop: Set it to end, for example in a handler of SIGTERM.
-        poll: How many seconds to wait when nothing is due.
-        in_flight: How many intents to send at a time.
+        poll: How many seconds to wait when nothing is due, above 0.
+        in_flight: How many intents to send at a time, at least 1.
         on_refused: Called with each intent that the platform rejected.
         on_unknown: Called with each intent that a person has to decide about.
         tables: The tables to use.
+
+    Returns:
+        How many intents were done, refused and so on.
+
+    Raises:
+        TypeError, ValueError: An argument is invalid. The other errors are those of `drain`.
     """
     work = Work(
         kraty,
@@ -473,16 +479,20 @@ def purge(
     older_than: timedelta = timedelta(days=400),
     tables: Tables = TABLES,
 ) -> int:
-    """Remove the content of intents that ended long ago, and return how many were purged.
+    """Remove the content of intents that ended long ago.
 
     Each keeps its key, a hash of its content, its operation, its state, its notes and its
     times: enough to recognise the same purchase later. Intents that are open or
-    `unknown` keep their content. Nothing is purged unless you call this.
+    `unknown` keep their content. No worker purges by age. When a worker has erased a player, it
+    removes the content of that player's finished intents: see `forget_player`.
 
     Args:
         engine: Your database.
         older_than: Purge intents that ended longer ago than this.
         tables: The tables to use.
+
+    Returns:
+        How many intents were purged.
 
     Raises:
         ValueError: `older_than` is negative.
@@ -503,7 +513,8 @@ def forget_player(session: Session | sa.Connection, player: str, *, tables: Tabl
     """Remove the content of a player's finished intents, in your transaction.
 
     When an intent of `players.delete` is done, the worker does this itself. Call this if you
-    erase a player without the outbox. The keys are still recognised, as after `purge`.
+    erase a player without the outbox. The keys are still recognised, as after `purge`. Intents
+    that are open or `unknown` keep their content: call this again when they have ended.
 
     Args:
         session: A `Session` or a `Connection` of SQLAlchemy.

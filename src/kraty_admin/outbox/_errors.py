@@ -15,7 +15,7 @@ class OutboxError(KratyError):
 
 
 class OutboxTargetError(OutboxError):
-    """The intents are for another game, environment or server, or it is not known for which."""
+    """The intents are for another game, environment or server, or no single game is selected."""
 
 
 class OutboxConflictError(OutboxError):

@@ -61,7 +61,8 @@ def forget_player(player: str, using: str = DEFAULT_DB_ALIAS) -> int:
     """Remove the content of a player's finished intents, in Django's transaction.
 
     When an intent of `players.delete` is done, the worker does this itself. Call this if you
-    erase a player without the outbox. The keys are still recognised, as after `purge`.
+    erase a player without the outbox. The keys are still recognised, as after `purge`. Intents
+    that are open or `unknown` keep their content: call this again when they have ended.
 
     Args:
         player: Your own id of the player.
