@@ -127,7 +127,7 @@ def kraty_session_emulator() -> Iterator[Emulator]:
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, None]:
     """Record where the requests of a test begin in the list of a shared emulator."""
     for name in _emulators_of(item):
-        item.stash.setdefault(_FIRST, {})[name] = _newest_request(item, name)
+        item.stash.setdefault(_NEWEST_BEFORE, {})[name] = _newest_request(item, name)
     yield
 
 
@@ -140,7 +140,7 @@ def pytest_runtest_makereport(
     report: pytest.TestReport = outcome.get_result()
     if report.when == "call" and report.failed:
         for name, emulator in _emulators_of(item).items():
-            before = item.stash[_FIRST].get(name, 0) if _FIRST in item.stash else 0
+            before = item.stash[_NEWEST_BEFORE].get(name, 0) if _NEWEST_BEFORE in item.stash else 0
             if text := _requests_of(emulator, before):
                 report.sections.append((f"Requests to {name}", text))
         folder: Path | None = item.config.getoption("kraty_sessions")
@@ -149,7 +149,7 @@ def pytest_runtest_makereport(
             report.sections.append(("Kraty session", saved))
 
 
-_FIRST: Final = pytest.StashKey[dict[str, int]]()
+_NEWEST_BEFORE: Final = pytest.StashKey[dict[str, int]]()
 """The number of the newest request before the test, by fixture."""
 
 

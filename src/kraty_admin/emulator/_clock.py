@@ -105,7 +105,7 @@ class Clock:
         self._notify()
 
     def reset(self) -> None:
-        """Return to the initial state."""
+        """Return to the initial time, and stand still or run as at first."""
         with self._lock:
             self._ahead, self._standing = 0.0, self._first
         self._notify()

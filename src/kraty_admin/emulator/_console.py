@@ -1,6 +1,6 @@
 """The console: a page that shows and controls the emulator, at `/` in a browser.
 
-It asks `/_emulator/` like any other program, and shows all answers as text. The content security
+It calls `/_emulator/` like any other program, and shows all answers as text. The content security
 policy allows it to load only its own files, and no page may show it in a frame.
 """
 

@@ -174,7 +174,7 @@ class Chaos:
     after: float = attrs.field(default=0.5, validator=bounded(0, 1))
     """The share of faults that come after the commit, from 0 to 1."""
     seconds: float = attrs.field(default=0.05, validator=bounded(0, 3600))
-    """How long a stall, a drip or a delay takes."""
+    """How long a stall, a drip or a delay takes, in seconds from 0 to 3600."""
     _random: Random = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -254,7 +254,7 @@ class Faults:
             times: How often to go through the faults; `None` to repeat them until `clear`.
 
         Raises:
-            ValueError: An argument is invalid.
+            TypeError, ValueError: An argument is invalid.
         """
         if not faults:
             raise ValueError("there is no fault to add")
@@ -285,12 +285,12 @@ class Faults:
             rate: The share of calls that fail, from 0 to 1.
             seed: The same seed and the same order of calls give the same faults.
             after: The share of faults that come after the commit, from 0 to 1.
-            seconds: How long a stall, a drip or a delay takes.
+            seconds: How long a stall, a drip or a delay takes, from 0 to 3600.
             operation: The operation whose calls fail, as for `add`. Default: any call of the
                 API.
 
         Raises:
-            ValueError: An argument is invalid.
+            TypeError, ValueError: An argument is invalid.
         """
         _check_target(operation)
         chaos = Chaos(rate=rate, seed=seed, after=after, seconds=seconds)
@@ -299,14 +299,14 @@ class Faults:
         self._on_change()
 
     def clear(self) -> None:
-        """Remove all faults. Past ones are still counted."""
+        """Remove all faults. Those that have happened are still counted."""
         with self._lock:
             self._rules.clear()
             self._chaos.clear()
         self._on_change()
 
     def reset(self) -> None:
-        """Return to the initial state."""
+        """Remove all faults, and the counts of those that have happened."""
         self.clear()
         with self._lock:
             self._struck.clear()

@@ -1,8 +1,8 @@
 """From a request to its answer, without a socket.
 
-    identify -> count -> route -> authorise -> validate -> replay or handle -> commit
+    route -> identify -> count -> authorise -> validate -> replay or handle -> commit
 
-A fault before the commit skips all of these but the count.
+A fault before the commit skips all steps after the count, unless it only delays them.
 
 The caller passes in the clock, the source of ids and the faults.
 """

@@ -69,7 +69,7 @@ class Emulator:
         clock: The emulator's clock. Default: a clock that follows the machine's; with a seed,
             one that stands still at the beginning of 2026.
         seed: Makes ids depend only on the seed and the order of calls. Default: random ids.
-        requests_per_minute: The rate limit of each API key.
+        requests_per_minute: The rate limit of each API key, at least 1.
         webhook_backoff: The waits between attempts to deliver a webhook, in seconds, up to a day
             each. After the last wait there is one more attempt.
         expose_control: Allow a `host` that other machines can reach. They can then call the
@@ -78,6 +78,7 @@ class Emulator:
             addresses: in a container network, the name of the emulator's service.
 
     Raises:
+        TypeError: `allow_hosts` is a single str.
         ValueError: The host is not an IPv4 address, or not a loopback address without
             `expose_control`; or a number is out of range.
     """
@@ -138,6 +139,7 @@ class Emulator:
         Raises:
             OSError: The port is taken.
             ValueError: The database cannot be used. The message names the file.
+            RuntimeError: The server did not start in time.
         """
         if self._running is not None:
             return
@@ -244,7 +246,7 @@ class Emulator:
 
     @property
     def requests_per_minute(self) -> int:
-        """The rate limit of each API key per minute. It can be set."""
+        """How many requests each API key has per minute, at least 1. It can be set."""
         return self._serving().controls.platform.requests_per_minute
 
     @requests_per_minute.setter
@@ -274,7 +276,7 @@ class Emulator:
             timeout: See `KratyAdmin` for this and the following arguments.
             deadline: Seconds for a whole call.
             retry: When and how often to retry.
-            retry_budget: How many retries may be spent before calls succeed again.
+            retry_budget: How many retries all calls together may spend.
             on_request: Called after each attempt.
         """
         client = KratyAdmin(
@@ -307,7 +309,7 @@ class Emulator:
             timeout: See `KratyAdminAsync` for this and the following arguments.
             deadline: Seconds for a whole call.
             retry: When and how often to retry.
-            retry_budget: How many retries may be spent before calls succeed again.
+            retry_budget: How many retries all calls together may spend.
             on_request: Called after each attempt.
             keep_alive: Whether connections stay open between calls. If not, nothing is open
                 when the event loop ends.
@@ -363,7 +365,7 @@ class Emulator:
         lobbies, idempotency keys, and endpoints of webhooks with their deliveries. It includes
         the time of a stopped clock, or by how much a running clock is ahead of the machine's.
         With a seed, it includes the position in the sequence of ids. It does not include
-        faults, the rate limit and the list of requests. A reset keeps snapshots.
+        faults, the rate limit or the list of requests. A reset keeps snapshots.
 
         Args:
             name: The snapshot's name. An earlier snapshot with this name is replaced.

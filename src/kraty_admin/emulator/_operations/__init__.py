@@ -1,6 +1,6 @@
 """The operations of the contract: a module for each resource, and one table of all of them.
 
-A new operation needs a row in the table, a handler and, if it stores something, a table.
+A new operation needs a row in the table, a handler and, if it stores something, a database table.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def report_progress(call: Call, context: Context) -> Outcome:
 
 
 def finish_attempt(call: Call, context: Context) -> Outcome:
-    """End an attempt with the score that it has. Ending it again changes nothing."""
+    """End an attempt with its current score. Ending it again changes nothing."""
     player, _, attempt = _find(call, context)
     status = _status(attempt, context.now)
     if status != "in_progress":

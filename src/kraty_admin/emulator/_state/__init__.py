@@ -59,8 +59,8 @@ class State:
         """Open the database; `:memory:` keeps it in memory.
 
         Raises:
-            ValueError: The file belongs to another program or another version.
-            sqlite3.Error: The file cannot be opened.
+            ValueError: The file cannot be opened, is used by another emulator, or belongs to
+                another program or version. The message names the file.
         """
         self.database: Final = Database(path)
         self.players: Final = Players(self.database)

@@ -214,12 +214,12 @@ class Deliveries:
         return {number: EventRow(*row) for number, *row in rows}
 
     def page(self, *, after: int = 0, limit: int, newest: bool = False) -> list[Delivery]:
-        """Return some deliveries, in the order of their events.
+        """Return some deliveries.
 
         Args:
             after: The number of the last delivery of the page before.
             limit: How many deliveries to return at most.
-            newest: Return the newest first.
+            newest: Return the newest first. Otherwise they are in the order of their events.
         """
         attempts: dict[int, list[DeliveryAttempt]] = defaultdict(list)
         end, *values = page_end("deliveries.number", after, limit, newest=newest)

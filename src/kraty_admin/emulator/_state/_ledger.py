@@ -20,7 +20,10 @@ Kind = Literal["currency", "item"]
 
 @attrs.frozen(kw_only=True)
 class LedgerEntry:
-    """One change of a balance or of an item count. Entries are added, never changed."""
+    """One change of a balance or of an item count.
+
+    An entry is never deleted. Only its player can change: by a merge or an erasure.
+    """
 
     number: int
     """Its number in the ledger; later entries have higher numbers."""
@@ -226,14 +229,14 @@ class Ledger:
         limit: int,
         newest: bool = False,
     ) -> list[LedgerEntry]:
-        """Return some of the entries, oldest first.
+        """Return some of the entries.
 
         Args:
             game_id: The game; `None` for the entries of all games.
             external_id: Only entries of this player of the game, or of this placeholder.
             after: The number of the last entry of the page before.
             limit: How many entries to return at most.
-            newest: Return the newest first.
+            newest: Return the newest first. Otherwise the oldest come first.
         """
         end, *values = page_end("number", after, limit, newest=newest)
         if game_id is None:
