@@ -124,7 +124,7 @@ def _complete_profile(
     "--timeout",
     type=float,
     metavar="SECONDS",
-    help="How long one step of an attempt may take. Default: 15.",
+    help="How long one step of an attempt may take. Default: 15, or 60 for migrate.",
 )
 @click.option(
     "--deadline",

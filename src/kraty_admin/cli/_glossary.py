@@ -133,7 +133,7 @@ GLOSSARY: Final[Mapping[str, str]] = {
     ),
     "make-good": "What support gives to a player to make up for a problem.",
     "merge": "To move everything of one player to another, for example when a guest signs in.",
-    "mint": "To create currency or items. No other player or account gives them.",
+    "mint": "To create new currency or items, rather than move them from another player.",
     "operation": (
         "What one method of the API does, such as `wallet.credit`. Errors and logs name it in "
         "`operation`."
@@ -170,8 +170,8 @@ GLOSSARY: Final[Mapping[str, str]] = {
         "client's key has another permission set, `client_sdk`."
     ),
     "share": (
-        "An argument of imports: how many of them run at a time with one API key. Each uses only "
-        "its part of the rate limit."
+        "An argument of `import_partition`: how many such imports run at a time with one API key. "
+        "Each uses only its part of the rate limit."
     ),
     "sign": (
         "To prove who sent a webhook, with a secret. The SDK checks the signature in the header "

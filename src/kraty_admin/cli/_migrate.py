@@ -229,8 +229,8 @@ def _read_options(*, rename: tuple[str, ...], only: tuple[str, ...], **others: A
 @click.option(
     "--sum-duplicates",
     is_flag=True,
-    help="Add up rows for the same player and currency or item. Otherwise only the first one is "
-    "imported.",
+    help="Add up rows that differ only in the amount or quantity. Otherwise only the first row for "
+    "a player and currency or item is imported.",
 )
 @click.option(
     "--failures",
