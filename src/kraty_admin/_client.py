@@ -223,7 +223,8 @@ class KratyAdmin(Resources, _Client["Sender"]):
             Waiting for a free connection may take until the deadline, unless an
             `httpx.Timeout` limits it.
         deadline: Seconds for a whole call, including retries and waits. Nothing is sent after
-            it. If the system takes longer than that to resolve a name, the call ends late.
+            it. If the system takes longer than that to resolve a name, the call ends when the
+            name is resolved.
             Default: 120; `math.inf` for no limit.
         retry: When and how often to retry.
         retry_budget: How many retries all threads together may spend. Each successful call

@@ -20,10 +20,8 @@ INTERRUPTED: Final = 130
 def stop_on_signals() -> Generator[threading.Event, None, None]:
     """Set an event at the first SIGTERM or SIGINT, and end the process at once at the second.
 
-    For commands that run a worker of the outbox.
-
-    The second does not raise: the worker would wait for the calls in flight before it lets an
-    exception out.
+    Commands that run an outbox worker use it. The second signal does not raise an exception,
+    because the worker would first wait for the calls in flight.
     """
     stop = threading.Event()
 

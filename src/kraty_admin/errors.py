@@ -8,6 +8,9 @@
     ├── KratyClosedError            the client was used after close()
     └── WebhookVerificationError    a webhook failed verification, or is not an event
 
+`kraty_admin.outbox` and `kraty_admin.bulk` add `OutboxError`, its subclasses, and
+`ImportStoppedError`, which are `KratyError`s too.
+
 Bad arguments raise `TypeError` or `ValueError` before anything is sent.
 
 Errors are plain values: they pickle and copy with all their fields. They hold no

@@ -150,7 +150,8 @@ _MARGIN: Final = timedelta(hours=1)
 KEY_TRUSTED_FOR: Final = (timedelta(hours=24) - _MARGIN).total_seconds()
 """How many seconds after its first attempt the SDK still retries a call.
 
-According to the platform's documents, every key lasts at least 24 hours.
+The platform's documents name a lifetime of 24 hours for most keys. For some operations they name
+none, so the SDK does not retry those for longer either.
 """
 
 

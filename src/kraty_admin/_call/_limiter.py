@@ -1,4 +1,4 @@
-"""Pace an import's calls by the rate limit that the server last reported."""
+"""Pace the calls of imports and outbox workers by the rate limit that the server last reported."""
 
 from __future__ import annotations
 

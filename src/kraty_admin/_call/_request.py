@@ -40,7 +40,9 @@ def raw_operation(
     verb = checks.one_of("method", method, ("GET", "POST", "PUT", "PATCH", "DELETE"))
     target = checks.string("path", path)
     if not re.fullmatch(_PATH, target) or "?" in target or "#" in target or "//" in target:
-        raise ValueError("path must begin with / and be percent-encoded, without a query")
+        raise ValueError(
+            "path must begin with / and be percent-encoded, without a query, a fragment or //"
+        )
     if any(unquote(segment) in (".", "..") for segment in target.split("/")):
         raise ValueError("path must not contain a . or .. segment")
     wire: dict[str, Any] | None = None

@@ -37,6 +37,11 @@ class RetryConfig:
     `max_delay`, spread by `jitter`. If the server asks for a longer wait, the SDK waits that
     long. If a 429 asks for a wait that cannot be read, the SDK takes it for `max_delay`, or
     for `max_retry_after` if that is shorter.
+
+    Raises:
+        TypeError: A value is not a number.
+        ValueError: `attempts` is below 1, a wait is not from 0 seconds to a year, or `jitter` is
+            not from 0 to 1.
     """
 
     attempts: int = 4
@@ -44,7 +49,7 @@ class RetryConfig:
     initial_delay: float = 0.2
     """Seconds to wait before the second attempt."""
     max_delay: float = 10.0
-    """The longest wait in seconds, unless the server asks for more."""
+    """The longest wait in seconds, before `jitter` spreads it. The server may ask for more."""
     jitter: float = 0.2
     """The random spread of a wait, as a fraction of it: 0.2 for 80 % to 120 %."""
     max_retry_after: float = 60.0
