@@ -116,8 +116,8 @@ GLOSSARY: Final[Mapping[str, str]] = {
         "what fails."
     ),
     "lease": (
-        "How long no other outbox worker may take an intent that a worker has claimed. If that "
-        "worker is lost, another one takes the intent when the lease ends."
+        "How long an intent is reserved for the outbox worker that has claimed it. If that worker "
+        "is lost, another one takes the intent when the lease ends."
     ),
     "ledger": (
         "The list of all changes of balances and items. No method of the server API returns it."
@@ -170,8 +170,8 @@ GLOSSARY: Final[Mapping[str, str]] = {
         "client's key has another permission set, `client_sdk`."
     ),
     "share": (
-        "An argument of `import_partition`: how many such imports run at a time with one API key. "
-        "Each uses only its part of the rate limit."
+        "An argument of imports: how many of them run at a time with one API key. Each uses only "
+        "its part of the rate limit."
     ),
     "sign": (
         "To prove who sent a webhook, with a secret. The SDK checks the signature in the header "
