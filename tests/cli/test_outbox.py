@@ -81,6 +81,10 @@ def record(engine: sa.Engine) -> Record:
     return credit
 
 
+FAR = 4_000_000_000_000
+"""A moment in the year 2096, in milliseconds."""
+
+
 def make(engine: sa.Engine, intent_id: int, **values: object) -> None:
     """Set columns of an intent."""
     intents = outbox.Tables().intents
@@ -148,6 +152,23 @@ class TestRun:
         assert done.status == 0
         assert "stopped_by\tempty" in done.out
         assert 1000 == kraty.balance("p", "gold")
+
+    def test_once_says_what_is_open_but_not_due(
+        self, command: Command, engine: sa.Engine, record: Record
+    ) -> None:
+        """With `--once`, a worker that finds nothing due says how many calls wait or are being
+        sent by another one."""
+        done = command("outbox", "run", "--once")
+        assert "stopped_by\tempty" == done.out.splitlines()[-1]
+        assert "Open" not in done.err
+        make(engine, record("r1"), state="sending", due_ms=FAR, first_sent_ms=FAR, attempts=1)
+        make(engine, record("r2", player="q"), due_ms=FAR)
+        done = command("outbox", "run", "--once")
+        assert (0, "stopped_by\tempty") == (done.status, done.out.splitlines()[-1])
+        assert (
+            "Open, but not due now: 1 pending, 1 sending, by another worker or by one that was"
+            " killed.\n"
+        ) in done.err
 
     def test_once_ends_with_6_if_a_person_has_to_look(
         self, command: Command, engine: sa.Engine, record: Record

@@ -395,6 +395,7 @@ def run(state: State, once: bool, limit: int | None, seconds: float | None, in_f
     if not once and (limit is not None or seconds is not None):
         raise click.UsageError("--limit and --seconds need --once")
     from kraty_admin import outbox
+    from kraty_admin.outbox._store import still_open
 
     drain = outbox.drain if seconds is None else partial(outbox.drain, seconds=seconds)
     with (
@@ -412,6 +413,8 @@ def run(state: State, once: bool, limit: int | None, seconds: float | None, in_f
                 stop=stop,
                 tables=database.tables,
             )
+            if report.stopped_by == "empty":
+                state.out.say(still_open(outbox.status(database.engine, tables=database.tables)))
         else:
             state.out.say("Sending recorded calls until SIGTERM or Ctrl-C.")
             report = outbox.run(

@@ -46,6 +46,7 @@ __all__ = [
     "retry",
     "settle",
     "status",
+    "still_open",
     "upgrade",
 ]
 
@@ -84,6 +85,17 @@ class OutboxStatus(NamedTuple):
     """When the oldest open intent (`pending` or `sending`) was recorded; `None` without one."""
     oldest_unknown: datetime | None
     """When the oldest `unknown` intent stopped; `None` without one."""
+
+
+def still_open(status: OutboxStatus) -> str:
+    """Say what is open after a worker found nothing due; empty if nothing is."""
+    counts = [(state, status.counts.get(state, 0)) for state in ("pending", "sending")]
+    words = ", ".join(f"{count} {state}" for state, count in counts if count)
+    if not words:
+        return ""
+    if status.counts.get("sending"):
+        words += ", by another worker or by one that was killed"
+    return f"Open, but not due now: {words}."
 
 
 def in_transaction(

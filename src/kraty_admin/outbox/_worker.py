@@ -76,7 +76,9 @@ class DrainReport(NamedTuple):
     """Attempts after which the intent is sent again later: there was no definite answer, or
     nothing was sent."""
     stopped_by: Stopped
-    """Why the worker ended: nothing is due, `limit` or `seconds` is reached, or `stop` was set."""
+    """Why the worker ended: nothing is due (`empty`), `limit` or `seconds` is reached, or `stop`
+    was set. After `empty`, intents may still wait for their next attempt, or be `sending` by
+    another worker: `outbox.status` counts them."""
 
 
 class Work:

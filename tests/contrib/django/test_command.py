@@ -48,6 +48,19 @@ def test_from_the_tables_to_a_delivery(using: str, emulator: Emulator) -> None:
     assert emulator.balance("player_42", "gold") == 500
 
 
+def test_an_intent_that_another_worker_sends(default_shop: sa.Engine, emulator: Emulator) -> None:
+    """`run --once` says that an intent is open which is not due, because it is being sent."""
+    credit("receipt_1")
+    intents = core.Tables().intents
+    with default_shop.begin() as connection:
+        far = 4_000_000_000_000
+        connection.execute(intents.update().values(state="sending", due_ms=far, first_sent_ms=far))
+    assert kraty_outbox("run", "--once").endswith(
+        "stopped_by: empty\n"
+        "Open, but not due now: 1 sending, by another worker or by one that was killed.\n"
+    )
+
+
 def test_a_service_stops_on_sigterm(default_shop: sa.Engine, emulator: Emulator) -> None:
     """SIGTERM lets the call in flight finish and starts no other, and the old handlers are
     restored."""

@@ -15,6 +15,7 @@ from kraty_admin import KratyError, outbox
 from kraty_admin._signals import stop_on_signals
 from kraty_admin.contrib.django import get_client
 from kraty_admin.contrib.django.outbox import engine
+from kraty_admin.outbox._store import still_open
 
 __all__ = ["Command"]
 
@@ -102,6 +103,10 @@ class Command(BaseCommand):
                         get_client(), database_engine, in_flight=in_flight, limit=limit, stop=stop
                     )
                 self._report(report)
+                if report.stopped_by == "empty" and (
+                    words := still_open(outbox.status(database_engine))
+                ):
+                    self.stdout.write(words)
                 if report.refused or report.unknown:
                     raise CommandError(
                         "intents were refused or became unknown: look at them in the admin",
