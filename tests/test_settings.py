@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 import os
 import platform
+import re
 import ssl
 from pathlib import Path
 from typing import Any
 
+import certifi
 import httpx
 import pytest
 
 from kraty_admin import KratyAdmin, KratyAdminAsync, RequestInfo, RetryConfig, __version__
 from kraty_admin._settings import EMULATOR_KEYS, Settings
+from kraty_admin._transport import _tls
 from loopback import CANARY, KEY, SYNC, Twin, always, settled, twins
 
 
@@ -442,7 +445,20 @@ class TestEnvironment:
         elif kind == "no-certificate":
             file.write_text("nothing")
         monkeypatch.setenv("SSL_CERT_FILE", str(file))
-        with pytest.raises(ValueError, match=r"^SSL_CERT_FILE in the environment"):
+        with pytest.raises(ValueError, match=r"^SSL_CERT_FILE in the environment") as caught:
+            twin.client()
+        if kind == "no-certificate":
+            assert str(file) in str(caught.value)
+
+    @twins
+    def test_a_bad_file_of_httpx(
+        self, twin: Twin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """If the file that httpx comes with cannot be read, the error names it, and no variable."""
+        file = str(tmp_path / "cacert.pem")
+        monkeypatch.setattr(certifi, "where", lambda: file)
+        monkeypatch.setattr(_tls, "_contexts", {})
+        with pytest.raises(ValueError, match=f"of certifi cannot be used: {re.escape(file)}: "):
             twin.client()
 
     @twins

@@ -60,11 +60,17 @@ def tls_context(trusted: Authorities) -> ssl.SSLContext:
 
 
 def _make(trusted: Authorities) -> ssl.SSLContext:
+    if trusted.folder and not trusted.file:
+        return ssl.create_default_context(capath=trusted.folder)  # read when they are needed
     try:
         if trusted.file:
             return ssl.create_default_context(cafile=trusted.file)
-        if trusted.folder:
-            return ssl.create_default_context(capath=trusted.folder)
         return httpx.create_ssl_context(trust_env=False)
-    except OSError as error:
-        raise ValueError(f"SSL_CERT_FILE in the environment cannot be used: {error}") from None
+    except OSError as error:  # it does not name the file
+        if trusted.file:
+            what = f"SSL_CERT_FILE in the environment cannot be used: {trusted.file}"
+        else:
+            import certifi  # as httpx does; only here, since no other code needs it
+
+            what = f"the certificate authorities of certifi cannot be used: {certifi.where()}"
+        raise ValueError(f"{what}: {error}") from None
