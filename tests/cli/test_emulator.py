@@ -359,6 +359,21 @@ def stopped(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("stopped")
+def test_the_log_is_as_before() -> None:
+    """A command that has ended leaves the levels and handlers of the log as they were."""
+
+    def now() -> list[object]:
+        return [
+            (logger.level, [*logger.handlers])
+            for logger in (logging.getLogger(), logging.getLogger("kraty_admin.emulator"))
+        ]
+
+    before = now()
+    assert 0 == main(["emulator", "--port", "0"])
+    assert before == now()
+
+
+@pytest.mark.usefixtures("stopped")
 def test_a_session_that_goes_another_way(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

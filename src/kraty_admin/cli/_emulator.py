@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import logging
 import shlex
 import signal
 import sqlite3
@@ -190,46 +189,43 @@ def emulator(
     signals = _catch_signals()
     try:
         from kraty_admin.emulator import DEFAULT_WORLD, Emulator, Endpoint, World
-        from kraty_admin.emulator._log import configure
+        from kraty_admin.emulator._log import log_to
         from kraty_admin.emulator._session import Session
         from kraty_admin.emulator._webhooks import BACKOFF
     except MissingExtraError as error:
         sys.stderr.write(f"{error}\n")
         context.exit(USAGE)
-    log = configure(_STDERR, log_format=log_format, quiet=quiet)
     try:
-        if replay is not None:
-            seed = Session.load(replay).seed
-        worlds = DEFAULT_WORLD if world is None else World.load(world)
-        if webhook is not None:
-            endpoint = Endpoint(url=webhook, secret=webhook_secret)
-            worlds = attrs.evolve(worlds, webhooks=[*worlds.webhooks, endpoint])
-        _serve(
-            Emulator(
-                host=host,
-                expose_control=expose_control,
-                allow_hosts=allow_hosts,
-                port=port,
-                database=database,
-                world=worlds,
-                seed=seed,
-                requests_per_minute=requests_per_minute,
-                webhook_backoff=webhook_backoff or BACKOFF,
-            ),
-            signals,
-            import_,
-            export_on_exit,
-            replay,
-        )
+        with log_to(_STDERR, log_format=log_format, quiet=quiet):
+            if replay is not None:
+                seed = Session.load(replay).seed
+            worlds = DEFAULT_WORLD if world is None else World.load(world)
+            if webhook is not None:
+                endpoint = Endpoint(url=webhook, secret=webhook_secret)
+                worlds = attrs.evolve(worlds, webhooks=[*worlds.webhooks, endpoint])
+            _serve(
+                Emulator(
+                    host=host,
+                    expose_control=expose_control,
+                    allow_hosts=allow_hosts,
+                    port=port,
+                    database=database,
+                    world=worlds,
+                    seed=seed,
+                    requests_per_minute=requests_per_minute,
+                    webhook_backoff=webhook_backoff or BACKOFF,
+                ),
+                signals,
+                import_,
+                export_on_exit,
+                replay,
+            )
     except (OSError, ValueError, sqlite3.Error) as error:
         reason = str(error)
         if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
             reason = f"port {port} is in use, perhaps by another emulator: stop it or use --port 0"
         sys.stderr.write(f"The emulator cannot start: {reason}\n")
         context.exit(FAILED)
-    finally:
-        logging.getLogger().removeHandler(log)
-        log.close()
 
 
 for _command in COMMANDS:

@@ -12,9 +12,11 @@ import os
 import queue
 import threading
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any, Final, Literal
 
-__all__ = ["DroppingHandler", "LogFormat", "configure"]
+__all__ = ["DroppingHandler", "LogFormat", "log_to"]
 
 LogFormat = Literal["text", "json"]
 
@@ -25,7 +27,8 @@ _PATIENCE: Final = 0.5
 """How many seconds to wait for the last lines to be written."""
 
 
-def configure(file: int, *, log_format: LogFormat, quiet: bool) -> DroppingHandler:
+@contextmanager
+def log_to(file: int, *, log_format: LogFormat, quiet: bool) -> Generator[None, None, None]:
     """Send the process's log to a file descriptor.
 
     Args:
@@ -39,11 +42,18 @@ def configure(file: int, *, log_format: LogFormat, quiet: bool) -> DroppingHandl
         if log_format == "json"
         else logging.Formatter("%(asctime)s %(levelname)s %(message)s")
     )
-    root = logging.getLogger()
+    root, emulator = logging.getLogger(), logging.getLogger("kraty_admin.emulator")
+    levels = root.level, emulator.level
     root.addHandler(handler)
     root.setLevel(logging.WARNING)
-    logging.getLogger("kraty_admin.emulator").setLevel(logging.WARNING if quiet else logging.INFO)
-    return handler
+    emulator.setLevel(logging.WARNING if quiet else logging.INFO)
+    try:
+        yield
+    finally:
+        root.setLevel(levels[0])
+        emulator.setLevel(levels[1])
+        root.removeHandler(handler)
+        handler.close()
 
 
 class DroppingHandler(logging.Handler):
