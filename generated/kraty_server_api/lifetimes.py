@@ -32,8 +32,8 @@ PERMANENT: Final = KeyLifetime(
     name="permanent",
     repeat_within_hours=None,
     doc=(
-        "The platform keeps the idempotency key permanently. A repeat with the same key returns "
-        "the grant that the first call created."
+        "The platform keeps the idempotency key permanently. A repeat with the same key and body "
+        "returns the grant that the first call created."
     ),
 )
 

@@ -46,11 +46,11 @@ class Grants:
         """Grant currencies, items and crates in one payout.
 
         Pays out every entry or none. Creates the player if the id is not known yet. A repeat
-        with the same `idempotencyKey` answers 200 with the grant that the first call created, even
-        if both run at the same time.
+        with the same `idempotencyKey` and body answers 200 with the grant that the first call
+        created, even if both run at the same time.
 
-        The platform keeps the idempotency key permanently. A repeat with the same key returns
-        the grant that the first call created.
+        The platform keeps the idempotency key permanently. A repeat with the same key and body
+        returns the grant that the first call created.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
@@ -161,11 +161,11 @@ class AsyncGrants:
         """Grant currencies, items and crates in one payout.
 
         Pays out every entry or none. Creates the player if the id is not known yet. A repeat
-        with the same `idempotencyKey` answers 200 with the grant that the first call created, even
-        if both run at the same time.
+        with the same `idempotencyKey` and body answers 200 with the grant that the first call
+        created, even if both run at the same time.
 
-        The platform keeps the idempotency key permanently. A repeat with the same key returns
-        the grant that the first call created.
+        The platform keeps the idempotency key permanently. A repeat with the same key and body
+        returns the grant that the first call created.
 
         Args:
             external_player_id: Your own id of the player. Not empty.
