@@ -236,7 +236,8 @@ def drain(
 
     Any number of workers may run at the same time. If a worker is killed, no intent is lost:
     its lease ends a minute after the call's deadline, and then another worker repeats the call
-    under the same key. While the platform does not answer pings, no intent is sent.
+    under the same key. After a call without an answer, a worker sends no further intent until the
+    platform answers a ping.
 
     Args:
         kraty: A client of the game. Its deadline must be at most 1,800 s.
@@ -246,10 +247,12 @@ def drain(
         seconds: Start no call after this many seconds; `None` for no limit. A call in progress
             may last until its deadline.
         stop: Once it is set, no call starts; calls in progress are finished.
-        on_refused: Called with each intent that the platform rejected.
-        on_unknown: Called with each intent that a person has to decide about, because it may
-            have taken effect and the platform may have forgotten its key. It is called once,
-            after the state was stored. `find(engine, state="unknown")` lists these intents.
+        on_refused: Called with each intent that the platform rejected, after that was stored. It
+            is not called if the process ends in between. `find(engine, state="refused")` lists
+            these intents.
+        on_unknown: Called in the same way with each intent that a person has to decide about,
+            because it may have taken effect and the platform may have forgotten its key.
+            `find(engine, state="unknown")` lists these intents.
         tables: The tables to use.
 
     Returns:

@@ -21,8 +21,8 @@ class OutboxTargetError(OutboxError):
 class OutboxConflictError(OutboxError):
     """Another call has been recorded under this idempotency key.
 
-    Kraty would answer such a call with `idempotency_conflict`. Nothing was recorded. A retry
-    cannot fix this: find out which of the two calls is right.
+    It differs in the method, the path or the body. Nothing was recorded. A retry cannot fix this:
+    find out which of the two calls is right.
     """
 
     def __init__(
