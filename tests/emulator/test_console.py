@@ -167,13 +167,13 @@ def test_nothing_piles_up_for_a_slow_reader() -> None:
         changes = Changes()
         with changes.reader() as reader, changes.reader() as other:
             for _ in range(10_000):
-                changes.tell("requests")
-                changes.tell("settings")
+                changes.notify("requests")
+                changes.notify("settings")
             assert ["requests", "settings"] == await reader.next()
-            changes.tell("reset")
+            changes.notify("reset")
             assert ["reset"] == await reader.next()
             assert ["requests", "reset", "settings"] == await other.next()
-        changes.tell("requests")
+        changes.notify("requests")
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(reader.next(), 0.01)
 

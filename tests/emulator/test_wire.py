@@ -81,14 +81,14 @@ def test_a_wake_up_without_news() -> None:
 
     async def main() -> tuple[list[Any], list[Any]]:
         with Changes().reader() as reader:
-            reader.tell("settings")
+            reader.notify("settings")
             reader._is_news.set()  # pyright: ignore[reportPrivateUsage]
             first = await reader.next()  # before the loop has set it again
             waiting = asyncio.ensure_future(reader.next())
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             assert not waiting.done()
-            reader.tell("reset")
+            reader.notify("reset")
             return first, await asyncio.wait_for(waiting, PATIENCE)
 
     assert (["settings"], ["reset"]) == asyncio.run(main())

@@ -30,10 +30,10 @@ class Changes:
     def __init__(self) -> None:
         self._readers: set[Reader] = set()
 
-    def tell(self, topic: Topic) -> None:
+    def notify(self, topic: Topic) -> None:
         """Notify all readers of a change."""
         for reader in tuple(self._readers):
-            reader.tell(topic)
+            reader.notify(topic)
 
     @contextmanager
     def reader(self) -> Generator[Reader, None, None]:
@@ -55,7 +55,7 @@ class Reader:
         self._news: set[Topic] = set()
         self._is_news = asyncio.Event()
 
-    def tell(self, topic: Topic) -> None:
+    def notify(self, topic: Topic) -> None:
         """Add a topic to the news. Adding it again has no effect until it is taken."""
         with self._lock:
             is_first = not self._news

@@ -21,7 +21,7 @@ class Clock:
     """The emulator's clock. Key expiry, grant expiry, rate limits and webhook retries follow it.
 
     It follows the machine's clock until you set it. From then on it stands still until you
-    move it. Advancing it never sleeps.
+    move it or let it `run`. Advancing it never sleeps.
 
     Args:
         at: The initial time, with a zone, at which it stands still. Default: it runs.

@@ -86,7 +86,7 @@ class Controls:
         self.platform.requests_per_minute = self.requests_per_minute
         self.webhooks.reset()
         self.began_empty = True
-        self.changes.tell("reset")
+        self.changes.notify("reset")
 
     # Run the next three in the server's thread too, so that they see only complete calls.
 

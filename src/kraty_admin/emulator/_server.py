@@ -111,7 +111,7 @@ class Emulator:
         self._ids = None if seed is None else SeededIds(seed)
         self._clock = clock or Clock(None if seed is None else SEEDED_START)
         self._changes = Changes()
-        self._faults = Faults(on_change=self._tell_settings)
+        self._faults = Faults(on_change=self._notify_settings)
         self._requests_per_minute = requests_per_minute
         self._webhook_backoff = webhook_backoff
         self._clients = ExitStack()
@@ -152,7 +152,7 @@ class Emulator:
                 endpoints=self._world.webhooks,
                 backoff=self._webhook_backoff,
                 game=self._world.game(self._world.keys[0].game_id),
-                on_change=lambda: self._changes.tell("deliveries"),
+                on_change=lambda: self._changes.notify("deliveries"),
             )
             new_uuid = self._ids or ordered_uuid
             platform = Platform(
@@ -163,8 +163,8 @@ class Emulator:
                 faults=self._faults,
                 requests_per_minute=self._requests_per_minute,
                 on_deliveries=webhooks.wake,
-                on_request=lambda: self._changes.tell("requests"),
-                on_settings=self._tell_settings,
+                on_request=lambda: self._changes.notify("requests"),
+                on_settings=self._notify_settings,
             )
             game_id = self._world.keys[0].game_id
             controls = Controls(
@@ -449,8 +449,8 @@ class Emulator:
         running, session = self._serving(), Session.load(os.fspath(path))
         return running.do(functools.partial(running.controls.replay_session, session))
 
-    def _tell_settings(self) -> None:
-        self._changes.tell("settings")
+    def _notify_settings(self) -> None:
+        self._changes.notify("settings")
 
     def _amount(self, external_player_id: str, kind: Kind, key: str) -> int:
         state = self._serving().controls.platform.state
@@ -558,10 +558,10 @@ class _Server(uvicorn.Server):
     async def main_loop(self) -> None:
         controls = self._controls
         delivering = asyncio.create_task(controls.webhooks.run())
-        controls.clock.listen(self._tell_settings)
+        controls.clock.listen(self._notify_settings)
         # Uvicorn's own loop polls a flag ten times a second, so stopping would be slower.
         await self._stopped.wait()
-        controls.clock.ignore(self._tell_settings)
+        controls.clock.ignore(self._notify_settings)
         await self._stop_accepting()
         controls.connections.close()
         delivering.cancel()
@@ -590,8 +590,8 @@ class _Server(uvicorn.Server):
                     loop.remove_reader(listener)
         await asyncio.sleep(0)
 
-    def _tell_settings(self) -> None:
-        self._controls.changes.tell("settings")
+    def _notify_settings(self) -> None:
+        self._controls.changes.notify("settings")
 
     def do(self, act: Callable[[], T]) -> Future[T]:
         if self._loop is None:

@@ -11,7 +11,7 @@ CREATE TABLE players (
     context TEXT,
     banned_at INTEGER,
     ban_reason TEXT,
-    -- A retired player is erased or merged. The hash tells that an id was theirs,
+    -- A retired player is erased or merged. The hash shows that an id was theirs,
     -- without keeping the id.
     retired_at INTEGER,
     former_hash TEXT,

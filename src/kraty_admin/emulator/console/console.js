@@ -9,11 +9,11 @@ const GAP = 250; // milliseconds between two refreshes at least
 const KINDS = {
   drop: "no answer",
   reset: "connection reset",
-  stall: "no answer, for long",
+  stall: "no answer for a while, then closed",
   status: "an error status",
   truncate: "answer cut short",
   invalid_json: "broken JSON",
-  content_type: "called text/plain",
+  content_type: "wrong content type",
   drip: "slow, in pieces",
   delay: "a late answer",
 };
@@ -436,7 +436,7 @@ async function loadStatus() {
   const rules = faults.rules.map((rule) => `${rule.operation ?? "any call"}: ${rule.faults.map((each) => (each ? faultText(each) : "no fault")).join("; ")} (${left(rule)})`);
   const chaos = faults.chaos.filter((each) => each.rate > 0).map((each) => `${each.operation ?? "any call"}: chaos, ${Math.round(each.rate * 100)} %`);
   const rule = (text) => h("li", null, text);
-  fill($("#rules"), rules.length ? rules : ["No faults are waiting."], (text) => text, rule);
+  fill($("#rules"), rules.length ? rules : ["No faults are set."], (text) => text, rule);
   fill($("#chaos"), chaos, (text) => text, rule);
   const struck = Object.entries(faults.struck);
   fill($("#struck"), struck.length ? struck.map(([name, count]) => `${count} × ${name}`) : ["None."], (text) => text, rule);
@@ -577,7 +577,7 @@ function listen() {
   stream = new EventSource("/_emulator/changes");
   stream.onopen = () => {
     link("live", "good");
-    refresh(["reset"]); // whatever was missed
+    refresh(["reset"]); // changes may have been missed
   };
   stream.onmessage = (event) => {
     const topics = JSON.parse(event.data);
