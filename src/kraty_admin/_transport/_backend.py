@@ -31,7 +31,7 @@ READ_SIZE: Final = 65_536
 SOCKS_ENDED: Final = "the SOCKS proxy closed the connection"
 
 _SHORTEST: Final = 0.001
-"""The fewest seconds for an address: a timeout of 0 would make its socket non-blocking."""
+"""At least so many seconds for each address: a timeout of 0 would make its socket non-blocking."""
 
 
 class Watch:

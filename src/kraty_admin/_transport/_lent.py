@@ -111,8 +111,8 @@ class Departure:
             # An error response from another server says nothing about our request.
             cause = httpx.NetworkError(f"a hook of http_client raised {cause}")
         elif isinstance(cause, KratyError):
-            # Nor does the error of another call that a hook or a custom transport made. It
-            # names that call's key, and says whether that call took effect.
+            # Neither does the error of another call, which a hook or a custom transport made: its
+            # key and `ambiguous` are those of that call.
             cause = httpx.NetworkError(
                 f"code of http_client raised {type(cause).__name__}: {cause}"
             )
