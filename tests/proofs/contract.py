@@ -96,7 +96,7 @@ _ROW_SCHEMAS: Final[Mapping[str, str]] = {
 
 @attrs.define
 class _Seen:
-    """What a run has shown."""
+    """The results of a run."""
 
     cases: int = 0
     checks: Counter[str] = attrs.field(factory=Counter[str])
@@ -200,7 +200,7 @@ class _Excuses:
 
 @contextmanager
 def _fresh_keys() -> Generator[None, None, None]:
-    """New keys in place of the contract's examples.
+    """Replace the keys in the contract's examples with new ones.
 
     Most cases are an example with one thing changed. Under its key they would all be
     refused because the key was used, before any other check. One in four keeps it: there
@@ -285,7 +285,7 @@ def _operations(document: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]
 
 
 def _attempts(base_url: str) -> Mapping[str, str]:
-    """Attempts by operation: one that is finished would take no progress."""
+    """Return a new attempt for each operation: a finished one would take no progress."""
     started: dict[str, str] = {}
     for name in ("reportProgress", "finishAttempt"):
         wish = {"external_player_id": _ON_THEIR_OWN[name], "event_key": "quick_brawl"}

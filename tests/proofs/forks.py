@@ -185,7 +185,7 @@ def _buy(port: int, player: int, requests: int) -> list[Tally]:
 
 
 def _lines(reader: int, count: int) -> list[bytes]:
-    """So many lines, or what has come before the writers hang or end."""
+    """Return `count` lines, or those that arrived before the writers hung or ended."""
     data = b""
     while data.count(b"\n") < count:
         ready, _, _ = select.select([reader], [], [], _PATIENCE)

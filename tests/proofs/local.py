@@ -24,7 +24,7 @@ _TESTS: Final = Path(__file__).resolve().parent.parent
 
 
 class Options(TypedDict):
-    """Arguments of a client of the local Kraty."""
+    """The arguments of a client of the local Kraty."""
 
     base_url: str
     api_key: str

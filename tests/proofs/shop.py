@@ -342,7 +342,7 @@ def _lost_answers(scene: Scene) -> int:
 
 
 def _deliver_late(scene: Scene) -> list[Figure]:
-    """The workers are away for 25 hours. All receipts come again then, and 30 days later."""
+    """Stop all workers for 25 hours, and send all receipts again after that and 30 days later."""
     for name in _WORKERS:
         scene.kill(name)
     left = scene.count(IN_DOUBT)

@@ -61,7 +61,7 @@ class Load:
 
 
 def in_child(kraty: KratyAdmin, player: int, calls: int) -> tuple[int, int]:
-    """Fork a child that buys for this player; its id, and where its tally can be read."""
+    """Fork a child that buys for this player; return its id, and where to read its tally."""
     reader, writer = os.pipe()
     with warnings.catch_warnings():
         # Python says that forking beside threads may deadlock; here is where it must not.

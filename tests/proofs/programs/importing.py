@@ -17,7 +17,7 @@ from kraty_admin import KratyAdmin, RetryConfig
 
 
 def memory(what: str) -> int:
-    """Kilobytes of memory that this process has, or has had at most.
+    """Return how many kilobytes of memory this process has, or has had at most.
 
     Not from `getrusage`, whose maximum counts the process that this one was forked from.
     """

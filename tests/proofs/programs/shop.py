@@ -148,7 +148,7 @@ def warm(kraty: KratyAdmin) -> None:
 
 
 def purchases(number: int) -> Iterator[Purchase]:
-    """All that the player with this number, of three digits at most, will ever buy."""
+    """Yield purchases of the player with this number, of three digits at most, without end."""
     player = f"player-{number}"
     held: Counter[str] = Counter()
     for turn in count():
