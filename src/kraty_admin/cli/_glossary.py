@@ -133,7 +133,7 @@ GLOSSARY: Final[Mapping[str, str]] = {
     ),
     "make-good": "What support gives to a player to make up for a problem.",
     "merge": "To move everything of one player to another, for example when a guest signs in.",
-    "mint": "To create new currency or items, rather than move them from another player.",
+    "mint": "To create new currency or items, instead of taking them from a player or account.",
     "operation": (
         "What one method of the API does, such as `wallet.credit`. Errors and logs name it in "
         "`operation`."
