@@ -27,7 +27,7 @@ class ResponseInfo(NamedTuple):
     attempts: int
     """How many attempts the call took."""
     idempotency_key: str | None
-    """The key that every attempt sent; `None` for a read."""
+    """The key that every attempt sent; `None` if the call has none, such as a read."""
 
 
 class Model(dict[str, Any]):

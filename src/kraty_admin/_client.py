@@ -293,11 +293,12 @@ class KratyAdmin(Resources, _Client["Sender"]):
             method: `GET`, `POST`, `PUT`, `PATCH` or `DELETE`.
             path: The path below `/server/v1`, with its ids percent-encoded, such as
                 `/leaderboards/weekly/score`.
-            body: The JSON body, with the API's names. For POST, PUT and PATCH, the SDK adds
-                an `idempotencyKey` if it is missing.
+            body: The JSON body of a POST, PUT or PATCH, with the API's names. The SDK adds an
+                `idempotencyKey` if it is missing.
             query: The query parameters; those that are `None` are left out.
-            idempotency_key: The key, if it is not in the body. With this argument, a body
-                that holds a different `idempotencyKey`, or a null one, is rejected.
+            idempotency_key: The key of a POST, PUT or PATCH, if it is not in the body. With this
+                argument, a body that holds a different `idempotencyKey`, or a null one, is
+                rejected.
 
         Returns:
             The answer's `data` if that is its only field, otherwise the whole answer. An

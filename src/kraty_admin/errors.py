@@ -148,7 +148,7 @@ class CallInfo(NamedTuple):
     url: str = ""
     """The URL, which never holds a secret."""
     idempotency_key: str | None = None
-    """The key that every attempt carried; `None` for a read."""
+    """The key that every attempt carried; `None` if the call has none, such as a read."""
     attempts: int = 1
     """How many attempts were made."""
     ambiguous: bool = True
@@ -211,7 +211,7 @@ class _CallError(KratyError):
 
     @property
     def idempotency_key(self) -> str | None:
-        """The key that every attempt carried; `None` for a read.
+        """The key that every attempt carried; `None` if the call has none, such as a read.
 
         Repeat a failed call with this key, so that the platform can recognise it. It keeps
         most keys for 24 hours after `first_sent_at`; the method's documentation says how
@@ -233,7 +233,7 @@ class _CallError(KratyError):
         could not be read. Repeat such a call with `idempotency_key` until a repeat
         succeeds, or until the platform may have forgotten the key (see
         `first_sent_at`). A repeat that is rejected, by a 429 for example, had no effect.
-        It does not tell you whether the first call took effect.
+        It does not tell you whether the first call took effect. For a read, it is false.
         """
         return self.call.ambiguous
 

@@ -19,7 +19,7 @@ class RequestInfo(NamedTuple):
     attempt: int
     """Which attempt of the call this was, from 1."""
     idempotency_key: str | None
-    """The key that was sent; `None` for a read."""
+    """The key that was sent; `None` if the call has none, such as a read."""
     duration_ms: float | None
     """Milliseconds from sending to the complete answer or the failure."""
     status: int | None

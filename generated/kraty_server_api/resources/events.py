@@ -71,6 +71,7 @@ class Events:
                 another body (`idempotency_conflict`), or the event is disabled (`event_disabled`).
                 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `reportProgress`, `POST /players/{externalId}/events/{eventKey}/attempts/{attemptId}/progress`.
         """
@@ -125,6 +126,7 @@ class Events:
                 another body (`idempotency_conflict`), or the event is disabled (`event_disabled`).
                 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `finishAttempt`, `POST /players/{externalId}/events/{eventKey}/attempts/{attemptId}/finish`.
         """
@@ -191,6 +193,7 @@ class AsyncEvents:
                 another body (`idempotency_conflict`), or the event is disabled (`event_disabled`).
                 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `reportProgress`, `POST /players/{externalId}/events/{eventKey}/attempts/{attemptId}/progress`.
         """
@@ -245,6 +248,7 @@ class AsyncEvents:
                 another body (`idempotency_conflict`), or the event is disabled (`event_disabled`).
                 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `finishAttempt`, `POST /players/{externalId}/events/{eventKey}/attempts/{attemptId}/finish`.
         """

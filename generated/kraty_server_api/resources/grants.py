@@ -75,6 +75,7 @@ class Grants:
                 game. 409: The state does not allow it (`conflict`), or the key was used for another
                 body (`idempotency_conflict`). 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `createGrant`, `POST /players/{externalId}/grants`.
         """
@@ -123,6 +124,7 @@ class Grants:
                 leaderboard. 409: The state does not allow it (`conflict`), or the key was used for
                 another body (`idempotency_conflict`). 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `ackGrant`, `POST /players/{externalId}/grants/{grantId}/ack`.
         """
@@ -190,6 +192,7 @@ class AsyncGrants:
                 game. 409: The state does not allow it (`conflict`), or the key was used for another
                 body (`idempotency_conflict`). 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `createGrant`, `POST /players/{externalId}/grants`.
         """
@@ -238,6 +241,7 @@ class AsyncGrants:
                 leaderboard. 409: The state does not allow it (`conflict`), or the key was used for
                 another body (`idempotency_conflict`). 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `ackGrant`, `POST /players/{externalId}/grants/{grantId}/ack`.
         """

@@ -37,6 +37,7 @@ class Health:
                 not valid. 403: The key's permission set is not `server_integration`, or it belongs
                 to another game. 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `ping`, `GET /ping`.
         """
@@ -65,6 +66,7 @@ class AsyncHealth:
                 not valid. 403: The key's permission set is not `server_integration`, or it belongs
                 to another game. 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `ping`, `GET /ping`.
         """

@@ -61,6 +61,7 @@ class Inventory:
                 game. 409: The state does not allow it (`conflict`), or the key was used for another
                 body (`idempotency_conflict`). 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `grantItem`, `POST /players/{externalId}/inventory/{itemKey}/grant`.
         """
@@ -115,6 +116,7 @@ class Inventory:
                 game. 409: The state does not allow it (`conflict`), or the key was used for another
                 body (`idempotency_conflict`). 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `revokeItem`, `POST /players/{externalId}/inventory/{itemKey}/revoke`.
         """
@@ -176,6 +178,7 @@ class AsyncInventory:
                 game. 409: The state does not allow it (`conflict`), or the key was used for another
                 body (`idempotency_conflict`). 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `grantItem`, `POST /players/{externalId}/inventory/{itemKey}/grant`.
         """
@@ -230,6 +233,7 @@ class AsyncInventory:
                 game. 409: The state does not allow it (`conflict`), or the key was used for another
                 body (`idempotency_conflict`). 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `revokeItem`, `POST /players/{externalId}/inventory/{itemKey}/revoke`.
         """

@@ -61,6 +61,7 @@ class Leaderboards:
                 The state does not allow it (`conflict`), or the key was used for another body
                 (`idempotency_conflict`). 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `submitScore`, `POST /leaderboards/{key}/score`.
         """
@@ -121,6 +122,7 @@ class AsyncLeaderboards:
                 The state does not allow it (`conflict`), or the key was used for another body
                 (`idempotency_conflict`). 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `submitScore`, `POST /leaderboards/{key}/score`.
         """

@@ -71,6 +71,7 @@ class Lobbies:
                 another body (`idempotency_conflict`), or the event is disabled (`event_disabled`).
                 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `pushLobby`, `POST /games/{gameId}/events/{eventKey}/lobbies`.
         """
@@ -111,6 +112,7 @@ class Lobbies:
                 to another game. 404: This game has no such player, grant, event, lobby, attempt or
                 leaderboard. 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `readLobby`, `GET /games/{gameId}/lobbies/{lobbyId}`.
         """
@@ -175,6 +177,7 @@ class AsyncLobbies:
                 another body (`idempotency_conflict`), or the event is disabled (`event_disabled`).
                 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `pushLobby`, `POST /games/{gameId}/events/{eventKey}/lobbies`.
         """
@@ -215,6 +218,7 @@ class AsyncLobbies:
                 to another game. 404: This game has no such player, grant, event, lobby, attempt or
                 leaderboard. 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `readLobby`, `GET /games/{gameId}/lobbies/{lobbyId}`.
         """

@@ -67,6 +67,7 @@ class Migrate:
                 not valid. 403: The key's permission set is not `server_integration`, or it belongs
                 to another game. 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `migratePlayers`, `POST /migrate/players`.
         """
@@ -108,6 +109,7 @@ class Migrate:
                 not valid. 403: The key's permission set is not `server_integration`, or it belongs
                 to another game. 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `migrateWallet`, `POST /migrate/wallet`.
         """
@@ -149,6 +151,7 @@ class Migrate:
                 not valid. 403: The key's permission set is not `server_integration`, or it belongs
                 to another game. 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `migrateInventory`, `POST /migrate/inventory`.
         """
@@ -455,6 +458,7 @@ class AsyncMigrate:
                 not valid. 403: The key's permission set is not `server_integration`, or it belongs
                 to another game. 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `migratePlayers`, `POST /migrate/players`.
         """
@@ -496,6 +500,7 @@ class AsyncMigrate:
                 not valid. 403: The key's permission set is not `server_integration`, or it belongs
                 to another game. 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `migrateWallet`, `POST /migrate/wallet`.
         """
@@ -537,6 +542,7 @@ class AsyncMigrate:
                 not valid. 403: The key's permission set is not `server_integration`, or it belongs
                 to another game. 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `migrateInventory`, `POST /migrate/inventory`.
         """

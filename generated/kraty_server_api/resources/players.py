@@ -49,6 +49,7 @@ class Players:
                 to another game. 404: This game has no such player. 429: Too many requests in this
                 minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `getPlayer`, `GET /players/{externalId}`.
         """
@@ -95,6 +96,7 @@ class Players:
                 to another game. 409: The key was used for another body (`idempotency_conflict`).
                 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `deletePlayer`, `POST /players/{externalId}/delete`.
         """
@@ -128,6 +130,7 @@ class Players:
                 to another game. 404: This game has no such player. 429: Too many requests in this
                 minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `exportPlayer`, `GET /players/{externalId}/export`.
         """
@@ -170,6 +173,7 @@ class Players:
                 to another game. 404: This game has no such player. 409: The key was used for
                 another body (`idempotency_conflict`). 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `banPlayer`, `POST /players/{externalId}/ban`.
         """
@@ -211,6 +215,7 @@ class Players:
                 to another game. 404: This game has no such player. 409: The key was used for
                 another body (`idempotency_conflict`). 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `unbanPlayer`, `POST /players/{externalId}/unban`.
         """
@@ -258,6 +263,7 @@ class Players:
                 are the same, or the target is banned or erased. 429: Too many requests in this
                 minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `mergePlayers`, `POST /players/{fromExternalId}/merge-into/{toExternalId}`.
         """
@@ -304,6 +310,7 @@ class Players:
                 to another game. 404: This game has no such player. 409: The key was used for
                 another body (`idempotency_conflict`). 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `setIdentity`, `PUT /players/{externalId}/identity`.
         """
@@ -337,6 +344,7 @@ class Players:
                 to another game. 404: This game has no such player. 429: Too many requests in this
                 minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `listFriends`, `GET /players/{externalId}/friends`.
         """
@@ -368,6 +376,7 @@ class Players:
                 to another game. 404: This game has no such player. 429: Too many requests in this
                 minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `listFriendRequests`, `GET /players/{externalId}/friends/requests`.
         """
@@ -398,6 +407,7 @@ class Players:
                 to another game. 404: This game has no such player. 429: Too many requests in this
                 minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `listBlocks`, `GET /players/{externalId}/blocks`.
         """
@@ -439,6 +449,7 @@ class AsyncPlayers:
                 to another game. 404: This game has no such player. 429: Too many requests in this
                 minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `getPlayer`, `GET /players/{externalId}`.
         """
@@ -485,6 +496,7 @@ class AsyncPlayers:
                 to another game. 409: The key was used for another body (`idempotency_conflict`).
                 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `deletePlayer`, `POST /players/{externalId}/delete`.
         """
@@ -518,6 +530,7 @@ class AsyncPlayers:
                 to another game. 404: This game has no such player. 429: Too many requests in this
                 minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `exportPlayer`, `GET /players/{externalId}/export`.
         """
@@ -560,6 +573,7 @@ class AsyncPlayers:
                 to another game. 404: This game has no such player. 409: The key was used for
                 another body (`idempotency_conflict`). 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `banPlayer`, `POST /players/{externalId}/ban`.
         """
@@ -601,6 +615,7 @@ class AsyncPlayers:
                 to another game. 404: This game has no such player. 409: The key was used for
                 another body (`idempotency_conflict`). 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `unbanPlayer`, `POST /players/{externalId}/unban`.
         """
@@ -648,6 +663,7 @@ class AsyncPlayers:
                 are the same, or the target is banned or erased. 429: Too many requests in this
                 minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `mergePlayers`, `POST /players/{fromExternalId}/merge-into/{toExternalId}`.
         """
@@ -694,6 +710,7 @@ class AsyncPlayers:
                 to another game. 404: This game has no such player. 409: The key was used for
                 another body (`idempotency_conflict`). 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `setIdentity`, `PUT /players/{externalId}/identity`.
         """
@@ -727,6 +744,7 @@ class AsyncPlayers:
                 to another game. 404: This game has no such player. 429: Too many requests in this
                 minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `listFriends`, `GET /players/{externalId}/friends`.
         """
@@ -758,6 +776,7 @@ class AsyncPlayers:
                 to another game. 404: This game has no such player. 429: Too many requests in this
                 minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `listFriendRequests`, `GET /players/{externalId}/friends/requests`.
         """
@@ -788,6 +807,7 @@ class AsyncPlayers:
                 to another game. 404: This game has no such player. 429: Too many requests in this
                 minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `listBlocks`, `GET /players/{externalId}/blocks`.
         """

@@ -61,6 +61,7 @@ class Wallet:
                 game. 409: The state does not allow it (`conflict`), or the key was used for another
                 body (`idempotency_conflict`). 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `creditWallet`, `POST /players/{externalId}/wallet/{economyKey}/credit`.
         """
@@ -115,6 +116,7 @@ class Wallet:
                 game. 409: The state does not allow it (`conflict`), or the key was used for another
                 body (`idempotency_conflict`). 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `debitWallet`, `POST /players/{externalId}/wallet/{economyKey}/debit`.
         """
@@ -176,6 +178,7 @@ class AsyncWallet:
                 game. 409: The state does not allow it (`conflict`), or the key was used for another
                 body (`idempotency_conflict`). 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `creditWallet`, `POST /players/{externalId}/wallet/{economyKey}/credit`.
         """
@@ -230,6 +233,7 @@ class AsyncWallet:
                 game. 409: The state does not allow it (`conflict`), or the key was used for another
                 body (`idempotency_conflict`). 429: Too many requests in this minute.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `debitWallet`, `POST /players/{externalId}/wallet/{economyKey}/debit`.
         """

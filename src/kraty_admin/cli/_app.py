@@ -150,9 +150,9 @@ def app(
     Results go to standard output: as tables on a terminal, as lines with tabs elsewhere, and with
     --json as one JSON document. Prompts, progress and errors go to standard error.
 
-    `players delete` and `players merge` always ask for confirmation. With a live key, so do
-    `players ban`, `migrate`, `request`, and commands that change balances, items, scores or
-    progress.
+    `players delete`, `players merge`, `outbox resolve` and `outbox purge` always ask for
+    confirmation. With a live key, so do `players ban`, `migrate`, `request`, and commands that
+    change balances, items, scores or progress.
     """
     state = context.ensure_object(State)
     if context.get_parameter_source("base_url") is ParameterSource.COMMANDLINE:

@@ -101,7 +101,7 @@ class Game:
 
 @attrs.frozen(kw_only=True)
 class ApiKey:
-    """A key that the emulator accepts. The real platform does not know it."""
+    """A key that the emulator accepts. Use keys that the real platform does not know."""
 
     id: str = attrs.field(validator=text)
     """The platform's id of the key."""

@@ -71,6 +71,7 @@ class OddBodies:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `putThing`, `PUT /things/{thingId}/sub/{number}`.
         """
@@ -155,6 +156,7 @@ class OddBodies:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed. 4XX: No "such" thing.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `createBody`, `POST /bodies`.
         """
@@ -225,6 +227,7 @@ class OddBodies:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `addScore`, `POST /boards/{board}/scores`.
         """
@@ -272,6 +275,7 @@ class OddBodies:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `closeBoard`, `PUT /boards/{board}/scores`.
         """
@@ -305,6 +309,7 @@ class OddBodies:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `setLabels`, `POST /labels`.
         """
@@ -338,6 +343,7 @@ class OddBodies:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `changeLabels`, `PATCH /labels`.
         """
@@ -367,6 +373,7 @@ class OddBodies:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `dropLabels`, `DELETE /labels`.
         """
@@ -402,6 +409,7 @@ class OddBodies:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `sign`, `POST /signed`.
         """
@@ -434,6 +442,7 @@ class OddBodies:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `resign`, `PUT /signed`.
         """
@@ -462,6 +471,7 @@ class OddBodies:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `unsign`, `DELETE /signed`.
         """
@@ -595,6 +605,7 @@ class AsyncOddBodies:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `putThing`, `PUT /things/{thingId}/sub/{number}`.
         """
@@ -679,6 +690,7 @@ class AsyncOddBodies:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed. 4XX: No "such" thing.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `createBody`, `POST /bodies`.
         """
@@ -749,6 +761,7 @@ class AsyncOddBodies:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `addScore`, `POST /boards/{board}/scores`.
         """
@@ -796,6 +809,7 @@ class AsyncOddBodies:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `closeBoard`, `PUT /boards/{board}/scores`.
         """
@@ -829,6 +843,7 @@ class AsyncOddBodies:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `setLabels`, `POST /labels`.
         """
@@ -862,6 +877,7 @@ class AsyncOddBodies:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `changeLabels`, `PATCH /labels`.
         """
@@ -891,6 +907,7 @@ class AsyncOddBodies:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `dropLabels`, `DELETE /labels`.
         """
@@ -926,6 +943,7 @@ class AsyncOddBodies:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `sign`, `POST /signed`.
         """
@@ -958,6 +976,7 @@ class AsyncOddBodies:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `resign`, `PUT /signed`.
         """
@@ -986,6 +1005,7 @@ class AsyncOddBodies:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `unsign`, `DELETE /signed`.
         """

@@ -48,6 +48,7 @@ class Things:
         Raises:
             KratyServerError: The server rejected the call or failed. 404: No "such" thing.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `getPlain`, `GET /plain`.
         """
@@ -89,6 +90,7 @@ class Things:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed. 404: No "such" thing.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `readThing`, `GET /things/{thingId}/sub/{number}`.
         """
@@ -127,6 +129,7 @@ class Things:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `dropThing`, `DELETE /things/{thingId}/sub/{number}`.
         """
@@ -158,6 +161,7 @@ class Things:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `listScores`, `GET /boards/{board}/scores`.
         """
@@ -208,6 +212,7 @@ class Things:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `searchThings`, `GET /search`.
         """
@@ -239,6 +244,7 @@ class Things:
         Raises:
             KratyServerError: The server rejected the call or failed.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `listPets`, `GET /pets`.
         """
@@ -257,6 +263,7 @@ class Things:
         Raises:
             KratyServerError: The server rejected the call or failed.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `listDays`, `GET /days`.
         """
@@ -275,6 +282,7 @@ class Things:
         Raises:
             KratyServerError: The server rejected the call or failed.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `countPets`, `GET /count`.
         """
@@ -293,6 +301,7 @@ class Things:
         Raises:
             KratyServerError: The server rejected the call or failed.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `getColour`, `GET /colour`.
         """
@@ -311,6 +320,7 @@ class Things:
         Raises:
             KratyServerError: The server rejected the call or failed.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `getFlag`, `GET /flag`.
         """
@@ -359,6 +369,7 @@ class Things:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `listTraces`, `GET /traces/{where}`.
         """
@@ -405,6 +416,7 @@ class AsyncThings:
         Raises:
             KratyServerError: The server rejected the call or failed. 404: No "such" thing.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `getPlain`, `GET /plain`.
         """
@@ -446,6 +458,7 @@ class AsyncThings:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed. 404: No "such" thing.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `readThing`, `GET /things/{thingId}/sub/{number}`.
         """
@@ -484,6 +497,7 @@ class AsyncThings:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `dropThing`, `DELETE /things/{thingId}/sub/{number}`.
         """
@@ -515,6 +529,7 @@ class AsyncThings:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `listScores`, `GET /boards/{board}/scores`.
         """
@@ -565,6 +580,7 @@ class AsyncThings:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `searchThings`, `GET /search`.
         """
@@ -596,6 +612,7 @@ class AsyncThings:
         Raises:
             KratyServerError: The server rejected the call or failed.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `listPets`, `GET /pets`.
         """
@@ -614,6 +631,7 @@ class AsyncThings:
         Raises:
             KratyServerError: The server rejected the call or failed.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `listDays`, `GET /days`.
         """
@@ -632,6 +650,7 @@ class AsyncThings:
         Raises:
             KratyServerError: The server rejected the call or failed.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `countPets`, `GET /count`.
         """
@@ -650,6 +669,7 @@ class AsyncThings:
         Raises:
             KratyServerError: The server rejected the call or failed.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `getColour`, `GET /colour`.
         """
@@ -668,6 +688,7 @@ class AsyncThings:
         Raises:
             KratyServerError: The server rejected the call or failed.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `getFlag`, `GET /flag`.
         """
@@ -716,6 +737,7 @@ class AsyncThings:
             TypeError, ValueError: An argument is invalid; nothing was sent.
             KratyServerError: The server rejected the call or failed.
             KratyNetworkError: No complete answer arrived.
+            KratyClosedError: The client is closed; nothing was sent.
 
         Source: `listTraces`, `GET /traces/{where}`.
         """
