@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 __all__ = [
+    "LONGEST_PATH",
     "AsyncCall",
     "Call",
     "KeyLifetime",
@@ -16,6 +17,11 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+LONGEST_PATH = 32_768
+"""How many characters the path and query of a call may have. httpx cannot parse a URL of more than
+65,536, and few servers accept a tenth of that. An error of httpx after the call would hide its
+outcome."""
 
 
 def replayed_by_status(status: int, data: Mapping[str, Any]) -> bool | None:
@@ -65,6 +71,11 @@ class Operation(Generic[T]):
         players: tuple[str, ...] = (),
         headers: tuple[tuple[str, str], ...] = (),
     ) -> None:
+        if len(path) > LONGEST_PATH:
+            raise ValueError(
+                f"an id or a query of {name.split()[0]} is too long: the path would have "
+                f"{len(path):,} characters, but may have at most {LONGEST_PATH:,}"
+            )
         self.name = name
         """The public method, such as `wallet.credit`."""
         self.method = method

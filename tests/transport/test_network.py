@@ -361,6 +361,21 @@ class TestPaths:
             assert {"balance": 7} == twin.credit(base_url=server.url)
 
 
+@pytest.mark.parametrize(
+    "player", [pytest.param("p" * 40_000, id="long"), pytest.param("é" * 10_000, id="escaped")]
+)
+@twins
+def test_an_id_that_is_too_long(twin: Twin, player: str, captured: Captured) -> None:
+    """An id that httpx could not put into a URL is refused, and nothing is sent."""
+
+    async def scenario(kraty: Any) -> None:
+        with pytest.raises(ValueError, match=r"query of wallet\.credit is too long"):
+            await settled(kraty.wallet.credit(player, "gold", amount=1))
+
+    twin.run(scenario)
+    assert [] == captured.requests
+
+
 class TestRawPaths:
     """`request()`, whose caller writes the path."""
 
@@ -383,6 +398,7 @@ class TestRawPaths:
             pytest.param("/é", id="not-ASCII"),
             pytest.param("/a\r\nX-Other: 1", id="header-injection"),
             pytest.param("/\ud800", id="lone-surrogate"),
+            pytest.param("/" + "p" * 70_000, id="too-long"),
         ],
     )
     @twins

@@ -11,7 +11,7 @@ import httpx
 
 from kraty_server_api.decoding import is_object
 from kraty_server_api.model import Model
-from kraty_server_api.operation import Operation
+from kraty_server_api.operation import LONGEST_PATH, Operation
 
 from ._idempotency import KEY_FIELD
 
@@ -38,7 +38,7 @@ def raw_operation(
     from kraty_server_api import checks  # most programs never need it
 
     verb = checks.one_of("method", method, ("GET", "POST", "PUT", "PATCH", "DELETE"))
-    target = checks.string("path", path)
+    target = checks.string("path", path, max_length=LONGEST_PATH)
     if not re.fullmatch(_PATH, target) or "?" in target or "#" in target or "//" in target:
         raise ValueError(
             "path must begin with / and be percent-encoded, without a query, a fragment or //"
