@@ -43,9 +43,9 @@ def webhook(
     The view verifies the delivery, and answers 401 if the signature is wrong or the delivery too
     old. If the event is new, the view calls the function, in the same transaction that remembers
     the event. If the function raises, the transaction is rolled back, Django answers 500, and
-    Kraty delivers the event again. The same happens if the function hides an error of the database
-    that spoils the transaction: put such a statement into an `atomic()` block of its own. Otherwise
-    the view answers 204. Effects outside this database, such as a mail that the function sends, can
+    Kraty delivers the event again. The same happens if the function catches a database error that
+    has broken the transaction: put such a statement into its own `atomic()` block. Otherwise the
+    view answers 204. Effects outside this database, such as a mail that the function sends, can
     happen twice.
 
     Args:
