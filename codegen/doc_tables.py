@@ -3,9 +3,9 @@
 A table is between two comments, `<!-- table NAME ... -->` and `<!-- end NAME -->`. The text
 around them is written by hand.
 
-What the package decides or shows itself comes from its code, so that the pages agree with it:
-which errors are retried, and the glossary, which `kraty-admin help glossary` prints and a wheel
-therefore has to hold.
+Two tables come from the package's own code, so that the pages agree with it: which errors are
+retried, and the glossary. The package holds the glossary because `kraty-admin help glossary`
+prints it.
 """
 
 from __future__ import annotations

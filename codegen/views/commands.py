@@ -14,7 +14,7 @@ from .surface import Row
 from .types import Choice, Entries, Flag, Items, Number, Object, Text, Value, literal
 
 KEY: Final = "idempotencyKey"
-"""The field of the idempotency key. It is in no row, because every write has the option."""
+"""The field of the idempotency key. No row lists it, because every write has its option."""
 
 OPTIONS: Final = (
     "help",

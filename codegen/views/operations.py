@@ -818,8 +818,8 @@ def _imports(row: Row, inputs: Iterable[Input]) -> ImportView | None:
     if largest is None or row.key_lifetime is None or set(row.imports) != {"rows", "key"}:
         raise RefusedError(
             "surface.yaml",
-            "imports needs rows and key, the row a key, and the operation a list `rows` with "
-            "maxItems",
+            "imports needs the settings rows and key, its row needs a key, and the operation needs "
+            "a list `rows` with maxItems",
             "Add what is missing.",
         )
     return ImportView(row.imports["rows"], row.imports["key"], largest)

@@ -307,12 +307,12 @@ def test_an_operation_that_the_emulator_does_not_serve_is_drift() -> None:
         (
             "imports: {rows: bodies, key: nothing}",
             "imports: {rows: bodies}",
-            "createBody (POST /bodies), surface.yaml: imports needs rows and key,",
+            "createBody (POST /bodies), surface.yaml: imports needs the settings rows and key,",
         ),
         (
             "replayed: applied\n",
             "replayed: applied\n    imports: {rows: things, key: the thing}\n",
-            "putThing (PUT /things/{thingId}/sub/{number}), surface.yaml: imports needs rows",
+            "putThing (PUT /things/{thingId}/sub/{number}), surface.yaml: imports needs the",
         ),
     ],
     ids=[

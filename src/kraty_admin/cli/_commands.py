@@ -1,4 +1,4 @@
-"""The commands that make one call each. The generated table describes them, with exceptions."""
+"""The commands that make one call each, from the generated table and a few overrides."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ._files import write_privately
 from ._help import Group
 from ._output import to_json
 from ._player_profile import contents_of, profile_view
-from ._rows import Exceptions, Values, command_of, parse_json
+from ._rows import Overrides, Values, command_of, parse_json
 from ._state import INPUT, State
 
 __all__ = ["call_commands"]
@@ -128,14 +128,14 @@ def _show_profile(state: State, kraty: KratyAdmin, profile: Mapping[str, Any]) -
     state.out.result(profile, profile_view)
 
 
-def _asks(template: str) -> Exceptions:
-    """Return the exceptions of a command with this question, a template of the SDK's arguments."""
-    return Exceptions(question=lambda row, values: template.format(**values))
+def _asks(template: str) -> Overrides:
+    """Return the override of a question: a template, filled with the SDK's arguments."""
+    return Overrides(question=lambda row, values: template.format(**values))
 
 
-_EXCEPTIONS: Final[Mapping[str, Exceptions]] = {
-    "health.ping": Exceptions(show=_show_game),
-    "players.get": Exceptions(show=_show_profile),
+_OVERRIDES: Final[Mapping[str, Overrides]] = {
+    "health.ping": Overrides(show=_show_game),
+    "players.get": Overrides(show=_show_profile),
     "wallet.credit": _asks("Credit {amount} {economy_key} to player {external_player_id!r}"),
     "wallet.debit": _asks("Debit {amount} {economy_key} from player {external_player_id!r}"),
     "inventory.grant": _asks(
@@ -144,7 +144,7 @@ _EXCEPTIONS: Final[Mapping[str, Exceptions]] = {
     "inventory.revoke": _asks(
         "Take {quantity} of item {item_key!r} from player {external_player_id!r}"
     ),
-    "grants.create": Exceptions(
+    "grants.create": Overrides(
         question=lambda row, values: (
             f"Grant {contents_of(values)} to player {values['external_player_id']!r}"
         ),
@@ -191,7 +191,7 @@ def call_commands(rows: Sequence[CommandRow] = COMMANDS) -> Iterator[click.Comma
         if row.operation == "players.export":
             command = _export_command(row)
         else:
-            command = command_of(row, _EXCEPTIONS.get(row.operation, Exceptions()))
+            command = command_of(row, _OVERRIDES.get(row.operation, Overrides()))
         if len(row.path) == 1:
             yield command
             continue

@@ -27,7 +27,7 @@ from ._state import (
     yes_option,
 )
 
-__all__ = ["Exceptions", "Values", "command_of", "parse_json"]
+__all__ = ["Overrides", "Values", "command_of", "parse_json"]
 
 # Not `int()`, which also accepts "1_000" and digits of other scripts.
 _INTEGER: Final = re.compile(r"-?[0-9]{1,16}")
@@ -55,7 +55,7 @@ def _plain_question(row: CommandRow, arguments: Values) -> str:
 
 
 @attrs.frozen
-class Exceptions:
+class Overrides:
     """The hand-written parts of one command, which its row in the table does not contain."""
 
     question: Callable[[CommandRow, Values], str] = _plain_question
@@ -70,24 +70,24 @@ class Exceptions:
     """Prints the result of a read."""
 
 
-_NO_EXCEPTIONS: Final = Exceptions()
+_NO_OVERRIDES: Final = Overrides()
 
 
-def command_of(row: CommandRow, exceptions: Exceptions = _NO_EXCEPTIONS) -> click.Command:
+def command_of(row: CommandRow, overrides: Overrides = _NO_OVERRIDES) -> click.Command:
     """Return the command of an operation.
 
     Args:
         row: The command's name, arguments and texts.
-        exceptions: The hand-written parts of the command.
+        overrides: The hand-written parts of the command.
     """
 
     @click.pass_obj
     def callback(state: State, /, **values: Any) -> None:
-        _perform(state, row, exceptions, values)
+        _perform(state, row, overrides, values)
 
     parameters: list[click.Parameter] = []
     for argument in row.arguments:
-        parameters += exceptions.options.get(argument.name) or _parameters(argument)
+        parameters += overrides.options.get(argument.name) or _parameters(argument)
     command = Command(
         row.path[-1],
         section=row.group,
@@ -107,14 +107,14 @@ def command_of(row: CommandRow, exceptions: Exceptions = _NO_EXCEPTIONS) -> clic
     return command
 
 
-def _perform(state: State, row: CommandRow, exceptions: Exceptions, values: Values) -> None:
+def _perform(state: State, row: CommandRow, overrides: Overrides, values: Values) -> None:
     """Ask for confirmation if needed, make the call, and print its result."""
-    if exceptions.prepare is not None:
-        exceptions.prepare(values)
+    if overrides.prepare is not None:
+        overrides.prepare(values)
     arguments = _arguments(row, values)
     with state.client() as kraty:
         if row.confirm != "never":
-            question = exceptions.question(row, arguments)
+            question = overrides.question(row, arguments)
             state.confirm(kraty, question, always=row.confirm == "always")
         if row.key_lifetime is not None:
             arguments["idempotency_key"] = state.key(
@@ -124,8 +124,8 @@ def _perform(state: State, row: CommandRow, exceptions: Exceptions, values: Valu
             )
         call: Callable[..., object] = attrgetter(row.operation)(kraty)
         result = call(**arguments)
-    if exceptions.show is not None:
-        exceptions.show(state, kraty, result)
+    if overrides.show is not None:
+        overrides.show(state, kraty, result)
     elif row.writes:
         if isinstance(result, Model) and result.replayed:
             state.out.say("Already applied earlier with this key; nothing changed.")

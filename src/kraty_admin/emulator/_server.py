@@ -57,7 +57,8 @@ class Emulator:
         with Emulator() as kraty, kraty.client() as client:
             client.wallet.credit("player_42", "gold", amount=500)
 
-    By default it listens only on this machine. Any number of emulators can run side by side.
+    By default it listens only on this machine. Any number of emulators can run side by side. What
+    needs the server, such as `base_url`, raises `RuntimeError` while the emulator is not running.
 
     Args:
         host: The IPv4 address to listen on. An address that is not a loopback address needs

@@ -375,7 +375,15 @@ async def run_async(
 
 
 def status(engine: sa.Engine, *, tables: Tables = TABLES) -> OutboxStatus:
-    """Count the intents by state, for monitoring."""
+    """Count the intents by state, for monitoring.
+
+    Args:
+        engine: Your database.
+        tables: The tables to use.
+
+    Returns:
+        The counts, and since when the oldest intents wait.
+    """
     return _read(engine, lambda connection: _store.status(connection, tables))
 
 
