@@ -724,7 +724,7 @@ COMMANDS: Final[tuple[CommandRow, ...]] = (
                 name="avatar",
                 shown="avatar",
                 kind="text",
-                doc=("The avatar. Null removes it. Without this field, the avatar stays."),
+                doc=("The avatar. Null removes it. If it is left out, the current one stays."),
                 nullable=True,
             ),
         ),

@@ -226,8 +226,8 @@ class OutboxPlayers:
         Args:
             external_player_id: Your own id of the player. Not empty.
             name: The name. Not empty.
-            avatar: The avatar. Null removes it. Without this field, the avatar stays. Pass `None`
-                to send null; leave it out to send nothing.
+            avatar: The avatar. Null removes it. If it is left out, the current one stays. Pass
+                `None` to send null; leave it out to send nothing.
             idempotency_key: Names this one change. While the platform keeps the key, a repeat with
                 the same body returns the first result, and a repeat with another body is refused
                 with `idempotency_conflict`. Not empty.
@@ -463,8 +463,8 @@ class AsyncOutboxPlayers:
         Args:
             external_player_id: Your own id of the player. Not empty.
             name: The name. Not empty.
-            avatar: The avatar. Null removes it. Without this field, the avatar stays. Pass `None`
-                to send null; leave it out to send nothing.
+            avatar: The avatar. Null removes it. If it is left out, the current one stays. Pass
+                `None` to send null; leave it out to send nothing.
             idempotency_key: Names this one change. While the platform keeps the key, a repeat with
                 the same body returns the first result, and a repeat with another body is refused
                 with `idempotency_conflict`. Not empty.

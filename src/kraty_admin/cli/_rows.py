@@ -45,6 +45,13 @@ _METAVARS: Final[Mapping[str, str]] = {
     "json": "JSON|@FILE",
 }
 
+_FORMS: Final[Mapping[str, str]] = {
+    "texts": " Repeat the option for each.",
+    "time": " Write it as 2026-06-08T12:00:00Z.",
+    "day": " Write it as 2026-06-08.",
+}
+"""The sentence that an option's help adds, by the kind of its value."""
+
 N = TypeVar("N", int, float)
 Values = dict[str, Any]
 """The values of arguments, by their names in the SDK's method."""
@@ -174,7 +181,7 @@ def _parameters(row: ArgumentRow) -> list[click.Parameter]:
         required=row.required,
         default=row.default,
         show_default=row.default is not None,
-        help=row.doc + (" Repeat the option for each." if row.kind == "texts" else ""),
+        help=row.doc + _FORMS.get(row.kind, ""),
     )
     if not row.nullable:
         return [option]
