@@ -17,8 +17,8 @@ Errors are plain values: they pickle and copy with all their fields. They hold n
 connection, request or response, so sending one to another process does not send the API
 key with it.
 
-Other exceptions pass through a call unchanged: a cancellation, an exception from a signal
-handler, or a bug in your own hook. Each then has the attribute `kraty_call`, a `CallInfo`, and
+Other exceptions pass through a call unchanged: a cancellation, an exception of your own from a
+signal handler, or a bug in your own hook. Each then has the attribute `kraty_call`, a `CallInfo`, and
 on Python 3.11 and later a note that says the same in words.
 
 Some tools keep only an error's class and its `args`, as JSON: Celery's result backends do.
@@ -257,6 +257,9 @@ class _CallError(KratyError):
 
 class KratyNetworkError(_CallError):
     """No complete answer arrived: connecting, sending or receiving failed, or time ran out.
+
+    It also ends a call during which your own code, such as a signal handler, made another call
+    that failed.
 
     Args:
         message: What went wrong.

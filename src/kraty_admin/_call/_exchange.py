@@ -140,7 +140,7 @@ class Exchange(Generic[T]):
         self._timeout = timeout
         self._ends_at = ends_at
         self.repeat_within = KEY_TRUSTED_FOR
-        """Seconds after the first attempt, by either clock, from which no retry is sent."""
+        """From how many seconds after the first attempt no retry is sent, by either clock."""
         self._random = random
         self._attempts = 0
         self._first_sent_at: float | None = None

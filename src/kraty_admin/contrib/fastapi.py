@@ -65,7 +65,7 @@ D = TypeVar("D")
 _log: Final = logging.getLogger("kraty_admin")
 
 _PROBE: Final = sa.select(sa.literal(1))
-"""Fails in a transaction that cannot be committed. If a route hides an error of the database,
+"""Fails in a transaction that cannot be committed. If a route has caught a database error,
 PostgreSQL rolls back at the commit, and raises nothing."""
 
 
@@ -192,8 +192,8 @@ def webhook(
     The event's id is recorded in the same transaction as the changes that the route makes
     with the session. That transaction is committed before the response is sent. If the route
     or the commit raises, the transaction is rolled back, the response is an error, and Kraty
-    delivers the event again. The same happens if the route hides an error after which PostgreSQL
-    rejects the transaction: run such a statement in a savepoint (`begin_nested`). To reject an
+    delivers the event again. The same happens if the route catches an error after which
+    PostgreSQL rejects the transaction: run such a statement in a savepoint (`begin_nested`). To reject an
     event, raise: if the route returns a response with an error status, the event still counts as
     handled. A repeat of a handled event is answered with 200 without calling the route.
 

@@ -79,8 +79,8 @@ def webhook(
             with transaction.atomic(using=using):
                 if once(event, using):
                     function(event)
-                    # After an error of the database that the function has hidden, Django or
-                    # PostgreSQL would roll back instead of committing, and raise nothing.
+                    # After a database error that the function has caught, Django or PostgreSQL
+                    # would roll back instead of committing, and raise nothing.
                     with connections[using].cursor() as cursor:
                         cursor.execute("SELECT 1")
             return HttpResponse(status=204)
