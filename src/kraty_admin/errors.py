@@ -18,8 +18,8 @@ connection, request or response, so sending one to another process does not send
 key with it.
 
 Other exceptions pass through a call unchanged: a cancellation, an exception of your own from a
-signal handler, or a bug in your own hook. Each then has the attribute `kraty_call`, a `CallInfo`, and
-on Python 3.11 and later a note that says the same in words.
+signal handler, or a bug in your own hook. Each then has the attribute `kraty_call`, a `CallInfo`,
+and on Python 3.11 and later a note that says the same in words.
 
 Some tools keep only an error's class and its `args`, as JSON: Celery's result backends do.
 So `args` holds the message and a dict of facts, and each class can be called with them:

@@ -193,9 +193,9 @@ def webhook(
     with the session. That transaction is committed before the response is sent. If the route
     or the commit raises, the transaction is rolled back, the response is an error, and Kraty
     delivers the event again. The same happens if the route catches an error after which
-    PostgreSQL rejects the transaction: run such a statement in a savepoint (`begin_nested`). To reject an
-    event, raise: if the route returns a response with an error status, the event still counts as
-    handled. A repeat of a handled event is answered with 200 without calling the route.
+    PostgreSQL rejects the transaction: run such a statement in a savepoint (`begin_nested`). To
+    reject an event, raise: if the route returns a response with an error status, the event still
+    counts as handled. A repeat of a handled event is answered with 200 without calling the route.
 
     Args:
         sessions: Makes the sessions.
