@@ -17,7 +17,7 @@ from ._call._idempotency import random_keys, stamp
 from ._call._json import encode
 from ._call._limiter import Limiter
 from ._call._retry import RetryBudget, RetryConfig
-from ._settings import UNCHANGED, Settings, Target, Unchanged, make_settings, make_target
+from ._settings import UNCHANGED, ServerAccess, Settings, Unchanged, make_access, make_settings
 from ._transport._client_types import AsyncHTTPClient, HTTPClient
 from ._transport._secret import Secret
 from .errors import KratyClosedError
@@ -43,8 +43,10 @@ DEFAULT_RETRY_BUDGET: Final = 100
 class Route(Generic[P]):
     """Where a client sends its calls, with the state that must not outlive a test."""
 
-    def __init__(self, target: Target, sender: P, budget: RetryBudget, *, is_closed: bool) -> None:
-        self.target = target
+    def __init__(
+        self, access: ServerAccess, sender: P, budget: RetryBudget, *, is_closed: bool
+    ) -> None:
+        self.access = access
         self.sender: P = sender
         self.budget = budget
         self.is_closed = is_closed
@@ -53,7 +55,7 @@ class Route(Generic[P]):
 class _Client(Generic[P]):
     """Base class of both clients: everything but performing a call."""
 
-    _target: Target
+    _access: ServerAccess
     _settings: Settings
     _budget: RetryBudget
     _limiter: Limiter
@@ -84,7 +86,7 @@ class _Client(Generic[P]):
         self._settings = make_settings(
             timeout=timeout, deadline=deadline, retry=retry, on_request=on_request
         )
-        self._target = make_target(key, base_url)
+        self._access = make_access(key, base_url)
         self._budget = RetryBudget(retry_budget)
         self._limiter = Limiter()
         self._generate_key = generate_idempotency_key or random_keys()
@@ -118,7 +120,7 @@ class _Client(Generic[P]):
             self._settings, timeout=timeout, deadline=deadline, retry=retry, on_request=on_request
         )
         other = object.__new__(type(self))
-        other._target = self._target
+        other._access = self._access
         other._settings = settings
         other._budget = self._budget
         other._limiter = self._limiter
@@ -133,14 +135,14 @@ class _Client(Generic[P]):
         """Return this client with another hook around its own."""
         return self.with_options(on_request=wrap(self._settings.on_request))
 
-    def _make_sender(self, target: Target) -> P:
+    def _make_sender(self, access: ServerAccess) -> P:
         raise NotImplementedError
 
-    def _route_to(self, target: Target) -> Route[P]:
+    def _route_to(self, access: ServerAccess) -> Route[P]:
         """Return a route to another server. It uses the caller's http_client if there is one."""
-        sender = self._make_sender(target)
+        sender = self._make_sender(access)
         sender.observer = self._sender.observer
-        return Route(target, sender, self._budget.refilled(), is_closed=False)
+        return Route(access, sender, self._budget.refilled(), is_closed=False)
 
     @property
     def _route(self) -> Route[P]:
@@ -148,11 +150,11 @@ class _Client(Generic[P]):
 
         A call in progress makes its remaining attempts on the route that it started with.
         """
-        return Route(self._target, self._sender, self._budget, is_closed=self._closed)
+        return Route(self._access, self._sender, self._budget, is_closed=self._closed)
 
     @_route.setter
     def _route(self, route: Route[P]) -> None:
-        self._target = route.target
+        self._access = route.access
         self._sender = route.sender
         self._budget = route.budget
         self._closed = route.is_closed
@@ -171,7 +173,7 @@ class _Client(Generic[P]):
         settings = self._settings
         return Exchange(
             operation,
-            url=self._target.root + operation.path,
+            url=self._access.root + operation.path,
             body=None if body is None else encode(body),
             idempotency_key=key,
             retry=settings.retry,
@@ -189,15 +191,15 @@ class _Client(Generic[P]):
     @property
     def base_url(self) -> str:
         """The URL of the API, without `/server/v1`."""
-        return self._target.origin
+        return self._access.origin
 
     def __repr__(self) -> str:
         if not hasattr(self, "_sender"):
             # Tracebacks with locals show this if `__init__` rejects an argument.
             return f"<{type(self).__name__} (not initialised)>"
-        key = f"{self._target.key_prefix}.***" if self._target.key_prefix else "***"
+        key = f"{self._access.key_prefix}.***" if self._access.key_prefix else "***"
         state = " closed" if self.is_closed else ""
-        return f"<{type(self).__name__} {self._target.origin} key={key}{state}>"
+        return f"<{type(self).__name__} {self._access.origin} key={key}{state}>"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
@@ -271,7 +273,7 @@ class KratyAdmin(Resources, _Client["Sender"]):
             on_request=on_request,
         )
         self._http_client = http_client
-        self._sender = self._make_sender(self._target)
+        self._sender = self._make_sender(self._access)
         self._load_resources()
 
     def request(
@@ -336,17 +338,17 @@ class KratyAdmin(Resources, _Client["Sender"]):
     ) -> None:
         self.close()
 
-    def _make_sender(self, target: Target) -> Sender:
+    def _make_sender(self, access: ServerAccess) -> Sender:
         from ._transport._sender import Sender
 
         if self._http_client is not None:
             from ._transport._lent import LentChannel
 
-            return Sender(LentChannel(target.prepared, self._http_client))
+            return Sender(LentChannel(access.prepared, self._http_client))
         # Imported here because httpcore takes longer to import than the whole package.
         from ._transport._own import OwnChannel
 
-        return Sender(OwnChannel(target.prepared_whole))
+        return Sender(OwnChannel(access.prepared_whole))
 
     def _call(self, operation: Operation[T], /) -> T:
         return self._sender.perform(self._exchange(operation), self._settings.on_request)
@@ -364,7 +366,7 @@ class KratyAdmin(Resources, _Client["Sender"]):
         from ._bulk._imports import ImportClient, import_rows
 
         client = ImportClient[Resources](
-            self._hooked, self.base_url, self._limiter, self._target.key_id
+            self._hooked, self.base_url, self._limiter, self._access.key_id
         )
         return import_rows(client, kind, rows, mapping, preset, options)
 
@@ -417,7 +419,7 @@ class KratyAdminAsync(AsyncResources, _Client["AsyncSender"]):
             on_request=on_request,
         )
         self._http_client = http_client
-        self._sender = self._make_sender(self._target)
+        self._sender = self._make_sender(self._access)
         self._load_resources()
 
     async def request(
@@ -458,17 +460,17 @@ class KratyAdminAsync(AsyncResources, _Client["AsyncSender"]):
     ) -> None:
         await self.close()
 
-    def _make_sender(self, target: Target) -> AsyncSender:
+    def _make_sender(self, access: ServerAccess) -> AsyncSender:
         from ._transport._sender import AsyncSender
 
         if self._http_client is not None:
             from ._transport._lent import AsyncLentChannel
 
-            return AsyncSender(AsyncLentChannel(target.prepared, self._http_client))
+            return AsyncSender(AsyncLentChannel(access.prepared, self._http_client))
         # Imported here because httpcore takes longer to import than the whole package.
         from ._transport._own import AsyncOwnChannel
 
-        return AsyncSender(AsyncOwnChannel(target.prepared_whole))
+        return AsyncSender(AsyncOwnChannel(access.prepared_whole))
 
     async def _call(self, operation: Operation[T], /) -> T:
         return await self._sender.perform(self._exchange(operation), self._settings.on_request)
@@ -485,6 +487,6 @@ class KratyAdminAsync(AsyncResources, _Client["AsyncSender"]):
         from ._bulk._imports import ImportClient, import_rows_async
 
         client = ImportClient[AsyncResources](
-            self._hooked, self.base_url, self._limiter, self._target.key_id
+            self._hooked, self.base_url, self._limiter, self._access.key_id
         )
         return await import_rows_async(client, kind, rows, mapping, preset, options)

@@ -23,11 +23,11 @@ from .telemetry import RequestHook
 
 __all__ = [
     "UNCHANGED",
+    "ServerAccess",
     "Settings",
-    "Target",
     "Unchanged",
+    "make_access",
     "make_settings",
-    "make_target",
 ]
 
 DEFAULT_BASE_URL: Final = "https://api.kraty.io"
@@ -52,7 +52,7 @@ class Unchanged(enum.Enum):
 UNCHANGED: Final = Unchanged.UNCHANGED
 
 
-class Target:
+class ServerAccess:
     """URL and headers of a client's requests. They include the key, so no repr shows them."""
 
     def __init__(
@@ -175,8 +175,8 @@ def _timeout(value: object) -> httpx.Timeout:
     return httpx.Timeout(value)
 
 
-def make_target(api_key: Secret, base_url: str | None, *, keep_alive: bool = True) -> Target:
-    """Build a target from the arguments or the environment.
+def make_access(api_key: Secret, base_url: str | None, *, keep_alive: bool = True) -> ServerAccess:
+    """Return how to reach the server, from the arguments or the environment.
 
     Args:
         api_key: The key. If it holds `None`, `KRATY_SERVER_KEY` is used.
@@ -196,7 +196,7 @@ def make_target(api_key: Secret, base_url: str | None, *, keep_alive: bool = Tru
     root = httpx.URL(origin + API_ROOT)
     prefix = str(key.given).split(".")[0] if "." in str(key.given) else ""
     connection = {} if keep_alive else {"Connection": "close"}
-    return Target(
+    return ServerAccess(
         root=str(root),
         origin=origin,
         key_prefix=prefix,

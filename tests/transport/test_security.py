@@ -116,15 +116,15 @@ class TestReprs:
             pool = channel.pools.get()
             connection = pool.take()
             pool.give_back(connection)
-            parts = [kraty, kraty.with_options(timeout=1.0), kraty.wallet, kraty._target]
+            parts = [kraty, kraty.with_options(timeout=1.0), kraty.wallet, kraty._access]
             parts += [kraty._settings, kraty._budget, kraty._sender, channel, vars(channel)]
             parts += [
-                kraty._target.prepared,
-                kraty._target.prepared_whole,
+                kraty._access.prepared,
+                kraty._access.prepared_whole,
                 channel._endpoint,
                 channel._endpoint.url,
             ]
-            parts += [kraty._target.prepared.headers(body) for body in (None, b"")]
+            parts += [kraty._access.prepared.headers(body) for body in (None, b"")]
             parts += [pool, pool.gate, connection, vars(connection), connection._http._connection]
             for part in parts:
                 texts.extend([repr(part), str(part), f"{part}", pprint.pformat(part)])
@@ -142,10 +142,10 @@ class TestReprs:
         """The repr of a client shows the prefix of its key, to distinguish clients."""
         assert "key=kraty_live_7f3a.***" in repr(twin.client())
 
-    @pytest.mark.parametrize("part", ["_target", "secret"])
+    @pytest.mark.parametrize("part", ["_access", "secret"])
     def test_no_pickle(self, part: str) -> None:
         """Objects that hold the key can be neither pickled nor copied."""
-        holder = Secret(KEY) if part == "secret" else SYNC.client()._target
+        holder = Secret(KEY) if part == "secret" else SYNC.client()._access
         for attempt in (pickle.dumps, copy.copy, copy.deepcopy):
             with pytest.raises(TypeError, match=r"secret.* cannot be pickled$"):
                 attempt(holder)

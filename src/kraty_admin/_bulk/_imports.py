@@ -12,7 +12,7 @@ from .._call._game import game_of
 from .._call._limiter import Limiter
 from ..errors import KratyError
 from ..telemetry import RequestHook
-from ._journal import Target
+from ._journal import ImportTarget
 from ._patience import Patience
 from ._run import open_run
 from ._send import run_import, run_import_async, stopped_by, watch
@@ -104,11 +104,11 @@ async def import_rows_async(
         return await run_import_async(run, send[kind], client.limiter, patience)
 
 
-def _target(server: str, key_id: str, answer: Mapping[str, Any]) -> Target:
+def _target(server: str, key_id: str, answer: Mapping[str, Any]) -> ImportTarget:
     """Return the server and game that a client sends rows to. All keys of a game share one."""
     game = game_of(answer)
     if game.studio_id is None and game.game_id is None:
         # The server does not name the game, so another key may be for another game.
-        return Target(server, f"the game of the API key {key_id}")
+        return ImportTarget(server, f"the game of the API key {key_id}")
     named = "all games" if game.game_id is None else f"game {game.game_id}"
-    return Target(server, f"{named} of studio {game.studio_id} ({game.environment})")
+    return ImportTarget(server, f"{named} of studio {game.studio_id} ({game.environment})")

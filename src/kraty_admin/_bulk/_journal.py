@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from ._tally import Tally, from_json, to_json
 
-__all__ = ["Entry", "FailuresFile", "Journal", "Target", "create_private"]
+__all__ = ["Entry", "FailuresFile", "ImportTarget", "Journal", "create_private"]
 
 _VERSION: Final = 2
 _IN_MEMORY: Final = ":memory:"
@@ -41,7 +41,7 @@ CREATE TABLE failures_file (end INTEGER NOT NULL, hash BLOB NOT NULL);
 """
 
 
-class Target(NamedTuple):
+class ImportTarget(NamedTuple):
     """Where an import sends its rows."""
 
     server: str
@@ -150,7 +150,7 @@ class Journal:
         """Whether the journal is in a file, so that the import can be resumed."""
         return self._path != _IN_MEMORY
 
-    def claim(self, target: Target) -> None:
+    def claim(self, target: ImportTarget) -> None:
         """Record the target of the rows, or compare it with the recorded one.
 
         Raises:
@@ -160,7 +160,7 @@ class Journal:
             self._db.execute(
                 "UPDATE import SET server = ?, game = ? WHERE server IS NULL", tuple(target)
             )
-        recorded = Target(*self._db.execute("SELECT server, game FROM import").fetchone())
+        recorded = ImportTarget(*self._db.execute("SELECT server, game FROM import").fetchone())
         if recorded != target:
             raise ValueError(
                 f"journal {self._path} belongs to an import into {recorded}, but this client's "

@@ -16,25 +16,25 @@ from weakref import WeakSet
 
 from kraty_admin import KratyAdmin, KratyAdminAsync
 from kraty_admin._client import Route
-from kraty_admin._settings import Target, make_target
+from kraty_admin._settings import ServerAccess, make_access
 from kraty_admin._transport._secret import Secret
 
 __all__ = ["capture", "detach", "exempt"]
 
 Client: TypeAlias = KratyAdmin | KratyAdminAsync
 
-_exempt: Final[WeakSet[Target]] = WeakSet()
+_exempt: Final[WeakSet[ServerAccess]] = WeakSet()
 
 
 def exempt(client: Client) -> None:
     """Let no emulator capture this client, or those that its `with_options` returns."""
-    # All of them share the target.
-    _exempt.add(client._route.target)
+    # All of them share the access.
+    _exempt.add(client._route.access)
 
 
 def detach(client: KratyAdminAsync, base_url: str, api_key: str) -> None:
     """Let this new client open a connection for each call, and close it after the call."""
-    client._route = client._route_to(make_target(Secret(api_key), base_url, keep_alive=False))
+    client._route = client._route_to(make_access(Secret(api_key), base_url, keep_alive=False))
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def capture(base_url: str, api_key: str) -> Generator[None, None, None]:
     """
     # Without keep-alive: an async client's connections have to be closed in the event loop of
     # its test, and no code of ours runs when that loop ends.
-    target = make_target(Secret(api_key), base_url, keep_alive=False)
+    access = make_access(Secret(api_key), base_url, keep_alive=False)
     before: list[tuple[Any, Route[Any]]] = []
     # By sender: clients that share one also share the new one.
     detours: dict[object, Route[Any]] = {}
@@ -53,10 +53,10 @@ def capture(base_url: str, api_key: str) -> Generator[None, None, None]:
     try:
         for client in _clients():
             route: Route[Any] = client._route
-            if client.is_closed or route.target in _exempt:
+            if client.is_closed or route.access in _exempt:
                 continue
             if route.sender not in detours:
-                detour = detours[route.sender] = client._route_to(target)
+                detour = detours[route.sender] = client._route_to(access)
                 originals[detour.sender] = route
             before.append((client, route))
             client._route = detours[route.sender]
@@ -69,7 +69,7 @@ def capture(base_url: str, api_key: str) -> Generator[None, None, None]:
             original = originals.get(client._route.sender)
             if original is not None:
                 client._route = Route(
-                    original.target, original.sender, original.budget, is_closed=client._closed
+                    original.access, original.sender, original.budget, is_closed=client._closed
                 )
 
 

@@ -70,7 +70,7 @@ class Request:
         return self.path.decode(errors="replace")
 
 
-Target: TypeAlias = tuple[Route, dict[str, str]] | EmulatedError
+Requested: TypeAlias = tuple[Route, dict[str, str]] | EmulatedError
 """The requested operation and its path's parameters, or the reason why there is none."""
 
 
@@ -79,7 +79,7 @@ class Received:
     """A request, its operation and its fault."""
 
     request: Request
-    target: Target
+    requested: Requested
     name: str | None
     """The SDK's name of the operation; `None` if there is no such operation."""
     fault: Fault | None
@@ -241,11 +241,11 @@ class Platform:
     def find(self, request: Request) -> Received:
         """Find the operation of a request, without a fault."""
         try:
-            target: Target = self._contract.find(request.method, request.path)
+            requested: Requested = self._contract.find(request.method, request.path)
         except EmulatedError as error:
-            target = error
-        name = None if isinstance(target, EmulatedError) else target[0].name
-        return Received(request=request, target=target, name=name, fault=None)
+            requested = error
+        name = None if isinstance(requested, EmulatedError) else requested[0].name
+        return Received(request=request, requested=requested, name=name, fault=None)
 
     def perform(self, received: Received) -> Answer:
         """Perform a request, unless a fault prevents it, and answer it."""
@@ -379,10 +379,10 @@ class Platform:
 
     def _call(self, received: Received, key: ApiKey | None) -> tuple[Route, Call]:
         """Check a request against the key and the contract."""
-        request, target = received.request, received.target
-        if isinstance(target, EmulatedError):
-            raise target
-        route, path = target
+        request, requested = received.request, received.requested
+        if isinstance(requested, EmulatedError):
+            raise requested
+        route, path = requested
         if key is None and not request.authorization:
             raise EmulatedError("unauthenticated", "The Authorization header is missing.")
         if key is None:
