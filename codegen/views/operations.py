@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import keyword
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,13 +9,14 @@ from typing import Final
 
 import attrs
 
-from document import Node, RawOperation, RefusedError, is_object
-from media import JSON, json_media
+from document import RawOperation, RefusedError
+from media import JSON
 
-from .annotations import answer, argument
+from .annotations import argument
 from .causes import Causes
 from .checks import bounds_doc, check, form_doc
 from .commands import CommandView, MethodArgument, command_view
+from .inputs import EXTRA, IN_JSON, Input, body_of, key_of, parameters
 from .models import reachable
 from .names import (
     TYPE_NAMES,
@@ -26,19 +26,14 @@ from .names import (
     module_name,
     pascal_case,
 )
+from .results import Result, result_of, unwrapped
 from .surface import WRITES, KeyLifetimeView, Row, Surface
 from .types import (
     Alternatives,
-    Choice,
-    Entries,
-    Flag,
     Items,
-    Number,
-    Object,
     ObjectSchema,
     Schemas,
     Text,
-    Value,
     literal,
 )
 
@@ -49,20 +44,6 @@ RESERVED_METHODS: Final = frozenset(
     [*keyword.kwlist, *(TYPE_NAMES - {"list", "dict", "tuple"}), "object"]
 )
 """Names that annotations in the classes of resources use."""
-
-# The client writes these headers itself, and OpenAPI says to ignore them as parameters.
-IGNORED_HEADERS: Final = frozenset({"accept", "content-type", "authorization"})
-
-# The client writes these too, or they belong to the connection. A parameter could change the
-# meaning of other headers, or the identity of the caller.
-OWN_HEADERS: Final = frozenset(
-    [
-        *("accept-encoding", "connection", "content-encoding", "content-length", "cookie"),
-        *("expect", "host", "idempotency-key", "keep-alive", "proxy-authorization"),
-        *("proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "user-agent"),
-        "x-kraty-sdk",
-    ]
-)
 
 
 @attrs.frozen
@@ -140,52 +121,6 @@ class OperationView:
         return self.key_lifetime is not None and not self.headers
 
 
-@attrs.frozen
-class Input:
-    """A value that the caller passes: a parameter, or a field of the body."""
-
-    location: str
-    """`path`, `query`, `header` or `body`."""
-    wire: str
-    value: Value
-    required: bool
-    doc: str
-    place: str
-    style: str = ""
-    """How it is written by `styles`: the last arguments; empty for a scalar of the usual style;
-    `IN_JSON` for a parameter with `content`."""
-
-
-IN_JSON: Final = "json"
-
-EXTRA: Final = "*"
-"""The wire name of the fields that a body does not list."""
-
-
-@attrs.frozen
-class Result:
-    model: str
-    doc: str
-    enveloped: bool = False
-    may_be_empty: bool = False
-    is_object: bool = True
-    """Whether the model is an object of the contract; `Model` is not."""
-    annotation: str = ""
-    """The annotation and decoder of a result that is not an object, or of the unwrapped field."""
-    decode: str = ""
-    plain: Value | None = None
-    """What it is, if it is no object."""
-    media: str = JSON
-    """The value of `Accept`."""
-
-    @property
-    def roots(self) -> list[Value]:
-        """What has to be generated for it."""
-        if self.plain is not None:
-            return [self.plain]
-        return [Value(Object(self.model))] if self.is_object else []
-
-
 @attrs.define
 class Operation:
     """An operation, or the part of it that could be read."""
@@ -221,16 +156,16 @@ def read(
     with causes.collected():
         _check_call(raw)
     with causes.collected():
-        found.inputs += _parameters(raw, name, schemas, causes)
+        found.inputs += parameters(raw, name, schemas, causes)
     with causes.collected():
-        found.body, found.media, inputs = _body(raw, name, schemas)
+        found.body, found.media, inputs = body_of(raw, name, schemas)
         if "requestBody" not in raw.node and raw.method in WRITES:
             # The client adds the key to the body of every write, so there is one.
-            inputs.append(_key(raw))
+            inputs.append(key_of(raw))
         found.inputs += inputs
         found.has_body = "requestBody" in raw.node or raw.method in WRITES
     with causes.collected():
-        result = found.result = _unwrapped(_result(raw, name, schemas), row, schemas)
+        result = found.result = unwrapped(result_of(raw, name, schemas), row, schemas)
         if not causes.has(causes.owner):
             found.view = _view(found, result, surface)
     return found
@@ -248,342 +183,6 @@ def _check_call(raw: RawOperation) -> None:
                 "servers of its own are not supported, because the client has one address",
                 "Leave them out, if the server of the whole contract serves this too.",
             )
-
-
-def _parameters(raw: RawOperation, name: str, schemas: Schemas, causes: Causes) -> Iterator[Input]:
-    placeholders = re.findall(r"\{([^}]*)\}", raw.path)
-    found: list[str] = []
-    for node in raw.parameters():
-        wire, location = str(node.get("name")), str(node.get("in"))
-        if location == "path":
-            found.append(wire)
-        if location == "header" and wire.lower() in IGNORED_HEADERS:
-            continue
-        with causes.collected():
-            yield _parameter(node, wire, location, name, placeholders, schemas)
-    for wire in placeholders:
-        if wire not in found:
-            raise raw.node.refuse(
-                f"the path has {{{wire}}}, and there is no such path parameter", "Declare it."
-            )
-
-
-def _parameter(
-    node: Node, wire: str, location: str, name: str, placeholders: list[str], schemas: Schemas
-) -> Input:
-    if location not in ("path", "query", "header"):
-        raise node.refuse(
-            f"the {location} parameter {wire} is not supported",
-            "Leave it out, if calls without it are right.",
-        )
-    if location == "header":
-        _check_header(node, wire)
-    if location == "path" and wire not in placeholders:
-        raise node.refuse(f"the path has no {{{wire}}}", "Remove the parameter.")
-    if node.get("allowReserved") is True:
-        raise node.refuse(
-            f"allowReserved of the {location} parameter {wire} is not supported",
-            "Leave it out, if the server accepts escaped characters.",
-        )
-    if "schema" in node:
-        value = schemas.read(node.child("schema"), name + pascal_case(wire))
-        written = _style(node, wire, location, _shape(value, schemas))
-    else:
-        value, written = _json_value(node, wire, location, name, schemas), IN_JSON
-    doc = str(node.get("description", "")) or value.doc
-    if node.get("deprecated") is True or value.deprecated:
-        doc += " Deprecated."
-    required = node.get("required") is True or location == "path"
-    return Input(location, wire, value, required, doc, node.place, written)
-
-
-def _check_header(node: Node, wire: str) -> None:
-    if re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", wire) is None:
-        raise node.refuse(f"no header can be called {json.dumps(wire)}", "Correct its name.")
-    if wire.lower() in OWN_HEADERS:
-        raise node.refuse(
-            f"the header parameter {wire} is not supported, because the client writes it",
-            "Leave it out, if calls without it are right.",
-        )
-
-
-def _style(node: Node, wire: str, location: str, shape: str) -> str:
-    """Return `Input.style` of a parameter with a schema."""
-    style = str(node.get("style", "form" if location == "query" else "simple"))
-    explode = node.get("explode", style == "form") is True
-    write = {"path": _in_path, "query": _in_query, "header": _in_header}[location]
-    written = write(shape, style, explode)
-    if written is None:
-        raise node.refuse(
-            f"the {location} parameter {wire} is {SHAPES[shape]} of the style {style}"
-            f"{', exploded,' if explode else ''} and that is not supported",
-            "Use a scalar, a list of scalars or an object of scalars, in a style that OpenAPI "
-            "has for it.",
-        )
-    return written
-
-
-def _json_value(node: Node, wire: str, location: str, name: str, schemas: Schemas) -> Value:
-    """Return the value of a parameter with `content`."""
-    media = json_media(node)
-    if media is None:
-        kinds = ", ".join(node.get("content", {})) or "no media type"
-        raise node.refuse(
-            f"the {location} parameter {wire} with {kinds} is not supported",
-            f"Describe it with {JSON}, or give it a `schema` if it is plain text.",
-        )
-    if "schema" not in media.node:
-        raise media.node.refuse(f"the {location} parameter {wire} has no schema", "Give it one.")
-    return schemas.read(media.node.child("schema"), name + pascal_case(wire))
-
-
-SHAPES: Final = {
-    "scalar": "a scalar",
-    "list": "a list",
-    "object": "an object",
-    "": "neither a scalar nor a list or an object of scalars, and",
-}
-
-
-def _shape(value: Value, schemas: Schemas) -> str:
-    """Return the shape of a parameter: a key of `SHAPES`."""
-    match value.kind:
-        case Items(item=item):
-            return "list" if _is_scalar(item) else ""
-        case Entries(value=inner):
-            return "object" if _is_scalar(inner) else ""
-        case Object(name=name):
-            schemas.finish()
-            fields = schemas.objects[name].fields
-            return "object" if all(_is_scalar(field.value) for field in fields) else ""
-        case _:
-            return "scalar" if _is_scalar(value) else ""
-
-
-def _in_path(shape: str, style: str, explode: bool) -> str | None:
-    """Return the last arguments of `styles.in_path`.
-
-    Returns:
-        The empty text for a plain segment; `None` if OpenAPI has no such style.
-    """
-    if not shape or style not in ("simple", "label", "matrix"):
-        return None
-    if shape == "scalar" and style == "simple":
-        return ""
-    return f"{literal(style)}, explode={explode}"
-
-
-def _in_query(shape: str, style: str, explode: bool) -> str | None:
-    """Return how a parameter of the query is serialised.
-
-    Returns:
-        The empty text for a scalar; the last argument of `styles.query_list` or
-        `styles.query_object`; `None` if OpenAPI has no such style.
-    """
-    delimiters = {"form": ",", "spaceDelimited": "%20", "pipeDelimited": "%7C"}
-    match shape:
-        case "scalar":
-            return "" if style == "form" else None
-        case "list" if style in delimiters and not explode:
-            return literal(delimiters[style])
-        case "list" if style == "form":
-            return "None"
-        case "object" if style == "form" and explode:
-            return literal("exploded")
-        # OpenAPI does not say what `explode` changes for deepObject.
-        case "object" if style == "deepObject" or (style in delimiters and not explode):
-            return literal(style)
-        case _:
-            return None
-
-
-def _in_header(shape: str, style: str, explode: bool) -> str | None:
-    """Return the last argument of `styles.in_header`; `None` if OpenAPI has no such style."""
-    return f"explode={explode}" if shape and style == "simple" else None
-
-
-def _is_scalar(value: Value) -> bool:
-    if isinstance(value.kind, Alternatives):
-        return all(map(_is_scalar, value.kind.branches))
-    return isinstance(value.kind, Text | Number | Flag | Choice)
-
-
-def _body(
-    raw: RawOperation, name: str, schemas: Schemas
-) -> tuple[ObjectSchema | None, str, list[Input]]:
-    """Return the parts of the body: its object with the listed properties, media type, inputs."""
-    if "requestBody" not in raw.node:
-        return None, JSON, []
-    request = raw.node.at("requestBody")
-    if raw.method == "get":
-        raise request.refuse("a GET with a body is not supported", "Use another method.")
-    media = json_media(request)
-    if media is None:
-        kinds = ", ".join(request.get("content", {})) or "no media type"
-        raise request.refuse(f"a body of {kinds} is not supported", f"Offer {JSON} as well.")
-    if "schema" not in media.node:
-        raise media.node.refuse("the body has no schema", "Give it one.")
-    schema = media.node.child("schema")
-    value = schemas.read(schema, f"{name}Body")
-    if isinstance(value.kind, Entries):
-        required = request.get("required") is True
-        doc = value.doc or "The fields of the body."
-        return None, media.sent, [Input("body", EXTRA, value, required, doc, schema.place)]
-    if not isinstance(value.kind, Object):
-        raise schema.refuse(
-            "the body is not one object, which is not supported", "Wrap it in an object."
-        )
-    schemas.finish()
-    body = schemas.objects[value.kind.name]
-    unlisted = set(_conditional(body.node)) - {field.wire for field in body.fields}
-    if unlisted:
-        raise body.node.refuse(
-            f"only some alternatives of the body have {', '.join(sorted(unlisted))}",
-            "List all properties of the body beside each other.",
-        )
-    inputs = list(_body_fields(body))
-    if body.extra is not None:
-        extra = Value(Entries(body.extra))
-        doc = "More fields of the body, which the contract does not list."
-        inputs.append(Input("body", EXTRA, extra, False, doc, body.node.place))
-    return body, media.sent, inputs
-
-
-def _conditional(node: Node) -> Iterator[str]:
-    """Yield the properties that only alternatives or conditions of an object list."""
-    parts = [*node.items("oneOf"), *node.items("anyOf")]
-    parts += [node.child(word) for word in ("then", "else") if word in node]
-    parts += [part for _, part in node.entries("dependentSchemas")]
-    for part in parts:
-        if is_object(part.value):
-            yield from part.follow().get("properties", {})
-
-
-def _body_fields(body: ObjectSchema) -> Iterator[Input]:
-    for field in body.fields:
-        if not field.value.read_only:
-            value = field.value
-            yield Input("body", field.wire, value, field.required, value.words, field.node.place)
-
-
-def _key(raw: RawOperation) -> Input:
-    """Return the argument for the idempotency key of a write whose contract has no body."""
-    doc = "Identifies this call: repeat it under the same key. Default: a new random key."
-    return Input("body", "idempotencyKey", Value(Text(min_length=1)), False, doc, raw.node.place)
-
-
-def _unwrapped(result: Result, row: Row, schemas: Schemas) -> Result:
-    """Return the result, or the field that the row unwraps."""
-    if row.unwrap is None:
-        return result
-    fields = schemas.objects[result.model].fields if result.is_object else []
-    for field in fields:
-        if field.wire == row.unwrap:
-            annotation, decoder = answer(
-                field.value, schemas, models="_models.", module="_decoding"
-            )
-            return attrs.evolve(
-                result,
-                doc=field.value.doc or result.doc,
-                annotation=annotation,
-                decode=f"_decoding.as_field({literal(field.wire)}, {decoder})",
-            )
-    raise RefusedError(
-        "surface.yaml", f"the result has no field {row.unwrap} to unwrap", "Name one that it has."
-    )
-
-
-def _result(raw: RawOperation, name: str, schemas: Schemas) -> Result:
-    responses = list(raw.node.entries("responses"))
-    successes = [(status, node.follow()) for status, node in responses if status[:1] == "2"]
-    if not successes:
-        raise raw.node.refuse("no success is documented", "Document a 2xx response.")
-    found: Result | None = None
-    may_be_empty = False
-    for status, response in successes:
-        if not response.get("content"):
-            may_be_empty = True
-            continue
-        result = _read_result(response, f"{name}Response{status}", schemas)
-        if found is not None and result != found:
-            raise response.refuse(
-                f"this success is {result.model}, another is {found.model}",
-                "Give all successes the same schema.",
-            )
-        found = result
-    if found is None:
-        doc = "`Model`: empty, with the details of the call in `http`."
-        return Result("Model", doc, may_be_empty=True, is_object=False)
-    if found.plain is not None and (may_be_empty or raw.method in WRITES):
-        raise raw.node.refuse(
-            "a success that is not an object is not supported for writes, whose results an "
-            "outbox keeps, nor beside one without a body",
-            "Wrap it in an object.",
-        )
-    return attrs.evolve(found, may_be_empty=may_be_empty)
-
-
-def _read_result(response: Node, name: str, schemas: Schemas) -> Result:
-    media = json_media(response)
-    if media is None:
-        kinds = ", ".join(response.get("content", {}))
-        raise response.refuse(f"a success of {kinds} is not supported", f"Offer {JSON} as well.")
-    if "schema" not in media.node:
-        raise media.node.refuse("the success has no schema", "Give it one.")
-    found = _read_schema(media.node.child("schema"), name, schemas)
-    return attrs.evolve(found, media=media.name)
-
-
-def _read_schema(schema: Node, name: str, schemas: Schemas) -> Result:
-    value = schemas.read(schema, name)
-    schemas.finish()
-    enveloped = False
-    if isinstance(value.kind, Object):
-        fields = schemas.objects[value.kind.name].fields
-        if [field.wire for field in fields] == ["data"]:
-            value, enveloped = fields[0].value, True
-    if isinstance(value.kind, Object):
-        model = value.kind.name
-        doc = schemas.objects[model].doc
-        return Result(model, f"`{model}`: {doc}".rstrip(": "), enveloped)
-    if isinstance(value.kind, Entries):
-        doc = f"`Model`: {value.doc or 'An object.'}"
-        return Result("Model", doc, enveloped, is_object=False)
-    kind = _json_kind(value)
-    if kind is None or value.nullable:
-        raise schema.refuse(
-            "a success of several kinds, or that may be null, is not supported",
-            "Wrap it in an object.",
-        )
-    annotation, decoder = answer(value, schemas, models="_models.", module="_decoding")
-    return Result(
-        annotation,
-        value.doc or "The answer.",
-        enveloped,
-        is_object=False,
-        annotation=annotation,
-        decode=f"_decoding.as_answer({kind}, {decoder})",
-        plain=value,
-    )
-
-
-def _json_kind(value: Value) -> str | None:
-    """Return the first argument of `decoding.as_answer`; `None` if the value has several kinds."""
-    match value.kind:
-        case Items():
-            return "list"
-        case Text():
-            return "str"
-        case Number():
-            return "float"
-        case Flag():
-            return "bool"
-        case Choice(kind="int"):
-            return "float"
-        case Choice(kind="str" | "float" | "bool" as kind):
-            return kind
-        case _:
-            return None
 
 
 def _view(operation: Operation, result: Result, surface: Surface) -> OperationView:
