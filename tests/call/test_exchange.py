@@ -578,7 +578,7 @@ class TestDeadline:
         """A phase has the shorter of its own timeout and the time left when it begins."""
         timeout = {"connect": 1.0, "read": None, "write": 9.0, "pool": 4.0}
         limits = exchange_of(timeout=timeout, ends_at=4.0).begin(0.0, WALL)
-        assert Limits(timeout, 4.0) == limits
+        assert Limits(timeout, 4.0, WALL + 4.0) == limits
         expected = {"connect": 1.0, "read": 4.0, "write": 4.0, "pool": 4.0}
         assert expected == {phase: limits.remaining(phase, 0.0) for phase in timeout}
         assert {"connect": 0.5, "read": 0.5} == {
@@ -663,9 +663,26 @@ class TestDeadline:
             caught.value.first_sent_at,
         )
 
-    def test_a_read_has_no_key(self) -> None:
-        """A read may be repeated after any time, since it has no key."""
-        exchange = exchange_of(PING, ends_at=inf)
+    def test_slept_beyond_it(self) -> None:
+        """A retry is not sent after the deadline, even if the deadline's clock stopped while the
+        machine slept."""
+        exchange = exchange_of(ends_at=120.0)
+        exchange.begin(0.0, WALL)
+        exchange.advance(dropped(), now=1.0, wall=WALL + 1)
+        limits = exchange.begin(1.2, WALL + 119.9)
+        assert [False, True, True] == [
+            limits.is_over(2.0, WALL + 119.9),
+            limits.is_over(2.0, WALL + 120.0),
+            limits.is_over(120.0, WALL),
+        ]
+        exchange.advance(dropped(), now=2.0, wall=WALL + 119.9)
+        with pytest.raises(KratyNetworkError):
+            exchange.begin(2.4, WALL + 120.0)
+
+    @pytest.mark.parametrize("ends_at", [120.0, inf])
+    def test_a_read_has_no_key(self, ends_at: float) -> None:
+        """A read may be repeated after any time by the wall clock, since it has no key."""
+        exchange = exchange_of(PING, ends_at=ends_at)
         exchange.begin(0.0, WALL)
         exchange.advance(dropped(), now=1.0, wall=WALL + 1)
         exchange.begin(1.2, WALL + 7 * 86_400)

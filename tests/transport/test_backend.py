@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 import httpcore
 import pytest
 
+from kraty_admin._call._exchange import Limits
 from kraty_admin._transport import _async_backend
 from kraty_admin._transport._async_backend import AsyncStream
 from kraty_admin._transport._backend import Stream, TLSStream, Watch
@@ -177,7 +178,7 @@ def test_no_time_is_left_for_a_handshake() -> None:
     """A handshake after the deadline is not begun, and the socket is closed."""
     ours, peer = socket.socketpair()
     watch = Watch()
-    watch.begin(time.monotonic() - 1, is_open=False)
+    watch.begin(Limits({}, time.monotonic() - 1), is_open=False)
     with peer, pytest.raises(httpcore.ConnectTimeout):
         Stream(ours, watch).start_tls(ssl.create_default_context(), "api.kraty.test")
     assert -1 == ours.fileno()

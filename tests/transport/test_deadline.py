@@ -177,3 +177,32 @@ class TestHandshakes:
             thread.join(10)
         assert ("ReadTimeout", False) == (error.cause_name, error.ambiguous)
         assert took < 2
+
+
+@channels
+@twins
+def test_a_machine_that_sleeps_while_connecting(
+    twin: Twin, own: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is sent if the deadline passed while the machine slept, although the clock that
+    deadlines are measured on stopped."""
+    clock, resolve, slept = time.time, socket.getaddrinfo, [0.0]
+
+    def sleep(*arguments: Any, **options: Any) -> None:
+        slept[0] = 25 * 3600
+
+    def resolve_and_sleep(*arguments: Any, **options: Any) -> Any:
+        sleep()
+        return resolve(*arguments, **options)
+
+    with serving() as server:
+        monkeypatch.setattr(time, "time", lambda: clock() + slept[0])
+        if own:
+            http_client = None
+            monkeypatch.setattr(socket, "getaddrinfo", resolve_and_sleep)
+        else:
+            hooks = {"request": [twin.hook(sleep)]}
+            http_client = twin.http_client(trust_env=False, event_hooks=hooks)
+        with pytest.raises(KratyNetworkError) as raised:
+            twin.credit(base_url=server.url, http_client=http_client, retry=ONCE)
+    assert ([], False) == (server.seen, raised.value.ambiguous)

@@ -32,6 +32,7 @@ import respx
 import kraty_admin
 import kraty_server_api
 from kraty_admin import KratyError, KratyNetworkError, RetryConfig
+from kraty_admin._call._exchange import Limits
 from kraty_admin._transport import _async_backend, _backend, _body
 from kraty_admin._transport._backend import Stream, Watch
 from kraty_admin._transport._tunnel import _address  # pyright: ignore[reportPrivateUsage]
@@ -664,7 +665,7 @@ def test_an_empty_write_hides_no_reset() -> None:
         ours = socket.create_connection(listener.getsockname())
         theirs, _ = listener.accept()
     watch = Watch()
-    watch.begin(time.monotonic() + 10, is_open=True)
+    watch.begin(Limits({}, time.monotonic() + 10), is_open=True)
     stream = Stream(ours, watch)
     stream.write(b"head")
     stream.write(b"body")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
+from math import inf
 from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 import httpx
@@ -63,6 +64,13 @@ class Limits(NamedTuple):
     """Seconds for `connect`, `read`, `write` and `pool`, as httpx names them."""
     ends_at: float
     """The call's deadline, on the clock of `begin`."""
+    wall_ends_at: float = inf
+    """From when nothing is sent, in seconds since the epoch. The other clock may stop while the
+    machine sleeps."""
+
+    def is_over(self, now: float, wall: float) -> bool:
+        """Return whether a request must not be sent any more."""
+        return now >= self.ends_at or wall >= self.wall_ends_at
 
     def remaining(self, phase: str, now: float) -> float:
         """Return how many seconds a phase that begins now may take."""
@@ -140,11 +148,14 @@ class Exchange(Generic[T]):
         self._timeout = timeout
         self._ends_at = ends_at
         self.repeat_within = KEY_TRUSTED_FOR
-        """From how many seconds after the first attempt no retry is sent, by either clock."""
+        """From how many seconds after the first attempt nothing is sent under the key."""
         self._random = random
         self._attempts = 0
         self._first_sent_at: float | None = None
-        self._first_began_at = 0.0
+        # Both clocks count: the first may stop while the machine sleeps, and the second may be
+        # set back.
+        self._repeat_until = ends_at
+        self._wall_ends_at = inf
         self._ambiguous = False
         self._problem: str | None = None
         self._request_id: str | None = None
@@ -186,18 +197,18 @@ class Exchange(Generic[T]):
                 idempotency key, for example because the machine slept during a call without
                 a deadline: a request sent now could take effect a second time.
         """
-        if self.error is not None and (
-            now >= self._ends_at or self._key_may_have_expired(now, wall)
-        ):
+        if self.error is not None and (now >= self._repeat_until or wall >= self._wall_ends_at):
             raise self.error
         if self._first_sent_at is None:
             # Not computed later from `now`, which may stop while the machine sleeps.
             self._first_sent_at = wall
-            self._first_began_at = now
+            if self._key is not None:
+                self._repeat_until = min(self._ends_at, now + self.repeat_within)
+                self._wall_ends_at = wall + self._repeat_until - now
         self._attempts += 1
         self._began_at = now
         self._is_under_way = True
-        return Limits(self._timeout, self._ends_at)
+        return Limits(self._timeout, self._ends_at, self._wall_ends_at)
 
     def advance(self, outcome: Outcome, *, now: float, wall: float) -> Step[T]:
         """Decide what to do after an attempt.
@@ -286,13 +297,6 @@ class Exchange(Generic[T]):
             f"{self._operation.name}: attempt {self._attempts} of {self._retry.attempts} failed: "
             f"{self._problem}; retrying in {step.seconds:.2f} s"
         )
-
-    def _key_may_have_expired(self, now: float, wall: float) -> bool:
-        first = self._first_sent_at
-        if self._key is None or first is None:
-            return False
-        # The first clock may stop while the machine sleeps, and the second may be set back.
-        return max(now - self._first_began_at, wall - first) >= self.repeat_within
 
     def _when_first_sent(self) -> datetime | None:
         wall = self._first_sent_at

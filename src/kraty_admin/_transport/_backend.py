@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar
 
 import httpcore
 
+from .._call._exchange import Limits
 from .._call._retry import YEAR
 from ._layer import Exchanged, Layer
 from ._tunnel import Tunnel, socks5
@@ -38,16 +39,16 @@ class Watch:
     """The attempt that uses a connection: its deadline, and how far it has got."""
 
     def __init__(self) -> None:
-        self.begin(math.inf, is_open=False)
+        self.begin(Limits({}, math.inf), is_open=False)
 
-    def begin(self, ends_at: float, *, is_open: bool) -> None:
+    def begin(self, limits: Limits, *, is_open: bool) -> None:
         """Start an attempt.
 
         Args:
-            ends_at: The deadline, on the monotonic clock.
+            limits: The attempt's limits.
             is_open: Whether the connection is open from an earlier call.
         """
-        self._ends_at = ends_at
+        self._limits = limits
         self.was_tried = is_open
         """Whether connecting was tried, or the connection was open before."""
         self.was_sent = False
@@ -67,8 +68,8 @@ class Watch:
             timeout: What the phase allows it.
             late: What to raise when the deadline has passed.
         """
-        left = self._ends_at - time.monotonic()
-        if left <= 0:
+        left = self._limits.ends_at - time.monotonic()
+        if left <= 0 or not (self.was_sent or time.time() < self._limits.wall_ends_at):
             raise late("the deadline passed")
         return min(left, YEAR if timeout is None else timeout)
 

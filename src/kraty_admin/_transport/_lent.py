@@ -80,9 +80,9 @@ class Departure:
     or from a transport's second try after the first one had sent the request.
     """
 
-    def __init__(self, request: httpx.Request, ends_at: float) -> None:
+    def __init__(self, request: httpx.Request, limits: Limits) -> None:
         self._request = request
-        self._ends_at = ends_at
+        self._limits = limits
         self._was_sent = False
 
     def note(self, event: str, info: Mapping[str, Any]) -> None:
@@ -93,7 +93,7 @@ class Departure:
                 sent now could take effect after the caller has given up.
         """
         if event.endswith(".send_request_headers.started") and info["request"].method != b"CONNECT":
-            if time.monotonic() >= self._ends_at:
+            if self._limits.is_over(time.monotonic(), time.time()):
                 raise httpx.ConnectTimeout("the deadline passed before the request was sent")
             self._was_sent = True
 
@@ -145,7 +145,7 @@ class LentChannel:
         if client.is_closed:
             return Failure(httpx.ConnectError("http_client was closed"))
         request = _request_of(client, self._prepared, exchange, limits)
-        departure = Departure(request, limits.ends_at)
+        departure = Departure(request, limits)
         request.extensions["trace"] = departure.note
         exchange.in_doubt = True  # a custom transport may send without a trace
         try:
@@ -198,7 +198,7 @@ class AsyncLentChannel:
         if client.is_closed:
             return Failure(httpx.ConnectError("http_client was closed"))
         request = _request_of(client, self._prepared, exchange, limits)
-        departure = Departure(request, limits.ends_at)
+        departure = Departure(request, limits)
         request.extensions["trace"] = departure.note_async
         exchange.in_doubt = True  # a custom transport may send without a trace
         try:

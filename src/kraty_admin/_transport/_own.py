@@ -112,10 +112,10 @@ class Connection:
         """Whether another call may use it."""
         return self._http.is_idle() and not _holds_more(self._http)
 
-    def send(self, request: httpcore.Request, ends_at: float) -> Outcome:
+    def send(self, request: httpcore.Request, limits: Limits) -> Outcome:
         """Send a request and read the whole response."""
         watch = self._watch
-        watch.begin(ends_at, is_open=self._backend.stream is not None)
+        watch.begin(limits, is_open=self._backend.stream is not None)
         try:
             response = self._http.handle_request(request)
             if watch.was_sent and not watch.reads:
@@ -171,10 +171,10 @@ class AsyncConnection:
         """Whether another call may use it."""
         return self._http.is_idle() and not _holds_more(self._http)
 
-    async def send(self, request: httpcore.Request, ends_at: float) -> Outcome:
+    async def send(self, request: httpcore.Request, limits: Limits) -> Outcome:
         """Send a request and read the whole response."""
         watch = self._watch
-        watch.begin(ends_at, is_open=self._backend.stream is not None)
+        watch.begin(limits, is_open=self._backend.stream is not None)
         try:
             response = await self._http.handle_async_request(request)
             if watch.was_sent and not watch.reads:
@@ -230,7 +230,7 @@ class OwnChannel:
             request = self._endpoint.request(exchange, limits)
             exchange.in_doubt = True
             try:
-                outcome = connection.send(request, limits.ends_at)
+                outcome = connection.send(request, limits)
             except BaseException:
                 exchange.in_doubt = connection.was_sent
                 connection.close()
@@ -285,7 +285,7 @@ class AsyncOwnChannel:
             request = self._endpoint.request(exchange, limits)
             exchange.in_doubt = True
             try:
-                outcome = await connection.send(request, limits.ends_at)
+                outcome = await connection.send(request, limits)
             except BaseException:
                 exchange.in_doubt = connection.was_sent
                 await connection.aclose()
