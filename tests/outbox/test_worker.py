@@ -470,6 +470,18 @@ def test_who_rejected_a_call(shop: Studio, time: Time, fault: Fault, state: str)
     assert ["refused" if state == "refused" else "done"] == shop.states()
 
 
+def test_a_proxy_that_hides_the_answer(shop: Studio, time: Time) -> None:
+    """A call is not repeated a day after something in between replaced its answer by a 403."""
+    hidden = Fault("status", when="after", status=403, html=True)
+    shop.emulator.faults.add(hidden, operation="wallet.credit")
+    recorded = shop.credit("k")
+    assert 1 == shop.drain().retried
+    assert facts(shop, recorded)["ambiguous"]
+    time.advance(DAY)
+    assert 1 == shop.drain().unknown
+    assert 500 == shop.emulator.balance("player_42", "gold")
+
+
 def test_an_earlier_attempt_keeps_a_refusal_in_doubt(shop: Studio, time: Time) -> None:
     """A refusal after a lost answer stays ambiguous, and a retry does not restart the key's 23
     hours."""

@@ -127,9 +127,17 @@ def asked_to_wait(error: KratyError) -> float:
 def is_ambiguous(error: KratyError) -> bool:
     """Return whether the call may have taken effect.
 
-    Any other error of the SDK was raised before anything was sent.
+    So may one with a rejection that is not Kraty's, because something in between, such as a proxy
+    that scans answers, may have put it in the place of Kraty's answer.
     """
-    return isinstance(error, KratyServerError | KratyNetworkError) and error.ambiguous
+    if not isinstance(error, KratyServerError | KratyNetworkError):
+        return False  # any other error of the SDK was raised before anything was sent
+    return error.ambiguous or (
+        isinstance(error, KratyServerError)
+        and error.is_code("internal_error")
+        and not error.retryable
+        and error.status != 401
+    )
 
 
 def is_refusal(error: KratyError) -> bool:
