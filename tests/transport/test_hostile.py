@@ -122,7 +122,11 @@ def test_an_answer_that_was_read_before_is_not_taken(
     twin: Twin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Even if it is not noticed at first that another answer was read, no call takes it."""
-    monkeypatch.setattr("kraty_admin._transport._own._holds_more", lambda http: False)
+
+    def holds_nothing(http: object) -> bool:
+        return False
+
+    monkeypatch.setattr("kraty_admin._transport._own._holds_more", holds_nothing)
 
     async def scenario(kraty: Any) -> KratyNetworkError:
         await settled(kraty.wallet.credit("alice", "gold", amount=1))
