@@ -25,6 +25,9 @@ class Clock:
 
     Args:
         at: The initial time, with a zone, at which it stands still. Default: it runs.
+
+    Raises:
+        ValueError: The time has no zone.
     """
 
     def __init__(self, at: datetime | None = None) -> None:

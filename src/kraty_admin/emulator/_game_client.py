@@ -13,7 +13,7 @@ __all__ = ["GameClient"]
 
 
 class GameClient:
-    """Acts as the client of the first game: starts attempts, makes friends, blocks players.
+    """Acts as a client of the first key's game: starts attempts, makes friends, blocks players.
 
     A player that does not exist is created. No webhooks are sent.
     """

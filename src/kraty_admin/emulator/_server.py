@@ -237,12 +237,15 @@ class Emulator:
 
     @property
     def ledger(self) -> list[LedgerEntry]:
-        """All changes of balances and holdings, oldest first."""
+        """All changes of balances and holdings in the first key's game, oldest first."""
         return list(pages(self._serving().controls.ledger))
 
     @property
     def requests(self) -> list[SeenRequest]:
-        """The newest requests, at most a thousand, oldest first, including failed ones."""
+        """The newest requests, oldest first, including failed ones.
+
+        At most a thousand are kept, with at most 16 MiB of bodies and answers.
+        """
         return self._serving().controls.platform.seen()
 
     @property

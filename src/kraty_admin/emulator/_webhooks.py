@@ -272,7 +272,7 @@ class Webhooks:
     def signature(self, number: int, attempt: int) -> str | None:
         """Return the `X-Signature` of an attempt, if it was sent and the signature is still kept.
 
-        The last thousand signatures are kept until the emulator stops.
+        The last thousand signatures are kept until the emulator stops or is reset.
         """
         return self._signatures.get((number, attempt))
 

@@ -71,7 +71,12 @@ class Leaderboard:
 
 @attrs.frozen(kw_only=True)
 class Game:
-    """A game and its catalog."""
+    """A game and its catalog.
+
+    Raises:
+        TypeError: A field has another type.
+        ValueError: An id or a key is empty, or two events or leaderboards have the same key.
+    """
 
     id: str = attrs.field(validator=text)
     """The game's id in the path of the lobby calls."""
@@ -156,7 +161,12 @@ class Endpoint:
 
 @attrs.frozen(kw_only=True)
 class World:
-    """Everything that exists before the first call."""
+    """Everything that exists before the first call.
+
+    Raises:
+        ValueError: There is no game or no key, a key names a game that does not exist, or two
+            games, keys or endpoints have the same id, token or URL.
+    """
 
     games: Sequence[Game]
     """The games."""

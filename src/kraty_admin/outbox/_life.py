@@ -127,8 +127,8 @@ def asked_to_wait(error: KratyError) -> float:
 def is_ambiguous(error: KratyError) -> bool:
     """Return whether the call may have taken effect.
 
-    So may one with a rejection that is not Kraty's, because something in between, such as a proxy
-    that scans answers, may have put it in the place of Kraty's answer.
+    A rejection that is not Kraty's counts too: something in between, such as a proxy that scans
+    answers, may have replaced Kraty's answer with it.
     """
     if not isinstance(error, KratyServerError | KratyNetworkError):
         return False  # any other error of the SDK was raised before anything was sent
