@@ -512,6 +512,20 @@ def test_full_disk(tmp_path: Path) -> None:
     journal.close()
 
 
+def test_damaged_file(tmp_path: Path) -> None:
+    """A journal that was damaged raises `OSError`, so that its chunks do not count as new."""
+    file = tmp_path / "j"
+    journal = Journal(file, kind="players", chunk_size=10, resume=False)
+    for number in range(500):
+        journal.begin(number, 1, b"x" * 32, 0.0)
+    journal.close()
+    file.write_bytes(file.read_bytes()[: 4 * 4096].ljust(file.stat().st_size, b"\0"))
+    journal = Journal(file, kind="players", chunk_size=10, resume=True)
+    with pytest.raises(OSError, match="j cannot be used: database disk image is malformed"):
+        journal.entry(499)
+    journal.close()
+
+
 class TestProgressThatRaises:
     """Exceptions of `on_progress`, which end the import."""
 

@@ -156,11 +156,11 @@ class Journal:
         Raises:
             ValueError: The journal belongs to an import into another server or game.
         """
-        with self._writing():
+        with self._reported():
             self._db.execute(
                 "UPDATE import SET server = ?, game = ? WHERE server IS NULL", tuple(target)
             )
-        recorded = ImportTarget(*self._db.execute("SELECT server, game FROM import").fetchone())
+            recorded = ImportTarget(*self._db.execute("SELECT server, game FROM import").fetchone())
         if recorded != target:
             raise ValueError(
                 f"journal {self._path} belongs to an import into {recorded}, but this client's "
@@ -168,8 +168,8 @@ class Journal:
             )
 
     @contextmanager
-    def _writing(self) -> Generator[None, None, None]:
-        """Report SQLite's errors, such as a full disk, as `OSError`."""
+    def _reported(self) -> Generator[None, None, None]:
+        """Report SQLite's errors, such as a full disk or a damaged file, as `OSError`."""
         try:
             yield
         except sqlite3.Error as error:
@@ -182,9 +182,9 @@ class Journal:
 
     def entry(self, number: int) -> Entry | None:
         """Return the entry of a chunk, if it has one."""
-        found = self._db.execute(
-            "SELECT first_row, hash, begun_at, tally FROM chunk WHERE number = ?", (number,)
-        ).fetchone()
+        query = "SELECT first_row, hash, begun_at, tally FROM chunk WHERE number = ?"
+        with self._reported():
+            found = self._db.execute(query, (number,)).fetchone()
         if found is None:
             return None
         first_row, content, begun_at, tally = found
@@ -192,7 +192,8 @@ class Journal:
 
     def failures_file(self) -> FailuresFile | None:
         """Return the recorded state of the failures file; `None` if none is recorded yet."""
-        found = self._db.execute("SELECT end, hash FROM failures_file").fetchone()
+        with self._reported():
+            found = self._db.execute("SELECT end, hash FROM failures_file").fetchone()
         return None if found is None else FailuresFile(*found)
 
     def begin(self, number: int, first_row: int, content: bytes, now: float) -> None:
@@ -204,7 +205,7 @@ class Journal:
             content: The hash of everything in it.
             now: Seconds since 1970. The time of an earlier attempt is kept.
         """
-        with self._writing():
+        with self._reported():
             self._db.execute(
                 "INSERT OR IGNORE INTO chunk (number, first_row, hash, begun_at)"
                 " VALUES (?, ?, ?, ?)",
@@ -219,7 +220,7 @@ class Journal:
             tally: The outcome of its rows, as counts.
             failures: The failures file, with the failures of this chunk; `None` for no change.
         """
-        with self._writing():
+        with self._reported():
             self._db.execute("BEGIN")
             self._db.execute(
                 "UPDATE chunk SET tally = ? WHERE number = ?", (to_json(tally), number)
@@ -230,7 +231,7 @@ class Journal:
 
     def record_failures_file(self, file: FailuresFile) -> None:
         """Record the state of the failures file before the first chunk is sent."""
-        with self._writing():
+        with self._reported():
             self._db.execute("BEGIN")
             self._record(file)
             self._db.execute("COMMIT")
