@@ -116,8 +116,13 @@ def purge(
 
     Returns:
         How many records were deleted.
+
+    Raises:
+        ValueError: `older_than` is negative.
     """
     ms = round(older_than.total_seconds() * 1000)
+    if ms < 0:
+        raise ValueError("older_than must not be negative")
     old = tables.inbox.delete().where(tables.inbox.c.received_ms < now_ms() - ms)
     with engine.connect() as connection:
         return in_transaction(connection, lambda c: c.execute(old).rowcount)
