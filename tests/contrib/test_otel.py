@@ -23,7 +23,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from kraty_admin import KratyNetworkError, KratyServerError, RequestInfo, outbox
+from kraty_admin import CallInfo, KratyNetworkError, KratyServerError, RequestInfo, outbox
 from kraty_admin.contrib.otel import hash_key, instrument, observe_outbox, uninstrument
 from kraty_admin.emulator import Emulator, Fault
 from loopback import ASYNC, AT_ONCE, CANARY, KEY, ONCE, SYNC, Twin, settled
@@ -314,6 +314,29 @@ def test_a_cancelled_call(telemetry: Telemetry) -> None:
     assert "CancelledError" == (attempt.attributes or {})["error.type"]
     assert "CancelledError" == (span.attributes or {})["error.type"]
     assert (span.attributes or {})["kraty.ambiguous"] is True
+
+
+class Stopping(SpanProcessor):
+    """Is interrupted when the span of a call ends."""
+
+    def on_end(self, span: ReadableSpan) -> None:
+        if span.kind is SpanKind.INTERNAL:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("status", "is_ambiguous"),
+    [pytest.param(200, True, id="result"), pytest.param(409, False, id="refusal")],
+)
+def test_an_interruption_at_the_end(
+    twin: Twin, telemetry: Telemetry, status: int, is_ambiguous: bool
+) -> None:
+    """An interruption while the span of a call ends carries the call's facts."""
+    telemetry.spans.add_span_processor(Stopping())
+    with pytest.raises(KeyboardInterrupt) as raised:
+        credit(twin, telemetry, answers(status))
+    call: CallInfo = vars(raised.value)["kraty_call"]
+    assert ("receipt_1", is_ambiguous) == (call.idempotency_key, call.ambiguous)
 
 
 def test_metrics(twin: Twin, telemetry: Telemetry) -> None:

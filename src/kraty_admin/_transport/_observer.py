@@ -48,14 +48,26 @@ class ObservedCall:
     """Notifies an observer of one call, and logs any exception that the observer raises.
 
     Such an exception must not fail the call, which may have paid out by then.
+
+    Args:
+        observer: The observer.
+        exchange: The call.
+        hook: The client's hook.
+        interrupted: Called with an interruption, such as a KeyboardInterrupt, that arrives while
+            the observer is notified of the end. The call's result or error is lost then.
     """
 
     def __init__(
-        self, observer: Observer, exchange: Exchange[Any], hook: RequestHook | None
+        self,
+        observer: Observer,
+        exchange: Exchange[Any],
+        hook: RequestHook | None,
+        interrupted: Callable[[BaseException], None],
     ) -> None:
         self._observer = observer
         self._exchange = exchange
         self._hook = hook
+        self._interrupted = interrupted
         self._call: CallObserver | None = None
 
     def __enter__(self) -> ObservedCall:
@@ -86,8 +98,13 @@ class ObservedCall:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._call is not None:
+        if self._call is None:
+            return
+        try:
             _notify(self._call.call_ended, exc)
+        except BaseException as interruption:
+            self._interrupted(interruption)
+            raise
 
 
 def _notify(method: Callable[..., None], *arguments: object) -> None:

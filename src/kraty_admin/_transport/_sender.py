@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from functools import partial
 from typing import Final, Protocol, TypeVar
 
 from .._call._exchange import Done, Exchange, Limits, Outcome, Sleep, Step
@@ -82,7 +83,8 @@ class Sender:
     ) -> T:
         observer = self.observer
         if call is None and observer is not None:
-            with ObservedCall(observer, exchange, hook) as call:
+            report = partial(_report_interruption, exchange)
+            with ObservedCall(observer, exchange, hook, report) as call:
                 return self.perform(exchange, call.attempt_ended, call)
         try:
             while True:
@@ -118,7 +120,8 @@ class AsyncSender:
     ) -> T:
         observer = self.observer
         if call is None and observer is not None:
-            with ObservedCall(observer, exchange, hook) as call:
+            report = partial(_report_interruption, exchange)
+            with ObservedCall(observer, exchange, hook, report) as call:
                 return await self.perform(exchange, call.attempt_ended, call)
         try:
             while True:
@@ -156,7 +159,7 @@ def _is_own(error: BaseException, exchange: Exchange[T]) -> bool:
 
 
 def _report_interruption(
-    exchange: Exchange[T], interruption: BaseException, hook: RequestHook | None
+    exchange: Exchange[T], interruption: BaseException, hook: RequestHook | None = None
 ) -> None:
     """Add what is known about the call to a foreign exception that is about to end it.
 
