@@ -45,8 +45,11 @@ demo-console: $(VENV)/.runtime ## the same, and keep the local Kraty running for
 test: $(VENV)/.dev ## the tests, on one Python, without those that take long
 	@$(BIN)/python -m pytest --numprocesses 2 -m 'not long'
 
+# Only their files: each process would take seconds to collect the others.
+LONG = $(shell grep --recursive --files-with-matches --include='*.py' 'pytest.mark.long' tests)
+
 test-long: $(VENV)/.dev ## the tests that take long: small proofs, type checkers, browsers, pytest in pytest
-	@$(BIN)/python -m pytest --numprocesses 2 -m long
+	@$(BIN)/python -m pytest --numprocesses 2 -m long $(LONG)
 
 coverage: $(VENV)/.dev ## fail if no test reaches a line or branch of src/, and list them; takes some ten minutes
 	@$(BIN)/coverage erase
