@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from math import inf
-from typing import Final, NamedTuple, NoReturn, TypeVar
+from typing import Final, NoReturn, TypeVar
 
 import httpx
 
@@ -82,15 +82,23 @@ class ServerAccess:
         raise TypeError("a client holds a secret and open connections, so it cannot be pickled")
 
 
-class Settings(NamedTuple):
+class Settings:
     """The options that `with_options` can change."""
 
-    timeout: httpx.Timeout | None
-    """`None` for the default of each operation."""
-    deadline: float
-    """Seconds for a whole call, including retries and waits."""
-    retry: RetryConfig
-    on_request: RequestHook | None
+    def __init__(
+        self,
+        *,
+        timeout: httpx.Timeout | None,
+        deadline: float,
+        retry: RetryConfig,
+        on_request: RequestHook | None,
+    ) -> None:
+        self.timeout: Final = timeout
+        """`None` for the default of each operation."""
+        self.deadline: Final = deadline
+        """Seconds for a whole call, including retries and waits."""
+        self.retry: Final = retry
+        self.on_request: Final = on_request
 
     def timeout_of(self, default: float | None) -> Mapping[str, float | None]:
         """Return the timeout of each phase, for an operation with this default."""
