@@ -49,11 +49,10 @@ def is_network_failure(error: Exception, *, over_transport: bool = False) -> boo
         over_transport: Whether it passed through the caller's transport, which may raise the
             exceptions of its sockets. Then any ConnectionError counts too, and any OSError
             whose class is Python's own. A plain TimeoutError is such an OSError, so a
-            signal handler should raise its own class of exception. A KratyError counts as
-            well: the caller's code made another call, and that call failed.
+            signal handler should raise its own class of exception.
     """
     if isinstance(error, KratyError):
-        return over_transport
+        return False  # the caller's code made another call, and that call failed
     if any(kind.__module__ in _FAMILIES for kind in type(error).__mro__):
         return True
     if over_transport and isinstance(error, OSError) and _is_of_sockets(type(error)):

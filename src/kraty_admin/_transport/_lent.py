@@ -110,12 +110,6 @@ class Departure:
                 return _reply(response, _content(response, family))
             # An error response from another server says nothing about our request.
             cause = httpx.NetworkError(f"a hook of http_client raised {cause}")
-        elif isinstance(cause, KratyError):
-            # Neither does the error of another call, which a hook or a custom transport made: its
-            # key and `ambiguous` are those of that call.
-            cause = httpx.NetworkError(
-                f"code of http_client raised {type(cause).__name__}: {cause}"
-            )
         # None leaves it to the kind of failure: a custom transport may send without a trace.
         return Failure(without_frames(as_of_httpx(cause)), was_sent=self._was_sent or None)
 
