@@ -255,8 +255,8 @@ class TestWhoseException:
     @families
     @twins
     def test_of_another_call(self, twin: Twin, family: Any, moment: str) -> None:
-        """The error of a call that a hook made is not taken for the error of this call, which is not
-        retried: the hook would make its call again, under another key."""
+        """The error of a call that a hook made is not taken for the error of this call. This call
+        is not retried, since the hook would make its call again, under another key."""
         made: list[None] = []
 
         def refuse(_: object) -> httpx.Response:
