@@ -53,6 +53,8 @@ class Trouble:
     """The error that they raise."""
     hidden: str | None = None
     """The statement whose error they hide."""
+    end: str | None = None
+    """How they end the transaction themselves."""
 
 
 trouble = Trouble()
@@ -68,7 +70,7 @@ def database(tmp_path: Path) -> Iterator[sa.Engine]:
         f"sqlite+aiosqlite:///{tmp_path}/shop.sqlite3", poolclass=sa.NullPool
     )
     async_sessions.configure(bind=engine_async)
-    trouble.error = None
+    trouble.error = trouble.end = None
     yield engine
     engine.dispose()
 
@@ -82,6 +84,8 @@ def receive(delivery: Annotated[Delivery[Session], webhook(sessions, secret=SECR
     if trouble.hidden is not None:
         with suppress(DBAPIError):
             delivery.session.execute(sa.text(trouble.hidden))
+    if trouble.end is not None:
+        getattr(delivery.session, trouble.end)()
     if trouble.error is not None:
         raise trouble.error
 
@@ -94,6 +98,8 @@ async def receive_async(
     if trouble.hidden is not None:
         with suppress(DBAPIError):
             await delivery.session.execute(sa.text(trouble.hidden))
+    if trouble.end is not None:
+        await getattr(delivery.session, trouble.end)()
     if trouble.error is not None:
         raise trouble.error
 
@@ -206,6 +212,28 @@ def test_an_error_that_the_route_hides(postgresql_url: str, path: str) -> None:
     finally:
         trouble.hidden = None
         tables.metadata.drop_all(engine)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("end", "status", "stored"),
+    [
+        pytest.param("rollback", 500, [], id="rolled back"),
+        pytest.param("close", 500, [], id="closed"),
+        pytest.param("commit", 204, ["evt_1"], id="committed"),
+    ],
+)
+def test_a_route_that_ends_the_transaction(
+    database: sa.Engine, path: str, end: str, status: int, stored: list[str]
+) -> None:
+    """If the route rolls back the record of the event, the response is a 500, and the next delivery
+    is handled."""
+    trouble.end = end
+    assert [status] == post(path, BODY)
+    assert (stored, stored) == events(database)
+    trouble.end = None
+    assert [200 if stored else 204] == post(path, BODY)
+    assert (["evt_1"], ["evt_1"]) == events(database)
 
 
 def fail(session: Session) -> None:

@@ -192,10 +192,11 @@ def webhook(
     The event's id is recorded in the same transaction as the changes that the route makes
     with the session. That transaction is committed before the response is sent. If the route
     or the commit raises, the transaction is rolled back, the response is an error, and Kraty
-    delivers the event again. The same happens if the route catches an error after which
-    PostgreSQL rejects the transaction: run such a statement in a savepoint (`begin_nested`). To
-    reject an event, raise: if the route returns a response with an error status, the event still
-    counts as handled. A repeat of a handled event is answered with 200 without calling the route.
+    delivers the event again. The same happens if the route rolls the transaction back, or catches
+    an error after which PostgreSQL rejects it: run a statement that may fail in a savepoint
+    (`begin_nested`). To reject an event, raise: if the route returns a response with an error
+    status, the event still counts as handled. A repeat of a handled event is answered with 200
+    without calling the route.
 
     Args:
         sessions: Makes the sessions.
@@ -213,8 +214,14 @@ def webhook(
             if not inbox.once(session, event, tables=tables):
                 raise _handled_before()
             yield Delivery(event, session)
-            if session.in_transaction():
+            is_open = session.in_transaction()
+            if is_open:
                 session.connection().execute(_PROBE)
+        if not is_open:
+            # The route has ended it, perhaps with a rollback.
+            with sessions.begin() as session:
+                if inbox.once(session, event, tables=tables):
+                    raise _not_recorded()
 
     # Without this scope, FastAPI commits after it has sent the response. If that commit failed,
     # Kraty would not deliver the event again, and the event would be lost.
@@ -236,11 +243,23 @@ def async_webhook(
             if not await inbox.once_async(session, event, tables=tables):
                 raise _handled_before()
             yield Delivery(event, session)
-            if session.in_transaction():
+            is_open = session.in_transaction()
+            if is_open:
                 await (await session.connection()).execute(_PROBE)
+        if not is_open:
+            async with sessions.begin() as session:
+                if await inbox.once_async(session, event, tables=tables):
+                    raise _not_recorded()
 
     return Depends(deliver, scope="function")
 
 
 def _handled_before() -> HTTPException:
     return HTTPException(200, "handled before")
+
+
+def _not_recorded() -> RuntimeError:
+    return RuntimeError(
+        "the route has rolled back the transaction, so the event is not recorded as handled: run a "
+        "statement that may fail in a savepoint, and raise an exception to reject an event"
+    )
