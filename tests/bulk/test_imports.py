@@ -529,7 +529,8 @@ def test_damaged_file(tmp_path: Path) -> None:
 class TestProgressThatRaises:
     """Exceptions of `on_progress`, which end the import."""
 
-    def test_is_noted_nevertheless(self, tmp_path: Path) -> None:
+    @twins
+    def test_is_noted_nevertheless(self, twin: Twin, tmp_path: Path) -> None:
         """Chunks in flight when `on_progress` raises are recorded, so that none is sent again."""
         server = MockPlatform()
 
@@ -538,9 +539,9 @@ class TestProgressThatRaises:
 
         options: dict[str, Any] = {"journal": tmp_path / "j", "chunk_size": 10}
         with pytest.raises(LookupError):
-            imported(SYNC, server, players(60), **options, on_progress=progress)
+            imported(twin, server, players(60), **options, on_progress=progress)
         sent = len(server.bodies)
-        report = imported(SYNC, server, players(60), **options, resume=True)
+        report = imported(twin, server, players(60), **options, resume=True)
         assert (60, 60, sent) == (report.rows, report.applied, report.resumed)
         assert 6 == len(server.bodies)
 

@@ -175,6 +175,18 @@ async def run_import_async(
             else:
                 run.settle(work, outcome)
 
+    def record_rest() -> None:
+        """Record the calls that were answered before they could be cancelled, even if `on_progress`
+        raises."""
+        try:
+            while pending:
+                task, work = pending.popitem()
+                if not task.cancelled() and task.exception() is None:
+                    run.settle(work, task.result())
+        finally:
+            if pending:
+                record_rest()
+
     try:
         async for work in run.work_async():
             while not stopped:
@@ -198,10 +210,11 @@ async def run_import_async(
                 stopping.set()
             await collect(None)
     finally:
-        # Calls remain only if the import was cancelled, or its source failed.
+        # Calls remain only if the import was cancelled, or its source or `on_progress` failed.
         for task in pending:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
+        record_rest()
     if stopped:
         raise stopped_by(run, stopped[0]) from stopped[0]
     return run.report()
