@@ -525,14 +525,18 @@ class TestWithOptions:
     @twins
     def test_none_is_the_default(self, twin: Twin) -> None:
         """An option of `None` restores its default, and removes a hook."""
+
+        def options(client: Any) -> dict[str, object]:
+            settings: object = client._settings
+            return vars(settings)
+
         parent = twin.client(
             timeout=5.0, deadline=50.0, retry=RetryConfig(attempts=2), on_request=print
         )
-        before, defaults = vars(parent._settings), vars(twin.client()._settings)
+        before, defaults = options(parent), options(twin.client())
         for each in before:
             option: dict[str, None] = {each: None}
-            derived = parent.with_options(**option)
-            assert {**before, each: defaults[each]} == vars(derived._settings)
+            assert {**before, each: defaults[each]} == options(parent.with_options(**option))
 
     @pytest.mark.parametrize(
         ("operation", "expected"),
