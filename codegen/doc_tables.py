@@ -183,8 +183,17 @@ def other_errors() -> str:
     page = b"<h1>Bad gateway</h1>"
     rows: list[tuple[str, Outcome, str]] = [
         ("a 2xx whose body is not a result", Reply(200, {}, page), "Repeat under the same key."),
-        ("a 3xx", Reply(302, {}, page), "Check the base URL: the SDK never follows a redirect."),
-        ("a 403 of a proxy or firewall", Reply(403, {}, page), "Look at `err.raw_body`."),
+        (
+            "a 3xx",
+            Reply(302, {}, page),
+            "Check the base URL: the SDK never follows a redirect. Then repeat under the same key.",
+        ),
+        ("a 401 of a proxy", Reply(401, {}, page), "Look at `err.raw_body`."),
+        (
+            "another 4xx of a proxy or firewall, such as a 403",
+            Reply(403, {}, page),
+            "Look at `err.raw_body`, remove the cause, then repeat under the same key.",
+        ),
         ("408", Reply(408, {}, page), "Repeat under the same key."),
         ("425", Reply(425, {}, page), "Repeat under the same key."),
         ("429 of a proxy", Reply(429, {}, page), "Wait, then repeat under the same key."),

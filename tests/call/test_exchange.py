@@ -305,6 +305,13 @@ class TestAmbiguity:
             pytest.param([Failure(ConnectionResetError())] * 4, True, id="reset"),
             pytest.param([Failure(httpx.StreamClosed())] * 4, True, id="stream"),
             pytest.param([ok(b"[]")] * 4, True, id="unreadable"),
+            pytest.param([ok(b"<html>", 302)], True, id="redirection"),
+            pytest.param([ok(b"<html>", 403)], True, id="proxys-403"),
+            pytest.param([ok(b'{"error": "denied"}', 409)], True, id="proxys-409"),
+            pytest.param([refusal(400, "internal_error")], True, id="failure-as-400"),
+            pytest.param([ok(b"<html>", 401)], False, id="proxys-401"),
+            pytest.param([ok(b"<html>", 425)] * 4, False, id="proxys-425"),
+            pytest.param([ok(b"<html>", 429)] * 4, False, id="proxys-429"),
             pytest.param([refusal(502), refusal(429), refusal(400)], True, id="once-is-enough"),
             pytest.param(
                 [dropped(), *[dropped(httpx.ConnectError)] * 3], True, id="dropped-then-down"

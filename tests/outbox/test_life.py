@@ -62,10 +62,10 @@ UNSENT: Final = KratyNetworkError("m", call=NO_CALL)
         pytest.param(failure(429), ("pending", None), ("pending", 5), id="429"),
         pytest.param(failure(401), ("pending", None), ("pending", 5), id="401"),
         pytest.param(
-            failure(413, "internal_error"), ("pending", 5), ("pending", 5), id="a proxy's 413"
-        ),
-        pytest.param(
-            failure(302, "internal_error"), ("pending", 5), ("pending", 5), id="redirection"
+            failure(413, "internal_error", ambiguous=True),
+            ("pending", 5),
+            ("pending", 5),
+            id="a proxy's 413",
         ),
         pytest.param(
             failure(429, "internal_error"), ("pending", None), ("pending", 5), id="a proxy's 429"

@@ -115,6 +115,12 @@ _SHORTEST: Final = 0.001
 
 _LONGEST_LOCATION: Final = 300
 
+_NOT_KRATYS: Final = "internal_error"
+"""The code of an answer without Kraty's error envelope."""
+
+_ASKED_FIRST: Final = frozenset({401, 425, 429})
+"""What something in between answers before it passes a request on, never instead of an answer."""
+
 # How deeply an error's details may be nested. Far deeper ones can be parsed, but an error
 # that holds them cannot be pickled or copied.
 _DEEPEST: Final = 50
@@ -319,21 +325,20 @@ class Exchange(Generic[T]):
         return self._retry_or_raise(error, now, server_wait=None, is_free=not failure.was_tried)
 
     def _after_refusal(self, reply: Reply, now: float, wall: float) -> Step[T]:
-        if reply.status == 408 or reply.status >= 500:
-            self._ambiguous = True
         self.in_doubt = False
         # Not `max_delay` alone: a wait above `max_retry_after` would rule out a retry.
         unreadable = min(self._retry.max_delay, self._retry.max_retry_after)
         server_wait = retry_after(reply.status, reply.headers, wall, unreadable=unreadable)
         payload = _parse(reply.body)
         code = _code(payload)
+        self._ambiguous |= not _is_definite(reply.status, code)
         envelope: Mapping[str, Any] = payload["error"] if code is not None else {}
         details = envelope.get("details")
         error = KratyServerError(
             _message_without_envelope(reply)
             if code is None
             else _envelope_message(envelope, reply),
-            code=code or "internal_error",
+            code=code or _NOT_KRATYS,
             status=reply.status,
             details=details if _is_shallow(details, _DEEPEST) else None,
             headers=reply.headers,
@@ -441,6 +446,17 @@ def _code(payload: object) -> str | None:
     error = payload.get("error") if is_object(payload) else None
     code = error.get("code") if is_object(error) else None
     return code if isinstance(code, str) and code else None
+
+
+def _is_definite(status: int, code: str | None) -> bool:
+    """Return whether a refusal shows that its attempt had no effect.
+
+    One that is not Kraty's does not: something in between, such as a proxy that scans answers, may
+    have put it in the place of Kraty's answer.
+    """
+    if status == 408 or status >= 500:
+        return False
+    return code not in (None, _NOT_KRATYS) or status in _ASKED_FIRST
 
 
 def _envelope_message(envelope: Mapping[str, Any], reply: Reply) -> str:

@@ -61,7 +61,9 @@ GLOSSARY: Final[Mapping[str, str]] = {
         "How many seconds a whole call may take, with all attempts and waits. A `timeout` limits "
         "one step of one attempt."
     ),
-    "definite answer": "An answer that says whether the call took effect: a result or a rejection.",
+    "definite answer": (
+        "An answer of Kraty that says whether the call took effect: a result or a rejection."
+    ),
     "delivery": (
         "One attempt of Kraty to send a webhook to your server. If you do not answer with 2xx, "
         "Kraty sends the webhook again, with the same `id`."

@@ -127,17 +127,9 @@ def asked_to_wait(error: KratyError) -> float:
 def is_ambiguous(error: KratyError) -> bool:
     """Return whether the call may have taken effect.
 
-    A rejection that is not Kraty's counts too: something in between, such as a proxy that scans
-    answers, may have replaced Kraty's answer with it.
+    Any other error of the SDK was raised before anything was sent.
     """
-    if not isinstance(error, KratyServerError | KratyNetworkError):
-        return False  # any other error of the SDK was raised before anything was sent
-    return error.ambiguous or (
-        isinstance(error, KratyServerError)
-        and error.is_code("internal_error")
-        and not error.retryable
-        and error.status != 401
-    )
+    return isinstance(error, KratyServerError | KratyNetworkError) and error.ambiguous
 
 
 def is_refusal(error: KratyError) -> bool:
