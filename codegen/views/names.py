@@ -20,7 +20,10 @@ TYPE_NAMES: Final = frozenset(
 # Names that a property of a model must not have: Python's keywords, those of the base class,
 # and those that annotations and decorators in the class body use.
 RESERVED: Final = frozenset(
-    [*keyword.kwlist, *dir(dict), "http", "replayed", "property", "decoding", *TYPE_NAMES]
+    [
+        *(*keyword.kwlist, *dir(dict), *TYPE_NAMES),
+        *("http", "replayed", "property", "classmethod", "decoding"),
+    ]
 )
 
 # Names of the generated modules and of their imports.

@@ -56,6 +56,13 @@ def unwrapped(result: Result, row: Row, schemas: Schemas) -> Result:
     fields = schemas.objects[result.model].fields if result.is_object else []
     for field in fields:
         if field.wire == row.unwrap:
+            if field.value.nullable or not field.required:
+                # The call would fail although it took effect.
+                raise RefusedError(
+                    "surface.yaml",
+                    f"the field {row.unwrap} to unwrap may be null or missing",
+                    "Do not unwrap it.",
+                )
             annotation, decoder = answer(
                 field.value, schemas, models="_models.", module="_decoding"
             )
@@ -116,10 +123,18 @@ def _read_schema(schema: Node, name: str, schemas: Schemas) -> Result:
     value = schemas.read(schema, name)
     schemas.finish()
     enveloped = False
+    nullable = value.nullable
     if isinstance(value.kind, Object):
         fields = schemas.objects[value.kind.name].fields
         if [field.wire for field in fields] == ["data"]:
             value, enveloped = fields[0].value, True
+            nullable = nullable or value.nullable
+    kind = _json_kind(value)
+    if nullable or (kind is None and not isinstance(value.kind, Object | Entries)):
+        raise schema.refuse(
+            "a success of several kinds, or that may be null, is not supported",
+            "Wrap it in an object.",
+        )
     if isinstance(value.kind, Object):
         model = value.kind.name
         doc = schemas.objects[model].doc
@@ -127,12 +142,6 @@ def _read_schema(schema: Node, name: str, schemas: Schemas) -> Result:
     if isinstance(value.kind, Entries):
         doc = f"`Model`: {value.doc or 'An object.'}"
         return Result("Model", doc, enveloped, is_object=False)
-    kind = _json_kind(value)
-    if kind is None or value.nullable:
-        raise schema.refuse(
-            "a success of several kinds, or that may be null, is not supported",
-            "Wrap it in an object.",
-        )
     annotation, decoder = answer(value, schemas, models="_models.", module="_decoding")
     return Result(
         annotation,

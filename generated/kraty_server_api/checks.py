@@ -70,8 +70,9 @@ def string(
 
 def path_segment(name: str, value: object) -> str:
     """Return an id, escaped as `encodeURIComponent` escapes it."""
-    if isinstance(value, str) and _PLAIN.fullmatch(value):
-        return value  # fast path: most ids need no escaping
+    # Fast path: most ids need no escaping. A subclass may change what it is added to.
+    if type(value) is str and _PLAIN.fullmatch(value):
+        return value
     return quote(identifier(name, value), safe=_UNESCAPED)
 
 
@@ -106,7 +107,10 @@ def text(value: str | int | float | bool) -> str:
     """Return a scalar as text for a URL."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    return str(value)
+    # Not `str()`, which returns the name of a member of an enumeration instead of its value.
+    if isinstance(value, str):
+        return str.__str__(value)
+    return int.__repr__(value) if isinstance(value, int) else float.__repr__(value)
 
 
 def _bounds(minimum: float | None, maximum: float | None) -> str:

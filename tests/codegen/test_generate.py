@@ -443,6 +443,7 @@ def test_what_is_no_contract_is_not_adopted(
         ("class", (), "class_"),
         ("from", (), "from_"),
         ("http", (), "http_"),
+        ("classmethod", (), "classmethod_"),
         ("fooBar", ("foo_bar",), "foo_bar_"),
         ("1st", (), "field_1st"),
         ("", (), "field"),

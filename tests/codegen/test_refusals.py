@@ -338,6 +338,21 @@ REFUSED: dict[str, tuple[Node, list[str]]] = {
             "Wrap it in an object."
         ],
     ),
+    **{
+        f"success that is {what} or null": (
+            reading(schema, T=OBJECT),
+            [
+                f"{ANSWER}: a success of several kinds, or that may be null, is not supported. "
+                "Wrap it in an object."
+            ],
+        )
+        for what, schema in {
+            "an object": {"anyOf": [ref("T"), {"type": "null"}]},
+            "a map": {"type": ["object", "null"]},
+            "an envelope": {**fields(data=ref("T")), "type": ["object", "null"]},
+            "an object in an envelope": fields(data={"anyOf": [ref("T"), {"type": "null"}]}),
+        }.items()
+    },
     "success of a write that is a list": (
         contract({"/t": {"post": operation(**answering({"type": "array", "items": TEXT}))}}),
         [
@@ -617,6 +632,21 @@ def test_a_wrong_setting(row: Node, expected: str) -> None:
     """A setting that cannot be used is refused with the name of its row."""
     (cause,) = causes(FOUR, doIt=row)
     assert f"surface.yaml: doIt: {expected}" == cause[: len(f"surface.yaml: doIt: {expected}")]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(fields(b=TEXT, c=TEXT), id="missing"),
+        pytest.param(
+            {**fields(b={"type": ["string", "null"]}, c=TEXT), "required": ["b"]}, id="null"
+        ),
+    ],
+)
+def test_a_field_to_unwrap_is_always_there(answer: Node) -> None:
+    """A field that may be missing or null is not unwrapped: its call would fail."""
+    with pytest.raises(SurfaceError, match="the field b to unwrap may be null or missing"):
+        build(reading(answer), doIt={"unwrap": "b"})
 
 
 def test_names_of_commands_do_not_meet() -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date, datetime, timedelta, timezone
+from enum import Enum
 from types import MappingProxyType
 from typing import Any
 
 import pytest
 
-from kraty_server_api import checks, decoding, types
+from kraty_server_api import checks, decoding, styles, types
 from kraty_server_api.model import Model, ResponseInfo, attach
 from kraty_server_api.operation import (
     Operation,
@@ -133,6 +134,41 @@ def test_a_query_holds_what_is_given() -> None:
     """A query leaves out parameters that are `None`, and escapes the others."""
     assert "?a=1&b=true&c=x%26y" == checks.query({"a": 1, "b": True, "c": "x&y", "d": None})
     assert "" == checks.query({"d": None})
+
+
+class Coin(str, Enum):
+    """A currency, as programs list theirs."""
+
+    GOLD = "gold"
+
+
+class Size(int, Enum):
+    """A number with a name, which `str()` returns instead of the number."""
+
+    SMALL = 5
+
+
+class Escaped(str):
+    """Text like that of MarkupSafe, which escapes whatever is added to it."""
+
+    def __radd__(self, before: str) -> Escaped:
+        return Escaped(before + str.__str__(self))
+
+    def __add__(self, after: str) -> Escaped:
+        return Escaped(str.__add__(self, after.replace("'", "&#39;")))
+
+
+def test_a_url_holds_values_of_enumerations_and_not_their_names() -> None:
+    """A member of an enumeration is written as its value, as in a body."""
+    assert "?a=gold&b=5" == checks.query({"a": Coin.GOLD, "b": Size.SMALL})
+    assert "gold" == checks.path_segment("it", checks.text(Coin.GOLD))
+    assert "gold,5" == styles.in_path("it", "it", [Coin.GOLD, Size.SMALL], "simple", explode=False)
+
+
+def test_a_path_is_plain_text_whatever_its_ids_are() -> None:
+    """An id of a subclass of `str` does not change the rest of the path."""
+    path = "/players/" + checks.path_segment("it", Escaped("p")) + "/wallet/" + "it's"
+    assert ("/players/p/wallet/it's", str) == (path, type(path))
 
 
 @pytest.mark.parametrize(

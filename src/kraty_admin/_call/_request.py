@@ -76,10 +76,8 @@ def _query(query: Query | None) -> str:
     for name, value in checks.mapping("query", query).items():
         if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers may pass anything
             raise TypeError(f"query must have names of type str, not {type(name).__name__}")
-        if not isinstance(value, str | int | float | None):
-            raise TypeError(
-                f"query's {name} must be a str, a number or a bool, not {type(value).__name__}"
-            )
+        if value is not None:
+            checks.scalar(f"query's {name}", value)
     return checks.query(query)
 
 
