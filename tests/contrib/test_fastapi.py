@@ -6,6 +6,7 @@ import asyncio
 import logging
 import runpy
 import sys
+import traceback
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Annotated, Any
 
 import pytest
 import sqlalchemy as sa
-from fastapi import APIRouter, FastAPI, HTTPException
+from fastapi import APIRouter, FastAPI, HTTPException, Response
 from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
@@ -270,6 +271,34 @@ def test_a_forged_delivery_is_refused(
     assert [401] == post(path, BODY, signature=signature)
     assert ([], []) == events(database)
     assert "webhook rejected: " in caplog.text
+
+
+@pytest.mark.parametrize("secret", ["whsec_canary", ["whsec_canary"], "whsec_canary "], ids=repr)
+def test_no_frame_shows_the_secret(secret: Any) -> None:
+    """No frame of the error for a forged delivery, or for a wrong secret, shows the secret."""
+    application = FastAPI()
+    reports: list[str] = []
+
+    async def keep(request: object, error: Exception) -> Response:
+        report = traceback.TracebackException.from_exception(error, capture_locals=True)
+        reports.append("".join(report.format()))
+        return Response(status_code=500)
+
+    @application.post("/event", dependencies=[verified_event(secret=secret)])
+    async def never() -> None:
+        raise AssertionError
+
+    for kind in (HTTPException, ValueError):
+        application.add_exception_handler(kind, keep)
+
+    async def run() -> None:
+        async with served(application) as http:
+            await http.post("/event", content=BODY)
+
+    asyncio.run(run())
+    (shown,) = reports
+    assert "in verify\n" in shown
+    assert "whsec_canary" not in shown
 
 
 def test_the_secret_of_the_environment(

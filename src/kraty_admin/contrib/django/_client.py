@@ -69,17 +69,23 @@ def check_settings() -> None:
     Raises:
         ImproperlyConfigured: It is not a dict, or has an unknown option.
     """
-    values: object = getattr(settings, _SETTING, {})
+    # Not raised there: trackers of errors record the locals of frames, and the setting has secrets.
+    problem = _problem(getattr(settings, _SETTING, {}))
+    if problem is not None:
+        raise ImproperlyConfigured(problem)
+
+
+def _problem(values: object) -> str | None:
+    """Return what is wrong with the setting."""
     if not isinstance(values, Mapping):
-        raise ImproperlyConfigured(f"{_SETTING} must be a dict, not a {type(values).__name__}")
+        return f"{_SETTING} must be a dict, not a {type(values).__name__}"
     known = {*_OPTIONS, _SECRET}
     for name in cast("Mapping[object, object]", values):
         if name not in known:
             # Show only an identifier: anything else may be a secret in the wrong place.
             shown = name if isinstance(name, str) and name.isidentifier() else "a key"
-            raise ImproperlyConfigured(
-                f"{_SETTING} has no option {shown}; the options are {', '.join(sorted(known))}"
-            )
+            return f"{_SETTING} has no option {shown}; the options are {', '.join(sorted(known))}"
+    return None
 
 
 def _values() -> Mapping[str, Any]:
