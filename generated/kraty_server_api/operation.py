@@ -27,8 +27,11 @@ outcome."""
 
 
 def replayed_by_status(status: int, data: Mapping[str, Any]) -> bool | None:
-    """Return whether this is a repeat: a first call answers 201, a repeat 200."""
-    return status == 200
+    """Return whether this is a repeat: a first call answers 201, a repeat 200.
+
+    Another status, such as the 203 of a proxy that changed the answer, does not show it.
+    """
+    return {200: True, 201: False}.get(status)
 
 
 def replayed_by_applied(status: int, data: Mapping[str, Any]) -> bool | None:

@@ -411,6 +411,17 @@ class TestStatuses:
         assert command(*credit, "--idempotency-key", error["idempotency_key"]).status == 0
         assert kraty.balance("p", "gold") == 5
 
+    def test_a_proxy_that_hides_the_answer(self, command: Command, kraty: Emulator) -> None:
+        """After a proxy's 403 in the place of the answer, the command to repeat has the key."""
+        hidden = Fault("status", when="after", status=403, html=True)
+        kraty.faults.add(hidden, operation="wallet.credit")
+        failed = command("wallet", "credit", "p", "gold", "5")
+        assert failed.status == 1
+        assert "It may have taken effect. Repeat the command" in failed.err
+        assert "permission set" not in failed.err  # it is not Kraty's 403
+        (entry,) = kraty.ledger
+        assert f"--idempotency-key {entry.idempotency_key}" in failed.err
+
     def test_connection_refused(self, command: Command) -> None:
         """After a refused connection, the message says that nothing was changed."""
         nowhere = ("--base-url", "http://127.0.0.1:9", "--deadline", "0.3", "--yes")

@@ -368,7 +368,7 @@ def _why(error: KratyServerError | KratyNetworkError) -> str:
             "Check the API key, and that it belongs to this server. "
             "It comes from --key-file, the profile or KRATY_SERVER_KEY."
         )
-    if error.status == 403:
+    if error.status == 403 and not error.is_internal_error:
         return (
             "The API key needs the permission set server_integration, and must belong to this game."
         )
