@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from . import checks
 
@@ -42,6 +42,8 @@ def in_path(label: str, name: str, value: object, style: str, *, explode: bool) 
             parts, named = [f"{key}={part}" for part in parts], False
     else:
         parts = [_escaped(label, value)]
+    if style == "label" and explode and not isinstance(value, str | int | float):
+        _check_apart(label, parts, ".")
     text = (separator if explode else ",").join(parts)
     if not text:
         raise ValueError(f"{label} must not be empty")
@@ -65,6 +67,7 @@ def query_list(label: str, name: str, value: object, delimiter: str | None) -> s
     key = quote(name, safe=_UNESCAPED)
     if delimiter is None:
         return "&".join(f"{key}={item}" for item in items)
+    _check_apart(label, items, delimiter)
     return f"{key}={delimiter.join(items)}" if items else ""
 
 
@@ -81,11 +84,15 @@ def query_object(label: str, name: str, value: object, style: str) -> str:
     fields = _fields(label, value)
     name = quote(name, safe=_UNESCAPED)
     if style == "deepObject":
+        for bracket in ("%5B", "%5D"):
+            _check_apart(label, [key for key, _ in fields], bracket)
         return "&".join(f"{name}%5B{key}%5D={each}" for key, each in fields)
     if style == "exploded":
         return "&".join(f"{key}={each}" for key, each in fields)
     delimiter = {"form": ",", "spaceDelimited": "%20", "pipeDelimited": "%7C"}[style]
-    return f"{name}={delimiter.join(part for f in fields for part in f)}" if fields else ""
+    parts = [part for f in fields for part in f]
+    _check_apart(label, parts, delimiter)
+    return f"{name}={delimiter.join(parts)}" if fields else ""
 
 
 def not_empty(label: str, part: str) -> str:
@@ -160,6 +167,12 @@ def _as_json_type(value: object) -> Any:
     if checks.is_sequence(value):
         return list(value)
     raise TypeError(f"it holds an object of type {type(value).__name__}")
+
+
+def _check_apart(label: str, parts: list[str], delimiter: str) -> None:
+    """Check that no escaped part holds the delimiter: the server would read two from it."""
+    if any(delimiter in part for part in parts):
+        raise ValueError(f"{label} must not hold {unquote(delimiter)!r}, which separates its parts")
 
 
 def _items(label: str, value: object) -> list[str]:

@@ -320,7 +320,7 @@ ESCAPED = ["blue", "a%26b%20c", "%C3%BC"]
     [
         ({"ids": COLOURS}, "&".join(f"ids={each}" for each in ESCAPED)),
         ({"comma": COLOURS}, "comma=" + ",".join(ESCAPED)),
-        ({"space": COLOURS}, "space=" + "%20".join(ESCAPED)),
+        ({"space": ["blue", "a&b|c", "ü"]}, "space=blue%20a%26b%7Cc%20%C3%BC"),
         ({"pipe": COLOURS}, "pipe=" + "%7C".join(ESCAPED)),
         ({"numbers": [1, -2]}, "numbers=1&numbers=-2"),
         ({"deep": RGB}, "deep%5BR%5D=100&deep%5BG%5D=200"),
