@@ -47,7 +47,9 @@ def once(
     """Return whether an event is new, and remember it in your transaction.
 
     If two deliveries of one event arrive together, the second waits for the first one's
-    transaction. If that is rolled back, the event is still new.
+    transaction. If that is rolled back, the event is still new. With `AUTOCOMMIT`, or if SQLite's
+    transaction began with a `begin_nested()`, a rollback does not undo the record, so an event whose
+    handling failed would be lost.
 
     Args:
         session: A `Session` or a `Connection` of SQLAlchemy.
