@@ -48,7 +48,7 @@ def once(
 
     If two deliveries of one event arrive together, the second waits for the first one's
     transaction. If that is rolled back, the event is still new. With `AUTOCOMMIT`, or if SQLite's
-    transaction began with a `begin_nested()`, a rollback does not undo the record, so an event whose
+    transaction began with a `begin_nested()`, a rollback does not undo the record: an event whose
     handling failed would be lost.
 
     Args:
