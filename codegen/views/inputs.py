@@ -13,6 +13,7 @@ from document import Node, RawOperation, is_object
 from media import JSON, json_media
 
 from .causes import Causes
+from .commands import KEY
 from .names import pascal_case
 from .types import (
     Alternatives,
@@ -284,6 +285,6 @@ def _body_fields(body: ObjectSchema) -> Iterator[Input]:
 
 
 def key_of(raw: RawOperation) -> Input:
-    """Return the argument for the idempotency key of a write whose contract has no body."""
+    """Return the argument for the idempotency key of a write whose contract does not list it."""
     doc = "Identifies this call: repeat it under the same key. Default: a new random key."
-    return Input("body", "idempotencyKey", Value(Text(min_length=1)), False, doc, raw.node.place)
+    return Input("body", KEY, Value(Text(min_length=1)), False, doc, raw.node.place)

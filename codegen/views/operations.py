@@ -15,7 +15,7 @@ from media import JSON
 from .annotations import argument
 from .causes import Causes
 from .checks import bounds_doc, check, form_doc
-from .commands import CommandView, MethodArgument, command_view
+from .commands import KEY, CommandView, MethodArgument, command_view
 from .inputs import EXTRA, IN_JSON, Input, body_of, key_of, parameters
 from .models import reachable
 from .names import (
@@ -159,8 +159,8 @@ def read(
         found.inputs += parameters(raw, name, schemas, causes)
     with causes.collected():
         found.body, found.media, inputs = body_of(raw, name, schemas)
-        if "requestBody" not in raw.node and raw.method in WRITES:
-            # The client adds the key to the body of every write, so there is one.
+        if raw.method in WRITES and all(each.wire != KEY for each in inputs):
+            # The client adds the key to the body of every write, so the caller can choose it.
             inputs.append(key_of(raw))
         found.inputs += inputs
         found.has_body = "requestBody" in raw.node or raw.method in WRITES

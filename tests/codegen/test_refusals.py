@@ -492,7 +492,7 @@ def test_the_fields_of_a_body_are_those_of_its_json(first: str) -> None:
     }
     document = contract({"/t": {"post": operation(requestBody={"content": content})}})
     (view,) = build(document).operations
-    assert ["a", "j"] == [argument.name for argument in view.arguments]
+    assert ["a", "j", "idempotency_key"] == [argument.name for argument in view.arguments]
 
 
 @pytest.mark.parametrize(
@@ -567,7 +567,8 @@ def test_names_of_imports_are_left_alone() -> None:
     models = {model.name for model in build(document).models}
     assert {"Model_", "Any_", "Literal_", "Mapping_"} < models
     (view,) = build(sending(fields(dict=TEXT, str=TEXT, date=TEXT))).operations
-    assert ["dict_", "str_", "date_"] == [argument.name for argument in view.arguments]
+    names = [argument.name for argument in view.arguments]
+    assert ["dict_", "str_", "date_", "idempotency_key"] == names
 
 
 FOUR = taking(parameter("path", "id"), parameter("query", "a", required=True), path="/t/{id}")

@@ -293,6 +293,7 @@ def test_arguments_are_in_the_order_of_the_surface() -> None:
     """A method's arguments have the order of its row, without read-only fields."""
     parameters = inspect.signature(first.add_score).parameters
     expected = ["player", "board", "value", "must", "secret", "note", "year", "final", "unit"]
+    expected.append("idempotency_key")
     assert expected == list(parameters)
     assert [name for name, each in parameters.items() if each.kind is each.KEYWORD_ONLY] == (
         expected[4:]
@@ -539,6 +540,14 @@ def test_fields_that_the_contract_does_not_list() -> None:
         first.change_labels(fields={"mode": 1})
     assert None is first.drop_labels().body
     assert {"mode": "m"} == first.drop_labels(mode="m").body
+
+
+def test_every_write_takes_a_key() -> None:
+    """A write takes a key and sends it last, although its body does not list one."""
+    call = first.change_labels(mode="m", fields={"x": 1}, idempotency_key="k")
+    assert [("mode", "m"), ("x", 1), ("idempotencyKey", "k")] == list((call.body or {}).items())
+    with pytest.raises(ValueError, match="fields must not hold 'idempotencyKey', which is an"):
+        first.set_labels(fields={"idempotencyKey": "k"})
 
 
 def test_what_is_deprecated_is_documented() -> None:

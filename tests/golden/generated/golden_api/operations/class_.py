@@ -29,6 +29,7 @@ def put_thing(
     *,
     y: float | None = None,
     version: Literal[1] | None = None,
+    idempotency_key: str | None = None,
 ) -> Operation[_models.Outcome]:
     """Do putThing."""
     _path = (
@@ -42,6 +43,8 @@ def put_thing(
         _body["y"] = _checks.number("y", y)
     if version is not None:
         _body["version"] = _checks.one_of("version", version, (1,))
+    if idempotency_key is not None:
+        _body["idempotencyKey"] = _checks.string("idempotency_key", idempotency_key, min_length=1)
     return Operation(
         name="odd_bodies.put",
         method="PUT",

@@ -152,6 +152,7 @@ def add_score(
     year: int | None = None,
     final: Literal[True] | None = None,
     unit: str | None = None,
+    idempotency_key: str | None = None,
 ) -> Operation[_models.Outcome]:
     """Add a score."""
     _path = "/boards/" + _checks.path_segment("board", board) + "/scores"
@@ -171,6 +172,8 @@ def add_score(
     if unit is not None:
         _body["unit"] = _checks.string("unit", unit)
     _body["player"] = _checks.string("player", player, min_length=1)
+    if idempotency_key is not None:
+        _body["idempotencyKey"] = _checks.string("idempotency_key", idempotency_key, min_length=1)
     return Operation(
         name="odd_bodies.add_score",
         method="POST",
@@ -280,11 +283,14 @@ def search_things(
 def set_labels(
     *,
     fields: Mapping[str, str | None],
+    idempotency_key: str | None = None,
 ) -> Operation[_models.Model]:
     """Set labels."""
     _path = "/labels"
     _body: dict[str, Any] = {}
-    _body.update(_checks.extra("fields", fields, []))
+    _body.update(_checks.extra("fields", fields, ["idempotencyKey"]))
+    if idempotency_key is not None:
+        _body["idempotencyKey"] = _checks.string("idempotency_key", idempotency_key, min_length=1)
     return Operation(
         name="odd_bodies.set_labels",
         method="POST",
@@ -321,6 +327,7 @@ def change_labels(
     *,
     mode: str | None = None,
     fields: Mapping[str, int] | None = None,
+    idempotency_key: str | None = None,
 ) -> Operation[_models.Model]:
     """Change labels."""
     _path = "/labels"
@@ -328,7 +335,9 @@ def change_labels(
     if mode is not None:
         _body["mode"] = _checks.string("mode", mode)
     if fields is not None:
-        _body.update(_checks.extra("fields", fields, ["mode"]))
+        _body.update(_checks.extra("fields", fields, ["mode", "idempotencyKey"]))
+    if idempotency_key is not None:
+        _body["idempotencyKey"] = _checks.string("idempotency_key", idempotency_key, min_length=1)
     return Operation(
         name="odd_bodies.change_labels",
         method="PATCH",
@@ -538,12 +547,15 @@ def list_traces(
 def resign(
     *,
     text: str | None = None,
+    idempotency_key: str | None = None,
 ) -> Operation[_models.Model]:
     """Sign again."""
     _path = "/signed"
     _body: dict[str, Any] = {}
     if text is not None:
         _body["text"] = _checks.string("text", text)
+    if idempotency_key is not None:
+        _body["idempotencyKey"] = _checks.string("idempotency_key", idempotency_key, min_length=1)
     return Operation(
         name="odd_bodies.resign",
         method="PUT",
@@ -564,12 +576,15 @@ def sign(
     *,
     x_signature: str,
     text: str | None = None,
+    idempotency_key: str | None = None,
 ) -> Operation[_models.Model]:
     """Sign."""
     _path = "/signed"
     _body: dict[str, Any] = {}
     if text is not None:
         _body["text"] = _checks.string("text", text)
+    if idempotency_key is not None:
+        _body["idempotencyKey"] = _checks.string("idempotency_key", idempotency_key, min_length=1)
     _headers: list[tuple[str, str]] = []
     _headers.append(
         (

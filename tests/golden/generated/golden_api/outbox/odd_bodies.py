@@ -35,6 +35,7 @@ class OutboxOddBodies:
         *,
         y: float | None = None,
         version: Literal[1] | None = None,
+        idempotency_key: str | None = None,
     ) -> Intent[_models.Outcome]:
         """Do putThing.
 
@@ -55,6 +56,8 @@ class OutboxOddBodies:
             number: The contract's `number`.
             y: The contract's `y`.
             version: The contract's `version`.
+            idempotency_key: Identifies this call: repeat it under the same key. Default: a new
+                random key. Not empty.
 
         Returns:
             The intent. The type of its `result` is `Outcome`
@@ -73,6 +76,7 @@ class OutboxOddBodies:
                 number,
                 y=y,
                 version=version,
+                idempotency_key=idempotency_key,
             )
         )
 
@@ -197,6 +201,7 @@ class OutboxOddBodies:
         year: int | None = None,
         final: Literal[True] | None = None,
         unit: str | None = None,
+        idempotency_key: str | None = None,
     ) -> Intent[_models.Outcome]:
         """Add a score.
 
@@ -219,6 +224,8 @@ class OutboxOddBodies:
             year: The contract's `season`.
             final: The contract's `final`.
             unit: The server checks that it matches `^\\p{L}+$`.
+            idempotency_key: Identifies this call: repeat it under the same key. Default: a new
+                random key. Not empty.
 
         Returns:
             The intent. The type of its `result` is `Outcome`
@@ -242,6 +249,7 @@ class OutboxOddBodies:
                 year=year,
                 final=final,
                 unit=unit,
+                idempotency_key=idempotency_key,
             )
         )
 
@@ -296,6 +304,7 @@ class OutboxOddBodies:
         self,
         *,
         fields: Mapping[str, str | None],
+        idempotency_key: str | None = None,
     ) -> Intent[_models.Model]:
         """Set labels.
 
@@ -310,6 +319,8 @@ class OutboxOddBodies:
 
         Args:
             fields: The fields of the body.
+            idempotency_key: Identifies this call: repeat it under the same key. Default: a new
+                random key. Not empty.
 
         Returns:
             The intent. The type of its `result` is `Model`: empty, with the details of the call
@@ -326,6 +337,7 @@ class OutboxOddBodies:
         return self._call(
             _first.set_labels(
                 fields=fields,
+                idempotency_key=idempotency_key,
             )
         )
 
@@ -334,6 +346,7 @@ class OutboxOddBodies:
         *,
         mode: str | None = None,
         fields: Mapping[str, int] | None = None,
+        idempotency_key: str | None = None,
     ) -> Intent[_models.Model]:
         """Change labels.
 
@@ -349,6 +362,8 @@ class OutboxOddBodies:
         Args:
             mode: The contract's `mode`.
             fields: More fields of the body, which the contract does not list.
+            idempotency_key: Identifies this call: repeat it under the same key. Default: a new
+                random key. Not empty.
 
         Returns:
             The intent. The type of its `result` is `Model`: empty, with the details of the call
@@ -366,6 +381,7 @@ class OutboxOddBodies:
             _first.change_labels(
                 mode=mode,
                 fields=fields,
+                idempotency_key=idempotency_key,
             )
         )
 
@@ -373,6 +389,7 @@ class OutboxOddBodies:
         self,
         *,
         text: str | None = None,
+        idempotency_key: str | None = None,
     ) -> Intent[_models.Model]:
         """Sign again.
 
@@ -387,6 +404,8 @@ class OutboxOddBodies:
 
         Args:
             text: The contract's `text`.
+            idempotency_key: Identifies this call: repeat it under the same key. Default: a new
+                random key. Not empty.
 
         Returns:
             The intent. The type of its `result` is `Model`: An object.
@@ -402,6 +421,7 @@ class OutboxOddBodies:
         return self._call(
             _first.resign(
                 text=text,
+                idempotency_key=idempotency_key,
             )
         )
 
@@ -419,6 +439,7 @@ class AsyncOutboxOddBodies:
         *,
         y: float | None = None,
         version: Literal[1] | None = None,
+        idempotency_key: str | None = None,
     ) -> Intent[_models.Outcome]:
         """Do putThing.
 
@@ -439,6 +460,8 @@ class AsyncOutboxOddBodies:
             number: The contract's `number`.
             y: The contract's `y`.
             version: The contract's `version`.
+            idempotency_key: Identifies this call: repeat it under the same key. Default: a new
+                random key. Not empty.
 
         Returns:
             The intent. The type of its `result` is `Outcome`
@@ -457,6 +480,7 @@ class AsyncOutboxOddBodies:
                 number,
                 y=y,
                 version=version,
+                idempotency_key=idempotency_key,
             )
         )
 
@@ -581,6 +605,7 @@ class AsyncOutboxOddBodies:
         year: int | None = None,
         final: Literal[True] | None = None,
         unit: str | None = None,
+        idempotency_key: str | None = None,
     ) -> Intent[_models.Outcome]:
         """Add a score.
 
@@ -603,6 +628,8 @@ class AsyncOutboxOddBodies:
             year: The contract's `season`.
             final: The contract's `final`.
             unit: The server checks that it matches `^\\p{L}+$`.
+            idempotency_key: Identifies this call: repeat it under the same key. Default: a new
+                random key. Not empty.
 
         Returns:
             The intent. The type of its `result` is `Outcome`
@@ -626,6 +653,7 @@ class AsyncOutboxOddBodies:
                 year=year,
                 final=final,
                 unit=unit,
+                idempotency_key=idempotency_key,
             )
         )
 
@@ -680,6 +708,7 @@ class AsyncOutboxOddBodies:
         self,
         *,
         fields: Mapping[str, str | None],
+        idempotency_key: str | None = None,
     ) -> Intent[_models.Model]:
         """Set labels.
 
@@ -694,6 +723,8 @@ class AsyncOutboxOddBodies:
 
         Args:
             fields: The fields of the body.
+            idempotency_key: Identifies this call: repeat it under the same key. Default: a new
+                random key. Not empty.
 
         Returns:
             The intent. The type of its `result` is `Model`: empty, with the details of the call
@@ -710,6 +741,7 @@ class AsyncOutboxOddBodies:
         return await self._call(
             _first.set_labels(
                 fields=fields,
+                idempotency_key=idempotency_key,
             )
         )
 
@@ -718,6 +750,7 @@ class AsyncOutboxOddBodies:
         *,
         mode: str | None = None,
         fields: Mapping[str, int] | None = None,
+        idempotency_key: str | None = None,
     ) -> Intent[_models.Model]:
         """Change labels.
 
@@ -733,6 +766,8 @@ class AsyncOutboxOddBodies:
         Args:
             mode: The contract's `mode`.
             fields: More fields of the body, which the contract does not list.
+            idempotency_key: Identifies this call: repeat it under the same key. Default: a new
+                random key. Not empty.
 
         Returns:
             The intent. The type of its `result` is `Model`: empty, with the details of the call
@@ -750,6 +785,7 @@ class AsyncOutboxOddBodies:
             _first.change_labels(
                 mode=mode,
                 fields=fields,
+                idempotency_key=idempotency_key,
             )
         )
 
@@ -757,6 +793,7 @@ class AsyncOutboxOddBodies:
         self,
         *,
         text: str | None = None,
+        idempotency_key: str | None = None,
     ) -> Intent[_models.Model]:
         """Sign again.
 
@@ -771,6 +808,8 @@ class AsyncOutboxOddBodies:
 
         Args:
             text: The contract's `text`.
+            idempotency_key: Identifies this call: repeat it under the same key. Default: a new
+                random key. Not empty.
 
         Returns:
             The intent. The type of its `result` is `Model`: An object.
@@ -786,5 +825,6 @@ class AsyncOutboxOddBodies:
         return await self._call(
             _first.resign(
                 text=text,
+                idempotency_key=idempotency_key,
             )
         )

@@ -47,6 +47,7 @@ class OddBodies:
         *,
         y: float | None = None,
         version: Literal[1] | None = None,
+        idempotency_key: str | None = None,
     ) -> _models.Outcome:
         """Do putThing.
 
@@ -63,6 +64,8 @@ class OddBodies:
             number: The contract's `number`.
             y: The contract's `y`.
             version: The contract's `version`.
+            idempotency_key: Identifies this call: repeat it under the same key. Default: a new
+                random key. Not empty.
 
         Returns:
             `Outcome`
@@ -81,6 +84,7 @@ class OddBodies:
                 number,
                 y=y,
                 version=version,
+                idempotency_key=idempotency_key,
             )
         )
 
@@ -201,6 +205,7 @@ class OddBodies:
         year: int | None = None,
         final: Literal[True] | None = None,
         unit: str | None = None,
+        idempotency_key: str | None = None,
     ) -> _models.Outcome:
         """Add a score.
 
@@ -219,6 +224,8 @@ class OddBodies:
             year: The contract's `season`.
             final: The contract's `final`.
             unit: The server checks that it matches `^\\p{L}+$`.
+            idempotency_key: Identifies this call: repeat it under the same key. Default: a new
+                random key. Not empty.
 
         Returns:
             `Outcome`
@@ -242,6 +249,7 @@ class OddBodies:
                 year=year,
                 final=final,
                 unit=unit,
+                idempotency_key=idempotency_key,
             )
         )
 
@@ -291,6 +299,7 @@ class OddBodies:
         self,
         *,
         fields: Mapping[str, str | None],
+        idempotency_key: str | None = None,
     ) -> _models.Model:
         """Set labels.
 
@@ -301,6 +310,8 @@ class OddBodies:
 
         Args:
             fields: The fields of the body.
+            idempotency_key: Identifies this call: repeat it under the same key. Default: a new
+                random key. Not empty.
 
         Returns:
             `Model`: empty, with the details of the call in `http`.
@@ -316,6 +327,7 @@ class OddBodies:
         return self._call(
             _first.set_labels(
                 fields=fields,
+                idempotency_key=idempotency_key,
             )
         )
 
@@ -324,6 +336,7 @@ class OddBodies:
         *,
         mode: str | None = None,
         fields: Mapping[str, int] | None = None,
+        idempotency_key: str | None = None,
     ) -> _models.Model:
         """Change labels.
 
@@ -335,6 +348,8 @@ class OddBodies:
         Args:
             mode: The contract's `mode`.
             fields: More fields of the body, which the contract does not list.
+            idempotency_key: Identifies this call: repeat it under the same key. Default: a new
+                random key. Not empty.
 
         Returns:
             `Model`: empty, with the details of the call in `http`.
@@ -351,6 +366,7 @@ class OddBodies:
             _first.change_labels(
                 mode=mode,
                 fields=fields,
+                idempotency_key=idempotency_key,
             )
         )
 
@@ -388,6 +404,7 @@ class OddBodies:
         *,
         x_signature: str,
         text: str | None = None,
+        idempotency_key: str | None = None,
     ) -> _models.Model:
         """Sign.
 
@@ -401,6 +418,8 @@ class OddBodies:
         Args:
             x_signature: Its value is a secret.
             text: The contract's `text`.
+            idempotency_key: Identifies this call: repeat it under the same key. Default: a new
+                random key. Not empty.
 
         Returns:
             `Model`: An object.
@@ -417,6 +436,7 @@ class OddBodies:
             _first.sign(
                 x_signature=x_signature,
                 text=text,
+                idempotency_key=idempotency_key,
             )
         )
 
@@ -424,6 +444,7 @@ class OddBodies:
         self,
         *,
         text: str | None = None,
+        idempotency_key: str | None = None,
     ) -> _models.Model:
         """Sign again.
 
@@ -434,6 +455,8 @@ class OddBodies:
 
         Args:
             text: The contract's `text`.
+            idempotency_key: Identifies this call: repeat it under the same key. Default: a new
+                random key. Not empty.
 
         Returns:
             `Model`: An object.
@@ -449,6 +472,7 @@ class OddBodies:
         return self._call(
             _first.resign(
                 text=text,
+                idempotency_key=idempotency_key,
             )
         )
 
@@ -581,6 +605,7 @@ class AsyncOddBodies:
         *,
         y: float | None = None,
         version: Literal[1] | None = None,
+        idempotency_key: str | None = None,
     ) -> _models.Outcome:
         """Do putThing.
 
@@ -597,6 +622,8 @@ class AsyncOddBodies:
             number: The contract's `number`.
             y: The contract's `y`.
             version: The contract's `version`.
+            idempotency_key: Identifies this call: repeat it under the same key. Default: a new
+                random key. Not empty.
 
         Returns:
             `Outcome`
@@ -615,6 +642,7 @@ class AsyncOddBodies:
                 number,
                 y=y,
                 version=version,
+                idempotency_key=idempotency_key,
             )
         )
 
@@ -735,6 +763,7 @@ class AsyncOddBodies:
         year: int | None = None,
         final: Literal[True] | None = None,
         unit: str | None = None,
+        idempotency_key: str | None = None,
     ) -> _models.Outcome:
         """Add a score.
 
@@ -753,6 +782,8 @@ class AsyncOddBodies:
             year: The contract's `season`.
             final: The contract's `final`.
             unit: The server checks that it matches `^\\p{L}+$`.
+            idempotency_key: Identifies this call: repeat it under the same key. Default: a new
+                random key. Not empty.
 
         Returns:
             `Outcome`
@@ -776,6 +807,7 @@ class AsyncOddBodies:
                 year=year,
                 final=final,
                 unit=unit,
+                idempotency_key=idempotency_key,
             )
         )
 
@@ -825,6 +857,7 @@ class AsyncOddBodies:
         self,
         *,
         fields: Mapping[str, str | None],
+        idempotency_key: str | None = None,
     ) -> _models.Model:
         """Set labels.
 
@@ -835,6 +868,8 @@ class AsyncOddBodies:
 
         Args:
             fields: The fields of the body.
+            idempotency_key: Identifies this call: repeat it under the same key. Default: a new
+                random key. Not empty.
 
         Returns:
             `Model`: empty, with the details of the call in `http`.
@@ -850,6 +885,7 @@ class AsyncOddBodies:
         return await self._call(
             _first.set_labels(
                 fields=fields,
+                idempotency_key=idempotency_key,
             )
         )
 
@@ -858,6 +894,7 @@ class AsyncOddBodies:
         *,
         mode: str | None = None,
         fields: Mapping[str, int] | None = None,
+        idempotency_key: str | None = None,
     ) -> _models.Model:
         """Change labels.
 
@@ -869,6 +906,8 @@ class AsyncOddBodies:
         Args:
             mode: The contract's `mode`.
             fields: More fields of the body, which the contract does not list.
+            idempotency_key: Identifies this call: repeat it under the same key. Default: a new
+                random key. Not empty.
 
         Returns:
             `Model`: empty, with the details of the call in `http`.
@@ -885,6 +924,7 @@ class AsyncOddBodies:
             _first.change_labels(
                 mode=mode,
                 fields=fields,
+                idempotency_key=idempotency_key,
             )
         )
 
@@ -922,6 +962,7 @@ class AsyncOddBodies:
         *,
         x_signature: str,
         text: str | None = None,
+        idempotency_key: str | None = None,
     ) -> _models.Model:
         """Sign.
 
@@ -935,6 +976,8 @@ class AsyncOddBodies:
         Args:
             x_signature: Its value is a secret.
             text: The contract's `text`.
+            idempotency_key: Identifies this call: repeat it under the same key. Default: a new
+                random key. Not empty.
 
         Returns:
             `Model`: An object.
@@ -951,6 +994,7 @@ class AsyncOddBodies:
             _first.sign(
                 x_signature=x_signature,
                 text=text,
+                idempotency_key=idempotency_key,
             )
         )
 
@@ -958,6 +1002,7 @@ class AsyncOddBodies:
         self,
         *,
         text: str | None = None,
+        idempotency_key: str | None = None,
     ) -> _models.Model:
         """Sign again.
 
@@ -968,6 +1013,8 @@ class AsyncOddBodies:
 
         Args:
             text: The contract's `text`.
+            idempotency_key: Identifies this call: repeat it under the same key. Default: a new
+                random key. Not empty.
 
         Returns:
             `Model`: An object.
@@ -983,6 +1030,7 @@ class AsyncOddBodies:
         return await self._call(
             _first.resign(
                 text=text,
+                idempotency_key=idempotency_key,
             )
         )
 
