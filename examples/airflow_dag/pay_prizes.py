@@ -29,11 +29,15 @@ def pay_prizes() -> None:
 
     @task
     def winners(ds: str | None = None) -> list[dict[str, str]]:
-        """Read the day's file: a row for each prize."""
+        """Read the day's file: one row for each tournament and player."""
         assert ds is not None  # Airflow passes the day of the run
         path = Path(os.environ["PRIZES_FOLDER"], f"{ds}.csv")
         with path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
+            prizes = list(csv.DictReader(file))
+        # Two prizes under one key would be one payment, and the run would look successful.
+        if len({(prize["tournament"], prize["player"]) for prize in prizes}) < len(prizes):
+            raise ValueError(f"{path} has two rows for the same tournament and player")
+        return prizes
 
     @task(max_active_tis_per_dag=8)
     def pay(prize: dict[str, str], ds: str | None = None) -> str:

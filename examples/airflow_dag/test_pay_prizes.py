@@ -18,6 +18,7 @@ from kraty_admin.emulator import Emulator, Fault
 
 AIRFLOW = str(Path(sys.executable).with_name("airflow"))
 DAY = "2026-01-05"
+TWICE = "2026-01-06"
 PAID = [("player_1", 100), ("player_2", 50)]
 
 
@@ -30,7 +31,8 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
     prizes.mkdir()
     shutil.copy(Path(__file__).with_name("pay_prizes.py"), dags)
     rows = "".join(f"spring_cup,{player},{gold}\n" for player, gold in PAID)
-    (prizes / f"{DAY}.csv").write_text(f"tournament,player,gold\n{rows}", encoding="utf-8")
+    for day, text in ((DAY, rows), (TWICE, rows + "spring_cup,player_1,100\n")):
+        (prizes / f"{day}.csv").write_text(f"tournament,player,gold\n{text}", encoding="utf-8")
     environment = {
         **os.environ,
         "AIRFLOW_HOME": str(home),
@@ -42,10 +44,12 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
     return environment
 
 
-def start(deployment: Mapping[str, str], emulator: Emulator) -> subprocess.Popen[str]:
+def start(
+    deployment: Mapping[str, str], emulator: Emulator, day: str = DAY
+) -> subprocess.Popen[str]:
     """Start the DAG's run of the day; an earlier run is cleared, as the web page does."""
     return subprocess.Popen(
-        [AIRFLOW, "dags", "test", "pay_prizes", DAY],
+        [AIRFLOW, "dags", "test", "pay_prizes", day],
         env={
             **deployment,
             "KRATY_BASE_URL": emulator.base_url,
@@ -76,6 +80,15 @@ def test_run_again_after_a_week(kraty_emulator: Emulator, deployment: Mapping[st
     run(deployment, kraty_emulator)
     assert PAID == paid(kraty_emulator)
     assert ["replayed"] * 2 == [request.effect for request in kraty_emulator.requests][-2:]
+
+
+def test_two_prizes_under_one_key(
+    kraty_emulator: Emulator, deployment: Mapping[str, str]
+) -> None:
+    """A file with two prizes for one player and tournament is refused before anything is paid."""
+    output, _ = start(deployment, kraty_emulator, TWICE).communicate()
+    assert "two rows for the same tournament and player" in output
+    assert not kraty_emulator.ledger
 
 
 def test_killed_in_the_middle(kraty_emulator: Emulator, deployment: Mapping[str, str]) -> None:

@@ -115,7 +115,7 @@ def debit(kraty: KratyAdmin, chargeback: Chargeback, first_tried_at: datetime) -
     except (KratyNetworkError, KratyServerError) as error:
         if isinstance(error, KratyServerError) and error.status in (401, 403):
             raise  # the API key is wrong, which says nothing about the chargeback
-        if error.retryable:
+        if error.retryable or error.ambiguous:
             return "open"
         print(f"{chargeback.id} was refused: {error}")
         return "refused"

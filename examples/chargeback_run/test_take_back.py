@@ -79,6 +79,16 @@ def test_killed_in_the_middle(emulator: Emulator, folder: Path) -> None:
     assert TAKEN == taken(emulator)
 
 
+def test_rejected_after_a_lost_answer(emulator: Emulator, folder: Path) -> None:
+    """If a proxy rejects the repeat of a debit that has taken effect, the debit stays open."""
+    write(folder, ROWS[0])
+    faults = [Fault("drop"), Fault("status", status=400, html=True, when="before")]
+    emulator.faults.add(*faults, operation="wallet.debit")
+    assert (75, "open: 1\n") == run(folder)
+    assert (0, "done: 1\n") == run(folder)
+    assert TAKEN[:1] == taken(emulator)
+
+
 def test_no_answer_for_a_day(emulator: Emulator, folder: Path) -> None:
     """A debit in doubt for more than 23 hours is not sent again, and a person has to decide."""
     write(folder, ROWS[0])

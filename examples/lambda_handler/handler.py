@@ -3,7 +3,11 @@
 Verify a receipt with the store before you queue it. Each message is JSON:
 
     {"receipt_id": "r_1", "player": "player_42", "gold": 500,
-     "queued_at": "2026-11-26T04:00:00+00:00"}
+     "bought_at": "2026-11-26T04:00:00+00:00"}
+
+`bought_at` is the time of the purchase, as the store says. It must be the same whenever the
+receipt is queued: a store may send a receipt again after days, and a new time would let it pay
+a second time.
 
 Settings of the queue: "report batch item failures" on, a visibility timeout of at least six
 times the function's timeout, a queue for dead letters, and an alarm on it. A purchase in there
@@ -58,13 +62,13 @@ def deliver(record: dict[str, Any], seconds: float) -> bool:
     try:
         purchase = json.loads(record["body"])
         # SQS keeps messages for up to 14 days, and Kraty a credit's key for 24 hours. Later,
-        # this raises KratyKeyExpiredError instead of paying a second time. The time is part of
-        # the message, because SQS's own times begin again when dead letters are moved back.
+        # this raises KratyKeyExpiredError instead of paying a second time. It is the receipt's
+        # own time, because SQS's times begin again when dead letters are moved back.
         with fulfil_once(
             "iap",
             purchase["receipt_id"],
             operation="wallet.credit",
-            first_tried_at=datetime.fromisoformat(purchase["queued_at"]),
+            first_tried_at=datetime.fromisoformat(purchase["bought_at"]),
             on_conflict=lambda error: log.error("this receipt had other contents: %s", error),
         ) as key:
             client().with_options(deadline=seconds).wallet.credit(

@@ -68,12 +68,12 @@ def environment() -> Generator[Environment, None, None]:
 
 
 def message(receipt: str, *, gold: int = 500, hours: float = 0) -> dict[str, Any]:
-    """Return a message as SQS delivers it, queued some hours ago."""
+    """Return a message as SQS delivers it, bought some hours ago."""
     purchase = {
         "receipt_id": receipt,
         "player": "player_42",
         "gold": gold,
-        "queued_at": (datetime.now(timezone.utc) - timedelta(hours=hours)).isoformat(),
+        "bought_at": (datetime.now(timezone.utc) - timedelta(hours=hours)).isoformat(),
     }
     return {"messageId": f"m_{receipt}", "body": json.dumps(purchase)}
 
@@ -153,7 +153,7 @@ def test_a_dead_connection(kraty_emulator: Emulator) -> None:
 
 
 def test_a_message_after_a_day(kraty_emulator: Emulator) -> None:
-    """A message as old as Kraty's keys is not sent, since Kraty may have forgotten its payment."""
+    """A purchase as old as Kraty's keys is not sent, however new its message is."""
     with environment() as function:
         assert ["m_r_1"] == function.call(message("r_1", hours=23.5))
     assert not kraty_emulator.requests

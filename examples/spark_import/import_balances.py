@@ -2,8 +2,9 @@
 
     python import_balances.py exports/balances-*.csv --state /var/lib/imports
 
-The files have the columns player and gold. Each file has a journal and a file for the rows that
-failed, in the folder `--state`, so a task or a job that was killed resumes where it stopped. On
+The files have the columns player and gold, and one row for each player. Each file has a journal
+and a file for the rows that failed, in the folder `--state`, so a task or a job that was killed
+resumes where it stopped. On
 a cluster, the folder has to be a disk that all workers share and that locks files reliably; if
 there is none, leave the journal out, and let all retries end within 23 hours.
 
@@ -26,7 +27,7 @@ MAPPING = {"externalPlayerId": "player", "amount": "gold", "economyKey": "=gold"
 
 
 def main() -> int:
-    """Import the files; return 1 if rows failed."""
+    """Import the files; return 1 if rows failed or were duplicates."""
     parser = argparse.ArgumentParser(description="Import balances with Spark.")
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--state", required=True, type=Path)
@@ -51,7 +52,7 @@ def main() -> int:
             mapping=MAPPING,
             share=share,
             journal=state / f"{name}.journal",
-            failures=state / f"{name}.failed.csv",
+            failures=state / f"{name}.failed.jsonl",
         )
 
     try:
@@ -61,8 +62,10 @@ def main() -> int:
     applied = sum(report.applied for report in reports)
     skipped = sum(report.skipped for report in reports)
     failed = sum(report.failed for report in reports)
+    duplicates = sum(report.duplicates for report in reports)
     print(f"{applied} rows applied, {skipped} applied before, {failed} failed")
-    return 1 if failed else 0
+    print(f"{duplicates} not applied, because an earlier row of the file is for the same player")
+    return 0 if all(report.complete for report in reports) else 1
 
 
 if __name__ == "__main__":

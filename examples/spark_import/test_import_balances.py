@@ -63,6 +63,18 @@ def test_killed_in_the_middle(kraty_emulator: Emulator, command: list[str]) -> N
     assert_imported_once(kraty_emulator)
 
 
+def test_a_second_row_for_a_player(kraty_emulator: Emulator, command: list[str]) -> None:
+    """A row that is a duplicate is not applied, is counted, and ends the program with status 1."""
+    with Path(command[2]).open("a", encoding="utf-8") as file:
+        file.write("\nplayer_0,500\n")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert 1 == done.returncode, done.stderr
+    assert "1 not applied" in done.stdout
+    failures = Path(command[-1], "balances-0.failed.jsonl").read_text(encoding="utf-8")
+    assert "player_0" in failures
+    assert_imported_once(kraty_emulator)
+
+
 def test_a_failed_task_runs_again(kraty_emulator: Emulator, command: list[str]) -> None:
     """If a task fails after its chunk was applied, Spark runs it again and doubles no row."""
     kraty_emulator.faults.add(Fault("status", status=401), operation="migrate.wallet")
