@@ -82,9 +82,7 @@ def test_run_again_after_a_week(kraty_emulator: Emulator, deployment: Mapping[st
     assert ["replayed"] * 2 == [request.effect for request in kraty_emulator.requests][-2:]
 
 
-def test_two_prizes_under_one_key(
-    kraty_emulator: Emulator, deployment: Mapping[str, str]
-) -> None:
+def test_two_prizes_under_one_key(kraty_emulator: Emulator, deployment: Mapping[str, str]) -> None:
     """A file with two prizes for one player and tournament is refused before anything is paid."""
     output, _ = start(deployment, kraty_emulator, TWICE).communicate()
     assert "two rows for the same tournament and player" in output
