@@ -485,6 +485,23 @@ class TestJournal:
         assert sorted(whole.splitlines()) == sorted((tmp_path / "f").read_bytes().splitlines())
 
 
+    def test_a_copy_of_a_running_imports_journal(self, twin: Twin, tmp_path: Path) -> None:
+        """The journal is one file at every moment: a copy of it alone knows what was sent."""
+        server = MockPlatform()
+
+        def copied(body: Body) -> None:
+            if len(server.bodies) == 4:
+                (tmp_path / "copy").write_bytes((tmp_path / "j").read_bytes())
+
+        server.answer = copied
+        options: dict[str, Any] = {"chunk_size": 10, "in_flight": 1}
+        imported(twin, server, players(60), **options, journal=tmp_path / "j")
+        before = len(server.bodies)
+        imported(twin, server, players(60), **options, journal=tmp_path / "copy", resume=True)
+        again = [body["rows"][0]["externalPlayerId"] for body in server.bodies[before:]]
+        assert ["p30", "p40", "p50"] == again
+
+
 @twins
 class TestProgress:
     """What an import reports to `on_progress`."""
@@ -496,6 +513,14 @@ class TestProgress:
         assert list(range(1, 11)) == [report.chunks for report in seen]
         assert sorted(report.rows for report in seen) == [report.rows for report in seen]
         assert (95, 95) == (seen[-1].rows, seen[-1].applied)
+
+
+def test_a_power_cut_loses_no_record(tmp_path: Path) -> None:
+    """SQLite waits for the disk at each commit, so that what was sent is known even after that."""
+    journal = Journal(tmp_path / "j", kind="players", chunk_size=10, resume=False)
+    (setting,) = journal._db.execute("PRAGMA synchronous").fetchone()  # pyright: ignore[reportPrivateUsage]
+    assert 2 == setting  # FULL
+    journal.close()
 
 
 def test_full_disk(tmp_path: Path) -> None:

@@ -115,9 +115,11 @@ class Journal:
     def _open(self, kind: str, chunk_size: int) -> None:
         # The lock is held until the end, so that no second import can write to the journal.
         self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
-        self._db.execute("PRAGMA journal_mode = WAL")
-        # NORMAL is enough: commits survive a killed process.
-        self._db.execute("PRAGMA synchronous = NORMAL")
+        # Not WAL: whoever copies the journal without its second file would lose what was sent.
+        self._db.execute("PRAGMA journal_mode = DELETE")
+        # Commits survive even a power cut. Otherwise a chunk that was sent could look new, and be
+        # sent again after its keys have expired.
+        self._db.execute("PRAGMA synchronous = FULL")
         self._db.execute("BEGIN EXCLUSIVE")
         if not self._db.execute("SELECT 1 FROM sqlite_master").fetchall():
             for statement in _SCHEMA.split(";"):
