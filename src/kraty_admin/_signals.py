@@ -10,10 +10,34 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Final
 
-__all__ = ["INTERRUPTED", "stop_on_signals", "write_in_handler"]
+__all__ = ["INTERRUPTED", "interrupt_on_termination", "stop_on_signals", "write_in_handler"]
 
 INTERRUPTED: Final = 130
 """The exit status that shells give a program that Ctrl-C ended."""
+
+
+@contextmanager
+def interrupt_on_termination() -> Generator[None, None, None]:
+    """Let SIGTERM and SIGHUP raise `KeyboardInterrupt`, as Ctrl-C does.
+
+    They would otherwise end the process before it could say that a call may have taken effect, and
+    under which key. A signal that is ignored or has a handler is left alone.
+    """
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    taken: list[int] = []
+    if threading.current_thread() is threading.main_thread():  # no other thread may set handlers
+        numbers = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]
+        taken = [each for each in numbers if each and signal.getsignal(each) == signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, on_signal)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
 
 
 @contextmanager

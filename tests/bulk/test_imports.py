@@ -484,7 +484,6 @@ class TestJournal:
         assert {"rows": 6, "failed": 6, "chunks": 3, "resumed": 2} == counts(report)
         assert sorted(whole.splitlines()) == sorted((tmp_path / "f").read_bytes().splitlines())
 
-
     def test_a_copy_of_a_running_imports_journal(self, twin: Twin, tmp_path: Path) -> None:
         """The journal is one file at every moment: a copy of it alone knows what was sent."""
         server = MockPlatform()

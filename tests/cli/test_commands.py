@@ -11,13 +11,14 @@ import shlex
 import stat
 import subprocess
 import sys
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import pytest
 
 from kraty_admin import KratyAdmin, __version__
+from kraty_admin._call._idempotency import check_key_age
 from kraty_admin.cli import main
 from kraty_admin.cli._files import write_privately
 from kraty_admin.emulator import Emulator, Fault
@@ -397,6 +398,31 @@ class TestStatuses:
         done = command("wallet", "credit", "p", "gold", "5", "--first-tried-at", "2026-01-01T00Z")
         assert (2, []) == (done.status, kraty.requests)
         assert "it needs --idempotency-key" in done.err
+
+    def test_a_key_that_expires_during_the_question(
+        self, command: Command, kraty: Emulator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The age of a key is checked again after the confirmation, which may take hours."""
+        now = datetime.now(timezone.utc)
+
+        def check(key: str, **facts: Any) -> None:
+            check_key_age(key, **facts, now=now)
+
+        def answered_late(*arguments: object, **options: object) -> None:
+            nonlocal now
+            now += timedelta(hours=9)
+
+        monkeypatch.setattr("kraty_admin.cli._state.check_key_age", check)
+        monkeypatch.setattr("kraty_admin.cli._state.State.confirm", answered_late)
+        first = (
+            "--idempotency-key",
+            "r",
+            "--first-tried-at",
+            (now - timedelta(hours=20)).isoformat(),
+        )
+        done = command("wallet", "credit", "p", "gold", "5", *first)
+        assert (4, []) == (done.status, kraty.requests)
+        assert "Nothing was sent." in done.err
 
     def test_no_answer(self, command: Command, kraty: Emulator) -> None:
         """The error of a lost answer says that the write may have taken effect, and has the key to

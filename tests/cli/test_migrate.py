@@ -378,6 +378,22 @@ class TestStopped:
         assert main(shlex.split(error["command"])[1:]) == 0
         assert sorted(entry.delta for entry in kraty.ledger) == list(range(1, 501))
 
+    def test_terminated(self, kraty: Emulator, forks: Forks) -> None:
+        """SIGTERM ends the import at once, even if a call does not end, and says how to resume."""
+        wallet_rows(30)
+        kraty.faults.add(Fault("stall", seconds=PATIENCE), operation="migrate.wallet", skip=1)
+        errors, theirs = os.pipe()
+        process = forks.start(WALLET, [None, None, theirs], os.environ)
+        said = read_until(errors, b"rows/s")
+        os.kill(process, signal.SIGTERM)
+        said += read_all(errors)
+        assert 130 == forks.wait()
+        *_, ended, again = said.decode().splitlines()
+        assert ended.startswith("Ended at once. The journal has the rows in doubt.")
+        kraty.faults.clear()
+        assert main(shlex.split(again)[1:]) == 0
+        assert sorted(entry.delta for entry in kraty.ledger) == list(range(1, 31))
+
     def test_ctrl_c_twice(self, kraty: Emulator, forks: Forks) -> None:
         """A second Ctrl-C ends the import at once, without a bar left over; it can still be
         resumed."""

@@ -8,9 +8,11 @@ import io
 import json
 import os
 import shlex
+import signal
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -248,6 +250,34 @@ class TestSent:
         assert (False, attempts) == (error["ambiguous"], error["attempts"])
         assert 130 == main(CREDIT)
         assert advice in capsys.readouterr().err
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+    def test_a_terminated_write(self, kraty: Emulator, forks: Forks, number: int) -> None:
+        """A write that is terminated says, as after Ctrl-C, how to repeat it under its key."""
+        kraty.faults.add(Fault("delay", seconds=PATIENCE), operation="wallet.credit")
+        errors, theirs = os.pipe()
+        process = forks.start([*CREDIT, "--json"], [None, None, theirs], os.environ)
+        ends_at = time.monotonic() + PATIENCE
+        while not kraty.ledger and time.monotonic() < ends_at:
+            time.sleep(0.01)
+        os.kill(process, number)
+        error = json.loads(read_all(errors))["error"]
+        assert 130 == forks.wait()
+        assert ("interrupted", True) == (error["code"], error["ambiguous"])
+        assert kraty.ledger[0].idempotency_key == error["idempotency_key"]
+        assert error["idempotency_key"] in error["command"]
+
+    def test_signals_are_as_before(self, kraty: Emulator) -> None:
+        """After a run in this process, SIGTERM does what it did before; if it was ignored, it
+        stays so."""
+        before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        try:
+            assert 0 == main(CREDIT)
+            assert signal.SIG_IGN is signal.getsignal(signal.SIGTERM)
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        assert 0 == main(CREDIT)
+        assert before is signal.getsignal(signal.SIGTERM)
 
 
 def test_closed_descriptors_are_no_files_of_the_user(kraty: Emulator) -> None:

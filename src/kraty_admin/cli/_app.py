@@ -13,6 +13,7 @@ import click
 from click.core import ParameterSource
 
 from kraty_admin import __version__
+from kraty_admin._signals import interrupt_on_termination
 from kraty_admin.errors import KratyError
 
 from ._commands import call_commands
@@ -43,9 +44,10 @@ def run(arguments: Sequence[str]) -> int:
     # Before the arguments are parsed, because an error message may quote a key among them.
     state.out.hide(os.environ.get("KRATY_SERVER_KEY", ""))
     try:
-        status: object = app.main(
-            list(arguments), prog_name="kraty-admin", standalone_mode=False, obj=state
-        )
+        with interrupt_on_termination():
+            status: object = app.main(
+                list(arguments), prog_name="kraty-admin", standalone_mode=False, obj=state
+            )
     except SystemExit:  # click raises this if the reader of a help text has closed the pipe
         return 0
     except (Exception, KeyboardInterrupt) as error:

@@ -506,7 +506,7 @@ class _Stop:
 
 @contextmanager
 def _interruptible(again: Sequence[str]) -> Generator[_Stop, None, None]:
-    """End the import in an orderly way at the first Ctrl-C, and at once at the second.
+    """End the import in an orderly way at the first Ctrl-C, and at once at the second or at SIGTERM.
 
     Args:
         again: The words of the command that continues the import.
@@ -517,7 +517,8 @@ def _interruptible(again: Sequence[str]) -> Generator[_Stop, None, None]:
     erase, show_cursor = (_ERASE_BAR, _SHOW_CURSOR) if _has_bar() else ("\n", "")
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        if not stop.asked:
+        # After SIGTERM no one may press Ctrl-C again if the calls or the source do not end.
+        if number == signal.SIGINT and not stop.asked:
             stop.asked = True
             write_in_handler(
                 f"{erase}Stopping after the calls in flight. Press Ctrl-C again to end at once.\n"
@@ -529,11 +530,12 @@ def _interruptible(again: Sequence[str]) -> Generator[_Stop, None, None]:
         )
         os._exit(INTERRUPTED)
 
-    before = signal.signal(signal.SIGINT, on_signal)
+    before = {each: signal.signal(each, on_signal) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:
-        signal.signal(signal.SIGINT, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 @contextmanager

@@ -71,6 +71,8 @@ class State:
     """The result of the change that this run made; `None` before."""
     has_sent: bool = False
     """Whether anything was sent, apart from the ping that asks which game the key is for."""
+    check_age: Callable[[], None] | None = None
+    """Raises an error if the key that the user passed is too old; `None` if its age is unknown."""
     exit_status: int = 0
     """The exit status if the result is written, or if its reader has closed the pipe."""
     _key: str = attrs.field(default="", init=False)
@@ -144,7 +146,13 @@ class State:
             given: The key that the user passed, if any.
             lifetime: How long the platform keeps the key.
             has_age_option: Whether the command has the option --first-tried-at.
+
+        Raises:
+            KratyKeyExpiredError: The key has become too old, for example because the user took
+                hours to confirm.
         """
+        if self.check_age is not None:
+            self.check_age()
         self.write = Write(
             str(uuid4()) if given is None else given,
             given=given is not None,
@@ -376,6 +384,11 @@ def _check_age_for(operation: str) -> Callable[[click.Context, click.Parameter, 
             raise click.BadParameter(f"{text!r} is not a time such as {_TIME_EXAMPLE}") from None
         if moment.tzinfo is None:
             raise click.BadParameter(f"{text!r} has no time zone; write it as {_TIME_EXAMPLE}")
-        check_key_age(key, operation=operation, first_tried_at=moment)
+
+        def check_age() -> None:
+            check_key_age(key, operation=operation, first_tried_at=moment)
+
+        check_age()
+        _state(context).check_age = check_age
 
     return check
