@@ -506,7 +506,7 @@ class _Stop:
 
 @contextmanager
 def _interruptible(again: Sequence[str]) -> Generator[_Stop, None, None]:
-    """End the import in an orderly way at the first Ctrl-C, and at once at the second or at SIGTERM.
+    """End the import in order at the first Ctrl-C, and at once at the second or at SIGTERM.
 
     Args:
         again: The words of the command that continues the import.
