@@ -9,6 +9,7 @@ import jsonschema_rs
 import pytest
 
 from contract import CONTRACT, OPERATIONS, resolved
+from kraty_admin._settings import API_ROOT, DEFAULT_BASE_URL
 
 
 def media() -> Iterator[tuple[str, Any]]:
@@ -26,6 +27,12 @@ def test_the_contract_is_a_valid_openapi_document() -> None:
     """The OpenAPI validator finds no mistake in the contract."""
     validator = pytest.importorskip("openapi_spec_validator", reason="a tool of `make setup`")
     validator.validate(CONTRACT)
+
+
+def test_the_client_calls_the_paths_of_the_contract() -> None:
+    """The contract's paths are below the root that the client calls, so that an adopted contract of
+    another version of the API does not call this one."""
+    assert [DEFAULT_BASE_URL + API_ROOT] == [each["url"] for each in CONTRACT["servers"]]
 
 
 def test_every_event_name_has_a_webhook() -> None:
