@@ -51,6 +51,9 @@ def once(
     transaction began with a `begin_nested()`, a rollback does not undo the record: an event whose
     handling failed would be lost.
 
+    Two receivers of the same events need an inbox each: pass other `tables` to one of them.
+    Otherwise, an event is handled by only one of the two.
+
     Args:
         session: A `Session` or a `Connection` of SQLAlchemy.
         event: The event that `construct_event` returned.
