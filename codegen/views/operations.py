@@ -159,9 +159,11 @@ def read(
         found.inputs += parameters(raw, name, schemas, causes)
     with causes.collected():
         found.body, found.media, inputs = body_of(raw, name, schemas)
-        if raw.method in WRITES and all(each.wire != KEY for each in inputs):
-            # The client adds the key to the body of every write, so the caller can choose it.
-            inputs.append(key_of(raw))
+        if raw.method in WRITES:
+            _check_key(inputs)
+            if all(each.wire != KEY for each in inputs):
+                # The client adds the key to the body of every write, so the caller can choose it.
+                inputs.append(key_of(raw))
         found.inputs += inputs
         found.has_body = "requestBody" in raw.node or raw.method in WRITES
     with causes.collected():
@@ -182,6 +184,19 @@ def _check_call(raw: RawOperation) -> None:
             raise owner.child("servers").refuse(
                 "servers of its own are not supported, because the client has one address",
                 "Leave them out, if the server of the whole contract serves this too.",
+            )
+
+
+def _check_key(inputs: list[Input]) -> None:
+    """Check that the idempotency key is text, if the body lists it."""
+    for each in inputs:
+        kind = each.value.kind
+        is_text = isinstance(kind, Text) and kind.format is None
+        if each.wire == KEY and not is_text:
+            raise RefusedError(
+                each.place,
+                "the idempotency key is not plain text, and the client sends nothing else",
+                "Give it the type string.",
             )
 
 

@@ -240,6 +240,13 @@ REFUSED: dict[str, tuple[Node, list[str]]] = {
             "application/b+json, which differ. Keep one of them, or offer application/json as well."
         ],
     ),
+    "key that is no text": (
+        sending(fields(idempotencyKey={"type": "integer"})),
+        [
+            f"{BODY}/properties/idempotencyKey: the idempotency key is not plain text, and the "
+            "client sends nothing else. Give it the type string."
+        ],
+    ),
     "GET with a body": (
         contract({"/t": {"get": operation(requestBody=json_body(OBJECT))}}),
         [f"{GET}/requestBody: a GET with a body is not supported. Use another method."],
