@@ -218,9 +218,13 @@ def day(name: str, value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a date or a string, not {_kind(value)}")
     try:
-        return date.fromisoformat(value).isoformat()
+        # From Python 3.11 on, it accepts other forms too, such as that of a week.
+        is_date = date.fromisoformat(value).isoformat() == value
     except ValueError:
-        raise ValueError(f"{name} must be a date such as '2026-06-08'") from None
+        is_date = False
+    if not is_date:
+        raise ValueError(f"{name} must be a date such as '2026-06-08'")
+    return value
 
 
 def array(

@@ -103,6 +103,12 @@ def test_a_value_that_fits_is_sent(
             "it must be an RFC 3339 time with an offset: '2026-06-08T12:00:00Z'",
             id="no such day",
         ),
+        *(
+            pytest.param(
+                checks.day, text, ValueError, "it must be a date such as '2026-06-08'", id=text
+            )
+            for text in ("2026-W24-1", "20260608", "2026-02-30")
+        ),
         pytest.param(
             checks.array, {"a": 1}, TypeError, "it must be a list, not dict", id="dict for a list"
         ),
