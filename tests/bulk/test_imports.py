@@ -1019,21 +1019,6 @@ class TestDoubt:
         assert {"outcome_unknown"} == {line["code"] for line in lines(file)}
         assert 3 == imported(twin, server, file).applied
 
-    def test_a_rejection_that_is_not_the_platforms(self, twin: Twin, tmp_path: Path) -> None:
-        """A row that something in between rejected fails with an unknown outcome, since it may have
-        been imported; a row that the platform rejected does not."""
-        server = MockPlatform()
-        error = {"error": {"code": "validation_failed", "message": "no"}}
-        answers = {1: httpx.Response(413, html="too large"), 2: httpx.Response(400, json=error)}
-        server.answer = lambda body: answers.get(len(server.bodies))
-        file = tmp_path / "failures.jsonl"
-        report = imported(twin, server, players(3), failures=file, chunk_size=1, in_flight=1)
-        assert (2, 1) == (report.failed, report.applied)
-        hidden, rejected = lines(file)
-        assert ("outcome_unknown", "validation_failed") == (hidden["code"], rejected["code"])
-        assert "a 413 without an error envelope" in hidden["message"]
-        assert "Import it again before" in hidden["message"]
-
 
 @twins
 class TestCounts:

@@ -227,19 +227,13 @@ def too_late(part: Part, begun_at: float, now: float) -> Outcome | None:
     )
 
 
-def unclear(part: Part, why: str, since: float) -> Outcome:
-    """Return the outcome of rows whose answer does not show whether they took effect.
-
-    Args:
-        part: The rows.
-        why: Why the answer does not show it.
-        since: When they were sent, in seconds since 1970.
-    """
+def unclear(part: Part, why: str, now: float) -> Outcome:
+    """Return the outcome of rows about which the server's answer contradicts itself."""
     return _unknown(
         part,
-        f"{why}. This row may have taken effect. Import it again before "
-        f"{_time(since + KEY_TRUSTED_FOR)}: if it did take effect, Kraty skips it. After that "
-        "time, look the player up first",
+        f"the server's answer contradicts itself: {why}. This row may have taken effect. Import "
+        f"it again before {_time(now + KEY_TRUSTED_FOR)}: if it did take effect, Kraty skips it. "
+        "After that time, look the player up first",
     )
 
 
@@ -289,7 +283,7 @@ def outcome(part: Part, answer: Mapping[str, Any], now: float) -> Outcome:
                 f"{len(part.sent)} were sent"
             )
     except ValueError as error:
-        return unclear(part, f"the server's answer contradicts itself: {error}", now)
+        return unclear(part, str(error), now)
     failures = tuple(_failure(part.given[index], *failed[index]) for index in sorted(failed))
     return Outcome(applied, skipped, failures)
 

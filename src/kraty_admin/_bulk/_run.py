@@ -29,7 +29,6 @@ from ._plan import (
     rejected,
     tally,
     too_late,
-    unclear,
 )
 from ._report import ImportReport
 from ._rows import Kind
@@ -119,9 +118,6 @@ class Sending:
         part = self._parts.pop()
         if len(part.sent) > 1:
             self._parts.extend(reversed(halves(part)))
-        elif error.ambiguous and self._in_doubt_since is not None:
-            # The rejection is not Kraty's, or an earlier attempt may have taken effect.
-            self.outcome = self.outcome.plus(unclear(part, error.message, self._in_doubt_since))
         else:
             self.outcome = self.outcome.plus(rejected(part, error.code, error.message))
         return True
