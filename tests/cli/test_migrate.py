@@ -335,6 +335,32 @@ class TestStopped:
         assert "(test) at http://127.0.0.1" in capsys.readouterr().err
         assert len(kraty.ledger) == sent
 
+    def test_rows_whose_outcome_is_unknown(
+        self, kraty: Emulator, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Rows that may have been imported are not called "not imported", and the advice to import
+        the file has a warning."""
+        wallet_rows(5)
+        kraty.faults.add(Fault("drop"), operation="migrate.wallet", times=None)
+        assert main(["--deadline", "0.3", *WALLET]) == 5
+        kraty.faults.clear()
+        with closing(sqlite3.connect("wallet.csv.wallet.journal")) as journal, journal:
+            journal.execute("UPDATE chunk SET begun_at = begun_at - 86400")
+        capsys.readouterr()
+        assert main([*WALLET, "--resume"]) == 6
+        err = capsys.readouterr().err
+        assert "Not imported" not in err
+        assert "with the code outcome_unknown may have been imported" in err
+
+    def test_a_journal_that_is_in_the_way(
+        self, kraty: Emulator, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """The message about an old journal says until when the import may be started again."""
+        wallet_rows(5)
+        assert main(WALLET) == 0
+        assert main(WALLET) == 2
+        assert "only within 23 hours of the start of that import" in capsys.readouterr().err
+
     def test_nothing_to_resume(self, kraty: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
         """`--resume` is refused if there is no journal."""
         wallet_rows(5)

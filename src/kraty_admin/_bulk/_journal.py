@@ -95,7 +95,9 @@ class Journal:
         if path is not None and not resume and file.exists() and file.stat().st_size:
             raise ValueError(
                 f"journal {self._path} already exists: pass resume=True (--resume) to continue "
-                "that import, or delete the file to start over"
+                "that import, or another journal (--journal) for other rows. Delete the file to "
+                "start over, but only within 23 hours of the start of that import: later, Kraty "
+                "may apply its rows again"
             )
         try:
             if path is not None:

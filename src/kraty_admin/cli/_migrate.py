@@ -450,12 +450,24 @@ def _finish(state: State, kind: Kind, pairs: tuple[str, ...], report: ImportRepo
         # With the same profile, key file and server.
         before = state.arguments[: list(state.arguments).index("migrate")]
         again = shell_line(["kraty-admin", *before, "migrate", kind, report.failures, *maps])
+        unknown = _holds_unknown(Path(report.failures))
         state.out.say(
-            f"Not imported: {report.failed + report.duplicates:,} of {report.rows:,} rows. "
-            f"{report.failures} has these rows and the reasons. Fix them there, then import that "
-            f"file:\n  {again}"
+            f"{'Failed' if unknown else 'Not imported'}: {report.failed + report.duplicates:,} of "
+            f"{report.rows:,} rows. {report.failures} has these rows and the reasons. "
+            f"{_FIRST if unknown else ''}Fix them there, then import that file:\n  {again}"
         )
     click.get_current_context().exit(SOME_FAILED)
+
+
+_FIRST: Final = (
+    "Those with the code outcome_unknown may have been imported: first do what their messages say. "
+)
+
+
+def _holds_unknown(failures: Path) -> bool:
+    """Return whether a failures file has rows that may have been imported."""
+    with failures.open("rb") as lines:
+        return any(b'"code": "outcome_unknown"' in line for line in lines)
 
 
 def _show_report(out: Output, report: ImportReport) -> None:
