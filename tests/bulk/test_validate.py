@@ -37,6 +37,14 @@ def test_rows_of_the_contract_pass(kind: Kind) -> None:
     assert problem(kind, GOOD[kind] | {"more": [1.5, None, True, "x", {"y": "é"}]}) is None
 
 
+@pytest.mark.parametrize("key", ["k ", " k"])
+def test_a_key_with_white_space_among_others(key: str) -> None:
+    """A chunk of rows with a key that begins or ends with a blank is not called valid."""
+    rows = [GOOD["wallet"] | {"idempotencyKey": each} for each in ("a", key, "b c")]
+    assert not are_plain("wallet", rows)
+    assert are_plain("wallet", [rows[0], rows[2]])
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_field_that_is_required_is_missed(kind: Kind) -> None:
     """A missing required field is an error."""
@@ -57,6 +65,8 @@ def test_a_field_that_is_required_is_missed(kind: Kind) -> None:
         ({"economyKey": "\ud800"}, "economyKey holds a lone surrogate, which UTF-8 cannot hold"),
         ({"idempotencyKey": ""}, "idempotencyKey is empty; it must be text of at least 1"),
         ({"idempotencyKey": None}, "idempotencyKey is null; it must be text of at least 1"),
+        ({"idempotencyKey": "k "}, "idempotencyKey begins or ends with white space"),
+        ({"idempotencyKey": "\xa0k"}, "idempotencyKey begins or ends with white space"),
         ({"reason": 5}, "reason is a whole number; it must be text"),
         ({"amount": "5"}, "amount is text; it must be a whole number from 1 to 9007199254740991"),
         ({"amount": True}, "amount is true or false; it must be a whole number from 1 to"),

@@ -141,6 +141,8 @@ def _is_plain_column(name: str, field: Field, values: list[Any]) -> bool:
         return False
     if field.least is not None and min(map(len, values)) < field.least:
         return False
+    if name == KEY_FIELD and any(value.strip() != value for value in values):
+        return False
     text = "".join(values)
     # A printable ASCII character is neither a surrogate nor a control character.
     return text.isascii() and text.isprintable() and (name not in _IDS or _DOTS.isdisjoint(values))
@@ -161,6 +163,9 @@ def _field_problem(name: str, field: Field, value: object) -> str | None:
             return f"{name} is {size}; it must be {_wanted(field)}"
         if not _is_sendable(value):
             return f"{name} holds a lone surrogate, which UTF-8 cannot hold"
+        if name == KEY_FIELD and value.strip() != value:
+            # As for the key of a call.
+            return f"{name} begins or ends with white space, so one receipt could get two keys"
         return _id_problem(name, value) if name in _IDS else None
     if not isinstance(value, Mapping):
         return _wrong_kind(name, field, value)
