@@ -350,6 +350,8 @@ def test_a_value_without_meaning_in_json_fails_without_its_repr() -> None:
         pytest.param("17.0", "is a number with a decimal point", id="float"),
         pytest.param("p2 ", "begins or ends with white space", id="blank"),
         pytest.param("\u00a0p2", "begins or ends with white space", id="no-break space"),
+        pytest.param("\ufeffp2", "begins or ends with an invisible character", id="mark"),
+        pytest.param("p2\u200b", "begins or ends with an invisible character", id="zero width"),
     ],
 )
 def test_ids_that_are_likely_mistakes_are_refused(player: str, why: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from difflib import get_close_matches
 from typing import Any, Final, NamedTuple, cast
+from unicodedata import category
 
 from kraty_server_api import checks
 
@@ -372,6 +373,9 @@ def odd_id(player: str) -> str | None:
     """
     if player != player.strip():
         return "begins or ends with white space"
+    if "Cf" in (category(player[0]), category(player[-1])):
+        # Such as the byte order mark of a file that was appended to another.
+        return "begins or ends with an invisible character"
     if player.casefold() in _MISSING:
         return "is a text that programs write for a missing value"
     if _SCIENTIFIC.fullmatch(player):
