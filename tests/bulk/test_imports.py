@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import closing
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final
 
@@ -266,6 +267,49 @@ class TestFailures:
         (failure,) = lines(path)
         assert (38, "one of them") == (failure["number"], failure["message"])
         assert 99 == len(server.known)
+
+    @pytest.mark.parametrize(
+        "answers",
+        [
+            pytest.param([(422, {})], id="that is not Kraty's"),
+            pytest.param(
+                [(503, {}), (400, {"error": {"code": "validation_failed"}})],
+                id="after a lost answer",
+            ),
+        ],
+    )
+    def test_a_rejection_that_may_hide_an_effect(
+        self, twin: Twin, tmp_path: Path, answers: list[tuple[int, Body]]
+    ) -> None:
+        """The outcome of a row is unknown if its rejection does not exclude an effect."""
+        server = MockPlatform()
+
+        def answer(body: Body) -> httpx.Response:
+            status, content = answers[len(server.bodies) - 1]
+            return httpx.Response(status, json=content)
+
+        server.answer = answer
+        path = tmp_path / "failures.jsonl"
+        assert 1 == imported(twin, server, players(1), failures=path).failed
+        (failure,) = lines(path)
+        assert "outcome_unknown" == failure["code"]
+        assert "This row may have taken effect. Import it again before" in failure["message"]
+
+    def test_an_unclear_answer_to_rows_in_doubt(self, twin: Twin, tmp_path: Path) -> None:
+        """The time until when such rows may be imported again counts from their first call."""
+        server = MockPlatform()
+        server.answer = lambda body: httpx.Response(503)
+        options: dict[str, Any] = {"journal": tmp_path / "j", "failures": tmp_path / "f"}
+        with pytest.raises(ImportStoppedError):
+            imported(twin, server, players(1), **options)
+        began = time.time() - 20 * 3600
+        with closing(sqlite3.connect(tmp_path / "j")) as journal, journal:
+            journal.execute("UPDATE chunk SET begun_at = ?", (began,))
+        server.answer = lambda body: httpx.Response(200, json={"data": {}})
+        imported(twin, server, players(1), **options, resume=True)
+        (failure,) = lines(tmp_path / "f")
+        until = datetime.fromtimestamp(began + 23 * 3600, timezone.utc)
+        assert f"Import it again before {until:%Y-%m-%d %H:%M} UTC" in failure["message"]
 
     def test_a_file_that_cannot_be_read(
         self, twin: Twin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -227,13 +227,19 @@ def too_late(part: Part, begun_at: float, now: float) -> Outcome | None:
     )
 
 
-def unclear(part: Part, why: str, now: float) -> Outcome:
-    """Return the outcome of rows about which the server's answer contradicts itself."""
+def unclear(part: Part, why: str, since: float) -> Outcome:
+    """Return the outcome of rows about which no answer is clear.
+
+    Args:
+        part: The rows.
+        why: What is unclear, as a clause.
+        since: When they were sent for the first time, in seconds since 1970.
+    """
     return _unknown(
         part,
-        f"the server's answer contradicts itself: {why}. This row may have taken effect. Import "
-        f"it again before {_time(now + KEY_TRUSTED_FOR)}: if it did take effect, Kraty skips it. "
-        "After that time, look the player up first",
+        f"{why}. This row may have taken effect. Import it again before "
+        f"{_time(since + KEY_TRUSTED_FOR)}: if it did take effect, Kraty skips it. After that "
+        "time, look the player up first",
     )
 
 
@@ -265,13 +271,13 @@ def rejected(part: Part, code: str, message: str) -> Outcome:
     return Outcome(failures=(_failure(given, code, message),))
 
 
-def outcome(part: Part, answer: Mapping[str, Any], now: float) -> Outcome:
+def outcome(part: Part, answer: Mapping[str, Any], since: float) -> Outcome:
     """Return what an answer says about the rows that were sent.
 
     Args:
         part: The rows.
         answer: The server's answer.
-        now: Seconds since 1970, for the message about an answer that contradicts itself.
+        since: When they were sent for the first time, in seconds since 1970.
     """
     try:
         failed = _failed(answer, len(part.sent))
@@ -283,7 +289,7 @@ def outcome(part: Part, answer: Mapping[str, Any], now: float) -> Outcome:
                 f"{len(part.sent)} were sent"
             )
     except ValueError as error:
-        return unclear(part, str(error), now)
+        return unclear(part, f"the server's answer contradicts itself: {error}", since)
     failures = tuple(_failure(part.given[index], *failed[index]) for index in sorted(failed))
     return Outcome(applied, skipped, failures)
 

@@ -29,6 +29,7 @@ from ._plan import (
     rejected,
     tally,
     too_late,
+    unclear,
 )
 from ._report import ImportReport
 from ._rows import Kind
@@ -109,15 +110,26 @@ class Sending:
 
     def answered(self, answer: MigrateOutcome, now: float) -> None:
         """Record an answer. `now` is in seconds since 1970."""
-        self.outcome = self.outcome.plus(outcome(self._parts.pop(), answer, now))
+        self.outcome = self.outcome.plus(outcome(self._parts.pop(), answer, self._since(now)))
 
-    def rejected(self, error: KratyServerError) -> bool:
-        """Record a rejection. Return whether the import can continue after it."""
+    def _since(self, now: float) -> float:
+        return now if self._in_doubt_since is None else self._in_doubt_since
+
+    def rejected(self, error: KratyServerError, now: float) -> bool:
+        """Record a rejection. Return whether the import can continue after it.
+
+        Args:
+            error: The rejection.
+            now: Seconds since 1970.
+        """
         if error.status not in _REJECTED:
             return False
         part = self._parts.pop()
         if len(part.sent) > 1:
             self._parts.extend(reversed(halves(part)))
+        elif error.ambiguous:
+            why = f"the call got no clear answer: {error.message}"
+            self.outcome = self.outcome.plus(unclear(part, why, self._since(now)))
         else:
             self.outcome = self.outcome.plus(rejected(part, error.code, error.message))
         return True

@@ -136,7 +136,7 @@ def _send(
                 sending.failed(error)
                 if isinstance(error, KratyServerError):
                     headers = dict(error.headers)
-                    if sending.rejected(error):
+                    if sending.rejected(error, time.time()):
                         patience.answered()
                         continue
                 failures += 1
@@ -239,7 +239,7 @@ async def _send_async(
                 sending.failed(error)
                 if isinstance(error, KratyServerError):
                     headers = dict(error.headers)
-                    if sending.rejected(error):
+                    if sending.rejected(error, time.time()):
                         patience.answered()
                         continue
                 failures += 1
