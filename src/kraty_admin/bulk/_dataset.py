@@ -71,7 +71,8 @@ def import_dataset(
         preset: The columns of a platform's export.
         read_options: How to read the files, and which of their rows to import.
         sum_duplicates: Whether to add up rows that differ only in the amount or quantity, within
-            each file.
+            each file. Rows of the same player in another file have the same key, so the platform
+            does not apply both sums: all rows of a player must be in one file.
         failures_dir: A folder for the failures files, one for each file that has failures.
         journal_dir: A folder on the workers' disks for the journals, one for each file.
         in_flight: How many calls to send at a time for each file, from 1 to 100.

@@ -54,7 +54,9 @@ def import_partition(
             arguments.
         preset: The columns of a platform's export.
         read_options: How to read the file, and which of its rows to import.
-        sum_duplicates: Whether to add up rows that differ only in the amount or quantity.
+        sum_duplicates: Whether to add up rows that differ only in the amount or quantity. Rows
+            of the same player in another file have the same key, so the platform does not apply
+            both sums: all rows of a player must be in one file.
         failures: A file for the rows that failed. If there is no journal yet, an existing
             file is taken for that of an earlier run, and is deleted.
         journal: Progress file; resumed if it exists. It must be on a local disk, or on a file
