@@ -16,6 +16,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from airflow.sdk import dag, task
+from airflow.sdk.exceptions import AirflowFailException
 
 
 @dag(
@@ -36,7 +37,8 @@ def pay_prizes() -> None:
             prizes = list(csv.DictReader(file))
         # Two prizes under one key would be one payment, and the run would look successful.
         if len({(prize["tournament"], prize["player"]) for prize in prizes}) < len(prizes):
-            raise ValueError(f"{path} has two rows for the same tournament and player")
+            # It is not retried, because the file stays the same.
+            raise AirflowFailException(f"{path} has two rows for one tournament and player")
         return prizes
 
     @task(max_active_tis_per_dag=8)

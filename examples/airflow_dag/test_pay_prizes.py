@@ -85,7 +85,7 @@ def test_run_again_after_a_week(kraty_emulator: Emulator, deployment: Mapping[st
 def test_two_prizes_under_one_key(kraty_emulator: Emulator, deployment: Mapping[str, str]) -> None:
     """A file with two prizes for one player and tournament is refused before anything is paid."""
     output, _ = start(deployment, kraty_emulator, TWICE).communicate()
-    assert "two rows for the same tournament and player" in output
+    assert "two rows for one tournament and player" in output
     assert not kraty_emulator.ledger
 
 
