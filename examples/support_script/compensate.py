@@ -45,7 +45,8 @@ def compensate(kraty: KratyAdmin, ticket: str, player: str, entries: list[Entry]
             print(f"no answer; run the same command again: {error}", file=sys.stderr)
             return TRY_AGAIN
         else:
-            print(f"{ticket} was not paid: {error}", file=sys.stderr)
+            # An earlier run without an answer may have paid.
+            print(f"{ticket} was not paid by this run: {error}", file=sys.stderr)
         return FAILED
     # `replayed` is None if an earlier attempt of this run may have been the one that paid.
     already = ", which had been created before" if grant.replayed else ""

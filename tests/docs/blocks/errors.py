@@ -26,5 +26,5 @@ def _(reader: Reader, block: Block) -> None:
     names["kraty"] = opened.with_options(retry=RetryConfig(initial_delay=0))
     assert credit("receipt_3").startswith("repeat it later under the same key")
     reader.emulator.faults.add(Fault("status", status=404))
-    assert credit("receipt_4").startswith("it had no effect")
+    assert credit("receipt_4").startswith("this call had no effect")
     opened.close()
