@@ -413,7 +413,9 @@ class TestDeciding:
         retried."""
         intent = record()
         make_refused(engine, intent, ambiguous=False)
-        assert 2 == command("outbox", "purge", "--days", "0").status
+        asked = command("outbox", "purge", "--days", "0", "--inbox-days", "9")
+        assert 2 == asked.status
+        assert "ids of webhooks that arrived over 9 days ago" in asked.err
         purge = command("outbox", "purge", "--days", "0", "--yes", "--json")
         assert {"intents": 1} == purge.json
         purge = command("outbox", "purge", "--days", "0", "--inbox-days", "0", "--yes", "--json")

@@ -251,6 +251,23 @@ class TestSent:
         assert 130 == main(CREDIT)
         assert advice in capsys.readouterr().err
 
+    def test_an_interrupted_write_without_a_key(
+        self, kraty: Emulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """A DELETE has no key, so after Ctrl-C the error warns of a repeat."""
+
+        def interrupted(*arguments: object, **options: object) -> None:
+            error = KeyboardInterrupt()
+            vars(error)["kraty_call"] = CallInfo(method="DELETE", ambiguous=True)
+            raise error
+
+        monkeypatch.setattr("kraty_admin.KratyAdmin.request", interrupted)
+        command = ["request", "DELETE", "/players/p"]
+        assert 130 == main([*command, "--json"])
+        assert error_in(capsys)["ambiguous"]
+        assert 130 == main(command)
+        assert "a repeat may take effect a second time" in capsys.readouterr().err
+
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
     def test_a_terminated_write(self, kraty: Emulator, forks: Forks, number: int) -> None:
         """A write that is terminated says, as after Ctrl-C, how to repeat it under its key."""

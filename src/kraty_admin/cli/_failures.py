@@ -285,10 +285,20 @@ def _of_command(error: CommandError, write: Write | None) -> Failure:
 def _of_interruption(error: BaseException, write: Write | None) -> Failure:
     # click raises an Abort while it handles the interruption.
     call = getattr(error.__context__ or error, "kraty_call", None)
+    call = call if isinstance(call, CallInfo) else None
     failure = Failure(exit_status=INTERRUPTED, code="interrupted", message="interrupted")
     if write is None:
-        return failure
-    call = call if isinstance(call, CallInfo) and call.idempotency_key == write.key else None
+        if call is None or not call.ambiguous or call.idempotency_key is not None:
+            return failure
+        return attrs.evolve(
+            failure,
+            ambiguous=True,
+            attempts=call.attempts,
+            first_sent_at=call.first_sent_at,
+            advice=Advice(_WITHOUT_KEY),
+        )
+    if call is not None and call.idempotency_key != write.key:
+        call = None
     ambiguous = True if call is None else call.ambiguous
     attempts = write.attempts if call is None else call.attempts
     first_sent_at = None if call is None else call.first_sent_at

@@ -702,7 +702,10 @@ def purge(state: State, days: float, inbox_days: float | None) -> None:
     from kraty_admin import inbox, outbox
 
     with _open() as database:
-        state.ask(f"Permanently remove the content of calls that ended over {days:g} days ago")
+        what = f"the content of calls that ended over {days:g} days ago"
+        if inbox_days is not None:
+            what += f", and the ids of webhooks that arrived over {inbox_days:g} days ago"
+        state.ask(f"Permanently remove {what}")
         purged = outbox.purge(
             database.engine, older_than=timedelta(days=days), tables=database.tables
         )
