@@ -574,8 +574,8 @@ def test_names_of_imports_are_left_alone() -> None:
     models = {model.name for model in build(document).models}
     assert {"Model_", "Any_", "Literal_", "Mapping_"} < models
     (view,) = build(sending(fields(dict=TEXT, str=TEXT, date=TEXT))).operations
-    names = [argument.name for argument in view.arguments]
-    assert ["dict_", "str_", "date_", "idempotency_key"] == names
+    arguments = [argument.name for argument in view.arguments]
+    assert ["dict_", "str_", "date_", "idempotency_key"] == arguments
 
 
 FOUR = taking(parameter("path", "id"), parameter("query", "a", required=True), path="/t/{id}")
