@@ -125,6 +125,8 @@ def _become(request: dict[str, Any], files: list[int]) -> None:
     sys.stdin, sys.stdout, sys.stderr = (
         _stream(number) if is_open else None for number, is_open in enumerate(request["is_open"])
     )
+    # As a shell starts a process. In the server, coverage handles it.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.alarm(PATIENCE)  # which ends the process
     sys.exit(main(request["arguments"]))
 

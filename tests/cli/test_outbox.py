@@ -161,8 +161,9 @@ class TestRun:
         done = command("outbox", "run", "--once")
         assert "stopped_by\tempty" == done.out.splitlines()[-1]
         assert "Open" not in done.err
-        make(engine, record("r1"), state="sending", due_ms=FAR, first_sent_ms=FAR, attempts=1)
         make(engine, record("r2", player="q"), due_ms=FAR)
+        assert "Open, but not due now: 1 pending.\n" in command("outbox", "run", "--once").err
+        make(engine, record("r1"), state="sending", due_ms=FAR, first_sent_ms=FAR, attempts=1)
         done = command("outbox", "run", "--once")
         assert (0, "stopped_by\tempty") == (done.status, done.out.splitlines()[-1])
         assert (

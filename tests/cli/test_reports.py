@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -283,6 +284,25 @@ class TestSent:
         assert ("interrupted", True) == (error["code"], error["ambiguous"])
         assert kraty.ledger[0].idempotency_key == error["idempotency_key"]
         assert error["idempotency_key"] in error["command"]
+
+    def test_an_interruption_by_another_call(
+        self, kraty: Emulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """What is known about a call with another key says nothing about this write."""
+
+        def interrupted(*arguments: object, **options: object) -> None:
+            error = KeyboardInterrupt()
+            vars(error)["kraty_call"] = CallInfo(idempotency_key="another", ambiguous=False)
+            raise error
+
+        monkeypatch.setattr("kraty_server_api.resources.wallet.Wallet.credit", interrupted)
+        assert 130 == main([*CREDIT, "--json"])
+        assert error_in(capsys)["ambiguous"]
+
+    def test_in_another_thread(self, kraty: Emulator) -> None:
+        """A command runs in a thread that cannot set handlers of signals."""
+        with ThreadPoolExecutor(1) as pool:
+            assert 0 == pool.submit(main, CREDIT).result()
 
     def test_signals_are_as_before(self, kraty: Emulator) -> None:
         """After a run in this process, SIGTERM does what it did before; if it was ignored, it

@@ -21,8 +21,10 @@ import pytest
 
 from kraty_admin import KratyAdmin, construct_event
 from kraty_admin.emulator import DEFAULT_WORLD, Emulator, Endpoint, Fault, World
-from kraty_admin.emulator._state import Deliveries, Due
-from kraty_admin.emulator._webhooks import BACKOFF
+from kraty_admin.emulator._clock import Clock
+from kraty_admin.emulator._faults import Faults
+from kraty_admin.emulator._state import Deliveries, Due, State
+from kraty_admin.emulator._webhooks import BACKOFF, Webhooks
 from loopback import Seen, response, serving
 
 SECRET = "whsec_test"
@@ -302,6 +304,18 @@ def test_proxies_are_for_others(receiver: Receiver, monkeypatch: pytest.MonkeyPa
         assert ["delivered"] == [each.status for each in kraty.deliveries]
         webhooks = kraty.webhooks
     webhooks.wake()  # too late, which is no error
+
+
+def test_an_event_before_the_loop_runs() -> None:
+    """An event that is triggered while the emulator is still starting waits for its delivery."""
+    state, game = State(":memory:"), DEFAULT_WORLD.games[0]
+    webhooks = Webhooks(
+        state, clock=Clock(), faults=Faults(), endpoints=(), backoff=BACKOFF, game=game
+    )
+    webhooks.collect(SECRET)
+    webhooks.trigger("wallet.changed")
+    assert ["pending"] == [each.status for each in webhooks.page(0, 10)]
+    state.close()
 
 
 def test_settling_has_a_limit(kraty: Emulator, client: KratyAdmin) -> None:

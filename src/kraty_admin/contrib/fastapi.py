@@ -225,8 +225,7 @@ def webhook(
         if not is_open:
             # The route has ended it, perhaps with a rollback.
             with sessions.begin() as session:
-                if inbox.once(session, event, tables=tables):
-                    raise _not_recorded()
+                _check_recorded(not inbox.once(session, event, tables=tables))
 
     # Without this scope, FastAPI commits after it has sent the response. If that commit failed,
     # Kraty would not deliver the event again, and the event would be lost.
@@ -253,8 +252,7 @@ def async_webhook(
                 await (await session.connection()).execute(_PROBE)
         if not is_open:
             async with sessions.begin() as session:
-                if await inbox.once_async(session, event, tables=tables):
-                    raise _not_recorded()
+                _check_recorded(not await inbox.once_async(session, event, tables=tables))
 
     return Depends(deliver, scope="function")
 
@@ -263,8 +261,9 @@ def _handled_before() -> HTTPException:
     return HTTPException(200, "handled before")
 
 
-def _not_recorded() -> RuntimeError:
-    return RuntimeError(
-        "the route has rolled back the transaction, so the event is not recorded as handled: run a "
-        "statement that may fail in a savepoint, and raise an exception to reject an event"
-    )
+def _check_recorded(is_recorded: bool) -> None:
+    if not is_recorded:
+        raise RuntimeError(
+            "the route has rolled back the transaction, so the event is not recorded as handled. "
+            "Run a statement that may fail in a savepoint. To reject the event, raise an exception"
+        )
