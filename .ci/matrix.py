@@ -50,9 +50,9 @@ LEFT_OUT = ("extra == 'all'", "extra == 'dask'", "extra == 'parquet'")
 # tests of this kind have the mark `once`.
 ONCE = ["--ignore=tests/codegen", "--ignore=tests/proofs"]
 PYTEST = ["-q", "-p", "no:cacheprovider", *ONCE]
-# `make test` and the checks run beside them, so that an installation, or a test that waits,
-# leaves no core idle.
-AT_A_TIME = 2
+# A process each, and one more than most machines of this kind have cores: an installation,
+# or a test that waits for other processes, leaves no core idle.
+AT_A_TIME = 3
 
 
 class Run(NamedTuple):
