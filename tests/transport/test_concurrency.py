@@ -826,6 +826,23 @@ class TestStaleConnections:
         assert [1, 2, 3, 4, 5] == [seen.connection for seen in server.seen]
 
     @twins
+    def test_closed_without_notice(self, twin: Twin) -> None:
+        """A connection that the server closed after its answer, without saying so in it, is not
+        used again."""
+
+        async def scenario(kraty: Any) -> list[int]:
+            attempts: list[int] = []
+            for _ in range(2):
+                result = await settled(kraty.wallet.credit("p", "gold", amount=1))
+                attempts.append(result.http.attempts)
+                assert server.is_left()
+            return attempts
+
+        with serving(lambda seen: [credited(seen)]) as server:
+            assert [1, 1] == twin.run(scenario, base_url=server.url)
+        assert [1, 2] == [seen.connection for seen in server.seen]
+
+    @twins
     def test_closed_instead_of_an_answer(self, twin: Twin) -> None:
         """If the server closes a connection instead of answering, the same bytes are sent once
         more."""
