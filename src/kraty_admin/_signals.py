@@ -5,12 +5,18 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Final
 
-__all__ = ["INTERRUPTED", "interrupt_on_termination", "stop_on_signals", "write_in_handler"]
+__all__ = [
+    "INTERRUPTED",
+    "handling",
+    "interrupt_on_termination",
+    "stop_on_signals",
+    "write_in_handler",
+]
 
 INTERRUPTED: Final = 130
 """The exit status that shells give a program that Ctrl-C ended."""
@@ -31,13 +37,8 @@ def interrupt_on_termination() -> Generator[None, None, None]:
     if threading.current_thread() is threading.main_thread():  # no other thread may set handlers
         numbers = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]
         taken = [each for each in numbers if each and signal.getsignal(each) == signal.SIG_DFL]
-    for number in taken:
-        signal.signal(number, on_signal)
-    try:
+    with handling(on_signal, taken):
         yield
-    finally:
-        for number in taken:
-            signal.signal(number, signal.SIG_DFL)
 
 
 @contextmanager
@@ -62,9 +63,18 @@ def stop_on_signals() -> Generator[threading.Event, None, None]:
         # This cannot hang, because the worker polls the event and never waits on it.
         stop.set()
 
-    before = {each: signal.signal(each, on_signal) for each in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with handling(on_signal, (signal.SIGINT, signal.SIGTERM)):
         yield stop
+
+
+@contextmanager
+def handling(
+    on_signal: Callable[[int, FrameType | None], None], numbers: Iterable[int]
+) -> Generator[None, None, None]:
+    """Handle these signals so, and as before at the end."""
+    before = {each: signal.signal(each, on_signal) for each in numbers}
+    try:
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

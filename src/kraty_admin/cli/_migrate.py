@@ -24,7 +24,7 @@ from rich.table import Column
 
 from kraty_admin import KratyAdmin
 from kraty_admin._call._idempotency import KEY_FIELD
-from kraty_admin._signals import write_in_handler
+from kraty_admin._signals import handling, write_in_handler
 
 from ._failures import (
     FAILED,
@@ -542,12 +542,8 @@ def _interruptible(again: Sequence[str]) -> Generator[_Stop, None, None]:
         )
         os._exit(INTERRUPTED)
 
-    before = {each: signal.signal(each, on_signal) for each in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with handling(on_signal, (signal.SIGINT, signal.SIGTERM)):
         yield stop
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
 
 @contextmanager
