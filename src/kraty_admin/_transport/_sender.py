@@ -99,11 +99,8 @@ class Sender:
                     raise step.error
                 time.sleep(step.seconds)
         except BaseException as error:
-            if _is_own(error, exchange):
-                raise
-            _report_interruption(exchange, error, hook)
-            if isinstance(error, KratyError):
-                raise exchange.after_other_call(error) from error
+            if not _is_own(error, exchange):
+                _report_foreign(exchange, error, hook)
             raise
 
 
@@ -138,11 +135,8 @@ class AsyncSender:
 
                 await asyncio.sleep(step.seconds)
         except BaseException as error:
-            if _is_own(error, exchange):
-                raise
-            _report_interruption(exchange, error, hook)
-            if isinstance(error, KratyError):
-                raise exchange.after_other_call(error) from error
+            if not _is_own(error, exchange):
+                _report_foreign(exchange, error, hook)
             raise
 
 
@@ -156,6 +150,13 @@ def _is_own(error: BaseException, exchange: Exchange[T]) -> bool:
         return True
     # The channel raises a plain one to say why it sent nothing.
     return type(error) is KratyError and not exchange.interrupt().ambiguous
+
+
+def _report_foreign(exchange: Exchange[T], error: BaseException, hook: RequestHook | None) -> None:
+    """Report a foreign exception. If it is the error of another call, raise this call's own."""
+    _report_interruption(exchange, error, hook)
+    if isinstance(error, KratyError):
+        raise exchange.after_other_call(error) from error
 
 
 def _report_interruption(
