@@ -29,7 +29,7 @@ from kraty_server_api.models import WebhookEvent
 
 from .outbox import Tables
 from .outbox._clock import now_ms
-from .outbox._store import in_transaction, remember
+from .outbox._store import age_ms, in_transaction, remember
 from .outbox._tables import TABLES
 
 if TYPE_CHECKING:
@@ -125,9 +125,7 @@ def purge(
     Raises:
         ValueError: `older_than` is negative.
     """
-    ms = round(older_than.total_seconds() * 1000)
-    if ms < 0:
-        raise ValueError("older_than must not be negative")
+    ms = age_ms(older_than)
     old = tables.inbox.delete().where(tables.inbox.c.received_ms < now_ms() - ms)
     with engine.connect() as connection:
         return in_transaction(connection, lambda c: c.execute(old).rowcount)

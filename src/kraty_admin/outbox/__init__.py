@@ -508,9 +508,7 @@ def purge(
     Raises:
         ValueError: `older_than` is negative.
     """
-    ms = round(older_than.total_seconds() * 1000)
-    if ms < 0:
-        raise ValueError("older_than must not be negative")
+    ms = _store.age_ms(older_than)
     total = 0
     # In portions, so that no transaction locks many rows.
     while count := _transact(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 import sqlalchemy as sa
@@ -29,6 +29,7 @@ __all__ = [
     "Action",
     "OutboxStatus",
     "Target",
+    "age_ms",
     "claim",
     "expire",
     "find",
@@ -652,6 +653,18 @@ def _decide(
     if old is None:
         raise OutboxError(f"intent {intent_id} is {found[0].state}; it must be {needed}")
     return found[0]
+
+
+def age_ms(older_than: timedelta) -> int:
+    """Return an age in milliseconds, for a purge of what is older.
+
+    Raises:
+        ValueError: It is negative, so that a purge would take what has just been recorded.
+    """
+    ms = round(older_than.total_seconds() * 1000)
+    if ms < 0:
+        raise ValueError("older_than must not be negative")
+    return ms
 
 
 def purge(connection: sa.Connection, tables: Tables, older_than_ms: int, *, limit: int) -> int:
