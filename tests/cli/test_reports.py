@@ -189,6 +189,13 @@ class TestUnwritten:
         assert 5 == kraty.balance("p", "gold")
 
 
+def interruption(call: CallInfo) -> KeyboardInterrupt:
+    """Return what Ctrl-C raises within this call."""
+    error = KeyboardInterrupt()
+    vars(error)["kraty_call"] = call
+    return error
+
+
 class TestSent:
     """Errors after something was sent, which are not usage errors."""
 
@@ -239,10 +246,9 @@ class TestSent:
         advice."""
 
         def interrupted(*arguments: object, idempotency_key: str, **options: object) -> None:
-            error = KeyboardInterrupt()
-            call = CallInfo(idempotency_key=idempotency_key, attempts=attempts, ambiguous=False)
-            vars(error)["kraty_call"] = call
-            raise error
+            raise interruption(
+                CallInfo(idempotency_key=idempotency_key, attempts=attempts, ambiguous=False)
+            )
 
         monkeypatch.setattr("kraty_server_api.resources.wallet.Wallet.credit", interrupted)
 
@@ -258,9 +264,7 @@ class TestSent:
         """A DELETE has no key, so after Ctrl-C the error warns of a repeat."""
 
         def interrupted(*arguments: object, **options: object) -> None:
-            error = KeyboardInterrupt()
-            vars(error)["kraty_call"] = CallInfo(method="DELETE", ambiguous=True)
-            raise error
+            raise interruption(CallInfo(method="DELETE", ambiguous=True))
 
         monkeypatch.setattr("kraty_admin.KratyAdmin.request", interrupted)
         command = ["request", "DELETE", "/players/p"]
@@ -291,9 +295,7 @@ class TestSent:
         """What is known about a call with another key says nothing about this write."""
 
         def interrupted(*arguments: object, **options: object) -> None:
-            error = KeyboardInterrupt()
-            vars(error)["kraty_call"] = CallInfo(idempotency_key="another", ambiguous=False)
-            raise error
+            raise interruption(CallInfo(idempotency_key="another", ambiguous=False))
 
         monkeypatch.setattr("kraty_server_api.resources.wallet.Wallet.credit", interrupted)
         assert 130 == main([*CREDIT, "--json"])
