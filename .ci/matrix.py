@@ -100,15 +100,14 @@ def interpreter(version: str) -> str | None:
 def runs() -> Iterator[Run]:
     """Yield the runs.
 
-    The oldest Python runs everything with the lowest dependencies. Each other Python runs the
-    smoke tests with the lowest, and with the newest also the tests of what a Python can break.
-    The Python of `make test` leaves these out, since it has run everything with the newest.
+    The oldest Python runs everything, with the lowest dependencies. The newest one also runs the
+    tests of what a Python can break, with the newest dependencies. Otherwise each Python runs
+    the smoke tests, with both.
     """
     known = versions()
     newer = later(known)
     if not newer:
         print(f"SKIPPED Python after {known[-1]}: none is installed", flush=True)
-    tested = "{}.{}".format(*sys.version_info)
     smoke = [f"tests/{each}" for each in SMOKE]
     part = [*smoke, *(f"tests/{each}" for each in PYTHON)]
     for version in known:
@@ -116,7 +115,7 @@ def runs() -> Iterator[Run]:
         if python is None:
             print(f"SKIPPED Python {version}: it is not installed", flush=True)
             continue
-        yield Run(version, python, "highest", smoke if version in (known[0], tested) else part)
+        yield Run(version, python, "highest", part if version == known[-1] else smoke)
         yield Run(version, python, "lowest-direct", ["tests"] if version == known[0] else smoke)
     for version in newer:
         yield Run(version, interpreter(version) or version, "highest", part)
