@@ -1,4 +1,7 @@
-"""The contract is valid and complete, and its examples fit its schemas."""
+"""The contract is complete, and its examples fit its schemas.
+
+`make lint-contract` and `make regen SPEC=...` check that it is valid OpenAPI.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +24,6 @@ def media() -> Iterator[tuple[str, Any]]:
             yield f"{name} {status}", resolved(response)["content"]["application/json"]
     for name, item in CONTRACT["webhooks"].items():
         yield f"webhook {name}", item["post"]["requestBody"]["content"]["application/json"]
-
-
-def test_the_contract_is_a_valid_openapi_document() -> None:
-    """The OpenAPI validator finds no mistake in the contract."""
-    validator = pytest.importorskip("openapi_spec_validator", reason="a tool of `make setup`")
-    validator.validate(CONTRACT)
 
 
 def test_the_client_calls_the_paths_of_the_contract() -> None:
