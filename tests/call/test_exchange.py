@@ -600,7 +600,7 @@ class TestDeadline:
             "write": None,
             "pool": None,
         }
-        limits = exchange_of(timeout=timeout, ends_at=inf).begin(0.0, WALL)
+        limits = exchange_of(PING, timeout=timeout, ends_at=inf).begin(0.0, WALL)
         assert ({YEAR}, inf) == (
             {limits.remaining(phase, 0.0) for phase in timeout},
             limits.ends_at,
@@ -670,10 +670,11 @@ class TestDeadline:
             caught.value.first_sent_at,
         )
 
-    def test_slept_beyond_it(self) -> None:
-        """A retry is not sent after the deadline, even if the deadline's clock stopped while the
-        machine slept."""
-        exchange = exchange_of(ends_at=120.0)
+    @pytest.mark.parametrize("operation", [CREDIT, DELETE], ids=["with a key", "without a key"])
+    def test_slept_beyond_it(self, operation: Operation[Any]) -> None:
+        """A write is not sent again after the deadline, even if the deadline's clock stopped while
+        the machine slept."""
+        exchange = exchange_of(operation, ends_at=120.0)
         exchange.begin(0.0, WALL)
         exchange.advance(dropped(), now=1.0, wall=WALL + 1)
         limits = exchange.begin(1.2, WALL + 119.9)

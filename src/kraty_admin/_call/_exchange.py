@@ -153,14 +153,9 @@ class Exchange(Generic[T]):
         self._budget = budget
         self._timeout = timeout
         self._ends_at = ends_at
-        self.repeat_within = KEY_TRUSTED_FOR
-        """From how many seconds after the first attempt nothing is sent under the key."""
         self._random = random
         self._attempts = 0
         self._first_sent_at: float | None = None
-        # Both clocks count: the first may stop while the machine sleeps, and the second may be
-        # set back.
-        self._repeat_until = ends_at
         self._wall_ends_at = inf
         self._ambiguous = False
         self._problem: str | None = None
@@ -203,18 +198,20 @@ class Exchange(Generic[T]):
                 idempotency key, for example because the machine slept during a call without
                 a deadline: a request sent now could take effect a second time.
         """
-        if self.error is not None and (now >= self._repeat_until or wall >= self._wall_ends_at):
-            raise self.error
         if self._first_sent_at is None:
-            # Not computed later from `now`, which may stop while the machine sleeps.
             self._first_sent_at = wall
-            if self._key is not None:
-                self._repeat_until = min(self._ends_at, now + self.repeat_within)
-                self._wall_ends_at = wall + self._repeat_until - now
+            if self.method != "GET":
+                self._ends_at = min(self._ends_at, now + KEY_TRUSTED_FOR)
+                # Both clocks count: the first may stop while the machine sleeps, and the second
+                # may be set back.
+                self._wall_ends_at = wall + self._ends_at - now
+        limits = Limits(self._timeout, self._ends_at, self._wall_ends_at)
+        if self.error is not None and limits.is_over(now, wall):
+            raise self.error
         self._attempts += 1
         self._began_at = now
         self._is_under_way = True
-        return Limits(self._timeout, self._ends_at, self._wall_ends_at)
+        return limits
 
     def advance(self, outcome: Outcome, *, now: float, wall: float) -> Step[T]:
         """Decide what to do after an attempt.

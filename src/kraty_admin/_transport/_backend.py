@@ -68,8 +68,10 @@ class Watch:
             timeout: What the phase allows it.
             late: What to raise when the deadline has passed.
         """
-        left = self._limits.ends_at - time.monotonic()
-        if left <= 0 or not (self.was_sent or time.time() < self._limits.wall_ends_at):
+        now = time.monotonic()
+        left = self._limits.ends_at - now
+        # If the machine slept after the request was sent, its answer may still be read.
+        if left <= 0 or (not self.was_sent and self._limits.is_over(now, time.time())):
             raise late("the deadline passed")
         return min(left, YEAR if timeout is None else timeout)
 

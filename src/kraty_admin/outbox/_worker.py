@@ -271,7 +271,7 @@ class _Moment(NamedTuple):
 
 
 def _exchange(
-    client: KratyAdmin | KratyAdminAsync, claim: Claim, claimed_at: _Moment, repeat_within: float
+    client: KratyAdmin | KratyAdminAsync, claim: Claim, claimed_at: _Moment
 ) -> Exchange[Model]:
     """Prepare to send the recorded bytes of an intent.
 
@@ -279,8 +279,6 @@ def _exchange(
         client: The client.
         claim: The intent.
         claimed_at: A moment before it was claimed.
-        repeat_within: For how many seconds the call may be retried. After that, another
-            worker may have claimed the intent, or the platform may have forgotten its key.
 
     Raises:
         OutboxError: This version has no such method, or the claim is too old to send anything.
@@ -293,7 +291,6 @@ def _exchange(
     operation: Operation[Model] = rebuild(claim.path, {"idempotencyKey": claim.idempotency_key})
     exchange = client._exchange(operation)  # pyright: ignore[reportPrivateUsage]  # ours
     exchange.body = claim.body.encode()
-    exchange.repeat_within = repeat_within
     if claimed_at.seconds_since() > _MARGIN / 2:
         raise OutboxError("nothing was sent: the worker was suspended after claiming the intent")
     return exchange
@@ -425,7 +422,7 @@ class Worker:
     def _call(self, claim: Claim, claimed_at: _Moment) -> Outcome:
         client = self._client
         try:
-            exchange = _exchange(client, claim, claimed_at, self._work.lease)
+            exchange = _exchange(client, claim, claimed_at)
             hook = client._settings.on_request  # pyright: ignore[reportPrivateUsage]  # ours
             return client._sender.perform(exchange, hook)  # pyright: ignore[reportPrivateUsage]  # ours
         except KratyError as error:
@@ -561,7 +558,7 @@ class AsyncWorker:
     async def _call(self, claim: Claim, claimed_at: _Moment) -> Outcome:
         client = self._client
         try:
-            exchange = _exchange(client, claim, claimed_at, self._work.lease)
+            exchange = _exchange(client, claim, claimed_at)
             hook = client._settings.on_request  # pyright: ignore[reportPrivateUsage]  # ours
             return await client._sender.perform(exchange, hook)  # pyright: ignore[reportPrivateUsage]  # ours
         except KratyError as error:
