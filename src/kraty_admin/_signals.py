@@ -1,4 +1,4 @@
-"""How commands react to SIGTERM and Ctrl-C."""
+"""How commands react to Ctrl-C, SIGTERM and a closed terminal, which sends SIGHUP."""
 
 from __future__ import annotations
 
@@ -15,11 +15,18 @@ __all__ = [
     "handling",
     "interrupt_on_termination",
     "stop_on_signals",
+    "terminations",
     "write_in_handler",
 ]
 
 INTERRUPTED: Final = 130
 """The exit status that shells give a program that Ctrl-C ended."""
+
+
+def terminations() -> list[int]:
+    """Return SIGTERM and SIGHUP, without those that this platform lacks or this process ignores."""
+    numbers = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]
+    return [each for each in numbers if each and signal.getsignal(each) != signal.SIG_IGN]
 
 
 @contextmanager
@@ -35,15 +42,14 @@ def interrupt_on_termination() -> Generator[None, None, None]:
 
     taken: list[int] = []
     if threading.current_thread() is threading.main_thread():  # no other thread may set handlers
-        numbers = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]
-        taken = [each for each in numbers if each and signal.getsignal(each) == signal.SIG_DFL]
+        taken = [each for each in terminations() if signal.getsignal(each) == signal.SIG_DFL]
     with handling(on_signal, taken):
         yield
 
 
 @contextmanager
 def stop_on_signals() -> Generator[threading.Event, None, None]:
-    """Set an event at the first SIGTERM or SIGINT, and end the process at once at the second.
+    """Set an event at the first SIGINT, SIGTERM or SIGHUP; end the process at once at the second.
 
     Commands that run an outbox worker use it. The second signal does not raise an exception,
     because the worker would first wait for the calls in flight.
@@ -63,7 +69,7 @@ def stop_on_signals() -> Generator[threading.Event, None, None]:
         # This cannot hang, because the worker polls the event and never waits on it.
         stop.set()
 
-    with handling(on_signal, (signal.SIGINT, signal.SIGTERM)):
+    with handling(on_signal, [signal.SIGINT, *terminations()]):
         yield stop
 
 

@@ -404,14 +404,16 @@ class TestStopped:
         assert main(shlex.split(error["command"])[1:]) == 0
         assert sorted(entry.delta for entry in kraty.ledger) == list(range(1, 501))
 
-    def test_terminated(self, kraty: Emulator, forks: Forks) -> None:
-        """SIGTERM ends the import at once, even if a call does not end, and says how to resume."""
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+    def test_terminated(self, kraty: Emulator, forks: Forks, number: int) -> None:
+        """SIGTERM or a closed terminal ends the import at once, even if a call does not end. The
+        command says how to resume."""
         wallet_rows(30)
         kraty.faults.add(Fault("stall", seconds=PATIENCE), operation="migrate.wallet", skip=1)
         errors, theirs = os.pipe()
         process = forks.start(WALLET, [None, None, theirs], os.environ)
         said = read_until(errors, b"rows/s")
-        os.kill(process, signal.SIGTERM)
+        os.kill(process, number)
         said += read_all(errors)
         assert 130 == forks.wait()
         *_, ended, again = said.decode().splitlines()

@@ -24,7 +24,7 @@ from rich.table import Column
 
 from kraty_admin import KratyAdmin
 from kraty_admin._call._idempotency import KEY_FIELD
-from kraty_admin._signals import handling, write_in_handler
+from kraty_admin._signals import handling, terminations, write_in_handler
 
 from ._failures import (
     FAILED,
@@ -518,7 +518,7 @@ class _Stop:
 
 @contextmanager
 def _interruptible(again: Sequence[str]) -> Generator[_Stop, None, None]:
-    """End the import in order at the first Ctrl-C, and at once at the second or at SIGTERM.
+    """End the import in order at the first Ctrl-C, and at once at the second or at a termination.
 
     Args:
         again: The words of the command that continues the import.
@@ -529,7 +529,7 @@ def _interruptible(again: Sequence[str]) -> Generator[_Stop, None, None]:
     erase, show_cursor = (_ERASE_BAR, _SHOW_CURSOR) if _has_bar() else ("\n", "")
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        # After SIGTERM no one may press Ctrl-C again if the calls or the source do not end.
+        # After a termination no one may press Ctrl-C again if the calls or the source do not end.
         if number == signal.SIGINT and not stop.asked:
             stop.asked = True
             write_in_handler(
@@ -542,7 +542,7 @@ def _interruptible(again: Sequence[str]) -> Generator[_Stop, None, None]:
         )
         os._exit(INTERRUPTED)
 
-    with handling(on_signal, (signal.SIGINT, signal.SIGTERM)):
+    with handling(on_signal, [signal.SIGINT, *terminations()]):
         yield stop
 
 
