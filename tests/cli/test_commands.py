@@ -448,6 +448,13 @@ class TestStatuses:
         (entry,) = kraty.ledger
         assert f"--idempotency-key {entry.idempotency_key}" in failed.err
 
+    @pytest.mark.parametrize("status", [404, 409])
+    def test_a_status_of_a_proxy(self, command: Command, kraty: Emulator, status: int) -> None:
+        """A 404 or 409 that is not Kraty's says nothing about the player, so the exit status is
+        neither "not found" nor "conflict"."""
+        kraty.faults.add(Fault("status", status=status, html=True), operation="players.get")
+        assert command("players", "get", "p").status == 1
+
     def test_connection_refused(self, command: Command) -> None:
         """After a refused connection, the message says that nothing was changed."""
         nowhere = ("--base-url", "http://127.0.0.1:9", "--deadline", "0.3", "--yes")

@@ -354,6 +354,8 @@ def _facts(error: KratyServerError | KratyNetworkError) -> Iterator[str]:
 
 
 def _exit_status(error: KratyServerError) -> int:
+    if error.is_internal_error:
+        return FAILED  # also if a proxy answered with 404 or 409, which says nothing about a player
     if error.is_not_found or error.status == 404:
         return NOT_FOUND
     if error.is_conflict or error.is_idempotency_conflict or error.status == 409:
