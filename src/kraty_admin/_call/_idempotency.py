@@ -183,6 +183,10 @@ def fulfil_once(
     A conflict means that the platform has seen this key with another body: another amount,
     item or reason. Retrying cannot fix that, so a person has to look at it.
 
+    The age is checked once, when the block begins, and an hour is left for the call. So call at
+    the start of the block, with a client whose deadline is shorter than an hour. If the machine
+    sleeps for an hour between the check and the call, the key can have expired when it is sent.
+
     The block may hold synchronous or awaited calls. With a task group, use `fulfil_once` inside
     the task, because the group wraps exceptions.
 
