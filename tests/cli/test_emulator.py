@@ -51,7 +51,7 @@ def command(*arguments: str) -> Generator[tuple[subprocess.Popen[str], dict[str,
         watchdog.join()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_it_prints_its_address_and_stops_on_a_signal(number: signal.Signals) -> None:
     """The command prints one line of JSON when ready, logs to standard error, and exits with 0 on a
     signal."""

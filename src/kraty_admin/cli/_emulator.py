@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import attrs
 import click
 
+from kraty_admin._signals import terminations
 from kraty_admin.emulator._extra import MissingExtraError
 
 from ._emulator_control import COMMANDS
@@ -233,14 +234,14 @@ for _command in COMMANDS:
 
 
 def _catch_signals() -> SimpleQueue[int]:
-    """Return a queue that receives SIGINT and SIGTERM."""
+    """Return a queue that receives SIGINT, SIGTERM and SIGHUP."""
     # Not an `Event`, whose `set` can deadlock when a signal interrupts its `wait`.
     signals: SimpleQueue[int] = SimpleQueue()
 
     def stop(number: int, frame: FrameType | None) -> None:
         signals.put(number)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, *terminations()):
         signal.signal(number, stop)
     return signals
 
