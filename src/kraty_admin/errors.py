@@ -230,11 +230,12 @@ class _CallError(KratyError):
 
         True when any attempt ended without a definite answer: the connection broke after sending
         had begun, a 408 or 5xx came back, a 2xx could not be read, or a 3xx or 4xx other than 401,
-        425 and 429 was not Kraty's: a proxy may have put it in the place of Kraty's answer. Repeat
-        such a call with `idempotency_key` until a repeat succeeds, or until the platform may have
-        forgotten the key (see `first_sent_at`). A repeat that is rejected, by a 429 for example,
-        had no effect.
-        It does not tell you whether the first call took effect. For a read, it is false.
+        425 and 429 was not Kraty's: a proxy may have put it in the place of Kraty's answer. For a
+        read, it is always false.
+
+        Repeat such a call with `idempotency_key` until a repeat succeeds, or until the platform
+        may have forgotten the key (see `first_sent_at`). A repeat that is rejected, by a 429 for
+        example, had no effect. It does not tell you whether the first call took effect.
         """
         return self.call.ambiguous
 
