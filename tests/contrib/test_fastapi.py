@@ -241,6 +241,25 @@ def fail(session: Session) -> None:
     raise RuntimeError("the disk is full")
 
 
+def test_a_burst_does_not_occupy_all_threads(database: sa.Engine) -> None:
+    """If more deliveries arrive together than the server has threads, all are handled."""
+    engine = sa.create_engine(database.url, pool_size=1, max_overflow=0, pool_timeout=1)
+    sessions.configure(bind=engine)
+    bodies = [BODY.replace(b"evt_1", b"evt_%d" % number) for number in range(50)]
+
+    async def run() -> list[int]:
+        async with served(application()) as http:
+
+            async def deliver(body: bytes) -> int:
+                headers = {"x-signature": sign_webhook(raw_body=body, secret=SECRET)}
+                return (await http.post("/sync", content=body, headers=headers)).status_code
+
+            return await asyncio.gather(*map(deliver, bodies))
+
+    assert [204] * len(bodies) == asyncio.run(run())
+    engine.dispose()
+
+
 @pytest.mark.parametrize(
     "path",
     [

@@ -32,6 +32,8 @@ except ModuleNotFoundError as _missing:
         name=_missing.name,
     ) from None
 import sqlalchemy as sa
+from anyio import Semaphore
+from anyio.lowlevel import RunVar
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -67,6 +69,27 @@ _log: Final = logging.getLogger("kraty_admin")
 _PROBE: Final = sa.select(sa.literal(1))
 """Fails in a transaction that cannot be committed. If a route has caught a database error,
 PostgreSQL rolls back at the commit, and raises nothing."""
+
+
+_AT_ONCE: Final = 10
+"""How many deliveries to `def` routes have a transaction, or wait for one, at a time.
+
+Each waits in one of the 40 threads of the server until its transaction has begun, and later needs
+a thread for its route. If all threads waited, no route could run, and no transaction end. An
+engine has 15 connections by default, so some are left for other routes."""
+
+_places: Final = RunVar[Semaphore]("kraty_admin_deliveries")
+
+
+async def _place() -> AsyncIterator[None]:
+    """Wait, without a thread, until fewer than `_AT_ONCE` deliveries of this event loop run."""
+    try:
+        places = _places.get()
+    except LookupError:
+        places = Semaphore(_AT_ONCE)
+        _places.set(places)
+    async with places:
+        yield
 
 
 def lifespan(
@@ -212,9 +235,11 @@ def webhook(
 
     # Not inside `Annotated`: FastAPI reads annotations as text, and does not see this name.
     verified = verified_event(secret=secret)
+    # After the verification, so that a forged delivery does not wait, nor hold others up.
+    placed: None = Depends(_place, scope="function")
 
     # A plain `def`, so that FastAPI runs it in a thread: the database blocks.
-    def deliver(event: WebhookEvent = verified) -> Iterator[Delivery[S]]:
+    def deliver(event: WebhookEvent = verified, place: None = placed) -> Iterator[Delivery[S]]:
         with sessions.begin() as session:
             if not inbox.once(session, event, tables=tables):
                 raise _handled_before()
