@@ -940,6 +940,37 @@ def test_the_outcome_of_a_claim_that_another_worker_has_taken_over(
     assert 500 == shop.emulator.balance("player_42", "gold")
 
 
+@pytest.mark.parametrize(
+    ("decides", "state"),
+    [
+        pytest.param(None, "done", id="unknown"),
+        pytest.param("send-again", "done", id="to be sent again"),
+        pytest.param("abandon", "abandoned", id="abandoned"),
+    ],
+)
+def test_a_success_that_was_received_after_the_key_expired(
+    shop: Studio, time: Time, decides: Any, state: str
+) -> None:
+    """A worker that was suspended for a day stores a success, so that nobody pays again."""
+    recorded = shop.credit("k")
+    real = _worker.Worker._call  # pyright: ignore[reportPrivateUsage]
+
+    def call_and_sleep(*arguments: Any) -> Any:
+        result = real(*arguments)
+        time.advance(DAY)
+        assert 1 == shop.drain().unknown  # by another worker
+        if decides is not None:
+            outbox.resolve(shop.engine, recorded.id, decides, by="ann", why="not in the ledger")
+        return result
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_worker.Worker, "_call", call_and_sleep)
+        shop.drain(limit=1)
+    assert state == shop.intent(recorded.id).state
+    shop.drain()
+    assert 500 == shop.emulator.balance("player_42", "gold")
+
+
 def test_keys_expire_during_an_outage(shop: Studio, time: Time) -> None:
     """A worker that waits for the platform still reports intents whose keys are too old."""
     shop.emulator.faults.add(LOST, operation="wallet.credit")

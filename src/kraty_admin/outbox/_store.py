@@ -449,9 +449,13 @@ def settle(connection: sa.Connection, tables: Tables, claim: Claim, settlement: 
     """Record the outcome of an intent. Return false if another worker has taken it over."""
     c, now = tables.intents.c, _clock.now_ms()
     is_open = settlement.wait_ms is not None
+    states = ["sending"]
+    if settlement.state == "done":
+        # A worker that was suspended for a day knows better than what was decided without it.
+        states += ["unknown", "pending"]
     changed = connection.execute(
         tables.intents.update()
-        .where(c.id == claim.id, c.state == "sending", c.attempts == claim.attempts)
+        .where(c.id == claim.id, c.state.in_(states), c.attempts == claim.attempts)
         .values(
             state=settlement.state,
             first_sent_ms=settlement.first_sent_ms,
