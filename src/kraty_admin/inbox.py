@@ -55,7 +55,8 @@ def once(
     Otherwise, an event is handled by only one of the two.
 
     Args:
-        session: A `Session` or a `Connection` of SQLAlchemy.
+        session: A `Session` or a `Connection` of SQLAlchemy. If a session has several engines,
+            pass the connection that your changes use, or the two are not in one transaction.
         event: The event that `construct_event` returned.
         tables: The tables to use. Default: those that `outbox.set_up` creates by default.
 

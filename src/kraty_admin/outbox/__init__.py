@@ -187,7 +187,8 @@ def into(
 
     Args:
         session: A `Session` or a `Connection` of SQLAlchemy, or an asynchronous one: then
-            await the methods.
+            await the methods. If a session has several engines, pass the connection that your
+            purchase uses, or the two are not in one transaction.
         game_id: The game, if the database has intents of several games.
         tables: The tables to use.
 
