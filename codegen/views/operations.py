@@ -9,7 +9,7 @@ from typing import Final
 
 import attrs
 
-from document import RawOperation, RefusedError
+from document import Node, RawOperation, RefusedError
 from media import JSON
 
 from .annotations import argument
@@ -185,6 +185,26 @@ def _check_call(raw: RawOperation) -> None:
                 "servers of its own are not supported, because the client has one address",
                 "Leave them out, if the server of the whole contract serves this too.",
             )
+    _check_security(raw)
+
+
+def _check_security(raw: RawOperation) -> None:
+    """Check that the key is enough, as the client sends it: `Authorization: Bearer`."""
+    contract = Node(raw.node.document, raw.node.document)
+    schemes = contract.at("components").at("securitySchemes")
+    owner = raw.node if "security" in raw.node else contract
+    # Any of these is enough, but each needs all of its schemes.
+    options = [option.value for option in owner.items("security")]
+    if options and not any(all(_is_bearer(schemes.at(name)) for name in each) for each in options):
+        raise owner.child("security").refuse(
+            "the client sends its key as `Authorization: Bearer` and no other credentials, and "
+            "that is not enough here",
+            "Let a scheme of the type http with the scheme bearer be enough.",
+        )
+
+
+def _is_bearer(scheme: Node) -> bool:
+    return scheme.get("type") == "http" and str(scheme.get("scheme")).lower() == "bearer"
 
 
 def _check_key(inputs: list[Input]) -> None:

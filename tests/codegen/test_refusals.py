@@ -318,6 +318,24 @@ REFUSED: dict[str, tuple[Node, list[str]]] = {
             "serves this too."
         ],
     ),
+    "security that the key does not satisfy": (
+        {
+            **contract(
+                {"/t": {"get": operation(), "post": operation("b", security=[{"a": [], "b": []}])}},
+                securitySchemes={
+                    "a": {"type": "apiKey", "in": "header", "name": "X-Key"},
+                    "b": {"type": "http", "scheme": "Bearer"},
+                },
+            ),
+            "security": [{"a": []}, {"unknown": []}],
+        },
+        [
+            f"{owner}security: the client sends its key as `Authorization: Bearer` and no other "
+            "credentials, and that is not enough here. Let a scheme of the type http with the "
+            "scheme bearer be enough."
+            for owner in ("doIt (GET /t), #/", "b (POST /t), #/paths/~1t/post/")
+        ],
+    ),
     "two shapes of success": (
         contract(
             {
@@ -454,6 +472,18 @@ READ: dict[str, Node] = {
         Cat={"allOf": [ref("Pet"), fields(lives={"type": "integer"})]},
         Pet={**fields(kind=TEXT), "oneOf": [ref("Cat")], "discriminator": {"propertyName": "kind"}},
     ),
+    "security that the key satisfies": {
+        **contract(
+            {"/t": {"get": operation(security=[{"a": []}, {"b": []}])}},
+            securitySchemes={
+                "a": {"type": "apiKey", "in": "header", "name": "X-Key"},
+                "b": {"$ref": "#/components/securitySchemes/c"},
+                "c": {"type": "http", "scheme": "bearer"},
+            },
+        ),
+        "security": [{"a": []}],
+    },
+    "no security": contract({"/t": {"get": operation(security=[])}}),
     "a success without a body": contract(
         {"/t": {"delete": operation(responses={"204": {"description": "Gone."}})}}
     ),
