@@ -293,6 +293,13 @@ def generate(layout: Layout, target: Path, contract_bytes: bytes) -> None:
         if not causes:
             raise
         raise SurfaceError(causes) from error
+    if layout.public and not view.error_codes:
+        raise SurfaceError(
+            [
+                "#/components/schemas: there is no ErrorCode, from which properties such as "
+                "is_not_found are made. Call the enumeration of the error codes so."
+            ]
+        )
     package = target / layout.package
     package.mkdir(parents=True)
     Package(view, layout, package).build()

@@ -28,7 +28,7 @@ from .models import (
 from .names import class_name, function_name, pascal_case, python_name, snake_case
 from .operations import Operation, OperationView
 from .surface import KeyLifetimeView, Row, Surface
-from .types import Object, Schemas, Value, literal
+from .types import Alternatives, Choice, Object, Schemas, Value, literal
 
 __all__ = ["PackageView", "ResourceView", "SurfaceError", "package_view", "python_name"]
 
@@ -100,8 +100,11 @@ def package_view(contract: Json, settings: object) -> PackageView:
             row = table.rows.get(name) or Row(name, "", name)
             read.append(operations.read(each, row, table, schemas, causes))
     payloads = _payloads(contract, schemas, causes)
+    codes = Value(Choice(()))
+    with causes.collected():
+        codes = _error_codes(contract, schemas)
     schemas.finish()
-    view = _package(contract, table, read, payloads, schemas)
+    view = _package(contract, table, read, payloads, codes, schemas)
     with causes.collected():
         _check_names(view)
     lines = [cause for _, cause in in_rows] + causes.lines(_users(read, schemas))
@@ -161,11 +164,27 @@ def _payloads(contract: Json, schemas: Schemas, causes: Causes) -> list[Value]:
     return found
 
 
+def _error_codes(contract: Json, schemas: Schemas) -> Value:
+    """Return the choice of the error codes; an empty one if the contract has no `ErrorCode`."""
+    components = Node(contract, contract).at("components")
+    if "ErrorCode" not in components.at("schemas"):
+        return Value(Choice(()))
+    here = "#/components/schemas/ErrorCode"
+    value = schemas.read(Node(contract, {"$ref": here}, here), "ErrorCode")
+    # `anyOf` an enumeration and any text says that there may be other codes.
+    branches = value.kind.branches if isinstance(value.kind, Alternatives) else (value,)
+    for branch in branches:
+        if isinstance(branch.kind, Choice):
+            return Value(branch.kind, doc=value.doc)
+    raise RefusedError(here, "it lists no error codes", "List them in an `enum`.")
+
+
 def _package(
     contract: Json,
     table: Surface,
     read: list[Operation],
     payloads: list[Value],
+    codes: Value,
     schemas: Schemas,
 ) -> PackageView:
     results = [value for each in read if each.result for value in each.result.roots]
@@ -176,7 +195,7 @@ def _package(
     ordered = _in_order(contract, schemas.objects)
     params = [schemas.objects[name] for name in ordered if name in dicts]
     inside = [Value(Object(schema.name)) for schema in params]
-    codes = Node(contract, contract).at("components").at("schemas").at("ErrorCode")
+    listed = codes.kind.values if isinstance(codes.kind, Choice) else ()
     views = [each.view for each in read if each.view is not None]
     order = {row.operation_id: index for index, row in enumerate(table.rows.values())}
 
@@ -206,8 +225,8 @@ def _package(
         key_lifetimes=list(table.key_lifetimes.values()),
         operations=views,
         resources=[resource(name, doc) for name, doc in table.resources.items()],
-        error_codes=[literal(code) for code in codes.get("enum", []) if isinstance(code, str)],
-        error_codes_doc=str(codes.get("description", "")),
+        error_codes=[literal(code) for code in listed if isinstance(code, str)],
+        error_codes_doc=codes.doc,
     )
 
 

@@ -16,6 +16,7 @@ from views import SurfaceError
 CONTRACT: Final[dict[str, Any]] = json.loads(
     (Path(__file__).parents[2] / "openapi.server.json").read_bytes()
 )
+CODES: Final[list[str]] = CONTRACT["components"]["schemas"]["ErrorCode"]["enum"]
 TEXTS: Final[dict[str, Any]] = parse_yaml(doc_tables.ERRORS.read_bytes())
 
 
@@ -59,7 +60,7 @@ def test_texts_that_do_not_match_the_contract_are_refused(
     texts = {code: text for code, text in {**TEXTS, **change}.items() if text is not None}
 
     with pytest.raises(SurfaceError, match=message):
-        doc_tables.error_codes(CONTRACT, texts)
+        doc_tables.error_codes(CODES, CONTRACT, texts)
 
 
 def test_the_emulator_answers_with_the_statuses_of_the_table() -> None:
@@ -70,7 +71,19 @@ def test_the_emulator_answers_with_the_statuses_of_the_table() -> None:
 
 def test_an_error_is_retryable_and_ambiguous_as_the_client_says() -> None:
     """The table says of an error what the client does: repeat the call, call it ambiguous."""
-    lines = doc_tables.error_codes(CONTRACT, TEXTS).splitlines()
+    lines = doc_tables.error_codes(CODES, CONTRACT, TEXTS).splitlines()
 
     assert [" yes ", " no "] == next(x for x in lines if "rate_limited" in x).split("|")[3:5]
     assert [" yes ", " yes "] == next(x for x in lines if "internal_error" in x).split("|")[3:5]
+
+
+@pytest.mark.parametrize("status", ["default", "4XX"])
+def test_an_answer_of_many_statuses_may_have_any_of_them(status: str) -> None:
+    """A code's status is known if a range or `default` covers it."""
+    documented = {"paths": {"/t": {"get": {"responses": {status: {}}}}}}
+    texts = {"conflict": TEXTS["conflict"]}
+    assert "| 409, 422 |" in doc_tables.error_codes(["conflict"], documented, texts)
+
+    documented["paths"]["/t"]["get"]["responses"] = {"3XX": {}}
+    with pytest.raises(SurfaceError, match="conflict: no operation answers 409"):
+        doc_tables.error_codes(["conflict"], documented, texts)

@@ -345,6 +345,15 @@ def test_a_contract_that_does_not_fit_changes_nothing(layout: Layout) -> None:
     assert files(layout.output) == before
 
 
+def test_the_public_package_needs_error_codes(layout: Layout) -> None:
+    """Renaming the schema of the error codes would remove the properties of public errors."""
+    contract = json.loads(layout.contract.read_bytes())
+    schemas = contract["components"]["schemas"]
+    schemas["Code"] = schemas.pop("ErrorCode")
+    with pytest.raises(SurfaceError, match="there is no ErrorCode, from which properties"):
+        regenerate(attrs.evolve(layout, public="golden"), json.dumps(contract).encode())
+
+
 @pytest.fixture
 def url() -> Iterator[str]:
     """Yield the address of a server that sends the contract without spaces."""

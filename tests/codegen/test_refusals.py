@@ -594,6 +594,30 @@ def test_a_contract_need_not_list_error_codes() -> None:
     assert [] == build(reading(OBJECT)).error_codes
 
 
+CODES: Node = {"type": "string", "enum": ["not_found", "conflict"], "description": "Codes."}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        pytest.param(CODES, id="enumeration"),
+        pytest.param({"anyOf": [CODES, TEXT], "description": "Codes."}, id="open enumeration"),
+        pytest.param({"allOf": [ref("Other")], "description": "Codes."}, id="allOf"),
+        pytest.param(ref("Other"), id="reference"),
+    ],
+)
+def test_error_codes_are_read_from_any_form_of_their_schema(schema: Node) -> None:
+    """However the contract writes its error codes, all of them become properties."""
+    view = build(reading(OBJECT, ErrorCode=schema, Other=CODES))
+    assert (['"not_found"', '"conflict"'], "Codes.") == (view.error_codes, view.error_codes_doc)
+
+
+def test_a_schema_of_error_codes_that_lists_none() -> None:
+    """If `ErrorCode` is any text, no property could be made, so it is refused."""
+    expected = "#/components/schemas/ErrorCode: it lists no error codes. List them in an `enum`."
+    assert [expected] == causes(reading(OBJECT, ErrorCode=TEXT))
+
+
 def test_names_of_imports_are_left_alone() -> None:
     """A schema or argument that is named like an import gets an underscore."""
     names = ("Model", "Any", "Literal", "Mapping")
