@@ -30,7 +30,11 @@ from .results import Result, result_of, unwrapped
 from .surface import WRITES, KeyLifetimeView, Row, Surface
 from .types import (
     Alternatives,
+    Choice,
+    Flag,
     Items,
+    Kind,
+    Number,
     ObjectSchema,
     Schemas,
     Text,
@@ -168,6 +172,7 @@ def read(
         found.has_body = "requestBody" in raw.node or raw.method in WRITES
     with causes.collected():
         result = found.result = unwrapped(result_of(raw, name, schemas), row, schemas)
+        _check_replayed(raw, row, result, schemas)
         if not causes.has(causes.owner):
             found.view = _view(found, result, surface)
     return found
@@ -207,6 +212,23 @@ def _is_bearer(scheme: Node) -> bool:
     return scheme.get("type") == "http" and str(scheme.get("scheme")).lower() == "bearer"
 
 
+def _check_replayed(raw: RawOperation, row: Row, result: Result, schemas: Schemas) -> None:
+    """Check that the answers show a repeat in the way that the row says."""
+    fields = schemas.objects[result.model].fields if result.is_object else []
+    shown = {
+        None: True,
+        "status": {"200", "201"} <= {status for status, _ in raw.node.entries("responses")},
+        "applied": any(each.wire == "applied" for each in fields),
+    }
+    if not shown[row.replayed]:
+        needed = "the answers 200 and 201" if row.replayed == "status" else "a field `applied`"
+        raise RefusedError(
+            "surface.yaml",
+            f"replayed: {row.replayed} needs {needed}, which the operation does not have",
+            "Leave `replayed` out, if its answer does not show a repeat.",
+        )
+
+
 def _check_key(inputs: list[Input]) -> None:
     """Check that the idempotency key is text, if the body lists it."""
     for each in inputs:
@@ -222,6 +244,7 @@ def _check_key(inputs: list[Input]) -> None:
 
 def _view(operation: Operation, result: Result, surface: Surface) -> OperationView:
     raw, row, inputs = operation.raw, operation.row, operation.inputs
+    _check_row(row, inputs)
     listed = [each.wire for each in inputs if each.location == "body" and each.wire != EXTRA]
     views = [_argument(each, row, surface, listed) for each in inputs]
     _check_names(inputs, views)
@@ -270,6 +293,46 @@ def _view(operation: Operation, result: Result, surface: Surface) -> OperationVi
         players=_players(row, surface, inputs, views),
         command=_command(raw, row, inputs, views),
     )
+
+
+def _check_row(row: Row, inputs: list[Input]) -> None:
+    """Check that the settings of a row fit the arguments of its operation."""
+    kinds = {each.wire: each.value.kind for each in inputs}
+    places = {f"{each.location}.{each.wire}" for each in inputs}
+    for setting, names, known in (
+        ("positional", row.positional, {*kinds}),
+        ("names", row.names, {*kinds, *places}),
+        ("defaults", row.defaults, {*kinds}),
+    ):
+        for name in names:
+            if name not in known:
+                raise RefusedError(
+                    "surface.yaml",
+                    f"{setting} names {name}, but the arguments are {', '.join(kinds)}",
+                    "Correct it.",
+                )
+    for name, default in row.defaults.items():
+        if not _allows(kinds[name], default):
+            raise RefusedError(
+                "surface.yaml",
+                f"the contract does not allow the default {default!r} of {name}",
+                "Correct it.",
+            )
+
+
+def _allows(kind: Kind, default: object) -> bool:
+    """Return whether a default has the right type, or is one of the values of a choice."""
+    match kind:
+        case Choice(values=values):
+            return default in values
+        case Text():
+            return isinstance(default, str)
+        case Flag():
+            return isinstance(default, bool)
+        case Number():
+            return isinstance(default, int | float) and not isinstance(default, bool)
+        case _:
+            return True
 
 
 def _command(

@@ -648,6 +648,16 @@ FOUR = taking(parameter("path", "id"), parameter("query", "a", required=True), p
             {"cli": {"names": {"b": "c"}}},
             "cli: names names b, but the arguments are id, a. Correct it.",
         ),
+        ({"positional": ["b"]}, "positional names b, but the arguments are id, a. Correct it."),
+        ({"names": {"b": "c"}}, "names names b, but the arguments are id, a. Correct it."),
+        ({"defaults": {"b": 1}}, "defaults names b, but the arguments are id, a. Correct it."),
+        ({"defaults": {"a": 1}}, "the contract does not allow the default 1 of a. Correct it."),
+        (
+            {"replayed": "status"},
+            "replayed: status needs the answers 200 and 201, which the operation does not have. "
+            "Leave `replayed` out, if its answer does not show a repeat.",
+        ),
+        ({"replayed": "applied"}, "replayed: applied needs a field `applied`, which the operation"),
         (
             {"cli": {"positional": ["a"]}},
             "cli: positional leaves out id of the path. Name all arguments of the path.",
@@ -663,6 +673,8 @@ FOUR = taking(parameter("path", "id"), parameter("query", "a", required=True), p
     ],
     ids=[
         *("incomplete order", "two stars", "field to unwrap", "unknown argument"),
+        *("unknown position", "unknown name", "unknown default", "type of a default"),
+        *("status of a repeat", "field of a repeat"),
         *("argument of the path", "two of a name", "option of all commands"),
     ],
 )
@@ -694,6 +706,25 @@ def test_a_wrong_setting(row: Node, expected: str) -> None:
     """A setting that cannot be used is refused with the name of its row."""
     (cause,) = causes(FOUR, doIt=row)
     assert f"surface.yaml: doIt: {expected}" == cause[: len(f"surface.yaml: doIt: {expected}")]
+
+
+@pytest.mark.parametrize(
+    ("schema", "default", "allowed"),
+    [
+        pytest.param({"enum": ["x", "y"]}, "y", True, id="value"),
+        pytest.param({"enum": ["x", "y"]}, "z", False, id="value that is gone"),
+        pytest.param({"type": "boolean"}, False, True, id="flag"),
+        pytest.param({"type": "boolean"}, 0, False, id="number for a flag"),
+        pytest.param({"type": "integer"}, 5, True, id="number"),
+        pytest.param({"type": "integer"}, True, False, id="flag for a number"),
+        pytest.param({"type": "array"}, [], True, id="list"),
+    ],
+)
+def test_a_default_fits_its_argument(schema: Node, default: object, allowed: bool) -> None:
+    """A default that the checks would reject on every call is refused."""
+    found = causes(sending(fields(a=schema)), doIt={"defaults": {"a": default}})
+    assert allowed is not bool(found)
+    assert all(f"does not allow the default {default!r} of a" in each for each in found)
 
 
 @pytest.mark.parametrize(
