@@ -14,7 +14,7 @@ from media import JSON
 
 from .annotations import argument
 from .causes import Causes
-from .checks import bounds_doc, check, form_doc
+from .checks import bounds_doc, check, compiles, form_doc
 from .commands import KEY, CommandView, MethodArgument, command_view
 from .inputs import EXTRA, IN_JSON, Input, body_of, key_of, parameters
 from .models import reachable
@@ -43,6 +43,9 @@ from .types import (
 
 SENT: Final = ("get", "put", "post", "delete", "patch")
 """The methods that the client sends."""
+
+KEYS: Final = ("0b8e9f8e-5d4c-4c3e-8a55-3f0c0d7a1e42", "9f" * 32)
+"""Idempotency keys as the client makes them: a random one, and a derived one."""
 
 RESERVED_METHODS: Final = frozenset(
     [*keyword.kwlist, *(TYPE_NAMES - {"list", "dict", "tuple"}), "object"]
@@ -163,12 +166,7 @@ def read(
         found.inputs += parameters(raw, name, schemas, causes)
     with causes.collected():
         found.body, found.media, inputs = body_of(raw, name, schemas)
-        if raw.method in WRITES:
-            _check_key(inputs)
-            if all(each.wire != KEY for each in inputs):
-                # The client adds the key to the body of every write, so the caller can choose it.
-                inputs.append(key_of(raw))
-        found.inputs += inputs
+        found.inputs += _with_key(raw, found.body, inputs) if raw.method in WRITES else inputs
         found.has_body = "requestBody" in raw.node or raw.method in WRITES
     with causes.collected():
         result = found.result = unwrapped(result_of(raw, name, schemas), row, schemas)
@@ -229,16 +227,44 @@ def _check_replayed(raw: RawOperation, row: Row, result: Result, schemas: Schema
         )
 
 
-def _check_key(inputs: list[Input]) -> None:
-    """Check that the idempotency key is text, if the body lists it."""
+def _with_key(raw: RawOperation, body: ObjectSchema | None, inputs: list[Input]) -> list[Input]:
+    """Return the inputs of a write, with one for the idempotency key, which the client always adds.
+
+    Raises:
+        RefusedError: The contract does not allow the keys that the client makes.
+    """
+    found: list[Input] = []
     for each in inputs:
-        kind = each.value.kind
-        is_text = isinstance(kind, Text) and kind.format is None
-        if each.wire == KEY and not is_text:
+        if each.wire == KEY:
+            _check_key(each)
+            # For a null, the client sends a random key.
+            each = attrs.evolve(each, value=attrs.evolve(each.value, nullable=False))
+        found.append(each)
+    if all(each.wire != KEY for each in inputs):
+        if body is not None and body.is_closed:
+            raise body.node.refuse(
+                f"the body forbids {KEY}, which the client adds to each write",
+                "List it, or allow fields that are not listed.",
+            )
+        found.append(key_of(raw))
+    return found
+
+
+def _check_key(each: Input) -> None:
+    kind = each.value.kind
+    if not isinstance(kind, Text) or kind.format is not None:
+        raise RefusedError(
+            each.place,
+            "the idempotency key is not plain text, and the client sends nothing else",
+            "Give it the type string.",
+        )
+    pattern = kind.pattern if kind.pattern and compiles(kind.pattern) else ""
+    for key in KEYS:
+        if len(key) > (kind.max_length or len(key)) or not re.search(pattern, key):
             raise RefusedError(
                 each.place,
-                "the idempotency key is not plain text, and the client sends nothing else",
-                "Give it the type string.",
+                f"it does not allow {key}, and the client makes such keys",
+                "Allow random UUIDs, and 64 hexadecimal digits.",
             )
 
 

@@ -247,6 +247,28 @@ REFUSED: dict[str, tuple[Node, list[str]]] = {
             "client sends nothing else. Give it the type string."
         ],
     ),
+    "key that is too short for a derived one": (
+        sending(fields(idempotencyKey={"type": "string", "maxLength": 63})),
+        [
+            f"{BODY}/properties/idempotencyKey: it does not allow {'9f' * 32}, and the client "
+            "makes such keys. Allow random UUIDs, and 64 hexadecimal digits."
+        ],
+    ),
+    "key of another form": (
+        sending(fields(idempotencyKey={"type": "string", "pattern": "^[a-z]*$"})),
+        [
+            f"{BODY}/properties/idempotencyKey: it does not allow "
+            "0b8e9f8e-5d4c-4c3e-8a55-3f0c0d7a1e42, and the client makes such keys. "
+            "Allow random UUIDs, and 64 hexadecimal digits."
+        ],
+    ),
+    "body that forbids the key": (
+        sending({**OBJECT, "additionalProperties": False}),
+        [
+            f"{BODY}: the body forbids idempotencyKey, which the client adds to each write. "
+            "List it, or allow fields that are not listed."
+        ],
+    ),
     "GET with a body": (
         contract({"/t": {"get": operation(requestBody=json_body(OBJECT))}}),
         [f"{GET}/requestBody: a GET with a body is not supported. Use another method."],
@@ -630,6 +652,15 @@ def test_names_of_imports_are_left_alone() -> None:
     (view,) = build(sending(fields(dict=TEXT, str=TEXT, date=TEXT))).operations
     arguments = [argument.name for argument in view.arguments]
     assert ["dict_", "str_", "date_", "idempotency_key"] == arguments
+
+
+def test_a_key_is_never_null() -> None:
+    """Null as idempotency key would leave the call without one, so the argument stays text."""
+    key = {"type": ["string", "null"], "minLength": 1, "maxLength": 64, "pattern": "^[0-9a-f-]+$"}
+    (view,) = build(sending(fields(idempotencyKey=key))).operations
+    (argument,) = view.arguments
+    assert ("str | None", "None") == (argument.annotation, argument.default)
+    assert "null" not in argument.doc
 
 
 FOUR = taking(parameter("path", "id"), parameter("query", "a", required=True), path="/t/{id}")
