@@ -437,7 +437,9 @@ def _written(each: Input, name: str, expression: str) -> str:
         expression = f"_checks.scalar({label}, {name})"
     match each.location, each.style:
         case "path", "" if isinstance(kind, Text) and kind.format is None:
-            return f"_checks.path_segment({label}, {name})"
+            # It checks that the id is text and not empty; most ids have no other bounds.
+            is_usual = kind in (Text(), Text(min_length=1))
+            return f"_checks.path_segment({label}, {name if is_usual else expression})"
         case "path", "":
             return f"_checks.path_segment({label}, _checks.text({expression}))"
         case "path", _ if each.style == IN_JSON:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from math import ceil, floor
 from typing import Any, Final, TypeAlias
 
 import attrs
@@ -393,8 +394,11 @@ class Schemas:
                     node.get("maxLength"),
                     node.get("pattern"),
                 )
-            case "integer" | "number":
-                return Number(word == "integer", node.get("minimum"), node.get("maximum"))
+            case "integer":
+                return Number(True, _least(node), _most(node))
+            case "number":
+                # A bound that is exclusive is left to the server.
+                return Number(False, node.get("minimum"), node.get("maximum"))
             case "boolean":
                 return Flag()
             case "array":
@@ -482,6 +486,28 @@ class Schemas:
         if stated is True or is_object(stated):
             return self.read(node.child("additionalProperties"), f"{name}Value")
         return None
+
+
+def _least(node: Node) -> int | None:
+    """Return the smallest integer that the bounds of a schema allow."""
+    least, above = node.get("minimum"), node.get("exclusiveMinimum")
+    if above is True:  # in OpenAPI 3.0
+        least, above = None, least
+    found = [] if least is None else [ceil(least)]
+    if above is not None and above is not False:
+        found.append(floor(above) + 1)
+    return max(found, default=None)
+
+
+def _most(node: Node) -> int | None:
+    """Return the largest integer that the bounds of a schema allow."""
+    most, below = node.get("maximum"), node.get("exclusiveMaximum")
+    if below is True:
+        most, below = None, most
+    found = [] if most is None else [floor(most)]
+    if below is not None and below is not False:
+        found.append(ceil(below) - 1)
+    return min(found, default=None)
 
 
 def _check_keywords(node: Node) -> None:

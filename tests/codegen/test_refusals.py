@@ -835,6 +835,59 @@ def test_a_wrong_surface(change: dict[str, Any], expected: str) -> None:
     assert expected == caught.value.causes[0][: len(expected)]
 
 
+@pytest.mark.parametrize(
+    ("version", "bounds", "expected"),
+    [
+        pytest.param("3.1.0", {"exclusiveMinimum": 0}, "minimum=1", id="above"),
+        pytest.param("3.1.0", {"exclusiveMaximum": 9.5}, "maximum=9", id="below"),
+        pytest.param(
+            "3.1.0", {"minimum": 3, "exclusiveMinimum": 0}, "minimum=3", id="two lower bounds"
+        ),
+        pytest.param(
+            "3.1.0", {"maximum": 5, "exclusiveMaximum": 5}, "maximum=4", id="two upper bounds"
+        ),
+        pytest.param(
+            "3.1.0", {"minimum": 0.5, "maximum": 1.5}, "minimum=1, maximum=1", id="halves"
+        ),
+        pytest.param(
+            "3.0.3", {"minimum": 0, "exclusiveMinimum": True}, "minimum=1", id="above, in 3.0"
+        ),
+        pytest.param(
+            "3.0.3", {"maximum": 9, "exclusiveMaximum": True}, "maximum=8", id="below, in 3.0"
+        ),
+        pytest.param(
+            "3.0.3",
+            {"minimum": 0, "exclusiveMinimum": False, "maximum": 2, "exclusiveMaximum": False},
+            "minimum=0, maximum=2",
+            id="inclusive, in 3.0",
+        ),
+    ],
+)
+def test_bounds_of_integers(version: str, bounds: Node, expected: str) -> None:
+    """An amount outside a bound is rejected, however the contract writes the bound."""
+    document = {**sending(fields(a={"type": "integer", **bounds})), "openapi": version}
+    assert (
+        f'_checks.integer("a", a, {expected})' == build(document).operations[0].arguments[0].check
+    )
+
+
+@pytest.mark.parametrize(
+    ("schema", "expected"),
+    [
+        pytest.param({**TEXT, "minLength": 1}, "p", id="not empty"),
+        pytest.param(
+            {**TEXT, "maxLength": 64, "pattern": "^[a-z]+$"},
+            '_checks.string("p", p, max_length=64, pattern="^[a-z]+$")',
+            id="length and pattern",
+        ),
+    ],
+)
+def test_bounds_of_ids_in_a_path(schema: Node, expected: str) -> None:
+    """An id in the path is checked against all bounds of the contract."""
+    (view,) = build(taking(parameter("path", schema=schema), path="/{p}")).operations
+    assert f'"/" + _checks.path_segment("p", {expected})' == view.path_expression
+
+
 NULLABLE: Node = {"type": "string", "nullable": True}
 
 
