@@ -256,9 +256,18 @@ class Schemas:
     def _plain(self, node: Node, name: str) -> Value:
         if "allOf" in node:
             return self._all_of(node, name)
-        nullable = self._is_30 and node.get("nullable") is True
+        nullable = self._nullable(node)
         value = self._union(node, name) if self._is_union(node) else self._single(node, name)
         return attrs.evolve(value, nullable=value.nullable or nullable)
+
+    def _nullable(self, node: Node) -> bool:
+        found = node.get("nullable") is True
+        if found and not self._is_30:
+            raise node.refuse(
+                "nullable is a keyword of OpenAPI 3.0, and later versions ignore it",
+                "Allow the type null instead.",
+            )
+        return found
 
     def _is_union(self, node: Node) -> bool:
         return "properties" not in node and bool(node.get("oneOf") or node.get("anyOf"))
@@ -268,8 +277,7 @@ class Schemas:
         beside = {key: each for key, each in node.value.items() if key != "allOf"}
         if len(parts) == 1 and not any(_constrains(key) for key in beside if key != "nullable"):
             value = self.read(parts[0], name)
-            nullable = self._is_30 and beside.get("nullable") is True
-            return attrs.evolve(value, nullable=value.nullable or nullable)
+            return attrs.evolve(value, nullable=value.nullable or self._nullable(node))
         return self._merged_value(node, name)
 
     def _merged_value(self, node: Node, name: str) -> Value:

@@ -32,6 +32,7 @@ GET = "doIt (GET /t), #/paths/~1t/get"
 POST = "doIt (POST /t), #/paths/~1t/post"
 BODY = f"{POST}/requestBody/content/application~1json/schema"
 ANSWER = f"{GET}/responses/200/content/application~1json/schema"
+NULLABLE: Node = {"type": "string", "nullable": True}
 STYLE = (
     "and that is not supported. Use a scalar, a list of scalars or an object of scalars, in a "
     "style that OpenAPI has for it."
@@ -327,6 +328,21 @@ REFUSED: dict[str, tuple[Node, list[str]]] = {
     "tag of another schema beside one": (
         reading(fields(p=tagged("A")), A=OBJECT, Z=OBJECT),
         [f"{ANSWER}/properties/p/discriminator: {UNION_TAG}"],
+    ),
+    "nullable, as in 3.0": (
+        reading(
+            fields(
+                a=NULLABLE,
+                b={**ref("T"), "nullable": True},
+                c={"allOf": [ref("T")], "nullable": True},
+            ),
+            T=TEXT,
+        ),
+        [
+            f"{ANSWER}/properties/{field}: nullable is a keyword of OpenAPI 3.0, and later "
+            "versions ignore it. Allow the type null instead."
+            for field in "abc"
+        ],
     ),
     "nothing is allowed": (
         reading(fields(p=False)),
@@ -886,9 +902,6 @@ def test_bounds_of_ids_in_a_path(schema: Node, expected: str) -> None:
     """An id in the path is checked against all bounds of the contract."""
     (view,) = build(taking(parameter("path", schema=schema), path="/{p}")).operations
     assert f'"/" + _checks.path_segment("p", {expected})' == view.path_expression
-
-
-NULLABLE: Node = {"type": "string", "nullable": True}
 
 
 @pytest.mark.parametrize(
