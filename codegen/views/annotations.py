@@ -17,6 +17,7 @@ from .types import (
     Schemas,
     Text,
     Value,
+    is_text,
     literal,
 )
 
@@ -72,6 +73,9 @@ def _answer(value: Value, schemas: Schemas, models: str) -> tuple[str, str]:
 
 
 def _answer_union(union: Alternatives, schemas: Schemas, models: str) -> tuple[str, str]:
+    if is_text(Value(union)):
+        joined = " | ".join(_answer(branch, schemas, models)[0] for branch in union.branches)
+        return " | ".join(dict.fromkeys(joined.split(" | "))), "decoding.as_str"
     names = [branch.kind.name for branch in union.branches if isinstance(branch.kind, Object)]
     tagged = schemas.tagged.get(frozenset(names), union)
     if len(names) < len(union.branches) or tagged.tag is None:

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import re
 
-from .types import Alternatives, Choice, Entries, Flag, Items, Number, Object, Text, Value, literal
+from .types import (
+    Alternatives,
+    Choice,
+    Entries,
+    Flag,
+    Items,
+    Number,
+    Object,
+    Text,
+    Value,
+    is_text,
+    literal,
+)
 
 
 def compiles(pattern: str) -> bool:
@@ -65,6 +77,8 @@ def check(value: Value, name: str, label: str) -> str:
             isinstance(branch.kind, Entries | Object) for branch in branches
         ):
             return f"_checks.mapping({label}, {name})"
+        case Alternatives() if is_text(value):
+            return f"_checks.string({label}, {name})"
         case _:
             return name
 

@@ -11,7 +11,7 @@ import attrs
 from document import RefusedError
 
 from .surface import Row
-from .types import Choice, Entries, Flag, Items, Number, Object, Text, Value, literal
+from .types import Choice, Entries, Flag, Items, Number, Object, Text, Value, is_text, literal
 
 KEY: Final = "idempotencyKey"
 """The field of the idempotency key. No row lists it, because every write has its option."""
@@ -171,7 +171,7 @@ def _kind(each: MethodArgument) -> str:
         case Entries() | Object():
             return "object"
         case _:
-            return "json"
+            return "text" if is_text(each.value) else "json"
 
 
 def _check_shown(views: Sequence[CommandArgumentView]) -> None:

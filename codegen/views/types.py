@@ -333,8 +333,9 @@ class Schemas:
     def _union(self, node: Node, name: str) -> Value:
         word = "oneOf" if node.get("oneOf") else "anyOf"
         options = list(node.items(word))
+        alone = len(options) == 1 or _is_open(options)
         values = [
-            self.read(option, name if len(options) == 1 else f"{name}{pascal_case(word)}{index}")
+            self.read(option, name if alone else f"{name}{pascal_case(word)}{index}")
             for index, option in enumerate(options)
         ]
         nullable = any(value.nullable or isinstance(value.kind, Null) for value in values)
@@ -494,6 +495,24 @@ class Schemas:
         if stated is True or is_object(stated):
             return self.read(node.child("additionalProperties"), f"{name}Value")
         return None
+
+
+def _is_open(options: list[Node]) -> bool:
+    """Return whether this is an enumeration beside any text: there may be other values."""
+    others = [option for option in options if "enum" not in option]
+    is_text = all(option.get("type") in ("string", "null") for option in others)
+    return len(others) == len(options) - 1 and is_text
+
+
+def is_text(value: Value) -> bool:
+    """Return whether a value is always text that stays text, apart from null."""
+    match value.kind:
+        case Text(format=None) | Choice(kind="str"):
+            return True
+        case Alternatives(branches=branches):
+            return all(map(is_text, branches))
+        case _:
+            return False
 
 
 def _least(node: Node) -> int | None:

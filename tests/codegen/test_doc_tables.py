@@ -80,7 +80,7 @@ def test_an_error_is_retryable_and_ambiguous_as_the_client_says() -> None:
 @pytest.mark.parametrize("status", ["default", "4XX"])
 def test_an_answer_of_many_statuses_may_have_any_of_them(status: str) -> None:
     """A code's status is known if a range or `default` covers it."""
-    documented = {"paths": {"/t": {"get": {"responses": {status: {}}}}}}
+    documented: dict[str, Any] = {"paths": {"/t": {"get": {"responses": {status: {}}}}}}
     texts = {"conflict": TEXTS["conflict"]}
     assert "| 409, 422 |" in doc_tables.error_codes(["conflict"], documented, texts)
 

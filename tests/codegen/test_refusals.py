@@ -33,6 +33,7 @@ POST = "doIt (POST /t), #/paths/~1t/post"
 BODY = f"{POST}/requestBody/content/application~1json/schema"
 ANSWER = f"{GET}/responses/200/content/application~1json/schema"
 NULLABLE: Node = {"type": "string", "nullable": True}
+NULL: Node = {"type": "null"}
 STYLE = (
     "and that is not supported. Use a scalar, a list of scalars or an object of scalars, in a "
     "style that OpenAPI has for it."
@@ -677,6 +678,27 @@ def test_a_key_is_never_null() -> None:
     (argument,) = view.arguments
     assert ("str | None", "None") == (argument.annotation, argument.default)
     assert "null" not in argument.doc
+
+
+@pytest.mark.parametrize(
+    ("more", "optional", "null"),
+    [pytest.param([], "None", "", id="text"), pytest.param([NULL], "UNSET", " | None", id="null")],
+)
+def test_an_enumeration_that_is_open(more: list[Node], optional: str, null: str) -> None:
+    """An enumeration beside any text keeps its name, and other texts can be sent and read."""
+    schema = {"anyOf": [{"type": "string", "enum": ["x", "y"]}, TEXT, *more]}
+    sent = build(sending(fields(a=ref("Kind")), Kind=schema)).operations[0]
+    unset = " | Unset" if more else ""
+    argument = sent.arguments[0]
+    assert f"_models.Kind | str{unset} | None" == argument.annotation
+    assert optional == argument.default
+    assert argument.check.endswith('_checks.string("a", a)')
+    assert "text" == sent.command.arguments[0].kind
+
+    body = {**fields(a=ref("Kind")), "required": ["a"]}
+    view = build(reading(body, Kind=schema))
+    assert ["Kind"] == [each.name for each in view.enums]
+    assert f"Kind | str{null}" == view.models[0].fields[0].annotation
 
 
 FOUR = taking(parameter("path", "id"), parameter("query", "a", required=True), path="/t/{id}")
