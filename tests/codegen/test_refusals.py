@@ -48,6 +48,11 @@ def fields(**properties: object) -> Node:
     return {"type": "object", "properties": properties}
 
 
+def scheme(*names: str) -> Node:
+    """Return the demand for the credentials of all these security schemes."""
+    return {name: list[str]() for name in names}
+
+
 def tagged(*names: str) -> Node:
     """Return a union whose discriminator selects a schema outside it."""
     discriminator = {"propertyName": "k", "mapping": {"z": "Z"}}
@@ -360,13 +365,13 @@ REFUSED: dict[str, tuple[Node, list[str]]] = {
     "security that the key does not satisfy": (
         {
             **contract(
-                {"/t": {"get": operation(), "post": operation("b", security=[{"a": [], "b": []}])}},
+                {"/t": {"get": operation(), "post": operation("b", security=[scheme("a", "b")])}},
                 securitySchemes={
                     "a": {"type": "apiKey", "in": "header", "name": "X-Key"},
                     "b": {"type": "http", "scheme": "Bearer"},
                 },
             ),
-            "security": [{"a": []}, {"unknown": []}],
+            "security": [scheme("a"), scheme("unknown")],
         },
         [
             f"{owner}security: the client sends its key as `Authorization: Bearer` and no other "
@@ -513,14 +518,14 @@ READ: dict[str, Node] = {
     ),
     "security that the key satisfies": {
         **contract(
-            {"/t": {"get": operation(security=[{"a": []}, {"b": []}])}},
+            {"/t": {"get": operation(security=[scheme("a"), scheme("b")])}},
             securitySchemes={
                 "a": {"type": "apiKey", "in": "header", "name": "X-Key"},
                 "b": {"$ref": "#/components/securitySchemes/c"},
                 "c": {"type": "http", "scheme": "bearer"},
             },
         ),
-        "security": [{"a": []}],
+        "security": [scheme("a")],
     },
     "no security": contract({"/t": {"get": operation(security=[])}}),
     "a success without a body": contract(
