@@ -1,7 +1,7 @@
 """Pickles of 0.1.0 still load, as of tasks and caches that outlive an update.
 
-`data/pickles-0.1.0.json` holds results as 0.1.0 pickled them, base64 by protocol. They name
-`kraty_server_api.models` and `kraty_server_api.types`.
+`data/pickles-0.1.0.json` holds results and errors as 0.1.0 pickled them, base64 by protocol. The
+results name `kraty_server_api.models` and `kraty_server_api.types`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import pytest
 
-from kraty_admin import RequestInfo, ResponseInfo
-from kraty_admin.bulk import ImportReport
+from kraty_admin import KratyNetworkError, RequestInfo, ResponseInfo
+from kraty_admin.bulk import ImportReport, ImportStoppedError
 from kraty_admin.models import (
     CurrencyRewardEntry,
     Grant,
@@ -110,3 +110,17 @@ def test_a_report_of_an_import_loads(old: dict[str, Any]) -> None:
         read=2, rows=2, applied=1, failed=1, chunks=1, seconds=0.5, rows_per_second=4.0
     )
     assert expected == old["import report"]
+
+
+# Without protocol 0: it restores a `CallInfo` as the shorter tuple that it was in 0.1.0.
+@pytest.mark.parametrize("old", ["2", "5"], indirect=True)
+def test_errors_load(old: dict[str, Any]) -> None:
+    """An error that 0.1.0 pickled has every property, even those that 0.1.0 did not know."""
+    network, stopped = old["network error"], old["stopped import"]
+
+    assert KratyNetworkError is type(network)
+    assert ("ReadTimeout", "receipt_1", True, None) == (
+        *(network.cause_name, network.idempotency_key, network.ambiguous, network.first_sent_at),
+    )
+    assert ImportStoppedError is type(stopped)
+    assert (2, False, None) == (stopped.report.rows, stopped.retryable, stopped.first_sent_at)

@@ -270,6 +270,8 @@ class KratyNetworkError(_CallError):
         call: Which call failed, and how far it got.
     """
 
+    _copied_cause_name: str = ""  # a pickle of 0.1.0 does not have it
+
     def __init__(
         self,
         message: str,
@@ -282,12 +284,8 @@ class KratyNetworkError(_CallError):
         self.original_cause = original_cause
         """The underlying exception, such as `httpx.ConnectTimeout`, without its
         request and traceback. `None` in a copy made from `args`."""
-        self._cause_name: str = (
-            (facts or {}).get("cause_name", "")
-            if original_cause is None
-            else type(original_cause).__name__
-        )
-        self._set_facts(cause_name=self._cause_name)
+        self._copied_cause_name = (facts or {}).get("cause_name", "")
+        self._set_facts(cause_name=self.cause_name)
 
     @property
     def retryable(self) -> bool:
@@ -297,7 +295,8 @@ class KratyNetworkError(_CallError):
     @property
     def cause_name(self) -> str:
         """The name of the underlying exception, for logs and metrics; empty if unknown."""
-        return self._cause_name
+        cause = self.original_cause
+        return self._copied_cause_name if cause is None else type(cause).__name__
 
 
 class KratyServerError(ErrorCodeProperties, _CallError):

@@ -27,6 +27,10 @@ class ImportStoppedError(KratyError):
         cause: The error that stopped it.
     """
 
+    # A pickle of 0.1.0 does not have these.
+    _retryable: bool = False
+    _first_sent_at: datetime | None = None
+
     def __init__(
         self,
         message: str,
