@@ -68,6 +68,31 @@ class TestImport:
         }
         assert report["seconds"] == round(report["seconds"], 3)
 
+    @pytest.mark.parametrize(
+        ("resume", "problem"),
+        [
+            pytest.param([], "already exists", id="start"),
+            pytest.param(["--resume"], "was written by kraty-admin 0.1.0", id="resume"),
+        ],
+    )
+    def test_beside_a_journal_of_0_1_0(
+        self,
+        resume: list[str],
+        problem: str,
+        kraty: Emulator,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """A journal under the name that 0.1.0 chose is found, so no row is applied again."""
+        wallet_rows(25)
+        with closing(sqlite3.connect("wallet.csv.journal")) as journal, journal:
+            journal.execute("CREATE TABLE import (version, kind, chunk_size, salt)")
+            journal.execute("INSERT INTO import VALUES (1, 'wallet', 1000, 'x')")
+
+        assert main([*WALLET, *resume]) == 2
+
+        assert f"journal wallet.csv.journal {problem}" in capsys.readouterr().err
+        assert kraty.ledger == []
+
     def test_for_people(self, kraty: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
         """The report is a sentence, and a line of control totals for each currency."""
         path = wallet_rows(3)

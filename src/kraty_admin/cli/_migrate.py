@@ -334,7 +334,13 @@ def migrate(
         )
         return
     beside = Path("stdin") if source == _STDIN else source or Path("sql")
-    journal = journal or beside.with_name(f"{beside.name}.{kind}.journal")
+    if journal is None:
+        journal = beside.with_name(f"{beside.name}.{kind}.journal")
+        earlier = beside.with_name(f"{beside.name}.journal")
+        if earlier.exists() and not journal.exists():
+            # The journal of an import with 0.1.0. It is refused, because that import may have
+            # applied these rows.
+            journal = earlier
     if resume and not journal.exists():
         raise refusal(f"there is no journal {journal}: nothing to resume")
     with state.client() as kraty:
