@@ -101,38 +101,36 @@ class Sending:
             self.outcome = self.outcome.plus(unknown)
         return self._parts[-1] if self._parts else None
 
-    def failed(self, error: KratyError) -> None:
-        """Record that a call failed, after which its rows may be in doubt."""
-        if not isinstance(error, KratyServerError | KratyNetworkError) or not error.ambiguous:
-            return
-        if self._in_doubt_since is None and error.first_sent_at is not None:
-            self._in_doubt_since = error.first_sent_at.timestamp()
-
     def answered(self, answer: MigrateOutcome, now: float) -> None:
         """Record an answer. `now` is in seconds since 1970."""
         self.outcome = self.outcome.plus(outcome(self._parts.pop(), answer, self._since(now)))
 
-    def _since(self, now: float) -> float:
-        return now if self._in_doubt_since is None else self._in_doubt_since
+    def failed(self, error: KratyError, now: float) -> bool:
+        """Record that a call failed. Return whether the server rejected its rows.
 
-    def rejected(self, error: KratyServerError, now: float) -> bool:
-        """Record a rejection. Return whether the import can continue after it.
+        Then the import continues with other rows. Otherwise the same rows may be sent again.
 
         Args:
-            error: The rejection.
+            error: Why the call failed.
             now: Seconds since 1970.
         """
-        if error.status not in _REJECTED:
+        in_doubt = isinstance(error, KratyServerError | KratyNetworkError) and error.ambiguous
+        if in_doubt and self._in_doubt_since is None and error.first_sent_at is not None:
+            self._in_doubt_since = error.first_sent_at.timestamp()
+        if not isinstance(error, KratyServerError) or error.status not in _REJECTED:
             return False
         part = self._parts.pop()
         if len(part.sent) > 1:
             self._parts.extend(reversed(halves(part)))
-        elif error.ambiguous:
+        elif in_doubt:
             why = f"the call got no clear answer: {error.message}"
             self.outcome = self.outcome.plus(unclear(part, why, self._since(now)))
         else:
             self.outcome = self.outcome.plus(rejected(part, error.code, error.message))
         return True
+
+    def _since(self, now: float) -> float:
+        return now if self._in_doubt_since is None else self._in_doubt_since
 
 
 class Run:

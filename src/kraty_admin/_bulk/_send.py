@@ -133,12 +133,11 @@ def _send(
             try:
                 answer = send(part.sent, idempotency_key=part.key(salt))
             except KratyError as error:
-                sending.failed(error)
                 if isinstance(error, KratyServerError):
                     headers = dict(error.headers)
-                    if sending.rejected(error, time.time()):
-                        patience.answered()
-                        continue
+                if sending.failed(error, time.time()):
+                    patience.answered()
+                    continue
                 failures += 1
                 seconds = patience.delay(error, failures, time.monotonic())
                 if seconds is None or stopping.wait(seconds):
@@ -236,12 +235,11 @@ async def _send_async(
             try:
                 answer = await send(part.sent, idempotency_key=part.key(salt))
             except KratyError as error:
-                sending.failed(error)
                 if isinstance(error, KratyServerError):
                     headers = dict(error.headers)
-                    if sending.rejected(error, time.time()):
-                        patience.answered()
-                        continue
+                if sending.failed(error, time.time()):
+                    patience.answered()
+                    continue
                 failures += 1
                 seconds = patience.delay(error, failures, time.monotonic())
                 if seconds is None or await _is_set_within(stopping, seconds):
