@@ -118,8 +118,9 @@ _LONGEST_LOCATION: Final = 300
 _NOT_KRATYS: Final = "internal_error"
 """The code of an answer without Kraty's error envelope."""
 
-_ASKED_FIRST: Final = frozenset({401, 425, 429})
-"""What something in between answers before it passes a request on, never instead of an answer."""
+_NOT_PASSED_ON: Final = frozenset({401, 425, 429})
+"""The statuses with which a proxy refuses to pass a request on. None puts them in the place of
+Kraty's answer."""
 
 # How deeply an error's details may be nested. Far deeper ones can be parsed, but an error
 # that holds them cannot be pickled or copied.
@@ -453,7 +454,7 @@ def _is_definite(status: int, code: str | None) -> bool:
     """
     if status == 408 or status >= 500:
         return False
-    return code not in (None, _NOT_KRATYS) or status in _ASKED_FIRST
+    return code not in (None, _NOT_KRATYS) or status in _NOT_PASSED_ON
 
 
 def _envelope_message(envelope: Mapping[str, Any], reply: Reply) -> str:
