@@ -8,11 +8,13 @@ import gc
 import json
 import multiprocessing
 import pickle
+import socket
 import ssl
 import threading
 import traceback
 import types
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from datetime import datetime, timezone
 from typing import Any, Final
@@ -35,6 +37,7 @@ from kraty_admin import (
 )
 from kraty_admin.errors import RAW_BODY_LIMIT
 from kraty_server_api.errors import ERROR_CODES
+from loopback import AT_ONCE, Twin, settled, twins
 
 CALL: Final = CallInfo(
     operation="wallet.credit",
@@ -365,6 +368,14 @@ def failure_of(handler: Callable[[httpx.Request], httpx.Response]) -> KratyError
     return caught.value
 
 
+@pytest.fixture
+def no_collection() -> Iterator[None]:
+    """No garbage is collected meanwhile."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
 class TestHoldings:
     """What an error that leaves a call refers to."""
 
@@ -413,6 +424,29 @@ class TestHoldings:
         error = failure_of(handler)
         for other in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
             assert fields_of(error) == fields_of(other)
+
+    @twins
+    @pytest.mark.parametrize("own", [True, False], ids=["own connections", "http_client"])
+    def test_no_circle(self, twin: Twin, own: bool, no_collection: None) -> None:
+        """Once the caller has handled an error, the frames that it came through are freed at once,
+        without the garbage collector."""
+
+        class Held:
+            """A variable of the caller's."""
+
+        async def scenario(kraty: Any) -> weakref.ref[Held]:
+            held = Held()
+            try:
+                await settled(kraty.wallet.credit("p", "gold", amount=1))
+            except KratyError:
+                return weakref.ref(held)
+            raise AssertionError("the call must fail")
+
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            closed = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        http_client = None if own else twin.mocked(refuse)
+        held = twin.run(scenario, base_url=closed, http_client=http_client, retry=AT_ONCE)
+        assert held() is None
 
     def test_cause_is_shown(self) -> None:
         """A traceback shows the underlying error."""

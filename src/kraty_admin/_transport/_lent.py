@@ -111,7 +111,7 @@ class Departure:
             # An error response from another server says nothing about our request.
             cause = httpx.NetworkError(f"a hook of http_client raised {cause}")
         # None leaves it to the kind of failure: a custom transport may send without a trace.
-        return Failure(without_frames(as_of_httpx(cause)), was_sent=self._was_sent or None)
+        return Failure(as_of_httpx(without_frames(cause)), was_sent=self._was_sent or None)
 
 
 class LentChannel:

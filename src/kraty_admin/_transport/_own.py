@@ -350,7 +350,7 @@ def _failure(error: Exception, watch: Watch) -> Failure:
     # decides whether the request counts as sent.
     is_mocked = isinstance(error, httpx.HTTPError) and not watch.was_sent
     return Failure(
-        without_frames(as_of_httpx(error)),
+        as_of_httpx(without_frames(error)),
         was_sent=None if is_mocked else watch.was_sent,
         was_tried=is_mocked or watch.was_tried,
     )

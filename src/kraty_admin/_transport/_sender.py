@@ -86,6 +86,7 @@ class Sender:
             report = partial(_report_interruption, exchange)
             with ObservedCall(observer, exchange, hook, report) as call:
                 return self.perform(exchange, call.attempt_ended, call)
+        step: Step[T] | None = None
         try:
             while True:
                 limits = exchange.begin(time.monotonic(), time.time())
@@ -102,6 +103,10 @@ class Sender:
             if not _is_own(error, exchange):
                 _report_foreign(exchange, error, hook)
             raise
+        finally:
+            # Otherwise an error would hold itself, over this frame, and the frames of the caller
+            # until the garbage is collected.
+            exchange.error = step = None
 
 
 class AsyncSender:
@@ -120,6 +125,7 @@ class AsyncSender:
             report = partial(_report_interruption, exchange)
             with ObservedCall(observer, exchange, hook, report) as call:
                 return await self.perform(exchange, call.attempt_ended, call)
+        step: Step[T] | None = None
         try:
             while True:
                 limits = exchange.begin(time.monotonic(), time.time())
@@ -138,6 +144,10 @@ class AsyncSender:
             if not _is_own(error, exchange):
                 _report_foreign(exchange, error, hook)
             raise
+        finally:
+            # Otherwise an error would hold itself, over this frame, and the frames of the caller
+            # until the garbage is collected.
+            exchange.error = step = None
 
 
 def _is_own(error: BaseException, exchange: Exchange[T]) -> bool:
