@@ -364,10 +364,14 @@ def test_engines_of_postgresql(
 
 
 def test_another_database() -> None:
-    """A database that is neither PostgreSQL nor SQLite is refused by name."""
-    connection: Any = sa.create_mock_engine("mysql://", print)
+    """A database that is neither PostgreSQL nor SQLite is refused by name, before it has tables."""
+    statements: list[object] = []
+    connection: Any = sa.create_mock_engine("mysql://", lambda each, *_: statements.append(each))
     with pytest.raises(outbox.OutboxError, match="PostgreSQL or SQLite, not mysql"):
         _store.insert_if_new(connection, TABLES.inbox, {})
+    with pytest.raises(outbox.OutboxError, match="PostgreSQL or SQLite, not mysql"):
+        _store.upgrade(connection, TABLES)
+    assert [] == statements
 
 
 def test_players_delete_of_a_player_with_intents_in_doubt(shop: Studio, time: Time) -> None:

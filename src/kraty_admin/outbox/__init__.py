@@ -131,7 +131,8 @@ def set_up(
     Raises:
         OutboxTargetError: The database is for another game, environment or server, and
             `add_target` is false.
-        OutboxError: Another version of the SDK has created the tables.
+        OutboxError: Another version of the SDK has created the tables, or the database is
+            neither PostgreSQL nor SQLite.
         KratyServerError, KratyNetworkError: The call to Kraty failed.
     """
     target = target_of(kraty)

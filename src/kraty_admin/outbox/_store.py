@@ -132,14 +132,21 @@ def insert_if_new(
     *returning: sa.Column[Any],
 ) -> Any:
     """Insert a row and return the columns in `returning`; `None` if its key exists already."""
-    match connection.dialect.name:
-        case "postgresql":
-            statement: Any = postgresql.insert(table).on_conflict_do_nothing()
-        case "sqlite":
-            statement = sqlite.insert(table).on_conflict_do_nothing()
-        case name:
-            raise OutboxError(f"an outbox needs PostgreSQL or SQLite, not {name}")
-    return connection.execute(statement.values(values).returning(*returning)).first()
+    insert: Any = postgresql.insert if _is_postgresql(connection) else sqlite.insert
+    statement = insert(table).on_conflict_do_nothing().values(values).returning(*returning)
+    return connection.execute(statement).first()
+
+
+def _is_postgresql(connection: Connection) -> bool:
+    """Return whether the database is PostgreSQL, and not SQLite.
+
+    Raises:
+        OutboxError: It is neither.
+    """
+    name = connection.dialect.name
+    if name not in ("postgresql", "sqlite"):
+        raise OutboxError(f"an outbox needs PostgreSQL or SQLite, not {name}")
+    return name == "postgresql"
 
 
 _SET_UP_LOCK: Final = 0x6B72617479
@@ -150,9 +157,10 @@ def upgrade(connection: sa.Connection, tables: Tables) -> None:
     """Create the tables that are missing, and record their version.
 
     Raises:
-        OutboxError: The tables have a version that this SDK does not know.
+        OutboxError: The tables have a version that this SDK does not know, or the database is
+            neither PostgreSQL nor SQLite.
     """
-    if connection.dialect.name == "postgresql":
+    if _is_postgresql(connection):
         # Several instances of a service may start at the same time.
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_SET_UP_LOCK)))
     tables.metadata.create_all(connection, tables=list(tables.all), checkfirst=True)
