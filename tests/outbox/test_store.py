@@ -366,7 +366,11 @@ def test_engines_of_postgresql(
 def test_another_database() -> None:
     """A database that is neither PostgreSQL nor SQLite is refused by name, before it has tables."""
     statements: list[object] = []
-    connection: Any = sa.create_mock_engine("mysql://", lambda each, *_: statements.append(each))
+
+    def execute(statement: object, *_: object) -> None:
+        statements.append(statement)
+
+    connection: Any = sa.create_mock_engine("mysql://", execute)
     with pytest.raises(outbox.OutboxError, match="PostgreSQL or SQLite, not mysql"):
         _store.insert_if_new(connection, TABLES.inbox, {})
     with pytest.raises(outbox.OutboxError, match="PostgreSQL or SQLite, not mysql"):
