@@ -190,15 +190,27 @@ class _Comparison:
         for was, is_ in sorted(_statuses(before, after), key=str):
             here = place.down(was or str(is_))
             if was is None:
-                yield here.change("status-added")
+                yield here.change(f"{self.added(str(is_), before, after)}status-added")
             elif is_ is None:
                 outcome = "success" if _is_success(was, before) else "error"
                 yield here.change(f"{outcome}-status-removed")
             else:
                 a, b = self.old.follow(before[was]), self.new.follow(after[is_])
                 error = not _is_success(was, before)
+                if not error and _fields(self.old, a) == {".data"} < _fields(self.new, b):
+                    yield here.change("envelope-extended")
                 yield from self.schemas.members(here, self.old.headers(a), self.new.headers(b))
                 yield from self.bodies(here, a, b, "error-media-type" if error else "media-type")
+
+    def added(self, status: str, before: Node, after: Node) -> str:
+        """Return `success-` if a status is a success, and no other success has its body."""
+        known = [self.old.follow(before[each]) for each in before if _is_success(each, before)]
+        body = self.new.content(self.new.follow(after[status]))
+        is_known = any(
+            show(without_wording(self.old.content(each))) == show(without_wording(body))
+            for each in known
+        )
+        return "success-" if known and _is_success(status, after) and not is_known else ""
 
     def bodies(
         self, place: Place, old: Node, new: Node, what: str = "media-type"
@@ -234,6 +246,16 @@ def _servers(place: Place, old: Node, new: Node) -> Iterator[Change]:
                 yield here.change("server-value-removed", old=value)
             for value in sorted(is_ - was) if was else ():
                 yield here.change("server-value-added", new=value)
+
+
+def _fields(contract: Contract, response: Node) -> set[str]:
+    """Return the fields of an answer, such as `.data`."""
+    return {
+        field
+        for media in contract.content(response).values()
+        for branch in contract.branches(media.get("schema", {}))
+        for field in contract.fields(branch, "writeOnly")
+    }
 
 
 def _scheme(contract: Contract, name: str) -> Node:

@@ -45,6 +45,10 @@ RULES: dict[str, tuple[Caller, str]] = {
     "security-tightened": (ANYBODY, "security changed from {old} to {new}"),
     "security-loosened": (NOBODY, "security changed from {old} to {new}"),
     "status-added": (NOBODY, "added"),
+    # A caller reads it as the success that it knows. An empty one is even an error to the SDK.
+    "success-status-added": (READS, "added, with another body than the other successes"),
+    # The build step then takes the answer for the result.
+    "envelope-extended": (READS, "no longer holds only `data`, which methods return"),
     "success-status-removed": (ANYBODY, "removed"),
     "error-status-removed": (NOBODY, "removed"),
     "media-type-added": (NOBODY, "media type added"),

@@ -994,6 +994,30 @@ OPERATIONS: dict[str, tuple[Node, Node, list[str]]] = {
         answering(_200=json_body(fields("data", data={"type": "array", "items": fields()}))),
         ["BREAKS  make  response 200.data[].a  removed"],
     ),
+    "envelope extended": (
+        answering(_200=json_body(fields("data", data=INT))),
+        answering(_200=json_body(fields("data", data=INT, next=TEXT))),
+        [
+            "BREAKS  make  response 200  no longer holds only `data`, which methods return",
+            "ok      make  response 200.next  added",
+        ],
+    ),
+    "success added": (
+        answering(_200=json_body(fields(a=INT))),
+        answering(
+            _200=json_body(fields(a=INT)),
+            _201={"description": "Made.", **json_body(fields(a=INT))},
+            _202=json_body(fields(b=INT)),
+            _204={"description": "Nothing."},
+            _402=json_body(fields(b=INT)),
+        ),
+        [
+            "ok      make  response 201  added",
+            "BREAKS  make  response 202  added, with another body than the other successes",
+            "BREAKS  make  response 204  added, with another body than the other successes",
+            "ok      make  response 402  added",
+        ],
+    ),
     # Webhooks.
     "webhook removed": (
         delivering("a", "b"),
