@@ -169,6 +169,8 @@ def read(
         found.inputs += _with_key(raw, found.body, inputs) if raw.method in WRITES else inputs
         found.has_body = "requestBody" in raw.node or raw.method in WRITES
     with causes.collected():
+        _check_place_of_key(raw, found.inputs)
+    with causes.collected():
         result = found.result = unwrapped(result_of(raw, name, schemas), row, schemas)
         _check_replayed(raw, row, result, schemas)
         if not causes.has(causes.owner):
@@ -248,6 +250,16 @@ def _with_key(raw: RawOperation, body: ObjectSchema | None, inputs: list[Input])
             )
         found.append(key_of(raw))
     return found
+
+
+def _check_place_of_key(raw: RawOperation, inputs: list[Input]) -> None:
+    for each in inputs:
+        if each.wire == KEY and (each.location != "body" or raw.method not in WRITES):
+            raise RefusedError(
+                each.place,
+                "the client sends idempotency keys only in the bodies of POST, PUT and PATCH",
+                "Leave it out, or use such a method and list the key in its body.",
+            )
 
 
 def _check_key(each: Input) -> None:

@@ -269,6 +269,21 @@ REFUSED: dict[str, tuple[Node, list[str]]] = {
             "Allow random UUIDs, and 64 hexadecimal digits."
         ],
     ),
+    "key in the query": (
+        taking(parameter("query", "idempotencyKey")),
+        [
+            f"{GET}/parameters/0: the client sends idempotency keys only in the bodies of POST, "
+            "PUT and PATCH. Leave it out, or use such a method and list the key in its body."
+        ],
+    ),
+    "key of a DELETE": (
+        contract({"/t": {"delete": operation(requestBody=json_body(fields(idempotencyKey=TEXT)))}}),
+        [
+            "doIt (DELETE /t), #/paths/~1t/delete/requestBody/content/application~1json/schema"
+            "/properties/idempotencyKey: the client sends idempotency keys only in the bodies of "
+            "POST, PUT and PATCH. Leave it out, or use such a method and list the key in its body."
+        ],
+    ),
     "body that forbids the key": (
         sending({**OBJECT, "additionalProperties": False}),
         [
