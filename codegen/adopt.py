@@ -1,18 +1,25 @@
-"""Read an OpenAPI document from a path or URL, as JSON or YAML."""
+"""Read an OpenAPI document from a path or URL, as JSON or YAML.
+
+python codegen/adopt.py PATH|URL    fail if it is not valid
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
+from functools import reduce
+from operator import getitem
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import httpx
+from jsonschema import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import SafeConstructor
 from ruamel.yaml.error import YAMLError
 
-from document import Json, is_array, is_object, step
+from document import Json, Node, RefusedError, is_array, is_object, step
 from views import SurfaceError
 
 # Inside these, a `$ref` is data, not a reference.
@@ -59,22 +66,48 @@ def _parse(raw: bytes) -> object:
     return json.loads(json.dumps(document, allow_nan=False))
 
 
-def _foreign(value: object, place: str = "#") -> Iterator[str]:
-    """Yield the places of `$ref`s to other documents."""
+def _walk(value: object, place: str = "#") -> Iterator[tuple[object, str]]:
+    """Yield all values that are no data, with their places."""
+    yield value, place
     if is_array(value):
         for index, each in enumerate(value):
-            yield from _foreign(each, place + step(index))
+            yield from _walk(each, place + step(index))
     elif is_object(value):
-        ref = value.get("$ref")
-        if isinstance(ref, str) and not ref.startswith("#"):
-            yield f"{place}: $ref {ref} refers to another document. Bundle both into one."
         for key, each in value.items():
             if key not in _DATA and not key.startswith("x-"):
-                yield from _foreign(each, place + step(key))
+                yield from _walk(each, place + step(key))
 
 
-def invalid(document: Json) -> Iterator[str]:
-    """Yield the reasons why the document is not valid OpenAPI."""
+def _broken(document: Json) -> Iterator[str]:
+    """Yield the places of `$ref`s that cannot be followed."""
+    for value, place in _walk(document):
+        ref = value.get("$ref") if is_object(value) else None
+        if isinstance(ref, str) and not ref.startswith("#"):
+            yield f"{place}: $ref {ref} refers to another document. Bundle both into one."
+        elif isinstance(ref, str):
+            try:
+                Node(document, value, place).follow()
+            except RefusedError as error:
+                # Otherwise the target is the schema `true` or `false`.
+                if error.place == place:
+                    yield str(error)
+
+
+def _place(document: Json, error: ValidationError) -> str:
+    """Return the place of an error, since inside a schema it has only the end of its path."""
+    end = [*error.absolute_path]
+    for value, place in _walk(document):
+        try:
+            found = reduce(getitem, end, cast("Any", value))
+        except (LookupError, TypeError):
+            continue
+        if found is error.instance:
+            return place + "".join(map(step, end))
+    return "#" + "".join(map(step, end))
+
+
+def invalid(document: Json) -> list[str]:
+    """Return the reasons why the document is not valid OpenAPI."""
     # These imports take twice as long as all of `make check-drift`, which does not need them.
     from jsonschema_path import SchemaPath
     from openapi_spec_validator import OpenAPIV30SpecValidator, OpenAPIV31SpecValidator
@@ -83,12 +116,20 @@ def invalid(document: Json) -> Iterator[str]:
     validators = {"3.0": OpenAPIV30SpecValidator, "3.1": OpenAPIV31SpecValidator}
     validator = validators.get(version[:3])
     if validator is None:
-        yield f"it is not an OpenAPI 3.0 or 3.1 document: its `openapi` is {version}"
-        return
-    for error in validator(SchemaPath.from_dict(document)).iter_errors():
-        place = "#" + "".join(map(step, error.absolute_path))
-        text = error.message
-        yield f"{place}: {text[:_LONGEST]}{'...' if len(text) > _LONGEST else ''}"
+        return [f"it is not an OpenAPI 3.0 or 3.1 document: its `openapi` is {version}"]
+    causes: list[str] = []
+    try:
+        for error in validator(SchemaPath.from_dict(document)).iter_errors():
+            # A pattern of ECMAScript need not be one of Python; then no check is generated.
+            if error.validator_value != "regex":
+                text = error.message.partition("\n")[0]
+                text = f"{text[:_LONGEST]}{'...' if len(text) > _LONGEST else ''}"
+                causes.append(f"{_place(document, error)}: {text}")
+    except LookupError:
+        # The validator raises it if a part is missing that it has just reported.
+        if not causes:
+            raise
+    return causes
 
 
 def fetch(spec: str) -> bytes:
@@ -110,7 +151,17 @@ def fetch(spec: str) -> bytes:
         raise SurfaceError([f"cannot adopt {spec}: {reason}"]) from error
     if not is_object(document):
         raise SurfaceError([f"cannot adopt {spec}: it is not a JSON object"])
-    causes = list(_foreign(document)) or list(invalid(document))
+    try:
+        causes = list(_broken(document)) or invalid(document)
+    except RecursionError:
+        causes = ["a schema contains itself in its allOf, so that it has no end"]
     if causes:
         raise SurfaceError(f"cannot adopt {spec}: {cause}" for cause in causes)
     return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+if __name__ == "__main__":
+    try:
+        fetch(sys.argv[1])
+    except SurfaceError as error:
+        raise SystemExit(str(error)) from None

@@ -289,7 +289,7 @@ def generate(layout: Layout, target: Path, contract_bytes: bytes) -> None:
         view = package_view(contract, _surface(layout.surface))
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         # Checked only now, because it takes seconds: a contract that was edited may be invalid.
-        causes = list(invalid(contract))
+        causes = invalid(contract)
         if not causes:
             raise
         raise SurfaceError(causes) from error

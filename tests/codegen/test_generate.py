@@ -408,12 +408,34 @@ def test_a_yaml_contract_is_adopted_as_json(tmp_path: Path) -> None:
                 '#/paths/~1t/get/tags: 7 is not of type "array"',
             ],
         ),
+        (
+            YAML + "components: {schemas: {A: {$ref: '#/b'}, B: {$ref: '#/components/schemas/B'}}}",
+            [
+                "#/components/schemas/A: $ref #/b points at nothing in the contract. Define it,",
+                "#/components/schemas/B: $ref #/components/schemas/B leads back to itself. Break",
+            ],
+        ),
+        (
+            YAML + "components: {schemas: {A: {allOf: [{$ref: '#/components/schemas/A'}]}}}",
+            ["a schema contains itself in its allOf, so that it has no end"],
+        ),
+        (
+            YAML + "components: {schemas: {A: {properties: {a: {minLength: x}}}}}",
+            ["#/components/schemas/A/properties/a/minLength: 'x' is not of type 'integer'"],
+        ),
+        (
+            YAML.replace("get:", "get:\n      parameters: [{in: query, schema: {}}]"),
+            ['#/paths/~1t/get/parameters/0: "name" is a required property'],
+        ),
         ("a: [", ["while parsing a flow node expected the node content, but found"]),
         ("[" * 100_000, ["it is nested too deeply"]),
         ('{"a": 1,}', ["Expecting property name enclosed in double quotes: line 1 column 9"]),
         ("n: .nan", ["Out of range float values are not JSON compliant"]),
     ],
-    ids=["version", "other document", "two mistakes", "YAML", "too deep", "JSON", "no number"],
+    ids=[
+        *("version", "other document", "two mistakes", "references", "circle", "inside a schema"),
+        *("no name", "YAML", "too deep", "JSON", "no number"),
+    ],
 )
 def test_what_is_wrong_with_a_document_is_named(
     tmp_path: Path, content: str, expected: list[str]
@@ -427,6 +449,20 @@ def test_what_is_wrong_with_a_document_is_named(
     assert expected == [
         cause[: len(start)] for start, cause in zip(expected, sorted(found), strict=True)
     ]
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        pytest.param("{pattern: '^\\p{L}+$'}", id="pattern"),
+        pytest.param("{$ref: '#/components/schemas/B'}", id="reference to any value"),
+    ],
+)
+def test_unusual_schemas_are_adopted(tmp_path: Path, schema: str) -> None:
+    """What Python or the validator does not understand, but OpenAPI allows, is adopted."""
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(YAML + f"components: {{schemas: {{A: {schema}, B: true}}}}")
+    assert "A" in json.loads(fetch(str(spec)))["components"]["schemas"]
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"openapi": "3.1.0"}', b"\xff"], ids=repr)
