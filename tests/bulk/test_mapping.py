@@ -161,6 +161,14 @@ def test_a_wrong_delimiter_is_one_error(columns: dict[str, str] | None) -> None:
         make_mapping("wallet", columns)(Row(2, {"id;amount": "a;5"}))
 
 
+def test_a_wrong_delimiter_is_the_only_suggestion() -> None:
+    """A column that was not separated is not suggested, even if its name is similar."""
+    columns = {"externalPlayerId": "PlayFabId", "amount": "Gold", "economyKey": "=gold"}
+    with pytest.raises(ValueError, match="pass delimiter") as caught:
+        make_mapping("wallet", columns)(Row(2, {"PlayFabId;Gold": "a;5"}))
+    assert "Try" not in str(caught.value)
+
+
 def test_values_of_a_file_without_a_header_are_not_shown() -> None:
     """The error for a file without a header does not show the cells of its first line."""
     mapping = make_mapping("players", {"externalPlayerId": "id"})
@@ -343,6 +351,8 @@ def test_a_value_without_meaning_in_json_fails_without_its_repr() -> None:
         pytest.param("NULL", "is a text that programs write for a missing value", id="NULL"),
         pytest.param("nan", "is a text that programs write for a missing value", id="nan"),
         pytest.param("#N/A", "is a text that programs write for a missing value", id="spreadsheet"),
+        pytest.param("#NAME?", "is a text that programs write for a missing value", id="error"),
+        pytest.param('="0012"', "is a formula of a spreadsheet", id="formula"),
         pytest.param("\\N", "is a text that programs write for a missing value", id="COPY"),
         pytest.param("7.65612E+16", "is a number in scientific notation", id="E+16"),
         pytest.param("7.6561198e+16", "is a number in scientific notation", id="e+16"),

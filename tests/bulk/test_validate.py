@@ -69,6 +69,7 @@ def test_a_field_that_is_required_is_missed(kind: Kind) -> None:
         ({"idempotencyKey": "\xa0k"}, "idempotencyKey begins or ends with white space"),
         ({"reason": 5}, "reason is a whole number; it must be text"),
         ({"amount": "5"}, "amount is text; it must be a whole number from 1 to 9007199254740991"),
+        ({"amount": ""}, "amount is empty; it must be a whole number from 1 to 9007199254740991"),
         ({"amount": True}, "amount is true or false; it must be a whole number from 1 to"),
         ({"amount": 5.0}, "amount is a number with a decimal point; it must be a whole number"),
         ({"amount": 0}, "amount is out of range; it must be a whole number from 1 to"),

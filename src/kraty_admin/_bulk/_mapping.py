@@ -360,9 +360,13 @@ _COMMON_ID: Final = re.compile(
 _MISSING: Final = frozenset(
     {"null", "none", "nil", "nan", "nat", "na", "n/a", "#n/a", "<na>", "<null>", "(null)", "\\n"}
     | {"undefined", "-"}
+    # The errors of a spreadsheet. It takes an id that begins with - or = for a formula.
+    | {"#name?", "#ref!", "#value!", "#num!", "#null!", "#div/0!"}
 )
 _SCIENTIFIC: Final = re.compile(r"[+-]?(?:\d+\.\d*|\.\d+)[eE][+-]?\d+|[+-]?\d+[eE]\+\d+")
 _DECIMAL: Final = re.compile(r"[+-]?\d+\.0*")
+_FORMULA: Final = re.compile(r'="[^"]*"')
+"""A formula that keeps a spreadsheet from reading a text as a number."""
 
 
 def odd_id(player: str) -> str | None:
@@ -382,6 +386,8 @@ def odd_id(player: str) -> str | None:
         return "is a number in scientific notation, which loses digits: export ids as text"
     if _DECIMAL.fullmatch(player):
         return "is a number with a decimal point: export ids as text"
+    if _FORMULA.fullmatch(player):
+        return "is a formula of a spreadsheet: export ids as text"
     return None
 
 
@@ -436,15 +442,21 @@ def _check_complete(kind: Kind, targets: Iterable[_Target]) -> None:
 def _check_columns(targets: Iterable[_Target], source: Mapping[str, Any]) -> None:
     for target in targets:
         if target.constant is None and not _has_column(source, target.source):
-            close = get_close_matches(target.source, map(str, source), 1)
+            joined = _delimiter_within(source)
+            close = [] if joined else get_close_matches(target.source, map(str, source), 1)
             hint = f" Try {_as_map(target.name, close[0])}." if close else ""
             raise ValueError(f"Column {target.source!r} not found. {_has(source)}.{hint}")
 
 
+def _delimiter_within(source: Mapping[str, Any]) -> str | None:
+    """Return the delimiter in the name of the only column; `None` if there is none."""
+    alone = str(next(iter(source))) if len(source) == 1 else ""
+    return next((each for each in (";", "\t", "|", ",") if each in alone), None)
+
+
 def _has(source: Mapping[str, Any]) -> str:
     """List the columns, or say which delimiter to pass if they were not separated."""
-    alone = str(next(iter(source))) if len(source) == 1 else ""
-    found = next((each for each in (";", "\t", "|", ",") if each in alone), None)
+    found = _delimiter_within(source)
     if found is not None:
         return (
             f"The source has one column, whose name contains {found!r}: pass delimiter={found!r}"

@@ -177,7 +177,8 @@ def _field_problem(name: str, field: Field, value: object) -> str | None:
 
 
 def _wrong_kind(name: str, field: Field, value: object) -> str:
-    return f"{name} is {_kind_of(value)}; it must be {_wanted(field)}"
+    kind = "empty" if value == "" else _kind_of(value)
+    return f"{name} is {kind}; it must be {_wanted(field)}"
 
 
 def _id_problem(name: str, value: str) -> str | None:

@@ -236,7 +236,7 @@ def _read_options(*, rename: tuple[str, ...], only: tuple[str, ...], **others: A
     "--failures",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="File for the rows that fail. Default: SOURCE.KIND.failures.jsonl.",
+    help="File for the rows that fail. Default: SOURCE.KIND.failures.jsonl; none for a dry run.",
 )
 @click.option(
     "--journal",
