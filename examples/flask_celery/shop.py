@@ -125,7 +125,7 @@ def receive() -> tuple[str, int]:
         )
     except WebhookVerificationError as error:
         app.logger.warning("webhook rejected: %s", error.reason)
-        return "", 400
+        return "", 401
     with Session(engine) as session, session.begin():
         if inbox.once(session, event):
             session.add(Notice(event_id=event.id, event_name=event.event_name))

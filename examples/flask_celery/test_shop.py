@@ -158,7 +158,7 @@ def test_a_webhook_whose_handler_fails(
     kraty_emulator.webhooks.replay(kraty_emulator.deliveries[0].event_id)
     kraty_emulator.webhooks.deliver(deliver)
     assert [500, 204, 204] == statuses
-    assert 400 == http.post("/kraty/webhook", data=b"{}").status_code
+    assert 401 == http.post("/kraty/webhook", data=b"{}").status_code
     with shop.engine.connect() as connection:
         assert ["player.banned"] == list(
             connection.scalars(sa.text("SELECT event_name FROM notices"))
