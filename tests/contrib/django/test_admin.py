@@ -7,12 +7,14 @@ from collections.abc import Callable
 import pytest
 import sqlalchemy as sa
 from django.contrib.auth.models import Permission, User
+from django.core.management import call_command
 from django.db import connections, transaction
 from django.test import Client
 
 from kraty_admin import outbox as core
 from kraty_admin.contrib.django import outbox
 from kraty_admin.contrib.django.models import InboxEvent, OutboxIntent
+from kraty_admin.emulator import Emulator
 
 LIST = "/admin/kraty/outboxintent/"
 
@@ -34,13 +36,15 @@ def browser(default_shop: sa.Engine) -> Client:
     return client_of("ann", "view_outboxintent", "change_outboxintent", "view_inboxevent")
 
 
-def record(key: str, state: str = "pending", player: str = "player_42") -> int:
+def record(
+    key: str, state: str = "pending", player: str = "player_42", using: str = "default"
+) -> int:
     """Record a credit, and set its state; return its id."""
-    with transaction.atomic():
-        intent = outbox.into().wallet.credit(player, "gold", amount=500, idempotency_key=key)
+    with transaction.atomic(using):
+        intent = outbox.into(using).wallet.credit(player, "gold", amount=500, idempotency_key=key)
     if state != "pending":
         stopped = {"stopped_ms": 2, "first_sent_ms": 1, "error": '{"message": "no answer"}'}
-        OutboxIntent.objects.filter(pk=intent.id).update(state=state, **stopped)
+        OutboxIntent.objects.using(using).filter(pk=intent.id).update(state=state, **stopped)
     return intent.id
 
 
@@ -172,6 +176,21 @@ def test_one_who_may_only_look(default_shop: sa.Engine) -> None:
     data = {"action": "applied", "why": "x", "confirmed": "on"}
     assert browser.post(f"{LIST}{number}/decide/", data).status_code == 403
     assert OutboxIntent.objects.get().state == "unknown"
+
+
+def test_a_decision_in_another_database(
+    browser: Client, emulator: Emulator, new_engine: Callable[[str], sa.Engine]
+) -> None:
+    """A decision changes the intent that was shown, and not that of another database."""
+    call_command("migrate", "kraty", database="memory", verbosity=0)
+    core.set_up(new_engine("memory"), emulator.client())
+    number = record("elsewhere", "unknown", using="memory")
+    OutboxIntent.objects.filter(pk=record("here", "unknown")).update(id=number)
+    page = f"/other/kraty/outboxintent/{number}"
+    assert "elsewhere" in browser.get(f"{page}/change/").content.decode()
+    browser.post(f"{page}/decide/", {"action": "abandon", "why": "refunded", "confirmed": "on"})
+    assert "abandoned" == OutboxIntent.objects.using("memory").get(pk=number).state
+    assert "unknown" == OutboxIntent.objects.get(pk=number).state
 
 
 def test_an_intent_that_does_not_exist(browser: Client) -> None:

@@ -240,7 +240,7 @@ class OutboxIntentAdmin(_ReadOnly, _IntentAdmin):
         action: Action | Literal["retry"],
         why: str,
     ) -> None:
-        using = router.db_for_write(OutboxIntent)
+        using = router.db_for_write(OutboxIntent, instance=intent)
         by = request.user.get_username()
         with transaction.atomic(using=using):
             connection = DjangoConnection(connections[using])
