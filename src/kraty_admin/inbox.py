@@ -51,6 +51,10 @@ def once(
     transaction began with a `begin_nested()`, a rollback does not undo the record: an event whose
     handling failed would be lost.
 
+    Run a statement that may fail in a savepoint (`session.begin_nested()`). If you catch a
+    database error without one, the commit stores nothing, and usually raises nothing. The event
+    is lost if you then answer with a 2xx.
+
     Two receivers of the same events need an inbox each: pass other `tables` to one of them.
     Otherwise, an event is handled by only one of the two.
 

@@ -183,6 +183,9 @@ def into(
     `idempotency_key` that you derive from what you fulfil: by this key, the outbox recognises
     the same purchase when it returns. Without one, each call is a new intent.
 
+    Run a statement that may fail in a savepoint (`session.begin_nested()`). If you catch a
+    database error without one, the commit stores nothing, and usually raises nothing.
+
     A method raises `OutboxConflictError` if another call is recorded under its key. It raises
     `OutboxTargetError` if `set_up` has not been called, or if `game_id` does not select one game.
 
