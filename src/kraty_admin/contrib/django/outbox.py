@@ -34,6 +34,9 @@ def into(using: str = DEFAULT_DB_ALIAS, *, game_id: str | None = None) -> Outbox
     that. Pass an `idempotency_key` that you derive from what you fulfil: by this key, the outbox
     recognises the same purchase when it returns. Without one, each call is a new intent.
 
+    Run a statement that may fail in an `atomic()` block of its own. If you catch a database error
+    without one, Django or PostgreSQL rolls everything back at the end, and raises nothing.
+
     A method raises `OutboxConflictError` if another call is recorded under its key. It raises
     `OutboxTargetError` if `kraty_outbox set-up` has not been run, or if `game_id` does not select
     one game.
