@@ -301,7 +301,8 @@ def run(
     Args:
         kraty: A client of the game; see `drain` for this and the other arguments.
         engine: Your database.
-        stop: Set it to end, for example in a handler of SIGTERM.
+        stop: Set it to end, for example in a handler of SIGTERM. If this runs in a thread of a
+            service, set it when the service ends: Python does not exit before.
         poll: How many seconds to wait when nothing is due, above 0.
         in_flight: How many intents to send at a time, at least 1.
         on_refused: Called with each intent that the platform rejected.
