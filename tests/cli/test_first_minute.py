@@ -266,7 +266,7 @@ def test_completion_of_an_unknown_shell(
         pytest.param(["--profile"], "l", ["live", "local"], id="profiles"),
         pytest.param(["help"], "k", ["keys"], id="topics"),
         pytest.param(["help"], "wa", ["wallet"], id="commands"),
-        pytest.param(["help", "wallet"], "", ["credit", "debit"], id="commands of a group"),
+        pytest.param(["help", "wallet"], "c", ["credit"], id="commands of a group"),
         pytest.param(["help", "keys"], "", [], id="nothing"),
     ],
 )
