@@ -14,9 +14,11 @@ import pytest
 from kraty_admin.emulator._contract import Contract, load_contract
 from kraty_admin.emulator._json import fingerprint, parse
 from kraty_admin.emulator._operations import OPERATIONS as TABLE
+from kraty_admin.emulator._operations import Call, Context, Operation, Outcome
 from kraty_admin.emulator._platform import Platform, Request
 from kraty_admin.emulator._state import State
 from kraty_admin.emulator._world import DEFAULT_WORLD, ApiKey, Game, World
+from kraty_server_api.lifetimes import KEY_LIFETIMES
 
 from .testkit import CONTRACT, NOON, SERVER_KEY, Api, Ids, StoppedClock, validator
 
@@ -93,6 +95,59 @@ def test_an_operation_without_a_handler_is_an_error(clock: StoppedClock) -> None
     api = Api(Platform(state, contract=Contract(document), clock=clock))
     assert api.get("/new").error == (501, "internal_error")
     assert api.get("/ping").status == 200
+    state.close()
+
+
+def test_an_operation_of_another_form(clock: StoppedClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An operation may have parameters of all types, no body, and answers without envelope."""
+    kinds = {
+        "whole": {"type": "integer", "maximum": 5},
+        "real": {"type": "number", "maximum": 2.5},
+        "yes": {"type": "boolean"},
+        "many": {"type": "array", "items": {"type": "integer"}},
+        "text": {"type": "string"},
+    }
+    like = CONTRACT["paths"]["/ping"]["get"]
+    given = [{"name": name, "in": "query", "schema": schema} for name, schema in kinds.items()]
+    at = {"name": "at", "in": "path", "required": True, "schema": {"type": "integer"}}
+    page: dict[str, Any] = {"properties": {"data": {}, "next": {}}}
+    answers: dict[str, Any] = {
+        "200": {"content": {"application/json": {"schema": page}}},
+        "204": {},
+    }
+    new = {**like, "operationId": "new", "parameters": [*given, at], "responses": answers}
+    write = {**new, "operationId": "write"}
+    paths = {"/new/{at}": {"get": new, "post": write}}
+    seen: list[Call] = []
+
+    def handle(call: Call, context: Context) -> Outcome:
+        seen.append(call)
+        return Outcome(200 if call.query else 204, {"data": [], "next": "2"})
+
+    table = {
+        "new": Operation(handle),
+        "write": Operation(handle, "as first", KEY_LIFETIMES["wallet.credit"]),
+    }
+    monkeypatch.setattr("kraty_admin.emulator._platform.OPERATIONS", table)
+    state = State(":memory:")
+    api = Api(Platform(state, contract=Contract({**CONTRACT, "paths": paths}), clock=clock))
+
+    def send(query: str, method: str = "GET", at: str = "7", body: bytes = b"") -> tuple[int, Any]:
+        answer = api.platform.answer(api.request(method, f"/new/{at}", body, query=query))
+        return answer.status, parse(answer.body) if answer.body else None
+
+    query = "whole=-3&real=1e0&yes=false&many=1&many=2&text=1"
+    assert (200, {"data": [], "next": "2"}) == send(query)
+    assert {"whole": -3, "real": 1.0, "yes": False, "many": [1, 2], "text": "1"} == seen[0].query
+    assert (204, None) == send("")
+    for wrong in ("whole=6", "whole=1.0", "real=2.6", "real=inf", "yes=1", "many=1&many=a"):
+        assert 400 == send(wrong)[0], wrong
+    assert 400 == send("", at="x")[0]
+
+    keyed = b'{"idempotencyKey": "k"}'
+    assert [204, 204] == [send("", "POST", body=keyed)[0] for _ in range(2)]
+    status, answer = send("yes=true", "POST", body=keyed)
+    assert (409, "idempotency_conflict") == (status, answer["error"]["code"])
     state.close()
 
 

@@ -27,6 +27,7 @@ _METHODS: Final = ("get", "put", "post", "delete", "patch")
 
 _INTEGER: Final = re.compile("-?[0-9]{1,640}")
 """Every Python reads this many digits, even with the lowest limit that can be set."""
+_NUMBER: Final = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
 
 _PROBLEM_LIMIT: Final = 100
 """How many problems are reported: enough to fix a request, but not too many to read."""
@@ -71,9 +72,16 @@ class _Checker:
         return found
 
 
-def _integer(digits: str) -> int:
-    # Older versions of the validator support only 64 bits.
-    return max(-MAX_SAFE_INTEGER, min(int(digits), MAX_SAFE_INTEGER))
+def _scalar(kind: str, text: str) -> Any:
+    """Return a parameter's value; its text if that is not of the parameter's type."""
+    if kind == "integer" and _INTEGER.fullmatch(text):
+        # Older versions of the validator support only 64 bits.
+        return max(-MAX_SAFE_INTEGER, min(int(text), MAX_SAFE_INTEGER))
+    if kind == "number" and _NUMBER.fullmatch(text):
+        return float(text)
+    if kind == "boolean" and text in ("true", "false"):
+        return text == "true"
+    return text
 
 
 def _pointer(steps: Sequence[str | int]) -> str:
@@ -97,8 +105,8 @@ class Route:
     body_required: bool
     parameters: _Checker
     """Checks path and query together."""
-    integers: frozenset[str]
-    """The parameters that are integers."""
+    kinds: Mapping[str, str]
+    """The types of the parameters, such as `integer`; `items` before the type of a list's items."""
     body: _Checker | None
     """Checks the body, without the rows of a batch."""
     rows: _Checker | None
@@ -129,19 +137,22 @@ class Route:
         return found if all(found.values()) else None
 
     def read_query(self, query: str) -> dict[str, Any]:
-        """Return the query's values, with integers where the contract has them."""
-        if not query:
-            return {}
-        return {
-            name: _integer(text) if name in self.integers and _INTEGER.fullmatch(text) else text
-            for name, text in parse_qsl(query, keep_blank_values=True)
-        }
+        """Return the query's values, with the types of the contract. The last of a name counts."""
+        found: dict[str, Any] = {}
+        for name, text in parse_qsl(query, keep_blank_values=True) if query else ():
+            kind = self.kinds.get(name, "")
+            if kind.startswith("items "):
+                found.setdefault(name, []).append(_scalar(kind[6:], text))
+            else:
+                found[name] = _scalar(kind, text)
+        return found
 
     def problems(
         self, path: Mapping[str, str], query: Mapping[str, Any], body: Any
     ) -> list[Problem]:
         """Return the violations of the contract, except in the rows of a batch."""
-        found = self.parameters.problems({**query, **path})
+        ids = {name: _scalar(self.kinds.get(name, ""), text) for name, text in path.items()}
+        found = self.parameters.problems({**query, **ids})
         if self.body is not None:
             found += self.body.problems(body)
         return found
@@ -218,6 +229,8 @@ class Contract:
         parameters = [each for each in parameters if each["in"] in ("path", "query")]
         request = self._resolve(operation.get("requestBody", {}))
         body, row = self._split_rows(_json_schema(request))
+        if body is None and method in ("post", "put", "patch"):
+            body = {"type": "object"}  # the client sends a key even if no body is described
         return Route(
             operation_id=operation["operationId"],
             # A test's contract may have operations that the SDK does not have.
@@ -232,16 +245,19 @@ class Contract:
                     "required": [each["name"] for each in parameters if each.get("required")],
                 }
             ),
-            integers=frozenset(
-                each["name"]
-                for each in parameters
-                if self._resolve(each["schema"]).get("type") == "integer"
-            ),
+            kinds={each["name"]: self._kind(each["schema"]) for each in parameters},
             body=None if body is None else self._checker(body),
             rows=None if row is None else self._checker({"type": "array", "items": row}),
             row=None if row is None else self._checker(row),
             defaults=self._defaults(body),
         )
+
+    def _kind(self, schema: Any) -> str:
+        schema = self._resolve(schema)
+        kind = schema.get("type")
+        if kind == "array":
+            return f"items {self._kind(schema['items'])}"
+        return kind if isinstance(kind, str) else ""
 
     def _defaults(self, schema: Any) -> dict[str, Any]:
         properties = self._resolve(schema or {}).get("properties", {})
@@ -262,11 +278,13 @@ class Contract:
         return {**body, "properties": {**body["properties"], "rows": bare}}, rows["items"]
 
     def _is_enveloped(self, operation: Mapping[str, Any]) -> bool:
-        return any(
-            "data" in self._resolve(_json_schema(self._resolve(response))).get("properties", {})
+        # As in the build step: with a field beside `data`, the answer is the result.
+        results = [
+            self._resolve(_json_schema(self._resolve(response)) or {})
             for status, response in operation["responses"].items()
             if status.startswith("2")
-        )
+        ]
+        return any(list(result.get("properties", ())) == ["data"] for result in results)
 
     def _checker(self, schema: Mapping[str, Any]) -> _Checker:
         return _Checker(schema, self.document["components"])

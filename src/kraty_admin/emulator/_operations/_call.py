@@ -41,7 +41,7 @@ class Call:
     body: Data
     """The body; empty if none was sent."""
     fingerprint: str
-    """Hash of path and body, to recognise another request under the same key."""
+    """Hash of path, query and body, to recognise another request under the same key."""
     row_problems: Callable[[Sequence[Any]], Mapping[int, Sequence[Problem]]]
     """Checks the rows of a batch against the contract; returns the problems by row."""
 
@@ -76,9 +76,9 @@ class Outcome:
     """The outcome of a call."""
 
     status: int
-    """The HTTP status, 200 or 201."""
+    """The HTTP status: 200, 201, or 204 for an answer without a body."""
     data: Data
-    """The result."""
+    """The result; without the envelope."""
     events: Sequence[WebhookEvent] = ()
     """The webhook events, in order. They are recorded in the call's transaction."""
     is_replay: bool = False
