@@ -464,6 +464,21 @@ class TestJournal:
         with pytest.raises(ValueError, match=said):
             imported(twin, MockPlatform(), changed[change], **options, resume=True)
 
+    def test_a_message_in_other_words(
+        self, twin: Twin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """An import resumes under a version that words the message of a failed row differently."""
+        server, options = MockPlatform(), {"journal": tmp_path / "j"}
+        rows: list[Body] = [*players(2), {"externalPlayerId": 5.5}]
+        first = imported(twin, server, rows, **options)
+        server.bodies.clear()
+
+        monkeypatch.setattr("kraty_admin._bulk._validate._KINDS", {float: "a fraction"})
+        second = imported(twin, server, rows, **options, resume=True)
+
+        assert {**counts(first), "resumed": 1} == counts(second)
+        assert [] == server.bodies
+
     def test_is_there_already(self, twin: Twin, tmp_path: Path) -> None:
         """An existing journal is not overwritten."""
         journal = tmp_path / "j"

@@ -173,7 +173,9 @@ def _chunk(kind: Kind, number: int, read: int, items: Sequence[Item]) -> Chunk:
         failures += [_failure(item, "validation_failed", why) for item, why in pairs if why]
         given = [item for item, why in pairs if why is None]
     sent = _with_keys(kind, [item.row for item in given])
-    rest = [[failure.line() for failure in failures], sorted(left_out.items())]
+    # Without the messages: another version may word them differently, and still resumes.
+    failed = [failure._replace(message="").line() for failure in failures]
+    rest = [failed, sorted(left_out.items())]
     content = _content(sent, rest)
     return Chunk(number, read, items[0].number, sent, given, tuple(failures), left_out, content)
 

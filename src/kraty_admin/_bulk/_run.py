@@ -298,7 +298,8 @@ def open_run(
 
 
 _CHANGED: Final = (
-    "the input, or an option that selects its rows, has changed since the import began"
+    "the input, an option that selects its rows, or the version of kraty-admin has changed since "
+    "the import began"
 )
 
 
