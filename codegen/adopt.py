@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import reduce
 from operator import getitem
 from pathlib import Path
 from typing import Any, Final, cast
 
 import httpx
-from jsonschema import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import SafeConstructor
 from ruamel.yaml.error import YAMLError
@@ -93,15 +92,14 @@ def _broken(document: Json) -> Iterator[str]:
                     yield str(error)
 
 
-def _place(document: Json, error: ValidationError) -> str:
-    """Return the place of an error, since inside a schema it has only the end of its path."""
-    end = [*error.absolute_path]
+def _place(document: Json, wrong: object, end: Sequence[str | int]) -> str:
+    """Return the place of a wrong value. Inside a schema, the validator knows only its end."""
     for value, place in _walk(document):
         try:
             found = reduce(getitem, end, cast("Any", value))
         except (LookupError, TypeError):
             continue
-        if found is error.instance:
+        if found is wrong:
             return place + "".join(map(step, end))
     return "#" + "".join(map(step, end))
 
@@ -124,7 +122,8 @@ def invalid(document: Json) -> list[str]:
             if error.validator_value != "regex":
                 text = error.message.partition("\n")[0]
                 text = f"{text[:_LONGEST]}{'...' if len(text) > _LONGEST else ''}"
-                causes.append(f"{_place(document, error)}: {text}")
+                place = _place(document, error.instance, list(error.absolute_path))
+                causes.append(f"{place}: {text}")
     except LookupError:
         # The validator raises it if a part is missing that it has just reported.
         if not causes:
