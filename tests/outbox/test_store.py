@@ -15,12 +15,13 @@ from typing import Any, Final
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import StaticPool
 
-from kraty_admin import KratyAdmin, outbox
+from kraty_admin import KratyAdmin, inbox, outbox
 from kraty_admin.emulator import DEFAULT_WORLD, Emulator
+from kraty_admin.models import WebhookEvent
 from kraty_admin.outbox import _store  # pyright: ignore[reportPrivateUsage]
 from kraty_admin.outbox._clock import now_ms
 from kraty_admin.outbox._tables import TABLES, VERSION
@@ -103,6 +104,21 @@ def test_tables_of_the_callers_metadata(
     if schema is not None:
         with empty.engine.begin() as connection:
             connection.execute(sa.schema.DropSchema(schema, cascade=True))
+
+
+def test_tables_without_their_constraints(empty: Database, emulator: Emulator) -> None:
+    """Tables that would let a key or an event in twice are refused, and nothing is recorded."""
+    tables = outbox.Tables()
+    tables.intents.constraints = {tables.intents.primary_key}
+    with empty.engine.begin() as connection:
+        text = "CREATE TABLE kraty_inbox (event_id TEXT, event_name TEXT, received_ms BIGINT)"
+        connection.execute(sa.text(text))
+        tables.metadata.create_all(connection)
+    outbox.set_up(empty.engine, emulator.client())
+    with Session(empty.engine) as session, pytest.raises(DBAPIError, match="ON CONFLICT"):
+        outbox.into(session).wallet.credit("a", "gold", amount=1)
+    with Session(empty.engine) as session, pytest.raises(DBAPIError, match="ON CONFLICT"):
+        inbox.once(session, WebhookEvent({"id": "evt_1"}))
 
 
 def test_tables_of_a_later_version(shop: Studio) -> None:

@@ -133,8 +133,12 @@ def insert_if_new(
 ) -> Any:
     """Insert a row and return the columns in `returning`; `None` if its key exists already."""
     insert: Any = postgresql.insert if _is_postgresql(connection) else sqlite.insert
-    statement = insert(table).on_conflict_do_nothing().values(values).returning(*returning)
-    return connection.execute(statement).first()
+    # Named, so that the database refuses the statement if the table lacks the constraint, for
+    # example because someone has partitioned it. Without it, each repeat would be new.
+    unique = (each for each in table.constraints if isinstance(each, sa.UniqueConstraint))
+    key = next(unique, table.primary_key).columns
+    statement = insert(table).on_conflict_do_nothing(index_elements=list(key))
+    return connection.execute(statement.values(values).returning(*returning)).first()
 
 
 def _is_postgresql(connection: Connection) -> bool:
