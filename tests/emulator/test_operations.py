@@ -635,11 +635,11 @@ def test_holdings_are_brought_in_without_a_word(api: Api) -> None:
     ],
 )
 def test_each_row_takes_effect_once(api: Api, clock: StoppedClock, path: str, make: Any) -> None:
-    """A row is applied once under its key, and other contents under that key fail."""
+    """For a day, a row is applied once under its key, and other contents under that key fail."""
     batch = {"rows": [make("p_1"), make("p_2")], "idempotencyKey": "batch"}
     assert api.post(path, batch).data["applied"] == 2
     ledger = api.deltas()
-    clock.advance(2 * DAY)
+    clock.advance(DAY - 1)
     assert api.post(path, batch).data == {
         "applied": 0,
         "skipped": 2,
@@ -662,6 +662,15 @@ def test_a_null_character_is_part_of_a_key(api: Api) -> None:
     assert 3 == api.post("/migrate/wallet", {"rows": rows}).data["applied"]
     assert 3 == api.post("/migrate/wallet", {"rows": rows}).data["skipped"]
     assert 3000 == api.balance("p")
+
+
+def test_keys_of_rows_expire_after_24_hours(api: Api, clock: StoppedClock) -> None:
+    """A row that is imported again counts again from 24 hours later on, as its new key does."""
+    for wait, counts in ((0, "applied"), (86_399, "skipped"), (1, "applied"), (1, "skipped")):
+        clock.advance(wait)
+        assert 1 == api.post("/migrate/wallet", {"rows": [gold()]}).data[counts]
+    assert 3000 == api.balance("p_1")
+    assert 1 == api.post("/migrate/wallet", {"rows": [gold(amount=1)]}).data["failed"]
 
 
 def test_a_key_twice_in_a_batch_counts_once(api: Api) -> None:

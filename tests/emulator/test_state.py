@@ -140,7 +140,7 @@ def test_a_batch_takes_few_statements(api: Api) -> None:
     connection.set_trace_callback(statements.append)
     api.platform.answer(api.request("POST", "/migrate/wallet", {"rows": rows}))
     connection.set_trace_callback(None)
-    inserted = [each.split()[2] for each in statements if each.startswith("INSERT")]
+    inserted = [each.split(" INTO ")[1].split()[0] for each in statements if " INTO " in each]
     assert dict.fromkeys(("players", "holdings", "ledger", "migrated_rows"), 100) == Counter(
         inserted
     )
@@ -359,6 +359,9 @@ def test_a_file_of_release_0_1_0_is_migrated(tmp_path: Path, clock: StoppedClock
     api = Api(Platform(state, clock=clock))
     body = {"amount": 5, "idempotencyKey": "k"}
     api.post("/players/alice/wallet/gold/credit", body)
+    row = {"externalPlayerId": "alice", "economyKey": "gold", "amount": 7, "idempotencyKey": "k"}
+    api.post("/migrate/wallet", {"rows": [row]})
+    state.database.run("UPDATE migrated_rows SET expires_at = 9223372036854775807")
     with state.transaction():
         state.players.add("ply_2", "game_2", "bob", 0)
         state.ledger.append(
@@ -375,12 +378,14 @@ def test_a_file_of_release_0_1_0_is_migrated(tmp_path: Path, clock: StoppedClock
             "CREATE TRIGGER ledger_keeps_values BEFORE UPDATE OF delta ON ledger"
             " BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;"
             "CREATE INDEX ledger_of_player ON ledger (player_id, kind, key);"
+            "ALTER TABLE migrated_rows DROP COLUMN expires_at;"
             "PRAGMA user_version = 2;"
         )
     state = State(path)
     assert expected == lines(state)
     api = Api(Platform(state, clock=clock))
     assert api.post("/players/alice/wallet/gold/credit", body).data["applied"] is False
+    assert 1 == api.post("/migrate/wallet", {"rows": [row]}).data["skipped"]
     state.close()
     State(path).close()
 

@@ -161,7 +161,7 @@ class Model:
         """Who had an id last, and is gone."""
         self.grants: list[Grant] = []
         self.answers: dict[tuple[str, str], Answer] = {}
-        self.rows: dict[tuple[str, str], Mapping[str, Any]] = {}
+        self.rows: dict[tuple[str, str], tuple[Mapping[str, Any], datetime]] = {}
         self.posted = 0
         self._handlers: Mapping[str, Callable[[Call], Done]] = {
             **dict.fromkeys(_ADJUSTMENTS, self._adjust),
@@ -296,7 +296,9 @@ class Model:
         applied, skipped, failures = 0, 0, list[tuple[int, str]]()
         for index, row in enumerate(call.options["rows"]):
             key = call.method, row["idempotencyKey"]
-            earlier = self.rows.get(key)
+            earlier, at = self.rows.get(key, (None, self.now))
+            if self.now >= at + _DAY:
+                earlier = None
             if earlier is not None and earlier != row:
                 failures.append((index, "idempotency_conflict"))
             elif earlier is not None:
@@ -307,7 +309,7 @@ class Model:
                 except _RefusedError as refused:
                     failures.append((index, refused.outcome.code))
                 else:
-                    self.rows[key] = row
+                    self.rows[key] = row, self.now
                     applied += 1
         return Done(
             {"applied": applied, "skipped": skipped, "failed": len(failures), "failures": failures}

@@ -14,12 +14,13 @@ from ..testkit import Reader, Recorder, checks
 def _(reader: Reader, block: Block) -> None:
     lines = Recorder()
     reader.names["print"] = lines
-    reader.run(block)
-    reader.emulator.clock.advance(timedelta(hours=25))
-    reader.run(block)
+    for hours in (0, 23, 2):
+        reader.emulator.clock.advance(timedelta(hours=hours))
+        reader.run(block)
     assert [words for _, words, _ in lines.calls] == [
         ("applied 1, skipped 0",),
         ("applied 0, skipped 1",),
+        ("applied 1, skipped 0",),
     ]
 
 

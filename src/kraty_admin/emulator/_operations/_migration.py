@@ -21,6 +21,10 @@ from ._call import Call, Context, Data, Outcome
 __all__ = ["Holdings", "Players", "migrate"]
 
 
+_KEPT_MS: Final = 24 * 60 * 60 * 1000
+"""How long the key of a row is kept. The documents do not say, so no code may rely on more."""
+
+
 class Plan(Protocol):
     """The changes that a batch will write."""
 
@@ -49,7 +53,8 @@ def migrate(make_plan: MakePlan, call: Call, context: Context) -> Outcome:
     plan = make_plan(call, context)
     plan.load(fitting)
     answers, game_id, operation = context.state.answers, call.game.id, call.operation_id
-    applied = answers.migrated(game_id, operation, [row["idempotencyKey"] for row in fitting])
+    keys = [row["idempotencyKey"] for row in fitting]
+    applied = answers.migrated(game_id, operation, keys, context.now)
     new: dict[str, str] = {}
     failures: list[Data] = []
     for index, row in enumerate(rows):
@@ -66,7 +71,7 @@ def migrate(make_plan: MakePlan, call: Call, context: Context) -> Outcome:
         except EmulatedError as error:
             failures.append(_failure(index, row, error))
     plan.write()
-    answers.add_migrated(game_id, operation, new)
+    answers.add_migrated(game_id, operation, new, context.now + _KEPT_MS)
     counts = {
         "applied": len(new),
         "skipped": len(rows) - len(new) - len(failures),

@@ -68,22 +68,30 @@ class Answers:
         if self._added % _SWEEP_EVERY == 0:
             self._db.run("DELETE FROM answers WHERE expires_at <= ?", now)
 
-    def migrated(self, game_id: str, operation: str, keys: Collection[str]) -> dict[str, str]:
-        """Return the fingerprints of the rows that were imported under these keys."""
+    def migrated(
+        self, game_id: str, operation: str, keys: Collection[str], now: int
+    ) -> dict[str, str]:
+        """Return the fingerprints of rows that were imported under keys that have not expired."""
         return dict(
             self._db.among(
                 "SELECT idempotency_key, fingerprint FROM migrated_rows"
-                " WHERE game_id = ? AND operation = ? AND idempotency_key IN",
+                " WHERE game_id = ? AND operation = ? AND expires_at > ? AND idempotency_key IN",
                 game_id,
                 operation,
+                now,
                 values=keys,
             )
         )
 
-    def add_migrated(self, game_id: str, operation: str, rows: Mapping[str, str]) -> None:
+    def add_migrated(
+        self, game_id: str, operation: str, rows: Mapping[str, str], expires_at: int
+    ) -> None:
         """Remember imported rows: the fingerprint of each, by its key."""
         self._db.run_many(
-            "INSERT INTO migrated_rows (game_id, operation, idempotency_key, fingerprint)"
-            " VALUES (?, ?, ?, ?)",
-            [(game_id, operation, key, print_of_row) for key, print_of_row in rows.items()],
+            "INSERT OR REPLACE INTO migrated_rows (game_id, operation, idempotency_key,"
+            " fingerprint, expires_at) VALUES (?, ?, ?, ?, ?)",
+            [
+                (game_id, operation, key, print_of_row, expires_at)
+                for key, print_of_row in rows.items()
+            ],
         )

@@ -23,7 +23,7 @@ SqlValue = str | int | float | None
 
 _SCHEMA: Final = Path(__file__).with_name("schema.sql")
 
-LAYOUT: Final = 4
+LAYOUT: Final = 5
 """The version of the tables in schema.sql."""
 
 _MIGRATIONS: Final[Mapping[int, str]] = {
@@ -111,6 +111,22 @@ _MIGRATIONS: Final[Mapping[int, str]] = {
             since INTEGER NOT NULL,
             PRIMARY KEY (player_id, blocked_id)
         ) WITHOUT ROWID;
+    """,
+    # Nobody knows the age of the older rows, so their keys stay.
+    4: """
+        ALTER TABLE migrated_rows RENAME TO older_migrated_rows;
+        CREATE TABLE migrated_rows (
+            game_id TEXT NOT NULL,
+            operation TEXT NOT NULL,
+            idempotency_key TEXT NOT NULL,
+            fingerprint TEXT NOT NULL,
+            expires_at INTEGER NOT NULL,
+            PRIMARY KEY (game_id, operation, idempotency_key)
+        ) WITHOUT ROWID;
+        INSERT INTO migrated_rows
+            SELECT game_id, operation, idempotency_key, fingerprint, 9223372036854775807
+            FROM older_migrated_rows;
+        DROP TABLE older_migrated_rows;
     """,
 }
 """The script that turns each older layout into the next. Layout 2 is that of release 0.1.0."""

@@ -118,6 +118,7 @@ CREATE TABLE migrated_rows (
     operation TEXT NOT NULL,
     idempotency_key TEXT NOT NULL,
     fingerprint TEXT NOT NULL,
+    expires_at INTEGER NOT NULL,
     PRIMARY KEY (game_id, operation, idempotency_key)
 ) WITHOUT ROWID;
 
