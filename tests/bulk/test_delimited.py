@@ -390,6 +390,7 @@ def test_rows_written_as_csv_read_back_the_same(
 @given(files)
 @example(b'"\n,"\n"')
 @example(b'a,"b\n1,"c\n2,d')
+@example(b'"\n\x80"\n\x00')
 def test_of_any_bytes_each_line_is_accounted_for(data: bytes) -> None:
     """For any bytes, rows and failures have distinct line numbers in order, and no line of JSON is
     missing."""

@@ -160,6 +160,9 @@ def _header_cells(header: Line, lines: Lines, dialect: Dialect) -> list[str]:
         record = _Record(header, lines, dialect.delimiter)
         if record.cells is None:
             raise ValueError(_OPEN_QUOTE)
+        for line in record.lines:
+            if line.flaw is not None:
+                raise ValueError(line.flaw)
         return record.cells
     if "\r" in text:
         raise ValueError("is not CSV: its lines end with CR alone")
