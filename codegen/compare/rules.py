@@ -76,6 +76,8 @@ RULES: dict[str, tuple[Caller, str]] = {
     "enum-removed": (NOBODY, "no longer limited to {old}"),
     "enum-value-added": (NOBODY, "enum value {new} added"),
     "enum-value-removed": (SENDS, "enum value {old} removed"),
+    # Perhaps renamed. Then a reader that looks for the old name no longer finds it.
+    "enum-value-replaced": (ANYBODY, "enum value {old} removed, and {new} added"),
     "const-changed": (ANYBODY, "only value changed from {old} to {new}"),
     "bound-tightened": (SENDS, "{keyword} {how}"),
     "bound-loosened": (NOBODY, "{keyword} {how}"),

@@ -501,10 +501,12 @@ def _values(place: Place, a: Branch, b: Branch) -> Iterator[Change]:
     elif len(before) == len(after) == 1 and before != after:
         yield place.change("const-changed", old=before[0], new=after[0])
     else:
-        for value in sorted(set(after) - set(before)):
+        gone, added = sorted(set(before) - set(after)), sorted(set(after) - set(before))
+        for value in () if gone else added:
             yield place.change("enum-value-added", new=value)
-        for value in sorted(set(before) - set(after)):
-            yield place.change("enum-value-removed", old=value)
+        for value in gone:
+            kind = "enum-value-replaced" if added else "enum-value-removed"
+            yield place.change(kind, old=value, new=", ".join(added))
 
 
 def _bounds(place: Place, a: Branch, b: Branch) -> Iterator[Change]:

@@ -200,6 +200,15 @@ CASES = [
         {"enum": ["b"]},
         [(SENT, "", 'enum value "a" removed')],
     ),
+    Case(
+        "enum value renamed",
+        {"enum": ["a", "b", "c"]},
+        {"enum": ["b", "d", "e"]},
+        [
+            (BOTH, "", 'enum value "a" removed, and "d", "e" added'),
+            (BOTH, "", 'enum value "c" removed, and "d", "e" added'),
+        ],
+    ),
     Case("enum reordered", {"enum": ["a", "b"]}, {"enum": ["b", "a"]}, []),
     Case("enum added", TEXT, {**TEXT, "enum": ["a", "b"]}, [(SENT, "", 'limited to "a", "b"')]),
     Case("enum dropped", {**TEXT, "enum": ["a"]}, TEXT, [(NONE, "", 'no longer limited to "a"')]),
