@@ -206,7 +206,8 @@ def duplicate(given: Row, first: int) -> Failure:
         f"row {first} has the same idempotencyKey"
         if own_key
         else f"row {first} is for the same player and currency or item, so it has the same key. "
-        "Add the rows up, or give this one its own idempotencyKey"
+        "If both are one change, delete this row. If it is another change, give it its own "
+        "idempotencyKey"
     )
     return _failure(given, DUPLICATE, message)
 
