@@ -118,6 +118,9 @@ def test_find(shop: Studio) -> None:
         i.id for i in outbox.find(shop.engine, idempotency_key=second.idempotency_key)
     ]
     assert [] == outbox.find(shop.engine, idempotency_key="another")
+    unknown: Any = "finished"
+    with pytest.raises(ValueError, match="^state must be one of pending, sending, "):
+        outbox.find(shop.engine, state=unknown)
 
 
 def test_purge_keeps_what_is_open(shop: Studio, time: Time, unknown: outbox.Intent[Any]) -> None:

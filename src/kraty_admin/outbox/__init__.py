@@ -413,6 +413,9 @@ def find(
         player: Only intents that name this player, by your own id.
         limit: The most intents to return; `None` for all.
         tables: The tables to use.
+
+    Raises:
+        ValueError: There is no such state.
     """
     ids = None if intent_id is None else [intent_id]
     return _read(

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta, timezone
-from typing import Any, Final, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, TypeVar, get_args
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -532,7 +532,14 @@ def find(
     player: str | None = None,
     limit: int | None = None,
 ) -> list[Intent[Any]]:
-    """Return intents, the latest first."""
+    """Return intents, the latest first.
+
+    Raises:
+        ValueError: There is no such state.
+    """
+    states = get_args(IntentState)
+    if state is not None and state not in states:
+        raise ValueError(f"state must be one of {', '.join(states)}, or None for all")
     table = tables.intents
     query = table.select().order_by(table.c.id.desc()).limit(limit)
     if key is not None:
