@@ -40,9 +40,7 @@ def interrupt_on_termination() -> Generator[None, None, None]:
     def on_signal(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    taken: list[int] = []
-    if threading.current_thread() is threading.main_thread():  # no other thread may set handlers
-        taken = [each for each in terminations() if signal.getsignal(each) == signal.SIG_DFL]
+    taken = [each for each in terminations() if signal.getsignal(each) == signal.SIG_DFL]
     with handling(on_signal, taken):
         yield
 
@@ -77,7 +75,9 @@ def stop_on_signals() -> Generator[threading.Event, None, None]:
 def handling(
     on_signal: Callable[[int, FrameType | None], None], numbers: Iterable[int]
 ) -> Generator[None, None, None]:
-    """Handle these signals so, and as before at the end."""
+    """Handle these signals so, and as before at the end; in the main thread only."""
+    if threading.current_thread() is not threading.main_thread():
+        numbers = ()  # Python lets no other thread set handlers
     before = {each: signal.signal(each, on_signal) for each in numbers}
     try:
         yield

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from io import StringIO
 from typing import Any
 
@@ -46,6 +47,13 @@ def test_from_the_tables_to_a_delivery(using: str, emulator: Emulator) -> None:
     )
     assert kraty_outbox("status", "--database", using) == "done: 1\n"
     assert emulator.balance("player_42", "gold") == 500
+
+
+def test_a_thread_of_a_scheduler(default_shop: sa.Engine) -> None:
+    """`run --once` works in a thread, which cannot handle signals."""
+    credit("receipt_1")
+    with ThreadPoolExecutor(1) as threads:
+        assert "done: 1," in threads.submit(kraty_outbox, "run", "--once").result()
 
 
 def test_an_intent_that_another_worker_sends(default_shop: sa.Engine, emulator: Emulator) -> None:
