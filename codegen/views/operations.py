@@ -183,6 +183,12 @@ def _check_call(raw: RawOperation) -> None:
         raise raw.node.refuse(
             f"the client does not send {raw.method.upper()}", "Leave the operation out."
         )
+    fixed = re.sub(r"\{[^}]*\}", "", raw.path)
+    if re.fullmatch(r"[!-~]*", fixed) is None or not {*"?#"}.isdisjoint(fixed):
+        raise raw.item.refuse(
+            "the path has characters that must not be in one",
+            "Percent-encode them, and declare what follows `?` as parameters.",
+        )
     common = raw.node.document.get("servers")
     for owner in (raw.node, raw.item):
         if "servers" in owner and owner.value["servers"] != common:

@@ -369,6 +369,17 @@ REFUSED: dict[str, tuple[Node, list[str]]] = {
         reading(fields(p=False)),
         [f"{ANSWER}/properties/p: this schema allows no value. Remove it."],
     ),
+    **{
+        f"path with {what}": (
+            taking(path=path),
+            [
+                f"doIt (GET {path}), #/paths/{path.replace('/', '~1')}: the path has characters "
+                "that must not be in one. Percent-encode them, and declare what follows `?` as "
+                "parameters."
+            ],
+        )
+        for what, path in {"a query": "/t?a=1", "a space": "/a b", "an accent": "/é"}.items()
+    },
     "servers of a path": (
         contract({"/t": {"servers": [{"url": "/x"}], "get": operation()}}),
         [
