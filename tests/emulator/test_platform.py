@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import subprocess
@@ -109,6 +110,7 @@ def test_an_operation_of_another_form(clock: StoppedClock, monkeypatch: pytest.M
     }
     like = CONTRACT["paths"]["/ping"]["get"]
     given = [{"name": name, "in": "query", "schema": schema} for name, schema in kinds.items()]
+    given += [{"name": "page", "in": "query", "content": {"application/json": {}}}]
     at = {"name": "at", "in": "path", "required": True, "schema": {"type": "integer"}}
     page: dict[str, Any] = {"properties": {"data": {}, "next": {}}}
     answers: dict[str, Any] = {
@@ -136,9 +138,10 @@ def test_an_operation_of_another_form(clock: StoppedClock, monkeypatch: pytest.M
         answer = api.platform.answer(api.request(method, f"/new/{at}", body, query=query))
         return answer.status, parse(answer.body) if answer.body else None
 
-    query = "whole=-3&real=1e0&yes=false&many=1&many=2&text=1"
+    query = "whole=-3&real=1e0&yes=false&many=1&many=2&text=1&page={}"
     assert (200, {"data": [], "next": "2"}) == send(query)
-    assert {"whole": -3, "real": 1.0, "yes": False, "many": [1, 2], "text": "1"} == seen[0].query
+    read = {"whole": -3, "real": 1.0, "yes": False, "many": [1, 2], "text": "1", "page": "{}"}
+    assert read == seen[0].query
     assert (204, None) == send("")
     for wrong in ("whole=6", "whole=1.0", "real=2.6", "real=inf", "yes=1", "many=1&many=a"):
         assert 400 == send(wrong)[0], wrong
@@ -149,6 +152,21 @@ def test_an_operation_of_another_form(clock: StoppedClock, monkeypatch: pytest.M
     status, answer = send("yes=true", "POST", body=keyed)
     assert (409, "idempotency_conflict") == (status, answer["error"]["code"])
     state.close()
+
+
+def test_a_discriminator_that_names_schemas() -> None:
+    """A mapping of tags to the names of schemas means the same as one to references."""
+    text = json.dumps(CONTRACT["components"]["schemas"]["GrantedRewardEntry"])
+    named = json.loads(text.replace('": "#/components/schemas/', '": "'))
+    named["oneOf"] = json.loads(text)["oneOf"]
+    schemas = {**CONTRACT["components"]["schemas"], "GrantedRewardEntry": named}
+    contract = Contract({**CONTRACT, "components": {**CONTRACT["components"], "schemas": schemas}})
+    assert "CurrencyRewardEntry" == named["discriminator"]["mapping"]["currency"]
+    cases = [
+        each.document["components"]["schemas"]["GrantedRewardEntry"]["allOf"]
+        for each in (load_contract(), contract)
+    ]
+    assert cases[0] == cases[1]
 
 
 # --- keys ------------------------------------------------------------------

@@ -241,11 +241,12 @@ class Contract:
             body_required=request.get("required", False),
             parameters=self._checker(
                 {
-                    "properties": {each["name"]: each["schema"] for each in parameters},
+                    "properties": {each["name"]: each.get("schema", {}) for each in parameters},
                     "required": [each["name"] for each in parameters if each.get("required")],
                 }
             ),
-            kinds={each["name"]: self._kind(each["schema"]) for each in parameters},
+            # A parameter with `content` is text that is not read.
+            kinds={each["name"]: self._kind(each.get("schema", {})) for each in parameters},
             body=None if body is None else self._checker(body),
             rows=None if row is None else self._checker({"type": "array", "items": row}),
             row=None if row is None else self._checker(row),
@@ -327,9 +328,10 @@ def _by_discriminator(node: Any) -> Any:
         "allOf": [
             {
                 "if": {"required": [tag], "properties": {tag: {"const": value}}, "type": "object"},
-                "then": {"$ref": reference},
+                # A mapping may give the name of a schema instead of a reference.
+                "then": {"$ref": f"#/components/schemas/{target.rpartition('/')[2]}"},
             }
-            for value, reference in mapping.items()
+            for value, target in mapping.items()
         ],
     }
 
