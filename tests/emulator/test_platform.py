@@ -109,7 +109,9 @@ def test_an_operation_of_another_form(clock: StoppedClock, monkeypatch: pytest.M
         "text": {"type": "string"},
     }
     like = CONTRACT["paths"]["/ping"]["get"]
-    given = [{"name": name, "in": "query", "schema": schema} for name, schema in kinds.items()]
+    given: list[Any] = [
+        {"name": name, "in": "query", "schema": schema} for name, schema in kinds.items()
+    ]
     given += [{"name": "page", "in": "query", "content": {"application/json": {}}}]
     at = {"name": "at", "in": "path", "required": True, "schema": {"type": "integer"}}
     page: dict[str, Any] = {"properties": {"data": {}, "next": {}}}
