@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -31,6 +30,7 @@ import examples
 from adopt import fetch, invalid, parse_yaml
 from document import Json, RefusedError, operations
 from views import PackageView, ResourceView, SurfaceError, package_view
+from views.commands import paragraphs
 from views.names import snake_case
 from views.types import literal
 
@@ -123,23 +123,23 @@ def docstring(value: str, indent: int, hang: int = 0) -> str:
     """Escape text for a docstring, and wrap it at the line length.
 
     Args:
-        value: The text; blank lines separate paragraphs.
+        value: The text; blank lines separate paragraphs, and each item of a list is one.
         indent: The column at which it starts.
         hang: The extra indent of the following lines.
     """
     margin = " " * (indent + hang)
-    paragraphs = [
+    wrapped = [
         textwrap.fill(
-            " ".join(paragraph.split()),
+            paragraph,
             width=LINE,
             initial_indent=" " * (indent + 3) if hang == 0 else " " * indent,
             subsequent_indent=margin,
             break_long_words=False,
             break_on_hyphens=False,
         ).strip()
-        for paragraph in re.split(r"\n\s*\n", _printable(value).strip())
+        for paragraph in paragraphs(_printable(value))
     ]
-    text = f"\n\n{margin}".join(paragraphs)
+    text = f"\n\n{margin}".join(wrapped)
     text = text.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
     return f"{text} " if text.endswith('"') else text
 

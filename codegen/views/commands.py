@@ -113,15 +113,16 @@ def command_view(
         path=settings.get("command", " ".join(words).replace("_", "-")).split(),
         group=settings.get("group", "more"),
         confirm=settings.get("confirm", "live" if writes else "never"),
-        help=list(_paragraphs(settings.get("help") or f"{summary}\n\n{description}")),
+        help=list(paragraphs(settings.get("help") or f"{summary}\n\n{description}")),
         examples=settings.get("examples", ()),
         arguments=views,
         writes=writes,
     )
 
 
-def _paragraphs(text: str) -> Iterator[str]:
-    for paragraph in re.split(r"\n\s*\n", text.strip()):
+def paragraphs(text: str) -> Iterator[str]:
+    """Yield each paragraph on one line. An item of a list is a paragraph."""
+    for paragraph in re.split(r"\n\s*\n|\n(?=\s*(?:[-*+]|[0-9]+[.)])\s)", text.strip()):
         yield " ".join(paragraph.split())
 
 

@@ -17,7 +17,7 @@ import pytest
 pytest.importorskip("jinja2", reason="the build step's own tools are not installed")
 
 from adopt import fetch
-from generate import GOLDEN, KRATY, ROOT, Layout, check, main, regenerate, unhandled
+from generate import GOLDEN, KRATY, ROOT, Layout, check, docstring, main, regenerate, unhandled
 from loopback import response, serving
 from views import SurfaceError, python_name
 
@@ -343,6 +343,13 @@ def test_a_contract_that_does_not_fit_changes_nothing(layout: Layout) -> None:
         regenerate(layout, json.dumps(document).encode())
     assert layout.contract.read_bytes() == contract
     assert files(layout.output) == before
+
+
+def test_items_of_a_list_stay_apart() -> None:
+    """In a docstring, each item of a list is a paragraph, and no other line break stays."""
+    text = "One\ntwo - three:\n- a\n  b\n- c\n* d\n1. e\n\n-5 is no item,\n2.5 neither"
+    expected = ["One two - three:", "- a b", "- c", "* d", "1. e", "-5 is no item, 2.5 neither"]
+    assert expected == [line.strip() for line in docstring(text, 4).split("\n\n")]
 
 
 def test_the_public_package_needs_error_codes(layout: Layout) -> None:
