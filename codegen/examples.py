@@ -24,7 +24,7 @@ def missing(contract: Json) -> Iterator[str]:
     """Yield each JSON body without an example, one line per cause."""
     for raw in operations(contract):
         for media in _bodies(raw):
-            if not _has_example(media):
+            if "example" not in media:
                 yield (
                     f"{raw.label}, {media.place}: it has no example. Add `example`, which tests"
                     " compare with the schema."
@@ -32,10 +32,17 @@ def missing(contract: Json) -> Iterator[str]:
 
 
 def add(contract: Json) -> None:
-    """Add an example to each JSON body that has none, if its schema is enough to derive one."""
+    """Add an example to each JSON body that has none, if its schema is enough to derive one.
+
+    The first of several `examples` becomes the `example`, since OpenAPI does not allow both.
+    """
     for raw in operations(contract):
         for media in _bodies(raw):
-            if not _has_example(media) and "schema" in media:
+            named = [each.follow().get("value") for _, each in media.entries("examples")]
+            if named and named[0] is not None:
+                media.value["example"] = named[0]
+                del media.value["examples"]
+            elif "example" not in media and "schema" in media:
                 derived = _sample(media.at("schema"), _DEEPEST)
                 if derived is not None:
                     media.value["example"] = derived
@@ -53,10 +60,6 @@ def _bodies(raw: RawOperation) -> Iterator[Node]:
         media = json_media(holder)
         if media is not None:
             yield media.node
-
-
-def _has_example(media: Node) -> bool:
-    return "example" in media or "examples" in media
 
 
 def _sample(schema: Node, depth: int) -> Any:

@@ -43,6 +43,20 @@ def test_each_missing_example_is_named() -> None:
     assert lines[0].startswith("ping (GET /ping), #/paths/~1ping/get/responses/200/content/")
 
 
+def test_the_first_of_several_examples_is_taken() -> None:
+    """Named examples, which tests do not read, become one example."""
+    contract = without_examples()
+    credit = contract["paths"]["/players/{externalId}/wallet/{economyKey}/credit"]["post"]
+    body = credit["requestBody"]["content"]["application/json"]
+    body["examples"] = {"iap": {"value": {"amount": 7}}, "other": {"value": {"amount": 8}}}
+    assert any(
+        "creditWallet" in line and "requestBody" in line for line in examples.missing(contract)
+    )
+    examples.add(contract)
+    assert [] == list(examples.missing(contract))
+    assert ({"amount": 7}, False) == (body["example"], "examples" in body)
+
+
 def test_a_derived_example_fits_its_schema() -> None:
     """For each body of Kraty's contract, an example is derived that fits the body's schema."""
     contract = without_examples()
