@@ -22,6 +22,7 @@ OPERATIONS: Final[dict[str, dict[str, Any]]] = {
     operation["operationId"]: operation
     for item in CONTRACT["paths"].values()
     for operation in item.values()
+    if "operationId" in operation  # an item may hold parameters too
 }
 """The operations, by their ids."""
 

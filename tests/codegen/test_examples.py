@@ -25,8 +25,10 @@ def without_examples() -> dict[str, Any]:
     return contract
 
 
-def bodies(operation: dict[str, Any]) -> list[dict[str, Any]]:
+def bodies(operation: Any) -> list[dict[str, Any]]:
     """Return the JSON bodies of an operation that need an example."""
+    if "responses" not in operation:
+        return []  # the parameters of a path item
     holders = [operation["requestBody"]] if "requestBody" in operation else []
     holders += [each for status, each in operation["responses"].items() if status[0] == "2"]
     return [holder["content"]["application/json"] for holder in holders]

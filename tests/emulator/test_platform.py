@@ -27,6 +27,7 @@ OPERATIONS = {
     operation["operationId"]: (method.upper(), path)
     for path, item in CONTRACT["paths"].items()
     for method, operation in item.items()
+    if "operationId" in operation
 }
 
 PATHS = [pytest.param(method, path, id=name) for name, (method, path) in OPERATIONS.items()]

@@ -280,7 +280,10 @@ def prove(folder: Path, *, examples: int, chains: int) -> list[Figure]:
 def _operations(document: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """Yield each operation, after its path."""
     return [
-        (path, operation) for path, item in document["paths"].items() for operation in item.values()
+        (path, operation)
+        for path, item in document["paths"].items()
+        for operation in item.values()
+        if "operationId" in operation  # an item may hold parameters too
     ]
 
 
@@ -329,6 +332,10 @@ def _contract_of_the_game(
     document: dict[str, Any] = deepcopy(dict(contract))
     # Webhooks go the other way.
     document.pop("webhooks", None)
+    for item in document["paths"].values():
+        shared = item.pop("parameters", [])
+        for operation in item.values():
+            operation["parameters"] = [*shared, *operation.get("parameters", [])]
     parameters = document["components"]["parameters"]
     for parameter in parameters.values():
         if parameter["name"] in examples:
