@@ -119,7 +119,7 @@ def test_find(shop: Studio) -> None:
     ]
     assert [] == outbox.find(shop.engine, idempotency_key="another")
     unknown: Any = "finished"
-    with pytest.raises(ValueError, match="^state must be one of pending, sending, "):
+    with pytest.raises(ValueError, match=r"^state must be one of pending, sending, "):
         outbox.find(shop.engine, state=unknown)
 
 
