@@ -1,7 +1,8 @@
 """A shop with FastAPI: purchases go through the outbox, and each webhook is handled once.
 
-Two programs run beside each other, on one database:
+Create the tables once, when you deploy. Then two programs run beside each other, on one database:
 
+    python shop.py
     uvicorn shop:app
     kraty-admin outbox run --database-url sqlite:///shop.sqlite3
 
@@ -11,6 +12,7 @@ The environment has KRATY_SERVER_KEY, KRATY_WEBHOOK_SECRET and SHOP_DATABASE_URL
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -21,7 +23,7 @@ from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from kraty_admin import derive_key, outbox
+from kraty_admin import KratyAdminAsync, derive_key, outbox
 from kraty_admin.contrib.fastapi import AsyncClient, Delivery, async_webhook, lifespan
 from kraty_admin.models import PlayerProfile
 
@@ -55,13 +57,22 @@ engine = create_async_engine(os.environ["SHOP_DATABASE_URL"])
 Sessions = async_sessionmaker(engine)
 
 
+async def create_tables() -> None:
+    """Create the tables that are missing.
+
+    This calls Kraty, so the server does not do it: it must also start while Kraty is down.
+    """
+    async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.create_all)
+    async with KratyAdminAsync() as kraty:
+        await outbox.set_up_async(engine, kraty)
+    await engine.dispose()
+
+
 @asynccontextmanager
 async def start(app: FastAPI) -> AsyncGenerator[dict[str, Any], None]:
-    """Open the client, and create the tables that are missing."""
+    """Open the client, and close the connections at the end."""
     async with lifespan()(app) as state:
-        async with engine.begin() as connection:
-            await connection.run_sync(Base.metadata.create_all)
-        await outbox.set_up_async(engine, state["kraty"])
         yield state
     await engine.dispose()
 
@@ -117,3 +128,7 @@ async def receive(delivery: Annotated[Delivery[AsyncSession], async_webhook(Sess
     """Keep what Kraty reports."""
     event = delivery.event
     delivery.session.add(Notice(event_id=event.id, event_name=event.event_name))
+
+
+if __name__ == "__main__":
+    asyncio.run(create_tables())

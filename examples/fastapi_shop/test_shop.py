@@ -26,8 +26,10 @@ ORDER = {"receipt_id": "r_1", "player": "player_42", "product": "gold_500"}
 
 
 @pytest.fixture
-def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[sa.Engine]:
-    """Yield an empty database, which the processes find in their environment."""
+def engine(
+    kraty_emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[sa.Engine]:
+    """Yield a database with empty tables, which the processes find in their environment."""
     url = URL.format(folder=tmp_path)
     monkeypatch.setenv("SHOP_DATABASE_URL", url.replace("sqlite:", "sqlite+aiosqlite:"))
     monkeypatch.setenv("KRATY_OUTBOX_URL", url)
@@ -36,6 +38,7 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[sa.Engin
     metadata = sa.MetaData()
     metadata.reflect(engine)
     metadata.drop_all(engine)
+    subprocess.run([sys.executable, "shop.py"], cwd=Path(__file__).parent, check=True)
     yield engine
     engine.dispose()
 
@@ -114,6 +117,18 @@ def test_a_purchase(kraty_emulator: Emulator, engine: sa.Engine) -> None:
         assert ["wallet.changed"] == list(
             connection.scalars(sa.text("SELECT event_name FROM notices"))
         )
+
+
+def test_kraty_is_down(
+    kraty_emulator: Emulator, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shop starts and accepts a purchase while Kraty is down; it is delivered later."""
+    with monkeypatch.context() as patch:
+        patch.setenv("KRATY_BASE_URL", "http://127.0.0.1:9")
+        with shop() as (http, _):
+            assert {"state": "pending"} == http.post("/purchases", json=ORDER).json()
+    deliver()
+    assert [500] == [each.delta for each in kraty_emulator.ledger]
 
 
 def test_the_shop_is_killed(kraty_emulator: Emulator, engine: sa.Engine) -> None:
