@@ -224,7 +224,7 @@ def webhook(
     an error after which PostgreSQL rejects it: run a statement that may fail in a savepoint
     (`begin_nested`). To reject an event, raise: if the route returns a response with an error
     status, the event still counts as handled. A repeat of a handled event is answered with 200
-    without calling the route.
+    without calling the route. At most 10 deliveries run at a time in a process; others wait.
 
     Args:
         sessions: Makes the sessions.
@@ -263,7 +263,10 @@ def async_webhook(
     secret: str | Sequence[str] | None = None,
     tables: Tables = TABLES,
 ) -> Any:
-    """Return a dependency like that of `webhook`, with an asynchronous session."""
+    """Return a dependency like that of `webhook`, with an asynchronous session.
+
+    It needs no threads, so it does not limit how many deliveries run at a time.
+    """
 
     verified = verified_event(secret=secret)
 

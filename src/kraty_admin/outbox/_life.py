@@ -6,7 +6,8 @@
                                      └─> unknown    no definite answer, and the key is too old
 
 A person may `resolve` an unknown intent: it becomes done, abandoned, or pending again. A person
-may `retry` a refused one: it becomes pending again.
+may `retry` a refused one: it becomes pending again. An unknown intent also becomes done if a worker
+that was suspended while it sent the intent still receives a success.
 """
 
 from __future__ import annotations

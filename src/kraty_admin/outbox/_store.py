@@ -463,7 +463,8 @@ def settle(connection: sa.Connection, tables: Tables, claim: Claim, settlement: 
     is_open = settlement.wait_ms is not None
     states = ["sending"]
     if settlement.state == "done":
-        # A worker that was suspended for a day knows better than what was decided without it.
+        # While this worker was suspended, another one may have stopped the intent, and a person may
+        # have reopened it. Nobody has sent it since, or `attempts` would differ.
         states += ["unknown", "pending"]
     changed = connection.execute(
         tables.intents.update()
