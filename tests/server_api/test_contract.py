@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import click
 import jsonschema_rs
 import pytest
 
 from contract import CONTRACT, OPERATIONS, resolved
+from kraty_admin._bulk._plan import LARGEST
 from kraty_admin._settings import API_ROOT, DEFAULT_BASE_URL
+from kraty_admin.cli._app import app
 
 
 def media() -> Iterator[tuple[str, Any]]:
@@ -64,6 +67,16 @@ def test_amounts_stay_within_what_javascript_counts_exactly() -> None:
     for name, field in places:
         bounds = schemas[name]["properties"][field]
         assert (bounds["minimum"], bounds["maximum"]) == (1, 2**53 - 1)
+
+
+def test_imports_send_as_many_rows_as_the_contract_allows() -> None:
+    """The most rows in a call of an import, by default too, is the most that the contract allows."""
+    schemas = CONTRACT["components"]["schemas"]
+    names = [f"Migrate{what}Request" for what in ("Players", "Wallet", "Inventory")]
+    assert {LARGEST} == {schemas[name]["properties"]["rows"]["maxItems"] for name in names}
+    command = app.get_command(click.Context(app), "migrate")
+    assert command is not None
+    assert [LARGEST] == [each.default for each in command.params if each.name == "chunk_size"]
 
 
 def test_rate_limit_headers_are_described() -> None:
