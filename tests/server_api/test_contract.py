@@ -70,7 +70,7 @@ def test_amounts_stay_within_what_javascript_counts_exactly() -> None:
 
 
 def test_imports_send_as_many_rows_as_the_contract_allows() -> None:
-    """The most rows in a call of an import, by default too, is the most that the contract allows."""
+    """A call of an import holds as many rows as the contract allows, by default too."""
     schemas = CONTRACT["components"]["schemas"]
     names = [f"Migrate{what}Request" for what in ("Players", "Wallet", "Inventory")]
     assert {LARGEST} == {schemas[name]["properties"]["rows"]["maxItems"] for name in names}
