@@ -16,6 +16,8 @@ from kraty_admin.emulator._samples import sample
 from kraty_admin.emulator._world import EVENT_NAMES
 from kraty_server_api.decoding import is_object
 
+from .testkit import CONTRACT
+
 SECRET = "whsec_test"
 
 
@@ -141,11 +143,12 @@ def test_nothing_is_collected_without_being_asked() -> None:
 
 
 def test_every_event_can_be_triggered(kraty: Emulator) -> None:
-    """Each documented event can be triggered; another name is refused with the known ones."""
+    """Each event of the contract can be triggered; another name is refused with the known ones."""
     ids = {kraty.webhooks.trigger(name) for name in EVENT_NAMES}
     assert [*EVENT_NAMES] == [each.event_name for each in kraty.deliveries]
     assert len(EVENT_NAMES) == len(ids)
-    known = r"no event 'player\.gone'; the events are player\.registered, "
+    assert set(CONTRACT["webhooks"]) == set(EVENT_NAMES)
+    known = r"no event 'player\.gone'; the events are event\.completed, "
     with pytest.raises(ValueError, match=known):
         kraty.webhooks.trigger("player.gone")
     kraty.webhooks.trigger("event.completed", data={"eventKey": "ladder"})

@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 from urllib.parse import urlsplit
 
 import attrs
 
 from kraty_admin._transport._proxy import is_loopback
 from kraty_admin.webhooks import sign_webhook
+from kraty_server_api.models import WebhookEventName
 
 from ._checks import all_texts, bounded, of_type, one_of, text, token, unique
 
@@ -33,16 +34,8 @@ __all__ = [
 _LONGEST: Final = 10 * 365 * 24 * 3600
 """The longest duration of a lobby, in seconds: ten years."""
 
-EVENT_NAMES: Final = (
-    "player.registered",
-    "player.banned",
-    "player.deleted",
-    "grant.created",
-    "wallet.changed",
-    "inventory.changed",
-    "event.completed",
-)
-"""The documented names of webhook events."""
+EVENT_NAMES: Final[tuple[str, ...]] = get_args(WebhookEventName)
+"""The names of webhook events in the contract."""
 
 
 @attrs.frozen(kw_only=True)
