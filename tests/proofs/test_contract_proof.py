@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from .figures import assert_kept
+
+# trio's plugin for it warns if the first import comes after the `gc.freeze()` of conftest.py.
+import_module("hypothesis")
 
 
 @pytest.mark.long
