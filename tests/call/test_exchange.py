@@ -339,6 +339,21 @@ class TestAmbiguity:
         error = run(exchange_of(operation), forever(dropped())).error
         assert (expected, None) == (error.ambiguous, error.idempotency_key)
 
+    @pytest.mark.parametrize(
+        "outcome",
+        [
+            pytest.param(dropped(httpx.ConnectError), id="never-connected"),
+            pytest.param(refusal(429), id="refused"),
+        ],
+    )
+    def test_interrupted_between_attempts(self, outcome: Outcome) -> None:
+        """An attempt that ended without effect is no longer in doubt during the wait after it."""
+        exchange = exchange_of()
+        exchange.begin(0.0, WALL)
+        exchange.in_doubt = True
+        assert isinstance(exchange.advance(outcome, now=1.0, wall=WALL + 1), Sleep)
+        assert not exchange.interrupt().ambiguous
+
     def test_request_id_of_the_last_answer(self) -> None:
         """An error has the request id of the last answer, even if later attempts had no answer."""
         outcomes: list[Outcome] = [
