@@ -150,6 +150,16 @@ class TestDeriveKey:
                 "f8781abb3f6ee7d55b7e0e017d6101b89a52f8cbb184f6a381a904fa66ae3b92",
                 id="non-ascii",
             ),
+            pytest.param(
+                ("r" * 255,),
+                "b8b4ea14605e278bbd790429ca77153d5b78f8eaaee23f0494e2d12acdb14555",
+                id="255-bytes",
+            ),
+            pytest.param(
+                ("r" * 256,),
+                "95af8bfd3d82345833b0ab087fd3942256198589d0be5ff7abe41c17205245cf",
+                id="256-bytes",
+            ),
         ],
     )
     def test_known_answers(self, parts: tuple[str, ...], expected: str) -> None:
