@@ -79,6 +79,14 @@ class TestStamp:
         body, key = stamp("POST", mine, never)
         assert (["idempotencyKey", "amount"], "mine") == (list(body or {}), key)
 
+    def test_subclass_of_str(self) -> None:
+        """A key becomes a plain `str`: a process that unpickles an error may lack the subclass."""
+
+        class Receipt(str):
+            __slots__ = ()
+
+        assert str is type(stamp("POST", {"idempotencyKey": Receipt("r")}, never)[1])
+
     def test_null_is_none(self) -> None:
         """A key of `None` in the body is replaced by a generated one."""
         assert ({"idempotencyKey": "k"}, "k") == stamp(

@@ -75,6 +75,10 @@ class TestRetryConfig:
         with pytest.raises(ValueError, match=r"^jitter must be from 0 to 1$"):
             RetryConfig(jitter=1.01)
 
+    def test_longest(self) -> None:
+        """A wait of a year is allowed."""
+        assert YEAR == RetryConfig(max_retry_after=YEAR).max_retry_after
+
     def test_is_a_value(self) -> None:
         """Configurations are immutable, compare by value and pickle."""
         config = RetryConfig(attempts=2)
@@ -304,6 +308,12 @@ class TestRetryBudget:
         for _ in range(10):
             budget.give_back()
         assert [True, True, False] == [budget.take() for _ in range(3)]
+
+    def test_of_another_server(self) -> None:
+        """Retries of one server are not taken from the budget of another."""
+        spent = RetryBudget(1)
+        assert spent.take()
+        assert (1, 0) == (spent.refilled().left, spent.left)
 
     def test_of_nothing(self) -> None:
         """A budget of zero allows no retry, even after a success."""
