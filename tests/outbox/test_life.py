@@ -61,6 +61,8 @@ UNSENT: Final = KratyNetworkError("m", call=NO_CALL)
         pytest.param(failure(503, ambiguous=True), ("pending", 5), ("pending", 5), id="503"),
         pytest.param(failure(429), ("pending", None), ("pending", 5), id="429"),
         pytest.param(failure(401), ("pending", None), ("pending", 5), id="401"),
+        pytest.param(failure(403, "forbidden"), ("refused", None), ("refused", 5), id="403"),
+        pytest.param(failure(302), ("pending", None), ("pending", 5), id="302"),
         pytest.param(
             failure(413, "internal_error", ambiguous=True),
             ("pending", 5),
@@ -87,7 +89,8 @@ def test_what_an_answer_makes_of_an_intent(
     again: tuple[str, int | None],
 ) -> None:
     """Each outcome gives an intent its state, and sets since when it may have taken effect."""
-    for claim, expected in ((FIRST, first), (AGAIN, again)):
+    unsent_before = FIRST._replace(attempts=2)
+    for claim, expected in ((FIRST, first), (unsent_before, first), (AGAIN, again)):
         settlement = settle(claim, outcome, key_works=True, random=lambda: 0.5)
         assert expected == settlement[:2]
         assert (settlement.state == "pending") is (settlement.wait_ms is not None)
@@ -117,6 +120,17 @@ def test_delays_grow_to_a_limit() -> None:
     assert [1_000, 2_000, 4_000, 256_000, 300_000, 300_000] == waits
     spread = [settle(FIRST, LOST, key_works=True, random=lambda r=r: r).wait_ms for r in (0.0, 1.0)]  # type: ignore[misc]
     assert [800, 1_200] == spread
+
+
+@pytest.mark.parametrize(
+    ("asked", "wait_ms"),
+    [(0.5, 1_000), (2.0, 2_000), (7_200.0, 3_600_000)],
+    ids=["less", "more", "more than an hour"],
+)
+def test_a_wait_that_the_server_asks_for(asked: float, wait_ms: int) -> None:
+    """A longer wait that the server asks for is kept, up to an hour."""
+    error = failure(429, retry_after=asked)
+    assert wait_ms == settle(FIRST, error, key_works=True, random=lambda: 0.5).wait_ms
 
 
 def test_only_documented_keys_are_repeated_without_limit() -> None:
@@ -165,6 +179,35 @@ class TestHealth:
         health.ended({}, 900.0)
         health.began(FIRST, 900.0)
         assert not health.only_in_doubt(900.0)
+
+    @pytest.mark.parametrize("answer", [{}, failure(409)], ids=["result", "refusal"])
+    def test_an_answer_of_any_kind(self, answer: Mapping[str, Any] | KratyError) -> None:
+        """A definite answer of any kind allows new intents, and the next outage starts afresh."""
+        health = Health()
+        for _ in range(2):
+            for _ in range(3):
+                health.ended(LOST, 0.0)
+            assert health.only_in_doubt(299.0)
+            assert not health.only_in_doubt(300.0)
+            health.ended(answer, 0.0)
+            assert not health.only_in_doubt(0.0)
+
+    def test_intents_in_doubt_do_not_postpone_a_new_one(self) -> None:
+        """More calls without an answer do not move the time of the next new intent."""
+        health = Health()
+        for seconds in (0.0, 0.0, 0.0, 100.0, 200.0):
+            health.ended(LOST, seconds)
+        assert not health.only_in_doubt(300.0)
+
+    def test_new_intents_are_at_most_an_hour_apart(self) -> None:
+        """During a long outage, a new intent is tried once an hour."""
+        health = Health()
+        for _ in range(3):
+            health.ended(LOST, 0.0)
+        for _ in range(9):
+            health.began(FIRST, 0.0)
+        assert health.only_in_doubt(3_599.0)
+        assert not health.only_in_doubt(3_600.0)
 
     def test_an_unsent_call_puts_nothing_in_doubt(self) -> None:
         """A call that was not sent does not count as a call without an answer."""
