@@ -202,7 +202,7 @@ def test_arguments_are_checked_when_recording(shop: Studio, name: str) -> None:
 
 
 def test_which_game_an_intent_is_for(shop: Studio) -> None:
-    """With two games in a database, a call must name one of them."""
+    """With two games in a database, a call must name one of them, and each has its own keys."""
     other = DEFAULT_WORLD.keys[2]
     with KratyAdmin(api_key=other.token, base_url=shop.emulator.base_url) as second:
         outbox.set_up(shop.engine, second, add_target=True)
@@ -217,7 +217,17 @@ def test_which_game_an_intent_is_for(shop: Studio) -> None:
         two = outbox.into(connection, game_id="game_2").wallet.credit(
             "a", "gold", amount=1, idempotency_key="k"
         )
+        again = outbox.into(connection, game_id="game_1").wallet.credit(
+            "a", "gold", amount=1, idempotency_key="k"
+        )
     assert one.id != two.id
+    assert one.id == again.id
+
+
+def test_a_call_that_names_a_player_twice(shop: Studio) -> None:
+    """A call that names one player twice is recorded, and lists the player once."""
+    recorded = shop.record(lambda box: box.players.merge("a", "a"))[0]
+    assert ("a",) == recorded.players
 
 
 def test_a_database_without_a_target(shop: Studio) -> None:
