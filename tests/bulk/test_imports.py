@@ -447,6 +447,7 @@ class TestJournal:
             ("moved", "chunk 1, which begins with row 1"),
             ("cut", "before chunk 2, which began with row 11"),
             ("longer", "chunk 3, which begins with row 21"),
+            ("unsent", "chunk 1, which begins with row 1"),
         ],
     )
     def test_another_input(self, twin: Twin, change: str, said: str, tmp_path: Path) -> None:
@@ -454,11 +455,13 @@ class TestJournal:
         does."""
         options = {"journal": tmp_path / "j", "chunk_size": 10}
         rows, odd = players(25), {"externalPlayerId": "z"}
+        rows[0] = {"externalPlayerId": ""}  # is not sent
         changed = {
             "changed": [*rows[:12], odd, *rows[13:]],
             "moved": rows[1:],
             "cut": rows[:10],
             "longer": [*rows, odd],
+            "unsent": [{"externalPlayerId": "", "displayName": "z"}, *rows[1:]],
         }
         imported(twin, MockPlatform(), rows, **options)
         with pytest.raises(ValueError, match=said):
@@ -1042,9 +1045,24 @@ class TestDoubt:
                 id="more rows than were sent",
             ),
             pytest.param(
+                {"applied": 2, "skipped": 0, "failed": 0, "failures": []},
+                "it has 2 applied, 0 skipped and 0 failed rows, but 3 were sent",
+                id="fewer rows than were sent",
+            ),
+            pytest.param(
                 {"applied": True, "skipped": 2, "failed": 0, "failures": []},
                 "applied is not a count",
                 id="no number",
+            ),
+            pytest.param(
+                {"applied": 4, "skipped": -1, "failed": 0, "failures": []},
+                "skipped is not a count",
+                id="a negative number",
+            ),
+            pytest.param(
+                {"applied": 2, "skipped": 0, "failed": 1, "failures": [{"rowIndex": -1}]},
+                "a failure names a row that was not sent",
+                id="a row before the first",
             ),
             pytest.param(
                 {"applied": 2, "skipped": 0, "failed": 1, "failures": [{"rowIndex": 3}]},
