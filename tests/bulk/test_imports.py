@@ -489,12 +489,21 @@ class TestJournal:
         with pytest.raises(ValueError, match="already exists: pass resume=True"):
             imported(twin, MockPlatform(), players(1), journal=journal)
 
+    def test_empty_file(self, twin: Twin, tmp_path: Path) -> None:
+        """An empty file, such as a temporary one, becomes the journal."""
+        journal = tmp_path / "j"
+        journal.touch()
+        assert 1 == imported(twin, MockPlatform(), players(1), journal=journal).applied
+        assert journal.stat().st_size
+
     def test_of_something_else(self, twin: Twin, tmp_path: Path) -> None:
         """A journal of another import is refused, and so is a file that is not a journal."""
         journal = tmp_path / "j"
         imported(twin, MockPlatform(), players(1), journal=journal)
         with pytest.raises(ValueError, match="belongs to an import of players in chunks of 1000"):
             imported(twin, MockPlatform(), players(1), journal=journal, resume=True, chunk_size=7)
+        with pytest.raises(ValueError, match="not of wallet in chunks of 1000"):
+            imported_wallet(twin, MockPlatform(), [], journal=journal, resume=True)
         nowhere = tmp_path / "no" / "j"
         with pytest.raises(ValueError, match=r"cannot be used: .*No such file"):
             imported(twin, MockPlatform(), players(1), journal=nowhere)
