@@ -28,9 +28,10 @@ from kraty_admin import (
     derive_key,
 )
 from kraty_admin._bulk._failures import FailuresWriter
-from kraty_admin._bulk._journal import Journal
+from kraty_admin._bulk._journal import FailuresFile, Journal
 from kraty_admin._bulk._rows import Row
 from kraty_admin._bulk._sums import Sums
+from kraty_admin._bulk._tally import Tally
 from kraty_admin._call._idempotency import derive_key_of_any
 from kraty_admin._call._limiter import Limiter
 from kraty_admin.bulk import ImportReport, ImportStoppedError, ImportTotals, dry_run
@@ -589,6 +590,33 @@ def test_a_power_cut_loses_no_record(tmp_path: Path) -> None:
     (setting,) = journal._db.execute("PRAGMA synchronous").fetchone()  # pyright: ignore[reportPrivateUsage]
     assert 2 == setting  # FULL
     journal.close()
+
+
+def test_the_time_of_the_first_attempt_is_kept(tmp_path: Path) -> None:
+    """A chunk that is sent again keeps the time from which its keys expire."""
+    journal = Journal(tmp_path / "j", kind="players", chunk_size=10, resume=False)
+    for now in (5.0, 9.0):
+        journal.begin(1, 1, b"h", now)
+    entry = journal.entry(1)
+    journal.close()
+    assert entry is not None
+    assert 5.0 == entry.begun_at
+
+
+def test_an_outcome_without_its_failures_is_not_recorded(tmp_path: Path) -> None:
+    """An outcome is recorded together with its failures: otherwise a resumed import would cut
+    them off the failures file."""
+    journal = Journal(tmp_path / "j", kind="players", chunk_size=10, resume=False)
+    journal.begin(1, 1, b"h", 0.0)
+    journal._db.execute("DROP TABLE failures_file")  # pyright: ignore[reportPrivateUsage]
+    with pytest.raises(OSError, match="j cannot be used"):
+        journal.finish(1, Tally(), FailuresFile(7, b"h"))
+    journal.close()
+    resumed = Journal(tmp_path / "j", kind="players", chunk_size=10, resume=True)
+    entry = resumed.entry(1)
+    resumed.close()
+    assert entry is not None
+    assert entry.tally is None
 
 
 def test_full_disk(tmp_path: Path) -> None:
