@@ -273,6 +273,7 @@ class TestFailures:
         "statuses",
         [
             pytest.param([422], id="that is not Kraty's"),
+            pytest.param([413], id="of too large a body"),
             pytest.param([503, 400], id="after a lost answer"),
         ],
     )
