@@ -971,6 +971,24 @@ def test_a_success_that_was_received_after_the_key_expired(
     assert 500 == shop.emulator.balance("player_42", "gold")
 
 
+def test_a_failure_that_was_received_after_the_key_expired(shop: Studio, time: Time) -> None:
+    """A worker that was suspended for a day, and got no answer, leaves the decision to a person."""
+    recorded = shop.credit("k")
+    shop.emulator.faults.add(LOST, operation="wallet.credit")
+    real = _worker.Worker._call  # pyright: ignore[reportPrivateUsage]
+
+    def call_and_sleep(*arguments: Any) -> Any:
+        result = real(*arguments)
+        time.advance(DAY)
+        assert 1 == shop.drain().unknown  # by another worker
+        return result
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_worker.Worker, "_call", call_and_sleep)
+        assert 0 == shop.drain(limit=1).retried
+    assert "unknown" == shop.intent(recorded.id).state
+
+
 def test_keys_expire_during_an_outage(shop: Studio, time: Time) -> None:
     """A worker that waits for the platform still reports intents whose keys are too old."""
     shop.emulator.faults.add(LOST, operation="wallet.credit")
