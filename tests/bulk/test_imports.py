@@ -269,6 +269,19 @@ class TestFailures:
         assert (38, "one of them") == (failure["number"], failure["message"])
         assert 99 == len(server.known)
 
+    def test_one_of_two_rows(self, twin: Twin) -> None:
+        """Of two rows that are rejected together, the valid one is applied."""
+        server = MockPlatform()
+
+        def answer(body: Body) -> httpx.Response | None:
+            if all(row["externalPlayerId"] != "p1" for row in body["rows"]):
+                return None
+            return httpx.Response(400, json={"error": {"code": "validation_failed"}})
+
+        server.answer = answer
+        report = imported(twin, server, players(2))
+        assert {"rows": 2, "applied": 1, "failed": 1, "chunks": 1} == counts(report)
+
     @pytest.mark.parametrize(
         "statuses",
         [
@@ -295,7 +308,16 @@ class TestFailures:
         assert "outcome_unknown" == failure["code"]
         assert "This row may have taken effect. Import it again before" in failure["message"]
 
-    def test_an_unclear_answer_to_rows_in_doubt(self, twin: Twin, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(
+        ("status", "body"),
+        [
+            pytest.param(200, {"data": {}}, id="without counts"),
+            pytest.param(422, {}, id="a rejection that is not Kraty's"),
+        ],
+    )
+    def test_an_unclear_answer_to_rows_in_doubt(
+        self, twin: Twin, status: int, body: Body, tmp_path: Path
+    ) -> None:
         """The time until when such rows may be imported again counts from their first call."""
         server = MockPlatform()
         server.answer = lambda body: httpx.Response(503)
@@ -305,7 +327,7 @@ class TestFailures:
         began = time.time() - 20 * 3600
         with closing(sqlite3.connect(tmp_path / "j")) as journal, journal:
             journal.execute("UPDATE chunk SET begun_at = ?", (began,))
-        server.answer = lambda body: httpx.Response(200, json={"data": {}})
+        server.answer = lambda _: httpx.Response(status, json=body)
         imported(twin, server, players(1), **options, resume=True)
         (failure,) = lines(tmp_path / "f")
         until = datetime.fromtimestamp(began + 23 * 3600, timezone.utc)
