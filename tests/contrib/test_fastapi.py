@@ -40,7 +40,8 @@ from .asgi import served
 SECRET = "whsec_fastapi"
 BODY = b'{"id": "evt_1", "eventName": "wallet.changed", "data": {}}'
 
-tables = Tables()
+# Not the default names: `webhook` has to use those that it was passed.
+tables = Tables(prefix="shop_")
 handled = sa.Table("handled", tables.metadata, sa.Column("event", sa.Text))
 sessions = sessionmaker[Session]()
 async_sessions = async_sessionmaker[AsyncSession]()
@@ -80,7 +81,9 @@ def database(tmp_path: Path) -> Iterator[sa.Engine]:
 
 
 @routes.post("/sync", status_code=204)
-def receive(delivery: Annotated[Delivery[Session], webhook(sessions, secret=SECRET)]) -> None:
+def receive(
+    delivery: Annotated[Delivery[Session], webhook(sessions, secret=SECRET, tables=tables)],
+) -> None:
     delivery.session.execute(handled.insert().values(event=delivery.event.id))
     if trouble.hidden is not None:
         with suppress(DBAPIError):
@@ -93,7 +96,9 @@ def receive(delivery: Annotated[Delivery[Session], webhook(sessions, secret=SECR
 
 @routes.post("/async", status_code=204)
 async def receive_async(
-    delivery: Annotated[Delivery[AsyncSession], async_webhook(async_sessions, secret=SECRET)],
+    delivery: Annotated[
+        Delivery[AsyncSession], async_webhook(async_sessions, secret=SECRET, tables=tables)
+    ],
 ) -> None:
     await delivery.session.execute(handled.insert().values(event=delivery.event.id))
     if trouble.hidden is not None:
