@@ -14,6 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import IntegrityError, connections, transaction
 from django.db.transaction import TransactionManagementError
 from django.http import HttpRequest, HttpResponse
+from django.middleware.csrf import CsrfViewMiddleware
 from django.test import AsyncClient, RequestFactory, override_settings
 
 from kraty_admin import sign_webhook
@@ -94,6 +95,16 @@ def test_a_delivery_that_is_not_genuine(
     """A delivery that does not verify is answered with 401 and logged, and not handled."""
     assert deliver(unreachable, secret=secret, signature=signature) == 401
     assert "webhook rejected: " in caplog.text
+
+
+def test_without_a_token_of_a_form() -> None:
+    """Django's check for forged forms does not apply: a delivery holds no token, but a
+    signature."""
+    request = RequestFactory().post("/hook")
+    assert (
+        CsrfViewMiddleware(lambda _: HttpResponse()).process_view(request, unreachable, (), {})
+        is None
+    )
 
 
 def test_another_method() -> None:
