@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import time
 import types
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Final
 
+import httpcore
 import httpx
 import pytest
 
-from kraty_admin import KratyNetworkError, KratyServerError
+from kraty_admin import KratyError, KratyNetworkError, KratyServerError
 from loopback import (
     ASYNC,
     AT_ONCE,
@@ -44,6 +46,14 @@ def lent(twin: Twin, family: Any, **options: Any) -> Any:
 def mocked(twin: Twin, family: Any, answer: Callable[[Any], Any], **options: Any) -> Any:
     """Return a client of the caller's that reaches no network."""
     return lent(twin, family, transport=family.MockTransport(answer), **options)
+
+
+STARTED: Final = "http11.send_request_headers.started"
+
+
+def request_of(method: str) -> httpcore.Request:
+    """Return a request as a transport names it in its trace."""
+    return httpcore.Request(method, "https://api.test")
 
 
 def credit_over(twin: Twin, client: Any, **options: Any) -> Any:
@@ -157,6 +167,62 @@ class TestFamilies:
 
     @families
     @twins
+    def test_raise_for_status_of_another_answer(self, twin: Twin, family: Any) -> None:
+        """The status of an answer that a hook received from another server is not this call's."""
+
+        def hook(_: object) -> None:
+            request = family.Request("GET", "https://elsewhere.test")
+            family.Response(404, request=request).raise_for_status()
+
+        hooks = {"response": [twin.hook(hook)]}
+        client = mocked(twin, family, lambda _: family.Response(200, json={}), event_hooks=hooks)
+        with pytest.raises(KratyNetworkError, match="a hook of http_client raised") as raised:
+            credit_over(twin, client, retry=ONCE)
+        assert raised.value.ambiguous
+
+    @families
+    @twins
+    def test_a_transport_that_tries_twice(self, twin: Twin, family: Any) -> None:
+        """A failure to connect at a transport's second try leaves a call in doubt that its first
+        try sent."""
+
+        async def answer_async(request: Any) -> Any:
+            await request.extensions["trace"](STARTED, {"request": request_of("POST")})
+            raise family.ConnectError("at the second try")
+
+        def answer(request: Any) -> Any:
+            request.extensions["trace"](STARTED, {"request": request_of("POST")})
+            raise family.ConnectError("at the second try")
+
+        client = mocked(twin, family, answer_async if twin.is_async else answer)
+        with pytest.raises(KratyNetworkError, match="at the second try") as raised:
+            credit_over(twin, client, retry=ONCE)
+        assert ("ConnectError", True) == (raised.value.cause_name, raised.value.ambiguous)
+
+    @families
+    @twins
+    def test_an_answer_in_many_pieces(self, twin: Twin, family: Any) -> None:
+        """The deadline also ends an answer of which each piece comes in time."""
+
+        def pieces() -> Iterator[bytes]:
+            ends_at = time.monotonic() + 1
+            while time.monotonic() < ends_at:
+                yield b" "
+            yield b"{}"
+
+        async def pieces_async() -> AsyncIterator[bytes]:
+            for piece in pieces():
+                yield piece
+
+        def answer(_: object) -> Any:
+            return family.Response(200, content=pieces_async() if twin.is_async else pieces())
+
+        with pytest.raises(KratyNetworkError, match="the deadline passed while") as raised:
+            credit_over(twin, mocked(twin, family, answer), deadline=0.05)
+        assert raised.value.ambiguous
+
+    @families
+    @twins
     def test_packed_answers(self, twin: Twin, family: Any) -> None:
         """A compressed answer is decompressed."""
         import gzip
@@ -250,6 +316,20 @@ class TestWhoseException:
             traceback = traceback.tb_next
         assert "answer" == names[-1]
         assert ("handle_async_request" if twin.is_async else "handle_request") in names
+
+    @twins
+    def test_a_plain_one_of_another_call(self, twin: Twin) -> None:
+        """A plain `KratyError` of a hook's own call does not say that this call sent nothing."""
+
+        def hook(_: object) -> None:
+            raise KratyError("http_client was first used in another process")
+
+        hooks = {"response": [twin.hook(hook)]}
+        answer = httpx.Response(200, json={"data": {}})
+        client = mocked(twin, httpx, lambda _: answer, event_hooks=hooks)
+        with pytest.raises(KratyNetworkError, match="another call failed during this") as raised:
+            credit_over(twin, client, retry=ONCE)
+        assert raised.value.ambiguous
 
     @pytest.mark.parametrize("moment", ["request", "response"])
     @families
