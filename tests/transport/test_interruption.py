@@ -7,6 +7,7 @@ import ctypes
 import gc
 import logging
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -217,6 +218,20 @@ def test_a_task_is_cancelled_in_line(monkeypatch: pytest.MonkeyPatch) -> None:
         call = asyncio.run(main(server.url))
         server.over.set()
     assert (False, 1, 1) == (call.ambiguous, call.attempts, len(server.seen))
+
+
+def test_a_signal_while_connecting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that Ctrl-C ends while it connects is not ambiguous."""
+
+    def resolve(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    with KratyAdmin(api_key="a.b", base_url="http://localhost:9") as kraty:
+        monkeypatch.setattr(socket, "getaddrinfo", resolve)
+        with pytest.raises(KeyboardInterrupt) as raised:
+            kraty.wallet.credit("p", "gold", amount=5)
+    call = call_of(raised.value)
+    assert (False, 1, True) == (call.ambiguous, call.attempts, call.idempotency_key is not None)
 
 
 def test_a_task_is_cancelled_while_connecting(monkeypatch: pytest.MonkeyPatch) -> None:
