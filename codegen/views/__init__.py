@@ -100,7 +100,7 @@ def package_view(contract: Json, settings: object) -> PackageView:
             row = table.rows.get(name) or Row(name, "", name)
             read.append(operations.read(each, row, table, schemas, causes))
     payloads = _payloads(contract, schemas, causes)
-    codes = Value(Choice(()))
+    codes = Choice(()), ""
     with causes.collected():
         codes = _error_codes(contract, schemas)
     schemas.finish()
@@ -164,18 +164,18 @@ def _payloads(contract: Json, schemas: Schemas, causes: Causes) -> list[Value]:
     return found
 
 
-def _error_codes(contract: Json, schemas: Schemas) -> Value:
-    """Return the choice of the error codes; an empty one if the contract has no `ErrorCode`."""
+def _error_codes(contract: Json, schemas: Schemas) -> tuple[Choice, str]:
+    """Return the error codes and their description; none if the contract has no `ErrorCode`."""
     components = Node(contract, contract).at("components")
     if "ErrorCode" not in components.at("schemas"):
-        return Value(Choice(()))
+        return Choice(()), ""
     here = "#/components/schemas/ErrorCode"
     value = schemas.read(Node(contract, {"$ref": here}, here), "ErrorCode")
     # `anyOf` an enumeration and any text says that there may be other codes.
     branches = value.kind.branches if isinstance(value.kind, Alternatives) else (value,)
     for branch in branches:
         if isinstance(branch.kind, Choice):
-            return Value(branch.kind, doc=value.doc)
+            return branch.kind, value.doc
     raise RefusedError(here, "it lists no error codes", "List them in an `enum`.")
 
 
@@ -184,7 +184,7 @@ def _package(
     table: Surface,
     read: list[Operation],
     payloads: list[Value],
-    codes: Value,
+    codes: tuple[Choice, str],
     schemas: Schemas,
 ) -> PackageView:
     results = [value for each in read if each.result for value in each.result.roots]
@@ -195,7 +195,7 @@ def _package(
     ordered = _in_order(contract, schemas.objects)
     params = [schemas.objects[name] for name in ordered if name in dicts]
     inside = [Value(Object(schema.name)) for schema in params]
-    listed = codes.kind.values if isinstance(codes.kind, Choice) else ()
+    choice, codes_doc = codes
     views = [each.view for each in read if each.view is not None]
     order = {row.operation_id: index for index, row in enumerate(table.rows.values())}
 
@@ -225,8 +225,8 @@ def _package(
         key_lifetimes=list(table.key_lifetimes.values()),
         operations=views,
         resources=[resource(name, doc) for name, doc in table.resources.items()],
-        error_codes=[literal(code) for code in listed if isinstance(code, str)],
-        error_codes_doc=codes.doc,
+        error_codes=[literal(code) for code in choice.values if isinstance(code, str)],
+        error_codes_doc=codes_doc,
     )
 
 
