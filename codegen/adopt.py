@@ -66,7 +66,7 @@ def _parse(raw: bytes) -> object:
 
 
 def _walk(value: object, place: str = "#") -> Iterator[tuple[object, str]]:
-    """Yield all values that are no data, with their places."""
+    """Yield each value with its place, but none inside an example, a default and the like."""
     yield value, place
     if is_array(value):
         for index, each in enumerate(value):

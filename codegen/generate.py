@@ -297,7 +297,7 @@ def generate(layout: Layout, target: Path, contract_bytes: bytes) -> None:
         raise SurfaceError(
             [
                 "#/components/schemas: there is no ErrorCode, from which properties such as "
-                "is_not_found are made. Call the enumeration of the error codes so."
+                "is_not_found are made. Give the enumeration of the error codes this name."
             ]
         )
     package = target / layout.package

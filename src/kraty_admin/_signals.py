@@ -75,7 +75,10 @@ def stop_on_signals() -> Generator[threading.Event, None, None]:
 def handling(
     on_signal: Callable[[int, FrameType | None], None], numbers: Iterable[int]
 ) -> Generator[None, None, None]:
-    """Handle these signals so, and as before at the end; in the main thread only."""
+    """Handle these signals with `on_signal`, and restore their handlers at the end.
+
+    Outside the main thread, this does nothing.
+    """
     if threading.current_thread() is not threading.main_thread():
         numbers = ()  # Python lets no other thread set handlers
     before = {each: signal.signal(each, on_signal) for each in numbers}

@@ -471,7 +471,7 @@ class Platform:
 def _fingerprint(path: Mapping[str, str], query: Mapping[str, Any], body: Mapping[str, Any]) -> str:
     if "idempotencyKey" not in body:
         return ""
-    # Without an empty query, as in databases of emulators that did not look at it.
+    # An empty query is left out, so that the hashes in older databases still match.
     return fingerprint([path, body, query] if query else [path, body])
 
 
