@@ -24,12 +24,12 @@ $(BIN)/uv:
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(UV)'
 
 $(VENV)/.runtime: pyproject.toml | $(BIN)/uv
-	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --editable '.[emulator]'
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[emulator]'
 	@touch $@
 
 # Not isolated: an isolated build would fetch a backend whose hash nobody has recorded.
 $(VENV)/.dev: pyproject.toml requirements-dev.lock | $(BIN)/uv
-	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python \
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python \
 		--require-hashes --requirement requirements-dev.lock
 	@$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python --editable .
 	@touch $@ $(VENV)/.runtime
@@ -114,7 +114,7 @@ prove: $(VENV)/.dev ## measure the promise under faults, kills, forks and an out
 
 $(VENV)-examples/.done: examples/requirements.txt pyproject.toml | $(BIN)/uv
 	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(VENV)-examples
-	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(VENV)-examples/bin/python \
+	@$(BIN)/uv pip install --quiet --python $(VENV)-examples/bin/python \
 		--requirement examples/requirements.txt --editable '.[$(EXAMPLES_EXTRAS)]'
 	@touch $@
 
@@ -133,6 +133,7 @@ examples: $(VENV)/.dev $(VENV)-examples/.done ## check the programs in examples/
 	done; \
 	test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 
+# Compiled, so that no measured import compiles.
 $(VENV)-bench/.done: benchmarks/requirements.txt pyproject.toml | $(BIN)/uv
 	@$(BIN)/uv venv --quiet --clear $(VENV)-bench
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(VENV)-bench/bin/python \
@@ -141,7 +142,7 @@ $(VENV)-bench/.done: benchmarks/requirements.txt pyproject.toml | $(BIN)/uv
 
 $(VENV)-docs/.done: pyproject.toml | $(BIN)/uv
 	@$(BIN)/uv venv --quiet --clear $(VENV)-docs
-	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(VENV)-docs/bin/python --group docs
+	@$(BIN)/uv pip install --quiet --python $(VENV)-docs/bin/python --group docs
 	@touch $@
 
 docs: $(VENV)-docs/.done ## build the pages of docs/ into site/, to be read without a network
