@@ -152,7 +152,6 @@ class Run:
         self._chunks = self._resumed = self._retries = 0
         self._started = time.monotonic()
         self.in_flight = options.in_flight
-        self.patience = options.patience
         self._failures: FailuresWriter | None = None
         self.journal = Journal(
             options.journal, kind=kind, chunk_size=options.chunk_size, resume=options.resume
