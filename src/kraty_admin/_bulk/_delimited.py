@@ -15,7 +15,7 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from operator import methodcaller
 from typing import Final, Literal, NamedTuple
 
 from ._lines import TOO_LONG, Line, Lines, Readable, unreadable
@@ -179,10 +179,6 @@ def _is_quoted(cell: str) -> bool:
 # Rows
 
 
-def _split(delimiter: str, text: str) -> list[str]:
-    return text.split(delimiter)
-
-
 class _Record:
     """A record whose cells may be quoted, and may span several lines."""
 
@@ -232,7 +228,7 @@ class _Reader:
     ) -> None:
         self._name = name
         self._lines = lines
-        self._split = split or partial(_split, dialect.delimiter)
+        self._split = split or methodcaller("split", dialect.delimiter)
         self._fixable = split is None
         self._delimiter, self._quoting, self._multiline = dialect
         self._names = names
