@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from difflib import get_close_matches
 from typing import Any, Final, NamedTuple, cast
@@ -270,11 +270,7 @@ class RowMapping:
         _check_columns(self._targets, source)
         if self._targets:
             return
-        lacking = [
-            name
-            for name, field in fields(self._kind).items()
-            if field.required and name not in source
-        ]
+        lacking = _lacking(self._kind, source)
         if lacking:
             raise ValueError(
                 f"{self._kind} rows need {' and '.join(lacking)}. {_has(source)}. Say which column"
@@ -428,15 +424,17 @@ def _check_target(kind: Kind, name: str, path: tuple[str, ...]) -> None:
 
 
 def _check_complete(kind: Kind, targets: Iterable[_Target]) -> None:
-    mapped = {target.path[0] for target in targets}
-    lacking = [
-        name for name, field in fields(kind).items() if field.required and name not in mapped
-    ]
+    lacking = _lacking(kind, {target.path[0] for target in targets})
     if lacking:
         raise ValueError(
             f"{kind} rows need {' and '.join(lacking)}: map a column to each, or a constant"
             f" such as {lacking[0]}==text"
         )
+
+
+def _lacking(kind: Kind, names: Container[str]) -> list[str]:
+    """Return the fields that rows of this kind require and that are not among the names."""
+    return [name for name, field in fields(kind).items() if field.required and name not in names]
 
 
 def _check_columns(targets: Iterable[_Target], source: Mapping[str, Any]) -> None:
