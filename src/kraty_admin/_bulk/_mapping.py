@@ -15,7 +15,7 @@ from kraty_server_api import checks
 from ._json_rows import parse_json
 from ._options import ReadOptions
 from ._presets import Left, Preset, is_zero, preset_for
-from ._rows import AMOUNT_FIELDS, Item, Kind, LeftOut, Read, Row, Unreadable, listed
+from ._rows import AMOUNT_FIELDS, INVALID, Item, Kind, LeftOut, Read, Row, Unreadable, listed
 from ._validate import fields
 from ._values import SCALARS, plain
 
@@ -31,9 +31,6 @@ _SHORT: Final = 19
 """Numbers with fewer characters need no pattern."""
 
 _ABSENT: Final = object()
-
-INVALID: Final = "validation_failed"
-"""The code of rows that fail here. The server uses the same code."""
 
 
 def parse_map(pairs: Iterable[str]) -> dict[str, str]:

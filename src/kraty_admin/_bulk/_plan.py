@@ -14,7 +14,7 @@ from kraty_server_api.imports import DUPLICATE
 
 from .._call._idempotency import KEY_FIELD, KEY_TRUSTED_FOR, derive_key_of_any, derive_keys
 from .._call._json import encode
-from ._rows import Item, Kind, Layout, LeftOut, Row, Unreadable
+from ._rows import INVALID, Item, Kind, Layout, LeftOut, Row, Unreadable
 from ._tally import Tally, amounts, totals, valid_amounts
 from ._validate import are_plain, identities, problem
 
@@ -170,7 +170,7 @@ def _chunk(kind: Kind, number: int, read: int, items: Sequence[Item]) -> Chunk:
     if not are_plain(kind, [item.row for item in given]):
         problems = [problem(kind, item.row) for item in given]
         pairs = list(zip(given, problems, strict=True))
-        failures += [_failure(item, "validation_failed", why) for item, why in pairs if why]
+        failures += [_failure(item, INVALID, why) for item, why in pairs if why]
         given = [item for item, why in pairs if why is None]
     sent = _with_keys(kind, [item.row for item in given])
     # Without the messages: another version may word them differently, and still resumes.

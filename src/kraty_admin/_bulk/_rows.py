@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 __all__ = [
     "AMOUNT_FIELDS",
+    "INVALID",
     "LONGEST_TEXT",
     "UNREADABLE",
     "Item",
@@ -35,6 +36,10 @@ AMOUNT_FIELDS: Final[Mapping[Kind, tuple[str, str]]] = {
 """For the kinds of rows with amounts: the field with the currency or item, and that to add up."""
 
 UNREADABLE: Final = "unreadable_row"
+
+INVALID: Final = "validation_failed"
+"""The code of invalid rows. The server uses the same code."""
+
 LONGEST_TEXT: Final = 2000
 """How much of a line a report holds, in characters."""
 

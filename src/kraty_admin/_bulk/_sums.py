@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from .._call._idempotency import KEY_FIELD
-from ._rows import AMOUNT_FIELDS, Item, Kind, LeftOut, Row, Unreadable
+from ._rows import AMOUNT_FIELDS, INVALID, Item, Kind, LeftOut, Row, Unreadable
 from ._validate import problem
 
 __all__ = ["ADDED_UP", "Sums"]
@@ -109,7 +109,7 @@ def _invalid(row: Row, why: str) -> Unreadable:
         json.dumps(kept)
     except (TypeError, ValueError, RecursionError):
         kept = None  # perhaps it cannot be pickled either
-    return Unreadable(row.number, "validation_failed", why, "", row.source, kept)
+    return Unreadable(row.number, INVALID, why, "", row.source, kept)
 
 
 @contextmanager
