@@ -306,18 +306,18 @@ def _document(
     look: Callable[[], Places] | None,
 ) -> Iterator[Read]:
     path = options.rows
-    if path is None and look is None:
-        raise ValueError(
-            f"{name} can be read only once, so pass rows= (--rows): the path to the rows in the"
-            " document, or '.' if it is a list"
-        )
-    if path is None and look is not None:
+    if path is None:
+        if look is None:
+            raise ValueError(
+                f"{name} can be read only once, so pass rows= (--rows): the path to the rows in"
+                " the document, or '.' if it is a list"
+            )
         places = look()
         path = _choose(name, places, preset)
         for mark in places.marks:
             _note_page(opened, mark)
     yield from read_document(
-        name, file, path or ".", encoding=options.encoding, on_mark=partial(_note_page, opened)
+        name, file, path, encoding=options.encoding, on_mark=partial(_note_page, opened)
     )
 
 
