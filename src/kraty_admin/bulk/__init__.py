@@ -22,11 +22,6 @@ __all__ = [
     "parse_map",
 ]
 
-
-def _claim(names: list[str]) -> None:
-    """Make tracebacks, reprs and pickles name this public module."""
-    for name in names:
-        globals()[name].__module__ = __name__
-
-
-_claim(__all__)
+# Make tracebacks, reprs and pickles name this public module.
+for _name in __all__:
+    globals()[_name].__module__ = __name__
