@@ -60,10 +60,9 @@ class RetryConfig:
 
     def __post_init__(self) -> None:
         _check_count("attempts", self.attempts)
-        _check_seconds("initial_delay", self.initial_delay)
-        _check_seconds("max_delay", self.max_delay)
-        _check_fraction("jitter", self.jitter)
-        _check_seconds("max_retry_after", self.max_retry_after)
+        for name in ("initial_delay", "max_delay", "max_retry_after"):
+            _check_number(name, getattr(self, name), YEAR, "from 0 seconds to a year")
+        _check_number("jitter", self.jitter, 1, "from 0 to 1")
 
 
 def _check_count(name: str, value: object) -> None:
@@ -73,18 +72,11 @@ def _check_count(name: str, value: object) -> None:
         raise ValueError(f"{name} must be at least 1, since it counts the first attempt")
 
 
-def _check_seconds(name: str, value: object) -> None:
+def _check_number(name: str, value: object, most: float, bounds: str) -> None:
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number, not {type(value).__name__}")
-    if not 0 <= value <= YEAR:
-        raise ValueError(f"{name} must be from 0 seconds to a year")
-
-
-def _check_fraction(name: str, value: object) -> None:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a number, not {type(value).__name__}")
-    if not 0 <= value <= 1:
-        raise ValueError(f"{name} must be from 0 to 1")
+    if not 0 <= value <= most:
+        raise ValueError(f"{name} must be {bounds}")
 
 
 def backoff(config: RetryConfig, attempt: int, random: Callable[[], float]) -> float:
