@@ -15,10 +15,8 @@ from urllib.parse import quote
 
 from .decoding import as_datetime
 
-# ECMAScript's encodeURIComponent escapes neither these characters nor letters and digits.
-_UNESCAPED = "-_.!~*'()"
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _RFC_3339 = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?"
     r"(?:[Zz]|[+-][0-9]{2}:[0-9]{2})"
@@ -71,7 +69,13 @@ def path_segment(name: str, value: object) -> str:
     # Fast path: most ids need no escaping. A subclass may change what it is added to.
     if type(value) is str and _PLAIN.fullmatch(value):
         return value
-    return quote(identifier(name, value), safe=_UNESCAPED)
+    return escaped(identifier(name, value))
+
+
+def escaped(part: str) -> str:
+    """Escape a part of a URL as ECMAScript's `encodeURIComponent` does."""
+    # It escapes neither these characters nor letters and digits.
+    return quote(part, safe="-_.!~*'()")
 
 
 def identifier(name: str, value: object) -> str:
@@ -80,7 +84,7 @@ def identifier(name: str, value: object) -> str:
     if text in (".", ".."):
         # URL normalisation would turn it into another endpoint, even if it is escaped.
         raise ValueError(f"{name} must not be {text!r}")
-    if _CONTROL.search(text):
+    if CONTROL.search(text):
         raise ValueError(f"{name} must not hold control characters")
     return text
 
@@ -93,7 +97,7 @@ def query(parameters: Mapping[str, str | int | float | bool | None], *others: st
         others: Lists and objects, encoded by `styles`.
     """
     pairs = [
-        f"{quote(key, safe=_UNESCAPED)}={quote(text(value), safe=_UNESCAPED)}"
+        f"{escaped(key)}={escaped(text(value))}"
         for key, value in parameters.items()
         if value is not None
     ]

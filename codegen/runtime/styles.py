@@ -9,13 +9,10 @@ from __future__ import annotations
 import json
 import re
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from . import checks
 
-# As in `checks`: the characters that ECMAScript's encodeURIComponent does not escape.
-_UNESCAPED = "-_.!~*'()"
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _LATIN_1 = re.compile(r"[\x00-\xff]*")
 
 
@@ -29,7 +26,7 @@ def in_path(label: str, name: str, value: object, style: str, *, explode: bool) 
         style: `simple` for `a,b`, `label` for `.a,b`, `matrix` for `;name=a,b`.
         explode: Whether items are separate: `.a.b`, `;name=a;name=b`, `R=1,G=2`.
     """
-    key = quote(name, safe=_UNESCAPED)
+    key = checks.escaped(name)
     start, separator = {"simple": ("", ","), "label": (".", "."), "matrix": (";", ";")}[style]
     named = style == "matrix"
     if checks.is_mapping(value):
@@ -64,7 +61,7 @@ def query_list(label: str, name: str, value: object, delimiter: str | None) -> s
         delimiter: The text between two items. If it is `None`, each item repeats the name.
     """
     items = _items(label, value)
-    key = quote(name, safe=_UNESCAPED)
+    key = checks.escaped(name)
     if delimiter is None:
         return "&".join(f"{key}={item}" for item in items)
     _check_apart(label, items, delimiter)
@@ -82,7 +79,7 @@ def query_object(label: str, name: str, value: object, style: str) -> str:
             `name=key,value`, and `spaceDelimited` and `pipeDelimited` likewise.
     """
     fields = _fields(label, value)
-    name = quote(name, safe=_UNESCAPED)
+    name = checks.escaped(name)
     if style == "deepObject":
         for bracket in ("%5B", "%5D"):
             _check_apart(label, [key for key, _ in fields], bracket)
@@ -141,7 +138,7 @@ def _header_part(label: str, value: object, reserved: str) -> str:
 
 def _header_text(label: str, value: object) -> str:
     text = checks.text(checks.scalar(label, value))
-    if _CONTROL.search(text):
+    if checks.CONTROL.search(text):
         # A line break would split the header in two.
         raise ValueError(f"{label} must not hold control characters, such as line breaks")
     if not _LATIN_1.fullmatch(text):
@@ -188,4 +185,4 @@ def _fields(label: str, value: object) -> list[tuple[str, str]]:
 
 
 def _escaped(label: str, value: object) -> str:
-    return quote(checks.text(checks.scalar(label, value)), safe=_UNESCAPED)
+    return checks.escaped(checks.text(checks.scalar(label, value)))
