@@ -111,7 +111,7 @@ class ReadOptions:
         for name in ("delimiter", "encoding", "rows", "id_column"):
             _text(name, getattr(self, name))
         for name in ("multiline", "allow_odd_ids", "skip_zero"):
-            _flag(name, getattr(self, name))
+            checks.boolean(name, getattr(self, name))
         _delimiter(self.delimiter)
         _encoding(self.encoding)
         for name in (*self.rename, *self.rename.values()):
@@ -148,11 +148,6 @@ def _text(name: str, value: object) -> None:
         raise TypeError(f"{name} must be a str, not {type(value).__name__}")
     if value == "":
         raise ValueError(f"{name} must not be empty")
-
-
-def _flag(name: str, value: object) -> None:
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be a bool, not {type(value).__name__}")
 
 
 def _key(name: str, value: object) -> None:
