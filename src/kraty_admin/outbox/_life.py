@@ -108,9 +108,8 @@ def settle(
             result=json.dumps(outcome, separators=(",", ":")),
             erases_players=claim.operation == _ERASES,
         )
-    was_in_doubt = claim.was_in_doubt
-    error = json.dumps(_facts(outcome, was_in_doubt), default=str)
-    in_doubt = was_in_doubt or is_ambiguous(outcome)
+    in_doubt = claim.was_in_doubt or is_ambiguous(outcome)
+    error = json.dumps(_facts(outcome, in_doubt), default=str)
     # If no call can have taken effect, the time of the key has not started.
     first_sent = claim.first_sent_ms if in_doubt else None
     if is_refusal(outcome) and (key_works or not denies_key(outcome)):
@@ -155,9 +154,8 @@ def denies_key(error: KratyError) -> bool:
     )
 
 
-def _facts(error: KratyError, was_in_doubt: bool) -> dict[str, Any]:
-    ambiguous = was_in_doubt or is_ambiguous(error)
-    facts: dict[str, Any] = {"message": error.message, "ambiguous": ambiguous}
+def _facts(error: KratyError, in_doubt: bool) -> dict[str, Any]:
+    facts: dict[str, Any] = {"message": error.message, "ambiguous": in_doubt}
     if isinstance(error, KratyServerError):
         facts |= {"code": error.code, "status": error.status, "details": error.details}
     if isinstance(error, KratyServerError | KratyNetworkError):
