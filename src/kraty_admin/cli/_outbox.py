@@ -165,18 +165,14 @@ def _url() -> sa.URL:
     if not text:
         raise refusal(f"there is no database: {_HOW} (such as {_FORMS})")
     try:
-        return _checked(sa.make_url(text), is_option=given is not None)
+        url = sa.make_url(text)
     except (ArgumentError, ValueError):
         # Not the error's text, which may contain the password.
         raise refusal(
             f"the URL of the database cannot be read. It has the form {_FORMS}; in a password, "
             "write @ as %40, / as %2F and : as %3A"
         ) from None
-
-
-def _checked(url: sa.URL, *, is_option: bool) -> sa.URL:
-    """Refuse a password in the command's options, which other users can read."""
-    if is_option and _passwords(url):
+    if given is not None and _passwords(url):
         raise refusal(
             "everyone on the machine can read a command's options, so --database-url must not "
             f"contain a password: {_HOW}"
