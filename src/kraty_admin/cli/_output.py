@@ -10,7 +10,7 @@ import shlex
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Final, TextIO, TypeAlias
+from typing import Any, Final, TextIO, TypeAlias, TypeGuard
 
 from rich.console import Console, Group
 from rich.table import Table
@@ -188,19 +188,18 @@ def tab_lines(value: object) -> Iterator[str]:
     """
     if is_object(value) and len(value) == 1:
         only = next(iter(value.values()))
-        value = only if is_array(only) and _is_nested(only) else value
-    if is_array(value) and value and _is_nested(value):
-        rows = [each for each in value if is_object(each)]
-        names = list(dict.fromkeys(name for each in rows for name in each))
+        value = only if _is_rows(only) else value
+    if value and _is_rows(value):
+        names = _names(value)
         yield _tabs(names)
-        for row in rows:
+        for row in value:
             yield _tabs([row.get(name) for name in names])
-    elif is_array(value) and not _is_nested(value):
+    elif is_array(value):
         for each in value:
             yield _tabs([each])
     elif is_object(value):
         yield from _tab_members("", value)
-    elif not is_array(value):
+    else:
         yield _tabs([value])
 
 
@@ -209,9 +208,9 @@ def _tab_members(title: str, members: Mapping[str, object]) -> Iterator[str]:
         path = f"{title}.{name}" if title else name
         if is_object(each) and each:
             yield from _tab_members(path, each)
-        elif is_array(each) and _is_nested(each):
+        elif _is_rows(each):
             for row in each:
-                yield _tabs([path, *(row.values() if is_object(row) else [row])])
+                yield _tabs([path, *row.values()])
         else:
             yield _tabs([path, each])
 
@@ -318,7 +317,7 @@ def _table(value: object, stream: TextIO | None) -> str:
     """Return a result as tables for people, with the width of this stream."""
     text = io.StringIO()
     console = console_on(stream, file=text)
-    if is_array(value) and _is_nested(value):
+    if _is_rows(value):
         console.print(_list_section("", value))
     elif is_object(value):
         for number, section in enumerate(_sections("", value)):
@@ -345,35 +344,40 @@ def _sections(title: str, members: Mapping[str, object]) -> Iterator[Group]:
         path = clean(f"{title}.{name}" if title else name)
         if is_object(each) and each:
             yield from _sections(path, each)
-        elif _is_nested(each):
+        elif _is_rows(each):
             yield _list_section(path, each)
 
 
 def _is_nested(value: object) -> bool:
     """Return whether a member gets its own table."""
-    if is_array(value):
-        return all(is_object(each) for each in value)
-    return is_object(value) and bool(value)
+    return _is_rows(value) or (is_object(value) and bool(value))
 
 
-def _list_section(title: str, rows: object) -> Group:
-    objects = [each for each in rows if is_object(each)] if is_array(rows) else []
-    if not objects:
+def _is_rows(value: object) -> TypeGuard[list[dict[str, Any]]]:
+    """Return whether this is a list of objects; an empty list is one."""
+    return is_array(value) and all(is_object(each) for each in value)
+
+
+def _names(rows: Sequence[Mapping[str, object]]) -> list[str]:
+    """Return the names of all columns, in order of first appearance: rows may differ."""
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def _list_section(title: str, rows: Sequence[Mapping[str, object]]) -> Group:
+    if not rows:
         return Group(Text(f"{title}: none" if title else "none", style="bold"))
-    # In order of first appearance: rows need not have the same members.
-    names = list(dict.fromkeys(name for each in objects for name in each))
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="cyan")
-    names = [name for name in names if any(each.get(name) is not None for each in objects)]
+    names = [name for name in _names(rows) if any(row.get(name) is not None for row in rows)]
     for name in names:
-        is_number = all(isinstance(each.get(name), int) for each in objects)
+        is_number = all(isinstance(row.get(name), int) for row in rows)
         table.add_column(
             Text(clean(name)),
             overflow="fold",
             justify="right" if is_number else "left",
             no_wrap=name in _UNFOLDED,
         )
-    for each in objects:
-        table.add_row(*[_cell(each.get(name)) for name in names])
+    for row in rows:
+        table.add_row(*[_cell(row.get(name)) for name in names])
     return Group(Text(title, style="bold"), table) if title else Group(table)
 
 
