@@ -143,13 +143,16 @@ class Exchange(Generic[T]):
         ends_at: float,
         random: Callable[[], float],
     ) -> None:
+        self.operation = operation.name
+        """The method that was called, such as `wallet.credit`."""
+        self.idempotency_key = idempotency_key
+        """The key of a write."""
         self.method = operation.method
         self.path = operation.path
         self.headers = operation.headers
         self.url = url
         self.body = body
-        self._operation = operation
-        self._key = idempotency_key
+        self._description = operation
         self._retry = retry
         self._budget = budget
         self._timeout = timeout
@@ -168,16 +171,6 @@ class Exchange(Generic[T]):
         self.in_doubt = False
         """Whether this attempt's request may have been sent and may still take effect. The
         channel sets it; a failed outcome clears it."""
-
-    @property
-    def operation(self) -> str:
-        """The method that was called, such as `wallet.credit`."""
-        return self._operation.name
-
-    @property
-    def idempotency_key(self) -> str | None:
-        """The key of a write."""
-        return self._key
 
     @property
     def retries_left(self) -> int | None:
@@ -246,11 +239,11 @@ class Exchange(Generic[T]):
             method=self.method,
             url=self.url,
             attempt=self._attempts,
-            idempotency_key=self._key,
+            idempotency_key=self.idempotency_key,
             duration_ms=(now - self._began_at) * 1000,
             status=reply.status if reply else None,
             ok=isinstance(step, Done),
-            operation=self._operation.name,
+            operation=self.operation,
             error=None if isinstance(step, Done) else self._problem,
             will_retry=isinstance(step, Sleep),
             retry_in=step.seconds if isinstance(step, Sleep) else None,
@@ -286,11 +279,11 @@ class Exchange(Generic[T]):
             method=self.method,
             url=self.url,
             attempt=self._attempts,
-            idempotency_key=self._key,
+            idempotency_key=self.idempotency_key,
             duration_ms=(now - self._began_at) * 1000,
             status=None,
             ok=False,
-            operation=self._operation.name,
+            operation=self.operation,
             error=type(interruption).__name__,
             first_sent_at=self._when_first_sent(),
         )
@@ -298,7 +291,7 @@ class Exchange(Generic[T]):
     def describe_retry(self, step: Sleep) -> str:
         """Describe a failed attempt and the wait before the next one, for the log."""
         return (
-            f"{self._operation.name}: attempt {self._attempts} of {self._retry.attempts} failed: "
+            f"{self.operation}: attempt {self._attempts} of {self._retry.attempts} failed: "
             f"{self._problem}; retrying in {step.seconds:.2f} s"
         )
 
@@ -378,7 +371,7 @@ class Exchange(Generic[T]):
         return Sleep(wait)
 
     def _result(self, reply: Reply) -> T:
-        operation = self._operation
+        operation = self._description
         is_empty = operation.may_be_empty and not reply.body.strip()
         payload: object = {} if is_empty else json.loads(reply.body)
         if operation.enveloped and not is_empty:
@@ -400,7 +393,7 @@ class Exchange(Generic[T]):
             headers=reply.headers,
             request_id=reply.headers.get("x-request-id"),
             attempts=self._attempts,
-            idempotency_key=self._key,
+            idempotency_key=self.idempotency_key,
         )
 
     def _host(self) -> str:
@@ -409,10 +402,10 @@ class Exchange(Generic[T]):
 
     def _call(self) -> CallInfo:
         return CallInfo(
-            operation=self._operation.name,
+            operation=self.operation,
             method=self.method,
             url=self.url,
-            idempotency_key=self._key,
+            idempotency_key=self.idempotency_key,
             attempts=self._attempts,
             # A read has no effect.
             ambiguous=self._ambiguous and self.method != "GET",
