@@ -220,9 +220,9 @@ async def _secured(
 ) -> AsyncTLSStream:
     layer = Layer(ssl_context, server_hostname)
     stream = AsyncTLSStream(below, watch, layer)
-    ends_at = time.monotonic() + watch.left(timeout, httpcore.ConnectTimeout)
+    seconds = watch.left(timeout, httpcore.ConnectTimeout)
     try:
-        with anyio.fail_after(ends_at - time.monotonic()):
+        with anyio.fail_after(seconds):
             await stream.drive(layer.handshake(), timeout)
     except (TimeoutError, httpcore.ReadTimeout, httpcore.WriteTimeout):
         await below.aclose()
