@@ -1,4 +1,4 @@
-"""Files that only their owner may read."""
+"""Files that hold secrets or personal data: write them for their owner, and report errors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,16 @@ import os
 import tempfile
 from pathlib import Path
 
-__all__ = ["write_privately"]
+from ._failures import CommandError, refusal
+
+__all__ = ["cannot_read", "write_privately"]
+
+
+def cannot_read(path: Path, error: OSError | ValueError) -> CommandError:
+    """Return the error of a command that cannot read a secret from a file."""
+    # Not the error's text: an encoding error contains the file's bytes.
+    reason = error.strerror if isinstance(error, OSError) else "it is not text"
+    return refusal(f"cannot read {str(path)!r}: {reason}")
 
 
 def write_privately(path: Path, data: bytes) -> None:

@@ -29,6 +29,7 @@ from ._failures import (
     CommandError,
     refusal,
 )
+from ._files import cannot_read
 from ._help import Group
 from ._output import Output
 from ._state import State, json_option, verbose_option, yes_option
@@ -157,9 +158,7 @@ def _url() -> sa.URL:
         try:
             text = file.read_text(encoding="utf-8").strip()
         except (OSError, ValueError) as error:
-            # Not the error's text: an encoding error contains the file's bytes.
-            reason = error.strerror if isinstance(error, OSError) else "it is not text"
-            raise refusal(f"cannot read {str(file)!r}: {reason}") from None
+            raise cannot_read(file, error) from None
     else:
         text = given or os.environ.get(_VARIABLE, "")
     if not text:

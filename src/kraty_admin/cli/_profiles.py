@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from kraty_server_api.decoding import is_object
 
 from ._failures import refusal
+from ._files import cannot_read
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -143,6 +144,4 @@ def read_key_file(file: Path) -> str:
                 )
             return stream.read().strip()
     except (OSError, ValueError) as error:
-        # Not the error's text: an encoding error contains the file's bytes.
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise refusal(f"cannot read {str(file)!r}: {reason}") from None
+        raise cannot_read(file, error) from None
