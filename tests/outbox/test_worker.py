@@ -609,6 +609,23 @@ def test_limits(studio: Studio) -> None:
     assert 3 == studio.drain(limit=9).done
 
 
+def test_a_limit_that_is_not_reached(studio: Studio) -> None:
+    """A drain that finds nothing due says so, even if more calls could run than its limit allows."""
+    assert "empty" == studio.drain(limit=2, in_flight=4).stopped_by
+
+
+def test_a_limit_counts_what_is_sent(shop: Studio) -> None:
+    """While a worker looks for the last intent of its limit, no other one begins; if it finds
+    none, the limit is not reached."""
+    client = shop.emulator.client()
+    work = _worker.Work(client, TABLES, in_flight=2, limit=1, on_refused=None, on_unknown=None)
+    assert [True, False] == [work.may_claim(), work.may_claim()]
+    assert "limit" == work.report().stopped_by
+    work.found_nothing()
+    assert "empty" == work.report().stopped_by
+    assert work.may_claim()
+
+
 def test_a_drain_gives_back_its_places_in_the_limiter(shop: Studio) -> None:
     """A drain that has ended leaves no call counted as in flight."""
     client = shop.emulator.client()

@@ -141,17 +141,16 @@ class Work:
             self.ended_by = self.ended_by or "stop"
         if self.left() <= 0:
             self.ended_by = self.ended_by or "time"
-        return self.ended_by is not None
+        return self.ended_by is not None or self._left == 0
 
     def may_claim(self) -> bool:
         """Return whether another intent may be sent, and count it."""
         with self._mutex:
-            if not self.is_over(False) and self._left is not None:
-                if self._left == 0:
-                    self.ended_by = "limit"
-                else:
-                    self._left -= 1
-            return self.ended_by is None
+            if self.is_over(False):
+                return False
+            if self._left is not None:
+                self._left -= 1
+            return True
 
     def take_turn(self) -> float:
         """Reserve a place for a call. Return 0, or the seconds to wait before trying again."""
@@ -233,7 +232,7 @@ class Work:
             refused=counts["refused"],
             unknown=counts["unknown"],
             retried=counts["pending"],
-            stopped_by=self.ended_by or "empty",
+            stopped_by=self.ended_by or ("limit" if self._left == 0 else "empty"),
         )
 
     def _count(self, state: str) -> None:
