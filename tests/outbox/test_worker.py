@@ -610,7 +610,7 @@ def test_limits(studio: Studio) -> None:
 
 
 def test_a_limit_that_is_not_reached(studio: Studio) -> None:
-    """A drain that finds nothing due says so, even if more calls could run than its limit allows."""
+    """A drain that finds nothing due says so, even if its limit is below `in_flight`."""
     assert "empty" == studio.drain(limit=2, in_flight=4).stopped_by
 
 
