@@ -60,6 +60,11 @@ def run(scenario: Callable[[AsyncStream, socket.socket], Awaitable[T]]) -> T:
     return asyncio.run(main())
 
 
+def watch_of(stream: Stream | AsyncStream) -> Watch:
+    """Return the attempt that uses a stream."""
+    return stream._watch  # pyright: ignore[reportPrivateUsage]
+
+
 def socket_of(stream: AsyncStream) -> _async_backend.Socket:
     """Return the socket of a stream, which knows what the loop reports."""
     return stream._socket  # pyright: ignore[reportPrivateUsage]
@@ -132,6 +137,20 @@ def test_a_peer_that_leaves_during_a_write() -> None:
             stream.write(bytes(LARGE))
 
 
+def test_a_peer_that_sends_instead_of_receiving() -> None:
+    """A write ends at the deadline, even if each byte that the peer sends ends one of its waits."""
+
+    async def scenario(stream: AsyncStream, peer: socket.socket) -> None:
+        writing = asyncio.create_task(stream.write(bytes(LARGE)))
+        await becomes_true(lambda: socket_of(stream).is_full)
+        watch_of(stream).begin(Limits({}, time.monotonic()), is_open=True)
+        peer.sendall(b"x")
+        with pytest.raises(httpcore.WriteTimeout):
+            await writing
+
+    run(scenario)
+
+
 def test_bytes_that_arrive_as_the_time_is_up() -> None:
     """A read whose bytes and whose timeout come in the same pass of the loop returns the bytes."""
 
@@ -182,6 +201,44 @@ def test_no_time_is_left_for_a_handshake() -> None:
     with peer, pytest.raises(httpcore.ConnectTimeout):
         Stream(ours, watch).start_tls(ssl.create_default_context(), "api.kraty.test")
     assert -1 == ours.fileno()
+
+
+def test_a_step_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No step begins at the deadline: a socket whose timeout is 0 would not wait at all."""
+    monkeypatch.setattr(time, "monotonic", lambda: 5.0)
+    watch = Watch()
+    watch.begin(Limits({}, 5.0), is_open=True)
+    watch.was_sent = True
+    with pytest.raises(httpcore.ReadTimeout):
+        watch.left(None, httpcore.ReadTimeout)
+
+
+def test_an_answer_that_arrived_while_the_machine_slept() -> None:
+    """An answer is read even if the machine slept past the deadline after sending the request; a
+    request is not sent after such a sleep."""
+    slept = Limits({}, time.monotonic() + PATIENCE, wall_ends_at=time.time() - 1)
+    with connected() as (stream, peer):
+        watch = watch_of(stream)
+        peer.sendall(b"answer")
+        watch.begin(slept, is_open=True)
+        watch.was_sent = True
+        assert b"answer" == stream.read(100)
+        watch.begin(slept, is_open=True)
+        stream.write(b"head")
+        with pytest.raises(httpcore.WriteTimeout):
+            stream.write(b"body")
+
+
+def test_a_handshake_within_tls_sends_no_request() -> None:
+    """After a failed TLS handshake through a proxy with TLS, no part of a request was sent."""
+    context = ssl.create_default_context()
+    ours, peer = socket.socketpair()
+    watch = Watch()
+    outer = context.wrap_socket(ours, server_hostname="proxy.test", do_handshake_on_connect=False)
+    peer.close()
+    with pytest.raises(httpcore.WriteError):
+        Stream(outer, watch).start_tls(context, "api.kraty.test")
+    assert not watch.was_sent
 
 
 def test_tls_that_has_failed() -> None:

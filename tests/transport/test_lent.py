@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from kraty_admin import KratyError, KratyNetworkError, KratyServerError
+from kraty_admin._transport._lent import Body
 from loopback import (
     ASYNC,
     AT_ONCE,
@@ -244,6 +245,16 @@ class TestFamilies:
         for client in (other.http_client(), object(), httpx2):
             with pytest.raises(TypeError, match=r"^http_client must be an httpx\."):
                 twin.client(http_client=client)
+
+
+def test_a_piece_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A piece of an answer that comes at the deadline is accepted, since it may be the last; the
+    next one is too late."""
+    monkeypatch.setattr(time, "monotonic", lambda: 5.0)
+    body = Body(5.0)
+    body.add(b"first")
+    with pytest.raises(httpx.ReadTimeout):
+        body.add(b"second")
 
 
 @families

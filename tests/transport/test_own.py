@@ -380,6 +380,15 @@ class TestWaiting:
         assert ("ConnectError", 2) == (raised.value.cause_name, raised.value.attempts)
 
     @twins
+    def test_a_mocked_failure_is_charged(self, twin: Twin) -> None:
+        """A failure that respx raises uses the retry budget, as the real one would."""
+        with respx.mock:
+            respx.post(CREDIT).mock(side_effect=httpx.ReadTimeout("no"))
+            with pytest.raises(KratyNetworkError) as raised:
+                twin.credit(retry=AT_ONCE, retry_budget=1)
+        assert 2 == raised.value.attempts
+
+    @twins
     def test_until_the_deadline(self, twin: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
         """Unless `timeout.pool` is set, a call may wait for a connection longer than its
         `timeout`."""
