@@ -11,7 +11,8 @@ import subprocess
 import sys
 import threading
 import time as real_time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, Final
@@ -301,8 +302,11 @@ def test_a_killed_workers_intent_is_taken_over(studio: Studio, time: Time) -> No
     assert ["done"] == studio.states()
 
 
-def test_an_unknown_outcome_has_no_older_error(studio: Studio, time: Time) -> None:
-    """An unknown intent does not keep an older error, which said that the call had no effect."""
+def test_an_unknown_outcome_has_no_older_error(
+    studio: Studio, time: Time, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An unknown intent is logged as an error, and does not keep an older error, which said that
+    the call had no effect."""
     headers = {"RateLimit-Reset": "0"}
     limited = Fault("status", when="before", status=429, headers=headers)
     studio.emulator.faults.add(limited, operation="wallet.credit")
@@ -316,6 +320,7 @@ def test_an_unknown_outcome_has_no_older_error(studio: Studio, time: Time) -> No
     time.advance(TRUSTED)
     assert 1 == studio.drain().unknown
     assert studio.intent(intent.id).error is None
+    assert [logging.ERROR] == [each.levelno for each in caplog.records]
 
 
 def test_a_late_outcome_does_not_disturb_who_took_over(shop: Studio, time: Time) -> None:
@@ -598,6 +603,22 @@ def test_no_intent_is_in_doubt_any_more(shop: Studio) -> None:
     assert [None, recorded.id] == found
 
 
+def test_one_new_intent_after_five_minutes(shop: Studio) -> None:
+    """Five minutes after three calls without an answer, a worker starts one new intent."""
+    client = shop.emulator.client()
+    work = _worker.Work(client, TABLES, in_flight=1, on_refused=None, on_unknown=None)
+    for _ in range(3):
+        work.health.ended(KratyNetworkError("m"), real_time.monotonic() - 301)
+    recorded = [shop.credit("1", "a"), shop.credit("2", "b")]
+    with shop.engine.connect() as connection:
+        work.target = connection.scalar(sa.select(TABLES.targets.c.id)) or 0
+    claimed: list[Claim | None] = []
+    for _ in range(2):
+        with shop.engine.connect() as connection:
+            claimed.append(_store.in_transaction(connection, work.claim))
+    assert [recorded[0].id, None] == [each and each.id for each in claimed]
+
+
 def test_limits(studio: Studio) -> None:
     """A drain ends at its limit of intents, or at once if it is stopped."""
     for number in range(5):
@@ -670,9 +691,18 @@ def test_a_service_runs_until_it_is_stopped(studio: Studio) -> None:
     assert (1, "stop") == (report.done, report.stopped_by)
 
 
-def test_sigterm_ends_a_service(shop: Studio) -> None:
-    """A signal handler that sets the event ends a worker that waits in the same thread."""
+def test_sigterm_ends_a_service(shop: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal handler that sets the event ends a worker that waits in the same thread, after at
+    most one look at the database."""
     stop = threading.Event()
+    looks: list[Claim | None] = []
+    real = _store.claim
+
+    def look(*arguments: Any, **options: Any) -> Claim | None:
+        looks.append(real(*arguments, **options))
+        return looks[-1]
+
+    monkeypatch.setattr(_store, "claim", look)
     before = signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
     timer = threading.Timer(
         0.1, lambda: signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
@@ -684,6 +714,65 @@ def test_sigterm_ends_a_service(shop: Studio) -> None:
         signal.signal(signal.SIGTERM, before)
         timer.join()
     assert "stop" == report.stopped_by
+    assert looks in ([], [None])
+
+
+def test_an_exception_ends_a_service_of_several_threads(shop: Studio) -> None:
+    """An exception in one thread of a service, or in the thread that waits for them, ends all."""
+    stop = threading.Event()
+    real = _worker.Worker._send_one  # pyright: ignore[reportPrivateUsage]
+
+    def fail_in_the_last(worker: _worker.Worker) -> bool:
+        if threading.current_thread().name.endswith("_1"):
+            raise RuntimeError
+        return real(worker)
+
+    def interrupt(number: int, frame: object) -> None:
+        raise Interruption
+
+    def serve() -> None:
+        outbox.run(shop.emulator.client(), shop.engine, stop=stop, in_flight=2, poll=0.01)
+
+    rescue = threading.Timer(10, stop.set)
+    rescue.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_worker.Worker, "_send_one", fail_in_the_last)
+        with pytest.raises(RuntimeError):
+            serve()
+    before = signal.signal(signal.SIGTERM, interrupt)
+    timer = threading.Timer(
+        0.1, lambda: signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+    )
+    timer.start()
+    try:
+        with pytest.raises(Interruption):
+            serve()
+    finally:
+        timer.join()
+        signal.signal(signal.SIGTERM, before)
+        rescue.cancel()
+    assert not stop.is_set()
+
+
+def test_a_thread_that_cannot_start(shop: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that cannot start all its threads ends with the error at once."""
+    stop = threading.Event()
+    real = ThreadPoolExecutor.submit
+    threads: list[object] = []
+
+    def submit(executor: ThreadPoolExecutor, *arguments: Any) -> Any:
+        threads.append(executor)
+        if len(threads) == 2:
+            raise RuntimeError("can't start new thread")
+        return real(executor, *arguments)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", submit)
+    rescue = threading.Timer(10, stop.set)
+    rescue.start()
+    with pytest.raises(RuntimeError, match="new thread"):
+        outbox.run(shop.emulator.client(), shop.engine, stop=stop, in_flight=2, poll=0.01)
+    rescue.cancel()
+    assert not stop.is_set()
 
 
 def test_many_workers_send_each_intent_once(shop: Studio) -> None:
@@ -747,7 +836,9 @@ def test_a_call_that_is_interrupted(
         shop.drain(kraty, in_flight=in_flight)
     assert "sending" == shop.intent(recorded.id).state
     assert 0 == kraty._limiter._in_flight  # pyright: ignore[reportPrivateUsage]
-    time.advance(LEASE)
+    time.advance(LEASE - timedelta(seconds=30))
+    assert 0 == shop.drain().done
+    time.advance(timedelta(seconds=30))
     assert 1 == shop.drain().done
 
 
@@ -840,7 +931,7 @@ def test_a_result_that_a_database_would_reject(shop: Studio) -> None:
 
     with serving(answer) as server, KratyAdmin(api_key="k.s", base_url=server.url) as kraty:
         shop.database.clear()
-        outbox.set_up(shop.engine, kraty)
+        assert "studio_2" == outbox.set_up(shop.engine, kraty).studio_id
         recorded = shop.credit("k")
         assert 1 == outbox.drain(kraty, shop.engine).done
     assert data == shop.intent(recorded.id).result
@@ -915,6 +1006,23 @@ def test_a_worker_that_stood_still(
     assert 1 == len(shop.sent())
     assert "was suspended" in facts(shop, recorded)["message"]
     assert shop.intent(recorded.id).first_sent_at is not None
+
+
+@pytest.mark.parametrize(
+    ("monotonic", "wall"), [(-31, 3600), (0, -31)], ids=["a clock set back", "a clock that stopped"]
+)
+def test_a_claim_that_is_too_old_to_send(monotonic: float, wall: float) -> None:
+    """A claim is sent within 30 seconds by both clocks, under its own key, and not later."""
+    claimed = Claim(1, "wallet.credit", "k", "/p", "{}", 1, claimed_ms=5, first_sent_ms=5)
+    now = _worker._Moment.now()  # pyright: ignore[reportPrivateUsage]
+    with KratyAdmin(api_key="k.s") as client:
+        exchange = _worker._exchange(  # pyright: ignore[reportPrivateUsage]
+            client, claimed, now._replace(monotonic=now.monotonic - 20)
+        )
+        assert ("k", b"{}") == (exchange.idempotency_key, exchange.body)
+        old = now._replace(monotonic=now.monotonic + monotonic, wall=now.wall + wall)
+        with pytest.raises(outbox.OutboxError, match="suspended"):
+            _worker._exchange(client, claimed, old)  # pyright: ignore[reportPrivateUsage]
 
 
 def test_a_call_is_not_retried_after_its_lease(
@@ -1075,9 +1183,98 @@ def test_the_wait_between_two_looks_is_checked(shop: Studio) -> None:
 
 
 def test_a_deadline_that_a_lease_cannot_outlast(shop: Studio) -> None:
-    """A client without a deadline is refused, since no lease could outlast its calls."""
-    with pytest.raises(ValueError, match="deadline"):
-        shop.drain(shop.emulator.client(deadline=math.inf))
+    """A client without a deadline, or with one of over half an hour, is refused, since no other
+    worker may send the intent until then."""
+    for deadline in (1801, math.inf):
+        with pytest.raises(ValueError, match="deadline"):
+            shop.drain(shop.emulator.client(deadline=deadline))
+    assert "empty" == shop.drain(shop.emulator.client(deadline=1800)).stopped_by
+
+
+def test_a_slot_that_finds_nothing_leaves_the_limit_to_the_others(shop: Studio) -> None:
+    """A drain does not claim that its limit is reached because a second thread found nothing."""
+    shop.credit("k")
+    found_nothing = threading.Event()
+    real, real_call = _worker.Work.found_nothing, _worker.Worker._call  # pyright: ignore[reportPrivateUsage]
+
+    def found(work: _worker.Work) -> None:
+        real(work)
+        found_nothing.set()
+
+    def wait_and_call(*arguments: Any) -> Any:
+        assert found_nothing.wait(10)
+        return real_call(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_worker.Work, "found_nothing", found)
+        patch.setattr(_worker.Worker, "_call", wait_and_call)
+        report = shop.drain(limit=2, in_flight=2)
+    assert (1, "empty") == (report.done, report.stopped_by)
+
+
+class TestWork:
+    """The state that a worker's slots share, without a database."""
+
+    @pytest.fixture
+    def client(self) -> Iterator[KratyAdmin]:
+        with KratyAdmin(api_key="k.s") as client:
+            yield client
+
+    def make(self, client: KratyAdmin, **options: Any) -> _worker.Work:
+        return _worker.Work(
+            client, TABLES, in_flight=1, on_refused=None, on_unknown=None, **options
+        )
+
+    def test_the_first_reason_to_end_is_reported(self, client: KratyAdmin) -> None:
+        """A worker that has reached its limit reports that, even if it is stopped afterwards."""
+        work = self.make(client, limit=1, seconds=1e-9)
+        work.ended_by = "limit"
+        assert work.is_over(True)
+        assert "limit" == work.report().stopped_by
+
+    def test_a_claim_that_finds_nothing(self, client: KratyAdmin) -> None:
+        """A claim that finds no intent does not count towards the limit."""
+        work = self.make(client, limit=1)
+        assert work.may_claim()
+        work.found_nothing()
+        assert work.may_claim()
+        assert not work.may_claim()
+
+    @pytest.mark.parametrize("status", [200, 503])
+    def test_an_answer_reports_the_limit_of_calls(self, status: int) -> None:
+        """Each answer, even an error, updates how many calls the server still allows."""
+
+        def answer(seen: Seen) -> bytes:
+            return response(status, {"data": {}}, RateLimit_Remaining="0", RateLimit_Reset="60")
+
+        with (
+            serving(answer) as server,
+            KratyAdmin(api_key="k.s", base_url=server.url, retry=ONCE) as client,
+        ):
+            outcome: Any
+            try:
+                outcome = client.wallet.credit("p", "gold", amount=1)
+            except KratyServerError as error:
+                outcome = error
+            work = self.make(client)
+            assert 0 == work.take_turn()
+            work.end_turn(outcome)
+            assert 50 < work.take_turn() <= 60
+
+    def test_old_keys_are_looked_for_once_a_minute(
+        self, client: KratyAdmin, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A worker looks for keys that are too old at once, and again after a minute."""
+        now = [1000.0]
+        monkeypatch.setattr(real_time, "monotonic", lambda: now[0])
+        work = self.make(client)
+        found: list[bool] = []
+        for seconds in (0, 59, 1):
+            now[0] += seconds
+            found.append(work.must_expire())
+            if found[-1]:
+                work.expired([])
+        assert [True, False, True] == found
 
 
 WORKER: Final = """

@@ -331,8 +331,10 @@ class Worker:
             self._slot()
             return work.report()
         with ThreadPoolExecutor(work.in_flight, "kraty-outbox") as threads:
-            slots = [threads.submit(copy_context().run, self._slot) for _ in range(work.in_flight)]
             try:
+                slots = [
+                    threads.submit(copy_context().run, self._slot) for _ in range(work.in_flight)
+                ]
                 for slot in slots:
                     slot.result()
             except BaseException:
