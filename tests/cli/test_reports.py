@@ -21,12 +21,12 @@ from typing import Any, Final
 import click
 import pytest
 
-from kraty_admin import CallInfo, KratyError
+from kraty_admin import CallInfo, KratyError, KratyServerError
 from kraty_admin._call._game import Game
 from kraty_admin._settings import DEFAULT_BASE_URL
 from kraty_admin.bulk import ImportStoppedError
 from kraty_admin.cli import _known_keys, main
-from kraty_admin.cli._failures import command_line, failure_of
+from kraty_admin.cli._failures import after_effect, command_line, failure_of
 from kraty_admin.cli._migrate import _stopped  # pyright: ignore[reportPrivateUsage]
 from kraty_admin.cli._output import shell_line
 from kraty_admin.emulator import Emulator, Fault
@@ -272,6 +272,25 @@ class TestSent:
         assert error_in(capsys)["ambiguous"]
         assert 130 == main(command)
         assert "a repeat may take effect a second time" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        ("call", "ambiguous"),
+        [
+            pytest.param(CallInfo(method="DELETE", ambiguous=True), True, id="without a key"),
+            pytest.param(CallInfo(idempotency_key="k", ambiguous=True), False, id="with a key"),
+            pytest.param(CallInfo(method="GET", ambiguous=False), False, id="read"),
+        ],
+    )
+    def test_an_interruption_of_another_command(self, call: CallInfo, ambiguous: bool) -> None:
+        """Ctrl-C in a command that is no single write warns only of a write without a key."""
+        failure = failure_of(interruption(call), None)
+        assert (130, ambiguous) == (failure.exit_status, failure.ambiguous)
+        assert ambiguous == ("a second time" in failure.advice.text)
+
+    def test_an_interruption_after_the_effect(self) -> None:
+        """Ctrl-C after a command took effect exits with 130, and the error says that it did."""
+        failure = after_effect(failure_of(KeyboardInterrupt(), None), {"balance": 5}, None)
+        assert (130, True) == (failure.exit_status, failure.took_effect)
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
     def test_a_terminated_write(self, kraty: Emulator, forks: Forks, number: int) -> None:
@@ -557,6 +576,28 @@ class TestAdvice:
         monkeypatch.setattr("kraty_admin.cli._state.State.client", fail)
         with pytest.raises(AttributeError, match="a defect"):
             main(["ping"])
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "exit_status"),
+    [
+        pytest.param(404, "not_found", 3, id="404"),
+        pytest.param(404, "grant_gone", 3, id="404 with a newer code"),
+        pytest.param(400, "not_found", 3, id="not_found with another status"),
+        pytest.param(404, "internal_error", 1, id="a proxy's 404"),
+        pytest.param(409, "conflict", 4, id="409"),
+        pytest.param(409, "player_frozen", 4, id="409 with a newer code"),
+        pytest.param(422, "conflict", 4, id="conflict with another status"),
+        pytest.param(422, "idempotency_conflict", 4, id="idempotency conflict"),
+        pytest.param(409, "internal_error", 1, id="a proxy's 409"),
+        pytest.param(422, "validation_failed", 1, id="another rejection"),
+    ],
+)
+def test_exit_statuses_of_answers(status: int, code: str, exit_status: int) -> None:
+    """An answer's code or status decides the exit status, unless it comes from a proxy."""
+    assert (
+        exit_status == failure_of(KratyServerError("m", status=status, code=code), None).exit_status
+    )
 
 
 class TestKnownKeys:

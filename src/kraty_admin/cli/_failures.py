@@ -218,7 +218,7 @@ def failure_of(error: BaseException, write: Write | None, *, sent: bool = False)
             cause=_cause(error),
             advice=_repeat_ambiguous(write, None),
         )
-    if isinstance(error, click.UsageError) and not sent:
+    if isinstance(error, click.UsageError):
         context = error.ctx
         usage = ""
         if context is not None:
