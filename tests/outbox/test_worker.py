@@ -27,6 +27,7 @@ from kraty_admin import (
     KratyAdmin,
     KratyAdminAsync,
     KratyClosedError,
+    KratyError,
     KratyNetworkError,
     KratyServerError,
     RetryConfig,
@@ -1191,11 +1192,13 @@ def test_a_deadline_that_a_lease_cannot_outlast(shop: Studio) -> None:
     assert "empty" == shop.drain(shop.emulator.client(deadline=1800)).stopped_by
 
 
-def test_a_slot_that_finds_nothing_leaves_the_limit_to_the_others(shop: Studio) -> None:
-    """A drain does not claim that its limit is reached because a second thread found nothing."""
-    shop.credit("k")
+def test_a_slot_that_finds_nothing_leaves_the_limit_to_the_others(studio: Studio) -> None:
+    """A drain does not report that its limit is reached because a second slot found nothing."""
+    studio.credit("k")
     found_nothing = threading.Event()
-    real, real_call = _worker.Work.found_nothing, _worker.Worker._call  # pyright: ignore[reportPrivateUsage]
+    real = _worker.Work.found_nothing
+    real_call = _worker.Worker._call  # pyright: ignore[reportPrivateUsage]
+    real_call_async = _worker.AsyncWorker._call  # pyright: ignore[reportPrivateUsage]
 
     def found(work: _worker.Work) -> None:
         real(work)
@@ -1205,10 +1208,16 @@ def test_a_slot_that_finds_nothing_leaves_the_limit_to_the_others(shop: Studio) 
         assert found_nothing.wait(10)
         return real_call(*arguments)
 
+    async def wait_and_call_async(*arguments: Any) -> Any:
+        while not found_nothing.is_set():  # noqa: ASYNC110  # it is also a thread's
+            await asyncio.sleep(0.001)
+        return await real_call_async(*arguments)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_worker.Work, "found_nothing", found)
         patch.setattr(_worker.Worker, "_call", wait_and_call)
-        report = shop.drain(limit=2, in_flight=2)
+        patch.setattr(_worker.AsyncWorker, "_call", wait_and_call_async)
+        report = studio.drain(limit=2, in_flight=2)
     assert (1, "empty") == (report.done, report.stopped_by)
 
 
@@ -1312,3 +1321,125 @@ def test_processes_of_which_one_is_killed(
     time.advance(LEASE)
     assert 1 == shop.drain().done
     assert 500 == shop.emulator.balance("a", "gold")
+
+
+def steps_of_a_slot(
+    is_async: bool, answers: list[KratyError | None], ended_by: Any = None
+) -> list[str | bool]:
+    """Return what a slot does before a claim, whose worker has to ping, and whether it may send.
+
+    Args:
+        is_async: Which of the workers to use.
+        answers: The outcomes of its pings.
+        ended_by: What has ended the worker already.
+    """
+    steps: list[str | bool] = []
+
+    def _transact(worker: Any, look: object) -> list[outbox.Intent[Any]]:
+        steps.append("look for old keys")
+        return []
+
+    def _ping(worker: Any) -> KratyError | None:
+        steps.append("ping")
+        error = answers.pop(0)
+        if error is None:
+            work.health.answered_ping()
+        work._expires_at = -math.inf  # pyright: ignore[reportPrivateUsage]
+        return error
+
+    def _pause(worker: Any, seconds: float) -> None:
+        steps.append(f"pause {seconds:g} s")
+
+    def awaited(fake: Callable[..., Any]) -> Callable[..., Any]:
+        async def twin(*arguments: Any) -> Any:
+            return fake(*arguments)
+
+        return twin
+
+    nothing: Any = None
+    with KratyAdmin(api_key="k.s") as client:
+        work = _worker.Work(client, TABLES, in_flight=1, on_refused=None, on_unknown=None)
+    work.health.must_ping = True
+    work.ended_by = ended_by
+    with pytest.MonkeyPatch.context() as patch:
+        for fake in (_transact, _ping, _pause):
+            patch.setattr(_worker.Worker, fake.__name__, fake)
+            patch.setattr(_worker.AsyncWorker, fake.__name__, awaited(fake))
+        if not is_async:
+            worker = _worker.Worker(nothing, nothing, threading.Event(), work)
+            may_send = worker._may_send()  # pyright: ignore[reportPrivateUsage]
+            return [*steps, may_send]
+
+        async def main() -> bool:
+            worker = _worker.AsyncWorker(nothing, nothing, asyncio.Event(), work)
+            worker._pings = asyncio.Lock()  # pyright: ignore[reportPrivateUsage]
+            return await worker._may_send()  # pyright: ignore[reportPrivateUsage]
+
+        may_send = asyncio.run(main())
+        return [*steps, may_send]
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+class TestOutage:
+    """What a worker does before each claim while the platform does not answer."""
+
+    def test_pings_until_one_is_answered(self, is_async: bool) -> None:
+        """A worker pings at growing intervals, and looks for keys that are too old before each."""
+        lost = KratyNetworkError("m")
+        expected = [
+            *("look for old keys", "ping"),
+            *("look for old keys", "pause 1 s", "ping"),
+            *("look for old keys", "pause 2 s", "ping"),
+            True,
+        ]
+        assert expected == steps_of_a_slot(is_async, [lost, lost, None])
+
+    def test_a_client_that_is_closed(self, is_async: bool) -> None:
+        """A worker whose client is closed ends, rather than pinging with it forever."""
+        with pytest.raises(KratyClosedError):
+            steps_of_a_slot(is_async, [KratyClosedError("m")])
+
+    def test_a_worker_that_has_ended(self, is_async: bool) -> None:
+        """A worker that was stopped during an outage begins nothing more."""
+        assert [False] == steps_of_a_slot(is_async, [], ended_by="stop")
+
+    def test_a_ping_is_one_request(self, is_async: bool) -> None:
+        """A ping that fails is not retried at once, so that a worker can be stopped."""
+        nothing: Any = None
+        options: dict[str, Any] = {"in_flight": 1, "on_refused": None, "on_unknown": None}
+
+        async def ping(url: str) -> KratyError | None:
+            async with KratyAdminAsync(api_key="k.s", base_url=url) as client:
+                work = _worker.Work(client, TABLES, **options)
+                worker = _worker.AsyncWorker(client, nothing, asyncio.Event(), work)
+                return await worker._ping()  # pyright: ignore[reportPrivateUsage]
+
+        with serving(lambda seen: response(503)) as server:
+            if is_async:
+                error = asyncio.run(ping(server.url))
+            else:
+                with KratyAdmin(api_key="k.s", base_url=server.url) as client:
+                    work = _worker.Work(client, TABLES, **options)
+                    worker = _worker.Worker(client, nothing, threading.Event(), work)
+                    error = worker._ping()  # pyright: ignore[reportPrivateUsage]
+        assert isinstance(error, KratyServerError)
+        assert 1 == len(server.seen)
+
+    def test_a_wait_of_a_worker_that_has_ended(self, is_async: bool) -> None:
+        """A slot that waits ends when another slot has ended the worker."""
+        nothing: Any = None
+        with KratyAdmin(api_key="k.s") as client:
+            work = _worker.Work(client, TABLES, in_flight=2, on_refused=None, on_unknown=None)
+        work.ended_by = "stop"
+
+        async def pause() -> None:
+            worker = _worker.AsyncWorker(nothing, nothing, asyncio.Event(), work)
+            await worker._pause(5)  # pyright: ignore[reportPrivateUsage]
+
+        began = real_time.monotonic()
+        if is_async:
+            asyncio.run(pause())
+        else:
+            worker = _worker.Worker(nothing, nothing, threading.Event(), work)
+            worker._pause(5)  # pyright: ignore[reportPrivateUsage]
+        assert real_time.monotonic() < began + 4
