@@ -127,10 +127,6 @@ class Work:
         self._on_refused = on_refused
         self._on_unknown = on_unknown
 
-    def left(self) -> float:
-        """Return how many seconds remain."""
-        return self._ends_at - time.monotonic()
-
     def is_over(self, is_stopped: bool) -> bool:
         """Return whether nothing new may begin.
 
@@ -139,7 +135,7 @@ class Work:
         """
         if is_stopped:
             self.ended_by = self.ended_by or "stop"
-        if self.left() <= 0:
+        if time.monotonic() >= self._ends_at:
             self.ended_by = self.ended_by or "time"
         return self.ended_by is not None or self._left == 0
 
@@ -410,7 +406,7 @@ class Worker:
         # In short steps, to notice that `stop` is set or that another slot has ended the work.
         while not self._is_over() and (left := ends_at - time.monotonic()) > 0:
             # Not `stop.wait()`, during which a signal handler that sets it could hang.
-            time.sleep(min(left, max(self._work.left(), 0.0), _STEP))
+            time.sleep(min(left, _STEP))
 
     def _ping(self) -> KratyError | None:
         try:
@@ -541,10 +537,9 @@ class AsyncWorker:
 
         ends_at = time.monotonic() + seconds
         while not self._is_over() and (left := ends_at - time.monotonic()) > 0:
-            step = min(left, max(self._work.left(), 0.0), _STEP)
             stopping = asyncio.ensure_future(self._stop.wait())
             try:
-                await asyncio.wait([stopping], timeout=step)
+                await asyncio.wait([stopping], timeout=min(left, _STEP))
             finally:
                 stopping.cancel()
 
