@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -53,7 +54,7 @@ class Forks:
     def __init__(self) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._server = subprocess.Popen(
-            [sys.executable, __file__, str(theirs.fileno())],
+            [sys.executable, "-W", "error", __file__, str(theirs.fileno())],
             stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
         )
@@ -142,7 +143,9 @@ def _stream(number: int) -> IO[str]:
 
 
 def _import_everything() -> None:
-    """Make one call, which fails, so that no fork has to import what a call needs."""
+    """Import what calls and the emulator need, so that no fork has to: one call is made, which
+    fails."""
+    import_module("kraty_admin.emulator._server")
     os.environ["KRATY_SERVER_KEY"] = "krt_emulator_game1.not-a-secret"
     with redirect_stderr(io.StringIO()):
         main(["--base-url", "http://127.0.0.1:9", "--deadline", "0.01", "ping"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Final
@@ -23,64 +24,81 @@ from kraty_admin.cli._emulator import _serve  # pyright: ignore[reportPrivateUsa
 from kraty_admin.emulator import Emulator
 from kraty_admin.emulator._log import DroppingHandler, _JsonFormatter  # pyright: ignore[reportPrivateUsage]
 
-PATIENCE = 30
-"""Seconds after which a process that should be quick has failed."""
+from .forks import PATIENCE, Forks
+
 PIPE: Final = 4096
 """Bytes that a pipe to the command holds, if they can be limited, so that few lines fill it."""
 
 
+class Running:
+    """`kraty-admin emulator` in a process, on a free port."""
+
+    def __init__(self, forks: Forks, *arguments: str) -> None:
+        self._forks = forks
+        output, out = os.pipe()
+        errors, err = os.pipe()
+        if sys.platform == "linux":
+            fcntl.fcntl(errors, fcntl.F_SETPIPE_SZ, PIPE)
+        self._output, self._errors = os.fdopen(output), os.fdopen(errors)
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        command = ["emulator", "--port", "0", *arguments]
+        self.process = forks.start(command, [nothing, out, err], os.environ)
+        self.ready: dict[str, str] = json.loads(self._output.readline())
+        self.url = self.ready["base_url"]
+        self.headers = {"Authorization": f"Bearer {self.ready['api_key']}"}
+        self._status: int | None = None
+
+    def log(self) -> str:
+        """Return what the process writes to standard error, until its end."""
+        return self._errors.read()
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """End the process by a signal, if it still runs, and return its exit status."""
+        if self._status is None:
+            with suppress(ProcessLookupError):  # it has ended by itself
+                os.kill(self.process, number)
+            self._status = self._forks.wait()
+        return self._status
+
+    def close(self) -> None:
+        """End the process, which writes no second line to standard output."""
+        with self._output, self._errors:
+            self.end()
+            assert "" == self._output.read()
+
+
 @contextmanager
-def command(*arguments: str) -> Generator[tuple[subprocess.Popen[str], dict[str, str]], None, None]:
-    """Start the emulator in a process; yield it and its ready line."""
-    process = subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "kraty_admin.emulator", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        pipesize=PIPE,
-    )
-    watchdog = threading.Timer(PATIENCE, process.kill)
-    watchdog.start()
-    try:
-        assert process.stdout is not None
-        yield process, json.loads(process.stdout.readline())
-    finally:
-        process.terminate()  # not killed, so that it can write its coverage
-        process.communicate()
-        watchdog.cancel()
-        watchdog.join()
+def command(forks: Forks, *arguments: str) -> Generator[Running, None, None]:
+    """Start the emulator in a process, and yield it when it is ready."""
+    with closing(Running(forks, *arguments)) as running:
+        yield running
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
-def test_it_prints_its_address_and_stops_on_a_signal(number: signal.Signals) -> None:
+def test_it_prints_its_address_and_stops_on_a_signal(forks: Forks, number: signal.Signals) -> None:
     """The command prints one line of JSON when ready, logs to standard error, and exits with 0 on a
     signal."""
-    with command("--port", "0") as (process, ready):
-        assert set(ready) == {"base_url", "api_key"}
-        headers = {"Authorization": f"Bearer {ready['api_key']}"}
-        url = f"{ready['base_url']}/server/v1/ping"
-        assert httpx.get(url, headers=headers, trust_env=False).json()["ok"] is True
-        process.send_signal(number)
-        out, err = process.communicate()
-    assert process.returncode == 0
-    assert out == ""
+    with command(forks) as running:
+        assert {"base_url", "api_key"} == running.ready.keys()
+        url = f"{running.url}/server/v1/ping"
+        assert httpx.get(url, headers=running.headers, trust_env=False).json()["ok"] is True
+        assert 0 == running.end(number)
+        err = running.log()
     assert "GET /server/v1/ping 200" in err
-    assert ready["api_key"] not in err
+    assert running.ready["api_key"] not in err
     assert "Traceback" not in err
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
-def test_a_full_pipe_stops_neither_answers_nor_the_end(log_format: str) -> None:
+def test_a_full_pipe_stops_neither_answers_nor_the_end(forks: Forks, log_format: str) -> None:
     """A process whose standard error nobody reads still answers, and stops on a signal."""
     path = f"/server/v1/players/{'x' * 128}"
-    with command("--port", "0", "--log-format", log_format) as (process, ready):
-        headers = {"Authorization": f"Bearer {ready['api_key']}"}
-        with httpx.Client(base_url=ready["base_url"], headers=headers, trust_env=False) as http:
+    with command(forks, "--log-format", log_format) as running:
+        with httpx.Client(base_url=running.url, headers=running.headers, trust_env=False) as http:
             # Some 200 bytes each. Where a pipe cannot be limited, it holds 64 KiB.
             for _ in range(60 if sys.platform == "linux" else 600):
                 assert http.get(path, timeout=5).status_code == 404
-        process.send_signal(signal.SIGTERM)
-        assert 0 == process.wait(10)
+        assert 0 == running.end()
 
 
 def test_dropped_lines_are_counted() -> None:
@@ -127,21 +145,20 @@ def test_an_exception_as_json() -> None:
     assert line["exception"].endswith("LookupError: by design")
 
 
-def test_quiet_logs_no_requests() -> None:
+def test_quiet_logs_no_requests(forks: Forks) -> None:
     """With `--quiet`, requests are not logged."""
-    with command("--port", "0", "--quiet") as (process, ready):
-        httpx.get(f"{ready['base_url']}/server/v1/ping", trust_env=False)
-        process.send_signal(signal.SIGTERM)
-        _, err = process.communicate()
-    assert "" == err
+    with command(forks, "--quiet") as running:
+        httpx.get(f"{running.url}/server/v1/ping", trust_env=False)
+        running.end()
+        assert "" == running.log()
 
 
-def test_log_lines_as_json() -> None:
+def test_log_lines_as_json(forks: Forks) -> None:
     """With `--log-format json`, each line is an object with the facts of the request."""
-    with command("--port", "0", "--log-format", "json") as (process, ready):
-        answer = httpx.get(f"{ready['base_url']}/server/v1/players/{'x' * 500}", trust_env=False)
-        process.send_signal(signal.SIGTERM)
-        _, err = process.communicate()
+    with command(forks, "--log-format", "json") as running:
+        answer = httpx.get(f"{running.url}/server/v1/players/{'x' * 500}", trust_env=False)
+        running.end()
+        err = running.log()
     (line,) = err.splitlines()
     logged = json.loads(line)
     assert set(logged) == {
@@ -167,20 +184,15 @@ def test_a_closed_standard_output_does_not_matter(
     assert state.is_file()
 
 
-def test_a_taken_port_is_one_clear_line() -> None:
+def test_a_taken_port_is_one_clear_line(capfd: pytest.CaptureFixture[str]) -> None:
     """A port in use is reported in one line, and the status is 1."""
     with Emulator() as emulator:
         port = emulator.base_url.rpartition(":")[2]
-        done = subprocess.run(
-            [sys.executable, "-m", "kraty_admin.emulator", "--port", port],
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"The emulator cannot start: port {port} is in use")
-    assert done.stderr.count("\n") == 1
+        assert 1 == main(["emulator", "--port", port])
+    written = capfd.readouterr()
+    assert "" == written.out
+    assert written.err.startswith(f"The emulator cannot start: port {port} is in use")
+    assert 1 == written.err.count("\n")
 
 
 @pytest.mark.parametrize("name", ["missing/kraty.sqlite3", "notes.txt", "", "taken.sqlite3"])
@@ -214,26 +226,8 @@ def test_a_command_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("package", ["cattrs", "uvicorn", "jsonschema_rs"])
 def test_without_the_extra_it_says_what_to_install(package: str) -> None:
-    """Without a package of the extra, the command prints what to install and exits with status
-    2."""
-    code = (
-        "import sys\n"
-        f"sys.modules[{package!r}] = None\n"
-        "from kraty_admin.cli import main\n"
-        "sys.exit(main(['emulator']))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=False
-    )
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == (
-        f"kraty_admin.emulator needs {package}: pip install 'kraty-admin[emulator]'\n"
-    )
-
-
-@pytest.mark.parametrize("package", ["cattrs", "uvicorn", "jsonschema_rs"])
-def test_importing_the_emulator_without_the_extra(package: str) -> None:
-    """Importing the emulator without a package of the extra raises an error that names both."""
+    """Without a package of the extra, an import raises an error that names both. The command prints
+    what to install, and exits with status 2."""
     code = (
         "import sys\n"
         f"sys.modules[{package!r}] = None\n"
@@ -241,14 +235,14 @@ def test_importing_the_emulator_without_the_extra(package: str) -> None:
         "    from kraty_admin.emulator import Emulator\n"
         "except ModuleNotFoundError as error:\n"
         "    print(error.name, error, sep=': ')\n"
+        "from kraty_admin.cli import main\n"
+        "sys.exit(main(['emulator']))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=False
     )
-    assert done.stderr == ""
-    assert done.stdout == (
-        f"{package}: kraty_admin.emulator needs {package}: pip install 'kraty-admin[emulator]'\n"
-    )
+    advice = f"kraty_admin.emulator needs {package}: pip install 'kraty-admin[emulator]'\n"
+    assert (2, f"{package}: {advice}", advice) == (done.returncode, done.stdout, done.stderr)
 
 
 def test_another_package_that_is_missing() -> None:
@@ -267,39 +261,35 @@ def test_another_package_that_is_missing() -> None:
 
 @pytest.mark.once
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="nothing to kill with")
-def test_a_kill_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+def test_a_kill_loses_nothing_that_was_acknowledged(forks: Forks, tmp_path: Path) -> None:
     """After SIGKILL under load, every acknowledged credit is in the ledger, and no key is twice."""
     database = str(tmp_path / "kraty.sqlite3")
     acknowledged: list[str] = []
     enough = threading.Event()
 
-    def load(ready: dict[str, str], worker: int) -> None:
-        headers = {"Authorization": f"Bearer {ready['api_key']}"}
-        with httpx.Client(headers=headers, trust_env=False, timeout=PATIENCE) as http:
+    def load(running: Running, worker: int) -> None:
+        with httpx.Client(headers=running.headers, trust_env=False, timeout=PATIENCE) as http:
             for number in range(100_000):
                 key = f"{worker}:{number}"
                 body = {"amount": 1, "idempotencyKey": key}
                 try:
-                    http.post(f"{ready['base_url']}{PATH}", json=body).raise_for_status()
+                    http.post(f"{running.url}{PATH}", json=body).raise_for_status()
                 except httpx.TransportError:
                     return
                 acknowledged.append(key)
                 if len(acknowledged) >= 300:
                     enough.set()
 
-    with command("--port", "0", "--database", database) as (process, ready):
-        workers = [threading.Thread(target=load, args=(ready, number)) for number in range(4)]
+    with command(forks, "--database", database) as running:
+        workers = [threading.Thread(target=load, args=(running, number)) for number in range(4)]
         for worker in workers:
             worker.start()
-        drain = threading.Thread(target=process.stderr.read) if process.stderr else None
-        if drain is not None:
-            drain.start()
+        drain = threading.Thread(target=running.log)
+        drain.start()
         assert enough.wait(PATIENCE)
-        os.kill(process.pid, signal.SIGKILL)
-        for worker in workers:
+        assert -signal.SIGKILL == running.end(signal.SIGKILL)
+        for worker in [*workers, drain]:
             worker.join(PATIENCE)
-        if drain is not None:
-            drain.join(PATIENCE)
 
     with Emulator(database=database) as emulator:
         keys = [entry.idempotency_key for entry in emulator.ledger]
@@ -320,32 +310,31 @@ def test_a_kill_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
 PATH = "/server/v1/players/alice/wallet/gold/credit"
 
 
-def test_a_state_is_imported_and_exported(tmp_path: Path) -> None:
+def test_a_state_is_imported_and_exported(forks: Forks, tmp_path: Path) -> None:
     """A state can be imported at the start and exported at the end of a run."""
     first, second = str(tmp_path / "first.kraty"), str(tmp_path / "second.kraty")
     with Emulator() as emulator:
         emulator.client().wallet.credit("alice", "gold", amount=5)
         emulator.save(first)
-    with command("--port", "0", "--import", first, "--export-on-exit", second) as (process, ready):
-        headers = {"Authorization": f"Bearer {ready['api_key']}"}
-        url = f"{ready['base_url']}{PATH}"
-        httpx.post(url, json={"amount": 6}, headers=headers, trust_env=False).raise_for_status()
-        process.send_signal(signal.SIGTERM)
-        process.communicate()
-    assert 0 == process.returncode
+    with command(forks, "--import", first, "--export-on-exit", second) as running:
+        answer = httpx.post(
+            f"{running.url}{PATH}", json={"amount": 6}, headers=running.headers, trust_env=False
+        )
+        assert answer.is_success
+        assert 0 == running.end()
     with Emulator() as emulator:
         emulator.load(second)
         assert 11 == emulator.balance("alice", "gold")
 
 
-def test_a_session_is_replayed(tmp_path: Path) -> None:
+def test_a_session_is_replayed(forks: Forks, tmp_path: Path) -> None:
     """`--replay` starts the emulator with the requests of a session, and its seed."""
     path = str(tmp_path / "session.jsonl")
     with Emulator(seed=7) as emulator:
         emulator.client().wallet.credit("alice", "gold", amount=5, idempotency_key="k")
         emulator.save_session(path)
-    with command("--port", "0", "--replay", path) as (_, ready):
-        url = f"{ready['base_url']}/_emulator/requests"
+    with command(forks, "--replay", path) as running:
+        url = f"{running.url}/_emulator/requests"
         (seen,) = httpx.get(url, trust_env=False).json()
     assert "k" == seen["idempotency_key"]
 
@@ -405,38 +394,35 @@ def test_an_import_replaces_no_database(tmp_path: Path, capsys: pytest.CaptureFi
     assert "--import would replace the state" in capsys.readouterr().err
 
 
-def test_a_world_of_ones_own(tmp_path: Path) -> None:
+def test_a_world_of_ones_own(forks: Forks, tmp_path: Path) -> None:
     """A world, a seed and a rate limit can be set by option, and a seed makes runs equal."""
     world = tmp_path / "world.json"
     world.write_text(
         '{"games": [{"id": "g"}], "keys": [{"id": "k", "token": "a.b", "game_id": "g"}]}'
     )
-    options = ["--port", "0", "--world", str(world), "--seed", "7", "--requests-per-minute", "2"]
+    options = ["--world", str(world), "--seed", "7", "--requests-per-minute", "2"]
     runs: list[object] = []
     for _ in range(2):
         with (
-            command(*options) as (_, ready),
-            httpx.Client(base_url=ready["base_url"], trust_env=False) as client,
+            command(forks, *options) as running,
+            httpx.Client(base_url=running.url, trust_env=False) as client,
         ):
-            assert ready["api_key"] == "a.b"
-            headers = {"Authorization": "Bearer a.b"}
-            answers = [client.get("/server/v1/ping", headers=headers) for _ in range(3)]
+            assert running.ready["api_key"] == "a.b"
+            answers = [client.get("/server/v1/ping", headers=running.headers) for _ in range(3)]
             assert [200, 200, 429] == [answer.status_code for answer in answers]
             runs.append([(answer.headers.raw, answer.content) for answer in answers])
     assert runs[0] == runs[1]
 
 
-def test_webhooks_by_flag() -> None:
+def test_webhooks_by_flag(forks: Forks) -> None:
     """Webhooks set by option are delivered and retried after the given waits."""
     with Emulator() as receiver:
         url = f"{receiver.base_url}/hooks"
         options = ["--webhook", url, "--webhook-secret", "s", "--webhook-backoff", "0.01,0.02"]
-        with command("--port", "0", *options) as (_, ready):
-            headers = {"Authorization": f"Bearer {ready['api_key']}"}
-            path = "/server/v1/players/alice/wallet/gold/credit"
-            httpx.post(f"{ready['base_url']}{path}", headers=headers, json={"amount": 5})
+        with command(forks, *options) as running:
+            httpx.post(f"{running.url}{PATH}", headers=running.headers, json={"amount": 5})
             while True:
-                log = httpx.get(f"{ready['base_url']}/_emulator/deliveries").json()
+                log = httpx.get(f"{running.url}/_emulator/deliveries").json()
                 if all(delivery["status"] == "failed" for delivery in log):
                     break
         assert [[404] * 3] * 2 == [[a["status"] for a in each["attempts"]] for each in log]

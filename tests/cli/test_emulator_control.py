@@ -6,8 +6,6 @@ import json
 import os
 import pty
 import signal
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -17,6 +15,7 @@ from kraty_admin.cli import main
 from kraty_admin.emulator import Emulator, Fault
 from loopback import response, serving
 
+from .forks import Forks
 from .testkit import TEST_KEY
 
 
@@ -115,18 +114,15 @@ def test_a_server_that_is_not_an_emulator(shown: Any, monkeypatch: pytest.Monkey
     assert (5, True) == (status, f"no emulator answers at {url}" in err)
 
 
-def test_a_banner_for_people() -> None:
+def test_a_banner_for_people(forks: Forks) -> None:
     """On a terminal, the emulator prints its address, what to export and how to stop it."""
     parent, child = pty.openpty()
-    code = "from kraty_admin.cli import main\nmain(['emulator', '--port', '0'])"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=child, stderr=subprocess.DEVNULL
-    )
-    os.close(child)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    process = forks.start(["emulator", "--port", "0"], [child, child, nowhere], os.environ)
     with os.fdopen(parent, encoding="utf-8") as terminal:
         lines = [terminal.readline().strip() for _ in range(7)]
-        process.send_signal(signal.SIGINT)
-        assert 0 == process.wait(30)
+        os.kill(process, signal.SIGINT)
+        assert 0 == forks.wait()
     url = lines[0].removeprefix("A local Kraty is running at ")
     assert url.startswith("http://127.0.0.1:")
     assert "in a browser" in lines[1]
