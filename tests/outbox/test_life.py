@@ -305,8 +305,9 @@ class Walk:
         since = self.first_risky.get(key)
         assert unlimited or since is None or self.now - since < 23 * HOUR
         assert claim.was_in_doubt or not only
-        mine = next(row for row in self.rows() if row.id == claim.id)
-        for row in self.rows():
+        rows = self.rows()
+        mine = next(row for row in rows if row.id == claim.id)
+        for row in rows:
             if row.id < claim.id and row.state in ("pending", "sending"):
                 assert not set(row.players) & set(mine.players)
         self.sends += 1
