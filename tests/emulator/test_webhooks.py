@@ -363,7 +363,7 @@ def test_a_reset_under_load_mixes_nothing_up(
     callers = [threading.Thread(target=load) for _ in range(2)]
     for caller in callers:
         caller.start()
-    for _ in range(50):
+    for _ in range(20):
         kraty.webhooks.register(receiver.url, SECRET)
         kraty.client().wallet.credit("alice", "gold", amount=5)
         kraty.reset()
