@@ -264,14 +264,14 @@ def test_the_key_is_known_before_the_start() -> None:
 
 def test_many_run_side_by_side() -> None:
     """Several emulators run at the same time, each with its own port and state."""
-    emulators = [Emulator() for _ in range(8)]
+    emulators = [Emulator() for _ in range(3)]
     try:
         for number, emulator in enumerate(emulators):
             emulator.start()
             with client(emulator) as http:
                 http.post("/players/a/wallet/gold/credit", json={"amount": number + 1})
         balances = [emulator.balance("a", "gold") for emulator in emulators]
-        assert balances == list(range(1, 9))
+        assert [1, 2, 3] == balances
     finally:
         with ThreadPoolExecutor() as pool:
             list(pool.map(Emulator.close, emulators))

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from kraty_admin import KratyServerError, RetryConfig
-from kraty_admin.emulator import Clock, Emulator, Fault
+from kraty_admin.emulator import Clock, Emulator, Fault, _platform  # pyright: ignore[reportPrivateUsage]
 
 
 def play(kraty: Emulator) -> None:
@@ -100,12 +100,11 @@ def test_sessions_that_cannot_be_replayed(tmp_path: Path) -> None:
                 kraty.replay(path)
 
 
-def test_only_whole_sessions_are_saved(tmp_path: Path) -> None:
+def test_only_whole_sessions_are_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A session whose first requests are no longer kept cannot be saved."""
+    monkeypatch.setattr(_platform, "_SEEN_LIMIT", 2)
     with Emulator(seed=7) as kraty:
-        headers = {"Authorization": f"Bearer {kraty.api_key}"}
-        with httpx.Client(base_url=kraty.base_url, headers=headers, trust_env=False) as http:
-            for _ in range(1001):
-                http.get("/server/v1/ping")
-        with pytest.raises(ValueError, match="only the last 1000 are kept"):
+        for _ in range(3):
+            kraty.client().health.ping()
+        with pytest.raises(ValueError, match="only the last 2 are kept"):
             kraty.save_session(tmp_path / "session.jsonl")

@@ -323,7 +323,7 @@ while seen < 2000:
         # signal and not call its handler before the next one. A timer that fires once would
         # then leave this loop running for ever.
         armed = True
-        signal.setitimer(signal.ITIMER_REAL, 0.0003, 0.05)
+        signal.setitimer(signal.ITIMER_REAL, 0.0001, 0.05)
         while True:
             place = gate.enter(None)
             del place
