@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib.resources import files
 from typing import Any, Final, cast
 from urllib.parse import parse_qsl, unquote_to_bytes, urlsplit
@@ -106,7 +106,9 @@ class Route:
     parameters: _Checker
     """Checks path and query together."""
     kinds: Mapping[str, str]
-    """The types of the parameters, such as `integer`; `items` before the type of a list's items."""
+    """The types of the parameters, such as `integer`, or of their items if they are lists."""
+    lists: Collection[str]
+    """The parameters that are lists."""
     body: _Checker | None
     """Checks the body, without the rows of a batch."""
     rows: _Checker | None
@@ -140,11 +142,11 @@ class Route:
         """Return the query's values, with the types of the contract. The last of a name counts."""
         found: dict[str, Any] = {}
         for name, text in parse_qsl(query, keep_blank_values=True) if query else ():
-            kind = self.kinds.get(name, "")
-            if kind.startswith("items "):
-                found.setdefault(name, []).append(_scalar(kind[6:], text))
+            value = _scalar(self.kinds.get(name, ""), text)
+            if name in self.lists:
+                found.setdefault(name, []).append(value)
             else:
-                found[name] = _scalar(kind, text)
+                found[name] = value
         return found
 
     def problems(
@@ -227,6 +229,8 @@ class Contract:
     ) -> Route:
         parameters = [self._resolve(each) for each in (*shared, *operation.get("parameters", []))]
         parameters = [each for each in parameters if each["in"] in ("path", "query")]
+        # A parameter with `content` is text that is not read.
+        schemas = {each["name"]: self._resolve(each.get("schema", {})) for each in parameters}
         request = self._resolve(operation.get("requestBody", {}))
         body, row = self._split_rows(_json_schema(request))
         if body is None and method in ("post", "put", "patch"):
@@ -245,8 +249,10 @@ class Contract:
                     "required": [each["name"] for each in parameters if each.get("required")],
                 }
             ),
-            # A parameter with `content` is text that is not read.
-            kinds={each["name"]: self._kind(each.get("schema", {})) for each in parameters},
+            kinds={name: self._kind(schema) for name, schema in schemas.items()},
+            lists=frozenset(
+                name for name, schema in schemas.items() if schema.get("type") == "array"
+            ),
             body=None if body is None else self._checker(body),
             rows=None if row is None else self._checker({"type": "array", "items": row}),
             row=None if row is None else self._checker(row),
@@ -254,10 +260,9 @@ class Contract:
         )
 
     def _kind(self, schema: Any) -> str:
-        schema = self._resolve(schema)
+        if schema.get("type") == "array":
+            schema = self._resolve(schema["items"])
         kind = schema.get("type")
-        if kind == "array":
-            return f"items {self._kind(schema['items'])}"
         return kind if isinstance(kind, str) else ""
 
     def _defaults(self, schema: Any) -> dict[str, Any]:
