@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Final, Literal, get_args
 
@@ -369,8 +369,5 @@ def _check_header(name: str, value: str) -> None:
 
 def _check_target(operation: str | None) -> None:
     if operation is not None and operation not in _TARGETS:
-        raise ValueError(_unknown("there is no operation", {operation}, _TARGETS))
-
-
-def _unknown(what: str, unknown: Iterable[str], known: Iterable[str]) -> str:
-    return f"{what} {', '.join(sorted(unknown))}; known are {', '.join(sorted(known))}"
+        known = ", ".join(sorted(_TARGETS))
+        raise ValueError(f"there is no operation {operation}; known are {known}")
