@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from .._errors import EmulatedError, invalid
 from .._json import dump_text
 from .._state import Attempt, Player
-from .._times import iso
+from .._times import iso, optional_iso
 from .._world import Event
 from ._call import Call, Context, Data, Outcome, WebhookEvent
 from ._upsert import find_player
@@ -83,7 +83,7 @@ def _view(attempt: Attempt, now: int) -> Data:
         "playerId": attempt.player_id,
         "startedAt": iso(attempt.started_at),
         "endsAt": iso(attempt.ends_at),
-        "completedAt": None if attempt.completed_at is None else iso(attempt.completed_at),
+        "completedAt": optional_iso(attempt.completed_at),
         "metrics": metrics,
         "metricsRaw": metrics,
         "score": sum(metrics.values()),
