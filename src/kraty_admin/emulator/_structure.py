@@ -57,13 +57,8 @@ def structure(value: Any, kind: type[T], where: str) -> T:
     try:
         return _converter.structure(value, kind)
     except (BaseValidationError, OverflowError, TypeError, ValueError) as error:
-        problems = [
-            (path, message)
-            for message, _, path in (
-                text.rpartition(" @ ") for text in transform_error(error, where, _message)
-            )
-        ]
-        raise ValueError("; ".join(f"{path}: {message}" for path, message in problems)) from None
+        parts = (text.rpartition(" @ ") for text in transform_error(error, where, _message))
+        raise ValueError("; ".join(f"{path}: {message}" for message, _, path in parts)) from None
 
 
 def _message(error: BaseException, kind: type | None) -> str:
