@@ -68,12 +68,9 @@ class Controls:
     began_empty: bool
     """Whether the state was empty before the first request that is kept."""
 
-    def ledger(
-        self, after: int, limit: int, external_player_id: str | None = None
-    ) -> list[LedgerEntry]:
-        """Return some entries of the ledger, oldest first; of one player, if an id is passed."""
-        ledger = self.platform.state.ledger
-        return ledger.page(self.game_id, external_player_id, after=after, limit=limit)
+    def ledger(self, after: int, limit: int) -> list[LedgerEntry]:
+        """Return some entries of the ledger, oldest first."""
+        return self.platform.state.ledger.page(self.game_id, after=after, limit=limit)
 
     def reset(self) -> None:
         """Reset to the initial state. Run it in the server's thread, so that no call interferes."""
