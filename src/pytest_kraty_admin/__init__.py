@@ -125,9 +125,10 @@ def kraty_session_emulator() -> Iterator[Emulator]:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, None]:
-    """Record where the requests of a test begin in the list of a shared emulator."""
-    for name in _emulators_of(item):
-        item.stash.setdefault(_NEWEST_BEFORE, {})[name] = _newest_request(item, name)
+    """Record where the requests of a test begin in the list of the session's emulator."""
+    # Requests that fixtures have sent to `kraty_emulator`, which is fresh, belong to the test.
+    if emulator := _emulators_of(item).get("kraty_session_emulator"):
+        item.stash[_NEWEST_BEFORE] = max((each.number for each in emulator.requests), default=0)
     yield
 
 
@@ -139,18 +140,20 @@ def pytest_runtest_makereport(
     outcome = yield
     report: pytest.TestReport = outcome.get_result()
     if report.when == "call" and report.failed:
-        for name, emulator in _emulators_of(item).items():
-            before = item.stash[_NEWEST_BEFORE].get(name, 0) if _NEWEST_BEFORE in item.stash else 0
+        emulators = _emulators_of(item)
+        for name, emulator in emulators.items():
+            is_fresh = name == "kraty_emulator"
+            before = 0 if is_fresh else item.stash.get(_NEWEST_BEFORE, 0)
             if text := _requests_of(emulator, before):
                 report.sections.append((f"Requests to {name}", text))
         folder: Path | None = item.config.getoption("kraty_sessions")
-        if folder is not None and "kraty_emulator" in _emulators_of(item):
-            saved = _save_session(_emulators_of(item)["kraty_emulator"], folder, item.nodeid)
+        if folder is not None and "kraty_emulator" in emulators:
+            saved = _save_session(emulators["kraty_emulator"], folder, item.nodeid)
             report.sections.append(("Kraty session", saved))
 
 
-_NEWEST_BEFORE: Final = pytest.StashKey[dict[str, int]]()
-"""The number of the newest request before the test, by fixture."""
+_NEWEST_BEFORE: Final = pytest.StashKey[int]()
+"""The number of the newest request before the test, in the session's emulator."""
 
 
 @contextmanager
@@ -231,14 +234,6 @@ def _save_session(emulator: Emulator, folder: Path, test: str) -> str:
     except (OSError, RuntimeError, ValueError) as error:
         return f"not saved: {error}"
     return f"See it with: kraty-admin emulator --replay {path}"
-
-
-def _newest_request(item: pytest.Item, name: str) -> int:
-    emulator = _emulators_of(item)[name]
-    # Requests that fixtures have sent to a fresh emulator belong to the test.
-    if name == "kraty_emulator":
-        return 0
-    return max((each.number for each in emulator.requests), default=0)
 
 
 def _requests_of(emulator: Emulator, after: int) -> str:
