@@ -77,9 +77,7 @@ def _stands_for(a: str, b: str, old: Node, new: Node) -> bool:
     ranges = a[1:].upper() == "XX" or b[1:].upper() == "XX"
     if ranges and a[:1] == b[:1]:
         return True
-    return (a == "default" and _is_success(a, old) and _is_success(b, new)) or (
-        b == "default" and _is_success(b, new) and _is_success(a, old)
-    )
+    return "default" in (a, b) and _is_success(a, old) and _is_success(b, new)
 
 
 def _is_success(status: str, responses: Node) -> bool:
