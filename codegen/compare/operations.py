@@ -86,17 +86,11 @@ def _is_success(status: str, responses: Node) -> bool:
     return status.startswith("2")
 
 
-@attrs.frozen
 class _Comparison:
-    old: Contract
-    new: Contract
-    schemas: Schemas = attrs.field(
-        init=False,
-        default=attrs.Factory(
-            lambda self: Schemas(cast("_Comparison", self).old, cast("_Comparison", self).new),
-            takes_self=True,
-        ),
-    )
+    def __init__(self, old: Contract, new: Contract) -> None:
+        self.old = old
+        self.new = new
+        self.schemas = Schemas(old, new)
 
     def changes(self) -> Iterator[Change]:
         self.schemas.prepare()
