@@ -115,6 +115,18 @@ class Node:
     def __contains__(self, name: str) -> bool:
         return is_object(self.value) and name in self.value
 
+    def target(self, ref: str) -> Node:
+        """Return what a `$ref` in this value points at.
+
+        Raises:
+            RefusedError: It points at nothing, or outside the document.
+        """
+        try:
+            return Node(self.document, look_up(self.document, ref), ref)
+        except RefError as error:
+            fix = "Define it, or bundle the files into one document."
+            raise self.refuse(str(error), fix) from None
+
     def at(self, name: str) -> Node:
         """Return an object inside this one, with its `$ref` followed; an empty one if absent."""
         return self.child(name).follow() if name in self else Node(self.document, {}, self.place)
@@ -160,11 +172,7 @@ class Node:
                 raise self.refuse(f"$ref {ref} leads back to itself", "Break the cycle.")
             seen.add(ref)
             beside = {**{k: v for k, v in found.value.items() if k != "$ref"}, **beside}
-            try:
-                found = Node(self.document, look_up(self.document, ref), ref)
-            except RefError as error:
-                fix = "Define it, or bundle the files into one document."
-                raise self.refuse(str(error), fix) from None
+            found = self.target(ref)
         if not is_object(found.value):
             raise found.refuse("an object is expected here", "Write an object.")
         return attrs.evolve(found, value={**found.value, **beside}) if beside else found

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
-from document import Json, Node, RefError, is_object, look_up, misused, step
+from document import Json, Node, is_object, misused, step
 
 from .causes import Causes, Owner
 from .names import class_name, pascal_case
@@ -226,7 +226,7 @@ class Schemas:
         self._known[ref] = None
         try:
             start, _, component = ref.rpartition("/")
-            target = self._target(node, ref)
+            target = node.target(ref)
             if start == "#/components/schemas":
                 name = class_name(component.replace("~1", "/").replace("~0", "~"))
             value = self._known[ref] = self.read(target, name)
@@ -234,14 +234,6 @@ class Schemas:
             if self._known[ref] is None:
                 del self._known[ref]
         return value
-
-    @staticmethod
-    def _target(node: Node, ref: str) -> Node:
-        try:
-            return Node(node.document, look_up(node.document, ref), ref)
-        except RefError as error:
-            fix = "Define it, or bundle the files into one document."
-            raise node.refuse(str(error), fix) from None
 
     @staticmethod
     def _annotated(value: Value, node: Node) -> Value:
@@ -321,7 +313,7 @@ class Schemas:
         ref = node.get("$ref")
         # A union's branch may extend the union itself.
         if isinstance(ref, str) and ref not in inside:
-            yield from self._parts(self._target(node, ref), [*inside, ref])
+            yield from self._parts(node.target(ref), [*inside, ref])
         for part in node.items("allOf"):
             yield from self._parts(part, inside)
         own = {key: each for key, each in node.value.items() if key not in ("allOf", "$ref")}
