@@ -591,9 +591,9 @@ def _players(
         if wire not in found:
             continue
         each, view = found[wire]
-        missing = {"UNSET": f"{view.name} is UNSET or {view.name} is None"}.get(
-            str(view.omitted), f"{view.name} is None"
-        )
+        missing = f"{view.name} is None"
+        if view.omitted == "UNSET":
+            missing = f"{view.name} is UNSET or {missing}"
         may_be_missing = view.omitted is not None or "| None" in view.annotation
         if field:
             parts.append(f"*_checks.each({view.name}, {literal(field)})")
