@@ -958,6 +958,28 @@ def test_bounds_of_ids_in_a_path(schema: Node, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("schema", "more", "expected"),
+    [
+        pytest.param(TEXT, {"required": ["p"]}, "(p,)", id="required"),
+        pytest.param(TEXT, {}, "(*(() if p is None else (p,)),)", id="may be left out"),
+        pytest.param(
+            {"type": ["string", "null"]},
+            {},
+            "(*(() if p is UNSET or p is None else (p,)),)",
+            id="may be left out or null",
+        ),
+    ],
+)
+def test_ids_of_players_that_are_missing(schema: Node, more: Node, expected: str) -> None:
+    """An id that may be left out or null names no player when it is missing."""
+    document = sending({**fields(p=schema), **more})
+    settings: Node = {**surface(document), "players": ["p"]}
+    del settings["operations"]["doIt"]["players"]
+    (view,) = package_view(document, settings).operations
+    assert expected == view.players
+
+
+@pytest.mark.parametrize(
     ("schema", "argument", "field"),
     [
         (NULLABLE, "str | Unset | None", "str | None"),
