@@ -156,6 +156,11 @@ def fetch(spec: str) -> bytes:
         causes = ["a schema contains itself in its allOf, so that it has no end"]
     if causes:
         raise SurfaceError(f"cannot adopt {spec}: {cause}" for cause in causes)
+    return encoded(document)
+
+
+def encoded(document: Json) -> bytes:
+    """Return a contract in this project's format."""
     return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
 
 

@@ -27,7 +27,7 @@ import attrs
 import jinja2
 
 import examples
-from adopt import fetch, invalid, parse_yaml
+from adopt import encoded, fetch, invalid, parse_yaml
 from document import Json, RefusedError, operations
 from views import PackageView, ResourceView, SurfaceError, package_view
 from views.commands import paragraphs
@@ -374,15 +374,12 @@ def write_pages(contract: Json) -> None:
 
 def check(layout: Layout) -> list[str]:
     """Return the differences of the output on disk, one line per cause."""
-    contract_bytes = layout.contract.read_bytes()
-    causes: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         try:
-            generate(layout, Path(folder), contract_bytes)
-            causes += differences(layout, _files(Path(folder)))
+            generate(layout, Path(folder), layout.contract.read_bytes())
         except SurfaceError as error:
-            causes += error.causes
-    return causes
+            return error.causes
+        return list(differences(layout, _files(Path(folder))))
 
 
 def regenerate(layout: Layout, contract_bytes: bytes) -> int:
@@ -408,7 +405,7 @@ def _adopted(spec: str) -> bytes:
         examples.add(document)
     except RefusedError as error:
         raise SurfaceError([f"{error}"]) from None
-    return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+    return encoded(document)
 
 
 def _own() -> bytes:
