@@ -10,10 +10,11 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from math import inf
-from typing import Final, NoReturn, TypeVar
+from typing import Final, NoReturn, TypeVar, cast
 
 import httpx
 
+from ._call._callbacks import check_plain
 from ._call._retry import YEAR, RetryConfig
 from ._transport._prepared import Prepared
 from ._transport._proxy import has_address, is_loopback
@@ -145,20 +146,9 @@ def _retry(value: object) -> RetryConfig:
     return value
 
 
-def _hook(value: object) -> RequestHook | None:
-    if not callable(value):
-        raise TypeError(f"on_request must be callable, not a {type(value).__name__}")
-    if _is_coroutine_function(value):
-        raise TypeError("on_request must be a plain function: nothing would await its result")
-    return value
-
-
-def _is_coroutine_function(function: object) -> bool:
-    import inspect
-
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-        getattr(function, "__call__", None)  # noqa: B004 -- an instance with an async __call__
-    )
+def _hook(value: object) -> RequestHook:
+    check_plain("on_request", value)
+    return cast("RequestHook", value)
 
 
 def _seconds(name: str, value: object) -> float:

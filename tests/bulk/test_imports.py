@@ -773,6 +773,7 @@ class TestRateLimit:
         ({"in_flight": True}, TypeError, "in_flight must be an int"),
         ({"chunk_size": 1001}, ValueError, "chunk_size must be from 1 to 1000"),
         ({"on_progress": 3}, TypeError, "on_progress must be callable"),
+        ({"on_progress": asyncio.sleep}, TypeError, "on_progress must be a plain function"),
         ({"resume": True}, ValueError, "resume needs the journal"),
         ({"preset": "nobody"}, ValueError, "playfab"),
         ({"mapping": {"nothing": "x"}}, ValueError, "externalPlayerId"),
@@ -876,6 +877,11 @@ class TestEmulator:
         assert {"rows": 2, "applied": 1, "failed": 1, "chunks": 1} == counts(report)
         key = derive_key("import", "wallet", "p", "gold")
         assert [{**KINDS["wallet"], "idempotencyKey": key}] == shown
+
+        async def show(row: Body) -> None: ...
+
+        with pytest.raises(TypeError, match=r"^on_row must be a plain function"):
+            dry_run("wallet", rows, on_row=show)
 
 
 def balances(*amounts: int) -> list[Body]:

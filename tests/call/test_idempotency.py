@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import inspect
 import os
 import subprocess
 import sys
@@ -305,8 +304,10 @@ class TestFulfilOnce:
 
         async def alert(error: KratyServerError) -> None: ...
 
-        for callback in (alert, functools.partial(alert)):
-            assert inspect.iscoroutinefunction(callback)
+        class Alert:
+            async def __call__(self, error: KratyServerError) -> None: ...
+
+        for callback in (alert, functools.partial(alert), Alert()):
             with pytest.raises(TypeError, match="on_conflict must be a plain function"):
                 fulfil_once("iap", "r", on_conflict=callback).__enter__()
 

@@ -1177,6 +1177,20 @@ def test_arguments_are_checked(shop: Studio, options: dict[str, Any]) -> None:
         shop.drain(**options)
 
 
+@pytest.mark.parametrize("name", ["on_refused", "on_unknown"])
+def test_callbacks_are_checked(studio: Studio, name: str) -> None:
+    """A callback that nothing would await, or that cannot be called, is refused by name."""
+
+    async def alert(intent: object) -> None: ...
+
+    options: dict[str, Any] = {name: alert}
+    with pytest.raises(TypeError, match=f"^{name} must be a plain function: nothing would await"):
+        studio.drain(**options)
+    options[name] = "alert"
+    with pytest.raises(TypeError, match=f"^{name} must be callable, not a str"):
+        studio.drain(**options)
+
+
 def test_the_wait_between_two_looks_is_checked(shop: Studio) -> None:
     """A `poll` of 0 is refused."""
     with pytest.raises(ValueError, match=r"^poll must be above 0"):

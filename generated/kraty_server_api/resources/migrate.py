@@ -218,7 +218,7 @@ class Migrate:
             patience: How many seconds to wait for a server that stops answering or fails, from 0
                 to 43,200. Calls are repeated under the same keys after growing delays. Before the
                 server's first answer, the import does not wait.
-            on_progress: Called with a report after each chunk.
+            on_progress: A plain function, called with a report after each chunk.
 
         Returns:
             `ImportReport`: How many rows were applied, skipped, left out and failed.
@@ -304,7 +304,7 @@ class Migrate:
             patience: How many seconds to wait for a server that stops answering or fails, from 0
                 to 43,200. Calls are repeated under the same keys after growing delays. Before the
                 server's first answer, the import does not wait.
-            on_progress: Called with a report after each chunk.
+            on_progress: A plain function, called with a report after each chunk.
 
         Returns:
             `ImportReport`: How many rows were applied, skipped, left out and failed.
@@ -390,7 +390,7 @@ class Migrate:
             patience: How many seconds to wait for a server that stops answering or fails, from 0
                 to 43,200. Calls are repeated under the same keys after growing delays. Before the
                 server's first answer, the import does not wait.
-            on_progress: Called with a report after each chunk.
+            on_progress: A plain function, called with a report after each chunk.
 
         Returns:
             `ImportReport`: How many rows were applied, skipped, left out and failed.
@@ -613,7 +613,7 @@ class AsyncMigrate:
             patience: How many seconds to wait for a server that stops answering or fails, from 0
                 to 43,200. Calls are repeated under the same keys after growing delays. Before the
                 server's first answer, the import does not wait.
-            on_progress: Called with a report after each chunk.
+            on_progress: A plain function, called with a report after each chunk.
 
         Returns:
             `ImportReport`: How many rows were applied, skipped, left out and failed.
@@ -703,7 +703,7 @@ class AsyncMigrate:
             patience: How many seconds to wait for a server that stops answering or fails, from 0
                 to 43,200. Calls are repeated under the same keys after growing delays. Before the
                 server's first answer, the import does not wait.
-            on_progress: Called with a report after each chunk.
+            on_progress: A plain function, called with a report after each chunk.
 
         Returns:
             `ImportReport`: How many rows were applied, skipped, left out and failed.
@@ -793,7 +793,7 @@ class AsyncMigrate:
             patience: How many seconds to wait for a server that stops answering or fails, from 0
                 to 43,200. Calls are repeated under the same keys after growing delays. Before the
                 server's first answer, the import does not wait.
-            on_progress: Called with a report after each chunk.
+            on_progress: A plain function, called with a report after each chunk.
 
         Returns:
             `ImportReport`: How many rows were applied, skipped, left out and failed.

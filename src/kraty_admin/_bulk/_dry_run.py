@@ -8,6 +8,7 @@ from typing import Any
 
 from kraty_server_api.imports import ImportOptions, Source
 
+from .._call._callbacks import check_plain
 from ._options import ReadOptions
 from ._plan import LARGEST, Outcome
 from ._report import ImportReport
@@ -50,6 +51,8 @@ def dry_run(
         TypeError, ValueError: See `import_players`.
         OSError: A file cannot be read or written.
     """
+    if on_row is not None:
+        check_plain("on_row", on_row)
     options = ImportOptions(
         in_flight=1,
         chunk_size=LARGEST,

@@ -11,6 +11,7 @@ from kraty_server_api import checks
 from kraty_server_api.imports import AsyncSource, ImportOptions
 from kraty_server_api.models import MigrateOutcome
 
+from .._call._callbacks import check_plain
 from ..errors import KratyError, KratyNetworkError, KratyServerError
 from ._failures import FailuresWriter
 from ._journal import Journal
@@ -55,8 +56,8 @@ def check_options(options: ImportOptions) -> None:
     checks.integer("in_flight", options.in_flight, minimum=1, maximum=100)
     checks.integer("chunk_size", options.chunk_size, minimum=1, maximum=LARGEST)
     checks.number("patience", options.patience, minimum=0, maximum=_LONGEST_PATIENCE)
-    if options.on_progress is not None and not callable(options.on_progress):
-        raise TypeError("on_progress must be callable")
+    if options.on_progress is not None:
+        check_plain("on_progress", options.on_progress)
     if options.resume and options.journal is None:
         raise ValueError("resume needs the journal of the import to resume")
 

@@ -24,6 +24,7 @@ from kraty_server_api.models import ServerPingResponse
 from kraty_server_api.operation import Operation
 from kraty_server_api.outbox import REBUILD
 
+from .._call._callbacks import check_plain
 from .._call._exchange import Exchange
 from .._call._game import game_of
 from .._call._retry import RetryConfig
@@ -103,6 +104,9 @@ class Work:
             raise ValueError("seconds must be above 0, or None for no limit")
         if poll is not None and not poll > 0:
             raise ValueError("poll must be above 0")
+        for name, callback in (("on_refused", on_refused), ("on_unknown", on_unknown)):
+            if callback is not None:
+                check_plain(name, callback)
         deadline = client._settings.deadline  # pyright: ignore[reportPrivateUsage]  # ours
         if deadline > _LONGEST_DEADLINE:
             raise ValueError(

@@ -560,7 +560,7 @@ class OddBodies:
             patience: How many seconds to wait for a server that stops answering or fails, from 0
                 to 43,200. Calls are repeated under the same keys after growing delays. Before the
                 server's first answer, the import does not wait.
-            on_progress: Called with a report after each chunk.
+            on_progress: A plain function, called with a report after each chunk.
 
         Returns:
             `ImportReport`: How many rows were applied, skipped, left out and failed.
@@ -1122,7 +1122,7 @@ class AsyncOddBodies:
             patience: How many seconds to wait for a server that stops answering or fails, from 0
                 to 43,200. Calls are repeated under the same keys after growing delays. Before the
                 server's first answer, the import does not wait.
-            on_progress: Called with a report after each chunk.
+            on_progress: A plain function, called with a report after each chunk.
 
         Returns:
             `ImportReport`: How many rows were applied, skipped, left out and failed.
