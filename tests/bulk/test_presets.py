@@ -397,6 +397,26 @@ def test_numbers_of_gamesparks() -> None:
     assert {"country": "PT"} == player["contextSnapshot"]
 
 
+@pytest.mark.parametrize(
+    ("number", "amount"),
+    [
+        pytest.param({"$numberDouble": "500"}, 500, id="double without decimals"),
+        pytest.param({"$numberDouble": "500.0"}, 500, id="double"),
+        pytest.param({"$numberDouble": "-5.0"}, -5, id="negative double"),
+        pytest.param({"$numberDouble": "1e3"}, "1e3", id="exponent"),
+        pytest.param({"$numberLong": "9007199254740991"}, 2**53 - 1, id="long"),
+        pytest.param({"$numberLong": "--5"}, "--5", id="damaged"),
+        pytest.param({"$numberInt": "9" * 5000}, "9" * 5000, id="too many digits"),
+    ],
+)
+def test_whole_numbers_of_gamesparks(number: dict[str, str], amount: int | str) -> None:
+    """A whole number in MongoDB's notation keeps its value. Any other text stays as it is, and
+    fails its row alone."""
+    (item,) = items_of("wallet", "gamesparks", {"userId": "A", "currencies": {"GOLD": number}})
+    assert isinstance(item, Row)
+    assert amount == item.row["amount"]
+
+
 def test_balances_of_accelbyte_that_expire() -> None:
     """The part of a balance that expires is left out, imported on request, or fails."""
     part: dict[str, Any] = {"totalTimeLimitedBalance": 30}

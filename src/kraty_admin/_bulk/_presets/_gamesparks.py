@@ -9,6 +9,7 @@ export, because the service has ended. Numbers and ids are in MongoDB Extended J
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any, Final, cast
@@ -32,6 +33,7 @@ __all__ = ["GAMESPARKS"]
 _IDS: Final = ("userId", "_id")
 _NUMBERED: Final = tuple(f"currency{number}" for number in range(1, 7))
 _MARKS: Final = frozenset({"currencies", "virtualGoods", "displayName", *_NUMBERED})
+_WHOLE: Final = re.compile(r"-?[0-9]{1,19}")
 
 
 def _unwrap(source: Source) -> Source:
@@ -47,10 +49,10 @@ def _of_extended(value: object) -> Any:
         ((name, inner),) = members.items()
         if name in ("$oid", "$date", "$numberDecimal"):
             return _of_extended(inner)
-        if name in ("$numberLong", "$numberInt") and isinstance(inner, str):
-            return int(inner) if inner.lstrip("-").isdecimal() else inner
-        if name == "$numberDouble" and isinstance(inner, str):
-            return int(inner[:-2]) if inner.removesuffix(".0").isdecimal() else inner
+        if name in ("$numberLong", "$numberInt", "$numberDouble") and isinstance(inner, str):
+            # A double may end in .0 or not. Any other text stays text, so its row fails alone.
+            whole = inner.removesuffix(".0")
+            return int(whole) if _WHOLE.fullmatch(whole) else inner
     return {name: _of_extended(inner) for name, inner in members.items()}
 
 
