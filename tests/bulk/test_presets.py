@@ -417,6 +417,23 @@ def test_whole_numbers_of_gamesparks(number: dict[str, str], amount: int | str) 
     assert amount == item.row["amount"]
 
 
+def test_a_row_of_gamesparks_that_is_nested_too_deeply() -> None:
+    """A row with a value that is nested too deeply fails alone, and shows nothing of itself."""
+    deep: dict[str, Any] = {}
+    for _ in range(5_000):
+        deep = {"a": deep}
+    balances = {"currencies": {"GOLD": 5}}
+    first, second = items_of(
+        "wallet",
+        "gamesparks",
+        {"userId": "A", "scriptData": deep, **balances},
+        {"userId": "B", **balances},
+    )
+    assert isinstance(first, Unreadable)
+    assert ("the row is nested too deeply", "", None) == (first.message, first.text, first.row)
+    assert isinstance(second, Row)
+
+
 def test_balances_of_accelbyte_that_expire() -> None:
     """The part of a balance that expires is left out, imported on request, or fails."""
     part: dict[str, Any] = {"totalTimeLimitedBalance": 30}

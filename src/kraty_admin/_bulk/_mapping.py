@@ -209,7 +209,10 @@ class RowMapping:
     # Presets
 
     def _of_preset(self, item: Row, preset: Preset) -> list[Item]:
-        source = preset.unwrap(item.row)
+        try:
+            source = preset.unwrap(item.row)
+        except RecursionError:
+            return [_failed(item, "the row is nested too deeply", None)]
         if self._unchecked:
             self._check_preset(source, preset)
         column = self._id_column
