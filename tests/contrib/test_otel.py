@@ -23,7 +23,14 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from kraty_admin import CallInfo, KratyNetworkError, KratyServerError, RequestInfo, outbox
+from kraty_admin import (
+    CallInfo,
+    KratyError,
+    KratyNetworkError,
+    KratyServerError,
+    RequestInfo,
+    outbox,
+)
 from kraty_admin.contrib.otel import hash_key, instrument, observe_outbox, uninstrument
 from kraty_admin.emulator import Emulator, Fault
 from loopback import ASYNC, AT_ONCE, CANARY, KEY, ONCE, SYNC, Twin, settled
@@ -322,6 +329,24 @@ class Stopping(SpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         if span.kind is SpanKind.INTERNAL:
             raise KeyboardInterrupt
+
+
+def test_a_call_that_was_not_sent(telemetry: Telemetry) -> None:
+    """A call that the SDK refuses to send, such as in another event loop, is not ambiguous."""
+    kraty = telemetry.instrument(ASYNC.client())
+
+    async def enter() -> None:
+        await kraty.__aenter__()
+
+    async def call() -> None:
+        with pytest.raises(KratyError, match="another event loop"):
+            await kraty.wallet.credit("player_42", "gold", amount=500)
+
+    asyncio.run(enter())
+    asyncio.run(call())
+    (span,) = telemetry.named("wallet.credit")
+    facts = span.attributes or {}
+    assert ("KratyError", False) == (facts["error.type"], facts["kraty.ambiguous"])
 
 
 @pytest.mark.parametrize(
