@@ -71,6 +71,7 @@ def once(
     Raises:
         TypeError: `session` is asynchronous; use `once_async`.
         ValueError: The event has no id.
+        OutboxError: The database is neither PostgreSQL nor SQLite.
     """
     if isinstance(session, sa.Connection):
         return remember(session, tables, event)
@@ -93,6 +94,7 @@ async def once_async(
     Raises:
         TypeError: `session` is synchronous; use `once`.
         ValueError: The event has no id.
+        OutboxError: The database is neither PostgreSQL nor SQLite.
     """
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
 
