@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -364,19 +364,24 @@ def test_a_later_line_of_firebase_that_is_cut_off(tmp_path: Path) -> None:
 
 
 def test_a_disabled_player_of_nakama_from_a_database() -> None:
-    """A player of Nakama counts as disabled also if the time is a datetime and not text."""
-    users = [
-        {
-            "id": name,
-            "wallet": {"gold": 5},
-            "disable_time": datetime(year, 1, 1, tzinfo=timezone.utc),
-        }
-        for name, year in (("a", 1970), ("b", 2024))
+    """A player of Nakama counts as disabled also if the time is a datetime and not text. The start
+    of 1970 means that a player is not disabled, in the time zone of any database."""
+    start = datetime(1970, 1, 1, tzinfo=timezone.utc)
+    times = [
+        start,
+        start.astimezone(timezone(timedelta(hours=-8))),
+        "1969-12-31 19:00:00-05",
+        start.astimezone(timezone(timedelta(hours=9))),
+        datetime(2024, 1, 1, tzinfo=timezone.utc),
     ]
-    first, second = items_of("wallet", "nakama", *users)
-    assert isinstance(first, Row)
-    assert isinstance(second, LeftOut)
-    assert "disabled" == second.reason
+    users = [
+        {"id": str(number), "wallet": {"gold": 5}, "disable_time": moment}
+        for number, moment in enumerate(times)
+    ]
+    *kept, last = items_of("wallet", "nakama", *users)
+    assert [Row] * 4 == [type(item) for item in kept]
+    assert isinstance(last, LeftOut)
+    assert "disabled" == last.reason
 
 
 def test_numbers_of_gamesparks() -> None:

@@ -32,6 +32,9 @@ __all__ = ["NAKAMA"]
 _IDS: Final = ("id", "user_id")
 _MARKS: Final = frozenset({"wallet", "create_time", "disable_time"})
 _SYSTEM: Final = "00000000-0000-0000-0000-000000000000"
+_NOT_DISABLED: Final = ("1970-01-01", "1969-12-31")
+"""The time of users that are not disabled is the start of 1970, in UTC. A database shows it in its
+own zone: west of UTC, that is a day earlier."""
 
 
 def _unwrap(source: Source) -> Source:
@@ -47,8 +50,7 @@ def _left(source: Source, player: object, include: AbstractSet[str]) -> Left | N
     disabled = first_of(source, "disable_time")
     if isinstance(disabled, datetime):
         disabled = disabled.isoformat()
-    # In the table, users that are not disabled have a time in 1970.
-    if disabled is None or str(disabled).startswith("1970-01-01") or "disabled" in include:
+    if disabled is None or str(disabled).startswith(_NOT_DISABLED) or "disabled" in include:
         return None
     return Left("disabled", "disable_time is set")
 
