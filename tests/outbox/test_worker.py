@@ -30,6 +30,7 @@ from kraty_admin import (
     KratyError,
     KratyNetworkError,
     KratyServerError,
+    RequestInfo,
     RetryConfig,
     outbox,
 )
@@ -100,6 +101,26 @@ def test_a_purchase_is_delivered(studio: Studio) -> None:
     assert 500 == studio.emulator.balance("player_42", "gold")
     assert 0 == studio.drain().done
     assert [("wallet.credit", "k")] == studio.sent()
+
+
+def test_the_hook_sees_a_workers_calls(studio: Studio) -> None:
+    """`on_request` of the worker's client is called for each recorded call."""
+    seen: list[tuple[str | None, str | None]] = []
+
+    def hook(attempt: RequestInfo) -> None:
+        if attempt.idempotency_key is not None:
+            seen.append((attempt.operation, attempt.idempotency_key))
+
+    studio.credit("k")
+    if studio.is_async:
+
+        async def main(kraty: KratyAdminAsync, engine: AsyncEngine) -> None:
+            await outbox.drain_async(kraty.with_options(on_request=hook), engine)
+
+        studio.run(main)
+    else:
+        studio.drain(studio.emulator.client().with_options(on_request=hook))
+    assert [("wallet.credit", "k")] == seen
 
 
 ROW: Final = {"externalPlayerId": "row 1", "idempotencyKey": "row"}
@@ -476,6 +497,19 @@ def test_who_rejected_a_call(shop: Studio, time: Time, fault: Fault, state: str)
     assert ["refused" if state == "refused" else "done"] == shop.states()
 
 
+def test_a_403_while_the_key_cannot_be_checked(studio: Studio, time: Time) -> None:
+    """A 403 refuses an intent only after a ping has shown that the API key works; a ping without an
+    answer does not end the worker."""
+    forbidden = Fault("status", when="before", status=403)
+    studio.emulator.faults.add(forbidden, forbidden, operation="wallet.credit")
+    studio.emulator.faults.add(None, Fault("status", status=503), operation="health.ping")
+    studio.credit("k")
+    assert 1 == studio.drain().retried
+    assert ["pending"] == studio.states()
+    time.advance(SOON)
+    assert 1 == studio.drain().refused
+
+
 def test_a_proxy_that_hides_the_answer(shop: Studio, time: Time) -> None:
     """A call is not repeated a day after something in between replaced its answer by a 403."""
     hidden = Fault("status", when="after", status=403, html=True)
@@ -844,15 +878,15 @@ def test_a_call_that_is_interrupted(
 
 
 def test_a_cancelled_worker(shop: Studio, time: Time, caplog: pytest.LogCaptureFixture) -> None:
-    """A cancelled worker leaves its intent to the lease, and no task behind."""
-    shop.emulator.faults.add(Fault("stall", when="after", seconds=30), operation="wallet.credit")
-    recorded = shop.credit("k")
+    """A cancelled worker leaves its intents to the lease, and no task behind."""
+    stalled = Fault("stall", when="after", seconds=30)
+    shop.emulator.faults.add(stalled, stalled, operation="wallet.credit")
+    shop.credit("k")
+    shop.credit("l", "b")
 
     async def main(kraty: KratyAdminAsync, engine: AsyncEngine) -> None:
         task = asyncio.create_task(outbox.drain_async(kraty, engine, in_flight=2))
-        # Until the slot without an intent has ended: SQLAlchemy closes the connection of a
-        # cancelled slot in a task of its own. This task, the worker and one slot remain.
-        while not shop.sent() or len(asyncio.all_tasks()) > 3:  # noqa: ASYNC110  # no event for it
+        while len(shop.sent()) < 2:  # noqa: ASYNC110  # no event for it
             await asyncio.sleep(0.005)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -862,10 +896,37 @@ def test_a_cancelled_worker(shop: Studio, time: Time, caplog: pytest.LogCaptureF
     shop.run(main)
     gc.collect()
     assert [] == [each for each in caplog.records if each.levelno >= logging.WARNING]
-    assert "sending" == shop.intent(recorded.id).state
+    assert ["sending", "sending"] == shop.states()
     time.advance(LEASE)
-    assert 1 == shop.drain().done
+    assert 2 == shop.drain().done
     assert 500 == shop.emulator.balance("player_42", "gold")
+
+
+def test_a_task_that_fails(shop: Studio) -> None:
+    """If one task of a worker fails, the calls of the others end and are recorded first."""
+    recorded = [shop.credit("1", "a"), shop.credit("2", "b")]
+    real = _worker.AsyncWorker._call  # pyright: ignore[reportPrivateUsage]
+
+    async def main(kraty: KratyAdminAsync, engine: AsyncEngine) -> None:
+        begun, failed = asyncio.Event(), asyncio.Event()
+
+        async def call(worker: _worker.AsyncWorker, claimed: Claim, at: Any) -> Any:
+            if claimed.id == recorded[0].id:
+                await begun.wait()
+                failed.set()
+                raise RuntimeError("a bug")
+            begun.set()
+            await failed.wait()
+            await asyncio.sleep(0)  # until the worker knows
+            return await real(worker, claimed, at)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_worker.AsyncWorker, "_call", call)
+            with pytest.raises(RuntimeError, match="a bug"):
+                await outbox.drain_async(kraty, engine, in_flight=2)
+        assert ["sending", "done"] == shop.states()
+
+    shop.run(main)
 
 
 def test_a_callback_that_raises(shop: Studio, caplog: pytest.LogCaptureFixture) -> None:
@@ -1223,8 +1284,7 @@ def test_a_slot_that_finds_nothing_leaves_the_limit_to_the_others(studio: Studio
         return real_call(*arguments)
 
     async def wait_and_call_async(*arguments: Any) -> Any:
-        while not found_nothing.is_set():  # noqa: ASYNC110  # it is also a thread's
-            await asyncio.sleep(0.001)
+        assert await asyncio.to_thread(found_nothing.wait, 10)
         return await real_call_async(*arguments)
 
     with pytest.MonkeyPatch.context() as patch:
