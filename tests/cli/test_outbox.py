@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
@@ -132,8 +133,10 @@ class TestSetUp:
         """`--prefix` and `--schema` may stand before and after the subcommand."""
         assert command("outbox", "--prefix", "x_", "set-up").status == 0
         assert command("outbox", "status", "--prefix", "x_", "--schema", "main").status == 0
+        assert 1 == command("outbox", "status", "--prefix", "x_", "--schema", "nowhere").status
+        assert command("outbox", "set-up", "--prefix", "").status == 0
         names = sa.inspect(engine).get_table_names()
-        assert {"x_outbox_intents", "kraty_outbox_intents"} <= set(names)
+        assert {"outbox_intents", "x_outbox_intents", "kraty_outbox_intents"} <= set(names)
 
 
 class TestRun:
@@ -460,9 +463,10 @@ class TestDatabase:
             pytest.param("postgresql+asyncpg://h/d", 2, "needs a synchronous driver", id="async"),
             pytest.param("sqlite+aiosqlite:///f", 2, "needs a synchronous driver", id="aiosqlite"),
             pytest.param("sqlite://", 2, "in memory", id="memory"),
+            pytest.param("sqlite:///file:f?mode=memory&uri=true", 2, "in memory", id="mode"),
             pytest.param("sqlite:///shpo.sqlite3", 2, "no database file 'shpo", id="no file"),
             pytest.param("sqlite:///empty", 1, "outbox set-up", id="no tables"),
-            pytest.param("sqlite:///text", 1, "not a database", id="no database"),
+            pytest.param("sqlite:///text", 1, "failed: file is not a database\n", id="no database"),
             pytest.param(
                 "postgresql+psycopg://u:canary%2Fa@127.0.0.1:9/d",
                 *(1, "the database failed: "),
@@ -487,6 +491,7 @@ class TestDatabase:
         [
             pytest.param("postgresql+psycopg://u:canary@127.0.0.1:9/d", id="as part of it"),
             pytest.param("postgresql+psycopg://127.0.0.1:9/d?password=canary", id="as an option"),
+            pytest.param("postgresql+psycopg://127.0.0.1:9/d?sslpassword=canary", id="of a key"),
         ],
     )
     def test_an_option_holds_no_password(self, command: Command, url: str) -> None:
@@ -504,12 +509,35 @@ class TestDatabase:
         Path("url").write_text(f"{URL}\n")
         assert 0 == command("outbox", "--database-url", URL, "status").status
         assert 0 == command("outbox", "status", "--database-url-file", "url").status
-        assert 0 == command("outbox", "--database-url", f"{URL}?timeout=1", "status").status
+        file = "sqlite:///file:shop.sqlite3?uri=true"
+        assert 0 == command("outbox", "--database-url", file, "status").status
         both = ("--database-url-file", "url", "--database-url", URL)
         assert 2 == command("outbox", "status", *both).status
         assert 2 == command("outbox", "status", "--database-url-file", "nowhere").status
         Path("url").write_bytes(b"canary\xff")
         assert "it is not text" in command("outbox", "status", "--database-url-file", "url").err
+
+    @pytest.mark.parametrize(("url", "wait_ms"), [(URL, 30_000), (f"{URL}?timeout=1", 1_000)])
+    def test_the_engine_of_a_worker(
+        self, command: Command, monkeypatch: pytest.MonkeyPatch, url: str, wait_ms: int
+    ) -> None:
+        """The engine has a connection for each call, tests idle ones, and waits for other writers
+        for 30 s or as long as the URL says."""
+        engine = _outbox._engine(sa.make_url(url), creates=False)  # pyright: ignore[reportPrivateUsage]  # ours
+        pings: list[object] = []
+
+        def do_ping(connection: object) -> bool:
+            pings.append(connection)
+            return True
+
+        monkeypatch.setattr(engine.dialect, "do_ping", do_ping)
+        with ExitStack() as stack:
+            opened = [stack.enter_context(engine.connect()) for _ in range(16)]
+            assert wait_ms == opened[-1].exec_driver_sql("PRAGMA busy_timeout").scalar()
+        assert [] == pings
+        with engine.connect():
+            assert 1 == len(pings)
+        engine.dispose()
 
     def test_a_password_in_an_error_is_hidden(self) -> None:
         """An error hides the password, also in the escaped form of the URL."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import unittest
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import pytest
 import sqlalchemy as sa
@@ -191,6 +192,29 @@ def test_a_database_in_memory(emulator: Emulator, new_engine: Callable[[str], sa
                 f"player_{number}", "gold", amount=5, idempotency_key=f"receipt_{number}"
             )
     assert core.drain(emulator.client(), engine, in_flight=4).done == 8
+
+
+def test_the_engine_of_a_worker(
+    default: str, new_engine: Callable[[str], sa.Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker's engine has a connection for each call, waits 30 s for other writers and tests idle
+    connections, and Django's own connection keeps its options."""
+    before = dict(connections[default].settings_dict["OPTIONS"])
+    engine = new_engine(default)
+    pings: list[object] = []
+
+    def do_ping(connection: object) -> bool:
+        pings.append(connection)
+        return True
+
+    monkeypatch.setattr(engine.dialect, "do_ping", do_ping)
+    with ExitStack() as stack:
+        opened = [stack.enter_context(engine.connect()) for _ in range(16)]
+        assert 30_000 == opened[-1].exec_driver_sql("PRAGMA busy_timeout").scalar()
+    assert [] == pings
+    with engine.connect():
+        assert 1 == len(pings)
+    assert before == connections[default].settings_dict["OPTIONS"]
 
 
 @pytest.mark.once

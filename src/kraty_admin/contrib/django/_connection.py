@@ -117,11 +117,11 @@ _SQLITE_WAIT: Final = 30
 
 def make_engine(using: str) -> sa.Engine:
     """Return an engine of SQLAlchemy for one of Django's databases; see `outbox.engine`."""
-    # A copy, because a Django connection belongs to its thread. Django's own code connects, so
-    # all options in the settings apply.
+    # A copy, with settings of its own, because a Django connection belongs to its thread. Django's
+    # own code connects, so all options in the settings apply.
     wrapper = connections[using].copy()
     _dialect(wrapper)
-    options = wrapper.settings_dict["OPTIONS"] = dict(wrapper.settings_dict["OPTIONS"])
+    options = wrapper.settings_dict["OPTIONS"]
     # Each call in flight may need a connection.
     pool = {"max_overflow": -1}
     if wrapper.vendor == "sqlite":
