@@ -307,6 +307,67 @@ class TestLooking:
         missing = command("outbox", "show", "99", "--json")
         assert (3, "not_found") == (missing.status, missing.error["code"])
 
+    def test_each_fact_of_an_intent(
+        self, command: Command, engine: sa.Engine, record: Record
+    ) -> None:
+        """`show` has each fact of an intent under its own name, and `list` the most important."""
+        intent = record("r1")
+        error = {"message": "no such item", "code": "not_found", "ambiguous": True}
+        note = {"action": "retry", "by": "ann", "why": "x", "at": "2026-11-18T11:06:45+00:00"}
+        result = {"economyKey": "gold", "balance": 500, "applied": True}
+        make(engine, intent, state="refused", attempts=3, error=json.dumps(error))
+        make(engine, intent, result=json.dumps(result), notes=json.dumps([note]))
+        names = ("created", "first_sent", "stopped", "due")
+        make(engine, intent, **{f"{name}_ms": 1000 * at for at, name in enumerate(names, 1)})
+        shown = command("outbox", "show", str(intent), "--json").json
+        request = shown.pop("request")
+        assert ["amount", "idempotencyKey"] == sorted(request["body"])
+        assert {
+            "id": intent,
+            "operation": "wallet.credit",
+            "state": "refused",
+            "players": ["p"],
+            "idempotency_key": "r1",
+            "attempts": 3,
+            "created_at": "1970-01-01T00:00:01+00:00",
+            "first_sent_at": "1970-01-01T00:00:02+00:00",
+            "stopped_at": "1970-01-01T00:00:03+00:00",
+            "due_at": "1970-01-01T00:00:04+00:00",
+            "error": error,
+            "notes": [note],
+            "result": result,
+        } == shown
+        row = command("outbox", "list").out.splitlines()[-1].split("\t")
+        assert [str(intent), "refused", "wallet.credit", "p", "3"] == row[:5]
+        assert "not_found" == row[-1]
+        make(engine, intent, error=json.dumps({**error, "code": None}))
+        assert command("outbox", "list").out.endswith("\tno such item\n")
+
+    def test_other_tables(self, command: Command) -> None:
+        """Each command uses only the tables that `--prefix` names."""
+        Path("shop.sqlite3").unlink()
+        assert 0 == command("outbox", "set-up", "--prefix", "x_").status
+        tables = outbox.Tables(prefix="x_")
+        engine = sa.create_engine(URL)
+        with engine.begin() as connection:
+            wallet = outbox.into(connection, tables=tables).wallet
+            ids = [str(wallet.credit(player, "gold", amount=1).id) for player in "abc"]
+            for intent, state in zip(ids[1:], ("unknown", "refused"), strict=True):
+                row = tables.intents.update().where(tables.intents.c.id == int(intent))
+                connection.execute(row.values(state=state, stopped_ms=1))
+        engine.dispose()
+        for words in (
+            ["run", "--once"],
+            ["status"],
+            ["list"],
+            ["show", ids[0]],
+            ["resolve", ids[1], "--applied", "--why", "x", "--yes"],
+            ["retry", ids[2], "--why", "x"],
+            ["purge", "--days", "0", "--inbox-days", "0", "--yes"],
+        ):
+            done = command("outbox", *words, "--prefix", "x_")
+            assert (words, 0) == (words, done.status), done.err
+
 
 class TestDeciding:
     """`outbox resolve`, `retry` and `purge`."""
