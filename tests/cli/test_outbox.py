@@ -22,9 +22,10 @@ from typing import Final
 import pytest
 import sqlalchemy as sa
 
-from kraty_admin import KratyAdmin, outbox
+from kraty_admin import KratyAdmin, inbox, outbox
 from kraty_admin.cli import _outbox
 from kraty_admin.emulator import Emulator, Fault
+from kraty_admin.models import WebhookEvent
 
 from .test_commands import Command, at_terminal
 from .testkit import LIVE_KEY, PATIENCE, RUN, TEST_KEY
@@ -151,6 +152,9 @@ class TestRun:
         record("r2")
         done = command("outbox", "run", "--once", "--limit", "1", "--in-flight", "1", "--json")
         assert (0, 1, "limit") == (done.status, done.json["done"], done.json["stopped_by"])
+        assert "Open" not in done.err  # one more is due now
+        done = command("outbox", "run", "--once", "--seconds", "0.000001", "--json")
+        assert (0, "time") == (done.json["done"], done.json["stopped_by"])
         done = command("outbox", "run", "--once", "--seconds", "60")
         assert done.status == 0
         assert "stopped_by\tempty" in done.out
@@ -199,15 +203,22 @@ class TestRun:
 
         record("r1")
         record("r2", currency="no_such_currency")
+        record("r3", currency="no_such_currency", player="q")
+        record("r4", player="r")
         before = signal.getsignal(signal.SIGTERM)
-        stopper = Stopper()
-        logging.getLogger("kraty_admin").addHandler(stopper)
+        stopper, logger = Stopper(), logging.getLogger("kraty_admin")
+        logger.addHandler(stopper)
+        logged = (logger.level, [*logger.handlers])
         try:
+            once = command("outbox", "run", "--once", "--in-flight", "1", "--json")
             done = command("outbox", "run", "--json")
+            assert logged == (logger.level, logger.handlers)
         finally:
-            logging.getLogger("kraty_admin").removeHandler(stopper)
+            logger.removeHandler(stopper)
+        assert (6, "stop") == (once.status, once.json["stopped_by"])
         assert (0, "stop") == (done.status, done.json["stopped_by"])
-        assert (1, 500) == (done.json["refused"], kraty.balance("p", "gold"))
+        assert (1, 1) == (once.json["refused"], done.json["refused"])
+        assert 500 == kraty.balance("p", "gold")
         assert before is signal.getsignal(signal.SIGTERM)
 
     def test_the_help_names_the_default_of_seconds(self, command: Command) -> None:
@@ -260,10 +271,13 @@ class TestLooking:
         assert (1, 1) == (found["counts"]["pending"], found["counts"]["unknown"])
         assert DAY / 1000 <= found["oldest_open_seconds"] < DAY / 1000 + 600
         assert "1970-01-01T00:00:00.002000+00:00" == found["oldest_unknown"]
+        assert found["oldest_unknown_seconds"] > 1_700_000_000
         assert "counts.pending\t1" in command("outbox", "status").out
+        make(engine, 1, created_ms=FAR)  # by a clock that is ahead
+        assert 0 == command("outbox", "status", "--json").json["oldest_open_seconds"]
 
     def test_list_chooses(self, command: Command, engine: sa.Engine, record: Record) -> None:
-        """The list is newest first, and can be narrowed by state, player and number."""
+        """The list is newest first, and can be narrowed by state, player, key and number."""
         ids = [record("r1"), record("r2", player="q"), record("r3")]
         make_unknown(engine, ids[2])
 
@@ -274,7 +288,9 @@ class TestLooking:
         assert ids[::-1] == listed()
         assert [ids[2], ids[0]] == listed("--player", "p")
         assert [ids[0]] == listed("--player", "p", "--state", "pending")
+        assert [ids[1]] == listed("--idempotency-key", "r2")
         assert [ids[2]] == listed("--limit", "1")
+        assert "" == command("outbox", "list").err
         assert "There may be more than 1" in command("outbox", "list", "--limit", "1").err
         assert 2 == command("outbox", "list", "--state", "lost").status
 
@@ -301,6 +317,7 @@ class TestLooking:
         shown = command("outbox", "show", intent)
         assert "/players/p/wallet/gold/credit" in shown.out
         assert "request.body.amount\t500" in shown.out
+        assert "" == shown.err
         assert 500 == command("outbox", "show", intent, "--json").json["request"]["body"]["amount"]
         make_unknown(engine, int(intent))
         assert f"kraty-admin outbox resolve {intent}" in command("outbox", "show", intent).err
@@ -454,7 +471,9 @@ class TestDeciding:
         """A retry of a refused intent that had no effect sends it again."""
         intent = record()
         make_refused(engine, intent, ambiguous=False)
-        assert 0 == command("outbox", "retry", str(intent), "--why", "currency added").status
+        by = ("--by", "ann", "--why", "currency added")
+        done = command("outbox", "retry", str(intent), *by, "--json")
+        assert (0, "ann", "") == (done.status, done.json["notes"][0]["by"], done.err)
         assert 0 == command("outbox", "run", "--once").status
         assert 500 == kraty.balance("p", "gold")
 
@@ -488,6 +507,47 @@ class TestDeciding:
         assert None is command("outbox", "show", str(intent), "--json").json["request"]
         assert 4 == command("outbox", "retry", str(intent), "--why", "x").status
         assert intent == record()
+
+    def test_only_old_content_is_purged(
+        self, command: Command, engine: sa.Engine, record: Record
+    ) -> None:
+        """A purge counts in days, those of calls apart from those of webhooks, and keeps 400 days
+        of calls by default."""
+        ten_days_ago = sa.text(f"{round(time.time() * 1000)} - 10 * {DAY}")
+        make(engine, record(), state="done", stopped_ms=ten_days_ago)
+        with engine.begin() as connection:
+            inbox.once(connection, WebhookEvent({"id": "evt_1"}))
+            connection.execute(outbox.Tables().inbox.update().values(received_ms=ten_days_ago))
+
+        def purged(*options: str) -> object:
+            return command("outbox", "purge", "--yes", "--json", *options).json
+
+        assert {"intents": 0, "events": 0} == purged("--days", "11", "--inbox-days", "11")
+        assert {"intents": 0, "events": 1} == purged("--days", "11", "--inbox-days", "9")
+        make(engine, 1, stopped_ms=sa.text(f"stopped_ms - 389 * {DAY}"))
+        assert {"intents": 0} == purged()
+        make(engine, 1, stopped_ms=sa.text(f"stopped_ms - 2 * {DAY}"))
+        assert {"intents": 1} == purged()
+
+    def test_another_person_decides_first(
+        self,
+        command: Command,
+        engine: sa.Engine,
+        record: Record,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """A decision that somebody else made during the question stands, and ends with 4."""
+        intent = record()
+        make_unknown(engine, intent)
+
+        def decide(*arguments: object) -> None:
+            outbox.resolve(engine, intent, "abandon", by="bob", why="x")
+
+        monkeypatch.setattr("kraty_admin.cli._state.State.ask", decide)
+        done = command("outbox", "resolve", str(intent), "--send-again", "--why", "x")
+        assert 4 == done.status
+        assert "is abandoned; it must be `unknown`" in done.err
+        assert "abandoned" == outbox.find(engine)[0].state
 
     def test_no_login_name(
         self,

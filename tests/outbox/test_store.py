@@ -191,6 +191,28 @@ def parameters(shop: Studio) -> Iterator[list[int]]:
     event.remove(shop.engine, "before_cursor_execute", count)
 
 
+def test_which_intents_expire(shop: Studio) -> None:
+    """An intent in doubt with an old key expires, also while it waits, but not while a worker of
+    its target sends it, and not for the worker of another target."""
+    recorded = [shop.credit(str(number), f"p{number}") for number in range(4)]
+    far = 4_000_000_000_000
+    rows: list[dict[str, Any]] = [
+        {"state": "pending", "first_sent_ms": 1, "due_ms": far},
+        {"state": "sending", "first_sent_ms": 1, "due_ms": far},
+        {"state": "sending", "first_sent_ms": 1, "due_ms": 2},
+        {"state": "pending", "first_sent_ms": far, "due_ms": 2},
+    ]
+    table = TABLES.intents
+    with shop.engine.begin() as connection:
+        for intent, row in zip(recorded, rows, strict=True):
+            connection.execute(table.update().where(table.c.id == intent.id).values(row))
+        target = connection.scalar(sa.select(TABLES.targets.c.id)) or 0
+        assert [] == _store.expire(connection, TABLES, target + 1, limit=9)
+        expired = _store.expire(connection, TABLES, target, limit=9)
+    assert [recorded[0].id, recorded[2].id] == expired
+    assert ["unknown", "sending", "unknown", "pending"] == shop.states()
+
+
 def test_many_keys_that_expire(shop: Studio, parameters: list[int]) -> None:
     """All intents with an expired key become unknown, in statements of a limited size."""
     insert_many(shop, state="pending", first_sent_ms=1)
