@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -73,8 +74,10 @@ def check_version(root: Path) -> str:
         raise StopError(f"{file.relative_to(root)} holds no version: {text!r}") from None
     if str(version) != text or version.is_devrelease or version.local:
         raise StopError(f"a release is not called {text}, but like 0.2.0 or 0.2.0rc1")
-    tags = _git(root, "tag", "--list", "v*").split()
-    released = [Version(tag[1:]) for tag in tags if re.fullmatch(r"v\d+(\.\d+)+\w*", tag)]
+    released: list[Version] = []
+    for tag in _git(root, "tag", "--list", "v*").split():
+        with suppress(InvalidVersion):  # a tag of something else
+            released.append(Version(tag[1:]))
     if released and version <= max(released):
         raise StopError(f"{version} is not newer than {max(released)}, which is tagged")
     return text

@@ -148,11 +148,24 @@ def version(text: str) -> Callable[[Checkout], None]:
     return change("src/small_shop/_version.py", f'__version__ = "{text}"\n')
 
 
+def tagged(text: str, *tags: str) -> Callable[[Checkout], None]:
+    """Return a fault: this is the version, and the commit has these tags."""
+
+    def spoil(checkout: Checkout) -> None:
+        version(text)(checkout)
+        for tag in tags:
+            checkout.git("tag", tag)
+
+    return spoil
+
+
 FAULTS = [
     pytest.param(leave("README.md"), "README.md", id="changed file"),
     pytest.param(leave("new.py"), r"\?\? new.py", id="new file"),
     pytest.param(version("1.1.0"), "not newer than 1.1.0", id="version of a tag"),
     pytest.param(version("1.0.9"), "not newer than 1.1.0", id="older version"),
+    pytest.param(tagged("1.2.0.post1", "v1.2.0.post1"), "not newer than", id="post-release"),
+    pytest.param(tagged("1.2.1", "v1.2nd", "v1.3"), "not newer than 1.3", id="tag of no version"),
     pytest.param(version("next"), "holds no version: 'next'", id="no version"),
     pytest.param(version("1.2"), r'not "## 1.2 \(<date>\)"', id="other version than the changelog"),
     pytest.param(version("1.2.0.dev1"), "is not called 1.2.0.dev1", id="development version"),
