@@ -903,7 +903,7 @@ class TestHostileAnswers:
     """Hostile answers raise nothing but a `KratyError`."""
 
     def test_many(self, driver: Driver) -> None:
-        """Each of 1,500 calls to a hostile server ends in a result or a `KratyError`."""
+        """Each of 500 calls to a hostile server ends in a result or a `KratyError`."""
         draw = random.Random(7)
         client = driver.client(
             lambda _: hostile_answer(draw),
@@ -913,7 +913,7 @@ class TestHostileAnswers:
         )
         ends: dict[str, int] = {}
         call: Any
-        for _ in range(1500):
+        for _ in range(500):
             try:
                 result = driver.wait(credit(client, idempotency_key="k"))
             except KratyError as error:
@@ -924,7 +924,7 @@ class TestHostileAnswers:
             assert ("k", True) == (call.idempotency_key, call.attempts in (1, 2))
             ends[end] = ends.get(end, 0) + 1
         assert {"KratyServerError", "KratyResponseError", "KratyNetworkError", "result"} == {*ends}
-        assert 1500 == sum(ends.values())
+        assert 500 == sum(ends.values())
 
     def test_broken_compression(self, driver: Driver) -> None:
         """An answer that cannot be decompressed makes the call ambiguous."""
