@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+import jsonschema_rs
+
 from document import Json, Node, RawOperation, RefusedError, is_array, operations
 from media import json_media
 
@@ -43,8 +45,9 @@ def add(contract: Json) -> None:
                 media.value["example"] = named[0]
                 del media.value["examples"]
             elif "example" not in media and "schema" in media:
-                derived = _sample(media.at("schema"), _DEEPEST)
-                if derived is not None:
+                schema = media.at("schema")
+                derived = _sample(schema, _DEEPEST)
+                if derived is not None and _fits(derived, schema):
                     media.value["example"] = derived
 
 
@@ -62,8 +65,17 @@ def _bodies(raw: RawOperation) -> Iterator[Node]:
             yield media.node
 
 
+def _fits(value: object, schema: Node) -> bool:
+    """Return whether the schema allows a value, with the keywords that `_sample` does not read."""
+    whole = {"allOf": [schema.value], "components": schema.document.get("components", {})}
+    try:
+        return jsonschema_rs.validator_for(whole, validate_formats=True).is_valid(value)
+    except ValueError:  # a schema of OpenAPI 3.0 may be none of JSON Schema
+        return False
+
+
 def _sample(schema: Node, depth: int) -> Any:
-    """Return a value that the schema allows; `None` if it is too complicated to derive one."""
+    """Return a value that the schema is likely to allow; `None` if it is too complicated."""
     if depth == 0 or "pattern" in schema or "allOf" in schema:
         return None
     if "example" in schema or "const" in schema:

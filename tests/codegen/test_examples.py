@@ -82,6 +82,16 @@ def test_a_derived_example_fits_its_schema() -> None:
             id="required",
         ),
         pytest.param({}, id="anything"),
+        pytest.param({"type": "integer", "exclusiveMinimum": 5}, id="exclusive bound"),
+        pytest.param({"type": "integer", "exclusiveMinimum": True, "minimum": 5}, id="of 3.0"),
+        pytest.param({"type": "number", "multipleOf": 7}, id="multiple"),
+        pytest.param(
+            {"type": "array", "items": {"type": "null"}, "minItems": 1}, id="items that are null"
+        ),
+        pytest.param(
+            {"type": "array", "items": {"type": "string"}, "minItems": 2, "uniqueItems": True},
+            id="unique items",
+        ),
     ],
 )
 def test_what_cannot_be_derived_is_left_out(schema: dict[str, Any]) -> None:
