@@ -519,6 +519,15 @@ def test_the_session_of_a_failed_test_is_saved(tmp_path: Path) -> None:
         assert 10 == emulator.balance("p", "gold")
 
 
+def test_each_test_has_a_session_of_its_own(tmp_path: Path) -> None:
+    """Tests whose names differ only in what a file's name leaves out have different files."""
+    names = ["[a/b]", "[a b]", "x" * 200, "y" + "x" * 200]
+    with Emulator(seed=0) as emulator:
+        for name in names:
+            pytest_kraty_admin._save_session(emulator, tmp_path, f"test_shop.py::test_it{name}")  # pyright: ignore[reportPrivateUsage]
+    assert len(names) == len([*tmp_path.iterdir()])
+
+
 def test_the_requests_of_a_failed_test_are_shown(tmp_path: Path) -> None:
     """The report of a failed test lists its requests and faults, and no API key."""
     with pytest.raises(AssertionError, match="2 failed, 2 passed") as failed:

@@ -15,6 +15,7 @@ from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
+from zlib import crc32
 
 import pytest
 
@@ -28,6 +29,9 @@ _MARKER: Final = "kraty"
 
 _SHOWN: Final = 50
 """How many requests the report of a failed test shows."""
+
+_LONGEST: Final = 150
+"""How many characters of a test's name the name of its session's file has."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -227,7 +231,11 @@ def _emulators_of(item: pytest.Item) -> dict[str, Emulator]:
 
 def _save_session(emulator: Emulator, folder: Path, test: str) -> str:
     """Write the requests of a test to a file, and return a line for its report."""
-    path = folder / f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', test)[-150:]}.jsonl"
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", test)
+    if "[" in test or len(name) > _LONGEST:
+        # Without the checksum, parameters such as `a/b` and `a b` would have the same file.
+        name = f"{name[-_LONGEST:]}-{crc32(test.encode(errors='replace')):08x}"
+    path = folder / f"{name}.jsonl"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         emulator.save_session(path)
