@@ -452,6 +452,9 @@ def test_a_name(kraty_emulator): pass
 @pytest.mark.kraty(faults={"wallet.credti": Fault("drop")})
 def test_no_operation(kraty_emulator): pass
 
+@pytest.mark.kraty(faults={"wallet.credit": Fault("drop"), "health.ping": 503})
+def test_a_number_behind_a_fault(kraty_emulator): pass
+
 @pytest.mark.kraty(world={"games": []})
 def test_a_dict(kraty_emulator): pass
 
@@ -465,7 +468,7 @@ def test_after(kraty_emulator):
 
 def test_a_wrong_marker_is_a_clear_error(tmp_path: Path) -> None:
     """A test with a wrong marker does not run, and one line says what is wrong."""
-    with pytest.raises(AssertionError, match="1 passed, 6 errors") as failed:
+    with pytest.raises(AssertionError, match="1 passed, 7 errors") as failed:
         run(tmp_path, WRONG)
     output = str(failed.value)
     for why in (
@@ -473,6 +476,7 @@ def test_a_wrong_marker_is_a_clear_error(tmp_path: Path) -> None:
         "it takes world and faults by name, not fault",
         "faults must be Fault or None, not str",
         "faults: there is no operation wallet.credti",
+        "faults must be Fault or None, not int",
         "world must be a World or a path, not dict",
         "world: [Errno 2] No such file or directory: 'missing.json'",
     ):

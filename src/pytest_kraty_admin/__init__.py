@@ -86,17 +86,19 @@ def kraty_emulator(
             emulator: Emulator = request.getfixturevalue("_kraty_emulator_server")
         else:
             emulator = stack.enter_context(_running(wishes["world"]))
-        _add_faults(emulator, wishes["faults"])
-        monkeypatch.setenv("KRATY_BASE_URL", emulator.base_url)
-        monkeypatch.setenv("KRATY_SERVER_KEY", emulator.api_key)
-        with emulator.capture_clients():
-            yield emulator
-        emulator.close_clients()
-        emulator.start()  # the test may have closed it
-        # Now, not before the next test: a webhook that is delivered again could reach another
-        # program that has got the receiver's port in the meantime.
-        emulator.reset()
-        emulator.drop_snapshots()
+        try:
+            _add_faults(emulator, wishes["faults"])
+            monkeypatch.setenv("KRATY_BASE_URL", emulator.base_url)
+            monkeypatch.setenv("KRATY_SERVER_KEY", emulator.api_key)
+            with emulator.capture_clients():
+                yield emulator
+        finally:
+            emulator.close_clients()
+            emulator.start()  # the test may have closed it
+            # Now, not before the next test: a webhook that is delivered again could reach another
+            # program that has got the receiver's port in the meantime.
+            emulator.reset()
+            emulator.drop_snapshots()
 
 
 @pytest.fixture
@@ -214,7 +216,6 @@ def _add_faults(emulator: Emulator, faults: Any) -> None:
         try:
             emulator.faults.add(*several, operation=operation)
         except (TypeError, ValueError) as error:
-            emulator.faults.clear()  # the server is shared
             _refuse(f"faults: {error}")
 
 
