@@ -482,6 +482,7 @@ def test_a_wrong_marker_is_a_clear_error(tmp_path: Path) -> None:
     ):
         assert f"@pytest.mark.kraty: {why}" in output
     assert "Traceback" not in output
+    assert "another exception" not in output
 
 
 FAILS = """
@@ -605,3 +606,4 @@ def test_with(kraty_emulator): pass
     output = str(failed.value)
     assert "kraty_admin.emulator needs uvicorn: pip install 'kraty-admin[emulator]'" in output
     assert "Traceback" not in output
+    assert "another exception" not in output

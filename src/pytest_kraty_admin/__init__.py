@@ -167,7 +167,7 @@ def _running(world: World | None = None) -> Generator[Emulator, None, None]:
     try:
         from kraty_admin.emulator import DEFAULT_WORLD, Clock, Emulator
     except ModuleNotFoundError as missing:
-        pytest.fail(str(missing), pytrace=False)
+        raise pytest.fail.Exception(str(missing), pytrace=False) from None
     with Emulator(seed=0, clock=Clock(), world=world or DEFAULT_WORLD) as emulator:
         yield emulator
 
@@ -220,7 +220,7 @@ def _add_faults(emulator: Emulator, faults: Any) -> None:
 
 
 def _refuse(why: str) -> NoReturn:
-    pytest.fail(f"@pytest.mark.{_MARKER}: {why}", pytrace=False)
+    raise pytest.fail.Exception(f"@pytest.mark.{_MARKER}: {why}", pytrace=False) from None
 
 
 def _emulators_of(item: pytest.Item) -> dict[str, Emulator]:
