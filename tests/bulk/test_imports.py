@@ -758,6 +758,29 @@ class TestRateLimit:
         assert (40, [10] * 4) == (report.applied, server.sizes)
         assert 8 == limiter.asked
 
+    @pytest.mark.parametrize("breaks", ["source", "journal"])
+    def test_a_call_that_does_not_begin(self, twin: Twin, breaks: str) -> None:
+        """If the source or the journal fails, no call stays counted as in flight."""
+
+        def rows() -> Iterator[Body]:
+            yield from players(3)
+            raise OSError("broken")
+
+        def begin(*_: object) -> None:
+            raise OSError("broken")
+
+        async def scenario(kraty: Any) -> int:
+            source = rows() if breaks == "source" else players(3)
+            with pytest.raises(OSError, match="broken"):
+                await settled(kraty.migrate.import_players(source, chunk_size=1))
+            in_flight: int = kraty._limiter._in_flight
+            return in_flight
+
+        with pytest.MonkeyPatch.context() as patch:
+            if breaks == "journal":
+                patch.setattr(Journal, "begin", begin)
+            assert 0 == twin.run(scenario, http_client=twin.mocked(MockPlatform()))
+
     def test_is_shared(self, twin: Twin) -> None:
         """A client and its `with_options` copies share a limiter; another client has its own."""
         kraty = twin.client()

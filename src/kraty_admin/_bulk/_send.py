@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Generator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -99,10 +101,11 @@ def run_import(run: Run, send: Send, limiter: Limiter, patience: Patience) -> Im
                         time.sleep(seconds)
                 if stopped:
                     break
-                run.begin(work)
-                call = threads.submit(
-                    copy_context().run, _send, send, work, run.salt, limiter, patience, stopping
-                )
+                with _given_back_on_error(limiter):
+                    run.begin(work)
+                    call = threads.submit(
+                        copy_context().run, _send, send, work, run.salt, limiter, patience, stopping
+                    )
                 pending[call] = work
             while pending and not stopped:
                 collect(None)
@@ -201,9 +204,12 @@ async def run_import_async(
                     await asyncio.sleep(seconds)
             if stopped:
                 break
-            run.begin(work)
+            with _given_back_on_error(limiter):
+                run.begin(work)
             call = _send_async(send, work, run.salt, limiter, patience, stopping)
             pending[asyncio.ensure_future(call)] = work
+            # Let it begin: a task that is cancelled before that gives back nothing.
+            await asyncio.sleep(0)
         while pending:
             if stopped:
                 stopping.set()
@@ -262,6 +268,16 @@ async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:
     except asyncio.TimeoutError:
         return False
     return True
+
+
+@contextmanager
+def _given_back_on_error(limiter: Limiter) -> Generator[None, None, None]:
+    """Give back the place of a call that cannot begin. Otherwise, later calls would wait for it."""
+    try:
+        yield
+    except BaseException:
+        limiter.done({}, time.monotonic(), time.time())
+        raise
 
 
 def stopped_by(run: Run, error: KratyError) -> ImportStoppedError:
