@@ -403,6 +403,22 @@ def test_numbers_of_gamesparks() -> None:
 
 
 @pytest.mark.parametrize(
+    ("shown", "time"),
+    [
+        pytest.param("2023-04-05 06:07:08", "2023-04-05T06:07:08Z", id="no zone"),
+        pytest.param("2023-04-05 06:07:08.5+00", "2023-04-05T06:07:08.5Z", id="UTC"),
+        pytest.param("2023-04-05 06:07:08-08", "2023-04-05T06:07:08-08:00", id="west"),
+        pytest.param("2023-04-05 06:07:08+05:30", "2023-04-05T06:07:08+05:30", id="east"),
+        pytest.param("2023-04-05T06:07:08Z", "2023-04-05T06:07:08Z", id="RFC 3339"),
+    ],
+)
+def test_times_of_a_database(shown: str, time: str) -> None:
+    """A time keeps its zone, in the format of RFC 3339."""
+    (row,) = rows_of("players", "nakama", {"id": "a", "create_time": shown})
+    assert {"createdAt": time} == row["contextSnapshot"]
+
+
+@pytest.mark.parametrize(
     ("number", "amount"),
     [
         pytest.param({"$numberDouble": "500"}, 500, id="double without decimals"),

@@ -239,19 +239,22 @@ def is_zero(value: object) -> bool:
 
 
 _PLAIN_TIME: Final = re.compile(
-    r"(\d{4}-\d{2}-\d{2}) (\d{2}:\d{2}:\d{2}(?:\.\d{1,6})?)\d*(?:\+00(?::?00)?)?"
+    r"(\d{4}-\d{2}-\d{2}) (\d{2}:\d{2}:\d{2}(?:\.\d{1,6})?)\d*(?:([+-]\d{2})(?::?(\d{2}))?)?"
 )
 
 
 def iso(value: object) -> str | None:
     """Return a time in the format of RFC 3339, converted from a database's format if needed.
 
-    A database's time is taken as UTC. `None` if the value is not text, or is empty.
+    A database's time without a zone is taken as UTC. `None` if the value is not text, or is empty.
     """
     if not isinstance(value, str) or not value:
         return None
     plain = _PLAIN_TIME.fullmatch(value)
-    return value if plain is None else f"{plain[1]}T{plain[2]}Z"
+    if plain is None:
+        return value
+    zone = f"{plain[3] or '+00'}:{plain[4] or '00'}"
+    return f"{plain[1]}T{plain[2]}{'Z' if zone == '+00:00' else zone}"
 
 
 def milliseconds(value: object) -> str | None:
