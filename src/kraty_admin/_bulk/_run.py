@@ -12,7 +12,7 @@ from kraty_server_api.imports import AsyncSource, ImportOptions
 from kraty_server_api.models import MigrateOutcome
 
 from .._call._callbacks import check_plain
-from ..errors import KratyError, KratyNetworkError, KratyServerError
+from ..errors import KratyError, KratyServerError, is_ambiguous
 from ._failures import FailuresWriter
 from ._journal import Journal
 from ._mapping import RowMapping, make_mapping
@@ -115,7 +115,7 @@ class Sending:
             error: Why the call failed.
             now: Seconds since 1970.
         """
-        in_doubt = isinstance(error, KratyServerError | KratyNetworkError) and error.ambiguous
+        in_doubt = is_ambiguous(error)
         if in_doubt and self._in_doubt_since is None and error.first_sent_at is not None:
             self._in_doubt_since = error.first_sent_at.timestamp()
         if not isinstance(error, KratyServerError) or error.status not in _REJECTED:

@@ -39,7 +39,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, TracerProvid
 from .._call._exchange import Exchange
 from .._client import KratyAdmin, KratyAdminAsync
 from .._version import __version__
-from ..errors import CallInfo, KratyError, KratyNetworkError, KratyServerError
+from ..errors import CallInfo, KratyError, KratyNetworkError, KratyServerError, is_ambiguous
 from ..telemetry import RequestInfo
 
 if TYPE_CHECKING:
@@ -294,8 +294,7 @@ def _type_of(error: BaseException) -> str:
 def _is_ambiguous(error: BaseException) -> bool:
     """Return whether the call may have taken effect."""
     if isinstance(error, KratyError):
-        # The SDK raises any other error of its own before it sends anything.
-        return isinstance(error, KratyServerError | KratyNetworkError) and error.ambiguous
+        return is_ambiguous(error)
     call = vars(error).get("kraty_call")  # the sender sets it on foreign exceptions
     return not isinstance(call, CallInfo) or call.ambiguous
 

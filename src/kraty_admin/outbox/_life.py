@@ -22,7 +22,7 @@ from kraty_server_api.lifetimes import KEY_LIFETIMES
 
 from .._call._idempotency import trusted_for
 from .._call._retry import RetryConfig, backoff, growing
-from ..errors import KratyError, KratyNetworkError, KratyServerError
+from ..errors import KratyError, KratyNetworkError, KratyServerError, is_ambiguous
 
 __all__ = [
     "Claim",
@@ -122,14 +122,6 @@ def asked_to_wait(error: KratyError) -> float:
     """Return how many seconds the server asks to wait, at most an hour; 0 if it does not ask."""
     asked = error.retry_after if isinstance(error, KratyServerError) else None
     return min(asked or 0.0, _LONGEST_ASKED)
-
-
-def is_ambiguous(error: KratyError) -> bool:
-    """Return whether the call may have taken effect.
-
-    Any other error of the SDK was raised before anything was sent.
-    """
-    return isinstance(error, KratyServerError | KratyNetworkError) and error.ambiguous
 
 
 def is_refusal(error: KratyError) -> bool:
