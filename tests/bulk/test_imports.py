@@ -29,6 +29,7 @@ from kraty_admin import (
 )
 from kraty_admin._bulk._failures import FailuresWriter
 from kraty_admin._bulk._journal import FailuresFile, Journal
+from kraty_admin._bulk._plan import Part, too_late
 from kraty_admin._bulk._rows import Row
 from kraty_admin._bulk._sums import Sums
 from kraty_admin._bulk._tally import Tally
@@ -794,6 +795,7 @@ class TestRateLimit:
     [
         ({"in_flight": 0}, ValueError, "in_flight must be from 1 to 100"),
         ({"in_flight": True}, TypeError, "in_flight must be an int"),
+        ({"patience": 12 * 3600 + 1}, ValueError, "patience must be from 0 to 43200"),
         ({"chunk_size": 1001}, ValueError, "chunk_size must be from 1 to 1000"),
         ({"on_progress": 3}, TypeError, "on_progress must be callable"),
         ({"on_progress": asyncio.sleep}, TypeError, "on_progress must be a plain function"),
@@ -1021,6 +1023,21 @@ class TestTarget:
             twin.run(scenario, http_client=twin.mocked(refuse), retry=AT_ONCE)
         assert 0 == stopped.value.report.applied
         assert [] == server.bodies
+
+
+@pytest.mark.parametrize(
+    ("seconds", "may_be_sent"),
+    [
+        pytest.param(-3_600, False, id="a clock that was set back by an hour"),
+        pytest.param(-3_599, True, id="by less"),
+        pytest.param(82_799, True, id="just before 23 hours"),
+        pytest.param(82_800, False, id="at 23 hours"),
+    ],
+)
+def test_until_when_rows_in_doubt_are_sent(seconds: int, may_be_sent: bool) -> None:
+    """Rows in doubt are sent again for 23 hours, and not by a clock that is far behind."""
+    part = Part([{}], [Row(1, {})], b"")
+    assert may_be_sent == (too_late(part, begun_at=1e9, now=1e9 + seconds) is None)
 
 
 @twins

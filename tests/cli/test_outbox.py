@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 import sqlalchemy as sa
@@ -220,6 +220,21 @@ class TestRun:
         assert (1, 1) == (once.json["refused"], done.json["refused"])
         assert 500 == kraty.balance("p", "gold")
         assert before is signal.getsignal(signal.SIGTERM)
+
+    def test_a_service_gets_its_options(
+        self, command: Command, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A service sends as many calls at a time as `--in-flight` says, from the right tables."""
+        passed: dict[str, Any] = {}
+
+        def run(*arguments: object, **options: Any) -> outbox.DrainReport:
+            passed.update(options)
+            return outbox.DrainReport(0, 0, 0, 0, "stop")
+
+        monkeypatch.setattr(outbox, "run", run)
+        assert 0 == command("outbox", "set-up", "--prefix", "x_").status
+        assert 0 == command("outbox", "run", "--in-flight", "2", "--prefix", "x_").status
+        assert (2, "x_outbox_intents") == (passed["in_flight"], passed["tables"].intents.name)
 
     def test_the_help_names_the_default_of_seconds(self, command: Command) -> None:
         """The help of `outbox run` names the default of `outbox.drain` for `seconds`."""

@@ -10,6 +10,7 @@ import pytest
 
 from kraty_admin import outbox
 from kraty_admin.emulator import Fault
+from kraty_admin.outbox._tables import TABLES
 
 from .testkit import DAY, TRUSTED, Studio, Time
 
@@ -97,9 +98,20 @@ def test_what_cannot_be_decided(shop: Studio) -> None:
 
 def test_status(shop: Studio, unknown: outbox.Intent[Any]) -> None:
     """The status counts intents by state, and dates the oldest."""
-    recorded = shop.credit("l")
+    recorded, refused, sending, later = (shop.credit(key, key) for key in "lmno")
+    table = TABLES.intents
+    with shop.engine.begin() as connection:
+        for intent, values in (
+            (refused, {"state": "refused", "stopped_ms": 1}),
+            (sending, {"state": "sending", "first_sent_ms": 1}),
+            (later, {"state": "unknown", "stopped_ms": 4_000_000_000_000}),
+        ):
+            connection.execute(table.update().where(table.c.id == intent.id).values(values))
     status = outbox.status(shop.engine)
-    assert {"pending": 1, "unknown": 1} == status.counts
+    assert {"pending": 1, "sending": 1, "refused": 1, "unknown": 2} == status.counts
+    for state, count in status.counts.items():
+        found = outbox.find(shop.engine, state=state)
+        assert [state] * count == [intent.state for intent in found]
     assert (recorded.created_at, unknown.stopped_at) == (
         status.oldest_open,
         status.oldest_unknown,
