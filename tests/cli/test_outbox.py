@@ -192,13 +192,19 @@ class TestRun:
         assert command("outbox", "run", "--once").status == 0
 
     def test_a_signal_ends_the_service_with_0(
-        self, command: Command, record: Record, kraty: Emulator
+        self,
+        command: Command,
+        record: Record,
+        kraty: Emulator,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """After SIGTERM the calls in flight finish, and the status is 0."""
+        """After SIGTERM the calls in flight finish, and the status is 0. Until then, the log is
+        shown from INFO on."""
 
         class Stopper(logging.Handler):
             def emit(self, record: logging.LogRecord) -> None:
                 if "was refused" in record.getMessage():
+                    levels.append(logger.level)
                     os.kill(os.getpid(), signal.SIGTERM)
 
         record("r1")
@@ -207,17 +213,20 @@ class TestRun:
         record("r4", player="r")
         before = signal.getsignal(signal.SIGTERM)
         stopper, logger = Stopper(), logging.getLogger("kraty_admin")
+        levels: list[int] = []
+        monkeypatch.setattr(logger, "level", logging.ERROR)
         logger.addHandler(stopper)
-        logged = (logger.level, [*logger.handlers])
+        handlers = [*logger.handlers]
         try:
             once = command("outbox", "run", "--once", "--in-flight", "1", "--json")
             done = command("outbox", "run", "--json")
-            assert logged == (logger.level, logger.handlers)
+            assert (logging.ERROR, handlers) == (logger.level, logger.handlers)
         finally:
             logger.removeHandler(stopper)
         assert (6, "stop") == (once.status, once.json["stopped_by"])
         assert (0, "stop") == (done.status, done.json["stopped_by"])
         assert (1, 1) == (once.json["refused"], done.json["refused"])
+        assert [logging.INFO, logging.INFO] == levels
         assert 500 == kraty.balance("p", "gold")
         assert before is signal.getsignal(signal.SIGTERM)
 

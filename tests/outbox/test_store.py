@@ -211,6 +211,9 @@ def test_which_intents_expire(shop: Studio) -> None:
         expired = _store.expire(connection, TABLES, target, limit=9)
     assert [recorded[0].id, recorded[2].id] == expired
     assert ["unknown", "sending", "unknown", "pending"] == shop.states()
+    stopped_at = shop.intent(expired[0]).stopped_at
+    assert stopped_at is not None
+    assert stopped_at >= recorded[0].created_at
 
 
 def test_many_keys_that_expire(shop: Studio, parameters: list[int]) -> None:
