@@ -10,8 +10,13 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
-from sqlalchemy.orm import Session
+from sqlalchemy.ext.asyncio import (
+    AsyncSession,
+    async_scoped_session,
+    async_sessionmaker,
+    create_async_engine,
+)
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from kraty_admin import inbox, outbox
 from kraty_admin.models import WebhookEvent
@@ -35,7 +40,27 @@ def test_an_event_is_new_once(engine: sa.Engine) -> None:
         assert not inbox.once(session, EVENT, tables=TABLES)
     with engine.begin() as connection:
         assert not inbox.once(connection, EVENT, tables=TABLES)
+        assert ["grant.created"] == list(connection.scalars(sa.select(TABLES.inbox.c.event_name)))
         assert inbox.once(connection, WebhookEvent({"id": "evt_2"}), tables=TABLES)
+
+
+def test_sessions_of_a_registry(engine: sa.Engine) -> None:
+    """`once` and `once_async` also take the sessions that a registry keeps for each thread or
+    task."""
+    session = scoped_session(sessionmaker(engine))
+    with session.begin():
+        assert inbox.once(session, EVENT, tables=TABLES)
+    session.remove()
+
+    async def main() -> bool:
+        engine_async = create_async_engine(f"sqlite+aiosqlite:///{engine.url.database}")
+        session = async_scoped_session(async_sessionmaker(engine_async), asyncio.current_task)
+        is_new = await inbox.once_async(session, EVENT, tables=TABLES)
+        await session.remove()
+        await engine_async.dispose()
+        return is_new
+
+    assert not asyncio.run(main())
 
 
 def test_an_event_whose_effect_was_rolled_back(engine: sa.Engine) -> None:
@@ -79,10 +104,11 @@ def test_sessions_of_the_other_kind(engine: sa.Engine) -> None:
 
 
 def test_old_events_are_purged(engine: sa.Engine) -> None:
-    """A purge removes old events, and a redelivery of one is new."""
+    """A purge removes events of over 30 days ago, and a redelivery of one is new."""
     with engine.begin() as connection:
         inbox.once(connection, EVENT, tables=TABLES)
-        connection.execute(TABLES.inbox.update().values(received_ms=1))
+        received_ms = TABLES.inbox.c.received_ms - 31 * 24 * 3_600_000
+        connection.execute(TABLES.inbox.update().values(received_ms=received_ms))
         inbox.once(connection, WebhookEvent({"id": "evt_2"}), tables=TABLES)
     assert 1 == inbox.purge(engine, tables=TABLES)
     with engine.begin() as connection:

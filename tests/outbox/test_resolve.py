@@ -10,6 +10,7 @@ import pytest
 
 from kraty_admin import outbox
 from kraty_admin.emulator import Fault
+from kraty_admin.outbox import _store  # pyright: ignore[reportPrivateUsage]
 from kraty_admin.outbox._tables import TABLES
 
 from .testkit import DAY, TRUSTED, Studio, Time
@@ -40,11 +41,14 @@ def test_a_decision_is_kept(
     state: str,
 ) -> None:
     """A decision is stored with who made it, why and when, and the intent is not sent again."""
+    time.advance(60)
     intent = outbox.resolve(shop.engine, unknown.id, action, by="ann", why="in the ledger \ud83d")
     note = intent.notes[0]
     assert state == intent.state
     assert (action, "ann", "in the ledger \ud83d") == (note["action"], note["by"], note["why"])
     assert unknown.stopped_at is not None
+    assert intent.stopped_at is not None
+    assert intent.stopped_at >= unknown.stopped_at + timedelta(seconds=60)
     assert unknown.stopped_at.isoformat() <= note["at"]
     shop.credit("l")
     time.advance(DAY)
@@ -57,8 +61,10 @@ def test_a_decision_is_kept(
 def test_sending_again_starts_a_new_day(
     shop: Studio, time: Time, unknown: outbox.Intent[Any]
 ) -> None:
-    """An intent that a person sends again is repeated for another 23 hours, and pays a second
-    time."""
+    """An intent that a person sends again is due at once and repeated for another 23 hours, and
+    pays a second time."""
+    with shop.engine.begin() as connection:
+        connection.execute(TABLES.intents.update().values(due_ms=4_000_000_000_000))
     outbox.resolve(shop.engine, unknown.id, "send-again", by="ann", why="not in the ledger")
     time.advance(2 * DAY)
     shop.emulator.faults.add(LOST, operation="wallet.credit")
@@ -79,6 +85,18 @@ def test_an_intent_that_is_sent_again_holds_back_later_ones(
     assert ["pending", "pending"] == shop.states()
 
 
+def test_a_decision_leaves_the_order_of_later_ones(
+    shop: Studio, unknown: outbox.Intent[Any]
+) -> None:
+    """Later intents of the player still wait for each other after one before them is abandoned."""
+    shop.credit("l")
+    shop.credit("m")
+    outbox.resolve(shop.engine, unknown.id, "abandon", by="ann", why="x")
+    shop.emulator.faults.add(LOST, operation="wallet.credit")
+    assert 0 == shop.drain().done
+    assert ["abandoned", "pending", "pending"] == shop.states()
+
+
 def test_what_cannot_be_decided(shop: Studio) -> None:
     """A decision that is not possible is refused with the reason, and changes nothing."""
     recorded = shop.credit("k")
@@ -93,7 +111,23 @@ def test_what_cannot_be_decided(shop: Studio) -> None:
         outbox.resolve(shop.engine, recorded.id, action, by="ann", why="x")
     with pytest.raises(ValueError, match="by"):
         outbox.resolve(shop.engine, recorded.id, "applied", by=" ", why="x")
+    for by, why in (("", "x"), ("ann", " ")):
+        with pytest.raises(ValueError, match="must be a str that is not blank"):
+            outbox.retry(shop.engine, recorded.id, by=by, why=why)
+        with pytest.raises(ValueError, match="must be a str that is not blank"):
+            outbox.resolve(shop.engine, recorded.id, "applied", by=by, why=why)
     assert ((), "pending") == (shop.intent(recorded.id).notes, shop.intent(recorded.id).state)
+
+
+def test_all_decisions_about_an_intent_are_kept(shop: Studio, unknown: outbox.Intent[Any]) -> None:
+    """A second decision is noted after the first."""
+    outbox.resolve(shop.engine, unknown.id, "send-again", by="ann", why="x")
+    with shop.engine.begin() as connection:
+        connection.execute(TABLES.intents.update().values(state="unknown", stopped_ms=1))
+    intent = outbox.resolve(shop.engine, unknown.id, "abandon", by="bob", why="y")
+    assert [("ann", "send-again"), ("bob", "abandon")] == [
+        (note["by"], note["action"]) for note in intent.notes
+    ]
 
 
 def test_status(shop: Studio, unknown: outbox.Intent[Any]) -> None:
@@ -103,7 +137,7 @@ def test_status(shop: Studio, unknown: outbox.Intent[Any]) -> None:
     with shop.engine.begin() as connection:
         for intent, values in (
             (refused, {"state": "refused", "stopped_ms": 1}),
-            (sending, {"state": "sending", "first_sent_ms": 1}),
+            (sending, {"state": "sending", "created_ms": 4_000_000_000_000}),
             (later, {"state": "unknown", "stopped_ms": 4_000_000_000_000}),
         ):
             connection.execute(table.update().where(table.c.id == intent.id).values(values))
@@ -155,13 +189,28 @@ def test_purge_keeps_what_is_open(shop: Studio, time: Time, unknown: outbox.Inte
 
 
 def test_forget_a_player(shop: Studio) -> None:
-    """`forget_player` removes the content of a player's finished intents, but not of open ones."""
+    """`forget_player` removes the content of a player's finished intents, but not of those that are
+    open or unknown."""
     done = shop.credit("1", "a")
     shop.drain()
     waiting = shop.credit("2", "a")
+    table = TABLES.intents
+    others = {state: shop.credit(state, "a") for state in ("refused", "abandoned", "unknown")}
     with shop.engine.begin() as connection:
-        assert 1 == outbox.forget_player(connection, "a")
-    assert ((), ("a",)) == (shop.intent(done.id).players, shop.intent(waiting.id).players)
+        for state, intent in others.items():
+            values = {"state": state, "stopped_ms": 1, "error": '{"message": "m"}'}
+            connection.execute(table.update().where(table.c.id == intent.id).values(values))
+            _store._release(connection, TABLES, [intent.id])  # pyright: ignore[reportPrivateUsage]
+        assert 3 == outbox.forget_player(connection, "a")
+    for intent in (waiting, others["unknown"]):
+        assert ("a",) == shop.intent(intent.id).players
+        assert shop.intent(intent.id).body is not None
+    for intent in (done, others["refused"], others["abandoned"]):
+        forgotten = shop.intent(intent.id)
+        assert () == forgotten.players
+        assert (None, None, None, None) == (
+            *(forgotten.path, forgotten.body, forgotten.result, forgotten.error),
+        )
 
 
 @pytest.mark.parametrize(
