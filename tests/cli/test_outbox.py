@@ -187,7 +187,8 @@ class TestRun:
         make(engine, late, first_sent_ms=1, attempts=1)
         done = command("outbox", "run", "--once", "--json")
         assert (6, 1, 1) == (done.status, done.json["refused"], done.json["unknown"])
-        assert "was refused" in done.err
+        assert " WARNING <Intent 1 wallet.credit refused" in done.err
+        assert " ERROR <Intent 2 wallet.credit unknown" in done.err
         assert "may have taken effect; it is not sent again until you decide" in done.err
         assert command("outbox", "run", "--once").status == 0
 

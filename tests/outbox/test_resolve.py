@@ -132,17 +132,18 @@ def test_all_decisions_about_an_intent_are_kept(shop: Studio, unknown: outbox.In
 
 def test_status(shop: Studio, unknown: outbox.Intent[Any]) -> None:
     """The status counts intents by state, and dates the oldest."""
-    recorded, refused, sending, later = (shop.credit(key, key) for key in "lmno")
+    recorded, newer, refused, sending, later = (shop.credit(key, key) for key in "lmnop")
     table = TABLES.intents
     with shop.engine.begin() as connection:
         for intent, values in (
+            (newer, {"created_ms": 4_000_000_000_000}),
             (refused, {"state": "refused", "stopped_ms": 1}),
             (sending, {"state": "sending", "created_ms": 4_000_000_000_000}),
             (later, {"state": "unknown", "stopped_ms": 4_000_000_000_000}),
         ):
             connection.execute(table.update().where(table.c.id == intent.id).values(values))
     status = outbox.status(shop.engine)
-    assert {"pending": 1, "sending": 1, "refused": 1, "unknown": 2} == status.counts
+    assert {"pending": 2, "sending": 1, "refused": 1, "unknown": 2} == status.counts
     for state, count in status.counts.items():
         found = outbox.find(shop.engine, state=state)
         assert [state] * count == [intent.state for intent in found]
