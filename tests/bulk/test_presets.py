@@ -438,18 +438,29 @@ def test_whole_numbers_of_gamesparks(number: dict[str, str], amount: int | str) 
     assert amount == item.row["amount"]
 
 
-def test_a_row_of_gamesparks_that_is_nested_too_deeply() -> None:
+@pytest.mark.parametrize(
+    ("preset", "row", "name"),
+    [
+        pytest.param(
+            "gamesparks",
+            {"userId": "A", "currencies": {"GOLD": 5}},
+            "scriptData",
+            id="before the row is read",
+        ),
+        pytest.param(
+            "accelbyte",
+            {"userId": "A", "currencyCode": "GOLD", "balance": 5},
+            "status",
+            id="in a message about it",
+        ),
+    ],
+)
+def test_a_row_that_is_nested_too_deeply(preset: str, row: dict[str, Any], name: str) -> None:
     """A row with a value that is nested too deeply fails alone, and shows nothing of itself."""
     deep: dict[str, Any] = {}
-    for _ in range(5_000):
+    for _ in range(100_000):
         deep = {"a": deep}
-    balances = {"currencies": {"GOLD": 5}}
-    first, second = items_of(
-        "wallet",
-        "gamesparks",
-        {"userId": "A", "scriptData": deep, **balances},
-        {"userId": "B", **balances},
-    )
+    first, second = items_of("wallet", preset, {**row, name: deep}, row)
     assert isinstance(first, Unreadable)
     assert ("the row is nested too deeply", "", None) == (first.message, first.text, first.row)
     assert isinstance(second, Row)

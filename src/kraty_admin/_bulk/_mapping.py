@@ -212,7 +212,7 @@ class RowMapping:
         try:
             source = preset.unwrap(item.row)
         except RecursionError:
-            return [_failed(item, "the row is nested too deeply", None)]
+            return [_failed(item, _TOO_DEEP, None)]
         if self._unchecked:
             self._check_preset(source, preset)
         column = self._id_column
@@ -224,6 +224,8 @@ class RowMapping:
             made = preset.made(source, player, self._include)
         except ValueError as error:
             return [_failed(item, str(error), self._only_id(player))]
+        except RecursionError:
+            return [_failed(item, _TOO_DEEP, None)]
         if not made:
             return [LeftOut(item.number, "nothing", _NOTHING[self._kind], item.source)]
         return [
@@ -338,6 +340,7 @@ def _failed(item: Row, message: str, row: dict[str, Any] | None) -> Unreadable:
     return Unreadable(item.number, INVALID, message, "", item.source, row)
 
 
+_TOO_DEEP: Final = "the row is nested too deeply"
 _PLAYER: Final = "externalPlayerId"
 _NOTHING: Final[Mapping[str, str]] = {
     "players": "there is no player",
