@@ -77,6 +77,7 @@ def test_a_field_that_is_required_is_missed(kind: Kind) -> None:
         ({"amount": 2**53}, "amount is out of range; it must be a whole number from 1 to"),
         ({"more": {1, 2}}, "'more' holds a value that JSON cannot hold"),
         ({"more": float("nan")}, "'more' holds a value that JSON cannot hold"),
+        ({"more\udc80": 1}, r"the name of the field 'more\udc80' holds a lone surrogate"),
         ({5: 1}, "a field's name is a whole number; it must be text"),
     ],
 )

@@ -109,8 +109,11 @@ def problem(kind: Kind, row: Mapping[str, Any]) -> str | None:
     for name, value in row.items():
         if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers may pass anything
             return f"a field's name is {_kind_of(name)}; it must be text"
-        if name not in known and not _is_sendable(value):
-            return f"{name!a} holds a value that JSON cannot hold"
+        if name not in known:
+            if not _is_sendable(name):
+                return f"the name of the field {name!a} holds a lone surrogate"
+            if not _is_sendable(value):
+                return f"{name!a} holds a value that JSON cannot hold"
     return None
 
 
