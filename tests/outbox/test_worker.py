@@ -1315,14 +1315,6 @@ class TestWork:
         assert work.is_over(True)
         assert "limit" == work.report().stopped_by
 
-    def test_a_claim_that_finds_nothing(self, client: KratyAdmin) -> None:
-        """A claim that finds no intent does not count towards the limit."""
-        work = self.make(client, limit=1)
-        assert work.may_claim()
-        work.found_nothing()
-        assert work.may_claim()
-        assert not work.may_claim()
-
     @pytest.mark.parametrize("status", [200, 503])
     def test_an_answer_reports_the_limit_of_calls(self, status: int) -> None:
         """Each answer, even an error, updates how many calls the server still allows."""
