@@ -354,12 +354,16 @@ class TestFailures:
         assert ([True], []) == ([file.closed for file in opened], server.sizes)
 
     def test_nothing_is_overwritten(self, twin: Twin, tmp_path: Path) -> None:
-        """An existing failures file is not overwritten."""
+        """An existing failures file is not overwritten, and the journal can be used again while its
+        error is handled."""
         path = tmp_path / "failures.jsonl"
         path.write_text("mine\n")
-        with pytest.raises(ValueError, match="already exists"):
-            imported(twin, MockPlatform(), players(1), failures=path)
+        options: dict[str, Any] = {"failures": path, "journal": tmp_path / "j"}
+        with pytest.raises(ValueError, match="already exists") as raised:
+            imported(twin, MockPlatform(), players(1), **options)
         assert "mine\n" == path.read_text()
+        assert 1 == imported(twin, MockPlatform(), players(1), **options, resume=True).applied
+        assert "Delete it, or pass another failures file" in str(raised.value)
 
 
 @twins
