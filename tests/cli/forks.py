@@ -59,6 +59,7 @@ class Forks:
             pass_fds=[theirs.fileno()],
         )
         theirs.close()
+        self._is_awaited = False
 
     def start(
         self, arguments: Sequence[str], files: Sequence[int | None], environment: Mapping[str, str]
@@ -71,6 +72,9 @@ class Forks:
                 closed here.
             environment: All of its variables.
         """
+        if self._is_awaited:
+            # A test failed before it waited. Its command's status would be taken for an id.
+            self.wait()
         request = {
             "arguments": arguments,
             "is_open": [each is not None for each in files],
@@ -81,10 +85,12 @@ class Forks:
         socket.send_fds(self._socket, [json.dumps(request).encode()], sent)
         for each in set(sent):
             os.close(each)
+        self._is_awaited = True
         return int(self._socket.recv(_LIMIT))
 
     def wait(self) -> int:
         """Wait for the command that was started last, and return its exit status."""
+        self._is_awaited = False
         return int(self._socket.recv(_LIMIT))
 
     def close(self) -> None:

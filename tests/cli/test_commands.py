@@ -646,6 +646,13 @@ class TestProcess:
         assert b"no_op_never_existed" in said
         assert b"\x1b[" in said
 
+    def test_a_command_that_nobody_waited_for(self, forks: Forks) -> None:
+        """The id of a process is no status of an earlier one, whose test failed."""
+        for _ in range(2):
+            files = [os.open(os.devnull, os.O_RDWR) for _ in range(3)]
+            assert 1 < forks.start(["--version"], files, os.environ)
+        assert 0 == forks.wait()
+
     @pytest.mark.parametrize("package", ["click", "rich"])
     def test_without_the_extra_it_says_what_to_install(self, package: str) -> None:
         """Without the extra, the command prints what to install and exits with status 2."""
