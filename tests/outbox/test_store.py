@@ -191,6 +191,54 @@ def parameters(shop: Studio) -> Iterator[list[int]]:
     event.remove(shop.engine, "before_cursor_execute", count)
 
 
+@pytest.mark.parametrize(
+    ("only_in_doubt", "order"),
+    [pytest.param(False, [2, 1, 3], id="all"), pytest.param(True, [2, 3], id="in doubt")],
+)
+def test_which_intents_are_claimed(shop: Studio, only_in_doubt: bool, order: list[int]) -> None:
+    """Intents of the worker's target are claimed by the time at which they are due, and never one
+    in doubt whose key is too old, even before it has become unknown. An intent in doubt keeps its
+    error while it is sent."""
+    recorded = [shop.credit(str(number), f"p{number}") for number in range(6)]
+    far = 4_000_000_000_000
+    rows: list[dict[str, Any]] = [
+        {"due_ms": 1, "first_sent_ms": 1},
+        {"due_ms": 3},
+        {"due_ms": 2, "first_sent_ms": far, "error": '{"message": "lost"}'},
+        {"due_ms": 4, "first_sent_ms": far, "state": "sending"},
+        {"due_ms": far},
+        {"due_ms": 1, "first_sent_ms": far, "state": "done", "stopped_ms": 2},
+    ]
+    table = TABLES.intents
+    with shop.engine.begin() as connection:
+        for intent, row in zip(recorded, rows, strict=True):
+            connection.execute(table.update().where(table.c.id == intent.id).values(row))
+        target = connection.scalar(sa.select(TABLES.targets.c.id)) or 0
+        assert _store.claim(connection, TABLES, target + 1, lease_ms=1000) is None
+        claims = [
+            _store.claim(connection, TABLES, target, lease_ms=10_000, only_in_doubt=only_in_doubt)
+            for _ in range(4)
+        ]
+    claimed = [claim.id for claim in claims if claim is not None]
+    assert [recorded[number].id for number in order] == claimed
+    assert {"message": "lost"} == shop.intent(recorded[2].id).error
+
+
+def test_what_is_in_doubt(shop: Studio) -> None:
+    """Only open intents of the worker's target that were sent before are in doubt."""
+    recorded = [shop.credit(str(number), f"p{number}") for number in range(2)]
+    table = TABLES.intents
+    with shop.engine.begin() as connection:
+        target = connection.scalar(sa.select(TABLES.targets.c.id)) or 0
+        done = table.update().where(table.c.id == recorded[0].id)
+        connection.execute(done.values(state="done", first_sent_ms=1, stopped_ms=2))
+        assert not _store.has_any_in_doubt(connection, TABLES, target)
+        lost = table.update().where(table.c.id == recorded[1].id)
+        connection.execute(lost.values(first_sent_ms=1))
+        assert _store.has_any_in_doubt(connection, TABLES, target)
+        assert not _store.has_any_in_doubt(connection, TABLES, target + 1)
+
+
 def test_which_intents_expire(shop: Studio) -> None:
     """An intent in doubt with an old key expires, also while it waits, but not while a worker of
     its target sends it, and not for the worker of another target."""

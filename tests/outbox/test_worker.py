@@ -283,6 +283,8 @@ def test_players_of_two_games_are_different(shop: Studio) -> None:
             second_box = outbox.into(connection, game_id="game_2")
             waits = first_box.wallet.credit("a", "gold", amount=1, idempotency_key="k")
             sent = second_box.wallet.credit("a", "gold", amount=1, idempotency_key="k")
+            again = second_box.wallet.credit("a", "gold", amount=1, idempotency_key="k")
+            assert (sent.id, False) == (again.id, again.is_new)
             second_box.players.delete("a", reason="gdpr_erasure")
         assert 2 == shop.drain(second).done
         assert ("pending", "done") == (shop.intent(waits.id).state, shop.intent(sent.id).state)
