@@ -849,6 +849,26 @@ class TestAsync:
         with pytest.raises(TypeError, match=r"^asynchronous rows need KratyAdminAsync"):
             imported(SYNC, MockPlatform(), rows())
 
+    def test_a_call_that_waits_for_its_answer(self) -> None:
+        """If the source fails, an asynchronous call is cancelled, and not counted as in flight."""
+
+        def rows() -> Iterator[Body]:
+            yield from players(1)
+            raise OSError("broken")
+
+        async def never(request: httpx.Request) -> httpx.Response:
+            await asyncio.Event().wait()
+            raise AssertionError  # nothing sets the event
+
+        async def scenario(kraty: Any) -> int:
+            with pytest.raises(OSError, match="broken"):
+                await kraty.migrate.import_players(rows(), chunk_size=1)
+            in_flight: int = kraty._limiter._in_flight
+            return in_flight
+
+        client = httpx.AsyncClient(transport=httpx.MockTransport(never))
+        assert 0 == ASYNC.run(scenario, http_client=client)
+
     def test_cancelled(self, tmp_path: Path) -> None:
         """A cancelled import leaves a journal from which it can be resumed."""
         server = MockPlatform()

@@ -1496,6 +1496,22 @@ class TestOutage:
         assert isinstance(error, KratyServerError)
         assert 1 == len(server.seen)
 
+    def test_an_end_after_a_place_was_taken(self, is_async: bool) -> None:
+        """A slot whose worker ends before it claims sends nothing, and gives back its place."""
+        nothing: Any = None
+        with KratyAdmin(api_key="k.s") as client:
+            work = _worker.Work(client, TABLES, in_flight=2, on_refused=None, on_unknown=None)
+        assert 0 == work.take_turn()
+        work.ended_by = "stop"
+        if is_async:
+            worker = _worker.AsyncWorker(nothing, nothing, asyncio.Event(), work)
+            sending = worker._send_one()  # pyright: ignore[reportPrivateUsage]
+            assert asyncio.run(sending)
+        else:
+            slot = _worker.Worker(nothing, nothing, threading.Event(), work)
+            assert slot._send_one()  # pyright: ignore[reportPrivateUsage]
+        assert 0 == work.limiter._in_flight  # pyright: ignore[reportPrivateUsage]
+
     def test_a_wait_of_a_worker_that_has_ended(self, is_async: bool) -> None:
         """A slot that waits ends when another slot has ended the worker."""
         nothing: Any = None
