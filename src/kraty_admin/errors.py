@@ -257,14 +257,6 @@ class _CallError(KratyError):
         return f"{self.message} ({known})" if known else self.message
 
 
-def is_ambiguous(error: KratyError) -> bool:
-    """Return whether the call that raised this error may have taken effect.
-
-    A call raises a `KratyError` of another class before it sends anything.
-    """
-    return isinstance(error, _CallError) and error.ambiguous
-
-
 class KratyNetworkError(_CallError):
     """No complete answer arrived: connecting, sending or receiving failed, or time ran out.
 

@@ -12,7 +12,8 @@ from kraty_server_api.imports import AsyncSource, ImportOptions
 from kraty_server_api.models import MigrateOutcome
 
 from .._call._callbacks import check_plain
-from ..errors import KratyError, KratyServerError, is_ambiguous
+from .._call._exchange import is_ambiguous
+from ..errors import KratyError, KratyServerError
 from ._failures import FailuresWriter
 from ._journal import Journal
 from ._mapping import RowMapping, make_mapping

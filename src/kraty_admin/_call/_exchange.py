@@ -30,7 +30,18 @@ from ..telemetry import RequestInfo
 from ._idempotency import KEY_TRUSTED_FOR
 from ._retry import YEAR, RetryBudget, RetryConfig, backoff, retry_after
 
-__all__ = ["Done", "Exchange", "Failure", "Limits", "Outcome", "Raise", "Reply", "Sleep", "Step"]
+__all__ = [
+    "Done",
+    "Exchange",
+    "Failure",
+    "Limits",
+    "Outcome",
+    "Raise",
+    "Reply",
+    "Sleep",
+    "Step",
+    "is_ambiguous",
+]
 
 T = TypeVar("T")
 
@@ -125,6 +136,14 @@ Kraty's answer."""
 # How deeply an error's details may be nested. Far deeper ones can be parsed, but an error
 # that holds them cannot be pickled or copied.
 _DEEPEST: Final = 50
+
+
+def is_ambiguous(error: KratyError) -> bool:
+    """Return whether the call that raised this error may have taken effect.
+
+    A call raises a `KratyError` of another class before it sends anything.
+    """
+    return isinstance(error, KratyServerError | KratyNetworkError) and error.ambiguous
 
 
 class Exchange(Generic[T]):

@@ -36,10 +36,10 @@ from opentelemetry.context import Context
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, TracerProvider
 
-from .._call._exchange import Exchange
+from .._call._exchange import Exchange, is_ambiguous
 from .._client import KratyAdmin, KratyAdminAsync
 from .._version import __version__
-from ..errors import CallInfo, KratyError, KratyNetworkError, KratyServerError, is_ambiguous
+from ..errors import CallInfo, KratyError, KratyNetworkError, KratyServerError
 from ..telemetry import RequestInfo
 
 if TYPE_CHECKING:

@@ -20,9 +20,10 @@ from typing import Any, Final, NamedTuple
 from kraty_server_api.intent import IntentState
 from kraty_server_api.lifetimes import KEY_LIFETIMES
 
+from .._call._exchange import is_ambiguous
 from .._call._idempotency import trusted_for
 from .._call._retry import RetryConfig, backoff, growing
-from ..errors import KratyError, KratyNetworkError, KratyServerError, is_ambiguous
+from ..errors import KratyError, KratyNetworkError, KratyServerError
 
 __all__ = [
     "Claim",
