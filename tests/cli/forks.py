@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr, suppress
 from importlib import import_module
@@ -54,7 +55,7 @@ class Forks:
     def __init__(self) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._server = subprocess.Popen(
-            [sys.executable, "-W", "error", __file__, str(theirs.fileno())],
+            [sys.executable, __file__, str(theirs.fileno())],
             stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
         )
@@ -135,6 +136,8 @@ def _become(request: dict[str, Any], files: list[int]) -> None:
     # As a shell starts a process. In the server, coverage handles it.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.alarm(PATIENCE)  # which ends the process
+    if request["arguments"][:1] == ["emulator"]:
+        warnings.simplefilter("error")  # it runs for days, so it must not leave anything open
     sys.exit(main(request["arguments"]))
 
 
