@@ -15,13 +15,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 import sqlalchemy as sa
 
+from engines import check_connections
 from kraty_admin import KratyAdmin, inbox, outbox
 from kraty_admin.cli import _outbox
 from kraty_admin.emulator import Emulator, Fault
@@ -670,19 +670,7 @@ class TestDatabase:
         """The engine has a connection for each call, tests idle ones, and waits for other writers
         for 30 s or as long as the URL says."""
         engine = _outbox._engine(sa.make_url(url), creates=False)  # pyright: ignore[reportPrivateUsage]  # ours
-        pings: list[object] = []
-
-        def do_ping(connection: object) -> bool:
-            pings.append(connection)
-            return True
-
-        monkeypatch.setattr(engine.dialect, "do_ping", do_ping)
-        with ExitStack() as stack:
-            opened = [stack.enter_context(engine.connect()) for _ in range(16)]
-            assert wait_ms == opened[-1].exec_driver_sql("PRAGMA busy_timeout").scalar()
-        assert [] == pings
-        with engine.connect():
-            assert 1 == len(pings)
+        assert wait_ms == check_connections(engine, monkeypatch)
         engine.dispose()
 
     def test_a_password_in_an_error_is_hidden(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import unittest
 from collections.abc import Callable
-from contextlib import ExitStack
 
 import pytest
 import sqlalchemy as sa
@@ -18,6 +17,7 @@ from django.db.transaction import TransactionManagementError
 from django.test import TestCase
 from sqlalchemy.orm import Session
 
+from engines import check_connections
 from kraty_admin import outbox as core
 from kraty_admin.contrib.django import outbox
 from kraty_admin.emulator import Emulator
@@ -201,19 +201,7 @@ def test_the_engine_of_a_worker(
     connections, and Django's own connection keeps its options."""
     before = dict(connections[default].settings_dict["OPTIONS"])
     engine = new_engine(default)
-    pings: list[object] = []
-
-    def do_ping(connection: object) -> bool:
-        pings.append(connection)
-        return True
-
-    monkeypatch.setattr(engine.dialect, "do_ping", do_ping)
-    with ExitStack() as stack:
-        opened = [stack.enter_context(engine.connect()) for _ in range(16)]
-        assert 30_000 == opened[-1].exec_driver_sql("PRAGMA busy_timeout").scalar()
-    assert [] == pings
-    with engine.connect():
-        assert 1 == len(pings)
+    assert 30_000 == check_connections(engine, monkeypatch)
     assert before == connections[default].settings_dict["OPTIONS"]
 
 
