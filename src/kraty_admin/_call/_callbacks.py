@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 
-__all__ = ["check_plain", "is_coroutine_function"]
+__all__ = ["check_plain"]
 
 
 def check_plain(name: str, value: object) -> None:
@@ -15,11 +15,11 @@ def check_plain(name: str, value: object) -> None:
     """
     if not callable(value):
         raise TypeError(f"{name} must be callable, not a {type(value).__name__}")
-    if is_coroutine_function(value):
+    if _is_coroutine_function(value):
         raise TypeError(f"{name} must be a plain function: nothing would await its result")
 
 
-def is_coroutine_function(value: object) -> bool:
+def _is_coroutine_function(value: object) -> bool:
     """Return whether a call of this value returns a coroutine."""
     return inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(
         getattr(value, "__call__", None)  # noqa: B004 -- an instance with an async __call__

@@ -11,7 +11,7 @@ from typing import Any, Final
 from kraty_server_api.operation import KeyLifetime
 
 from ..errors import KratyKeyExpiredError, KratyServerError
-from ._callbacks import is_coroutine_function
+from ._callbacks import check_plain
 
 __all__ = [
     "KEY_TRUSTED_FOR",
@@ -211,8 +211,7 @@ def fulfil_once(
         TypeError, ValueError: An argument is invalid; see also `derive_key`.
     """
     # Checked now, not when a conflict occurs.
-    if not callable(on_conflict) or is_coroutine_function(on_conflict):
-        raise TypeError("on_conflict must be a plain function: nothing would await its result")
+    check_plain("on_conflict", on_conflict)
     key = derive_key(*parts)
     check_key_age(key, operation=operation, first_tried_at=first_tried_at, now=now)
     try:
